@@ -1,0 +1,105 @@
+// Package app is the one list of application protocols: their numbers, names
+// and how they ride on each other. It knows nothing about bytes; recognising
+// a protocol is the business of the parsers.
+package app
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+)
+
+// ID is the stable number of an application protocol. Numbers 1001 to 2028
+// are those of the best-known system of the field, built-in ones of ours start at
+// 3001, and those that plugins bring are given from FirstPlugin on.
+type ID uint16
+
+// Sentinels.
+const (
+	// Unknown says that identification has ended without a name.
+	Unknown ID = 0
+	// Undecided says that identification is still going on.
+	Undecided ID = 0xffff
+	// FirstPlugin is the first number given to a protocol that a plugin names.
+	FirstPlugin ID = 10000
+)
+
+// Info describes one application.
+type Info struct {
+	ID   ID
+	Name string
+	// On is the protocol this one rides on (grpc on http2); Unknown if none.
+	On ID
+}
+
+// Name is the application's name: "unknown", "undecided", a listed name, or
+// "app-N" for a number that nobody listed.
+func (id ID) Name() string {
+	switch id {
+	case Unknown:
+		return "unknown"
+	case Undecided:
+		return "undecided"
+	}
+	if i, ok := byID[id]; ok {
+		return i.Name
+	}
+	return fmt.Sprintf("app-%d", uint16(id))
+}
+
+// String is Name.
+func (id ID) String() string { return id.Name() }
+
+// Base is the protocol at the bottom of what id rides on, id itself if none.
+func (id ID) Base() ID {
+	for range 4 {
+		i, ok := byID[id]
+		if !ok || i.On == Unknown {
+			return id
+		}
+		id = i.On
+	}
+	return id
+}
+
+// Parse finds the application with a name or an alias, in any case.
+func Parse(name string) (ID, error) {
+	n := strings.ToLower(strings.TrimSpace(name))
+	if id, ok := byName[n]; ok {
+		return id, nil
+	}
+	return Unknown, fmt.Errorf("no application is called %q (`sluice rules --help` lists the names)", name)
+}
+
+// All lists every built-in application, by number.
+func All() []Info {
+	out := make([]Info, len(table))
+	copy(out, table)
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	return out
+}
+
+var (
+	byID   = indexIDs()
+	byName = indexNames()
+)
+
+func indexIDs() map[ID]Info {
+	m := make(map[ID]Info, len(table))
+	for _, i := range table {
+		m[i.ID] = i
+	}
+	return m
+}
+
+func indexNames() map[string]ID {
+	m := make(map[string]ID, len(table)+len(aliases)+1)
+	m["unknown"] = Unknown
+	for _, i := range table {
+		m[i.Name] = i.ID
+	}
+	for a, id := range aliases {
+		m[a] = id
+	}
+	return m
+}

@@ -1,0 +1,138 @@
+// Package backend is the contract between the engine and the ways frames are
+// captured and enforced: AF_PACKET rings, NFQUEUE, capture files. It holds no
+// implementation; backends/backendtest is the suite that each one passes.
+package backend
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// Kind is the way an endpoint is attached.
+type Kind uint8
+
+// Kinds. The zero value is not a kind.
+const (
+	NoKind Kind = iota
+	// Tap sees copies; verdicts have no effect.
+	Tap
+	// Inline sees the frames themselves; what it does not pass is gone.
+	Inline
+)
+
+// String is "tap", "inline" or "none".
+func (k Kind) String() string {
+	switch k {
+	case Tap:
+		return "tap"
+	case Inline:
+		return "inline"
+	}
+	return "none"
+}
+
+// FailMode says what becomes of frames that nobody judged.
+type FailMode uint8
+
+// Fail modes; open is the default.
+const (
+	FailOpen FailMode = iota
+	FailClosed
+)
+
+// Side says where an inline endpoint's frames are steered.
+type Side uint8
+
+// Sides.
+const (
+	// HostSide: on the other end of the workload's veth, outside of the workload.
+	HostSide Side = iota
+	// OwnSide: on the workload's own interface, where there is no other end to hook.
+	OwnSide
+)
+
+// Hook is where an inline endpoint is steered. NetNS is a path
+// (/run/netns/x, /proc/N/ns/net); empty is the namespace of the process.
+type Hook struct {
+	NetNS     string
+	Interface string
+	Index     int
+	Side      Side
+}
+
+// Endpoint is one interface of one workload, as a backend needs to know it.
+type Endpoint struct {
+	// ID is the engine's number of the endpoint, unique on the node, 1 to 2^24-1.
+	ID   uint32
+	Kind Kind
+	// NetNS is the path of the workload's network namespace; empty is our own.
+	NetNS string
+	// Interface is the interface's name inside NetNS, Index its number there.
+	Interface string
+	Index     int
+	MAC       [6]byte
+	// Hook is where frames are steered; only for Inline.
+	Hook Hook
+	Fail FailMode
+}
+
+// Backend attaches endpoints. On error nothing is left attached.
+type Backend interface {
+	// Attach prepares everything; no frame comes before Attachment.Activate.
+	Attach(ctx context.Context, ep Endpoint) (Attachment, error)
+	// Close detaches everything and leaves every workload as it was.
+	io.Closer
+}
+
+// Attachment is one attached endpoint. Close detaches it, leaving the workload
+// as it was; frames already in a queue can still be received.
+type Attachment interface {
+	// Queues lists those that are new with it: taps bring their own, the service
+	// port's are shared by all inline endpoints and come with the first; each frame
+	// says its Endpoint.
+	Queues() []Queue
+	// Activate lets frames flow. Between Attach and Activate the engine hands the
+	// endpoint's sessions over to the workers of its new queues.
+	Activate() error
+	io.Closer
+}
+
+// Queue is a source of frames. One worker drives it; only Wake and
+// Close may be called from elsewhere.
+type Queue interface {
+	// Recv fills the batch: it blocks for a frame, Wake, or a tick of at most
+	// 100 ms (an empty batch and nil). io.EOF after Close.
+	Recv(b *packet.Batch) error
+	// Settle carries verdicts out and takes the memory back; once per Recv.
+	Settle(b *packet.Batch) error
+	// Wake makes a blocked Recv return at once; it may be called from anywhere.
+	Wake()
+	io.Closer
+}
+
+// Sender sends frames of the engine's own, or held ones, towards where f.Dir says
+// (Egress: out of the workload, Ingress: into it) on f.Endpoint. Data is
+// Ethernet with the workload's real addresses, or what Recv gave. The frame is copied
+// before Send returns. Queues that can send implement it; the worker that
+// drives the queue calls it.
+type Sender interface {
+	Send(f *packet.Frame) error
+}
+
+// Stats are a queue's counters since it was opened.
+type Stats struct {
+	Received uint64 // frames delivered to Recv
+	Dropped  uint64 // frames the kernel lost because the ring was full
+	Sent     uint64 // frames passed on
+	SendDrop uint64 // frames that could not be passed on
+	Oversize uint64 // frames too large for a slot
+}
+
+// Counter is implemented by queues that keep Stats. It may be called from anywhere.
+type Counter interface{ Stats() Stats }
+
+// ErrUnsupported says that this kernel cannot do what was asked.
+var ErrUnsupported = errors.New("not supported by this kernel")

@@ -1,0 +1,102 @@
+package packet
+
+import "net/netip"
+
+// Addr is an address of either family in 16 bytes; IPv4 is IPv4-mapped
+// (::ffff:a.b.c.d), so that one comparison serves both. Packet.IPv6 tells them apart.
+type Addr [16]byte
+
+// Netip is the address as a netip.Addr, IPv4 unmapped.
+func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
+
+// AddrFrom is the Addr of a netip.Addr.
+func AddrFrom(a netip.Addr) Addr { return a.As16() }
+
+// IP protocol numbers (IANA) that the engine treats by name.
+const (
+	ProtoICMP   = 1
+	ProtoTCP    = 6
+	ProtoUDP    = 17
+	ProtoICMPv6 = 58
+	ProtoSCTP   = 132
+)
+
+// TCP flag bits (RFC 9293 3.1; ECE and CWR from RFC 3168).
+const (
+	FIN = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+	URG
+	ECE
+	CWR
+)
+
+// Status is the outcome of decoding a frame.
+type Status uint8
+
+// Decode outcomes.
+const (
+	// OK: every layer up to the transport header was read.
+	OK Status = iota
+	// NotIP: a frame that is neither IPv4 nor IPv6 (ARP, LLDP ...).
+	NotIP
+	// Fragment: an IP fragment; transport fields are not valid but for a first
+	// fragment that holds its whole transport header. core/frag takes it from here.
+	Fragment
+	// Malformed: a header is wrong; Reason says which.
+	Malformed
+)
+
+// Reason says what is wrong with a malformed packet, as a constant text;
+// it is empty otherwise.
+type Reason string
+
+// Packet is a decoded frame. It is used again for every frame of a
+// worker; slices are borrowed from the frame.
+type Packet struct {
+	Status Status
+	Reason Reason
+
+	// Network layer; valid unless Status is NotIP or Malformed below it.
+	IPv6     bool
+	Src, Dst Addr
+	TTL      uint8 // IPv4 TTL, IPv6 hop limit
+	Proto    uint8 // the transport protocol, past IPv6 extension headers
+	// Network is from the IP header to the end the IP length gives (padding cut off).
+	Network []byte
+	// IPHeader is the length of the IP header with options and extension headers.
+	IPHeader int
+
+	// Fragmentation; valid when Status is Fragment.
+	FragID     uint32
+	FragOffset uint16 // bytes
+	MoreFrags  bool
+
+	// Transport layer; valid when Status is OK.
+	// For ICMP, SrcPort is the echo identifier (0 otherwise) and DstPort 0.
+	SrcPort, DstPort uint16
+	Flags            uint8 // TCP flags
+	Seq, Ack         uint32
+	Window           uint16
+	MSS              uint16 // TCP SYN option, 0 if absent
+	WScale           uint8  // TCP SYN option; valid with HasWScale
+	HasWScale        bool
+	FastOpen         bool // TCP Fast Open option present
+	ICMPType         uint8
+	ICMPCode         uint8
+	// Embedded is the IP packet quoted by an ICMP error; nil otherwise.
+	Embedded []byte
+	// Payload is the transport payload, as far as the frame holds it.
+	Payload []byte
+	// PayloadWire is the payload's length by the IP header; larger than len(Payload)
+	// where the capture cut the frame.
+	PayloadWire int
+
+	// Link layer.
+	SrcMAC, DstMAC [6]byte
+	VLAN           uint16 // innermost tag's VLAN id, 0 if untagged
+	// L3 is the offset of the IP header in Frame.Data.
+	L3 int
+}

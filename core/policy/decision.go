@@ -1,0 +1,35 @@
+package policy
+
+import (
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// Query is one connection as one managed end asks about it.
+type Query struct {
+	// Dir is Egress where the workload is the client.
+	Dir packet.Direction
+	// Peer is the other end's address.
+	Peer packet.Addr
+	// Local is the workload's own address in this connection.
+	Local packet.Addr
+	IPv6  bool
+	Proto uint8
+	// Port is the server's port; 0 for protocols without.
+	Port uint16
+	// App is the application, app.Undecided while identification goes on, app.Unknown
+	// when it ended without a name. Base is what it rides on (App itself if nothing).
+	App, Base app.ID
+	// Midstream: the session was picked up without its beginning. A rule that names
+	// applications allows such a session even where App is Unknown, so that a
+	// restart breaks no connection.
+	Midstream bool
+}
+
+// Decision is the answer to a Query.
+type Decision struct {
+	Verdict report.Verdict
+	Reason  report.Reason
+	Rule    uint32 // 0 for a default
+}

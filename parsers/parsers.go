@@ -1,0 +1,176 @@
+// Package parsers is the contract of application parsers and the registry that
+// holds them. A protocol is one package below this one; it reads payload bytes, says
+// whether they are its own, and tells what it finds. Parsers keep no goroutines, make
+// no system calls, never panic, and are bounded in memory and time whatever the bytes.
+package parsers
+
+import (
+	"net/netip"
+
+	"github.com/sluicenet/sluice/core/app"
+)
+
+// Dir is the side that sent the bytes.
+type Dir uint8
+
+// Directions, as indexes of two-element arrays.
+const (
+	ToServer Dir = iota // the client sent them
+	ToClient            // the server sent them
+)
+
+// Reverse is the other direction.
+func (d Dir) Reverse() Dir { return d ^ 1 }
+
+// String is "to-server" or "to-client".
+func (d Dir) String() string {
+	if d == ToServer {
+		return "to-server"
+	}
+	return "to-client"
+}
+
+// Match is a parser's opinion of a stream's beginning, and the strength of an
+// identification.
+type Match uint8
+
+// Matches, weakest first.
+const (
+	// No: these bytes are not mine, whatever follows.
+	No Match = iota
+	// More: cannot tell yet; a longer head is needed. It must be ended as soon as the
+	// bytes allow: a parser that says More delays everyone.
+	More
+	// Likely: mine, judged by this side alone.
+	Likely
+	// Certain: mine beyond doubt: both sides agree, or a long enough magic.
+	Certain
+)
+
+// String is "no", "more", "likely" or "certain".
+func (m Match) String() string { return [...]string{"no", "more", "likely", "certain"}[m&3] }
+
+// Meta is what is known of a session before its bytes. It is valid for the call only.
+type Meta struct {
+	Client, Server         netip.Addr
+	ClientPort, ServerPort uint16
+	// Proto is the IP protocol number, 6 or 17.
+	Proto uint8
+	// Midstream says that the session's beginning was not seen: heads begin anywhere
+	// (at a segment's beginning), and client and server may be a guess.
+	Midstream bool
+}
+
+// Datagram says whether data comes in datagrams: each call of Probe and
+// Parse then holds exactly one, whole.
+func (m *Meta) Datagram() bool { return m.Proto == 17 }
+
+// Parser recognises one protocol. It is shared by all workers and has no state.
+type Parser interface {
+	// Name is the application's name in core/app, or a new one that a plugin brings.
+	Name() string
+	// Probe judges the head of one direction: every byte from its beginning so far, at
+	// most 16 KiB (one datagram for UDP). It is asked again with a longer head while it says
+	// More. The answer depends on the bytes alone, not on how they were cut.
+	Probe(m *Meta, dir Dir, head []byte) Match
+	// Open begins to parse a session that Probe claimed.
+	Open(m *Meta, sink Sink) Stream
+}
+
+// State says how far a stream's identification is.
+type State uint8
+
+// States of Result.
+const (
+	// Undecided: the application may still change (http2 that may be grpc); more bytes
+	// are needed.
+	Undecided State = iota
+	// Preamble: as Undecided, and what came so far carries no request: it must be
+	// delivered for the peer to go on (an HTTP/2 client waiting for SETTINGS).
+	Preamble
+	// Named: the application is final; the stream wants more bytes for what else it tells.
+	Named
+	// Done: nothing more to learn; the stream is closed.
+	Done
+	// Rejected: not this protocol after all; the session goes back to the other parsers.
+	Rejected
+)
+
+// Result is the outcome of one Parse.
+type Result struct {
+	// Used is how many bytes of data were consumed. The rest comes again with
+	// more behind it; a stream that uses nothing of 16 KiB is given up.
+	Used  int
+	State State
+}
+
+// Stream parses one session. Only one goroutine calls it.
+type Stream interface {
+	// Parse reads in-order bytes of one direction, borrowed for the call.
+	Parse(dir Dir, data []byte) Result
+	// Gap says that n bytes will never come (n < 0: unknown); false gives the stream up.
+	// Bytes not used before are dropped.
+	Gap(dir Dir, n int) bool
+	// Close ends it. It is called once.
+	Close()
+}
+
+// Attr names one thing that a stream tells about its session.
+type Attr uint8
+
+// Attributes. Values are bytes as they stood on the wire, cut at 256.
+const (
+	NoAttr    Attr = iota
+	Host           // HTTP Host or :authority, TLS or QUIC SNI: the name the client asked for
+	Method         // HTTP method
+	Path           // HTTP path without query
+	Status         // HTTP status code, gRPC status
+	UserAgent      // client software
+	Software       // server software and version
+	Version        // protocol version
+	ALPN           // negotiated protocol, else the first offered
+	JA3            // TLS client fingerprint, 32 hex digits
+	JA4            // TLS client fingerprint
+	Subject        // certificate subject
+	Issuer         // certificate issuer
+	Question       // DNS name and type asked
+	Answer         // DNS answers
+	RCode          // DNS response code
+	User           // user name
+	Database       // database or schema
+	Command        // command or statement verb
+	Service        // gRPC service and method: /package.Service/Method
+	Banner         // server greeting
+	Error          // error that the server answered
+	numAttrs
+)
+
+var attrNames = [numAttrs]string{"", "host", "method", "path", "status", "user_agent", "software", "version", "alpn", "ja3", "ja4",
+	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error"}
+
+// String is the attribute's name in JSON.
+func (a Attr) String() string {
+	if int(a) < len(attrNames) {
+		return attrNames[a]
+	}
+	return ""
+}
+
+// Sink receives what a stream finds. It is the engine's and may be called during
+// Open, Parse and Gap only.
+type Sink interface {
+	// App names the application that rides on the parser's own protocol.
+	App(id app.ID)
+	// Attr tells one attribute; the first value of each attribute is kept. Borrowed.
+	Attr(a Attr, value []byte)
+	// Threat reports a threat id of PROTOCOLS (2007, 2008 ...) with a short constant text.
+	Threat(id uint16, text string)
+}
+
+// Layered is implemented by parsers over whose protocol others ride (http, http2, tls): the
+// application of their sessions is final only when their Stream says Named or Done.
+// All others are named as soon as they are chosen.
+type Layered interface{ Layered() }
+
+// MaxHead is how many bytes of each direction identification looks at.
+const MaxHead = 16 << 10

@@ -1,0 +1,76 @@
+package parsers
+
+import (
+	"fmt"
+
+	"github.com/sluicenet/sluice/core/app"
+)
+
+// Transport is a set of transports that a parser is asked for.
+type Transport uint8
+
+// Transports.
+const (
+	TCP Transport = 1 << iota
+	UDP
+)
+
+// Entry is one registered parser.
+type Entry struct {
+	Parser Parser
+	ID     app.ID
+	On     Transport
+}
+
+// Registry is the ordered list of parsers that an engine asks. It is built once
+// and then only read. Built-in and plugin parsers enter by the same door.
+type Registry struct {
+	entries []Entry
+	tcp     []int
+	udp     []int
+}
+
+// Add appends a parser. Order breaks ties between equally strong claims.
+func (r *Registry) Add(p Parser, id app.ID, on Transport) error {
+	if p == nil || id == app.Unknown || id == app.Undecided || on == 0 {
+		return fmt.Errorf("parser %v: needs an application number and a transport", p)
+	}
+	for _, e := range r.entries {
+		if e.ID == id && e.On&on != 0 {
+			return fmt.Errorf("parser %s: number %d is taken by %s", p.Name(), id, e.Parser.Name())
+		}
+	}
+	if len(r.entries) >= MaxParsers {
+		return fmt.Errorf("parser %s: at most %d parsers", p.Name(), MaxParsers)
+	}
+	n := len(r.entries)
+	r.entries = append(r.entries, Entry{p, id, on})
+	if on&TCP != 0 {
+		r.tcp = append(r.tcp, n)
+	}
+	if on&UDP != 0 {
+		r.udp = append(r.udp, n)
+	}
+	return nil
+}
+
+// MaxParsers bounds a registry, so that a set of parsers fits into a bit mask.
+const MaxParsers = 128
+
+// Entry is the parser with an index of For.
+func (r *Registry) Entry(i int) *Entry { return &r.entries[i] }
+
+// Len is how many parsers there are.
+func (r *Registry) Len() int { return len(r.entries) }
+
+// For lists the indexes of the parsers of an IP protocol number, in order. The list
+// must not be changed.
+func (r *Registry) For(proto uint8) []int {
+	switch proto {
+	case 6:
+		return r.tcp
+	case 17:
+		return r.udp
+	}
+	return nil
+}
