@@ -90,9 +90,10 @@ type Backend interface {
 // Attachment is one attached endpoint. Close detaches it, leaving the workload
 // as it was; frames already in a queue can still be received.
 type Attachment interface {
-	// Queues lists those that are new with it: taps bring their own, the service
-	// port's are shared by all inline endpoints and come with the first; each frame
-	// says its Endpoint.
+	// Queues lists the queues that the endpoint's frames come through. A tap brings
+	// its own; the service port's are shared by all inline endpoints behind it, so the
+	// engine runs one worker for each Queue it has not met yet. Each frame says its
+	// Endpoint. A shared queue ends (io.EOF) after its last endpoint was closed.
 	Queues() []Queue
 	// Activate lets frames flow. Between Attach and Activate the engine hands the
 	// endpoint's sessions over to the workers of its new queues.
@@ -103,8 +104,8 @@ type Attachment interface {
 // Queue is a source of frames. One worker drives it; only Wake and
 // Close may be called from elsewhere.
 type Queue interface {
-	// Recv fills the batch: it blocks for a frame, Wake, or a tick of at most
-	// 100 ms (an empty batch and nil). io.EOF after Close.
+	// Recv fills the batch: it blocks for a frame, Wake, or a tick of at most one
+	// second (an empty batch and nil). io.EOF after Close.
 	Recv(b *packet.Batch) error
 	// Settle carries verdicts out and takes the memory back; once per Recv.
 	Settle(b *packet.Batch) error

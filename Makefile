@@ -1,0 +1,45 @@
+# Sluice: every task of a developer or a visitor. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.PHONY: help build demo test check bench gen lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/sluice (needs Go only; BPF objects are committed)
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
+
+demo: ## install what is missing, build, and watch Sluice learn and protect a lab (root)
+	@deploy/setup.sh demo
+	@$(MAKE) --no-print-directory build
+	@bin/sluice demo
+
+test: ## install what is missing and run every test, root tests included (root)
+	@deploy/setup.sh test
+	@deploy/test.sh
+
+check: ## what must hold before a commit: format, vet, shape of the tree, generated files
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go test ./internal/archtest
+
+bench: build ## measure plain veth, tap and inline side by side; writes bench.json (root)
+	@deploy/setup.sh test
+	bin/sluice bench --out bench.json
+
+gen: ## generate again what is committed: protobuf code, BPF objects
+	@deploy/setup.sh gen
+	go generate ./...
+
+lint: ## golangci-lint with .golangci.yml
+	go run $(GOLANGCI) run ./...
+
+clean: ## remove what was built
+	rm -rf bin bench.json

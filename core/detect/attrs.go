@@ -1,0 +1,53 @@
+package detect
+
+import (
+	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// maxValue cuts attribute values.
+const maxValue = 256
+
+// maxAttrs is how many attributes one session keeps.
+const maxAttrs = 12
+
+// Attrs is what a parser told of one session; the first value of each attribute is kept.
+type Attrs struct {
+	keys    [maxAttrs]parsers.Attr
+	values  [maxAttrs]string
+	n       int
+	changed bool
+}
+
+func (a *Attrs) reset() {
+	clear(a.values[:a.n])
+	a.n, a.changed = 0, false
+}
+
+func (a *Attrs) set(key parsers.Attr, value []byte) {
+	if key == parsers.NoAttr || len(value) == 0 || a.n == maxAttrs {
+		return
+	}
+	for _, k := range a.keys[:a.n] {
+		if k == key {
+			return
+		}
+	}
+	a.keys[a.n] = key
+	a.values[a.n] = string(value[:min(len(value), maxValue)])
+	a.n++
+	a.changed = true
+}
+
+// Detail is a copy of the attributes if they changed since the last call, else nil.
+func (a *Attrs) Detail() *report.Detail {
+	if !a.changed {
+		return nil
+	}
+	a.changed = false
+	d := &report.Detail{Attrs: make([]report.Pair, a.n)}
+	for i := range d.Attrs {
+		d.Attrs[i] = report.Pair{Key: a.keys[i].String(), Value: a.values[i]}
+	}
+	return d
+}

@@ -1,0 +1,287 @@
+// Package engine runs the frame path: one worker for each queue receives, decodes,
+// finds the session, tracks, assembles, identifies, asks policy and settles. It
+// knows backends, parsers and policy by their contracts only.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// Config is what an engine needs; Parsers is required.
+type Config struct {
+	Parsers *parsers.Registry
+	// MaxSessions bounds each worker's session table; 0 is a million.
+	MaxSessions int
+	Logger      *slog.Logger
+	// Now is the clock, ns since the epoch; nil is the real one.
+	Now func() int64
+}
+
+// Listener is a listening socket of a workload.
+type Listener struct {
+	Proto uint8
+	Port  uint16
+}
+
+// Engine is the dataplane of one node. Its methods may be called from any
+// goroutine, but for Drain and Threats, which one collector calls.
+type Engine struct {
+	cfg  Config
+	snap atomic.Pointer[snapshot]
+	ids  atomic.Uint64 // session numbers
+
+	mu      sync.Mutex
+	table   *policy.Table
+	eps     map[uint32]*attached
+	workers map[backend.Queue]*worker
+	retired []*worker         // ended ones whose records may wait still
+	gone    map[string]uint64 // counters of ended workers
+	closed  bool
+	wg      sync.WaitGroup
+}
+
+// attached is one endpoint and how it is attached now.
+type attached struct {
+	ep        backend.Endpoint
+	workload  string
+	listeners map[Listener]bool
+	att       backend.Attachment
+	workers   []*worker
+}
+
+// snapshot is what workers see: immutable, swapped by one pointer store.
+type snapshot struct {
+	table     *policy.Table
+	version   uint64
+	endpoints map[uint32]*view
+}
+
+// view is one endpoint as workers see it.
+type view struct {
+	id        uint32
+	inline    bool
+	pass      packet.Action // for frames that nobody may judge
+	mac       [6]byte
+	pol       *policy.Workload // nil before the workload's policy has come
+	listeners map[Listener]bool
+}
+
+// New makes an engine without endpoints.
+func New(cfg Config) *Engine {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = func() int64 { return time.Now().UnixNano() }
+	}
+	e := &Engine{cfg: cfg, eps: map[uint32]*attached{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{}}
+	e.snap.Store(&snapshot{})
+	return e
+}
+
+// ErrClosed is returned by calls after Close.
+var ErrClosed = errors.New("engine is closed")
+
+// publish swaps in a new snapshot. The caller holds mu.
+func (e *Engine) publish() {
+	s := &snapshot{table: e.table, endpoints: make(map[uint32]*view, len(e.eps))}
+	if e.table != nil {
+		s.version = e.table.Version()
+	}
+	for id, a := range e.eps {
+		v := &view{id: id, inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners}
+		if a.ep.Fail == backend.FailClosed {
+			v.pass = packet.Drop
+		}
+		if e.table != nil {
+			v.pol = e.table.Workload(a.workload)
+		}
+		s.endpoints[id] = v
+	}
+	e.snap.Store(s)
+	for _, w := range e.workers {
+		w.q.Wake()
+	}
+}
+
+// Apply puts a policy into force: one pointer swap. Live sessions are judged again at their
+// next packet, and by a sweep within a second.
+func (e *Engine) Apply(t *policy.Table) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.table = t
+	e.publish()
+}
+
+// SetListeners tells the listening sockets of an endpoint's workload, evidence for which side
+// of a connection is the server where its beginning was not seen.
+func (e *Engine) SetListeners(endpoint uint32, l []Listener) {
+	m := make(map[Listener]bool, len(l))
+	for _, x := range l {
+		m[x] = true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.eps[endpoint]
+	if a == nil || sameListeners(a.listeners, m) {
+		return
+	}
+	a.listeners = m
+	e.publish()
+}
+
+func sameListeners(a, b map[Listener]bool) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for l := range a {
+		if !b[l] {
+			return false
+		}
+	}
+	return true
+}
+
+// Attach attaches an endpoint of a workload, or changes how it is attached. At a change the
+// endpoint's sessions are handed to the workers of its new queues before the
+// first frame arrives there. On error everything is as it was.
+func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return ErrClosed
+	}
+	old := e.eps[ep.ID]
+	if old != nil && old.ep.Kind == ep.Kind && old.ep.Hook == ep.Hook && old.ep.NetNS == ep.NetNS && old.ep.Index == ep.Index && old.ep.MAC == ep.MAC {
+		return nil
+	}
+	att, err := be.Attach(ctx, ep)
+	if err != nil {
+		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
+	}
+	next := &attached{ep: ep, workload: workload, att: att}
+	for _, q := range att.Queues() {
+		next.workers = append(next.workers, e.worker(q))
+	}
+	if err := e.handOver(old, next); err != nil {
+		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
+	}
+	return nil
+}
+
+// worker is the worker of a queue; a new queue gets a new one. The caller holds mu.
+func (e *Engine) worker(q backend.Queue) *worker {
+	if w := e.workers[q]; w != nil {
+		return w
+	}
+	w := newWorker(e, q)
+	e.workers[q] = w
+	e.wg.Add(1)
+	go func() {
+		defer e.wg.Done()
+		w.run()
+		e.retire(w)
+	}()
+	return w
+}
+
+// retire keeps the records and counters of a worker that ended.
+func (e *Engine) retire(w *worker) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.workers, w.q)
+	e.retired = append(e.retired, w)
+	w.addCounters(e.gone)
+}
+
+// Detach ends an endpoint; its sessions end with it.
+func (e *Engine) Detach(id uint32) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.eps[id]
+	if a == nil {
+		return nil
+	}
+	err := a.att.Close()
+	for _, w := range a.workers {
+		w.do(func() { w.endAll(id) })
+	}
+	delete(e.eps, id)
+	e.publish()
+	if err != nil {
+		return fmt.Errorf("detach %s of %s: %w", a.ep.Interface, a.workload, err)
+	}
+	return nil
+}
+
+// Close detaches every endpoint and waits for the workers. Records can
+// still be drained afterwards.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	ids := make([]uint32, 0, len(e.eps))
+	for id := range e.eps {
+		ids = append(ids, id)
+	}
+	e.mu.Unlock()
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, e.Detach(id))
+	}
+	e.mu.Lock()
+	for q := range e.workers {
+		q.Close()
+	}
+	e.mu.Unlock()
+	e.wg.Wait()
+	return errors.Join(errs...)
+}
+
+// outboxes lists those that may hold records; ended workers are
+// listed for the last time.
+func (e *Engine) outboxes(last bool) []*report.Outbox {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := make([]*report.Outbox, 0, len(e.workers)+len(e.retired))
+	for _, w := range e.workers {
+		out = append(out, &w.out)
+	}
+	for _, w := range e.retired {
+		out = append(out, &w.out)
+	}
+	if last {
+		e.retired = nil
+	}
+	return out
+}
+
+// Threats gives every threat since the last call to fn and says how many. Call it before
+// Drain, which forgets ended workers.
+func (e *Engine) Threats(fn func(*report.Threat)) int {
+	n := 0
+	for _, o := range e.outboxes(false) {
+		n += o.DrainThreats(fn)
+	}
+	return n
+}
+
+// Drain gives every record since the last call to fn and says how many.
+func (e *Engine) Drain(fn func(*report.Flow)) int {
+	n := 0
+	for _, o := range e.outboxes(true) {
+		n += o.Drain(fn)
+	}
+	return n
+}

@@ -1,0 +1,93 @@
+package report
+
+import "sync"
+
+// outboxLimit bounds the records that wait for Drain, per worker.
+const outboxLimit = 1 << 16
+
+// Outbox carries the records of one worker to one collector. The worker puts records into a
+// buffer of its own and hands it over with Flush, once a batch: the lock is
+// taken per batch and never per frame. What does not fit is counted.
+type Outbox struct {
+	local   []Flow
+	threats []Threat
+
+	mu      sync.Mutex
+	ready   []Flow // guarded by mu
+	readyT  []Threat
+	spare   []Flow
+	dropped uint64
+}
+
+// Put adds a record; only the worker calls it.
+func (o *Outbox) Put(f *Flow) { o.local = append(o.local, *f) }
+
+// Threat adds a threat; only the worker calls it.
+func (o *Outbox) Threat(t *Threat) { o.threats = append(o.threats, *t) }
+
+// Flush hands over what was put; only the worker calls it.
+func (o *Outbox) Flush() {
+	if len(o.local) == 0 && len(o.threats) == 0 {
+		return
+	}
+	o.mu.Lock()
+	room := outboxLimit - len(o.ready)
+	if n := len(o.local); n > room {
+		o.dropped += uint64(n - room)
+		o.local = o.local[:room]
+	}
+	if len(o.ready) == 0 {
+		o.ready, o.local = o.local, o.ready
+	} else {
+		o.ready = append(o.ready, o.local...)
+	}
+	if room := outboxLimit - len(o.readyT); len(o.threats) > room {
+		o.dropped += uint64(len(o.threats) - room)
+		o.threats = o.threats[:room]
+	}
+	o.readyT = append(o.readyT, o.threats...)
+	o.mu.Unlock()
+	clear(o.local)
+	o.local = o.local[:0]
+	clear(o.threats)
+	o.threats = o.threats[:0]
+}
+
+// Drain gives every record handed over so far to fn, in order, and says how many. One
+// goroutine calls it; records are valid during the call.
+func (o *Outbox) Drain(fn func(*Flow)) int {
+	o.mu.Lock()
+	got := o.ready
+	o.ready = o.spare[:0]
+	o.spare = nil
+	o.mu.Unlock()
+	for i := range got {
+		fn(&got[i])
+	}
+	clear(got)
+	o.mu.Lock()
+	if o.spare == nil && cap(got) <= outboxLimit/4 {
+		o.spare = got[:0]
+	}
+	o.mu.Unlock()
+	return len(got)
+}
+
+// DrainThreats is Drain for threats.
+func (o *Outbox) DrainThreats(fn func(*Threat)) int {
+	o.mu.Lock()
+	got := o.readyT
+	o.readyT = nil
+	o.mu.Unlock()
+	for i := range got {
+		fn(&got[i])
+	}
+	return len(got)
+}
+
+// Dropped is how many records did not fit. It may be called from anywhere.
+func (o *Outbox) Dropped() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.dropped
+}

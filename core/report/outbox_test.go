@@ -1,0 +1,74 @@
+package report_test
+
+import (
+	"testing"
+
+	"github.com/sluicenet/sluice/core/report"
+)
+
+func TestOutboxLosesNothingUnaccounted(t *testing.T) {
+	var o report.Outbox
+	const rounds, each = 50, 3000
+	var got uint64
+	for r := range rounds {
+		for i := range each {
+			o.Put(&report.Flow{Session: uint64(r*each + i)})
+		}
+		o.Flush()
+		if r%30 == 29 {
+			o.Drain(func(f *report.Flow) { got++ })
+		}
+	}
+	o.Drain(func(f *report.Flow) { got++ })
+	if want := uint64(rounds * each); got+o.Dropped() != want {
+		t.Errorf("drained %d and dropped %d, want %d together", got, o.Dropped(), want)
+	}
+	if o.Dropped() == 0 {
+		t.Error("30 rounds of 3000 fit in the box: the test does not reach its limit")
+	}
+}
+
+func TestOutboxKeepsOrder(t *testing.T) {
+	var o report.Outbox
+	next := uint64(0)
+	check := func(f *report.Flow) {
+		if f.Session != next {
+			t.Fatalf("record %d came, want %d", f.Session, next)
+		}
+		next++
+	}
+	n := uint64(0)
+	for r := range 20 {
+		for range 10 {
+			o.Put(&report.Flow{Session: n})
+			n++
+		}
+		o.Flush()
+		if r%3 == 0 {
+			o.Drain(check)
+		}
+	}
+	o.Drain(check)
+	if next != n {
+		t.Errorf("%d records came, want %d", next, n)
+	}
+}
+
+func TestOutboxSteadyStateDoesNotAllocate(t *testing.T) {
+	var o report.Outbox
+	f := &report.Flow{}
+	sink := func(*report.Flow) {}
+	round := func() {
+		for range 100 {
+			o.Put(f)
+		}
+		o.Flush()
+		o.Drain(sink)
+	}
+	for range 10 {
+		round()
+	}
+	if n := testing.AllocsPerRun(100, round); n != 0 {
+		t.Errorf("%v allocations for 100 records, want 0", n)
+	}
+}
