@@ -1,0 +1,179 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// NetNSDir is where `ip netns` and most container engines name network namespaces.
+const NetNSDir = "/run/netns"
+
+// NetNSConfig says which named network namespaces are workloads. The zero value takes
+// every one of NetNSDir.
+type NetNSConfig struct {
+	// Dir holds the named namespaces; NetNSDir if empty.
+	Dir string
+	// Patterns are globs of namespace names; empty is all. A name without * ? [ must
+	// exist when the source is made.
+	Patterns []string
+	// File describes namespaces: names, services, labels, exclusions. See LoadFile.
+	File string
+	// Node is put into every workload.
+	Node string
+	// Logger gets what is waited for and why; none if nil.
+	Logger *slog.Logger
+	// Settle is how long changes are gathered before they are told; 50 ms if 0.
+	Settle time.Duration
+	// Poll is how often everything is looked at without a notification; 5 s if 0.
+	Poll time.Duration
+}
+
+// NetNS is the Source of named network namespaces.
+type NetNS struct {
+	cfg   NetNSConfig
+	descs []Description
+}
+
+var _ Source = (*NetNS)(nil)
+
+// NewNetNS checks the patterns and reads the file. A plain name that does not exist, a
+// pattern that is not one and a file with an error are errors for the operator.
+func NewNetNS(cfg NetNSConfig) (*NetNS, error) {
+	if cfg.Dir == "" {
+		cfg.Dir = NetNSDir
+	}
+	if cfg.Settle == 0 {
+		cfg.Settle = 50 * time.Millisecond
+	}
+	if cfg.Poll == 0 {
+		cfg.Poll = 5 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &NetNS{cfg: cfg}
+	if cfg.File != "" {
+		d, err := LoadFile(cfg.File)
+		if err != nil {
+			return nil, err
+		}
+		s.descs = d
+	}
+	return s, s.checkPatterns()
+}
+
+func (s *NetNS) checkPatterns() error {
+	known := names(s.cfg.Dir)
+	for _, p := range s.cfg.Patterns {
+		if _, err := path.Match(p, ""); err != nil {
+			return fmt.Errorf("%q is not a pattern: a [ needs its ]; use names or globs such as 'shop-*'", p)
+		}
+		if slices.ContainsFunc(known, func(n string) bool { return match(p, n) }) {
+			continue
+		}
+		if !isGlob(p) {
+			return fmt.Errorf("there is no network namespace called %q in %s (%s): make it with `ip netns add %s`, or give a pattern such as '%s*' to wait for it",
+				p, s.cfg.Dir, knownText(known), p, p)
+		}
+		s.cfg.Logger.Warn("no namespace matches yet", "pattern", p, "known", knownText(known))
+	}
+	return nil
+}
+
+// named says whether a namespace is asked for by its very name.
+func (s *NetNS) named(name string) bool {
+	return slices.Contains(s.cfg.Patterns, name) || slices.ContainsFunc(s.descs, func(d Description) bool { return d.NetNS == name })
+}
+
+// wanted says whether a namespace of that name is one of the source's, and
+// what the file says about it.
+func (s *NetNS) wanted(name string) (Description, bool) {
+	d := Description{}
+	for _, x := range s.descs {
+		if match(x.NetNS, name) {
+			d = x
+			break
+		}
+	}
+	if d.Exclude {
+		return d, false
+	}
+	if len(s.cfg.Patterns) == 0 {
+		return d, true
+	}
+	return d, slices.ContainsFunc(s.cfg.Patterns, func(p string) bool { return match(p, name) })
+}
+
+// describe makes the workload of a namespace from its name, its interfaces and what the file says.
+func (s *NetNS) describe(name string, d Description, ifs []Interface) Workload {
+	w := Workload{
+		ID: "netns:" + name, Name: name, Namespace: "default", Node: s.cfg.Node, Source: "netns",
+		NetNS: path.Join(s.cfg.Dir, name), Interfaces: ifs, Labels: d.Labels,
+	}
+	if d.Name != "" {
+		w.Name = d.Name
+	}
+	if d.Namespace != "" {
+		w.Namespace = d.Namespace
+	}
+	w.Service = d.Service
+	if w.Service == "" {
+		w.Service = w.Name
+	}
+	return w
+}
+
+// Watch tells the workloads. It runs in the caller's goroutine; ending the loop or ctx ends it.
+func (s *NetNS) Watch(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		w, err := newWatcher(s)
+		if err != nil {
+			yield(Event{}, fmt.Errorf("watch %s: %w", s.cfg.Dir, err))
+			return
+		}
+		defer w.close()
+		w.yield = func(e Event) bool { return yield(e, nil) }
+		if !w.scan(true) || !yield(Event{Kind: Synced}, nil) {
+			return
+		}
+		w.run(ctx)
+	}
+}
+
+// names lists the files of a directory of namespaces, sorted; nothing if it is not there.
+func names(dir string) []string {
+	es, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	out := make([]string, 0, len(es))
+	for _, e := range es {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+func knownText(known []string) string {
+	const most = 12
+	switch {
+	case len(known) == 0:
+		return "there are none"
+	case len(known) > most:
+		return "known: " + strings.Join(known[:most], ", ") + fmt.Sprintf(" and %d more", len(known)-most)
+	}
+	return "known: " + strings.Join(known, ", ")
+}
+
+func isGlob(p string) bool { return strings.ContainsAny(p, `*?[\`) }
+
+func match(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return err == nil && ok
+}

@@ -1,0 +1,221 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// tracked is one namespace that is followed.
+type tracked struct {
+	name string
+	ino  uint64
+	// told is the workload as it was last yielded; nil while it waits.
+	told *Workload
+	// why it waits, as last logged.
+	why string
+}
+
+// watcher is one run of NetNS.Watch. Everything but subs runs on its caller's goroutine.
+type watcher struct {
+	src   *NetNS
+	yield func(Event) bool
+	fs    *fsnotify.Watcher
+	subs  *subscriptions
+	own   uint64 // the namespace that we run in
+	nss   map[string]*tracked
+	dirty map[uint64]bool // namespaces, by inode, whose interfaces changed
+	inDir bool            // the directory itself is watched
+	// young counts the scans that found a name that is not mounted yet.
+	young int
+}
+
+func newWatcher(s *NetNS) (*watcher, error) {
+	fs, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("file notification: %w", err)
+	}
+	subs, err := newSubscriptions()
+	if err != nil {
+		fs.Close()
+		return nil, err
+	}
+	w := &watcher{src: s, fs: fs, subs: subs, nss: map[string]*tracked{}, dirty: map[uint64]bool{}}
+	w.own, _ = nsInode("/proc/self/ns/net")
+	// The parent tells when the directory is made or made anew; without it the poll does.
+	_ = fs.Add(filepath.Dir(s.cfg.Dir))
+	return w, nil
+}
+
+func (w *watcher) close() {
+	w.fs.Close()
+	w.subs.close()
+}
+
+// run gathers notifications for a moment and scans, until ctx ends.
+func (w *watcher) run(ctx context.Context) {
+	poll := time.NewTicker(w.src.cfg.Poll)
+	defer poll.Stop()
+	var settle <-chan time.Time
+	all := false
+	for {
+		if settle == nil && w.young > 0 && w.young < 50 {
+			settle, all = time.After(100*time.Millisecond), true
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-w.fs.Events:
+			if !w.concerns(e) {
+				continue
+			}
+			all = true
+		case <-w.fs.Errors:
+			all = true // events were lost; look at everything
+		case ino := <-w.subs.changed:
+			w.dirty[ino] = true
+		case <-poll.C:
+			all = true
+		case <-settle:
+			settle = nil
+			if !w.scan(all) {
+				return
+			}
+			all = false
+			continue
+		}
+		if settle == nil {
+			settle = time.After(w.src.cfg.Settle)
+		}
+	}
+}
+
+func (w *watcher) concerns(e fsnotify.Event) bool {
+	if e.Name == w.src.cfg.Dir {
+		w.inDir = false // made anew: another directory under the same name
+		return true
+	}
+	return filepath.Dir(e.Name) == w.src.cfg.Dir && e.Op&^fsnotify.Chmod != 0
+}
+
+// scan compares what there is with what was told and yields the difference. With all,
+// every namespace is read again, else those that are new or dirty. False ends the watch.
+func (w *watcher) scan(all bool) bool {
+	if !w.inDir {
+		w.inDir = w.fs.Add(w.src.cfg.Dir) == nil
+	}
+	there, unmounted := w.list()
+	if unmounted {
+		w.young++
+	} else {
+		w.young = 0
+	}
+	for _, name := range sortedKeys(w.nss) {
+		t := w.nss[name]
+		if there[name] != t.ino && !w.forget(t) {
+			return false
+		}
+	}
+	for _, name := range sortedKeys(there) {
+		t, known := w.nss[name]
+		if !known {
+			t = &tracked{name: name, ino: there[name]}
+			w.nss[name] = t
+		}
+		if (!known || all || w.dirty[t.ino]) && !w.look(t, known) {
+			return false
+		}
+	}
+	clear(w.dirty)
+	return true
+}
+
+// list is the wanted namespaces and their inodes, and whether there is a name without
+// a namespace mounted on it yet.
+func (w *watcher) list() (map[string]uint64, bool) {
+	there, unmounted := map[string]uint64{}, false
+	for _, name := range names(w.src.cfg.Dir) {
+		if _, ok := w.src.wanted(name); !ok {
+			continue
+		}
+		ino, err := nsInode(filepath.Join(w.src.cfg.Dir, name))
+		if err != nil {
+			unmounted = true
+			continue
+		}
+		if ino != w.own {
+			there[name] = ino
+		}
+	}
+	return there, unmounted
+}
+
+func (w *watcher) forget(t *tracked) bool {
+	delete(w.nss, t.name)
+	w.subs.remove(t.ino)
+	if t.told == nil {
+		return true
+	}
+	return w.yield(Event{Kind: Removed, Workload: Workload{ID: t.told.ID}})
+}
+
+// look reads a namespace and yields what changed.
+func (w *watcher) look(t *tracked, known bool) bool {
+	path := filepath.Join(w.src.cfg.Dir, t.name)
+	if !known {
+		if err := w.subs.add(path, t.ino); err != nil {
+			w.src.cfg.Logger.Warn("namespace changes are polled", "namespace", t.name, "error", err)
+		}
+	}
+	ifs, host, err := inspect(path, t.ino)
+	switch {
+	case err != nil:
+		w.wait(t, err.Error())
+		return true
+	case len(ifs) == 0:
+		w.wait(t, "no interface but lo has an address other than link-local")
+		return w.retract(t)
+	case host && !w.src.named(t.name):
+		w.wait(t, "it is the host side of other namespaces, not a workload, unless --netns or the workloads file names it")
+		return w.retract(t)
+	}
+	d, _ := w.src.wanted(t.name)
+	now := w.src.describe(t.name, d, ifs)
+	if t.told != nil && reflect.DeepEqual(*t.told, now) {
+		return true
+	}
+	t.told, t.why = &now, ""
+	return w.yield(Event{Kind: Added, Workload: now})
+}
+
+// retract takes back what was told of a namespace that is there still.
+func (w *watcher) retract(t *tracked) bool {
+	if t.told == nil {
+		return true
+	}
+	t.told = nil
+	return w.yield(Event{Kind: Removed, Workload: Workload{ID: "netns:" + t.name}})
+}
+
+func (w *watcher) wait(t *tracked, why string) {
+	if t.why == why {
+		return
+	}
+	t.why = why
+	w.src.cfg.Logger.Info("namespace waits", "namespace", t.name, "reason", why)
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.SortFunc(out, strings.Compare)
+	return out
+}
