@@ -1,0 +1,45 @@
+package session
+
+import (
+	"encoding/binary"
+
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// Key names a session on one endpoint. It is canonical: (A, APort) is not greater than
+// (B, BPort), bytewise, so that both directions find the same session. For
+// ICMP echo both ports are the identifier; protocols without ports have 0.
+type Key struct {
+	A, B         packet.Addr
+	APort, BPort uint16
+	Endpoint     uint32
+	Proto        uint8
+	IPv6         bool
+}
+
+// KeyOf is the key of a decoded packet; swapped says that its source is B.
+// The packet's Status is OK.
+func KeyOf(p *packet.Packet, endpoint uint32) (k Key, swapped bool) {
+	src, dst := p.SrcPort, p.DstPort
+	if p.Proto == packet.ProtoICMP || p.Proto == packet.ProtoICMPv6 {
+		dst = src // the decoder gives the echo identifier as source, 0 for all else
+	}
+	k.Endpoint, k.Proto, k.IPv6 = endpoint, p.Proto, p.IPv6
+	if swapped = less(&p.Dst, dst, &p.Src, src); swapped {
+		k.A, k.B, k.APort, k.BPort = p.Dst, p.Src, dst, src
+	} else {
+		k.A, k.B, k.APort, k.BPort = p.Src, p.Dst, src, dst
+	}
+	return k, swapped
+}
+
+// less says whether (a, ap) sorts before (b, bp).
+func less(a *packet.Addr, ap uint16, b *packet.Addr, bp uint16) bool {
+	if x, y := binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(b[:8]); x != y {
+		return x < y
+	}
+	if x, y := binary.BigEndian.Uint64(a[8:]), binary.BigEndian.Uint64(b[8:]); x != y {
+		return x < y
+	}
+	return ap < bp
+}

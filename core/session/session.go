@@ -1,0 +1,158 @@
+// Package session is a worker's memory of connections: canonical keys, a bounded
+// table whose sessions lie off the garbage collector's path, timers, and the TCP
+// tracker. A Table belongs to one worker and takes no lock. It decides
+// nothing about a connection, keeps no payload (core/stream does) and writes no
+// records (core/engine does).
+package session
+
+import "github.com/sluicenet/sluice/core/packet"
+
+// State is how far a TCP connection is. The values equal those of report.State,
+// which this package may not import.
+type State uint8
+
+// States of a connection.
+const (
+	NoState     State = iota // not TCP, or nothing believable seen yet
+	Opening                  // a SYN was seen
+	Established              // open, both ways
+	Closing                  // a FIN was seen
+	Closed                   // both FINs were seen and acknowledged
+	ResetState               // an RST ended it
+	Refused                  // the SYN was answered with an RST
+	MidStream                // picked up without its beginning, and open
+)
+
+// Over says that the connection has ended, however it did.
+func (s State) Over() bool { return s == Closed || s == ResetState || s == Refused }
+
+// String is the state's name in reports.
+func (s State) String() string {
+	return [...]string{"", "opening", "established", "closing", "closed", "reset", "refused", "midstream"}[s&7]
+}
+
+// Flags of a session. The lower byte has a meaning here (timeouts and eviction look at
+// Answered and Denied); bits from EngineFlag on are the engine's own.
+const (
+	// Midstream: the beginning was not seen. Track sets it.
+	Midstream uint16 = 1 << iota
+	// Answered: the server sent at least one packet that is not a refusal. Set by the engine.
+	Answered
+	// Reported: a Start record was written.
+	Reported
+	// HoldExpired: its payload was held for as long as the group allows.
+	HoldExpired
+	// Denied: policy refused it; it is kept so that later packets are dropped cheaply.
+	Denied
+	// Final: its last record was written.
+	Final
+	_
+	_
+	// EngineFlag is the first bit that is free for the engine.
+	EngineFlag
+)
+
+// Session is one connection, or one conversation of a protocol without
+// connections. It holds no pointers, so that chunks of sessions are nothing to
+// the garbage collector. Arrays of two are indexed by direction: 0 is client to server, 1 back.
+type Session struct {
+	// Key is written by Insert and Import alone.
+	Key Key
+	// ClientIsA says which end of the key is the client. Change it through SwapClient.
+	ClientIsA bool
+	// Dir is Egress where the endpoint's workload is the client.
+	Dir packet.Direction
+	// State is written by Track; the engine may write it when it ends a session itself.
+	State State
+	// Evidence holds a report.Evidence.
+	Evidence uint8
+	// ID is unique in the life of an engine.
+	ID uint64
+	// Created and Last are the stamps of the first and the last packet, ns since the epoch.
+	Created, Last int64
+	// Packets and Bytes are totals.
+	Packets, Bytes [2]uint64
+	// Generation is the version of the policy that judged the session.
+	Generation uint64
+	// Rule is the rule that decided; 0 for a default.
+	Rule uint32
+	// Aux is the engine's index of heap objects that belong to the session; 0 is none.
+	Aux uint32
+	// App and Base are app.IDs.
+	App, Base uint16
+	// Flags are the constants above and the engine's own.
+	Flags uint16
+	// Strength holds a parsers.Match, Verdict a report.Verdict, Reason a report.Reason.
+	Strength, Verdict, Reason uint8
+
+	slot            uint8 // where the timer wheel holds it: level<<6 | slot
+	reportedPackets [2]uint32
+	reportedBytes   [2]uint64
+	wings           [2]wing
+
+	ref        uint32 // index in the table + 1; 0 while free
+	deadline   uint32 // tick
+	next, prev uint32 // refs in the wheel's slot; next is also the free list
+	epNext     uint32 // refs in the endpoint's list
+	epPrev     uint32
+}
+
+// DirOf is the direction of a packet: swapped is what KeyOf said of it.
+func (s *Session) DirOf(swapped bool) int {
+	if s.ClientIsA != swapped {
+		return 0
+	}
+	return 1
+}
+
+// Count adds a packet of n bytes (from the IP header on) in direction dir, and moves Last.
+func (s *Session) Count(dir, n int, now int64) {
+	s.Packets[dir&1]++
+	s.Bytes[dir&1] += uint64(n)
+	s.Last = now
+}
+
+// Unreported is what was counted since MarkReported.
+func (s *Session) Unreported() (packets, bytes [2]uint64) {
+	for d := range packets {
+		// Fewer than 2^32 packets come between two records, so the lower half is enough.
+		packets[d] = uint64(uint32(s.Packets[d]) - s.reportedPackets[d])
+		bytes[d] = s.Bytes[d] - s.reportedBytes[d]
+	}
+	return packets, bytes
+}
+
+// MarkReported says that everything counted so far is in a record.
+func (s *Session) MarkReported() {
+	for d := range s.reportedBytes {
+		s.reportedPackets[d] = uint32(s.Packets[d])
+		s.reportedBytes[d] = s.Bytes[d]
+	}
+}
+
+// Client is the client's address and port.
+func (s *Session) Client() (packet.Addr, uint16) {
+	if s.ClientIsA {
+		return s.Key.A, s.Key.APort
+	}
+	return s.Key.B, s.Key.BPort
+}
+
+// Server is the server's address and port.
+func (s *Session) Server() (packet.Addr, uint16) {
+	if s.ClientIsA {
+		return s.Key.B, s.Key.BPort
+	}
+	return s.Key.A, s.Key.APort
+}
+
+// SwapClient turns client and server round: counters, wings and Dir go with it.
+func (s *Session) SwapClient() {
+	s.ClientIsA = !s.ClientIsA
+	s.Dir = s.Dir.Reverse()
+	s.Packets[0], s.Packets[1] = s.Packets[1], s.Packets[0]
+	s.Bytes[0], s.Bytes[1] = s.Bytes[1], s.Bytes[0]
+	s.reportedPackets[0], s.reportedPackets[1] = s.reportedPackets[1], s.reportedPackets[0]
+	s.reportedBytes[0], s.reportedBytes[1] = s.reportedBytes[1], s.reportedBytes[0]
+	s.wings[0], s.wings[1] = s.wings[1], s.wings[0]
+}
