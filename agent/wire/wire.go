@@ -1,0 +1,77 @@
+// Package wire finds where a workload's interface can be hooked: the other end of its veth,
+// wherever that is, or the interface itself where there is no other end outside of workloads. It
+// attaches nothing; that is the backends' business.
+package wire
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/sluicenet/sluice/agent/workload"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/internal/netns"
+)
+
+// Plan is how one interface can be attached.
+type Plan struct {
+	// Hook is where an inline endpoint is steered; not valid with TapOnly.
+	Hook backend.Hook
+	// TapOnly says that the interface can be listened to but not enforced on.
+	TapOnly bool
+	// Note says in a sentence why, where it is not the usual hook on the host's side.
+	Note string
+	// MAC is the interface's address; zero where it has none.
+	MAC [6]byte
+}
+
+// Finder makes plans. It remembers in which namespaces peers were found, so that
+// many workloads on one host cost one question each. One goroutine uses it.
+type Finder struct {
+	// Processes lets the finder look through the namespaces of all processes as well,
+	// for peers in a namespace that has no name.
+	Processes bool
+	recent    []string
+}
+
+// Managed says which workload a namespace belongs to; the finder will not hook an interface
+// inside another workload's namespace.
+type Managed map[netns.ID]string
+
+// Plan looks at one interface of a workload. An error means that the interface
+// could not be looked at, for instance because it is gone.
+func (f *Finder) Plan(w *workload.Workload, i *workload.Interface, managed Managed) (Plan, error) {
+	p := Plan{Hook: backend.Hook{NetNS: w.NetNS, Interface: i.Name, Index: i.Index, Side: backend.OwnSide}}
+	if mac, err := net.ParseMAC(i.MAC); err != nil || len(mac) != 6 || mac.String() == "00:00:00:00:00:00" {
+		p.TapOnly = true
+		p.Note = fmt.Sprintf("%s has no MAC address (%s): it can be watched but not enforced on", i.Name, i.Kind)
+		return p, nil
+	} else {
+		copy(p.MAC[:], mac)
+	}
+	if i.Kind != "veth" {
+		p.Note = fmt.Sprintf("hooked inside of the workload: a %s interface has no other end on the host", kind(i.Kind))
+		return p, nil
+	}
+	peer, err := f.peer(w.NetNS, i.Index)
+	if err != nil {
+		return Plan{}, fmt.Errorf("other end of %s: %w", i.Name, err)
+	}
+	switch name, taken := managed[peer.id]; {
+	case !peer.found:
+		p.Note = "hooked inside of the workload: the other end of " + i.Name + " is in a namespace that was not found"
+	case taken && name == w.Name:
+		p.Note = "hooked inside of the workload: both ends of " + i.Name + " are in it"
+	case taken:
+		p.Note = "hooked inside of the workload: the other end of " + i.Name + " is in workload " + name
+	default:
+		p.Hook = backend.Hook{NetNS: peer.path, Interface: peer.name, Index: peer.index, Side: backend.HostSide}
+	}
+	return p, nil
+}
+
+func kind(k string) string {
+	if k == "" || k == "device" {
+		return "physical"
+	}
+	return k
+}
