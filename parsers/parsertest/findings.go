@@ -1,0 +1,161 @@
+package parsertest
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// None is the application of bytes that a parser does not claim.
+const None = "none"
+
+// maxValue is where attribute values are cut.
+const maxValue = 256
+
+// Attr is one attribute that was found.
+type Attr struct {
+	Key   parsers.Attr
+	Value string
+}
+
+// Findings is what a parser made of a conversation.
+type Findings struct {
+	// App is what rides on Base, or Base itself; None if the bytes were not claimed.
+	App, Base string
+	Strength  parsers.Match
+	// Final says that App can no longer change.
+	Final   bool
+	Attrs   []Attr
+	Threats []uint16
+}
+
+// attr keeps the first value of each attribute, as the engine does.
+func (f *Findings) attr(a parsers.Attr, v []byte) {
+	if a == parsers.NoAttr || len(v) == 0 {
+		return
+	}
+	for _, have := range f.Attrs {
+		if have.Key == a {
+			return
+		}
+	}
+	f.Attrs = append(f.Attrs, Attr{a, string(v[:min(len(v), maxValue)])})
+}
+
+func (f *Findings) threat(id uint16) {
+	if !slices.Contains(f.Threats, id) {
+		f.Threats = append(f.Threats, id)
+	}
+}
+
+// String is one line for each finding, sorted, as it stands in a case.
+func (f Findings) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "app: %s\n", f.App)
+	if f.App == None {
+		return b.String()
+	}
+	fmt.Fprintf(&b, "base: %s\nstrength: %s\n", f.Base, f.Strength)
+	if !f.Final {
+		b.WriteString("final: false\n")
+	}
+	attrs := slices.Clone(f.Attrs)
+	slices.SortFunc(attrs, func(x, y Attr) int { return int(x.Key) - int(y.Key) })
+	for _, a := range attrs {
+		fmt.Fprintf(&b, "attr %s: %s\n", a.Key, escape([]byte(a.Value)))
+	}
+	threats := slices.Clone(f.Threats)
+	slices.Sort(threats)
+	for _, id := range threats {
+		fmt.Fprintf(&b, "threat: %d\n", id)
+	}
+	return b.String()
+}
+
+// Value is the value of an attribute, empty if it was not found.
+func (f *Findings) Value(a parsers.Attr) string {
+	for _, have := range f.Attrs {
+		if have.Key == a {
+			return have.Value
+		}
+	}
+	return ""
+}
+
+func escape(b []byte) string {
+	q := fmt.Sprintf("%+q", b)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}
+
+// Text writes the case as Parse reads it.
+func (c *Case) Text() string {
+	var b strings.Builder
+	if c.Meta.Proto == 17 {
+		b.WriteString("proto: udp\n")
+	}
+	if c.Meta.Midstream {
+		b.WriteString("midstream: true\n")
+	}
+	b.WriteString(c.Want.String())
+	b.WriteString("---\n")
+	for i := range c.Messages {
+		c.Messages[i].text(&b)
+	}
+	return b.String()
+}
+
+func (m *Message) text(b *strings.Builder) {
+	side := ">"
+	if m.Dir == parsers.ToClient {
+		side = "<"
+	}
+	if m.Gap != 0 {
+		fmt.Fprintf(b, "gap %s %d\n", side, m.Gap)
+		return
+	}
+	mark := side
+	for _, part := range pieces(m.Data) {
+		if printable(part) {
+			text := escape(part)
+			if strings.HasPrefix(text, " ") {
+				text = `\x20` + text[1:]
+			}
+			fmt.Fprintf(b, "%s %s\n", mark, text)
+		} else {
+			fmt.Fprintf(b, "%sx % x\n", mark, part)
+		}
+		mark = "+"
+	}
+}
+
+// pieces cuts bytes into what reads well on a line.
+func pieces(data []byte) [][]byte {
+	var out [][]byte
+	text := printable(data)
+	for len(data) > 0 {
+		n := min(len(data), 32)
+		if text {
+			n = len(data)
+			if i := bytes.IndexByte(data, '\n'); i >= 0 {
+				n = i + 1
+			}
+		}
+		out, data = append(out, data[:n]), data[n:]
+	}
+	return out
+}
+
+func printable(b []byte) bool {
+	for _, c := range b {
+		if (c < ' ' || c > '~') && c != '\r' && c != '\n' && c != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+func name(id app.ID) string { return id.Name() }
