@@ -1,0 +1,149 @@
+// Package specstore keeps the compiled policy of each node in the store: controllers
+// write it, agents watch it. A Spec is JSON in a blob, so a reader sees a whole one or the
+// one before. It does not compile, and keeps no Spec in memory.
+package specstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net/url"
+
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/blob"
+	"github.com/sluicenet/sluice/store"
+)
+
+// ErrBroken says that what is stored for a node is not a Spec: a part is missing, changed or
+// not readable. It stays so until the next Write.
+var ErrBroken = blob.ErrBroken
+
+func path(node string) string { return "policy/" + url.PathEscape(node) }
+
+// Write makes s the node's policy. Its version must be higher than that of the one
+// before; the one before is deleted. Only one writer at a time writes for a node; a second
+// gets store.ErrConflict.
+func Write(ctx context.Context, st store.Store, node string, s *policy.Spec) error {
+	data, err := json.Marshal(s)
+	if err == nil {
+		err = blob.Write(ctx, st, path(node), s.Version, data)
+	}
+	if err != nil {
+		return fmt.Errorf("write policy %d of %s: %w", s.Version, node, err)
+	}
+	return nil
+}
+
+// Version is that of the node's stored policy, 0 where there is none.
+func Version(ctx context.Context, st store.Store, node string) (uint64, error) {
+	h, _, err := blob.ReadHead(ctx, st, path(node))
+	if errors.Is(err, ErrBroken) {
+		return 0, nil
+	}
+	return h.Version, err
+}
+
+// Clean deletes what a writer left that ended in the middle. No Write for the node may be
+// under way.
+func Clean(ctx context.Context, st store.Store, node string) error {
+	return blob.Clean(ctx, st, path(node))
+}
+
+// Remove deletes the node's policy: its agent will not come again.
+func Remove(ctx context.Context, st store.Store, node string) error {
+	return blob.Remove(ctx, st, path(node))
+}
+
+// Read is the node's policy, nil where there is none.
+func Read(ctx context.Context, st store.Store, node string) (*policy.Spec, error) {
+	data, _, err := blob.Read(ctx, st, path(node))
+	if err != nil || data == nil {
+		return nil, err
+	}
+	return unpack(data)
+}
+
+func unpack(data []byte) (*policy.Spec, error) {
+	s := new(policy.Spec)
+	if err := json.Unmarshal(data, s); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	return s, nil
+}
+
+// Watch yields the node's policy, if there is one, then each newer one, until ctx ends; a
+// slow reader skips some. An error that is ErrBroken concerns one version and the
+// watch goes on; any other ends it.
+func Watch(ctx context.Context, st store.Store, node string) iter.Seq2[*policy.Spec, error] {
+	return func(yield func(*policy.Spec, error) bool) {
+		var last blob.Head
+		for {
+			err := follow(ctx, st, node, &last, yield)
+			if errors.Is(err, errLeft) || ctx.Err() != nil {
+				return
+			}
+			if !errors.Is(err, store.ErrCompacted) {
+				yield(nil, fmt.Errorf("watch policy of %s: %w", node, err))
+				return
+			}
+		}
+	}
+}
+
+// errLeft says that the reader of a Watch wants no more.
+var errLeft = errors.New("watch was left")
+
+// follow watches the head until the store's watch ends. last is the head that was
+// yielded last, so that nothing is told twice.
+func follow(ctx context.Context, st store.Store, node string, last *blob.Head, yield func(*policy.Spec, error) bool) error {
+	for e, err := range st.Watch(ctx, blob.HeadKey(path(node)), 0) {
+		if err != nil {
+			return err
+		}
+		if e.Synced || e.Deleted {
+			continue
+		}
+		if h, err := blob.ParseHead(e.Object.Value); err == nil && h == *last {
+			continue
+		}
+		// The newest rather than the one of the event, which may be deleted already.
+		h, rev, err := blob.ReadHead(ctx, st, path(node))
+		var s *policy.Spec
+		if err == nil && rev != 0 && h != *last {
+			s, err = readParts(ctx, st, node, h)
+		}
+		if errors.Is(err, ErrBroken) && superseded(ctx, st, node, rev) {
+			continue // the next event is on its way
+		}
+		if err != nil && !errors.Is(err, ErrBroken) {
+			return err
+		}
+		if s == nil && err == nil {
+			continue
+		}
+		*last = h
+		if !yield(s, err) {
+			return errLeft
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return store.ErrClosed
+}
+
+// superseded says whether the head has another revision than rev by now.
+func superseded(ctx context.Context, st store.Store, node string, rev store.Revision) bool {
+	o, err := st.Get(ctx, blob.HeadKey(path(node)))
+	return err == nil && o.Revision != rev
+}
+
+func readParts(ctx context.Context, st store.Store, node string, h blob.Head) (*policy.Spec, error) {
+	data, err := blob.ReadParts(ctx, st, path(node), h)
+	if err != nil {
+		return nil, err
+	}
+	return unpack(data)
+}
