@@ -49,14 +49,12 @@ const (
 	Malformed
 )
 
-// Reason says what is wrong with a malformed packet, as a constant text;
-// it is empty otherwise.
-type Reason string
-
 // Packet is a decoded frame. It is used again for every frame of a
 // worker; slices are borrowed from the frame.
 type Packet struct {
 	Status Status
+	// Reason is set with Malformed, and with Fragment where a first fragment is too
+	// small for its transport header or that header is wrong.
 	Reason Reason
 
 	// Network layer; valid unless Status is NotIP or Malformed below it.
@@ -68,11 +66,19 @@ type Packet struct {
 	Network []byte
 	// IPHeader is the length of the IP header with options and extension headers.
 	IPHeader int
+	// SourceRoute: the sender chose the way (IPv4 LSRR or SSRR option, IPv6 routing
+	// header type 0).
+	SourceRoute bool
+	// routed: Dst is not the final destination, as checksums need to know.
+	routed bool
 
-	// Fragmentation; valid when Status is Fragment.
+	// Fragmentation; valid when Status is Fragment. The transport layer below is valid
+	// then as well if FragOffset is 0 and Reason empty.
 	FragID     uint32
 	FragOffset uint16 // bytes
 	MoreFrags  bool
+	// FragHeader is the offset in Network of the IPv6 fragment header; 0 for IPv4.
+	FragHeader int
 
 	// Transport layer; valid when Status is OK.
 	// For ICMP, SrcPort is the echo identifier (0 otherwise) and DstPort 0.
@@ -88,7 +94,8 @@ type Packet struct {
 	ICMPCode         uint8
 	// Embedded is the IP packet quoted by an ICMP error; nil otherwise.
 	Embedded []byte
-	// Payload is the transport payload, as far as the frame holds it.
+	// Payload is the transport payload, as far as the frame holds it; for a fragment
+	// without transport header it is the fragment's data.
 	Payload []byte
 	// PayloadWire is the payload's length by the IP header; larger than len(Payload)
 	// where the capture cut the frame.
