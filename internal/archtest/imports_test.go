@@ -39,7 +39,7 @@ var rules = []rule{
 	{"controller/simulate", []string{"core/...", "controller/...", "store/...", "api/...", "internal/..."}},
 	{"controller/...", []string{"core/policy", "core/app", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
 	{"controller", []string{"core/policy", "core/app", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
-	{"internal/specstore", []string{"store", "core/policy"}},
+	{"internal/specstore", []string{"store", "store/blob", "core/policy"}},
 	{"internal/...", []string{"internal/..."}},
 	{"api/...", nil},
 }

@@ -12,8 +12,8 @@ import (
 	"net/url"
 
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/internal/blob"
 	"github.com/sluicenet/sluice/store"
+	"github.com/sluicenet/sluice/store/blob"
 )
 
 // ErrBroken says that what is stored for a node is not a Spec: a part is missing, changed or
