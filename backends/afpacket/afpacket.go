@@ -1,0 +1,105 @@
+// Package afpacket captures and enforces through AF_PACKET rings. A tap is a
+// TPACKET_V3 ring on the workload's own interface and changes nothing there. An
+// inline endpoint's frames are steered by BPF programs on its hook to a service
+// port, a veth pair of ours, where a TPACKET_V2 ring hands them to the engine and a
+// TX ring takes back what passes. The package attaches what it is told to; which
+// interfaces those are and what their frames mean is decided elsewhere.
+package afpacket
+
+import (
+	"errors"
+	"time"
+)
+
+// Config tunes the rings. The zero value is what production uses.
+type Config struct {
+	// TapRing is the size of a tap's ring in bytes; 0 is 1 MiB. It is rounded up to
+	// whole blocks, and two at least.
+	TapRing int
+	// TapSnap is how much of a frame a tap copies, in bytes; 0 is 16 KiB. Frame.Wire
+	// keeps the real length. At most 128 KiB.
+	TapSnap int
+	// TapRetire is how long a tap's frames may wait in a block that is not full; 0 is
+	// 30 ms. The kernel runs a timer of this period for every tap, idle or not.
+	TapRetire time.Duration
+	// RxSlots and TxSlots are the frames that the rings of a service port hold; 0 is
+	// the default. A slot takes 68 KiB and they come by fifteen.
+	RxSlots, TxSlots int
+	// HeartbeatLimit is how long the worker of a service port may be silent
+	// before its frames follow the fail mode of their endpoint; 0 is 500 ms.
+	HeartbeatLimit time.Duration
+	// Steering is how programs are attached.
+	Steering Steering
+}
+
+// Steering is the way in which BPF programs are attached to interfaces.
+type Steering uint8
+
+// Ways of steering. TCX links vanish with their process; clsact filters stay behind
+// when it is killed and then follow the fail mode for want of a heartbeat.
+const (
+	// SteerAuto takes tcx where the kernel has it, else clsact.
+	SteerAuto Steering = iota
+	SteerTCX
+	SteerClsact
+)
+
+// String is "auto", "tcx" or "clsact".
+func (s Steering) String() string {
+	switch s {
+	case SteerTCX:
+		return "tcx"
+	case SteerClsact:
+		return "clsact"
+	}
+	return "auto"
+}
+
+// Defaults of Config.
+const (
+	defaultTapRing   = 1 << 20
+	defaultTapSnap   = 16 << 10
+	maxTapSnap       = 128 << 10
+	defaultTapRetire = 30 * time.Millisecond
+	defaultRxSlots   = 240
+	defaultTxSlots   = 60
+	defaultHeartbeat = 500 * time.Millisecond
+)
+
+// withDefaults fills in what is zero.
+func (c Config) withDefaults() Config {
+	def := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	def(&c.TapRing, defaultTapRing)
+	def(&c.TapSnap, defaultTapSnap)
+	def(&c.RxSlots, defaultRxSlots)
+	def(&c.TxSlots, defaultTxSlots)
+	c.TapSnap = min(c.TapSnap, maxTapSnap)
+	if c.TapRetire <= 0 {
+		c.TapRetire = defaultTapRetire
+	}
+	if c.HeartbeatLimit <= 0 {
+		c.HeartbeatLimit = defaultHeartbeat
+	}
+	return c
+}
+
+// Errors of Attach.
+var (
+	// ErrEndpoint says that the endpoint's description cannot be used.
+	ErrEndpoint = errors.New("endpoint cannot be attached")
+	// ErrClosed says that the backend has been closed.
+	ErrClosed = errors.New("backend is closed")
+)
+
+// Idle ticks of a queue: what Recv waits for a frame before it returns empty.
+const (
+	tick = 100 * time.Millisecond
+	// A tap that saw nothing for idleAfter ticks waits longer, so that
+	// hundreds of them cost nothing.
+	idleTick  = time.Second
+	idleAfter = 10
+)
