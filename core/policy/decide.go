@@ -1,0 +1,112 @@
+package policy
+
+import (
+	"math"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// candidate is one thing that a rule says about one point of the port space.
+type candidate struct {
+	rule uint32
+	pos  uint32 // the rule's place in the list
+	app  app.ID // valid with candApp
+	bits uint8
+}
+
+// Bits of a candidate.
+const (
+	candDeny uint8 = 1 << iota // the rule denies
+	candApp                    // the rule names applications; app is one of them
+	candLast                   // the end of its list
+	candNone                   // no rule: only the empty list has it
+)
+
+// Decide is the verdict of the workload's end on one connection. It allocates nothing.
+func (w *Workload) Decide(q *Query) Decision {
+	if w.spec.Quarantined {
+		return Decision{Verdict: report.Deny, Reason: report.ByQuarantine}
+	}
+	if w.table.open(q) {
+		return Decision{Verdict: report.Open}
+	}
+	c := w.first(q)
+	if c == nil {
+		return Decision{Verdict: w.spec.Mode.byDefault(), Reason: report.ByDefault}
+	}
+	return Decision{Verdict: w.spec.Mode.byRule(c.bits, q), Reason: report.ByRule, Rule: c.rule}
+}
+
+// byDefault is the mode's verdict where no rule matches.
+func (m Mode) byDefault() report.Verdict {
+	switch m {
+	case Protect:
+		return report.Deny
+	case Monitor:
+		return report.Violate
+	}
+	return report.Learn
+}
+
+// byRule is the verdict of a candidate that matches.
+func (m Mode) byRule(bits uint8, q *Query) report.Verdict {
+	switch {
+	case bits&candApp != 0 && q.App == app.Undecided:
+		return report.Pending
+	case bits&candDeny == 0:
+		return report.Allow
+	case m == Protect:
+		return report.Deny
+	}
+	return report.Violate
+}
+
+// first is the first candidate in rule order that decides the query or that it has to
+// wait for; nil if no rule does. Each table's list is in rule order, so the earliest of
+// the tables' first matches is the first of all.
+func (w *Workload) first(q *Query) *candidate {
+	t := w.table
+	row := w.rows.ingress
+	if q.Dir == packet.Egress {
+		row = w.rows.egress
+	}
+	cl := t.classes[row[t.Identity(q.Peer, q.IPv6)]]
+	x := uint32(q.Proto)<<16 | uint32(q.Port)
+	var best *candidate
+	bestPos := uint32(math.MaxUint32)
+	for _, n := range t.classTables[cl.first : cl.first+cl.n] {
+		c := t.match(t.list(n, x), q)
+		if c != nil && c.pos < bestPos {
+			best, bestPos = c, c.pos
+		}
+	}
+	return best
+}
+
+// match is the first candidate of a list that the query meets.
+func (t *Table) match(list uint32, q *Query) *candidate {
+	for i := list; ; i++ {
+		c := &t.candidates[i]
+		if c.meets(q) {
+			return c
+		}
+		if c.bits&candLast != 0 {
+			return nil
+		}
+	}
+}
+
+// meets says whether the candidate decides the query, or will when its application is known.
+func (c *candidate) meets(q *Query) bool {
+	switch {
+	case c.bits&candApp == 0:
+		return c.bits&candNone == 0
+	case q.App == app.Undecided || q.App == c.app:
+		return true
+	case q.App == app.Unknown:
+		return q.Midstream && c.bits&candDeny == 0
+	}
+	return q.Base == c.app && c.app != app.Unknown
+}

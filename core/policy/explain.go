@@ -1,0 +1,122 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// Step is one step of an explanation.
+type Step struct {
+	Rule    uint32 // 0 where the step is not a rule
+	Text    string // what was looked at: a rule as a sentence, or the setting
+	Outcome string // what came of it
+}
+
+// Explain walks the rules between the two ends of a connection, plainly and in order,
+// and says of each what came of it. It ends with the step that decides. It reads the rules
+// themselves rather than the compiled form, and is meant for people: it costs what
+// reading every rule costs.
+func (w *Workload) Explain(q *Query) ([]Step, Decision) {
+	if w.spec.Quarantined {
+		return []Step{{Text: "the workload is quarantined", Outcome: "denies everything"}},
+			Decision{Verdict: report.Deny, Reason: report.ByQuarantine}
+	}
+	if w.table.open(q) {
+		return []Step{{Text: "loopback, link-local, multicast, address configuration or exempted by the settings",
+			Outcome: "not subject to policy"}}, Decision{Verdict: report.Open}
+	}
+	from, to := w.spec.Identity, w.table.Identity(q.Peer, q.IPv6)
+	if q.Dir != packet.Egress {
+		from, to = to, from
+	}
+	var steps []Step
+	for i := range w.table.rules {
+		r := &w.table.rules[i]
+		if !w.table.in(from, r.From) || !w.table.in(to, r.To) {
+			continue
+		}
+		outcome, d := w.consider(r, q)
+		steps = append(steps, Step{r.ID, w.table.sentence(r), outcome})
+		if d.Verdict != report.NoVerdict {
+			return steps, d
+		}
+	}
+	v := w.spec.Mode.byDefault()
+	return append(steps, Step{Text: "no rule between the two ends matches", Outcome: "mode " + w.spec.Mode.String() + ": " + v.String()}),
+		Decision{Verdict: v, Reason: report.ByDefault}
+}
+
+// in says whether an identity belongs to a group.
+func (t *Table) in(identity, group uint32) bool {
+	if t.groups[group].Any {
+		return true
+	}
+	return int(identity) < len(t.identities) && slices.Contains(t.identities[identity].Groups, group)
+}
+
+// consider is what one rule between the right groups says of a query; the decision's
+// verdict is NoVerdict where the next rule is to be asked.
+func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
+	if len(r.Ports) > 0 && !slices.ContainsFunc(r.Ports, func(p PortSpec) bool { return p.Contains(q.Proto, q.Port) }) {
+		return "no: the connection is to " + portText(q), Decision{}
+	}
+	d := Decision{Reason: report.ByRule, Rule: r.ID}
+	note := ""
+	switch {
+	case len(r.Apps) == 0, slices.Contains(r.Apps, q.App):
+	case q.App == app.Undecided:
+		d.Verdict = report.Pending
+		return "waits until the application is known", d
+	case q.App == app.Unknown && q.Midstream && !r.Deny:
+		note = ", because the connection was picked up without its beginning"
+	case q.App != app.Unknown && q.Base != app.Unknown && slices.Contains(r.Apps, q.Base):
+		note = ", because " + q.App.Name() + " rides on " + q.Base.Name()
+	default:
+		return "no: the application is " + q.App.Name(), Decision{}
+	}
+	switch {
+	case !r.Deny:
+		d.Verdict = report.Allow
+	case w.spec.Mode == Protect:
+		d.Verdict = report.Deny
+	default:
+		d.Verdict = report.Violate
+		note += ", which mode " + w.spec.Mode.String() + " only reports"
+	}
+	return "matches: " + d.Verdict.String() + note, d
+}
+
+// sentence is a rule in words.
+func (t *Table) sentence(r *RuleSpec) string {
+	ports, apps, action := "any port", "any application", "allow"
+	if r.Deny {
+		action = "deny"
+	}
+	if len(r.Ports) > 0 {
+		s := make([]string, len(r.Ports))
+		for i, p := range r.Ports {
+			s[i] = p.String()
+		}
+		ports = strings.Join(s, ", ")
+	}
+	if len(r.Apps) > 0 {
+		s := make([]string, len(r.Apps))
+		for i, a := range r.Apps {
+			s[i] = a.Name()
+		}
+		apps = strings.Join(s, ", ")
+	}
+	return fmt.Sprintf("%s from %s to %s on %s, %s", action, t.groups[r.From].Name, t.groups[r.To].Name, ports, apps)
+}
+
+func portText(q *Query) string {
+	if !HasPorts(q.Proto) {
+		return ProtoName(q.Proto)
+	}
+	return PortSpec{q.Proto, q.Port, q.Port}.String()
+}

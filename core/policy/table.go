@@ -1,0 +1,113 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// DefaultHold is how long payload of a pending session is held where the Spec says 0.
+const DefaultHold = time.Second
+
+// Table is a compiled Spec. It never changes, so any number of goroutines may ask it
+// without a lock; a new policy is a new Table.
+//
+// A look-up goes: peer address -> identity (longest prefix) -> class (one row of
+// classes for each workload identity and direction, indexed by the peer's identity) ->
+// port tables of the class (mostly one) -> ordered candidates. A port table is asked
+// exact first and range second; order among rules was settled when it was built.
+type Table struct {
+	version   uint64
+	hosts     hostMap            // prefixes of one address
+	addresses bart.Table[uint32] // all the others
+	exempt    *bart.Lite         // nil where nothing is exempt
+	workloads map[string]*Workload
+
+	classes     []class
+	classTables []uint32 // of all classes, one after the other: indexes of tables
+	tables      []portTable
+	exact       exactMap
+	segments    []segment   // of all port tables, one after the other
+	candidates  []candidate // of all lists; the first is the end of the empty list
+
+	// What Explain needs of the Spec; shared with it.
+	groups     []GroupSpec
+	identities []IdentitySpec
+	rules      []RuleSpec
+}
+
+// Workload is one workload's view of a Table.
+type Workload struct {
+	table *Table
+	spec  WorkloadSpec
+	rows  *rows
+}
+
+// rows are the classes of a workload identity's peers: one row for each direction, indexed
+// by the peer's identity.
+type rows struct {
+	egress, ingress []uint32
+}
+
+// class is the port tables that are to be asked about one kind of pair of ends.
+type class struct {
+	first, n uint32 // in Table.classTables
+}
+
+// Version is the Spec's.
+func (t *Table) Version() uint64 { return t.version }
+
+// Workload is the workload with an id, nil if the policy does not speak of it (it is not
+// ready then).
+func (t *Table) Workload(id string) *Workload { return t.workloads[id] }
+
+// Identity is the number of the longest prefix that holds an address; 0 if none does.
+func (t *Table) Identity(a packet.Addr, ipv6 bool) uint32 {
+	if s := t.hosts.slot(hostKey(a, ipv6)); s.identity != 0 {
+		return s.identity - 1
+	}
+	id, _ := t.addresses.Lookup(toNetip(a, ipv6))
+	return id
+}
+
+func toNetip(a packet.Addr, ipv6 bool) netip.Addr {
+	if ipv6 {
+		return netip.AddrFrom16(a)
+	}
+	return netip.AddrFrom4([4]byte(a[12:]))
+}
+
+// ID is the workload's id.
+func (w *Workload) ID() string { return w.spec.ID }
+
+// Identity is the workload's own identity.
+func (w *Workload) Identity() uint32 { return w.spec.Identity }
+
+// Mode is that of the workload's service group.
+func (w *Workload) Mode() Mode { return w.spec.Mode }
+
+// OnDeny is what the sender of a denied packet is told.
+func (w *Workload) OnDeny() OnDeny { return w.spec.OnDeny }
+
+// Unready is what the workload does where it has no policy.
+func (w *Workload) Unready() Unready { return w.spec.Unready }
+
+// Hold is how long payload of a pending session may be held in protect mode.
+func (w *Workload) Hold() time.Duration {
+	if w.spec.Hold <= 0 {
+		return DefaultHold
+	}
+	return w.spec.Hold
+}
+
+// HoldDeny says that a session whose hold time ran out is denied; it passes otherwise.
+func (w *Workload) HoldDeny() bool { return w.spec.HoldDeny }
+
+// FailClosed says that traffic stops rather than passes unseen when the engine cannot judge it.
+func (w *Workload) FailClosed() bool { return w.spec.FailClosed }
+
+// Quarantined says that everything is denied.
+func (w *Workload) Quarantined() bool { return w.spec.Quarantined }
