@@ -1,0 +1,265 @@
+package uplink
+
+import (
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// key is what sessions of one kind have in common.
+type key struct {
+	workload       string
+	policy         uint64
+	client, server packet.Addr
+	rule           uint32
+	port           uint16
+	app, base      uint16
+	proto          uint8
+	dir            packet.Direction
+	verdict        report.Verdict
+	reason         report.Reason
+	class          class
+	ipv6           bool
+	enforced       bool
+	answered       bool
+	midstream      bool
+}
+
+// class is how far a connection came, as far as it makes kinds of their own.
+type class uint8
+
+const (
+	classLive class = iota
+	classOpening
+	classReset
+	classRefused
+)
+
+func classOf(s report.State) class {
+	switch s {
+	case report.Opening:
+		return classOpening
+	case report.ResetState:
+		return classReset
+	case report.Refused:
+		return classRefused
+	}
+	return classLive
+}
+
+// session is what one session told since it was folded last.
+type session struct {
+	report.Flow // the last record; its counters are sums
+	began       uint8
+	ended       uint8
+	held        bool // it waits a second interval for its application
+}
+
+// kind is what sessions of one kind told since they were sent last.
+type kind struct {
+	packets, bytes [2]uint64
+	began, ended   uint64
+	first, last    int64
+	session        uint64 // the only one, 0 if several
+	detail         *report.Detail
+	clientPort     uint16
+	strength       uint8
+	evidence       report.Evidence
+	state          report.State
+}
+
+type threatKey struct {
+	workload         string
+	text             string
+	src, dst         packet.Addr
+	id               uint16
+	srcPort, dstPort uint16
+	proto            uint8
+	ipv6             bool
+}
+
+type threat struct {
+	count uint64
+	stamp int64
+}
+
+// maxThreats bounds the kinds of threat that wait.
+const maxThreats = 10_000
+
+// aggregate merges records, first by session and then by kind. One goroutine uses it.
+type aggregate struct {
+	max      int
+	workload func(uint32) string
+
+	sessions map[uint64]session
+	kinds    map[key]kind
+	threats  map[threatKey]threat
+	dropped  map[string]uint64 // since the last request, by cause
+	lost     uint64            // since the beginning
+}
+
+func newAggregate(limit int, workload func(uint32) string) *aggregate {
+	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, threats: map[threatKey]threat{}, dropped: map[string]uint64{}}
+}
+
+func (a *aggregate) empty() bool {
+	return len(a.kinds) == 0 && len(a.threats) == 0 && len(a.dropped) == 0
+}
+
+// drop counts records that could not be kept.
+func (a *aggregate) drop(cause string, n uint64) {
+	a.dropped[cause] += n
+	a.lost += n
+}
+
+// flow merges a record with others of its session.
+func (a *aggregate) flow(f *report.Flow) {
+	s, ok := a.sessions[f.Session]
+	switch {
+	case ok:
+		packets, bytes, first, detail := s.Packets, s.Bytes, s.First, s.Detail
+		s.Flow = *f
+		s.First = first
+		for i := range packets {
+			s.Packets[i] += packets[i]
+			s.Bytes[i] += bytes[i]
+		}
+		if s.Detail == nil {
+			s.Detail = detail
+		}
+	case len(a.sessions) >= a.max:
+		a.fold(true) // many at once: they are merged by kind early
+		s = session{Flow: *f}
+	default:
+		s = session{Flow: *f}
+	}
+	switch f.Kind {
+	case report.Start:
+		s.began++
+	case report.End:
+		s.ended++
+	}
+	a.sessions[f.Session] = s
+}
+
+// fold moves sessions into their kinds. One that has just begun and has no application yet waits
+// for the next fold, so that most sessions are told once, by their name; with all, none waits.
+func (a *aggregate) fold(all bool) {
+	for id, s := range a.sessions {
+		if !all && !s.held && s.began > 0 && s.ended == 0 && app.ID(s.App) == app.Undecided && s.Verdict != report.Deny {
+			s.held = true
+			a.sessions[id] = s
+			continue
+		}
+		delete(a.sessions, id)
+		a.add(&s)
+	}
+}
+
+func (a *aggregate) add(s *session) {
+	w := a.workload(s.Endpoint)
+	if w == "" {
+		a.drop("unknown_endpoint", 1)
+		return
+	}
+	k := key{workload: w, policy: s.Policy, client: s.Client, server: s.Server, rule: s.Rule, port: s.ServerPort, app: s.App, base: s.Base, proto: s.Proto,
+		dir: s.Dir, verdict: s.Verdict, reason: s.Reason, class: classOf(s.State), ipv6: s.IPv6, enforced: s.Enforced, answered: s.Answered, midstream: s.Midstream}
+	c, ok := a.kinds[k]
+	switch {
+	case !ok && len(a.kinds) >= a.max:
+		a.drop("uplink_full", 1)
+		return
+	case !ok:
+		c = kind{first: s.First, session: s.Session}
+	case c.session != s.Session:
+		c.session = 0
+	}
+	for i := range c.packets {
+		c.packets[i] += s.Packets[i]
+		c.bytes[i] += s.Bytes[i]
+	}
+	c.began += uint64(s.began)
+	c.ended += uint64(s.ended)
+	c.first = min(c.first, s.First)
+	if s.Last >= c.last {
+		c.last, c.clientPort, c.state = s.Last, s.ClientPort, s.State
+	}
+	c.strength = max(c.strength, s.Strength)
+	c.evidence = max(c.evidence, s.Evidence)
+	if s.Detail != nil {
+		c.detail = s.Detail
+	}
+	a.kinds[k] = c
+}
+
+// threat merges a threat with others of its kind.
+func (a *aggregate) threat(t *report.Threat) {
+	w := a.workload(t.Endpoint)
+	if w == "" {
+		a.drop("unknown_endpoint", 1)
+		return
+	}
+	k := threatKey{workload: w, text: t.Text, src: t.Src, dst: t.Dst, id: t.ID, srcPort: t.SrcPort, dstPort: t.DstPort, proto: t.Proto, ipv6: t.IPv6}
+	c, ok := a.threats[k]
+	if !ok && len(a.threats) >= maxThreats {
+		a.drop("threats_full", 1)
+		return
+	}
+	a.threats[k] = threat{c.count + 1, max(c.stamp, t.Stamp)}
+}
+
+// Bounds of one request, well below gRPC's 4 MiB.
+const (
+	maxConnections = 2000
+	maxBytes       = 1 << 20
+	baseSize       = 256 // of a connection or threat without its attributes, roughly
+)
+
+// requests empties the aggregate into requests without numbers, at least one.
+func (a *aggregate) requests() []*controlv1.ReportConnectionsRequest {
+	r := &controlv1.ReportConnectionsRequest{Dropped: a.dropped}
+	rs, size := []*controlv1.ReportConnectionsRequest{r}, 0
+	room := func(more int) {
+		if size += more; size > maxBytes || len(r.Connections)+len(r.Threats) >= maxConnections {
+			r, size = &controlv1.ReportConnectionsRequest{}, more
+			rs = append(rs, r)
+		}
+	}
+	for k, c := range a.kinds {
+		m := connection(&k, &c)
+		n := baseSize
+		for name, v := range m.Attrs {
+			n += len(name) + len(v) + 8
+		}
+		room(n)
+		r.Connections = append(r.Connections, m)
+	}
+	for k, t := range a.threats {
+		room(baseSize + len(k.text))
+		r.Threats = append(r.Threats, &controlv1.ThreatRecord{Workload: k.workload, Id: uint32(k.id), Text: k.text, Src: address(k.src, k.ipv6), Dst: address(k.dst, k.ipv6),
+			SrcPort: uint32(k.srcPort), DstPort: uint32(k.dstPort), Proto: uint32(k.proto), Stamp: t.stamp, Count: t.count})
+	}
+	clear(a.kinds)
+	clear(a.threats)
+	a.dropped = map[string]uint64{}
+	return rs
+}
+
+func connection(k *key, c *kind) *controlv1.Connection {
+	m := &controlv1.Connection{
+		Workload: k.workload, Egress: k.dir == packet.Egress, Client: address(k.client, k.ipv6), Server: address(k.server, k.ipv6),
+		Proto: uint32(k.proto), ServerPort: uint32(k.port), ClientPort: uint32(c.clientPort), App: uint32(k.app), Base: uint32(k.base),
+		Strength: uint32(c.strength), Verdict: uint32(k.verdict), Reason: uint32(k.reason), Rule: k.rule, Policy: k.policy,
+		Sessions: c.began, Ended: c.ended, PacketsOut: c.packets[0], PacketsIn: c.packets[1], BytesOut: c.bytes[0], BytesIn: c.bytes[1],
+		First: c.first, Last: c.last, Evidence: uint32(c.evidence), State: uint32(c.state), Answered: k.answered, Midstream: k.midstream,
+		Enforced: k.enforced, Session: c.session,
+	}
+	if c.detail != nil && len(c.detail.Attrs) > 0 {
+		m.Attrs = make(map[string]string, len(c.detail.Attrs))
+		for _, p := range c.detail.Attrs {
+			m.Attrs[p.Key] = valid(p.Value)
+		}
+	}
+	return m
+}
