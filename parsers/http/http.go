@@ -1,0 +1,212 @@
+// Package http recognises HTTP/1.0 and 1.1 by content and tells the first request and
+// response: method, host, path, status, client and server software, and the
+// applications that ride on it (websocket, elasticsearch, consul, etcd ...) as far as the request gives
+// them away. It reads no bodies, does not follow further requests of a kept-alive
+// connection, and is not for HTTP/2 and 3. HTTP/0.9 has no version to go by and is left unnamed.
+package http
+
+import (
+	"bytes"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// Limits.
+const (
+	maxMethod = 24      // bytes of a method
+	maxBlock  = 8 << 10 // bytes of a start line and its header fields that are read
+	maxBlank  = 4       // bytes of empty lines before a start line; RFC 9112 2.2 asks for patience
+)
+
+// New is the parser of HTTP/1.
+func New() parsers.Parser { return parser{} }
+
+type parser struct{}
+
+var (
+	_ parsers.Parser  = parser{}
+	_ parsers.Layered = parser{}
+)
+
+// Name implements parsers.Parser.
+func (parser) Name() string { return app.HTTP.Name() }
+
+// Layered implements parsers.Layered.
+func (parser) Layered() {}
+
+// Open implements parsers.Parser.
+func (parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	s := &stream{sink: sink}
+	s.side[0].left, s.side[1].left = maxBlock, maxBlock
+	return s
+}
+
+// Probe implements parsers.Parser.
+func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {
+	if m.Datagram() {
+		return parsers.No
+	}
+	if m.Midstream {
+		return max(probeRequest(head), probeResponse(head)) // the sides may be swapped
+	}
+	if dir == parsers.ToServer {
+		return probeRequest(head)
+	}
+	return probeResponse(head)
+}
+
+// methods are those that vouch for a target of any form; any other token is believed with
+// a path or an http URI behind it.
+var methods = [...]string{"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND", "PROPPATCH",
+	"MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH", "PURGE", "SUBSCRIBE", "UNSUBSCRIBE", "NOTIFY", "CHECKOUT", "MERGE"}
+
+func known(method []byte) bool {
+	for _, m := range methods {
+		if string(method) == m {
+			return true
+		}
+	}
+	return false
+}
+
+// token is how many bytes of b can be a method.
+func token(b []byte) int {
+	for i, c := range b {
+		if (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			return i
+		}
+	}
+	return len(b)
+}
+
+// probeRequest looks for a method, a target and "HTTP/1.x". The version decides: RTSP
+// and SIP look alike up to it, and an inline command of redis has none.
+func probeRequest(b []byte) parsers.Match {
+	blank := 0
+	for blank < len(b) && blank < maxBlank && (b[blank] == '\r' || b[blank] == '\n') {
+		blank++
+	}
+	b = b[blank:]
+	n := token(b)
+	switch {
+	case n > maxMethod:
+		return parsers.No
+	case n == len(b):
+		return parsers.More
+	case n < 2 || b[n] != ' ':
+		return parsers.No
+	}
+	method, rest := b[:n], b[n+1:]
+	if m := probeTarget(method, rest); m != parsers.Likely {
+		return m
+	}
+	window := rest[:min(len(rest), maxBlock)]
+	end := bytes.IndexByte(window, '\n')
+	if end < 0 {
+		switch {
+		case binary(window):
+			return parsers.No
+		case len(rest) < maxBlock:
+			return parsers.More
+		case rest[0] == '/' && known(method):
+			return parsers.Likely // nobody else says so much in one line
+		}
+		return parsers.No
+	}
+	if binary(window[:end]) || !versioned(window[:end]) {
+		return parsers.No
+	}
+	return parsers.Likely
+}
+
+// probeTarget judges how a target begins.
+func probeTarget(method, target []byte) parsers.Match {
+	if string(method) == "PRI" || string(method) == "M-SEARCH" {
+		return parsers.No // HTTP/2's preface; SSDP, which is no business of TCP
+	}
+	if len(target) == 0 {
+		return parsers.More
+	}
+	switch c := target[0]; {
+	case c == '/':
+		return parsers.Likely
+	case c == '*':
+		if string(method) == "OPTIONS" {
+			return parsers.Likely
+		}
+		return parsers.No
+	case known(method):
+		if c > ' ' && c != 0x7f {
+			return parsers.Likely
+		}
+		return parsers.No
+	}
+	return uri(target)
+}
+
+// uri judges whether an absolute URI of http begins here.
+func uri(b []byte) parsers.Match {
+	m := parsers.No
+	for _, scheme := range [...]string{"http://", "https://"} {
+		n := min(len(b), len(scheme))
+		if string(b[:n]) == scheme[:n] {
+			if n == len(scheme) {
+				return parsers.Likely
+			}
+			m = parsers.More
+		}
+	}
+	return m
+}
+
+// binary says that a line holds what no start line does.
+func binary(line []byte) bool {
+	for i, c := range line {
+		if c < ' ' && c != '\t' && (c != '\r' || i != len(line)-1) {
+			return true
+		}
+	}
+	return false
+}
+
+// versioned says that a line without its newline ends in HTTP/1.x (or 0.x).
+func versioned(line []byte) bool {
+	line = bytes.TrimRight(line, "\r \t")
+	n := len(line) - len("HTTP/1.1")
+	if n < 2 || line[n-1] != ' ' {
+		return false
+	}
+	v := line[n:]
+	return string(v[:5]) == "HTTP/" && (v[5] == '1' || v[5] == '0') && v[6] == '.' && digit(v[7])
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+// probeResponse looks for "HTTP/1.x NNN".
+func probeResponse(b []byte) parsers.Match {
+	const shape = "HTTP/1.d ddd"
+	for i := range min(len(b), len(shape)) {
+		if shape[i] == 'd' && digit(b[i]) || shape[i] != 'd' && shape[i] == b[i] {
+			continue
+		}
+		return parsers.No
+	}
+	if len(b) <= len(shape) {
+		return parsers.More
+	}
+	if c := b[len(shape)]; c != ' ' && c != '\r' && c != '\n' || b[len("HTTP/1.d ")] == '0' {
+		return parsers.No
+	}
+	return parsers.Likely
+}
+
+// statusLine says that a line without its newline is a status line.
+func statusLine(line []byte) bool {
+	switch m := probeResponse(line); m {
+	case parsers.More: // "HTTP/1.1 200" and no more is complete here
+		return len(line) == len("HTTP/1.1 200") && line[len("HTTP/1.1 ")] != '0'
+	default:
+		return m == parsers.Likely
+	}
+}

@@ -1,0 +1,197 @@
+package http
+
+import (
+	"bytes"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// maxInterim is how many 1xx responses may stand before the one that counts.
+const maxInterim = 8
+
+// part is how far one side's first message was read.
+type part uint8
+
+const (
+	start  part = iota // before the start line
+	fields             // in the header fields
+	rest               // whatever follows
+)
+
+// half is one side of a session.
+type half struct {
+	part     part
+	response bool
+	interim  uint8
+	left     int // bytes of the header block that are still read
+	scanned  int // bytes of the unfinished line that hold no newline
+	status   int
+	hints    hints
+}
+
+// stream reads one session.
+type stream struct {
+	sink     parsers.Sink
+	side     [2]half
+	digits   [3]byte // the status, lent to the sink
+	path     app.ID  // what the request's path gives away
+	named    bool
+	request  bool // a request's header block was read
+	response bool // a response's was
+}
+
+var _ parsers.Stream = (*stream)(nil)
+
+// Parse implements parsers.Stream.
+func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
+	h := &s.side[dir]
+	used := 0
+	for h.part != rest && used < len(data) {
+		n := s.line(h, data[used:])
+		if n == 0 {
+			return parsers.Result{Used: used, State: s.state()}
+		}
+		used += n
+	}
+	return parsers.Result{Used: len(data), State: s.state()}
+}
+
+func (s *stream) state() parsers.State {
+	switch {
+	case s.request && s.response:
+		return parsers.Done
+	case s.named:
+		return parsers.Named
+	}
+	return parsers.Undecided
+}
+
+// Gap implements parsers.Stream: without its header block a side tells nothing.
+func (s *stream) Gap(dir parsers.Dir, _ int) bool {
+	s.side[dir].part = rest
+	return s.named
+}
+
+// Close implements parsers.Stream.
+func (s *stream) Close() {}
+
+// line reads one line and says how many bytes it used; 0: it is not complete.
+func (s *stream) line(h *half, data []byte) int {
+	window := data[:min(len(data), h.left)]
+	at := bytes.IndexByte(window[min(h.scanned, len(window)):], '\n')
+	if at < 0 {
+		if len(window) < h.left {
+			h.scanned = len(window)
+			return 0
+		}
+		// The block is longer than what is read: what was seen must do.
+		if h.part == start {
+			s.start(h, window)
+		}
+		s.end(h)
+		return len(window)
+	}
+	at += h.scanned
+	h.scanned = 0
+	h.left -= at + 1
+	line := bytes.TrimRight(window[:at], "\r")
+	switch {
+	case h.part == start && len(line) == 0: // RFC 9112 2.2: empty lines before a request are skipped
+	case h.part == start:
+		s.start(h, line)
+	case len(line) == 0:
+		s.end(h)
+	default:
+		s.field(h, line)
+	}
+	if h.left == 0 && h.part != rest {
+		s.end(h)
+	}
+	return at + 1
+}
+
+// start reads a request line or a status line.
+func (s *stream) start(h *half, line []byte) {
+	h.part = fields
+	if statusLine(line) {
+		h.response = true
+		h.status = int(line[9]-'0')*100 + int(line[10]-'0')*10 + int(line[11]-'0')
+		return
+	}
+	n := token(line)
+	if n < 2 || n > maxMethod || n == len(line) || line[n] != ' ' {
+		h.part = rest // no HTTP on this side
+		return
+	}
+	method, target := line[:n], bytes.TrimLeft(line[n+1:], " ")
+	if versioned(line) {
+		target = bytes.TrimRight(target, "\r \t")
+		target = bytes.TrimRight(target[:max(0, len(target)-len("HTTP/1.1"))], " \t")
+	}
+	s.sink.Attr(parsers.Method, method)
+	if string(method) == "CONNECT" {
+		s.sink.Attr(parsers.Host, target)
+		return
+	}
+	path := s.authority(target)
+	if i := bytes.IndexAny(path, "?#"); i >= 0 {
+		path = path[:i]
+	}
+	s.sink.Attr(parsers.Path, path)
+	s.path = ridingOnPath(path)
+}
+
+// authority tells the host of an absolute URI, which outranks the Host field (RFC 9112 3.2.2),
+// and gives the rest of the target.
+func (s *stream) authority(target []byte) []byte {
+	if uri(target) != parsers.Likely {
+		return target
+	}
+	target = target[bytes.IndexByte(target, '/')+2:]
+	i := bytes.IndexAny(target, "/?#")
+	if i < 0 {
+		i = len(target)
+	}
+	s.sink.Attr(parsers.Host, target[:i])
+	if i == len(target) {
+		return []byte("/")
+	}
+	return target[i:]
+}
+
+// end is where a header block ends.
+func (s *stream) end(h *half) {
+	switch {
+	case h.part == rest:
+		return
+	case h.response && h.status < 200 && h.status != 101 && h.interim < maxInterim:
+		*h = half{interim: h.interim + 1, left: maxBlock} // an interim response: the next one counts
+		return
+	}
+	h.part = rest
+	if h.response {
+		s.response = true
+		s.digits = [3]byte{byte('0' + h.status/100), byte('0' + h.status/10%10), byte('0' + h.status%10)}
+		s.sink.Attr(parsers.Status, s.digits[:])
+	} else {
+		s.request = true
+	}
+	s.name(h)
+}
+
+// name settles the application. The first block decides: a request that is held must
+// be decidable by itself, so a response is asked only where its request was missed.
+func (s *stream) name(h *half) {
+	if s.named {
+		return
+	}
+	s.named = true
+	id := h.riding()
+	if id == app.Unknown && !h.response && h.hints&vaultHint == 0 {
+		id = s.path
+	}
+	if id != app.Unknown {
+		s.sink.App(id)
+	}
+}
