@@ -1,0 +1,152 @@
+package frag
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// datagram is one datagram in the making, or the memory of a decided one, which
+// has pieces without data.
+type datagram struct {
+	key        key
+	since      int64 // of its first fragment, or of its decision
+	prev, next *datagram
+	cost       int
+
+	pieces []piece // by offset, never overlapping
+	have   int     // bytes of all pieces
+	end    int     // length of the data; valid with ended
+	ended  bool    // the last fragment has come
+	head   []byte  // of the first fragment: what stands before the data
+	proto  uint8   // IPv6: what the first fragment's header says is inside
+	frames []*packet.Frame
+
+	decided bool
+	bad     bool
+	verdict packet.Verdict // valid with decided
+}
+
+// piece is a fragment's data and place.
+type piece struct {
+	at, size int
+	sum      uint64 // of data, keyed
+	data     []byte
+	last     bool
+}
+
+// within is the piece's data in a copy of its frame's Data.
+func (pc piece) within(p *packet.Packet, f *packet.Frame, c []byte) []byte {
+	// Network begins at L3 of the frame; data is the tail of Network.
+	end := p.L3 + len(p.Network)
+	if end > len(f.Data) || pc.size > end {
+		return bytes.Clone(pc.data)
+	}
+	return c[end-pc.size : end]
+}
+
+// find is where the piece at an offset is or would go.
+func (d *datagram) find(at int) (int, bool) {
+	return slices.BinarySearchFunc(d.pieces, at, func(p piece, at int) int { return p.at - at })
+}
+
+// at is the piece at an offset that is there.
+func (d *datagram) at(offset int) *piece {
+	i, _ := d.find(offset)
+	return &d.pieces[i]
+}
+
+// same says whether two pieces are copies of one fragment.
+func (pc piece) same(o piece) bool {
+	return pc.at == o.at && pc.size == o.size && pc.last == o.last && pc.sum == o.sum
+}
+
+// holds says whether d has just this piece.
+func (d *datagram) holds(pc piece) bool {
+	i, ok := d.find(pc.at)
+	return ok && d.pieces[i].same(pc)
+}
+
+// insert puts a piece in its place. An exact copy is a duplicate; any other overlap is
+// a reason to give the datagram up.
+func (d *datagram) insert(pc piece, limit int) (duplicate bool, reason Reason) {
+	i, ok := d.find(pc.at)
+	switch {
+	case ok && d.pieces[i].same(pc):
+		return true, ""
+	case ok,
+		i > 0 && d.pieces[i-1].at+d.pieces[i-1].size > pc.at,
+		i < len(d.pieces) && pc.at+pc.size > d.pieces[i].at:
+		return false, Overlap
+	case d.ended && (pc.last || pc.at+pc.size > d.end),
+		pc.last && i < len(d.pieces):
+		return false, BeyondEnd
+	case len(d.pieces) >= limit:
+		return false, TooMany
+	}
+	d.pieces = slices.Insert(d.pieces, i, pc)
+	d.have += pc.size
+	if pc.last {
+		d.end, d.ended = pc.at+pc.size, true
+	}
+	return false, ""
+}
+
+// whole says whether nothing is missing.
+func (d *datagram) whole() bool { return d.ended && d.have == d.end }
+
+// keepHead takes the header over from the first fragment.
+func (d *datagram) keepHead(p *packet.Packet) {
+	if !p.IPv6 {
+		d.head = bytes.Clone(p.Network[:int(p.Network[0]&15)*4])
+		return
+	}
+	d.head = bytes.Clone(p.Network[:p.FragHeader])
+	d.proto = p.Network[p.FragHeader]
+}
+
+// assemble writes the datagram behind buf; nil if its header cannot be used.
+func (d *datagram) assemble(buf []byte) []byte {
+	buf = append(buf, d.head...)
+	if d.key.v6 {
+		if !relink(buf, d.proto) || len(buf)-40+d.end > 0xffff {
+			return nil
+		}
+		binary.BigEndian.PutUint16(buf[4:], uint16(len(buf)-40+d.end))
+	} else {
+		if len(buf) < 20 || len(buf)+d.end > 0xffff {
+			return nil
+		}
+		binary.BigEndian.PutUint16(buf[2:], uint16(len(buf)+d.end))
+		buf[6], buf[7], buf[10], buf[11] = buf[6]&0x40, 0, 0, 0
+		binary.BigEndian.PutUint16(buf[10:], packet.Checksum(buf, 0))
+	}
+	for i := range d.pieces {
+		buf = append(buf, d.pieces[i].data...)
+	}
+	return buf
+}
+
+// relink takes the fragment header out of the chain of IPv6 headers that head is:
+// the field that named it, in the last header, names next instead.
+func relink(head []byte, next uint8) bool {
+	if len(head) < 40 {
+		return false
+	}
+	field, kind, at := 6, head[6], 40
+	for at < len(head) {
+		if at+2 > len(head) {
+			return false
+		}
+		size := (int(head[at+1]) + 1) * 8
+		if kind == 51 { // authentication header, RFC 4302
+			size = (int(head[at+1]) + 2) * 4
+		}
+		field, kind = at, head[at]
+		at += size
+	}
+	head[field] = next
+	return at == len(head)
+}
