@@ -19,59 +19,203 @@ type Stats struct {
 
 // Table holds the sessions of one worker. It is not safe for concurrent use. A
 // *Session stays valid, and at its place, until it is deleted.
-type Table struct{}
+type Table struct {
+	cfg   Config
+	n     int
+	index index
+	store store
+	wheel wheel
+	heads map[uint32]uint32 // endpoint to the first session of its list
+	stats Stats
+}
 
 // New makes an empty table. Memory comes with sessions and goes with them.
-func New(c Config) *Table { return &Table{} }
+func New(c Config) *Table {
+	if c.Max <= 0 {
+		c.Max = 1 << 20
+	}
+	c.Timeouts = c.Timeouts.withDefaults()
+	t := &Table{cfg: c, heads: map[uint32]uint32{}}
+	t.index.init()
+	return t
+}
 
 // Len is how many sessions there are.
-func (t *Table) Len() int { return 0 }
+func (t *Table) Len() int { return t.n }
 
 // Stats is what was evicted and refused so far.
-func (t *Table) Stats() Stats { return Stats{} }
+func (t *Table) Stats() Stats { return t.stats }
 
 // Lookup finds a session; nil if there is none.
-func (t *Table) Lookup(k *Key) *Session { return nil }
+func (t *Table) Lookup(k *Key) *Session { return t.find(k, t.index.hash(k)) }
+
+func (t *Table) find(k *Key, tag uint32) *Session {
+	g := t.index.segment(tag)
+	mask := len(g.slots) - 1
+	for i := int(tag) & mask; ; i = (i + 1) & mask {
+		v := g.slots[i]
+		if v == 0 {
+			return nil
+		}
+		if uint32(v>>32) == tag {
+			if s := t.store.at(uint32(v)); s.Key == *k {
+				return s
+			}
+		}
+	}
+}
 
 // Insert adds a session, cleared but for Key, Created and Last, and armed with its
-// timeout. The key must not be there already. When the table is full, it evicts the
-// session that is the soonest to end anyway; nil when there is none to be spared.
-func (t *Table) Insert(k *Key, now int64) *Session { return nil }
+// timeout. The key must not be there already. When the table is full, it evicts a
+// session that is over, half open or long silent; nil when it finds none.
+func (t *Table) Insert(k *Key, now int64) *Session {
+	s := t.add(t.index.hash(k), now)
+	if s == nil {
+		return nil
+	}
+	*s = Session{Key: *k, Created: now, Last: now, ref: s.ref}
+	t.setDeadline(s, now+t.cfg.Timeouts.Of(s))
+	t.link(s)
+	return s
+}
+
+// add makes room for a session and indexes it.
+func (t *Table) add(tag uint32, now int64) *Session {
+	if t.n == 0 {
+		t.wheel.cur = max(t.wheel.cur, now>>tickBits)
+	}
+	if t.n >= t.cfg.Max && !t.evict(now) {
+		t.stats.Full++
+		return nil
+	}
+	s := t.store.alloc()
+	if !t.index.insert(tag, s.ref) {
+		t.store.free(s)
+		t.stats.Full++
+		return nil
+	}
+	t.n++
+	return s
+}
+
+// link hangs a session into the wheel and its endpoint's list.
+func (t *Table) link(s *Session) {
+	t.hang(s)
+	head := t.heads[s.Key.Endpoint]
+	s.epNext, s.epPrev = head, 0
+	if head != 0 {
+		t.store.at(head).epPrev = s.ref
+	}
+	t.heads[s.Key.Endpoint] = s.ref
+}
 
 // Delete removes a session; its memory is used again.
-func (t *Table) Delete(s *Session) {}
+func (t *Table) Delete(s *Session) {
+	t.index.remove(t.index.hash(&s.Key), s.ref)
+	t.unhang(s)
+	if s.epNext != 0 {
+		t.store.at(s.epNext).epPrev = s.epPrev
+	}
+	switch {
+	case s.epPrev != 0:
+		t.store.at(s.epPrev).epNext = s.epNext
+	case s.epNext != 0:
+		t.heads[s.Key.Endpoint] = s.epNext
+	default:
+		delete(t.heads, s.Key.Endpoint)
+	}
+	t.store.free(s)
+	if t.n--; t.n == 0 || t.n == shrinkAt && t.index.segs > 8*shrinkAt/segmentMax {
+		t.shrink()
+	}
+}
+
+// shrinkAt is the number of sessions at which a far larger index is built anew: few
+// enough that it takes some microseconds.
+const shrinkAt = 1024
+
+func (t *Table) shrink() {
+	t.index.reset()
+	if t.n == 0 {
+		return
+	}
+	t.Each(func(s *Session) bool {
+		t.index.insert(t.index.hash(&s.Key), s.ref)
+		return true
+	})
+}
 
 // Each calls fn for every session until it says false. fn may delete the session it
 // was given, and no other.
-func (t *Table) Each(fn func(*Session) bool) {}
+func (t *Table) Each(fn func(*Session) bool) {
+	for c := range t.store.chunks {
+		ch := t.store.chunks[c]
+		if ch == nil || t.store.info[c].used == 0 {
+			continue
+		}
+		for i := range ch {
+			if ch[i].ref != 0 && !fn(&ch[i]) {
+				return
+			}
+		}
+	}
+}
 
 // EachOf is Each for one endpoint.
-func (t *Table) EachOf(endpoint uint32, fn func(*Session) bool) {}
+func (t *Table) EachOf(endpoint uint32, fn func(*Session) bool) {
+	for ref := t.heads[endpoint]; ref != 0; {
+		s := t.store.at(ref)
+		ref = s.epNext
+		if !fn(s) {
+			return
+		}
+	}
+}
 
 // Ref is a session's handle, never 0; it is valid as long as the session is.
 func (t *Table) Ref(s *Session) uint32 { return s.ref }
 
 // At is the session of a handle; nil when the handle is 0 or its session gone.
 // Handles are used again.
-func (t *Table) At(ref uint32) *Session { return nil }
+func (t *Table) At(ref uint32) *Session {
+	c := int(ref-1) >> chunkBits
+	if ref == 0 || c >= len(t.store.chunks) || t.store.chunks[c] == nil {
+		return nil
+	}
+	if s := t.store.at(ref); s.ref == ref {
+		return s
+	}
+	return nil
+}
 
 // Timeout is how long s is kept after its last packet, by the table's timeouts, ns.
-func (t *Table) Timeout(s *Session) int64 { return 0 }
-
-// Schedule sets the time when Expire looks at a session, ns since the epoch. Moving it
-// later costs one store: the wheel finds out when the old time comes.
-func (t *Table) Schedule(s *Session, deadline int64) {}
-
-// Expire looks at sessions whose deadline has come, at most budget of them, and returns
-// how many it looked at: budget means that there may be more. fn says until when a
-// session is to be kept; if that is not after now, the session is deleted.
-// fn must not delete or insert sessions itself.
-func (t *Table) Expire(now int64, budget int, fn func(*Session) (keepUntil int64)) int { return 0 }
+func (t *Table) Timeout(s *Session) int64 { return t.cfg.Timeouts.Of(s) }
 
 // Export removes the sessions of an endpoint and gives each to fn, which copies what
-// it keeps; Aux is the caller's to carry over.
-func (t *Table) Export(endpoint uint32, fn func(*Session)) {}
+// it keeps; Aux is the caller's to carry over. fn must not change the table.
+func (t *Table) Export(endpoint uint32, fn func(*Session)) {
+	var out Session
+	for ref := t.heads[endpoint]; ref != 0; ref = t.heads[endpoint] {
+		s := t.store.at(ref)
+		out = *s
+		t.Delete(s)
+		fn(&out)
+	}
+}
 
 // Import adds a session that another table exported, with everything that it knew, armed
 // with the deadline it had. It returns nil when the table is full or the key is taken.
-func (t *Table) Import(s Session) *Session { return nil }
+func (t *Table) Import(s Session) *Session {
+	tag := t.index.hash(&s.Key)
+	if t.find(&s.Key, tag) != nil {
+		return nil
+	}
+	d := t.add(tag, s.Last)
+	if d == nil {
+		return nil
+	}
+	s.ref = d.ref
+	*d = s
+	t.link(d)
+	return d
+}

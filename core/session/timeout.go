@@ -22,8 +22,11 @@ type Timeouts struct {
 	Other       int64 // 30 s
 }
 
+// defaults is a table: nothing writes it.
+var defaults = Timeouts{}.withDefaults()
+
 // DefaultTimeouts are the timeouts that hold where nothing is said.
-func DefaultTimeouts() Timeouts { return Timeouts{}.withDefaults() }
+func DefaultTimeouts() Timeouts { return defaults }
 
 func (t Timeouts) withDefaults() Timeouts {
 	set := func(v *int64, d time.Duration) {
@@ -87,6 +90,5 @@ func (t *Timeouts) tcp(s *Session) int64 {
 // Timeout is how long the session is kept after its last packet by the default timeouts,
 // ns. Table.Timeout goes by the table's own.
 func (s *Session) Timeout() int64 {
-	t := DefaultTimeouts()
-	return t.Of(s)
+	return defaults.Of(s)
 }

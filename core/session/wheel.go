@@ -1,0 +1,200 @@
+package session
+
+import (
+	"math/bits"
+
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// The wheel has four levels of 64 slots: 8.4 ms, 0.54 s, 34 s and 37 min wide. A session
+// hangs in the slot that comes at or before its deadline; when the slot comes, a session
+// whose deadline was moved later is hung up again. Every step is counted against
+// the budget of Expire, the hanging down of a coarse slot too, so that a flood that
+// filled one slot does not stall the worker when it comes.
+const (
+	tickBits = 23
+	levels   = 4
+	slotBits = 6
+	slots    = 1 << slotBits
+	// reach is how far ahead the wheel hangs a session; later deadlines are looked at then.
+	reach = 1<<(levels*slotBits) - 1<<((levels-1)*slotBits)
+)
+
+type wheel struct {
+	cur   int64 // the tick being worked on: those before it are finished
+	heads [levels * slots]uint32
+	used  [levels]uint64 // a bit for each slot that is not empty
+}
+
+// tickUp is the first tick that does not begin before ns.
+func tickUp(ns int64) int64 { return (ns + 1<<tickBits - 1) >> tickBits }
+
+// hang puts s into the slot for its deadline.
+func (t *Table) hang(s *Session) {
+	w := &t.wheel
+	delta := int64(int32(s.deadline - uint32(w.cur)))
+	delta = min(max(delta, 0), reach)
+	at, level := w.cur+delta, 0
+	if delta > 0 {
+		level = (bits.Len64(uint64(delta)) - 1) / slotBits
+	}
+	i := int(at>>(level*slotBits)) & (slots - 1)
+	s.slot = uint8(level<<slotBits | i)
+	head := w.heads[s.slot]
+	s.next, s.prev = head, 0
+	if head != 0 {
+		t.store.at(head).prev = s.ref
+	}
+	w.heads[s.slot] = s.ref
+	w.used[level] |= 1 << i
+}
+
+// unhang takes s out of its slot.
+func (t *Table) unhang(s *Session) {
+	w := &t.wheel
+	if s.next != 0 {
+		t.store.at(s.next).prev = s.prev
+	}
+	if s.prev != 0 {
+		t.store.at(s.prev).next = s.next
+		return
+	}
+	if w.heads[s.slot] = s.next; s.next == 0 {
+		w.used[s.slot>>slotBits] &^= 1 << (s.slot & (slots - 1))
+	}
+}
+
+// setDeadline writes the deadline, kept within what a tick of 32 bits can tell.
+func (t *Table) setDeadline(s *Session, deadline int64) {
+	s.deadline = uint32(min(max(tickUp(deadline), t.wheel.cur), t.wheel.cur+1<<30))
+}
+
+// Schedule sets the time when Expire looks at a session, ns since the epoch. Moving it
+// later costs one store: the wheel finds out when the old time comes.
+func (t *Table) Schedule(s *Session, deadline int64) {
+	was := s.deadline
+	t.setDeadline(s, deadline)
+	if int32(s.deadline-was) < 0 {
+		t.unhang(s)
+		t.hang(s)
+	}
+}
+
+// Expire looks at sessions whose deadline has come, and hangs others up again, at most
+// budget together; it returns how many. budget means that there may be more. fn says
+// until when a session is to be kept; if that is not after now, the session is deleted.
+// fn must not delete or insert sessions itself.
+func (t *Table) Expire(now int64, budget int, fn func(*Session) (keepUntil int64)) int {
+	w := &t.wheel
+	target := now >> tickBits
+	work := 0
+	for w.cur <= target {
+		if t.n == 0 {
+			w.cur = target + 1
+			break
+		}
+		for level := levels - 1; level >= 0; level-- {
+			shift := level * slotBits
+			if w.cur&(1<<shift-1) != 0 {
+				continue
+			}
+			slot := level<<slotBits | int(w.cur>>shift)&(slots-1)
+			if work += t.drain(slot, now, budget-work, fn); work >= budget && w.heads[slot] != 0 {
+				return work
+			}
+		}
+		w.cur = min(w.nextTick(), target+1)
+	}
+	return work
+}
+
+// nextTick is the next tick when a slot comes that is not empty, of whatever level; far
+// ahead if there is none. Empty stretches are jumped over, so that a clock that
+// leaps costs nothing.
+func (w *wheel) nextTick() int64 {
+	next := int64(1<<63 - 1)
+	for level := range levels {
+		shift := level * slotBits
+		at := w.cur >> shift
+		if later := bits.RotateLeft64(w.used[level], -int(at&(slots-1))-1); later != 0 {
+			next = min(next, (at+1+int64(bits.TrailingZeros64(later)))<<shift)
+		}
+	}
+	return next
+}
+
+// drain empties a slot whose time is now.
+func (t *Table) drain(slot int, now int64, budget int, fn func(*Session) int64) (work int) {
+	w := &t.wheel
+	for work < budget {
+		ref := w.heads[slot]
+		if ref == 0 {
+			break
+		}
+		work++
+		s := t.store.at(ref)
+		if int32(s.deadline-uint32(w.cur)) <= 0 {
+			keep := fn(s)
+			if keep <= now {
+				t.Delete(s)
+				continue
+			}
+			t.unhang(s)
+			t.setDeadline(s, keep)
+		} else {
+			t.unhang(s)
+		}
+		t.hang(s)
+	}
+	return work
+}
+
+// evictIdle is for how long an open session must have been silent before it may make
+// room for another, ns.
+const evictIdle = 60e9
+
+// evictWork bounds the sessions that one eviction looks at.
+const evictWork = 256
+
+// expendable says whether s may make room: it is over, refused, half open, or long silent.
+func (s *Session) expendable(now int64) bool {
+	switch {
+	case s.State.Over(), s.State == Opening, s.Flags&(Denied|Final) != 0:
+		return true
+	case s.State == NoState && (s.Flags&Answered == 0 || s.Key.Proto == packet.ProtoICMP || s.Key.Proto == packet.ProtoICMPv6):
+		return true
+	}
+	return now-s.Last > evictIdle
+}
+
+// evict deletes the first expendable session among those that are the soonest due: first
+// come what is refused or closed, then the oldest half-open ones. Sessions whose deadline
+// was moved are hung up anew on the way, so that a later call gets further.
+func (t *Table) evict(now int64) bool {
+	w := &t.wheel
+	work := 0
+	for level := range levels {
+		first := int(w.cur>>(level*slotBits)) & (slots - 1)
+		if level > 0 {
+			first++ // the present slot of a coarse level is a whole turn away
+		}
+		for used := bits.RotateLeft64(w.used[level], -first); used != 0 && work < evictWork; used &= used - 1 {
+			i := (first + bits.TrailingZeros64(used)) & (slots - 1)
+			for ref := w.heads[level<<slotBits|i]; ref != 0 && work < evictWork; work++ {
+				s := t.store.at(ref)
+				ref = s.next
+				if s.expendable(now) {
+					if t.cfg.Evict != nil {
+						t.cfg.Evict(s)
+					}
+					t.Delete(s)
+					t.stats.Evicted++
+					return true
+				}
+				t.unhang(s)
+				t.hang(s)
+			}
+		}
+	}
+	return false
+}
