@@ -70,7 +70,7 @@ func largeRule(r *rand.Rand, id uint32, groups int) policy.RuleSpec {
 }
 
 // queries are connections between the node's workloads and addresses of the whole cluster, half of
-// them on ports that a rule between the two ends names.
+// them on a port that some rule names.
 func queries(s *policy.Spec, t *policy.Table, n int) ([]policy.Query, []*policy.Workload) {
 	r := rand.New(rand.NewPCG(7, 8))
 	qs, ws := make([]policy.Query, n), make([]*policy.Workload, n)
@@ -137,19 +137,5 @@ func TestDecideAllocates(t *testing.T) {
 	})
 	if got != 0 {
 		t.Errorf("256 decisions allocate %v times, want 0", got)
-	}
-}
-
-func BenchmarkIdentity(b *testing.B) {
-	s := largeSpec(10, 1_000_000)
-	t, err := policy.Compile(s)
-	if err != nil {
-		b.Fatal(err)
-	}
-	qs, _ := queries(s, t, 1<<16)
-	i := 0
-	for b.Loop() {
-		t.Identity(qs[i&0xffff].Peer, qs[i&0xffff].IPv6)
-		i++
 	}
 }

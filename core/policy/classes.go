@@ -3,13 +3,12 @@ package policy
 import (
 	"cmp"
 	"encoding/binary"
-	"math"
 	"slices"
 )
 
 // mergeRules is up to how many rules some pairs of groups share one port table. Larger pairs
-// keep one of their own, which all classes use, so that a thousand rules from any to
-// any are not written once for each pair of identities.
+// keep one of their own, which all classes use, so that a thousand rules from one
+// group to another are not written once for each pair of identities in them.
 const mergeRules = 64
 
 // pair is the rules from one group to another, by their places.
@@ -29,8 +28,7 @@ type builder struct {
 	pairs    []pair
 	// byFrom and byTo are the pairs of each group at one end.
 	byFrom, byTo [][]uint32
-	classes      map[string]uint32   // by common and particular pairs
-	parts        map[string][]uint32 // merged port tables, by pairs
+	classes      map[string]uint32 // by their pairs
 
 	peers   [][]uint32 // scratch: for each group the pairs that lead to it from one workload identity
 	touched []uint32   // groups that have any
@@ -45,7 +43,6 @@ func newBuilder(t *Table) *builder {
 		byFrom:  make([][]uint32, len(t.groups)),
 		byTo:    make([][]uint32, len(t.groups)),
 		classes: make(map[string]uint32),
-		parts:   make(map[string][]uint32),
 		peers:   make([][]uint32, len(t.groups)),
 	}
 	b.memberships()
@@ -84,39 +81,52 @@ func (b *builder) memberships() {
 	}
 }
 
-// rows finds the class of every peer of one workload identity, in both directions.
+// rows finds the classes of one workload identity.
 func (b *builder) rows(own uint32) *rows {
+	groups := b.members[own]
 	return &rows{
-		egress:  b.row(own, b.byFrom, func(p *pair) uint32 { return p.to }),
-		ingress: b.row(own, b.byTo, func(p *pair) uint32 { return p.from }),
+		peers:   b.sides(groups),
+		egress:  b.common(groups, b.egress()),
+		ingress: b.common(groups, b.ingress()),
 	}
 }
 
-// row is one direction of rows: near is the pairs by the workload's end, far the group at the
-// other.
-func (b *builder) row(own uint32, near [][]uint32, far func(*pair) uint32) []uint32 {
-	for _, g := range slices.Concat(b.everyone, b.members[own]) {
-		for _, n := range near[g] {
-			f := far(&b.pairs[n])
+// view is the pairs as one direction sees them: near is those by the group at the workload's end,
+// far the group at the other.
+type view struct {
+	near [][]uint32
+	far  func(*pair) uint32
+}
+
+func (b *builder) egress() view { return view{b.byFrom, func(p *pair) uint32 { return p.to }} }
+
+func (b *builder) ingress() view { return view{b.byTo, func(p *pair) uint32 { return p.from }} }
+
+// sides finds the class of the rules between some groups and each identity, without the groups
+// of everyone at the far end.
+func (b *builder) sides(groups []uint32) sides {
+	return sides{egress: b.row(groups, b.egress()), ingress: b.row(groups, b.ingress())}
+}
+
+// row is one direction of sides.
+func (b *builder) row(groups []uint32, v view) []uint32 {
+	for _, g := range groups {
+		for _, n := range v.near[g] {
+			f := v.far(&b.pairs[n])
 			if len(b.peers[f]) == 0 {
 				b.touched = append(b.touched, f)
 			}
 			b.peers[f] = append(b.peers[f], n)
 		}
 	}
-	var common, particular []uint32
-	for _, g := range b.everyone {
-		common = append(common, b.peers[g]...)
-	}
-	slices.Sort(common)
 	row := make([]uint32, len(b.members))
-	for id, groups := range b.members {
-		particular = particular[:0]
-		for _, g := range groups {
-			particular = append(particular, b.peers[g]...)
+	var found []uint32
+	for id, members := range b.members {
+		found = found[:0]
+		for _, g := range members {
+			found = append(found, b.peers[g]...)
 		}
-		slices.Sort(particular)
-		row[id] = b.class(common, particular)
+		row[id] = b.class(found)
 	}
 	for _, g := range b.touched {
 		b.peers[g] = b.peers[g][:0]
@@ -125,72 +135,80 @@ func (b *builder) row(own uint32, near [][]uint32, far func(*pair) uint32) []uin
 	return row
 }
 
-// class is the number of the class of two sets of pairs: those that all peers of a workload
-// have in common, and those that are particular to the peer. They are not merged with
-// each other, so that the common part exists once.
-func (b *builder) class(common, particular []uint32) uint32 {
-	b.key = appendPairs(b.key[:0], common)
-	b.key = binary.LittleEndian.AppendUint32(b.key, math.MaxUint32)
-	b.key = appendPairs(b.key, particular)
-	if n, ok := b.classes[string(b.key)]; ok {
-		return n
+// common is the class of the rules between some groups or everyone and everyone.
+func (b *builder) common(groups []uint32, v view) uint32 {
+	var found []uint32
+	for _, g := range slices.Concat(groups, b.everyone) {
+		for _, n := range v.near[g] {
+			if b.t.groups[v.far(&b.pairs[n])].Any {
+				found = append(found, n)
+			}
+		}
 	}
-	number := uint32(len(b.t.classes))
-	b.classes[string(b.key)] = number
-	first := uint32(len(b.t.classTables))
-	b.part(common)
-	b.part(particular)
-	b.t.classes = append(b.t.classes, class{first, uint32(len(b.t.classTables)) - first})
-	return number
+	return b.class(found)
 }
 
-// part adds the port tables of some pairs to the last class: one for the smallest pairs together,
-// one for each of the others.
-func (b *builder) part(pairs []uint32) {
-	pairs = slices.Clone(pairs)
+// class is the number of the class of a set of pairs, which is put in order here: one port
+// table for the smallest pairs together, up to mergeRules, one for each of the others.
+func (b *builder) class(pairs []uint32) uint32 {
+	if len(pairs) == 0 {
+		return 0
+	}
 	slices.SortFunc(pairs, func(x, y uint32) int {
 		return cmp.Or(cmp.Compare(len(b.pairs[x].positions), len(b.pairs[y].positions)), cmp.Compare(x, y))
 	})
-	merge, rules := 0, 0
+	b.key = b.key[:0]
 	for _, n := range pairs {
-		if rules += len(b.pairs[n].positions); rules > mergeRules {
-			break
-		}
-		merge++
+		b.key = binary.LittleEndian.AppendUint32(b.key, n)
 	}
-	if merge > 1 {
-		b.t.classTables = append(b.t.classTables, b.merge(pairs[:merge])...)
-		pairs = pairs[merge:]
+	if n, ok := b.classes[string(b.key)]; ok {
+		return n
+	}
+	key := string(b.key)
+	number := b.newClass(pairs)
+	b.classes[key] = number
+	return number
+}
+
+// newClass makes the class of some pairs, smallest first.
+func (b *builder) newClass(pairs []uint32) uint32 {
+	var tables []uint32
+	if n := b.smallest(pairs); n > 1 {
+		tables = b.painter.build(b.merge(pairs[:n]), tables)
+		pairs = pairs[n:]
 	}
 	for _, n := range pairs {
 		p := &b.pairs[n]
 		if p.tables == nil {
 			p.tables = b.painter.build(p.positions, nil)
 		}
-		b.t.classTables = append(b.t.classTables, p.tables...)
+		tables = append(tables, p.tables...)
 	}
+	if len(tables) == 1 {
+		return tables[0] | direct
+	}
+	b.t.classTables = append(b.t.classTables, tables...)
+	b.t.classes = append(b.t.classes, class{uint32(len(b.t.classTables) - len(tables)), uint32(len(tables))})
+	return uint32(len(b.t.classes) - 1)
 }
 
-// merge is the port tables of the rules of some pairs together; the same pairs get the same.
-func (b *builder) merge(pairs []uint32) []uint32 {
-	b.key = appendPairs(b.key[:0], pairs)
-	if tables, ok := b.parts[string(b.key)]; ok {
-		return tables
+// smallest is how many pairs, from the first on, have no more than mergeRules together.
+func (b *builder) smallest(pairs []uint32) int {
+	rules := 0
+	for i, n := range pairs {
+		if rules += len(b.pairs[n].positions); rules > mergeRules {
+			return i
+		}
 	}
+	return len(pairs)
+}
+
+// merge is the rules of some pairs in order.
+func (b *builder) merge(pairs []uint32) []uint32 {
 	b.merged = b.merged[:0]
 	for _, n := range pairs {
 		b.merged = append(b.merged, b.pairs[n].positions...)
 	}
 	slices.Sort(b.merged)
-	tables := b.painter.build(b.merged, nil)
-	b.parts[string(b.key)] = tables
-	return tables
-}
-
-// appendPairs writes a list of pairs as part of a map's key.
-func appendPairs(key []byte, pairs []uint32) []byte {
-	for _, n := range pairs {
-		key = binary.LittleEndian.AppendUint32(key, n)
-	}
-	return key
+	return b.merged
 }

@@ -24,9 +24,10 @@ func Compile(s *Spec) (*Table, error) {
 		groups:     s.Groups,
 		identities: s.Identities,
 		rules:      s.Rules,
+		classes:    []class{{}},
 		candidates: []candidate{{bits: candNone | candLast}},
 	}
-	t.hosts = newHostMap(s.Addresses)
+	t.hosts = newHosts(s.Addresses)
 	for _, a := range s.Addresses {
 		if !a.Prefix.IsSingleIP() {
 			t.addresses.Insert(a.Prefix.Masked(), a.Identity)
@@ -47,6 +48,7 @@ func Compile(s *Spec) (*Table, error) {
 // compileWorkloads gives each workload the rows of its identity.
 func (t *Table) compileWorkloads(s *Spec) error {
 	b := newBuilder(t)
+	t.everyone = b.sides(b.everyone)
 	byIdentity := make(map[uint32]*rows)
 	for i := range s.Workloads {
 		w := &s.Workloads[i]

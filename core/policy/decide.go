@@ -68,18 +68,28 @@ func (m Mode) byRule(bits uint8, q *Query) report.Verdict {
 // the tables' first matches is the first of all.
 func (w *Workload) first(q *Query) *candidate {
 	t := w.table
-	row := w.rows.ingress
+	id := t.Identity(q.Peer, q.IPv6)
+	var classes [3]uint32
 	if q.Dir == packet.Egress {
-		row = w.rows.egress
+		classes = [...]uint32{w.rows.egress, t.everyone.egress[id], w.rows.peers.egress[id]}
+	} else {
+		classes = [...]uint32{w.rows.ingress, t.everyone.ingress[id], w.rows.peers.ingress[id]}
 	}
-	cl := t.classes[row[t.Identity(q.Peer, q.IPv6)]]
 	x := uint32(q.Proto)<<16 | uint32(q.Port)
 	var best *candidate
 	bestPos := uint32(math.MaxUint32)
-	for _, n := range t.classTables[cl.first : cl.first+cl.n] {
-		c := t.match(t.list(n, x), q)
-		if c != nil && c.pos < bestPos {
-			best, bestPos = c, c.pos
+	for _, n := range classes {
+		if n&direct != 0 {
+			if c := t.match(t.list(n&^direct, x), q); c != nil && c.pos < bestPos {
+				best, bestPos = c, c.pos
+			}
+			continue
+		}
+		cl := &t.classes[n]
+		for _, n := range t.classTables[cl.first : cl.first+cl.n] {
+			if c := t.match(t.list(n, x), q); c != nil && c.pos < bestPos {
+				best, bestPos = c, c.pos
+			}
 		}
 	}
 	return best

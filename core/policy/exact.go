@@ -3,7 +3,7 @@ package policy
 import "math/bits"
 
 // exactMap is the exact part of every port table in one open-addressing map, linear
-// probing, at most half full. It is built once and only read after. It beat a Go map of the same
+// probing, at most half full. It is built once and only read after. It beats a Go map of the same
 // keys by more than two to one at 100,000 rules (BenchmarkExact).
 type exactMap struct {
 	slots []exactSlot

@@ -71,9 +71,10 @@ type painter struct {
 	key             []byte
 }
 
-// small is up to how many segments a table keeps its single points among them: a search in two
-// lines of cache is quicker than a probe of the big map.
-const small = 16
+// small is up to how many segments a table keeps its single points among them: a search in a few
+// lines of cache is quicker than a probe of the big map (at 100,000 rules 341 against 378 ns a
+// look-up with 16).
+const small = 64
 
 // wide is from how many segments on an interval of a rule that names applications is worth a
 // union-find of its own.

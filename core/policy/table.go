@@ -15,18 +15,20 @@ const DefaultHold = time.Second
 // Table is a compiled Spec. It never changes, so any number of goroutines may ask it
 // without a lock; a new policy is a new Table.
 //
-// A look-up goes: peer address -> identity (longest prefix) -> class (one row of
-// classes for each workload identity and direction, indexed by the peer's identity) ->
-// port tables of the class (mostly one) -> ordered candidates. A port table is asked
-// exact first and range second; order among rules was settled when it was built.
+// A look-up goes: peer address -> identity (longest prefix) -> three classes: what the rules
+// between the workload and everyone say, what those between everyone and the peer say, and what
+// those between just these two say -> the port tables of each class (one at most,
+// mostly) -> ordered candidates. A port table is asked exact first and range second; order
+// among rules was settled when it was built.
 type Table struct {
 	version   uint64
-	hosts     hostMap            // prefixes of one address
+	hosts     hosts              // prefixes of one address
 	addresses bart.Table[uint32] // all the others
 	exempt    *bart.Lite         // nil where nothing is exempt
 	workloads map[string]*Workload
 
-	classes     []class
+	classes     []class  // the first is empty
+	everyone    sides    // classes of everyone's rules with each identity
 	classTables []uint32 // of all classes, one after the other: indexes of tables
 	tables      []portTable
 	exact       exactMap
@@ -46,16 +48,26 @@ type Workload struct {
 	rows  *rows
 }
 
-// rows are the classes of a workload identity's peers: one row for each direction, indexed
-// by the peer's identity.
-type rows struct {
+// sides are classes for each identity at the far end, by direction: of a connection out of the
+// workload, and of one into it.
+type sides struct {
 	egress, ingress []uint32
+}
+
+// rows are the classes of one workload identity.
+type rows struct {
+	peers           sides  // between it and each other identity, by that
+	egress, ingress uint32 // between it and everyone
 }
 
 // class is the port tables that are to be asked about one kind of pair of ends.
 type class struct {
 	first, n uint32 // in Table.classTables
 }
+
+// direct marks the number of a class that is just one port table, whose number it is then: nearly
+// all are, and it saves two trips to memory.
+const direct = 1 << 31
 
 // Version is the Spec's.
 func (t *Table) Version() uint64 { return t.version }
@@ -66,8 +78,8 @@ func (t *Table) Workload(id string) *Workload { return t.workloads[id] }
 
 // Identity is the number of the longest prefix that holds an address; 0 if none does.
 func (t *Table) Identity(a packet.Addr, ipv6 bool) uint32 {
-	if s := t.hosts.slot(hostKey(a, ipv6)); s.identity != 0 {
-		return s.identity - 1
+	if id := t.hosts.find(&a, ipv6); id != 0 {
+		return id - 1
 	}
 	id, _ := t.addresses.Lookup(toNetip(a, ipv6))
 	return id
