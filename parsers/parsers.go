@@ -142,11 +142,12 @@ const (
 	Service        // gRPC service and method: /package.Service/Method
 	Banner         // server greeting
 	Error          // error that the server answered
+	HASSH          // SSH client fingerprint, 32 hex digits
 	numAttrs
 )
 
 var attrNames = [numAttrs]string{"", "host", "method", "path", "status", "user_agent", "software", "version", "alpn", "ja3", "ja4",
-	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error"}
+	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error", "hassh"}
 
 // String is the attribute's name in JSON.
 func (a Attr) String() string {
