@@ -1,0 +1,337 @@
+// Package redis recognises the Redis protocol: RESP2, RESP3 and inline commands. It tells
+// the first command, user, database number and refused log-ins, and keeps neither keys,
+// values nor passwords. What shares words with it (memcached, NATS, POP3) is
+// left alone until a server's answer settles the matter.
+package redis
+
+import (
+	"bytes"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// Bounds: of arguments and bytes by the server's own limits, of lines by its inline limit's use.
+const (
+	maxArgs    = 1 << 20
+	maxBulk    = 512 << 20
+	maxVerb    = 40
+	maxInline  = 4096
+	maxReplyOf = 1024 // a simple string or an error
+)
+
+type parser struct{}
+
+var _ parsers.Parser = parser{}
+
+// New is the parser.
+func New() parsers.Parser { return parser{} }
+
+func (parser) Name() string { return app.Redis.Name() }
+
+func (parser) Open(_ *parsers.Meta, sink parsers.Sink) parsers.Stream { return &stream{sink: sink} }
+
+func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {
+	switch {
+	case m.Datagram():
+		return parsers.No
+	case len(head) == 0:
+		return parsers.More
+	case dir == parsers.ToClient:
+		return reply(m, head)
+	case head[0] == '*':
+		return array(m, head)
+	}
+	return inline(m, head)
+}
+
+// number reads decimal digits up to CR LF: size is 0 for more, -1 for none.
+func number(b []byte, limit int) (n, size int) {
+	for i, c := range b {
+		switch {
+		case c >= '0' && c <= '9' && i < 10:
+			if n = n*10 + int(c-'0'); n > limit {
+				return 0, -1
+			}
+		case c == '\r' && i > 0:
+			if i+1 == len(b) {
+				return 0, 0
+			}
+			if b[i+1] != '\n' {
+				return 0, -1
+			}
+			return n, i + 2
+		default:
+			return 0, -1
+		}
+	}
+	return 0, 0
+}
+
+// array judges "*n CRLF $n CRLF verb CRLF".
+func array(m *parsers.Meta, b []byte) parsers.Match {
+	n, size := number(b[1:], maxArgs)
+	if size < 0 || size > 0 && n == 0 {
+		return parsers.No
+	}
+	if size == 0 || len(b) < size+2 {
+		return parsers.More
+	}
+	if b = b[1+size:]; b[0] != '$' {
+		return parsers.No
+	}
+	n, size = number(b[1:], maxVerb)
+	if size < 0 || size > 0 && n == 0 {
+		return parsers.No
+	}
+	if size == 0 {
+		return parsers.More
+	}
+	b = b[1+size:]
+	for i, c := range b[:min(n, len(b))] {
+		if !verbChar(c) || i == 0 && !letter(c) {
+			return parsers.No
+		}
+	}
+	if !prefixOf(b[min(n, len(b)):], "\r\n") {
+		return parsers.No
+	}
+	if len(b) < n+2 {
+		return parsers.More
+	}
+	if m.Midstream && kindOf(b[:n]) == unknownVerb {
+		return parsers.No
+	}
+	return parsers.Likely
+}
+
+func prefixOf(b []byte, want string) bool {
+	n := min(len(b), len(want))
+	return string(b[:n]) == want[:n]
+}
+
+func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+
+func verbChar(c byte) bool {
+	return letter(c) || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-'
+}
+
+// inline judges one line: a verb and words.
+func inline(m *parsers.Meta, b []byte) parsers.Match {
+	end := 0
+	for end < len(b) && letter(b[end]) {
+		end++
+	}
+	if end == len(b) {
+		if end > maxVerb {
+			return parsers.No
+		}
+		return parsers.More
+	}
+	kind := kindOf(b[:end])
+	if kind == unknownVerb || b[end] != ' ' && b[end] != '\r' && b[end] != '\n' {
+		return parsers.No
+	}
+	line, words, inWord := -1, 0, false
+	for i, c := range b[:min(len(b), maxInline)] {
+		if c == '\n' {
+			line = i
+			break
+		}
+		if c < 0x20 && c != '\r' && c != '\t' || c == 0x7f {
+			return parsers.No
+		}
+		space := c == ' ' || c == '\r' || c == '\t'
+		if !space && !inWord {
+			words++
+		}
+		inWord = !space
+	}
+	if line < 0 {
+		if len(b) >= maxInline {
+			return parsers.No
+		}
+		return parsers.More
+	}
+	return judgeInline(m, b[:end], kind, words)
+}
+
+// judgeInline weighs a verb. Memcached's set has five words or more and its incr and decr three; NATS
+// says PING, but only after its server's INFO.
+func judgeInline(m *parsers.Meta, verb []byte, kind verbKind, words int) parsers.Match {
+	switch {
+	case kind == ownVerb:
+		return parsers.Likely
+	case kind == firstVerb && !m.Midstream && words <= 3:
+		return parsers.Likely
+	case bytes.EqualFold(verb, []byte("SET")) && words == 3, kind == counterVerb && words == 2:
+		return parsers.Likely
+	case kind == sharedVerb && words <= 2, kind == firstVerb:
+		return parsers.More
+	}
+	return parsers.No
+}
+
+// reply judges a server's first answer. In midstream short ones are too like others' to claim
+// on, and a status or an error alone never suffices: NATS and POP3 have them too.
+func reply(m *parsers.Meta, b []byte) parsers.Match {
+	if !m.Midstream {
+		match, _ := token(b)
+		return match
+	}
+	for range midTokens {
+		match, size := token(b)
+		if match != parsers.Likely {
+			return match
+		}
+		if b[0] == '$' && size > len("$-1\r\n") {
+			return parsers.Likely
+		}
+		if b[0] == '+' || b[0] == '-' || size == 0 || size >= len(b) {
+			return parsers.More
+		}
+		b = b[size:]
+	}
+	return parsers.Likely
+}
+
+// midTokens is how many answers in a row are believed in midstream.
+const midTokens = 4
+
+// token judges one answer, or the beginning of a collection; size is 0 if its end is not known.
+func token(b []byte) (match parsers.Match, size int) {
+	switch b[0] {
+	case '+', '-':
+		return simple(b)
+	case ':', '(', ',', '#', '_':
+		return scalar(b)
+	case '$', '!', '=':
+		return bulk(b)
+	case '*', '%', '~', '>', '|':
+		return aggregate(b)
+	}
+	return parsers.No, 0
+}
+
+// simple judges a status or an error: one line.
+func simple(b []byte) (parsers.Match, int) {
+	end := bytes.IndexByte(b[:min(len(b), maxReplyOf)], '\n')
+	line := b[1:min(len(b), maxReplyOf)]
+	if end >= 0 {
+		line = b[1:end]
+	}
+	for i, c := range line {
+		if c < 0x20 && (c != '\r' || i != len(line)-1) || c == 0x7f {
+			return parsers.No, 0
+		}
+	}
+	if len(line) > 0 && (line[0] < 'A' || line[0] > 'Z' && b[0] == '-' || line[0] > 'z') {
+		return parsers.No, 0
+	}
+	if end < 0 {
+		return moreIf(len(b) < maxReplyOf), 0
+	}
+	if len(line) < 2 || line[len(line)-1] != '\r' {
+		return parsers.No, 0
+	}
+	line = line[:len(line)-1]
+	word, _, more := bytes.Cut(line, []byte(" "))
+	if b[0] == '+' {
+		return likelyIf(string(word) != "OK" || !more), end + 1 // POP3 adds a text
+	}
+	for _, c := range word {
+		if c < 'A' || c > 'Z' {
+			return parsers.No, 0
+		}
+	}
+	return likelyIf(more && (string(word) == "ERR" || errorWords[string(word)])), end + 1
+}
+
+func moreIf(ok bool) parsers.Match {
+	if ok {
+		return parsers.More
+	}
+	return parsers.No
+}
+
+func likelyIf(ok bool) parsers.Match {
+	if ok {
+		return parsers.Likely
+	}
+	return parsers.No
+}
+
+// scalar judges integers, big numbers, doubles, booleans and null by their line.
+func scalar(b []byte) (parsers.Match, int) {
+	const limit = 64
+	for i, c := range b[1:min(len(b), limit)] {
+		switch {
+		case c == '\r' && (i > 0) == (b[0] != '_'):
+			if len(b) < i+3 {
+				return parsers.More, 0
+			}
+			return likelyIf(b[i+2] == '\n'), i + 3
+		case b[0] == '#' && i == 0 && (c == 't' || c == 'f'):
+		case b[0] == '_' || b[0] == '#':
+			return parsers.No, 0
+		case c >= '0' && c <= '9', i == 0 && (c == '-' || c == '+'):
+		case b[0] == ',' && (c == '.' || c == 'e' || c == 'i' || c == 'n' || c == 'f' || c == 'a' || c == '-'):
+		default:
+			return parsers.No, 0
+		}
+	}
+	return moreIf(len(b) < limit), 0
+}
+
+func bulk(b []byte) (parsers.Match, int) {
+	const null = "$-1\r\n"
+	if prefixOf(b, null) {
+		if len(b) < len(null) {
+			return parsers.More, 0
+		}
+		return parsers.Likely, len(null)
+	}
+	n, size := number(b[1:], maxBulk)
+	switch {
+	case size < 0:
+		return parsers.No, 0
+	case size == 0:
+		return parsers.More, 0
+	case n > parsers.MaxHead/2:
+		return parsers.Likely, 0
+	}
+	rest := b[1+size:]
+	if len(rest) > n && !prefixOf(rest[n:], "\r\n") {
+		return parsers.No, 0
+	}
+	if len(rest) < n+2 {
+		return parsers.More, 0
+	}
+	return parsers.Likely, 1 + size + n + 2
+}
+
+// aggregate wants a count and the beginning of an element; its size is that of the count's line.
+func aggregate(b []byte) (parsers.Match, int) {
+	const null = "*-1\r\n"
+	if prefixOf(b, null) {
+		if len(b) < len(null) {
+			return parsers.More, 0
+		}
+		return parsers.Likely, len(null)
+	}
+	n, size := number(b[1:], maxArgs)
+	switch {
+	case size < 0:
+		return parsers.No, 0
+	case size == 0:
+		return parsers.More, 0
+	case n == 0:
+		return likelyIf(b[0] != '|'), 1 + size
+	case len(b) == 1+size:
+		return parsers.More, 0
+	}
+	if bytes.IndexByte([]byte("$+-:*%~_,#(=!|"), b[1+size]) < 0 {
+		return parsers.No, 0
+	}
+	return parsers.Likely, 1 + size
+}
