@@ -1,0 +1,247 @@
+// Package agent runs the dataplane of one node: it finds the workloads, attaches their interfaces
+// as the policy's modes say, puts each new policy into force, and tells the controller what
+// there is and what happens. What is allowed is decided elsewhere; so is what a packet means.
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sluicenet/sluice/agent/uplink"
+	"github.com/sluicenet/sluice/agent/wire"
+	"github.com/sluicenet/sluice/agent/workload"
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/store"
+)
+
+// Dataplane is what the agent does with an engine; engine.Engine is one.
+type Dataplane interface {
+	Attach(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) error
+	Detach(id uint32) error
+	Apply(t *policy.Table)
+	SetListeners(endpoint uint32, l []engine.Listener)
+	Stats() engine.Stats
+	uplink.Records
+}
+
+// Config is what an agent needs. Node, Sources, Engine, Backend, Store and Collector are required.
+type Config struct {
+	Node      string
+	Sources   []workload.Source
+	Engine    Dataplane
+	Backend   backend.Backend
+	Store     store.Store // policy is watched here
+	Collector controlv1.CollectorClient
+	// Data is the folder in which the last good policy is kept; "" keeps none.
+	Data string
+	// Version is the program's, for reports.
+	Version string
+	// Processes lets the other end of a veth be looked for in unnamed namespaces too.
+	Processes bool
+	Logger    *slog.Logger
+}
+
+// Agent is one node's agent.
+type Agent struct {
+	cfg     Config
+	log     *slog.Logger
+	boot    string
+	started time.Time
+	up      *uplink.Uplink
+	names   *endpointNames
+	report  *reporter
+
+	// Everything below belongs to Run's goroutine.
+	finder    wire.Finder
+	table     *policy.Table // nil before the first policy
+	workloads map[string]*tracked
+	ids       map[string]uint32 // endpoint numbers by workload and interface
+	nextID    uint32
+	unsynced  int // sources that have not told everything yet
+}
+
+// tracked is one workload that is there.
+type tracked struct {
+	workload.Workload
+	endpoints map[string]*endpoint // by interface name
+}
+
+// New makes an agent; Run does the work.
+func New(cfg Config) *Agent {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &Agent{cfg: cfg, log: cfg.Logger, boot: rand.Text(), started: time.Now(), names: newEndpointNames(), finder: wire.Finder{Processes: cfg.Processes},
+		workloads: map[string]*tracked{}, ids: map[string]uint32{}, unsynced: len(cfg.Sources)}
+	a.up = uplink.New(uplink.Config{Records: cfg.Engine, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Logger: cfg.Logger})
+	a.report = newReporter(a)
+	return a
+}
+
+// told is one event of a source; with an err it is the source's last.
+type told struct {
+	workload.Event
+	err error
+}
+
+// Run works until ctx ends; then everything is detached and what is left of the reports is sent.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if t := a.restore(); t != nil {
+		a.apply(t)
+	}
+	events, tables := make(chan told), make(chan *policy.Table)
+	var sources, reports sync.WaitGroup
+	for _, s := range a.cfg.Sources {
+		sources.Go(func() { a.follow(ctx, s, events) })
+	}
+	sources.Go(func() { a.watchPolicy(ctx, tables) })
+	reportCtx, endReports := context.WithCancel(context.WithoutCancel(ctx))
+	defer endReports()
+	reports.Go(func() { a.up.Run(reportCtx) })
+	reports.Go(func() { a.report.run(reportCtx) })
+	err := a.loop(ctx, events, tables)
+	cancel()
+	a.detachAll()
+	endReports()
+	reports.Wait()
+	sources.Wait()
+	return err
+}
+
+// follow passes a source's events on.
+func (a *Agent) follow(ctx context.Context, s workload.Source, to chan<- told) {
+	for e, err := range s.Watch(ctx) {
+		select {
+		case to <- told{e, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// loop is the agent's one goroutine for state.
+func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *policy.Table) error {
+	sockets := time.NewTimer(listenersEvery(0))
+	defer sockets.Stop()
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-events:
+			if err := a.take(e, events); err != nil {
+				return err
+			}
+		case t := <-tables:
+			a.apply(t)
+		case <-sockets.C:
+			a.readListeners()
+			a.names.sweep(time.Now())
+			sockets.Reset(listenersEvery(len(a.workloads)))
+			continue
+		case <-retry.C:
+		}
+		if next := a.reconcile(ctx); !next.IsZero() {
+			retry.Reset(time.Until(next))
+		}
+		a.publish()
+	}
+}
+
+// take takes an event and those that wait behind it, so that many changes are one reconciliation.
+func (a *Agent) take(e told, more <-chan told) error {
+	for {
+		switch {
+		case e.err != nil:
+			return fmt.Errorf("find workloads: %w", e.err)
+		case e.Kind == workload.Added:
+			a.added(e.Workload)
+		case e.Kind == workload.Removed:
+			a.removed(e.Workload.ID)
+		case e.Kind == workload.Synced:
+			a.unsynced--
+		}
+		select {
+		case e = <-more:
+		case <-time.After(time.Millisecond):
+			return nil
+		}
+	}
+}
+
+// added takes a new or changed workload; interfaces that went away are detached.
+func (a *Agent) added(w workload.Workload) {
+	t := a.workloads[w.ID]
+	if t == nil {
+		t = &tracked{endpoints: map[string]*endpoint{}}
+		a.workloads[w.ID] = t
+		a.log.Info("workload found", "workload", w.ID, "group", w.Group(), "interfaces", len(w.Interfaces))
+	}
+	t.Workload = w
+	there := map[string]bool{}
+	for i := range w.Interfaces {
+		n := &w.Interfaces[i]
+		there[n.Name] = true
+		if e := t.endpoints[n.Name]; e == nil || e.iface.Index != n.Index || e.iface.MAC != n.MAC || e.iface.Kind != n.Kind {
+			a.detach(t, n.Name)
+			t.endpoints[n.Name] = &endpoint{id: a.endpointID(w.ID, n.Name), iface: *n}
+		}
+	}
+	for name := range t.endpoints {
+		if !there[name] {
+			a.detach(t, name)
+		}
+	}
+}
+
+func (a *Agent) removed(id string) {
+	t := a.workloads[id]
+	if t == nil {
+		return
+	}
+	for name := range t.endpoints {
+		a.detach(t, name)
+	}
+	delete(a.workloads, id)
+	a.log.Info("workload gone", "workload", id)
+}
+
+// maxEndpoint is the largest endpoint number.
+const maxEndpoint = 1<<24 - 1
+
+// endpointID is the number of a workload's interface, the same as long as the agent lives.
+func (a *Agent) endpointID(workload, iface string) uint32 {
+	key := workload + "\x00" + iface
+	if id, ok := a.ids[key]; ok {
+		return id
+	}
+	used := map[uint32]bool{}
+	if a.nextID >= maxEndpoint { // after 16 million: look for free ones
+		for _, t := range a.workloads {
+			for _, e := range t.endpoints {
+				used[e.id] = true
+			}
+		}
+		clear(a.ids)
+		a.nextID = 0
+	}
+	a.nextID++
+	for used[a.nextID] {
+		a.nextID++
+	}
+	a.ids[key] = a.nextID
+	return a.nextID
+}

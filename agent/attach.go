@@ -1,0 +1,244 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sluicenet/sluice/agent/wire"
+	"github.com/sluicenet/sluice/agent/workload"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/netns"
+)
+
+// endpoint is one interface of a workload and how it is attached.
+type endpoint struct {
+	id    uint32
+	iface workload.Interface
+	// plan is valid once planned.
+	plan    wire.Plan
+	planned bool
+	// at is the endpoint as the engine has it; its Kind is NoKind while it is not attached.
+	at backend.Endpoint
+	// err says why it is not attached as it should be; it is tried again at retry.
+	err   string
+	retry time.Time
+	wait  time.Duration
+}
+
+const (
+	firstRetry = 500 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+// apply puts a policy into force. The attachments follow in reconcile: until then the
+// engine reports what it would deny.
+func (a *Agent) apply(t *policy.Table) {
+	a.table = t
+	a.cfg.Engine.Apply(t)
+	for _, w := range a.workloads {
+		for _, e := range w.endpoints {
+			e.retry = time.Time{} // what failed may not be wanted any more
+		}
+	}
+}
+
+// reconcile attaches every interface as the policy wants it, and says when it is to be called
+// again for what did not work; zero is never.
+func (a *Agent) reconcile(ctx context.Context) time.Time {
+	managed := a.managed()
+	now := time.Now()
+	var next time.Time
+	for _, id := range slices.Sorted(maps.Keys(a.workloads)) {
+		t := a.workloads[id]
+		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
+			if ctx.Err() != nil {
+				return time.Time{}
+			}
+			e := t.endpoints[name]
+			if e.err == "" || !now.Before(e.retry) {
+				a.settle(ctx, t, e, managed)
+			}
+			if e.err != "" && (next.IsZero() || e.retry.Before(next)) {
+				next = e.retry
+			}
+		}
+	}
+	return next
+}
+
+// managed says which namespaces are workloads.
+func (a *Agent) managed() wire.Managed {
+	m := wire.Managed{}
+	for _, t := range a.workloads {
+		if id, err := netns.Identity(t.NetNS); err == nil {
+			m[id] = t.Name
+		}
+	}
+	return m
+}
+
+// settle brings one endpoint to where it should be.
+func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wire.Managed) {
+	kind, fail := a.wanted(t.ID)
+	err := a.plan(t, e, kind, managed)
+	if err == nil {
+		err = a.attach(ctx, t, e, kind, fail)
+	}
+	if err == nil && kind == backend.Inline && e.plan.TapOnly {
+		// Nothing to try again: the note says why.
+		kind = backend.Tap
+	}
+	if err == nil {
+		e.err, e.wait, e.retry = "", 0, time.Time{}
+		return
+	}
+	if errors.Is(err, context.Canceled) {
+		return
+	}
+	if e.at.Kind == backend.NoKind && kind == backend.Inline && e.planned {
+		// Better seen than not: what cannot be enforced can still be reported.
+		if terr := a.attach(ctx, t, e, backend.Tap, fail); terr != nil {
+			a.log.Warn("tap instead of inline", "workload", t.ID, "interface", e.iface.Name, "error", terr)
+		}
+	}
+	e.wait = min(max(firstRetry, 2*e.wait), lastRetry)
+	e.retry = time.Now().Add(e.wait)
+	if text := sentence(err, kind); e.err != text {
+		e.err = text
+		a.log.Warn("interface not attached", "workload", t.ID, "interface", e.iface.Name, "kind", kind, "retry", e.wait, "error", err)
+	}
+}
+
+// sentence is what status shows of an error.
+func sentence(err error, kind backend.Kind) string {
+	text := strings.TrimSpace(err.Error())
+	if kind == backend.Inline {
+		return text + "; its policy is not enforced, only watched"
+	}
+	return text + "; its connections are not seen"
+}
+
+// wanted is how a workload's interfaces are to be attached.
+func (a *Agent) wanted(id string) (backend.Kind, backend.FailMode) {
+	var w *policy.Workload
+	if a.table != nil {
+		w = a.table.Workload(id)
+	}
+	fail := backend.FailOpen
+	if w != nil && w.FailClosed() {
+		fail = backend.FailClosed
+	}
+	if w != nil && (w.Mode() == policy.Protect || w.Quarantined()) {
+		return backend.Inline, fail
+	}
+	return backend.Tap, fail
+}
+
+// plan looks where an endpoint is to be hooked: when it is new, and when it is about to go inline.
+func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Managed) error {
+	if e.planned && (kind != backend.Inline || e.at.Kind == backend.Inline) {
+		return nil
+	}
+	p, err := a.finder.Plan(&t.Workload, &e.iface, managed)
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", e.iface.Name, err)
+	}
+	e.plan, e.planned = p, true
+	return nil
+}
+
+func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backend.Kind, fail backend.FailMode) error {
+	if e.plan.TapOnly {
+		kind = backend.Tap
+	}
+	ep := backend.Endpoint{ID: e.id, Kind: kind, NetNS: t.NetNS, Interface: e.iface.Name, Index: e.iface.Index, MAC: e.plan.MAC, Fail: fail}
+	if kind == backend.Inline {
+		ep.Hook = e.plan.Hook
+	}
+	if ep == e.at {
+		return nil
+	}
+	begin := time.Now()
+	a.names.add(e.id, t.ID)
+	if err := a.cfg.Engine.Attach(ctx, a.cfg.Backend, ep, t.ID); err != nil {
+		return err
+	}
+	e.at = ep
+	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", kind, "took", time.Since(begin))
+	a.listenersOf(t)
+	return nil
+}
+
+// detach ends an endpoint, leaving the interface as it was.
+func (a *Agent) detach(t *tracked, name string) {
+	e := t.endpoints[name]
+	if e == nil {
+		return
+	}
+	delete(t.endpoints, name)
+	if e.at.Kind == backend.NoKind {
+		return
+	}
+	if err := a.cfg.Engine.Detach(e.id); err != nil {
+		a.log.Warn("interface not detached cleanly", "workload", t.ID, "interface", name, "error", err)
+	}
+	a.names.remove(e.id, time.Now())
+}
+
+func (a *Agent) detachAll() {
+	for _, t := range a.workloads {
+		for name := range t.endpoints {
+			a.detach(t, name)
+		}
+	}
+}
+
+// endpointNames says whose an endpoint is, for a while after it is gone: its last records come then.
+type endpointNames struct {
+	mu   sync.RWMutex
+	ids  map[uint32]string    // guarded by mu
+	gone map[uint32]time.Time // guarded by mu
+}
+
+const nameKept = 10 * time.Second
+
+func newEndpointNames() *endpointNames {
+	return &endpointNames{ids: map[uint32]string{}, gone: map[uint32]time.Time{}}
+}
+
+func (n *endpointNames) workload(id uint32) string {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.ids[id]
+}
+
+func (n *endpointNames) add(id uint32, workload string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ids[id] = workload
+	delete(n.gone, id)
+}
+
+func (n *endpointNames) remove(id uint32, now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.gone[id] = now
+}
+
+func (n *endpointNames) sweep(now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for id, since := range n.gone {
+		if now.Sub(since) > nameKept {
+			delete(n.gone, id)
+			delete(n.ids, id)
+		}
+	}
+}
