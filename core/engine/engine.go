@@ -201,6 +201,8 @@ func (e *Engine) worker(q backend.Queue) *worker {
 func (e *Engine) retire(w *worker) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	w.endEverything()
+	w.publishCounters()
 	delete(e.workers, w.q)
 	e.retired = append(e.retired, w)
 	w.addCounters(e.gone)

@@ -1,0 +1,132 @@
+package engine
+
+import (
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/session"
+)
+
+// moved is a session on its way from one worker to another, with the heap objects of its
+// identification.
+type moved struct {
+	s  session.Session
+	id *ident
+}
+
+// handOver puts next in the place of old, which may be nil. Sessions are with the new
+// workers before frames can be. The caller holds mu.
+func (e *Engine) handOver(old, next *attached) error {
+	id := next.ep.ID
+	if old == nil {
+		e.eps[id] = next
+		e.publish()
+		if err := next.att.Activate(); err != nil {
+			delete(e.eps, id)
+			e.publish()
+			next.att.Close()
+			return err
+		}
+		return nil
+	}
+	next.listeners = old.listeners
+	if old.ep.Kind == backend.Inline {
+		return e.leaveInline(old, next)
+	}
+	sessions := e.take(old, id, false)
+	e.eps[id] = next
+	e.publish()
+	e.give(next, sessions)
+	if err := next.att.Activate(); err != nil {
+		sessions = e.take(next, id, false)
+		e.eps[id] = old
+		e.publish()
+		e.give(old, sessions)
+		next.att.Close()
+		return err
+	}
+	old.att.Close()
+	return nil
+}
+
+// leaveInline takes an endpoint off the inline path: first its frames go past, then
+// what is in the queue is judged, then its sessions move.
+func (e *Engine) leaveInline(old, next *attached) error {
+	id := next.ep.ID
+	err := old.att.Close()
+	sessions := e.take(old, id, true)
+	e.eps[id] = next
+	e.publish()
+	e.give(next, sessions)
+	if aerr := next.att.Activate(); aerr != nil {
+		for _, w := range next.workers {
+			w.do(func() { w.endAll(id) })
+		}
+		delete(e.eps, id)
+		e.publish()
+		next.att.Close()
+		return aerr
+	}
+	return err
+}
+
+// take removes the sessions of an endpoint from its workers, which ignore
+// it from then on. With drain the frames that are in the queues come first.
+func (e *Engine) take(a *attached, id uint32, drain bool) []moved {
+	var out []moved
+	for _, w := range a.workers {
+		fn := func() { out = append(out, w.export(id)...) }
+		if drain {
+			w.drained(fn)
+		} else {
+			w.do(fn)
+		}
+	}
+	return out
+}
+
+// give hands sessions to the workers of an endpoint.
+func (e *Engine) give(a *attached, sessions []moved) {
+	for _, w := range a.workers {
+		w.do(func() { w.adopt(a.ep.ID, sessions) })
+		return // one worker has all sessions of an endpoint
+	}
+}
+
+// export gives up the sessions of an endpoint.
+func (w *worker) export(endpoint uint32) []moved {
+	w.ignore[endpoint] = true
+	var out []moved
+	w.table.EachOf(endpoint, func(s *session.Session) bool {
+		if id := w.identOf(s); id != nil && len(id.held) > 0 {
+			w.release(s, id)
+		}
+		return true
+	})
+	w.table.Export(endpoint, func(s *session.Session) {
+		m := moved{s: *s}
+		if s.Aux != 0 {
+			m.id, m.s.Aux = w.idents.give(s.Aux), 0
+		}
+		out = append(out, m)
+	})
+	return out
+}
+
+// adopt takes sessions in.
+func (w *worker) adopt(endpoint uint32, sessions []moved) {
+	delete(w.ignore, endpoint)
+	w.snap = w.e.snap.Load()
+	for i := range sessions {
+		s := w.table.Import(sessions[i].s)
+		if s == nil {
+			w.count.tableFull++
+			continue
+		}
+		s.Flags &^= flagIdle
+		w.table.Schedule(s, w.now)
+		if id := sessions[i].id; id != nil {
+			id.owner, id.session = w, s
+			s.Aux = w.idents.adopt(id)
+		}
+	}
+	w.sweep.begin()
+}

@@ -1,0 +1,159 @@
+package engine
+
+import (
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/session"
+)
+
+// record writes what is new of a session: a Start before anything else, and an End
+// last. Counters go with the first record that is written.
+func (w *worker) record(s *session.Session, kind report.Kind, d *report.Detail) {
+	if s.Flags&session.Reported == 0 {
+		s.Flags |= session.Reported
+		w.put(s, report.Start, d)
+		if kind != report.End {
+			return
+		}
+		d = nil
+	}
+	if kind == report.End {
+		s.Flags |= flagEnded
+	}
+	w.put(s, kind, d)
+}
+
+func (w *worker) put(s *session.Session, kind report.Kind, d *report.Detail) {
+	client, cport := s.Client()
+	server, sport := s.Server()
+	packets, bytes := s.Unreported()
+	s.MarkReported()
+	s.Flags &^= flagChanged
+	f := report.Flow{
+		Session: s.ID, Endpoint: s.Key.Endpoint, Rule: s.Rule, Policy: s.Generation,
+		First: s.Created, Last: s.Last, Packets: packets, Bytes: bytes,
+		Client: client, Server: server, ClientPort: cport, ServerPort: sport,
+		App: s.App, Base: s.Base, Proto: s.Key.Proto, IPv6: s.Key.IPv6, Dir: s.Dir, Kind: kind,
+		Verdict: report.Verdict(s.Verdict), Reason: report.Reason(s.Reason), Strength: s.Strength,
+		Evidence: report.Evidence(s.Evidence), State: report.State(s.State),
+		Answered: s.Flags&session.Answered != 0, Midstream: s.Flags&session.Midstream != 0, Detail: d,
+	}
+	if f.Proto == packet.ProtoICMP || f.Proto == packet.ProtoICMPv6 {
+		f.ClientPort, f.ServerPort = 0, 0
+	}
+	if v := w.snap.endpoints[s.Key.Endpoint]; v != nil {
+		f.Enforced = v.inline
+	}
+	w.out.Put(&f)
+}
+
+// expire is called when a session's timer comes; it says until when the session stays.
+func (w *worker) expire(s *session.Session) (keepUntil int64) {
+	now := w.now
+	id := w.identOf(s)
+	v := w.snap.endpoints[s.Key.Endpoint]
+	if id != nil {
+		if at := w.expireIdent(v, s, id); at > now {
+			w.reportNews(s, id)
+			return at
+		}
+		id = w.identOf(s)
+	}
+	if end := s.Last + w.table.Timeout(s); end <= now {
+		w.finish(s)
+		return 0
+	}
+	w.reportNews(s, id)
+	if s.State.Over() && s.Flags&flagEnded == 0 {
+		w.closeIdent(v, s)
+		w.record(s, report.End, nil)
+	}
+	if now-s.Last < updateEvery && s.Flags&flagEnded == 0 {
+		return now + updateEvery
+	}
+	s.Flags |= flagIdle
+	return s.Last + w.table.Timeout(s)
+}
+
+// expireIdent looks after a session that is still being identified: its hold time and the
+// limit of identification. It says when to look again, 0 if there is nothing to wait for.
+func (w *worker) expireIdent(v *view, s *session.Session, id *ident) int64 {
+	now := w.now
+	if id.until != 0 && now >= id.until {
+		w.holdExpired(v, s, id)
+	}
+	if limit := s.Created + detect.MaxTime; now >= limit {
+		id.End()
+		if v != nil {
+			w.settle(v, s, id)
+		}
+	}
+	if id.until > now {
+		return min(id.until, now+startAfter)
+	}
+	return 0
+}
+
+// reportNews writes a record if there is something new of the session.
+func (w *worker) reportNews(s *session.Session, id *ident) {
+	var d *report.Detail
+	if id != nil {
+		d = id.Attrs.Detail()
+	}
+	packets, _ := s.Unreported()
+	if d != nil || s.Flags&flagChanged != 0 || packets[0]+packets[1] > 0 {
+		w.record(s, report.Update, d)
+	}
+}
+
+// closeIdent ends the identification of a session that is over.
+func (w *worker) closeIdent(v *view, s *session.Session) {
+	id := w.identOf(s)
+	if id == nil {
+		return
+	}
+	id.End()
+	if v != nil {
+		w.settle(v, s, id)
+	}
+	if s.Aux != 0 {
+		w.endIdent(s, id)
+	}
+}
+
+// finish writes a session's last record. The caller deletes it, or lets Expire do so.
+func (w *worker) finish(s *session.Session) {
+	w.closeIdent(w.snap.endpoints[s.Key.Endpoint], s)
+	w.count.ended++
+	if s.Flags&flagEnded == 0 {
+		w.record(s, report.End, nil)
+		return
+	}
+	if packets, _ := s.Unreported(); packets[0]+packets[1] > 0 {
+		w.put(s, report.Update, nil)
+	}
+}
+
+// evicted is told of sessions that make room for others.
+func (w *worker) evicted(s *session.Session) { w.finish(s) }
+
+// endEverything ends every session.
+func (w *worker) endEverything() {
+	w.table.Each(func(s *session.Session) bool {
+		w.finish(s)
+		w.table.Delete(s)
+		return true
+	})
+	w.out.Flush()
+}
+
+// endAll ends every session of an endpoint.
+func (w *worker) endAll(endpoint uint32) {
+	w.table.EachOf(endpoint, func(s *session.Session) bool {
+		w.finish(s)
+		w.table.Delete(s)
+		return true
+	})
+	w.out.Flush()
+}

@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"sync/atomic"
+
+	"github.com/sluicenet/sluice/core/backend"
+)
+
+// counters are what a worker counts. Its goroutine adds to them; between
+// batches they are published for readers elsewhere.
+type counters struct {
+	frames, bytes, passed, dropped, undecided  uint64
+	strangers, notIP, fragments, malformed     uint64
+	opened, ended, tableFull, identified       uint64
+	heldFrames, holdFull, holdExpired          uint64
+	resets, unreachables, sendFailed           uint64
+	icmpErrors, threats, badFragments, evicted uint64
+	sessions                                   uint64
+}
+
+// counterNames are the names in Stats, in the order of counters.list.
+var counterNames = [...]string{
+	"engine.frames", "engine.bytes", "engine.passed", "engine.dropped", "engine.undecided",
+	"engine.unknown_endpoint", "engine.not_ip", "engine.fragments", "engine.malformed",
+	"engine.sessions_opened", "engine.sessions_ended", "engine.table_full", "engine.identified",
+	"engine.held", "engine.hold_full", "engine.hold_expired",
+	"engine.resets_sent", "engine.unreachables_sent", "engine.send_failed",
+	"engine.icmp_errors", "engine.threats", "engine.bad_fragments", "engine.sessions_evicted",
+	"engine.sessions",
+}
+
+func (c *counters) list() [len(counterNames)]uint64 {
+	return [...]uint64{
+		c.frames, c.bytes, c.passed, c.dropped, c.undecided,
+		c.strangers, c.notIP, c.fragments, c.malformed,
+		c.opened, c.ended, c.tableFull, c.identified,
+		c.heldFrames, c.holdFull, c.holdExpired,
+		c.resets, c.unreachables, c.sendFailed,
+		c.icmpErrors, c.threats, c.badFragments, c.evicted,
+		c.sessions,
+	}
+}
+
+// published are a worker's counters as others may read them.
+type published [len(counterNames)]atomic.Uint64
+
+// publishCounters makes the worker's counters visible.
+func (w *worker) publishCounters() {
+	w.count.sessions = uint64(w.table.Len())
+	st := w.table.Stats()
+	w.count.evicted = st.Evicted
+	for i, n := range w.count.list() {
+		w.shown[i].Store(n)
+	}
+}
+
+// addCounters adds what the worker and its queue counted to m.
+func (w *worker) addCounters(m map[string]uint64) {
+	for i := range w.shown {
+		m[counterNames[i]] += w.shown[i].Load()
+	}
+	m["engine.reports_lost"] += w.out.Dropped()
+	if c, ok := w.q.(backend.Counter); ok {
+		s := c.Stats()
+		m["ring.received"] += s.Received
+		m["ring.dropped"] += s.Dropped
+		m["ring.sent"] += s.Sent
+		m["ring.send_dropped"] += s.SendDrop
+		m["ring.oversize"] += s.Oversize
+	}
+}
+
+// Stats are counters by dotted name.
+type Stats struct{ Counters map[string]uint64 }
+
+// Stats is what all workers counted, those that ended included.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m := make(map[string]uint64, 40)
+	for k, v := range e.gone {
+		m[k] = v
+	}
+	for _, w := range e.workers {
+		w.addCounters(m)
+	}
+	return Stats{m}
+}

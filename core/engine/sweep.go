@@ -1,0 +1,52 @@
+package engine
+
+import (
+	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/session"
+)
+
+// sweeper judges the sessions that were judged by an older policy again, some with each
+// batch, so that a change reaches idle sessions too and no batch waits for it.
+type sweeper struct {
+	refs []uint32 // sessions still to be looked at
+	due  bool
+}
+
+// begin starts a sweep over everything.
+func (sw *sweeper) begin() { sw.due = true }
+
+// sweepSome goes on with a sweep.
+func (w *worker) sweepSome() {
+	sw := &w.sweep
+	if sw.due {
+		sw.due = false
+		sw.refs = sw.refs[:0]
+		w.table.Each(func(s *session.Session) bool {
+			if s.Generation != w.snap.version {
+				sw.refs = append(sw.refs, w.table.Ref(s))
+			}
+			return true
+		})
+	}
+	n := min(len(sw.refs), sweepBatch)
+	for _, ref := range sw.refs[len(sw.refs)-n:] {
+		s := w.table.At(ref)
+		if s == nil || s.Generation == w.snap.version {
+			continue
+		}
+		v := w.snap.endpoints[s.Key.Endpoint]
+		if v == nil {
+			continue
+		}
+		w.evaluate(v, s)
+		if id := w.identOf(s); id != nil && len(id.held) > 0 {
+			if report.Verdict(s.Verdict) != report.Pending {
+				w.settleHeld(s, id)
+			}
+		}
+	}
+	sw.refs = sw.refs[:len(sw.refs)-n]
+	if len(sw.refs) > 0 {
+		w.q.Wake()
+	}
+}

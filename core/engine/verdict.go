@@ -1,0 +1,55 @@
+package engine
+
+import (
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/session"
+)
+
+// evaluate asks policy about a session and takes the answer into it.
+func (w *worker) evaluate(v *view, s *session.Session) {
+	d := w.decide(v, s)
+	s.Generation = w.snap.version
+	if d.Verdict == report.Deny && !v.inline {
+		d.Verdict = report.Violate // a tap reports; it refuses nothing
+	}
+	if d.Verdict == report.Pending && s.Flags&flagPassed != 0 {
+		d = policy.Decision{Verdict: report.Violate, Reason: report.ByHoldExpired, Rule: d.Rule}
+	}
+	if uint8(d.Verdict) == s.Verdict && d.Rule == s.Rule && uint8(d.Reason) == s.Reason {
+		return
+	}
+	s.Verdict, s.Reason, s.Rule = uint8(d.Verdict), uint8(d.Reason), d.Rule
+	w.changed(s)
+}
+
+// decide is policy's answer for a session as it is now.
+func (w *worker) decide(v *view, s *session.Session) policy.Decision {
+	if v.pol == nil {
+		return policy.Decision{Verdict: report.Open, Reason: report.ByUnready}
+	}
+	client, _ := s.Client()
+	server, sport := s.Server()
+	q := policy.Query{
+		Dir: s.Dir, Peer: server, Local: client, IPv6: s.Key.IPv6, Proto: s.Key.Proto, Port: sport,
+		App: app.ID(s.App), Base: app.ID(s.Base), Midstream: s.Flags&session.Midstream != 0,
+	}
+	if s.Dir != packet.Egress {
+		q.Peer, q.Local = client, server
+	}
+	if s.Key.Proto == packet.ProtoICMP || s.Key.Proto == packet.ProtoICMPv6 {
+		q.Port = 0
+	}
+	return v.pol.Decide(&q)
+}
+
+// changed notes that a record is due. A refusal is told at once, everything else when
+// the session's timer comes or its application is known.
+func (w *worker) changed(s *session.Session) {
+	s.Flags |= flagChanged
+	if report.Verdict(s.Verdict) == report.Deny {
+		w.record(s, report.Update, nil)
+	}
+}

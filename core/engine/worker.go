@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/frag"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/stream"
+)
+
+// Sizes of a worker.
+const (
+	batchSize   = 256
+	expireBatch = 4096 // timers that one batch may handle
+	sweepBatch  = 8192 // sessions that one batch may judge again
+
+	showEvery = int64(100e6) // ns between two publications of counters
+)
+
+// worker drives one queue. All but do, counters and out belongs to its goroutine.
+type worker struct {
+	e      *Engine
+	q      backend.Queue
+	sender backend.Sender
+	batch  *packet.Batch
+	out    report.Outbox
+	ended  chan struct{}
+
+	p     packet.Packet
+	whole packet.Packet // a rebuilt datagram
+	// rebuilding: the packet at hand was put together from fragments; there is no frame to
+	// hold or to answer on.
+	rebuilding bool
+	table      *session.Table
+	frags      *frag.Reassembler
+	idents     identPool
+	inner      packet.Packet // what an ICMP error quotes, a rebuilt datagram, a held packet
+	snap       *snapshot
+	now        int64
+	sweep      sweeper
+	threats    threatGate
+	ignore     map[uint32]bool // endpoints that were handed over from here
+	buf        [2048]byte      // frames that the worker builds
+	held       int             // bytes held of pending sessions
+
+	rejectSecond int64
+	rejects      int
+
+	count   counters
+	shown   published
+	shownAt int64
+	tunnels bool // judge what tunnels carry instead of the tunnels (captures)
+	depth   int  // of tunnels within tunnels
+
+	pending atomic.Bool
+	mu      sync.Mutex
+	cmds    []command // guarded by mu
+}
+
+// command is a piece of work for the worker's goroutine, between batches. One that
+// drains waits until the queue has nothing left.
+type command struct {
+	fn    func()
+	drain int64 // ns since the epoch until which it waits for an empty queue; 0: at once
+	done  chan struct{}
+}
+
+func newWorker(e *Engine, q backend.Queue) *worker {
+	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{}), ignore: map[uint32]bool{}}
+	w.sender, _ = q.(backend.Sender)
+	w.table = session.New(session.Config{Max: e.cfg.MaxSessions, Evict: w.evicted})
+	w.frags = frag.New(frag.Config{KeepFrames: w.sender != nil})
+	w.now = e.cfg.Now()
+	w.snap = e.snap.Load()
+	w.idents.streams = stream.NewPool(stream.Config{})
+	return w
+}
+
+// run is the worker's goroutine: receive, judge, settle, until the queue ends.
+func (w *worker) run() {
+	defer close(w.ended)
+	for {
+		w.batch.Reset()
+		err := w.q.Recv(w.batch)
+		w.now = w.e.cfg.Now()
+		w.refresh()
+		frames := w.batch.All()
+		for i := range frames {
+			w.frame(&frames[i])
+		}
+		if serr := w.q.Settle(w.batch); serr != nil && err == nil {
+			err = serr
+		}
+		w.between(len(frames))
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				w.e.cfg.Logger.Warn("queue ended", "error", err)
+			}
+			w.runCommands(0)
+			return
+		}
+	}
+}
+
+// between is what a worker does after each batch: time-outs, the sweep, commands, reports.
+func (w *worker) between(received int) {
+	w.table.Expire(w.now, expireBatch, w.expire)
+	w.frags.Expire(w.now)
+	w.sweepSome()
+	w.out.Flush()
+	if w.now-w.shownAt >= showEvery {
+		w.shownAt = w.now
+		w.publishCounters()
+	}
+	if w.pending.Load() {
+		w.runCommands(received)
+	}
+}
+
+// refresh takes the newest policy and endpoints.
+func (w *worker) refresh() {
+	s := w.e.snap.Load()
+	if s == w.snap {
+		return
+	}
+	if s.version != w.snap.version {
+		w.sweep.begin()
+	}
+	w.snap = s
+}
+
+// do runs fn on the worker's goroutine and waits for it; after the worker's end it
+// runs here.
+func (w *worker) do(fn func()) { w.enqueue(command{fn: fn, done: make(chan struct{})}) }
+
+// drained is do, after the frames that are in the queue now; it waits 50 ms at most.
+func (w *worker) drained(fn func()) {
+	w.enqueue(command{fn: fn, drain: w.e.cfg.Now() + int64(50*time.Millisecond), done: make(chan struct{})})
+}
+
+func (w *worker) enqueue(c command) {
+	w.mu.Lock()
+	w.cmds = append(w.cmds, c)
+	w.pending.Store(true)
+	w.mu.Unlock()
+	w.q.Wake()
+	select {
+	case <-c.done:
+	case <-w.ended:
+		w.runCommands(0)
+	}
+}
+
+// runCommands runs what waits. received is how many frames the last batch had.
+func (w *worker) runCommands(received int) {
+	w.mu.Lock()
+	cmds := w.cmds
+	w.cmds = nil
+	w.pending.Store(false)
+	w.mu.Unlock()
+	var later []command
+	for _, c := range cmds {
+		if c.drain > w.now && received > 0 {
+			later = append(later, c)
+			continue
+		}
+		c.fn()
+		close(c.done)
+	}
+	w.out.Flush()
+	if len(later) > 0 {
+		w.mu.Lock()
+		w.cmds = append(later, w.cmds...)
+		w.pending.Store(true)
+		w.mu.Unlock()
+		w.q.Wake()
+	}
+}
+
+// view is the endpoint of a frame, nil if the worker has none of that number.
+func (w *worker) view(id uint32) *view {
+	v := w.snap.endpoints[id]
+	if v == nil || len(w.ignore) > 0 && w.ignore[id] {
+		return nil
+	}
+	return v
+}
