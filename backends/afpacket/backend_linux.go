@@ -2,10 +2,12 @@ package afpacket
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/internal/netns"
 )
 
 // Backend attaches taps and inline endpoints. Its methods may be called from
@@ -15,14 +17,15 @@ type Backend struct {
 
 	mu     sync.Mutex // guards what follows, and lets one attach or detach at a time
 	closed bool
-	open   map[backend.Attachment]struct{}
+	open   map[*attachment]struct{}
+	ports  map[netns.ID]*port
 }
 
 var _ backend.Backend = (*Backend)(nil)
 
 // New makes a backend; nothing is opened before the first Attach.
 func New(cfg Config) *Backend {
-	return &Backend{cfg: cfg.withDefaults(), open: map[backend.Attachment]struct{}{}}
+	return &Backend{cfg: cfg.withDefaults(), open: map[*attachment]struct{}{}, ports: map[netns.ID]*port{}}
 }
 
 // Attach implements backend.Backend.
@@ -46,6 +49,11 @@ func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Atta
 		if t, err = openTap(ep, b.cfg); err == nil {
 			inner = tapAttachment{t}
 		}
+	case backend.Inline:
+		var a *inlineAttachment
+		if a, err = b.attachInline(ep); err == nil {
+			inner = a
+		}
 	default:
 		err = fmt.Errorf("%w: kind %s", ErrEndpoint, ep.Kind)
 	}
@@ -55,6 +63,55 @@ func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Atta
 	a := &attachment{Attachment: inner, b: b}
 	b.open[a] = struct{}{}
 	return a, nil
+}
+
+// attachInline attaches to the port of the hook's namespace, making it for the first.
+func (b *Backend) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
+	id, err := netns.Identity(ep.Hook.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	p := b.ports[id]
+	if p == nil {
+		if p, err = openPort(ep.Hook.NetNS, id, b.cfg); err != nil {
+			return nil, err
+		}
+		b.ports[id] = p
+	}
+	a, err := p.attachInline(ep)
+	if err != nil {
+		return nil, errors.Join(err, b.release(p))
+	}
+	return a, nil
+}
+
+// release closes a port that nothing is attached to.
+func (b *Backend) release(p *port) error {
+	if len(p.attached) > 0 {
+		return nil
+	}
+	delete(b.ports, p.id)
+	p.drain()
+	return p.close()
+}
+
+// Counters adds up what the steering programs of all ports counted:
+// steered, returned, bypassed and stopped (no heartbeat, fail open and closed),
+// spoofed, foreign and forged (addresses), unknown. Ports that were closed count no more.
+func (b *Backend) Counters() (map[string]uint64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var sum [len(counterNames)]uint64
+	for _, p := range b.ports {
+		if err := p.counters(&sum); err != nil {
+			return nil, err
+		}
+	}
+	out := make(map[string]uint64, len(sum))
+	for i, name := range counterNames {
+		out[name] = sum[i]
+	}
+	return out, nil
 }
 
 // attachment takes itself off the backend's list when it is closed.
@@ -75,7 +132,11 @@ func (a *attachment) closeLocked() error {
 		return nil
 	}
 	delete(a.b.open, a)
-	return a.Attachment.Close()
+	err := a.Attachment.Close()
+	if in, ok := a.Attachment.(*inlineAttachment); ok {
+		err = errors.Join(err, a.b.release(in.port))
+	}
+	return err
 }
 
 // Close detaches everything and ends every queue. It implements backend.Backend.
@@ -86,7 +147,7 @@ func (b *Backend) Close() error {
 	var first error
 	for a := range b.open {
 		queues := a.Queues()
-		if err := a.(*attachment).closeLocked(); err != nil && first == nil {
+		if err := a.closeLocked(); err != nil && first == nil {
 			first = err
 		}
 		for _, q := range queues {

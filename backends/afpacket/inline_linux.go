@@ -1,0 +1,296 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// ErrPortLost says that somebody removed the service port. Its frames follow the
+// fail mode until the endpoints are attached anew.
+var ErrPortLost = errors.New("service port is gone")
+
+// inline is the queue of a service port.
+type inline struct {
+	gate
+	fd, event int
+	index     int // of the engine's end
+	rings     ring
+	rx, tx    slots
+	control   []byte // the mapped control map
+	clock     monotonic
+
+	// The worker's own. head is the next slot to look at, taken those before it that
+	// have not been given back; tail is the next slot to send from, pending those that
+	// wait for a kick.
+	head, taken   int
+	tail, pending int
+	quiet         int // empty looks while draining
+	lost          bool
+	polls         [2]unix.PollFd
+
+	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
+	beaten    atomic.Int64                     // last heartbeat, ns since clock.at
+	draining  atomic.Bool
+	drained   chan struct{}
+	drainOnce sync.Once
+
+	received, sent, sendDrop, oversize, unknown, dropped atomic.Uint64
+}
+
+var (
+	_ backend.Queue   = (*inline)(nil)
+	_ backend.Sender  = (*inline)(nil)
+	_ backend.Counter = (*inline)(nil)
+)
+
+// known is what the worker needs to know of an endpoint.
+type known struct {
+	mac  [6]byte
+	open bool
+}
+
+// add and remove tell the worker of endpoints. The backend's lock is held.
+func (q *inline) add(id uint32, k known) { q.change(func(m map[uint32]known) { m[id] = k }) }
+func (q *inline) remove(id uint32)       { q.change(func(m map[uint32]known) { delete(m, id) }) }
+
+func (q *inline) change(edit func(map[uint32]known)) {
+	next := map[uint32]known{}
+	for id, k := range *q.endpoints.Load() {
+		next[id] = k
+	}
+	edit(next)
+	q.endpoints.Store(&next)
+}
+
+// beat tells the steering programs that the worker is alive. Only the worker and
+// Activate call it: a hung worker must be seen, so no ticker does.
+func (q *inline) beat() {
+	now := time.Since(q.clock.at)
+	q.beaten.Store(int64(now))
+	storeU64(q.control, 0, q.clock.base+uint64(now))
+}
+
+// active says whether a worker has been seen lately.
+func (q *inline) active() bool {
+	last := q.beaten.Load()
+	return last != 0 && time.Since(q.clock.at)-time.Duration(last) < 2*tick
+}
+
+// Recv takes what is in the ring, in the workload's own addresses. It
+// implements backend.Queue.
+func (q *inline) Recv(b *packet.Batch) error {
+	b.Reset()
+	if !q.enter() {
+		return io.EOF
+	}
+	if q.lost {
+		q.leave()
+		q.Close()
+		return io.EOF
+	}
+	q.beat()
+	q.fill(b)
+	if q.taken == 0 {
+		if err := q.block(); err != nil {
+			q.leave()
+			return err
+		}
+		q.fill(b)
+	}
+	if b.N > 0 {
+		q.received.Add(uint64(b.N))
+		return nil
+	}
+	return q.nothing()
+}
+
+// nothing ends a Recv without frames, and the queue when it has been drained.
+func (q *inline) nothing() error {
+	looked := q.taken == 0
+	q.giveBack()
+	ended := false
+	if q.draining.Load() && looked {
+		q.quiet++
+		ended = q.quiet > 2
+	}
+	q.leave()
+	if ended {
+		q.Close()
+		q.drainOnce.Do(func() { close(q.drained) })
+		return io.EOF
+	}
+	return nil
+}
+
+// block waits for a frame, Wake or a tick.
+func (q *inline) block() error {
+	wait := int(tick / time.Millisecond)
+	if q.draining.Load() {
+		wait = 10
+	}
+	q.polls = [2]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}, {Fd: int32(q.event), Events: unix.POLLIN}}
+	if _, err := unix.Poll(q.polls[:], wait); err != nil && err != unix.EINTR {
+		return fmt.Errorf("wait for service port: %w", err)
+	}
+	if q.polls[1].Revents != 0 {
+		var b [8]byte
+		_, _ = unix.Read(q.event, b[:])
+	}
+	q.beat()
+	if q.polls[0].Revents&^unix.POLLIN != 0 {
+		return q.checkPort()
+	}
+	return nil
+}
+
+// checkPort takes the error off the socket and looks whether the port is still there.
+func (q *inline) checkPort() error {
+	_, _ = unix.GetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	sa, err := unix.Getsockname(q.fd)
+	if ll, ok := sa.(*unix.SockaddrLinklayer); err != nil || !ok || ll.Ifindex == q.index {
+		return nil
+	}
+	q.lost = true
+	storeU64(q.control, 0, 0) // the fail mode holds from now on
+	return ErrPortLost
+}
+
+// fill adds the frames that are in the ring, as far as the batch holds them.
+func (q *inline) fill(b *packet.Batch) {
+	eps := *q.endpoints.Load()
+	for !b.Full() && q.taken < q.rx.n {
+		off := q.rx.at(q.head)
+		if q.rings.status(off)&unix.TP_STATUS_USER == 0 {
+			return
+		}
+		q.take(b, off, eps)
+		q.taken++
+		if q.head++; q.head == q.rx.n {
+			q.head = 0
+		}
+	}
+}
+
+// take adds the frame in the slot at off, its address put back.
+func (q *inline) take(b *packet.Batch, off int, eps map[uint32]known) {
+	r := q.rings
+	status := r.u32(off + v2Status)
+	start, n, wire := off+int(r.u16(off+v2Mac)), int(r.u32(off+v2Snaplen)), r.u32(off+v2Len)
+	if n < 14 || wire > uint32(n) {
+		q.oversize.Add(1)
+		return
+	}
+	data := r[start : start+n : start+n]
+	dir, own := packet.Ingress, data[0:6]
+	if !isTag(own) {
+		dir, own = packet.Egress, data[6:12]
+	}
+	id := tagID(own)
+	ep, ok := eps[id]
+	if !ok || !isTag(own) {
+		q.unknown.Add(1)
+		return
+	}
+	copy(own, ep.mac[:])
+	f := b.Add()
+	f.Data, f.Wire, f.Endpoint, f.Dir = data, wire, id, dir
+	f.Stamp = int64(r.u32(off+v2Sec))*1e9 + int64(r.u32(off+v2Nsec))
+	f.Slot = uint64(q.head)
+	f.VNet = packet.VNet(r[start-vnetLen : start])
+	if f.VNet[0]&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
+		f.Flags |= packet.PartialChecksum
+	}
+	if f.VNet[1] != unix.VIRTIO_NET_HDR_GSO_NONE {
+		f.Flags |= packet.GSO
+	}
+	if status&unix.TP_STATUS_VLAN_VALID != 0 {
+		f.Flags |= packet.VLANStripped
+		f.VLAN, f.VLANProto = r.u16(off+v2VlanTCI), unix.ETH_P_8021Q
+		if status&unix.TP_STATUS_VLAN_TPID_VALID != 0 {
+			f.VLANProto = r.u16(off + v2VlanProto)
+		}
+	}
+}
+
+// Settle sends what passes and gives the slots back. It implements backend.Queue.
+func (q *inline) Settle(b *packet.Batch) error {
+	if b.N == 0 {
+		return nil
+	}
+	frames := b.All()
+	for i := range frames {
+		f := &frames[i]
+		if f.Verdict.Action == packet.Pass || f.Verdict.Action == packet.Undecided && q.open(f.Endpoint) {
+			q.emit(f)
+		}
+	}
+	q.kick()
+	b.Reset()
+	q.giveBack()
+	q.leave()
+	return nil
+}
+
+// open says whether frames that nobody judged pass.
+func (q *inline) open(id uint32) bool { return (*q.endpoints.Load())[id].open }
+
+// giveBack hands the slots that were taken to the kernel.
+func (q *inline) giveBack() {
+	i := q.head - q.taken
+	if i < 0 {
+		i += q.rx.n
+	}
+	for ; q.taken > 0; q.taken-- {
+		q.rings.setStatus(q.rx.at(i), unix.TP_STATUS_KERNEL)
+		if i++; i == q.rx.n {
+			i = 0
+		}
+	}
+}
+
+// Wake ends a wait. It implements backend.Queue.
+func (q *inline) Wake() {
+	q.whileOpen(func() {
+		one := [8]byte{0: 1}
+		_, _ = unix.Write(q.event, one[:])
+	})
+}
+
+// drain lets Recv end with io.EOF once the ring is empty.
+func (q *inline) drain() {
+	q.draining.Store(true)
+	q.Wake()
+}
+
+// Close ends the queue; its memory goes when the worker has let go of it.
+// It implements backend.Queue.
+func (q *inline) Close() error {
+	q.Wake()
+	q.gate.close()
+	return nil
+}
+
+// Stats implements backend.Counter.
+func (q *inline) Stats() backend.Stats {
+	q.whileOpen(q.countDrops)
+	return backend.Stats{
+		Received: q.received.Load(), Dropped: q.dropped.Load(), Sent: q.sent.Load(),
+		SendDrop: q.sendDrop.Load(), Oversize: q.oversize.Load(),
+	}
+}
+
+// countDrops adds what the kernel counted since it was last asked.
+func (q *inline) countDrops() {
+	if s, err := unix.GetsockoptTpacketStats(q.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		q.dropped.Add(uint64(s.Drops))
+	}
+}

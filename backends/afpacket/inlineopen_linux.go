@@ -1,0 +1,161 @@
+package afpacket
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+
+	"github.com/sluicenet/sluice/core/backend"
+)
+
+// inlineAttachment is one inline endpoint.
+type inlineAttachment struct {
+	ep     backend.Endpoint
+	index  int // of the hook
+	mark   uint32
+	port   *port
+	queues []backend.Queue
+	links  []detacher
+}
+
+var _ backend.Attachment = (*inlineAttachment)(nil)
+
+// attachInline enters the endpoint in the maps; its frames come from Activate on.
+func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
+	p.forget()
+	if isTag(ep.MAC[:]) || ep.MAC == [6]byte{} || ep.MAC[0]&1 != 0 {
+		return nil, fmt.Errorf("%w: address %x", ErrEndpoint, ep.MAC)
+	}
+	if ep.Hook.Side > backend.OwnSide || ep.Fail > backend.FailClosed {
+		return nil, fmt.Errorf("%w: side %d, fail mode %d", ErrEndpoint, ep.Hook.Side, ep.Fail)
+	}
+	a := &inlineAttachment{ep: ep, port: p}
+	if err := p.do(a.find); err != nil {
+		return nil, err
+	}
+	if _, ok := p.attached[ep.ID]; ok {
+		return nil, fmt.Errorf("%w: it is attached already", ErrEndpoint)
+	}
+	if other, ok := p.hooked[a.index]; ok {
+		return nil, fmt.Errorf("%w: its hook %s is endpoint %d's", ErrEndpoint, ep.Hook.Interface, other)
+	}
+	if err := a.enter(); err != nil {
+		return nil, err
+	}
+	delete(p.retired, ep.ID)
+	p.queue.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen})
+	if len(p.attached) == 0 {
+		a.queues = []backend.Queue{p.queue}
+	}
+	p.attached[ep.ID], p.hooked[a.index] = a, ep.ID
+	return a, nil
+}
+
+// find looks the hook up; it runs in the hook's namespace.
+func (a *inlineAttachment) find() error {
+	h := a.ep.Hook
+	var l netlink.Link
+	var err error
+	if h.Interface != "" {
+		l, err = netlink.LinkByName(h.Interface)
+	} else {
+		l, err = netlink.LinkByIndex(h.Index)
+	}
+	if err != nil {
+		return fmt.Errorf("find hook %s: %w", h.Interface, err)
+	}
+	a.index = l.Attrs().Index
+	if h.Index != 0 && h.Index != a.index {
+		return fmt.Errorf("%w: hook %s is number %d, not %d", ErrEndpoint, h.Interface, a.index, h.Index)
+	}
+	return nil
+}
+
+// enter writes the endpoint into the maps.
+func (a *inlineAttachment) enter() error {
+	var b [4]byte
+	for b == [4]byte{} {
+		if _, err := rand.Read(b[:]); err != nil {
+			return fmt.Errorf("draw mark: %w", err)
+		}
+	}
+	// Nobody else can know the mark, so nobody slips past the engine by setting it.
+	a.mark = binary.NativeEndian.Uint32(b[:])
+	side := uint8(a.ep.Hook.Side)
+	back := steerEndpoint{Ifindex: uint32(a.index), Mark: a.mark, Mac: a.ep.MAC, Side: side}
+	hook := steerHook{Id: a.ep.ID, Mark: a.mark, Mac: a.ep.MAC, Side: side, Fail: uint8(a.ep.Fail)}
+	objs := &a.port.objs
+	if err := objs.Endpoints.Put(a.ep.ID, back); err != nil {
+		return fmt.Errorf("enter endpoint: %w", err)
+	}
+	if err := objs.Hooks.Put(uint32(a.index), hook); err != nil {
+		_ = objs.Endpoints.Delete(a.ep.ID)
+		return fmt.Errorf("enter hook: %w", err)
+	}
+	return nil
+}
+
+// Queues implements backend.Attachment.
+func (a *inlineAttachment) Queues() []backend.Queue { return a.queues }
+
+// Activate puts the steering programs on the hook. It implements backend.Attachment.
+func (a *inlineAttachment) Activate() error {
+	if len(a.links) > 0 {
+		return nil
+	}
+	a.port.queue.whileOpen(a.port.queue.beat)
+	err := a.port.do(func() error {
+		for _, at := range []struct {
+			prog    *ebpf.Program
+			ingress bool
+		}{{a.port.objs.SteerIn, true}, {a.port.objs.SteerOut, false}} {
+			l, err := attachProgram(a.port.cfg.Steering, a.index, at.prog, at.ingress)
+			if err != nil {
+				return errors.Join(err, a.unhook())
+			}
+			a.links = append(a.links, l)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("activate endpoint %d: %w", a.ep.ID, err)
+	}
+	return nil
+}
+
+// unhook takes the programs off; it runs in the hook's namespace.
+func (a *inlineAttachment) unhook() error {
+	var errs []error
+	for _, l := range a.links {
+		errs = append(errs, l.Close())
+	}
+	a.links = nil
+	return errors.Join(errs...)
+}
+
+// Close stops steering, then takes the programs off. Frames that are under way come
+// through without a mark, so that nothing on the host sees it. The last one of a port
+// closes the port. It implements backend.Attachment.
+func (a *inlineAttachment) Close() error {
+	p := a.port
+	side := uint8(a.ep.Hook.Side)
+	errs := []error{
+		p.objs.Hooks.Put(uint32(a.index), steerHook{Id: a.ep.ID, Mark: a.mark, Side: side, Off: 1}),
+		p.objs.Endpoints.Put(a.ep.ID, steerEndpoint{Ifindex: uint32(a.index), Mac: a.ep.MAC, Side: side}),
+		p.do(a.unhook),
+		p.objs.Hooks.Delete(uint32(a.index)),
+	}
+	delete(p.attached, a.ep.ID)
+	delete(p.hooked, a.index)
+	p.retired[a.ep.ID] = time.Now()
+	p.forget()
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("detach endpoint %d: %w", a.ep.ID, err)
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/internal/netns"
+)
+
+// port is the service port of one namespace that holds hooks: interfaces,
+// programs and maps. The backend's lock guards it; its queue belongs to a worker.
+type port struct {
+	cfg   Config
+	id    netns.ID
+	ns    *os.File // keeps the way back in, whatever becomes of the path
+	objs  steerObjects
+	links []detacher
+	up    bool
+	queue *inline
+
+	attached map[uint32]*inlineAttachment
+	hooked   map[int]uint32       // interface number to endpoint
+	retired  map[uint32]time.Time // detached endpoints that may have frames in the ring
+}
+
+// retireAfter is how long a detached endpoint is remembered.
+const retireAfter = 2 * time.Second
+
+// openPort makes a service port; on error nothing is left.
+func openPort(path string, id netns.ID, cfg Config) (_ *port, err error) {
+	p := &port{cfg: cfg, id: id, attached: map[uint32]*inlineAttachment{}, hooked: map[int]uint32{}, retired: map[uint32]time.Time{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if p.ns, err = netns.Open(path); err != nil {
+		return nil, err
+	}
+	return p, p.do(p.setUp)
+}
+
+// do runs fn inside the port's namespace.
+func (p *port) do(fn func() error) error {
+	return netns.Do(fmt.Sprintf("/proc/self/fd/%d", p.ns.Fd()), fn)
+}
+
+// setUp builds everything, the links coming up last.
+func (p *port) setUp() error {
+	ours, engines, err := addPort()
+	if err != nil {
+		return err
+	}
+	p.up = true
+	if err := p.load(ours); err != nil {
+		return err
+	}
+	if p.queue, err = openInline(engines, p.objs.Control, p.cfg); err != nil {
+		return err
+	}
+	for _, at := range []struct {
+		index int
+		prog  *ebpf.Program
+	}{{ours, p.objs.GiveBack}, {engines, p.objs.Sink}} {
+		l, err := attachProgram(p.cfg.Steering, at.index, at.prog, true)
+		if err != nil {
+			return err
+		}
+		p.links = append(p.links, l)
+	}
+	for _, index := range []int{ours, engines} {
+		if err := netlink.LinkSetUp(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}); err != nil {
+			return fmt.Errorf("bring service port up: %w", err)
+		}
+	}
+	return nil
+}
+
+// load brings the programs and maps into the kernel.
+func (p *port) load(ours int) error {
+	spec, err := loadSteer()
+	if err != nil {
+		return fmt.Errorf("read steering programs: %w", err)
+	}
+	if err := spec.Variables[steerVarServicePort].Set(uint32(ours)); err != nil {
+		return fmt.Errorf("set service port: %w", err)
+	}
+	if err := spec.LoadAndAssign(&p.objs, nil); err != nil {
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			err = fmt.Errorf("%w: %w", backend.ErrUnsupported, err)
+		}
+		return fmt.Errorf("load steering programs: %w", err)
+	}
+	return nil
+}
+
+// drain lets the worker settle what is in the ring, if there is one.
+func (p *port) drain() {
+	const patience = 300 * time.Millisecond
+	if !p.queue.active() {
+		return
+	}
+	p.queue.drain()
+	select {
+	case <-p.queue.drained:
+	case <-time.After(patience):
+	}
+}
+
+// close takes everything down; it also undoes half a setUp.
+func (p *port) close() error {
+	var errs []error
+	if p.queue != nil {
+		errs = append(errs, p.queue.Close())
+	}
+	if p.up {
+		errs = append(errs, p.do(func() error {
+			var errs []error
+			for _, l := range p.links {
+				errs = append(errs, l.Close())
+			}
+			return errors.Join(append(errs, removePort())...)
+		}))
+	}
+	if p.objs.Control != nil {
+		errs = append(errs, p.objs.Close())
+	}
+	if p.ns != nil {
+		errs = append(errs, p.ns.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// forget drops detached endpoints whose frames must have come through by now.
+func (p *port) forget() {
+	for id, at := range p.retired {
+		if time.Since(at) > retireAfter {
+			delete(p.retired, id)
+			_ = p.objs.Endpoints.Delete(id)
+			p.queue.remove(id)
+		}
+	}
+}
+
+// counterNames are the names of the steering program's counters, in its order.
+var counterNames = [...]string{
+	steerCounterSTEERED: "steered", steerCounterRETURNED: "returned",
+	steerCounterBYPASSED: "bypassed", steerCounterSTOPPED: "stopped",
+	steerCounterSPOOFED: "spoofed", steerCounterFOREIGN: "foreign",
+	steerCounterFORGED: "forged", steerCounterUNKNOWN: "unknown",
+}
+
+// counters adds the port's counters to sum.
+func (p *port) counters(sum *[len(counterNames)]uint64) error {
+	var perCPU []uint64
+	for i := range counterNames {
+		if err := p.objs.Counters.Lookup(steerCounter(i), &perCPU); err != nil {
+			return fmt.Errorf("read counter %s: %w", counterNames[i], err)
+		}
+		for _, n := range perCPU {
+			sum[i] += n
+		}
+	}
+	return nil
+}
+
+// monotonic is a reading of CLOCK_MONOTONIC, which BPF programs read too, and the
+// time.Time that belongs to it: later readings need no system call.
+type monotonic struct {
+	at   time.Time
+	base uint64
+}
+
+func newMonotonic() monotonic {
+	var ts unix.Timespec
+	m := monotonic{at: time.Now()}
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) == nil {
+		m.base = uint64(ts.Nano())
+	}
+	return m
+}
+
+func (m monotonic) now() uint64 { return m.base + uint64(time.Since(m.at)) }

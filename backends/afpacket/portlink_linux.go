@@ -1,0 +1,129 @@
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The service port: the steering programs redirect to our end, the packet
+// socket is on the engine's.
+const (
+	portName   = "sluice-svc"
+	enginePort = "sluice-svcp"
+	// portAlias tells our interfaces from others of the same name.
+	portAlias = "sluice service port"
+	portMTU   = 65535
+)
+
+// addPort makes the service port in the calling thread's namespace, down, after removing
+// one that a killed process left. It returns the numbers of both ends.
+func addPort() (ours, engines int, err error) {
+	if err := removePort(); err != nil {
+		return 0, 0, err
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = portName, portMTU
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: enginePort}); err != nil {
+		return 0, 0, fmt.Errorf("add service port: %w", err)
+	}
+	if ours, err = quietEnd(portName); err == nil {
+		engines, err = quietEnd(enginePort)
+	}
+	if err == nil {
+		err = limitOffloads()
+	}
+	if err != nil {
+		if l, lerr := netlink.LinkByName(portName); lerr == nil {
+			_ = netlink.LinkDel(l)
+		}
+		return 0, 0, err
+	}
+	return ours, engines, nil
+}
+
+// quietEnd keeps the network stack from using one end.
+func quietEnd(name string) (int, error) {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return 0, fmt.Errorf("find %s: %w", name, err)
+	}
+	if err := netlink.LinkSetAlias(l, portAlias); err != nil {
+		return 0, fmt.Errorf("mark %s: %w", name, err)
+	}
+	if err := netlink.LinkSetMTU(l, portMTU); err != nil {
+		return 0, fmt.Errorf("set mtu of %s: %w", name, err)
+	}
+	if err := netlink.LinkSetARPOff(l); err != nil {
+		return 0, fmt.Errorf("switch off arp on %s: %w", name, err)
+	}
+	// Without IPv6 in the kernel there is nothing to switch off. Where /proc/sys cannot
+	// be written the missing link-local address is enough.
+	const none = 1 // IN6_ADDR_GEN_MODE_NONE
+	_ = netlink.LinkSetIP6AddrGenMode(l, none)
+	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0)
+	return l.Attrs().Index, nil
+}
+
+// limitOffloads leaves to our end only the offloads that a virtio_net_hdr can
+// tell of: for the others the kernel cuts frames or fills checksums in before they get here.
+func limitOffloads() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open control socket: %w", err)
+	}
+	defer unix.Close(fd)
+	udp := kernelAtLeast(6, 2) // virtio_net_hdr_from_skb knows UDP_L4 since then
+	return featuresOff(fd, portName, func(f string) bool {
+		switch f {
+		case "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation", "tx-tcp-accecn-segmentation":
+			return false
+		case "tx-udp-segmentation":
+			return !udp
+		case "tx-checksum-sctp", "tx-gso-list", "tx-gso-partial":
+			return true
+		}
+		return strings.HasPrefix(f, "tx-") && strings.HasSuffix(f, "-segmentation")
+	})
+}
+
+// kernelAtLeast compares the running kernel's version.
+func kernelAtLeast(major, minor int) bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var a, b int
+	if _, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b); err != nil {
+		return false
+	}
+	return a > major || a == major && b >= minor
+}
+
+// removePort removes the service port, if there is one, from the calling thread's
+// namespace. Interfaces of that name that are somebody else's are an error.
+func removePort() error {
+	for _, name := range []string{portName, enginePort} {
+		l, err := netlink.LinkByName(name)
+		var none netlink.LinkNotFoundError
+		if errors.As(err, &none) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("find %s: %w", name, err)
+		}
+		// A process that was killed in between left one without alias; nobody else makes a
+		// veth pair of these two names.
+		if alias := l.Attrs().Alias; l.Type() != "veth" || alias != portAlias && alias != "" {
+			return fmt.Errorf("remove %s: the interface is not ours", name)
+		}
+		if err := netlink.LinkDel(l); err != nil {
+			return fmt.Errorf("remove %s: %w", name, err)
+		}
+	}
+	return nil
+}

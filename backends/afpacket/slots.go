@@ -1,0 +1,49 @@
+package afpacket
+
+// Slots of the service port's rings. One holds the largest frame there is, 64 KiB
+// and its headers; an odd number of cache lines apart, so that the slots' headers do not
+// all fall into one set of the cache.
+const (
+	slotBlock     = 1 << 20
+	slotsPerBlock = 15
+	slotSize      = 64 * 1091
+	vnetLen       = 10
+	maxFrame      = slotSize - 32 - vnetLen
+)
+
+// slots is the geometry of a ring whose frames do not cross blocks.
+type slots struct{ base, n int }
+
+// slotsFor gives room for n slots at least, from base on.
+func slotsFor(base, n int) slots {
+	blocks := max(1, (n+slotsPerBlock-1)/slotsPerBlock)
+	return slots{base: base, n: blocks * slotsPerBlock}
+}
+
+func (s slots) blocks() int { return s.n / slotsPerBlock }
+func (s slots) size() int   { return s.blocks() * slotBlock }
+
+// at is the offset of slot i.
+func (s slots) at(i int) int {
+	return s.base + i/slotsPerBlock*slotBlock + i%slotsPerBlock*slotSize
+}
+
+// The tag that stands for a workload's own address on the service port: three
+// bytes of prefix, locally administered, and the endpoint's number.
+const tag0, tag1, tag2 = 0x02, 0x53, 0x4c
+
+func isTag(mac []byte) bool {
+	_ = mac[5]
+	return mac[0] == tag0 && mac[1] == tag1 && mac[2] == tag2
+}
+
+func tagID(mac []byte) uint32 {
+	_ = mac[5]
+	return uint32(mac[3])<<16 | uint32(mac[4])<<8 | uint32(mac[5])
+}
+
+func putTag(mac []byte, id uint32) {
+	_ = mac[5]
+	mac[0], mac[1], mac[2] = tag0, tag1, tag2
+	mac[3], mac[4], mac[5] = byte(id>>16), byte(id>>8), byte(id)
+}
