@@ -14,22 +14,6 @@ type Config struct {
 	Segments int
 }
 
-// Pool gives assemblers of one worker and holds their memory. It is not safe for
-// concurrent use.
-type Pool struct{}
-
-// NewPool makes an empty pool.
-func NewPool(c Config) *Pool { return &Pool{} }
-
-// Get gives an assembler; call Init before the first Push.
-func (p *Pool) Get() *Assembler { return &Assembler{} }
-
-// Put takes an assembler back with its memory. It must not be used any more.
-func (p *Pool) Put(a *Assembler) {}
-
-// Used is how many bytes are buffered at present, by capacity.
-func (p *Pool) Used() int { return 0 }
-
 // Outcome is what became of a segment.
 type Outcome struct {
 	// Gap is how many bytes, just behind Head, will never come; 0 if none. Skip goes past.
@@ -53,44 +37,168 @@ type Outcome struct {
 //		a.Skip() // drops what was not consumed before the gap
 //	}
 //	a.Keep() // before the frame goes back
-type Assembler struct{}
+type Assembler struct {
+	pool *Pool
+	off  uint64 // stream offset of the head
+	pos  uint32 // sequence number of the head
+	head int    // bytes in order, in direct or in buf
+	dead bool
+	// direct is the head while it is still the frame's; nothing is in buf then.
+	direct []byte
+	// buf holds, from at on, the head and the bytes of the runs at their distance from pos.
+	buf  []byte
+	at   int
+	runs []run // sorted, disjoint, behind the head
+	seen [16]seen
+	last int // where seen is written next
+}
+
+// run is a stretch behind the head: bytes in buf, or bytes known as lost.
+type run struct {
+	from, to uint32
+	lost     bool
+}
+
+// seen remembers a segment that may have been consumed, so that its repetition can be
+// told from a forgery.
+type seen struct {
+	seq, n uint32
+	sum    uint64
+}
+
+// seenBytes is how much of a segment is remembered by its sum.
+const seenBytes = 4096
 
 // Init empties the assembler and sets the sequence number of the first byte: the SYN's
 // plus 1, or that of the first segment seen.
-func (a *Assembler) Init(seq uint32) {}
+func (a *Assembler) Init(seq uint32) {
+	a.release()
+	a.off, a.pos, a.head, a.dead = 0, seq, 0, false
+	a.runs, a.seen, a.last = a.runs[:0], [16]seen{}, 0
+}
 
 // Push takes a segment's payload, borrowed until Keep; wire is its length on the wire,
 // of which data may be a part. seq is that of the first payload byte: for a SYN with
 // data, the packet's plus 1.
-func (a *Assembler) Push(seq uint32, data []byte, wire int) Outcome { return Outcome{} }
+func (a *Assembler) Push(seq uint32, data []byte, wire int) Outcome {
+	if !a.Keep() {
+		return Outcome{Overflow: true}
+	}
+	wire = max(wire, len(data))
+	if wire == 0 {
+		return Outcome{Gap: a.Gap()}
+	}
+	var out Outcome
+	rel := int(int32(seq - a.pos))
+	if rel < a.head {
+		out.Overlap = a.differs(seq, data)
+	} else if len(data) > 0 {
+		a.remember(seq, data)
+	}
+	if rel < 0 {
+		if -rel >= wire {
+			out.Retransmit, out.Gap = true, a.Gap()
+			return out
+		}
+		data, wire, rel = data[min(-rel, len(data)):], wire+rel, 0
+	}
+	head, gap := a.head, a.Gap()
+	fresh := a.store(rel, data, &out)
+	if !a.dead && wire > len(data) {
+		from := a.pos + uint32(rel+len(data))
+		fresh += a.lose(from, a.pos+uint32(rel+wire))
+	}
+	if a.dead {
+		return Outcome{Overflow: true, Overlap: out.Overlap}
+	}
+	out.Gap = a.Gap()
+	out.New = a.head > head || out.Gap > gap
+	out.Retransmit = fresh == 0
+	return out
+}
 
 // Head is the bytes that are in order and not consumed, borrowed until the next call of
 // Push, Consume, Skip or Keep.
-func (a *Assembler) Head() []byte { return nil }
+func (a *Assembler) Head() []byte {
+	if a.direct != nil {
+		return a.direct
+	}
+	return a.buf[a.at : a.at+a.head]
+}
 
 // Consume drops n bytes of Head.
-func (a *Assembler) Consume(n int) {}
+func (a *Assembler) Consume(n int) {
+	n = min(max(n, 0), a.head)
+	a.pos += uint32(n)
+	a.off += uint64(n)
+	a.head -= n
+	if a.direct != nil {
+		a.direct = a.direct[n:]
+	} else {
+		a.at += n
+	}
+	if a.head == 0 && a.extent() == 0 {
+		a.release()
+	}
+}
 
 // Gap is how many bytes just behind Head will never come; 0 if none is known.
-func (a *Assembler) Gap() int { return 0 }
+func (a *Assembler) Gap() int {
+	if len(a.runs) > 0 && a.runs[0].lost && a.runs[0].from == a.Next() {
+		return int(a.runs[0].to - a.runs[0].from)
+	}
+	return 0
+}
 
-// Skip drops Head and the gap behind it, and returns the gap's length.
-func (a *Assembler) Skip() int { return 0 }
+// Skip drops Head and the gap behind it, and returns the gap's length. Without a gap it
+// does nothing.
+func (a *Assembler) Skip() int {
+	n := a.Gap()
+	if n == 0 {
+		return 0
+	}
+	a.Consume(a.head)
+	a.runs = append(a.runs[:0], a.runs[1:]...)
+	a.pos += uint32(n)
+	a.off += uint64(n)
+	if a.buf != nil {
+		a.at += n
+		a.absorb()
+	}
+	return n
+}
 
 // Keep copies what is left of the segment pushed last, if it is still borrowed. It
 // must be called before the frame goes back to its queue. False: out of budget, the
 // assembler has given up.
-func (a *Assembler) Keep() bool { return true }
+func (a *Assembler) Keep() bool {
+	if a.direct == nil {
+		return !a.dead
+	}
+	d := a.direct
+	a.direct = nil
+	if !a.reserve(len(d)) {
+		a.giveUp()
+		return false
+	}
+	copy(a.buf[a.at:], d)
+	return true
+}
 
 // Lost says that bytes below upTo that are missing will never come, as the peer has
 // acknowledged them; it returns how many became known as lost. Then look at Gap.
-func (a *Assembler) Lost(upTo uint32) int { return 0 }
+func (a *Assembler) Lost(upTo uint32) int {
+	if a.dead || int(int32(upTo-a.pos)) <= a.head {
+		return 0
+	}
+	return a.lose(a.Next(), upTo)
+}
 
-// Offset is the stream offset of Head's first byte.
-func (a *Assembler) Offset() uint64 { return 0 }
+// Offset is the stream offset of Head's first byte, gaps counted.
+func (a *Assembler) Offset() uint64 { return a.off }
 
 // Next is the sequence number behind Head.
-func (a *Assembler) Next() uint32 { return 0 }
+func (a *Assembler) Next() uint32 { return a.pos + uint32(a.head) }
 
 // Overflow says that the assembler has given up.
-func (a *Assembler) Overflow() bool { return false }
+func (a *Assembler) Overflow() bool { return a.dead }
