@@ -1,0 +1,61 @@
+// Package model is what controllers know and people change: groups, rules, settings, and the
+// workloads and nodes that agents report. It checks them and says in a sentence what is
+// wrong. It neither stores them nor compiles them.
+package model
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/sluicenet/sluice/core/policy"
+)
+
+// Workload is one workload of any node, as policy sees it.
+type Workload struct {
+	ID        string            `json:"id"`
+	Name      string            `json:"name"`
+	Namespace string            `json:"namespace"`
+	Service   string            `json:"service"`
+	Labels    map[string]string `json:"labels,omitempty"`
+	Node      string            `json:"node"`
+	// Addresses of its interfaces, each with the length of its subnet.
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	// HostNet: it lives in the node's own network namespace, and its addresses are the node's.
+	HostNet     bool `json:"host_net,omitempty"`
+	Quarantined bool `json:"quarantined,omitempty"`
+}
+
+// Group is the name of the workload's service group.
+func (w *Workload) Group() string { return ServiceGroup(w.Namespace, w.Service) }
+
+// Node is one machine that runs an agent.
+type Node struct {
+	Name      string       `json:"name"`
+	Addresses []netip.Addr `json:"addresses,omitempty"` // the host's own
+}
+
+// Settings hold for everything.
+type Settings struct {
+	// DefaultMode is that of service groups when they are first seen.
+	DefaultMode policy.Mode `json:"default_mode"`
+	// Internal are subnets whose addresses without a known workload are `unmanaged` rather
+	// than `external`; those that workloads are connected to need not be listed.
+	Internal []netip.Prefix `json:"internal,omitempty"`
+	// Exempt peers are not subject to policy.
+	Exempt []netip.Prefix `json:"exempt,omitempty"`
+}
+
+// Validate says what is wrong with the settings, if anything.
+func (s *Settings) Validate() error {
+	if s.DefaultMode > policy.Protect {
+		return fmt.Errorf("settings: the default mode %s does not exist: use discover, monitor or protect", s.DefaultMode)
+	}
+	for name, list := range map[string][]netip.Prefix{"internal": s.Internal, "exempt": s.Exempt} {
+		for _, p := range list {
+			if !p.IsValid() || p.Addr().Is4In6() {
+				return fmt.Errorf("settings: %s: %q is not a prefix: write 10.1.0.0/16 or 2001:db8::/32", name, p)
+			}
+		}
+	}
+	return nil
+}
