@@ -1,0 +1,202 @@
+// Package learn turns connections that were let through to be learned into rules. It is
+// pure state on top of model.Rules: it neither stores the rules nor compiles them.
+//
+// There is one learned rule for each pair of groups and application. Its id is given when it is
+// first learned and stays with it; learned rules stand in the order of their ids, so the
+// same stored rules give the same list after a restart. All learned rules allow, so their
+// order decides nothing. Connections that are learned together are taken in the order of
+// (to, from, application), whatever order they came in.
+package learn
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// MaxPorts is how many ports a learned rule lists; one more makes it any.
+const MaxPorts = 20
+
+// Ephemeral is where the ports begin that clients are given (net.ipv4.ip_local_port_range).
+const Ephemeral = 32768
+
+// Connection is one kind of connection as one end reported it, its groups resolved. Both ends may
+// report the same one; it is learned once.
+type Connection struct {
+	From, To string // service groups, or external, nodes, unmanaged
+	Proto    uint8
+	Port     uint16 // the server's
+	// ClientPort is that of any of the sessions; 0 where it is not known.
+	ClientPort uint16
+	App        app.ID
+	Verdict    report.Verdict
+	Evidence   report.Evidence
+	State      report.State
+	Answered   bool
+	// Ended says that all sessions that it stands for are over, so that an application that
+	// is undecided will stay without a name.
+	Ended bool
+}
+
+// Learner keeps the index of learned rules. It is not safe for concurrent use; whoever guards
+// the Rules guards it too.
+type Learner struct {
+	rules *model.Rules
+	index map[key]uint32 // ids; a rule may have been deleted since
+}
+
+// key is what there is one learned rule for.
+type key struct {
+	to, from string
+	app      int32 // an app.ID, or anyApp
+}
+
+// anyApp stands for protocols that carry no applications that we name.
+const anyApp int32 = -1
+
+// New is a Learner that goes on from the rules that were learned before.
+func New(rules *model.Rules) *Learner {
+	l := &Learner{rules: rules, index: make(map[key]uint32)}
+	for _, r := range rules.LearnedRules() {
+		k := key{r.To, r.From, anyApp}
+		if len(r.Apps) > 0 {
+			k.app = int32(r.Apps[0])
+		}
+		if _, ok := l.index[k]; !ok {
+			l.index[k] = r.ID
+		}
+	}
+	return l
+}
+
+// Learn takes connections in and gives the rules that are new or have changed, by id. They are
+// in the Rules already and are to be stored.
+func (l *Learner) Learn(list []Connection, now int64) []model.Rule {
+	type lesson struct {
+		key  key
+		port model.Port
+	}
+	var lessons []lesson
+	for i := range list {
+		if c := &list[i]; c.teaches() {
+			lessons = append(lessons, lesson{c.key(), c.port()})
+		}
+	}
+	slices.SortFunc(lessons, func(a, b lesson) int {
+		return cmp.Or(a.key.compare(b.key), cmp.Compare(a.port.Proto, b.port.Proto), cmp.Compare(a.port.Lo, b.port.Lo))
+	})
+	lessons = slices.Compact(lessons)
+	changed := make(map[uint32]model.Rule)
+	for _, x := range lessons {
+		if r, ok := l.learn(x.key, x.port, now); ok {
+			changed[r.ID] = r
+		}
+	}
+	out := make([]model.Rule, 0, len(changed))
+	for _, r := range changed {
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b model.Rule) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// learn adds one port to one rule, and says whether that changed it.
+func (l *Learner) learn(k key, p model.Port, now int64) (model.Rule, bool) {
+	r, ok := l.rules.Find(l.index[k])
+	if !ok {
+		r = model.Rule{From: k.from, To: k.to, Ports: model.Ports{p}, Action: model.Allow, Origin: model.Learned, Created: now}
+		if k.app != anyApp {
+			r.Apps = model.Apps{app.ID(k.app)}
+		}
+		r = l.rules.PutLearned(r)
+		l.index[k] = r.ID
+		return r, true
+	}
+	if len(r.Ports) == 0 || slices.Contains(r.Ports, p) {
+		return r, false
+	}
+	if len(r.Ports) >= MaxPorts {
+		r.Ports = nil
+	} else {
+		r.Ports = append(slices.Clone(r.Ports), p).Normal()
+	}
+	return l.rules.PutLearned(r), true
+}
+
+// teaches says whether a rule is to come of the connection.
+func (c *Connection) teaches() bool {
+	switch {
+	case c.Verdict != report.Learn:
+		return false
+	case !learnable(c.From) || !learnable(c.To):
+		return false
+	case model.KindOf(c.From) != model.Service && model.KindOf(c.To) != model.Service:
+		return false
+	case c.Proto == packet.ProtoTCP && (!c.Answered || c.State == report.Refused || c.State == report.Opening):
+		return false
+	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended:
+		return false
+	}
+	return c.serverKnown()
+}
+
+// learnable groups are those that stand for somebody: a service, or the reserved ones but any.
+func learnable(group string) bool {
+	switch model.KindOf(group) {
+	case model.Service:
+		return true
+	case model.Reserved:
+		return group != model.Any
+	}
+	return false
+}
+
+// serverKnown says whether Port is surely the server's and no client's ephemeral one. For UDP
+// the first packet that was seen may have been an answer, if the conversation began before us;
+// then the ephemeral port and the low one stand the wrong way round.
+func (c *Connection) serverKnown() bool {
+	if c.Port < Ephemeral {
+		return true
+	}
+	switch c.Evidence {
+	case report.ByListener, report.ByProtocol:
+		return true
+	case report.ByHandshake:
+		return c.Proto != packet.ProtoUDP || c.ClientPort == 0 || c.ClientPort >= Ephemeral
+	}
+	return false
+}
+
+func carriesApps(proto uint8) bool { return proto == packet.ProtoTCP || proto == packet.ProtoUDP }
+
+func (c *Connection) key() key {
+	k := key{c.To, c.From, anyApp}
+	if carriesApps(c.Proto) {
+		k.app = int32(c.App)
+		if c.App == app.Undecided {
+			k.app = int32(app.Unknown)
+		}
+	}
+	return k
+}
+
+// port is what the rule lists: the port, or just the protocol where it has none. ICMP of
+// both families is one.
+func (c *Connection) port() model.Port {
+	switch c.Proto {
+	case packet.ProtoTCP, packet.ProtoUDP, packet.ProtoSCTP:
+		return model.Port{Proto: c.Proto, Lo: c.Port, Hi: c.Port}
+	case packet.ProtoICMPv6:
+		return model.Port{Proto: packet.ProtoICMP, Hi: 65535}
+	}
+	return model.Port{Proto: c.Proto, Hi: 65535}
+}
+
+func (k key) compare(o key) int {
+	return cmp.Or(strings.Compare(k.to, o.to), strings.Compare(k.from, o.from), cmp.Compare(k.app, o.app))
+}
