@@ -75,7 +75,9 @@ func (p *port) setUp() error {
 		}
 		p.links = append(p.links, l)
 	}
-	for _, index := range []int{ours, engines} {
+	// Ours last: the end that completes the pair can send at once, the other one's queue
+	// is switched on a moment later, and the packet socket goes round it.
+	for _, index := range []int{engines, ours} {
 		if err := netlink.LinkSetUp(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}); err != nil {
 			return fmt.Errorf("bring service port up: %w", err)
 		}
