@@ -68,7 +68,8 @@ var links = map[uint16]bare{
 	101: {0, (*carrier).ip},
 	104: {0, (*carrier).hdlc},
 	105: {0, (*carrier).wifi},
-	122: {16, (*carrier).llc}, // IP over Fibre Channel
+	106: {2, (*carrier).ethernet}, // ATM LAN emulation
+	122: {16, (*carrier).llc},     // IP over Fibre Channel
 	166: {1, (*carrier).pppd},
 	204: {1, (*carrier).ppp}, // with direction
 	219: {0, (*carrier).mpls},
