@@ -141,6 +141,9 @@ var silent = map[uint16]bool{
 
 // strip takes the headers of a link type away.
 func (c *carrier) strip(link uint16) outcome {
+	if link == 1 { // nearly always
+		return c.ethernet()
+	}
 	if b, ok := links[link]; ok {
 		if !c.cut(b.head) {
 			return noIP

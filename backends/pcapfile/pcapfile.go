@@ -44,6 +44,7 @@ type Reader struct {
 	closer io.Closer
 	err    error
 	stats  Stats
+	strip  carrier
 }
 
 // format is one of the two file formats, after its first header.
@@ -118,7 +119,8 @@ func (r *Reader) Next(f *packet.Frame) error {
 	}
 	r.stats.Records++
 	*f = packet.Frame{Stamp: rec.stamp}
-	c := carrier{buf: r.in.buf, at: headroom, end: headroom + len(rec.data), link: packet.Ethernet}
+	c := &r.strip
+	*c = carrier{buf: r.in.buf, at: headroom, end: headroom + len(rec.data), link: packet.Ethernet}
 	switch c.strip(rec.link) {
 	case unsupported:
 		r.stats.Unsupported[rec.link]++
