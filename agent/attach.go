@@ -91,10 +91,6 @@ func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wir
 	if err == nil {
 		err = a.attach(ctx, t, e, kind, fail)
 	}
-	if err == nil && kind == backend.Inline && e.plan.TapOnly {
-		// Nothing to try again: the note says why.
-		kind = backend.Tap
-	}
 	if err == nil {
 		e.err, e.wait, e.retry = "", 0, time.Time{}
 		return

@@ -48,8 +48,12 @@ func (a *Agent) publish() {
 			if e.at.Kind != backend.NoKind {
 				attached[id+"/"+name] = e.at.Kind.String()
 			}
-			if e.err != "" && errs[id] == "" {
-				errs[id] = e.err
+			text := e.err
+			if kind, _ := a.wanted(id); text == "" && kind == backend.Inline && e.plan.TapOnly {
+				text = e.plan.Note
+			}
+			if text != "" && errs[id] == "" {
+				errs[id] = text
 			}
 		}
 		list = append(list, t.message())
