@@ -20,6 +20,7 @@ type datagram struct {
 	have   int     // bytes of all pieces
 	end    int     // length of the data; valid with ended
 	ended  bool    // the last fragment has come
+	odd    bool    // a fragment but the last has a length that is no multiple of 8
 	head   []byte  // of the first fragment: what stands before the data
 	proto  uint8   // IPv6: what the first fragment's header says is inside
 	frames []*packet.Frame
@@ -85,6 +86,12 @@ func (d *datagram) insert(pc piece, limit int) (duplicate bool, reason Reason) {
 		return false, BeyondEnd
 	case len(d.pieces) >= limit:
 		return false, TooMany
+	}
+	// Such a length leaves a hole or an overlap, so it is told with the next fragment,
+	// which shows the graver one; teardrop's usual first fragment is of this kind.
+	d.odd = d.odd || !pc.last && pc.size%8 != 0
+	if d.odd && len(d.pieces) > 0 {
+		return false, BadLength
 	}
 	d.pieces = slices.Insert(d.pieces, i, pc)
 	d.have += pc.size

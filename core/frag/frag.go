@@ -71,7 +71,8 @@ const (
 	Overlap Reason = "overlap"
 	// Oversize: the datagram would be longer than IP allows (ping of death).
 	Oversize Reason = "oversize"
-	// BadLength: a fragment that is not the last has a length that is no multiple of 8.
+	// BadLength: a fragment that is not the last has a length that is no multiple of 8;
+	// told when a second fragment has come, as that may be an Overlap.
 	BadLength Reason = "bad_length"
 	// Empty: a fragment without data.
 	Empty Reason = "empty"

@@ -140,8 +140,6 @@ func (r *Reassembler) pieceOf(p *packet.Packet) (piece, Reason) {
 		return pc, Empty
 	case pc.at+pc.size > room:
 		return pc, Oversize
-	case !pc.last && pc.size%8 != 0:
-		return pc, BadLength
 	}
 	pc.sum = maphash.Bytes(r.seed, data)
 	return pc, ""
