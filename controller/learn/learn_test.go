@@ -1,0 +1,149 @@
+package learn_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluicenet/sluice/controller/learn"
+	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// conn is an established HTTP connection that is to be learned, as a test changes it.
+func conn(change func(*learn.Connection)) learn.Connection {
+	c := learn.Connection{From: "svc:default/web", To: "svc:default/api", Proto: 6, Port: 80, ClientPort: 40000, App: app.HTTP,
+		Verdict: report.Learn, Evidence: report.ByHandshake, State: report.Established, Answered: true}
+	if change != nil {
+		change(&c)
+	}
+	return c
+}
+
+// brief is rules in a line each.
+func brief(rules []model.Rule) []string {
+	var out []string
+	for _, r := range rules {
+		out = append(out, fmt.Sprintf("%d %s", r.ID, strings.ReplaceAll(r.String(), "svc:default/", "")))
+	}
+	return out
+}
+
+func TestLearn(t *testing.T) {
+	type c = learn.Connection
+	tests := []struct {
+		name   string
+		change func(*c)
+		want   string // ports and applications; "" is nothing learned
+	}{
+		{"http", nil, "tcp/80 for http"},
+		{"not to be learned", func(c *c) { c.Verdict = report.Allow }, ""},
+		{"refused", func(c *c) { c.State, c.Answered = report.Refused, false }, ""},
+		{"unanswered", func(c *c) { c.State, c.Answered = report.Opening, false }, ""},
+		{"unanswered UDP", func(c *c) { c.Proto, c.Answered, c.App = 17, false, app.Syslog }, "udp/80 for syslog"},
+		{"undecided", func(c *c) { c.App = app.Undecided }, ""},
+		{"undecided to the end", func(c *c) { c.App, c.Ended = app.Undecided, true }, "tcp/80 for unknown"},
+		{"unknown", func(c *c) { c.App = app.Unknown }, "tcp/80 for unknown"},
+		{"icmp", func(c *c) { c.Proto, c.Port, c.App, c.State = 1, 0, app.Unknown, 0 }, "icmp for any"},
+		{"icmpv6", func(c *c) { c.Proto, c.Port, c.App, c.State = 58, 0, app.Unknown, 0 }, "icmp for any"},
+		{"sctp", func(c *c) { c.Proto, c.Port, c.App = 132, 3868, app.Undecided }, "sctp/3868 for any"},
+		{"high port by handshake", func(c *c) { c.Port = 50051 }, "tcp/50051 for http"},
+		{"high port by port", func(c *c) { c.Port, c.Evidence = 50051, report.ByPort }, ""},
+		{"high port by listener", func(c *c) { c.Port, c.Evidence = 50051, report.ByListener }, "tcp/50051 for http"},
+		{"low port by port", func(c *c) { c.Evidence = report.ByPort }, "tcp/80 for http"},
+		{"UDP to a high port", func(c *c) { c.Proto, c.Port = 17, 50000 }, "udp/50000 for http"},
+		{"an answer taken for a question", func(c *c) { c.Proto, c.Port, c.ClientPort = 17, 50000, 5353 }, ""},
+		{"nobody we know", func(c *c) { c.From, c.To = model.External, model.Nodes }, ""},
+		{"a user group", func(c *c) { c.From = "team-a" }, ""},
+		{"any", func(c *c) { c.From = model.Any }, ""},
+		{"unresolved", func(c *c) { c.To = "" }, ""},
+		{"from outside", func(c *c) { c.From = model.External }, "tcp/80 for http"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rules := model.NewRules(nil, model.Order{})
+			l := learn.New(rules)
+			in := conn(tt.change)
+			got := l.Learn([]learn.Connection{in, in}, 1)
+			var want []string
+			if tt.want != "" {
+				want = []string{fmt.Sprintf("10001 allow from %s to %s on %s", strings.TrimPrefix(in.From, "svc:default/"), strings.TrimPrefix(in.To, "svc:default/"), tt.want)}
+			}
+			if d := cmp.Diff(brief(got), want); d != "" {
+				t.Fatal(d)
+			}
+			if again := l.Learn([]learn.Connection{in}, 2); len(again) > 0 {
+				t.Errorf("learned again: %v", brief(again))
+			}
+			for _, r := range got {
+				if err := r.Validate(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func TestPortsUntilAny(t *testing.T) {
+	rules := model.NewRules(nil, model.Order{})
+	l := learn.New(rules)
+	for p := range learn.MaxPorts {
+		l.Learn([]learn.Connection{conn(func(c *learn.Connection) { c.Port = uint16(100 - p) })}, 1)
+	}
+	if got := rules.All(); len(got) != 1 || len(got[0].Ports) != learn.MaxPorts || got[0].Ports[0].Lo != 81 {
+		t.Fatalf("got %v", brief(got))
+	}
+	l.Learn([]learn.Connection{conn(func(c *learn.Connection) { c.Port = 443 })}, 1)
+	want := []string{"10001 allow from web to api on any for http"}
+	if d := cmp.Diff(brief(rules.All()), want); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestStable: what comes together is learned alike in any order, and a restart goes on.
+func TestStable(t *testing.T) {
+	var traffic []learn.Connection
+	for _, to := range []string{"api", "db", "cache"} {
+		for _, id := range []app.ID{app.HTTP, app.Redis, app.Unknown} {
+			for _, port := range []uint16{80, 81} {
+				traffic = append(traffic, conn(func(c *learn.Connection) { c.To, c.App, c.Port = "svc:default/"+to, id, port }))
+			}
+		}
+	}
+	var want []string
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 20 {
+		r.Shuffle(len(traffic), func(i, j int) { traffic[i], traffic[j] = traffic[j], traffic[i] })
+		rules := model.NewRules(nil, model.Order{})
+		learn.New(rules).Learn(traffic, 1)
+		if want == nil {
+			want = brief(rules.All())
+		}
+		if d := cmp.Diff(brief(rules.All()), want); d != "" {
+			t.Fatal(d)
+		}
+		again := model.NewRules(rules.All(), rules.Order())
+		if got := learn.New(again).Learn(traffic, 2); len(got) > 0 {
+			t.Fatalf("after a restart: %v", brief(got))
+		}
+	}
+}
+
+// TestDeletedIsLearnedAnew: a rule that somebody deletes comes back with a new id.
+func TestDeletedIsLearnedAnew(t *testing.T) {
+	rules := model.NewRules(nil, model.Order{})
+	l := learn.New(rules)
+	l.Learn([]learn.Connection{conn(nil)}, 1)
+	if _, err := rules.Delete(10001); err != nil {
+		t.Fatal(err)
+	}
+	rules = model.NewRules(rules.All(), rules.Order())
+	want := []string{"10002 allow from web to api on tcp/80 for http"}
+	if d := cmp.Diff(brief(learn.New(rules).Learn([]learn.Connection{conn(nil)}, 1)), want); d != "" {
+		t.Error(d)
+	}
+}
