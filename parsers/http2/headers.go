@@ -1,0 +1,160 @@
+package http2
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// grpcPrefix is what stands before a gRPC message: a flag and its length.
+const grpcPrefix = 5
+
+// fields is what matters of the header block that a side is sending.
+type fields struct {
+	pushed  bool
+	method  string
+	path    string
+	host    string
+	agent   string
+	status  string
+	server  string
+	content string
+	code    string // grpc-status
+	unknown bool   // a field of a table entry that was missed
+}
+
+// field takes one decoded header field.
+func (h *half) field(f hpack.HeaderField) {
+	n := &h.now
+	switch f.Name {
+	case "":
+		n.unknown = true
+	case ":method":
+		n.method = f.Value
+	case ":path":
+		n.path = f.Value
+	case ":authority":
+		n.host = f.Value
+	case "host":
+		if n.host == "" {
+			n.host = f.Value
+		}
+	case "user-agent":
+		n.agent = f.Value
+	case ":status":
+		n.status = f.Value
+	case "server":
+		n.server = f.Value
+	case "content-type":
+		n.content = f.Value
+	case "grpc-status":
+		n.code = f.Value
+	}
+}
+
+// headers takes a whole header block.
+func (s *stream) headers(n *fields) {
+	switch {
+	case n.pushed:
+	case n.code != "" || n.status != "":
+		s.response(n)
+	case n.method != "" || n.path != "":
+		s.request(n)
+	}
+}
+
+// request names the application by the first request.
+func (s *stream) request(n *fields) {
+	if s.named {
+		return
+	}
+	s.tell(parsers.Host, n.host)
+	s.tell(parsers.UserAgent, n.agent)
+	switch {
+	case isGRPC(n.content):
+		s.name(n.path)
+		return
+	case s.midstream && n.unknown && n.content == "" && (n.method == "" || n.method == "POST"):
+		return // its content type may be among what was missed: the data tell
+	}
+	s.tell(parsers.Method, n.method)
+	path, _, _ := strings.Cut(n.path, "?")
+	s.tell(parsers.Path, path)
+	s.named = true
+}
+
+// name says gRPC, and what it is a gRPC of.
+func (s *stream) name(path string) {
+	s.tell(parsers.Service, path)
+	s.grpc, s.named = true, true
+	if strings.HasPrefix(path, "/etcdserverpb.") {
+		s.sink.App(app.Etcd)
+		return
+	}
+	s.sink.App(app.GRPC)
+}
+
+// response tells how a request was answered; where the request was missed, it names the application.
+func (s *stream) response(n *fields) {
+	interim := len(n.status) == 3 && n.status[0] == '1'
+	if interim {
+		return
+	}
+	s.tell(parsers.Software, n.server)
+	if !s.named {
+		switch {
+		case isGRPC(n.content), n.code != "":
+			s.name("")
+		case s.midstream && n.unknown && n.content == "":
+			return
+		default:
+			s.named = true
+		}
+	}
+	switch {
+	case n.code != "":
+		s.tell(parsers.Status, n.code)
+		s.answered = true
+	case !s.grpc:
+		s.tell(parsers.Status, n.status)
+		s.answered = n.status != ""
+	}
+}
+
+func (s *stream) tell(a parsers.Attr, v string) {
+	if v != "" {
+		s.sink.Attr(a, []byte(v[:min(len(v), maxAttr)]))
+	}
+}
+
+// maxAttr is where the contract cuts values.
+const maxAttr = 256
+
+// isGRPC knows a content type of gRPC; gRPC-Web is another protocol.
+func isGRPC(content string) bool {
+	rest, ok := strings.CutPrefix(content, "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
+
+// data judges the first data frame behind headers in midstream: does it hold exactly one
+// gRPC message?
+func (s *stream) data(h *half, f frame, b []byte) {
+	if !h.peek || f.length == 0 {
+		return
+	}
+	h.peek = false
+	if s.named {
+		return
+	}
+	if len(b) < grpcPrefix || f.flags&flagPadded != 0 || b[0] > 1 || int64(binary.BigEndian.Uint32(b[1:]))+grpcPrefix != int64(f.length) {
+		s.named = true // no gRPC, or none that shows: plain http2
+		return
+	}
+	if s.messages++; s.messages == 2 {
+		s.name("")
+	}
+}
