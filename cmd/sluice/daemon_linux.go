@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/sluicenet/sluice/agent"
+	"github.com/sluicenet/sluice/agent/workload"
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/backends/afpacket"
+	"github.com/sluicenet/sluice/controller"
+	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/parsers/builtin"
+	"github.com/sluicenet/sluice/store/embedded"
+)
+
+// daemon is everything that runs in one process. What was opened is in undo, to be taken back in
+// reverse order, whether the start failed or the program ends.
+type daemon struct {
+	flags *standaloneFlags
+	log   *slog.Logger
+	undo  []func()
+	fatal chan error // a part that ended by itself
+	wg    sync.WaitGroup
+}
+
+// runStandalone runs until ctx ends, which is no error.
+func runStandalone(ctx context.Context, f *standaloneFlags, errs *screen) error {
+	mode, err := f.check()
+	if err != nil {
+		return err
+	}
+	log, err := f.logger(errs)
+	if err != nil {
+		return err
+	}
+	if err := preflight(); err != nil {
+		return err
+	}
+	source, err := workload.NewNetNS(workload.NetNSConfig{Patterns: f.netns, File: f.workloads, Node: f.node, Logger: log})
+	if err != nil {
+		return err
+	}
+	d := &daemon{flags: f, log: log, fatal: make(chan error, 8)}
+	defer d.close()
+	if err := d.start(source, mode); err != nil {
+		return err
+	}
+	f.welcome(errs, mode)
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+		return nil
+	case err := <-d.fatal:
+		return err
+	}
+}
+
+// later remembers how to take something back.
+func (d *daemon) later(fn func()) { d.undo = append(d.undo, fn) }
+
+func (d *daemon) close() {
+	begin := time.Now()
+	for i := len(d.undo) - 1; i >= 0; i-- {
+		d.undo[i]()
+	}
+	d.wg.Wait()
+	d.log.Debug("stopped", "took", time.Since(begin))
+}
+
+// run runs a part on a goroutine of its own; undoing it cancels and waits.
+func (d *daemon) run(name string, fn func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := fn(ctx); err != nil && ctx.Err() == nil {
+			d.fatal <- fmt.Errorf("%s ended: %w", name, err)
+		}
+	}()
+	d.later(func() { cancel(); <-done })
+}
+
+// start opens everything from the outside in: what may be refused comes first.
+func (d *daemon) start(source workload.Source, mode policy.Mode) error {
+	socket, err := d.listenSocket()
+	if err != nil {
+		return err
+	}
+	metrics, err := d.listenHTTP()
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(d.flags.data, embedded.FileName)
+	st, err := embedded.Open(file, embedded.Options{Logger: d.log})
+	if err != nil {
+		return err
+	}
+	d.later(func() {
+		if err := st.Close(); err != nil {
+			d.log.Warn("store not closed cleanly", "error", err)
+		}
+	})
+	build := thisBuild().Version
+	ctl, err := controller.New(controller.Config{Store: st, StoreName: "embedded " + file, Version: build, Settings: model.Settings{DefaultMode: mode}, Logger: d.log})
+	if err != nil {
+		return err
+	}
+	d.later(func() {
+		if err := ctl.Close(); err != nil {
+			d.log.Warn("controller not closed cleanly", "error", err)
+		}
+	})
+	d.run("controller", ctl.Run)
+	d.serve(ctl, socket)
+	return d.startAgent(source, st, metrics, build)
+}
+
+// serve answers on the unix socket.
+func (d *daemon) serve(ctl *controller.Controller, socket net.Listener) {
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxAnswer), grpc.MaxSendMsgSize(maxAnswer))
+	ctl.Register(server)
+	d.wg.Go(func() {
+		if err := server.Serve(socket); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			d.fatal <- fmt.Errorf("service on %s ended: %w", d.flags.socket, err)
+		}
+	})
+	d.later(server.Stop)
+}
+
+// startAgent starts the dataplane and the agent, which reports through the same socket as
+// everyone else.
+func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics net.Listener, build string) error {
+	registry, err := builtin.Registry()
+	if err != nil {
+		return err
+	}
+	conn, err := dialSocket(d.flags.socket)
+	if err != nil {
+		return err
+	}
+	d.later(func() { conn.Close() })
+	be := afpacket.New(afpacket.Config{})
+	d.later(func() {
+		if err := be.Close(); err != nil {
+			d.log.Warn("packet rings not closed cleanly", "error", err)
+		}
+	})
+	eng := engine.New(engine.Config{Parsers: registry, Logger: d.log})
+	d.later(func() {
+		if err := eng.Close(); err != nil {
+			d.log.Warn("engine not closed cleanly", "error", err)
+		}
+	})
+	a := agent.New(agent.Config{Node: d.flags.node, Sources: []workload.Source{source}, Engine: eng, Backend: be, Store: st,
+		Collector: controlv1.NewCollectorClient(conn), Data: d.flags.data, Version: build, Processes: d.flags.processes, Logger: d.log})
+	d.run("agent", a.Run)
+	if metrics != nil {
+		d.serveHTTP(metrics, a, controlv1.NewControlClient(conn))
+	}
+	return nil
+}
+
+// listenHTTP opens the metrics port; nil if it is switched off.
+func (d *daemon) listenHTTP() (net.Listener, error) {
+	if d.flags.listen == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", d.flags.listen)
+	if err != nil {
+		return nil, listenError(d.flags.listen, err)
+	}
+	d.later(func() { l.Close() })
+	return l, nil
+}
+
+func (d *daemon) serveHTTP(l net.Listener, a *agent.Agent, cl controlv1.ControlClient) {
+	s := &http.Server{Handler: newMetrics(a, cl), ReadHeaderTimeout: 5 * time.Second}
+	d.wg.Go(func() {
+		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			d.fatal <- fmt.Errorf("metrics on %s ended: %w", d.flags.listen, err)
+		}
+	})
+	d.later(func() { s.Close() })
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// listenError makes a sentence of why an address could not be had.
+func listenError(addr string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("port taken: something listens on %s already: stop it, choose another with --listen, or switch metrics off with --listen \"\"", addr)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("no right to listen on %s: choose another address with --listen", addr)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("this machine does not have the address %s: choose another with --listen", addr)
+	}
+	return fmt.Errorf("cannot listen on %s: %w: choose another with --listen", addr, err)
+}
+
+// listenSocket opens the unix socket, for root only. A lock beside it tells a daemon that runs
+// from the socket file of one that was killed.
+func (d *daemon) listenSocket() (net.Listener, error) {
+	path := d.flags.socket
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, socketError(dir, err)
+		}
+		d.later(func() { _ = os.Remove(dir) })
+	}
+	lock, err := lockFile(path + ".lock")
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("another sluice is listening on %s: stop it, or give this one its own --socket, --data and --listen", path)
+	}
+	if err != nil {
+		return nil, socketError(dir, err)
+	}
+	d.later(func() {
+		_ = os.Remove(lock.Name())
+		lock.Close()
+	})
+	if st, err := os.Lstat(path); err == nil && st.Mode().Type() != fs.ModeSocket {
+		return nil, fmt.Errorf("%s is not a socket: remove it, or give another with --socket", path)
+	}
+	_ = os.Remove(path) // of one that was killed; the lock says that nobody uses it
+	old := unix.Umask(0o177)
+	l, err := net.Listen("unix", path)
+	unix.Umask(old)
+	if err != nil {
+		return nil, socketError(dir, err)
+	}
+	d.later(func() { l.Close() })
+	return l, nil
+}
+
+func socketError(dir string, err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	var se *os.SyscallError
+	if errors.As(err, &se) {
+		err = se.Err
+	}
+	return fmt.Errorf("no socket can be made in %s (%w): make the folder writable, or give another place with --socket", dir, err)
+}
+
+// lockFile makes and locks a file; unix.EWOULDBLOCK says that somebody else has it.
+func lockFile(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			f.Close()
+			return nil, err
+		}
+		// The one who had it may have removed it in between: then this is nobody's file.
+		var mine, there unix.Stat_t
+		if unix.Fstat(int(f.Fd()), &mine) == nil && unix.Stat(path, &there) == nil && mine.Ino == there.Ino && mine.Dev == there.Dev {
+			return f, nil
+		}
+		f.Close()
+	}
+}

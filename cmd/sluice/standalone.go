@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluicenet/sluice/core/policy"
+)
+
+// standaloneFlags are the flags of `sluice standalone`.
+type standaloneFlags struct {
+	data, listen, mode, node, parsers string
+	netns                             []string
+	workloads                         string
+	logLevel, logFormat               string
+	socket                            string
+	processes                         bool
+}
+
+func newStandalone(c *cli) *cobra.Command {
+	var f standaloneFlags
+	cmd := &cobra.Command{
+		Use:   "standalone",
+		Short: "Run agent, controller and store in one process",
+		Long: `Watches the workloads of this machine: every named network namespace (` + "`ip netns`" + `) with an address, or
+those that --netns names. Their groups begin in --mode: discover learns, monitor reports, protect refuses.
+Nothing changes for a workload until its group is switched to protect.
+
+It needs root. What it learns is kept in --data and survives a restart. It is stopped by SIGINT or
+SIGTERM and then leaves every workload as it was.`,
+		Example: `  sudo sluice standalone
+  sudo sluice standalone --netns 'shop-*' --netns db --workloads shop.yaml
+  sudo sluice standalone --data /srv/sluice --listen "" --log-format json`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.socket = c.socket
+			return runStandalone(cmd.Context(), &f, c.errs)
+		},
+	}
+	host, _ := os.Hostname()
+	fl := cmd.Flags()
+	fl.StringVar(&f.data, "data", "/var/lib/sluice", "folder for rules, groups and history")
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:9473", `address for /healthz and /metrics; "" for none`)
+	fl.StringArrayVar(&f.netns, "netns", nil, "name or pattern of namespaces to watch; may be given again (default all)")
+	fl.StringVar(&f.workloads, "workloads", "", "YAML file with names, services, labels and exclusions of namespaces")
+	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
+	fl.StringVar(&f.node, "node", host, "name of this machine")
+	fl.StringVar(&f.parsers, "parsers", "inprocess", "where protocols are parsed: inprocess")
+	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	fl.BoolVar(&f.processes, "search-processes", true, "look for the other ends of interfaces in the namespaces of all processes too")
+	return cmd
+}
+
+// check looks at flags that depend on nothing else.
+func (f *standaloneFlags) check() (policy.Mode, error) {
+	m, err := policy.ParseMode(f.mode)
+	switch {
+	case err != nil:
+		return m, fmt.Errorf("--mode: %w", err)
+	case f.parsers != "inprocess":
+		return m, fmt.Errorf("--parsers: there is no choice %q yet: use inprocess", f.parsers)
+	case f.node == "":
+		return m, fmt.Errorf("this machine has no host name: give one with --node")
+	case f.data == "":
+		return m, fmt.Errorf("--data is empty: give a folder, such as /var/lib/sluice")
+	case len(f.socket) > maxSocketPath:
+		return m, fmt.Errorf("the socket's path is %d bytes long, and Linux takes %d at most: give a shorter one with --socket", len(f.socket), maxSocketPath)
+	}
+	return m, nil
+}
+
+// maxSocketPath is what sockaddr_un takes (unix(7)), with the closing zero.
+const maxSocketPath = 107
+
+// logger makes the logger that the flags ask for.
+func (f *standaloneFlags) logger(w *screen) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level: there is no level %q: use debug, info, warn or error", f.logLevel)
+	}
+	o := &slog.HandlerOptions{Level: level}
+	switch f.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, fmt.Errorf("--log-format: there is no format %q: use text or json", f.logFormat)
+}
+
+// welcome tells people what runs now and what to do next.
+func (f *standaloneFlags) welcome(w *screen, mode policy.Mode) {
+	watched := "every named network namespace"
+	if len(f.netns) > 0 {
+		watched = "network namespaces " + strings.Join(f.netns, ", ")
+	}
+	flag := ""
+	if f.socket != defaultSocket {
+		flag = " --socket " + f.socket
+	}
+	fmt.Fprintf(w, "%s\n", w.paint(bold, "sluice "+thisBuild().Version+" watches "+watched+"; new groups begin in "+mode.String()+" mode."))
+	fmt.Fprintf(w, "  socket %s, data %s", f.socket, f.data)
+	if f.listen != "" {
+		fmt.Fprintf(w, ", metrics http://%s/metrics", f.listen)
+	}
+	fmt.Fprintf(w, "\nTry:\n  sluice%s workloads\n  sluice%s observe -f\n  sluice%s connections\n  sluice%s mode set all protect\n", flag, flag, flag, flag)
+}
