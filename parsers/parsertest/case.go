@@ -46,17 +46,25 @@ func Load(dir string) ([]Case, error) {
 	sort.Strings(paths)
 	out := make([]Case, 0, len(paths))
 	for _, p := range paths {
-		text, err := os.ReadFile(p)
+		c, err := loadOne(p)
 		if err != nil {
-			return nil, fmt.Errorf("read case: %w", err)
-		}
-		c, err := Parse(strings.TrimSuffix(filepath.Base(p), ".case"), string(text))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p, err)
+			return nil, err
 		}
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+func loadOne(path string) (Case, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Case{}, fmt.Errorf("read case: %w", err)
+	}
+	c, err := Parse(strings.TrimSuffix(filepath.Base(path), ".case"), string(text))
+	if err != nil {
+		return Case{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
 }
 
 // Parse reads one case.

@@ -8,23 +8,28 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// Others gives every case below root (root/NAME/testdata) to every parser of a registry: the one
+// Others gives every case below root (root/NAME/testdata and its folders) to every parser of a registry: the one
 // that the case belongs to claims it, and no other does, from the beginning of a session and in midstream.
 func Others(t *testing.T, reg *parsers.Registry, root string) {
 	t.Helper()
-	dirs, err := filepath.Glob(filepath.Join(root, "*", "testdata"))
-	if err != nil || len(dirs) == 0 {
-		t.Fatalf("no cases below %s: %v", root, err)
-	}
-	for _, dir := range dirs {
-		cases, err := Load(dir)
+	var paths []string
+	for _, pattern := range []string{"*/testdata/*.case", "*/testdata/*/*.case"} {
+		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range cases {
-			name := filepath.Base(filepath.Dir(dir)) + "/" + cases[i].Name
-			t.Run(name, func(t *testing.T) { others(t, reg, &cases[i]) })
+		paths = append(paths, found...)
+	}
+	if len(paths) == 0 {
+		t.Fatalf("no cases below %s", root)
+	}
+	for _, path := range paths {
+		c, err := loadOne(path)
+		if err != nil {
+			t.Fatal(err)
 		}
+		rel, _ := filepath.Rel(root, path)
+		t.Run(filepath.ToSlash(rel), func(t *testing.T) { others(t, reg, &c) })
 	}
 }
 
