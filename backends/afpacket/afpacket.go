@@ -61,7 +61,7 @@ const (
 	defaultTapSnap   = 16 << 10
 	maxTapSnap       = 128 << 10
 	defaultTapRetire = 30 * time.Millisecond
-	defaultRxSlots   = 240
+	defaultRxSlots   = 360
 	defaultTxSlots   = 60
 	defaultHeartbeat = 500 * time.Millisecond
 )

@@ -22,6 +22,7 @@ var ErrPortLost = errors.New("service port is gone")
 type inline struct {
 	gate
 	fd, event int
+	direct    int // sends what is large
 	index     int // of the engine's end
 	rings     ring
 	rx, tx    slots
@@ -230,7 +231,7 @@ func (q *inline) Settle(b *packet.Batch) error {
 	for i := range frames {
 		f := &frames[i]
 		if f.Verdict.Action == packet.Pass || f.Verdict.Action == packet.Undecided && q.open(f.Endpoint) {
-			q.emit(f)
+			q.pass(f)
 		}
 	}
 	q.kick()
