@@ -58,6 +58,21 @@ func BenchmarkTable(b *testing.B) {
 	}
 }
 
+// BenchmarkInsert fills a table from empty to a million, again and again.
+func BenchmarkInsert(b *testing.B) {
+	const n = 1_000_000
+	_, keys := fullTable(n)
+	var tab *session.Table
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if i%n == 0 {
+			tab = session.New(session.Config{Max: n})
+		}
+		tab.Insert(&keys[i%n], start)
+	}
+}
+
 // BenchmarkMemory tells bytes a session, and what a collection costs with them alive.
 func BenchmarkMemory(b *testing.B) {
 	for _, n := range []int{1000, 100_000, 1_000_000} {

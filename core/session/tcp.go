@@ -28,7 +28,8 @@ const (
 	Simultaneous
 	// Retransmit: it carries payload, all of which was seen before.
 	Retransmit
-	// KeepAlive: a probe of at most one byte just below what was sent.
+	// KeepAlive: a probe of at most one byte just below what was sent; the byte may be
+	// anything and is not for core/stream.
 	KeepAlive
 	// AfterFIN: it carries bytes beyond its sender's FIN; they are not taken.
 	AfterFIN
