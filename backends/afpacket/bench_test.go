@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,13 +33,6 @@ func passAll(q backend.Queue) {
 	}
 }
 
-var benchConfig = func() (c afpacket.Config) {
-	c.RxSlots, _ = strconv.Atoi(os.Getenv("RXS"))
-	c.TxSlots, _ = strconv.Atoi(os.Getenv("TXS"))
-	c.TapSnap, _ = strconv.Atoi(os.Getenv("SNAP"))
-	return c
-}()
-
 // paths are what is compared: the bare veth, a tap and inline.
 var paths = []struct {
 	name string
@@ -53,7 +45,7 @@ func path(b *testing.B, ep func(*testnet.Workload) backend.Endpoint) (from, to *
 	testnet.RequireRoot(b)
 	ws := testnet.New(b).Bridge("a", "b").Workloads
 	if ep != nil {
-		be := afpacket.New(benchConfig)
+		be := afpacket.New(afpacket.Config{})
 		e := ep(ws[1])
 		e.ID, e.NetNS, e.Interface, e.MAC = 1, ws[1].Path, ws[1].Interface, ws[1].MAC
 		a, err := be.Attach(b.Context(), e)

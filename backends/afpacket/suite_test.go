@@ -48,13 +48,22 @@ func clsactHarness() backendtest.Harness {
 
 func TestTap(t *testing.T)    { backendtest.Run(t, tapHarness()) }
 func TestInline(t *testing.T) { backendtest.Run(t, inlineHarness()) }
-func TestClsact(t *testing.T) { backendtest.Run(t, clsactHarness()) }
 
-func TestInlineOwnSide(t *testing.T) { backendtest.Run(t, harness(afpacket.Config{}, "", onOwn)) }
+func TestClsact(t *testing.T) {
+	h := clsactHarness()
+	h.Rounds = 2
+	backendtest.Run(t, h)
+}
+
+func TestInlineOwnSide(t *testing.T) {
+	h := harness(afpacket.Config{}, "", onOwn)
+	h.Rounds = 2
+	backendtest.Run(t, h)
+}
 
 func TestInlineRouted(t *testing.T) {
 	h := inlineHarness()
-	h.Pair = true
+	h.Pair, h.Rounds = true, 2
 	backendtest.Run(t, h)
 }
 

@@ -30,6 +30,9 @@ type Harness struct {
 	Child string
 	// Pair puts the workloads on a routed host instead of a bridge.
 	Pair bool
+	// Rounds is how often the endpoint is attached and detached under load, for each
+	// family; 0 is 10.
+	Rounds int
 	// CutsLarge says that frames larger than the link's MTU may come in parts.
 	CutsLarge bool
 }

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -171,14 +172,14 @@ func (s *stream) finish(t *testing.T, most time.Duration) {
 	t.Logf("%d MB, longest stall %v", s.bytes>>20, s.stall)
 }
 
-// reattach attaches and detaches 20 times under load.
+// reattach attaches and detaches again and again under load.
 func reattach(t *testing.T, h Harness) {
 	a, b := h.topology(t)
 	before := snapshot(t, a, b)
 	be := h.New(t)
 	for _, family := range families {
 		out, in := startStream(a, b, "tcp"+family), startStream(b, a, "tcp"+family)
-		for i := range 10 {
+		for i := range cmp.Or(h.Rounds, 10) {
 			at, w := start(t, be, h.Endpoint(uint32(1+i), a, backend.FailClosed), pass)
 			time.Sleep(30 * time.Millisecond)
 			if w.frames.Load() == 0 {

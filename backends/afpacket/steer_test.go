@@ -1,0 +1,340 @@
+//go:build linux
+
+package afpacket_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/backends/afpacket"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/internal/testnet"
+)
+
+// inlineOf is a workload's endpoint, hooked on the host's side.
+func inlineOf(id uint32, w *testnet.Workload, fail backend.FailMode) backend.Endpoint {
+	e := onHost(w)
+	e.ID, e.NetNS, e.Interface, e.MAC, e.Fail = id, w.Path, w.Interface, w.MAC, fail
+	return e
+}
+
+// serve attaches an endpoint, activates it and lets judge decide on a goroutine
+// that ends with the test.
+func serve(t *testing.T, b *afpacket.Backend, ep backend.Endpoint, judge func(*packet.Frame) packet.Action) backend.Attachment {
+	t.Helper()
+	a, err := b.Attach(t.Context(), ep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range a.Queues() {
+		done := make(chan struct{})
+		t.Cleanup(func() { b.Close(); <-done })
+		go func() {
+			defer close(done)
+			batch := packet.NewBatch(64)
+			for q.Recv(batch) == nil {
+				for i := range batch.All() {
+					batch.Frames[i].Verdict.Action = judge(&batch.Frames[i])
+				}
+				_ = q.Settle(batch)
+			}
+		}()
+	}
+	if err := a.Activate(); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// reaches says whether a datagram gets from one workload to another.
+func reaches(t *testing.T, from, to *testnet.Workload, network string) bool {
+	t.Helper()
+	l := to.ListenPacket(network, to.Addr(network, 0))
+	c := from.Dial(network, l.LocalAddr().String())
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	_ = l.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	_, _, err := l.ReadFrom(make([]byte, 8))
+	return err == nil
+}
+
+// raw sends one frame from inside a workload as it is.
+func raw(t *testing.T, w *testnet.Workload, frame []byte) {
+	t.Helper()
+	w.Do(func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: w.Index})
+	})
+}
+
+// counter reads one of the steering counters.
+func counter(t *testing.T, b *afpacket.Backend, name string) uint64 {
+	t.Helper()
+	all, err := b.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all[name]
+}
+
+func passFrame(*packet.Frame) packet.Action { return packet.Pass }
+func dropFrame(*packet.Frame) packet.Action { return packet.Drop }
+
+func TestAddresses(t *testing.T) {
+	testnet.RequireRoot(t)
+	ws := testnet.New(t).Bridge("a", "b").Workloads
+	b := afpacket.New(afpacket.Config{})
+	var judged atomic.Int32
+	serve(t, b, inlineOf(1, ws[0], backend.FailOpen), func(f *packet.Frame) packet.Action {
+		judged.Add(1)
+		return packet.Pass
+	})
+	frame := func(dst, src [6]byte, proto uint16) []byte {
+		f := make([]byte, 60)
+		copy(f, dst[:])
+		copy(f[6:], src[:])
+		copy(f[12:], ipv4)
+		f[12], f[13] = byte(proto>>8), byte(proto)
+		return f
+	}
+	tag, other := [6]byte{0x02, 0x53, 0x4c, 0, 0, 1}, [6]byte{0x02, 1, 2, 3, 4, 5}
+	for _, c := range []struct {
+		name    string
+		from    *testnet.Workload
+		frame   []byte
+		counter string
+	}{
+		{"source is somebody else", ws[0], frame(ws[1].MAC, other, 0x0800), "spoofed"},
+		{"source is somebody else, IPv6", ws[0], frame(ws[1].MAC, other, 0x86dd), "spoofed"},
+		{"destination is a tag", ws[0], frame(tag, ws[0].MAC, 0x0800), "forged"},
+		{"source is a tag", ws[0], frame(ws[1].MAC, tag, 0x0800), "spoofed"},
+		{"both are tags", ws[0], frame(tag, tag, 0x0800), "forged"},
+		{"comes in from a tag", ws[1], frame(ws[0].MAC, tag, 0x0800), "forged"},
+		{"comes in flooded", ws[1], frame(other, ws[1].MAC, 0x0800), "foreign"},
+	} {
+		before := counter(t, b, c.counter)
+		raw(t, c.from, c.frame)
+		for range 200 {
+			if counter(t, b, c.counter) > before {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if got := counter(t, b, c.counter) - before; got != 1 {
+			t.Errorf("%s: %s counted %d, want 1", c.name, c.counter, got)
+		}
+	}
+	if n := judged.Load(); n != 0 {
+		t.Errorf("%d of these frames were judged", n)
+	}
+}
+
+// What is not unicast IP passes by, even where everything is dropped.
+func TestPassesBy(t *testing.T) {
+	testnet.RequireRoot(t)
+	ws := testnet.New(t).Bridge("a", "b").Workloads
+	b := afpacket.New(afpacket.Config{})
+	serve(t, b, inlineOf(1, ws[0], backend.FailClosed), dropFrame)
+	for _, network := range []string{"udp4", "udp6"} {
+		if reaches(t, ws[0], ws[1], network) {
+			t.Errorf("%s came through", network)
+		}
+		var known bool
+		ws[0].Do(func() error {
+			ns, err := netlink.NeighList(ws[0].Index, netlink.FAMILY_ALL)
+			ip := ws[1].IPv4
+			if network == "udp6" {
+				ip = ws[1].IPv6
+			}
+			for _, n := range ns {
+				known = known || n.IP.Equal(ip.AsSlice()) && n.State&netlink.NUD_REACHABLE != 0
+			}
+			return err
+		})
+		if !known {
+			t.Errorf("%s: the neighbour was not found", network)
+		}
+	}
+}
+
+func TestHeartbeat(t *testing.T) {
+	for _, c := range []struct {
+		fail    backend.FailMode
+		passes  bool
+		counter string
+	}{{backend.FailOpen, true, "bypassed"}, {backend.FailClosed, false, "stopped"}} {
+		t.Run(c.counter, func(t *testing.T) {
+			testnet.RequireRoot(t)
+			ws := testnet.New(t).Bridge("a", "b").Workloads
+			b := afpacket.New(afpacket.Config{HeartbeatLimit: 50 * time.Millisecond})
+			t.Cleanup(func() { b.Close() })
+			a, err := b.Attach(t.Context(), inlineOf(1, ws[0], c.fail))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := a.Activate(); err != nil { // and nobody receives
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+			for _, network := range []string{"udp4", "udp6"} {
+				if got := reaches(t, ws[0], ws[1], network); got != c.passes {
+					t.Errorf("%s passes: %v, want %v", network, got, c.passes)
+				}
+			}
+			if counter(t, b, c.counter) == 0 {
+				t.Errorf("%s did not count", c.counter)
+			}
+		})
+	}
+}
+
+// Two workloads inline on one port: what goes from one to the other is judged twice.
+func TestSharedPort(t *testing.T) {
+	testnet.RequireRoot(t)
+	ws := testnet.New(t).Bridge("a", "b").Workloads
+	b := afpacket.New(afpacket.Config{})
+	var egress, ingress atomic.Int32
+	judge := func(f *packet.Frame) packet.Action {
+		switch {
+		case f.Endpoint == 1 && f.Dir == packet.Egress:
+			egress.Add(1)
+		case f.Endpoint == 2 && f.Dir == packet.Ingress:
+			ingress.Add(1)
+		}
+		return packet.Pass
+	}
+	serve(t, b, inlineOf(1, ws[0], backend.FailClosed), judge)
+	second := serve(t, b, inlineOf(2, ws[1], backend.FailClosed), judge)
+	if n := len(second.Queues()); n != 0 {
+		t.Errorf("the second attachment brings %d queues", n)
+	}
+	for _, network := range []string{"udp4", "udp6"} {
+		if !reaches(t, ws[0], ws[1], network) {
+			t.Errorf("%s did not come through", network)
+		}
+	}
+	if egress.Load() != 2 || ingress.Load() != 2 {
+		t.Errorf("judged %d going out and %d coming in, want 2 and 2", egress.Load(), ingress.Load())
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	if !reaches(t, ws[0], ws[1], "udp4") || ingress.Load() != 2 || egress.Load() != 3 {
+		t.Error("the first endpoint does not go on as before")
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	testnet.RequireRoot(t)
+	n := testnet.New(t).Bridge("a")
+	b := afpacket.New(afpacket.Config{})
+	t.Cleanup(func() { b.Close() })
+	ep := inlineOf(1, n.Workloads[0], backend.FailOpen)
+	link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "sluice-svc"}}
+	n.Host.Do(func() error { return netlink.LinkAdd(link) })
+	if _, err := b.Attach(t.Context(), ep); err == nil {
+		t.Error("took over somebody's interface")
+	}
+	n.Host.Do(func() error { return netlink.LinkDel(link) })
+	// One that a killed process left.
+	left := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "sluice-svc"}, PeerName: "sluice-svcp"}
+	n.Host.Do(func() error { return netlink.LinkAdd(left) })
+	if _, err := b.Attach(t.Context(), ep); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestInlineAttachErrors(t *testing.T) {
+	testnet.RequireRoot(t)
+	n := testnet.New(t).Bridge("a", "b")
+	b := afpacket.New(afpacket.Config{})
+	t.Cleanup(func() { b.Close() })
+	good := inlineOf(1, n.Workloads[0], backend.FailOpen)
+	cases := []struct {
+		name   string
+		change func(*backend.Endpoint)
+	}{
+		{"no address", func(e *backend.Endpoint) { e.MAC = [6]byte{} }},
+		{"group address", func(e *backend.Endpoint) { e.MAC[0] |= 1 }},
+		{"tag as address", func(e *backend.Endpoint) { e.MAC = [6]byte{0x02, 0x53, 0x4c} }},
+		{"no hook", func(e *backend.Endpoint) { e.Hook.Interface, e.Hook.Index = "none", 0 }},
+		{"other hook", func(e *backend.Endpoint) { e.Hook.Index += 100 }},
+		{"no namespace", func(e *backend.Endpoint) { e.Hook.NetNS += "-none" }},
+	}
+	try := func(port bool) {
+		for _, c := range cases {
+			ep := good
+			c.change(&ep)
+			if _, err := b.Attach(t.Context(), ep); err == nil {
+				t.Errorf("%s: attached", c.name)
+			}
+			n.Host.Do(func() error {
+				_, err := net.InterfaceByName("sluice-svc")
+				if (err == nil) != port {
+					return fmt.Errorf("%s: service port is there: %v", c.name, err == nil)
+				}
+				return nil
+			})
+		}
+	}
+	try(false)
+	if _, err := b.Attach(t.Context(), good); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []backend.Endpoint{good, inlineOf(2, n.Workloads[0], backend.FailOpen), inlineOf(1, n.Workloads[1], backend.FailOpen)} {
+		if _, err := b.Attach(t.Context(), c); !errors.Is(err, afpacket.ErrEndpoint) {
+			t.Errorf("attach twice: %v", err)
+		}
+	}
+	try(true)
+}
+
+// Somebody removes the service port: the queue says so and the fail mode holds.
+func TestPortLost(t *testing.T) {
+	testnet.RequireRoot(t)
+	n := testnet.New(t).Bridge("a", "b")
+	b := afpacket.New(afpacket.Config{})
+	t.Cleanup(func() { b.Close() })
+	a, err := b.Attach(t.Context(), inlineOf(1, n.Workloads[0], backend.FailOpen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Activate(); err != nil {
+		t.Fatal(err)
+	}
+	n.Host.Do(func() error {
+		l, err := netlink.LinkByName("sluice-svc")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkDel(l)
+	})
+	batch := packet.NewBatch(8)
+	for range 20 {
+		if err = a.Queues()[0].Recv(batch); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, afpacket.ErrPortLost) {
+		t.Errorf("Recv: %v, want ErrPortLost", err)
+	}
+	if !reaches(t, n.Workloads[0], n.Workloads[1], "udp4") {
+		t.Error("fail-open traffic does not pass")
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}
