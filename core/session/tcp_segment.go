@@ -242,6 +242,7 @@ func (w *wing) acked(ack uint32) {
 
 // sent takes in what a valid segment brings.
 func (w *wing) sent(p *packet.Packet, end uint32, r *TCPResult) {
+	r.before = w.rcv
 	w.flags &^= wRst // its sender is alive
 	if p.Seq+1 == w.nxt && p.PayloadWire <= 1 && p.Flags&packet.FIN == 0 && w.una == w.nxt {
 		r.Events |= KeepAlive // RFC 9293 3.8.4
@@ -259,7 +260,6 @@ func (w *wing) sent(p *packet.Packet, end uint32, r *TCPResult) {
 	if p.Flags&packet.FIN != 0 {
 		w.flags |= wFin
 	}
-	r.before = w.rcv
 	r.moved = w.delivered(p.Seq, end)
 	if w.flags&wEdge == 0 && w.nxt-w.una > 0xffff<<unknownScale {
 		w.una = w.nxt - 0xffff // the other direction is never seen: una would fall behind by half the space
