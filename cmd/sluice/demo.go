@@ -31,7 +31,7 @@ func newDemo(c *cli) *cobra.Command {
   sudo sluice demo --once --json`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := requireRoot("sluice demo"); err != nil {
+			if err := preflight(); err != nil {
 				return err
 			}
 			binary, err := os.Executable()

@@ -30,7 +30,7 @@ what stands before it is told, and the other files are still done.
 With --mode the sessions are judged as those of a workload in that mode without any
 rules: discover learns them, monitor calls them violations, protect denies.`
 
-func newReplayCommand() *cobra.Command {
+func newReplay(c *cli) *cobra.Command {
 	var asJSON bool
 	mode := policy.Discover
 	cmd := &cobra.Command{
@@ -41,14 +41,14 @@ func newReplayCommand() *cobra.Command {
   sluice replay --json *.pcapng | jq 'select(.app == "unknown")'
   sluice replay --mode monitor incident.pcap.gz`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			out := bufio.NewWriterSize(cmd.OutOrStdout(), 64<<10)
+		RunE: func(_ *cobra.Command, args []string) error {
+			out := bufio.NewWriterSize(c.out, 64<<10)
 			defer out.Flush()
 			var show replayShow = &replayTable{w: out}
-			if asJSON {
+			if asJSON || c.json() {
 				show = &replayJSON{enc: json.NewEncoder(out)}
 			}
-			r := &replayer{mode: mode, show: show, errs: cmd.ErrOrStderr()}
+			r := &replayer{mode: mode, show: show, errs: c.errs}
 			return r.run(args)
 		},
 	}
@@ -92,23 +92,20 @@ type replayer struct {
 	sum  replaySummary
 }
 
-// errReplay ends a replay some of whose files were damaged; each was told where it happened.
-var errReplay = errors.New("some files could not be read to their end")
-
 func (r *replayer) run(files []string) error {
 	begin := time.Now()
 	bad := 0
 	for _, name := range files {
 		if err := r.file(name); err != nil {
 			bad++
-			fmt.Fprintln(r.errs, "sluice: "+err.Error())
+			fmt.Fprintln(r.errs, "error: "+err.Error())
 		}
 	}
 	r.sum.Type, r.sum.Files, r.sum.Broken = "summary", len(files), bad
 	r.sum.Seconds = time.Since(begin).Seconds()
 	r.show.summary(&r.sum)
 	if bad > 0 {
-		return errReplay
+		return exitCode(1) // each file was told where it happened
 	}
 	return nil
 }

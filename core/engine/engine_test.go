@@ -293,3 +293,19 @@ func TestUDPRejectAnswers(t *testing.T) {
 		}
 	})
 }
+
+// Neighbour discovery is no connection: nothing is learned of it, nothing refused.
+func TestNeighbourDiscoveryIsOpen(t *testing.T) {
+	b := newBench(t)
+	b.policy(1, policy.Protect, policy.WorkloadSpec{})
+	q := b.attach(backend.Inline)
+	f := frameOf(t, true, 0, layers.IPProtocolICMPv6, &layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(136, 0)}, string(make([]byte, 20)))
+	f.Data[14+7] = 255 // hop limit
+	if got := actions(q.give(f)); got != "pass" {
+		t.Errorf("neighbour advertisement: %s, want pass", got)
+	}
+	f.Data[14+7] = 64 // from beyond the link: rubbish
+	if got := actions(q.give(f)); got != "drop" {
+		t.Errorf("neighbour advertisement with hop limit 64: %s, want drop", got)
+	}
+}

@@ -61,6 +61,10 @@ func (w *worker) packet(v *view, f *packet.Frame, p *packet.Packet) packet.Actio
 			return a
 		}
 	}
+	if neighbourly(p) {
+		w.count.neighbours++
+		return packet.Pass
+	}
 	if p.Embedded != nil {
 		if a, known := w.icmpError(v, f, p); known {
 			return a

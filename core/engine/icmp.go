@@ -29,3 +29,20 @@ func (w *worker) icmpError(v *view, f *packet.Frame, p *packet.Packet) (a packet
 	}
 	return packet.Pass, true
 }
+
+// neighbourly says whether p is one of the messages that keep an IPv6 link going: multicast listeners
+// (RFC 2710, 3810) and neighbour discovery (RFC 4861). They are not subject to policy and are
+// no conversation of anybody's. Off-link they mean nothing: neighbour discovery
+// is believed with hop limit 255 only (RFC 4861 6.1, 7.1), listener reports with 1.
+func neighbourly(p *packet.Packet) bool {
+	if p.Proto != packet.ProtoICMPv6 {
+		return false
+	}
+	switch t := p.ICMPType; {
+	case t >= 133 && t <= 137:
+		return p.TTL == 255
+	case t >= 130 && t <= 132 || t == 143:
+		return p.TTL == 1
+	}
+	return false
+}

@@ -270,6 +270,8 @@ func frameOf(t *testing.T, v6 bool, end int, proto layers.IPProtocol, l4 gopacke
 		_ = l.SetNetworkLayerForChecksum(net)
 	case *layers.UDP:
 		_ = l.SetNetworkLayerForChecksum(net)
+	case *layers.ICMPv6:
+		_ = l.SetNetworkLayerForChecksum(net)
 	}
 	buf := gopacket.NewSerializeBuffer()
 	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, net, l4, gopacket.Payload(payload)); err != nil {

@@ -15,6 +15,7 @@ type counters struct {
 	heldFrames, holdFull, holdExpired          uint64
 	resets, unreachables, sendFailed           uint64
 	icmpErrors, threats, badFragments, evicted uint64
+	neighbours                                 uint64
 	sessions                                   uint64
 }
 
@@ -26,6 +27,7 @@ var counterNames = [...]string{
 	"engine.held", "engine.hold_full", "engine.hold_expired",
 	"engine.resets_sent", "engine.unreachables_sent", "engine.send_failed",
 	"engine.icmp_errors", "engine.threats", "engine.bad_fragments", "engine.sessions_evicted",
+	"engine.neighbour_discovery",
 	"engine.sessions",
 }
 
@@ -37,6 +39,7 @@ func (c *counters) list() [len(counterNames)]uint64 {
 		c.heldFrames, c.holdFull, c.holdExpired,
 		c.resets, c.unreachables, c.sendFailed,
 		c.icmpErrors, c.threats, c.badFragments, c.evicted,
+		c.neighbours,
 		c.sessions,
 	}
 }
