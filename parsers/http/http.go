@@ -2,7 +2,8 @@
 // response: method, host, path, status, client and server software, and the
 // applications that ride on it (websocket, elasticsearch, consul, etcd ...) as far as the request gives
 // them away. It reads no bodies, does not follow further requests of a kept-alive
-// connection, and is not for HTTP/2 and 3. HTTP/0.9 has no version to go by and is left unnamed.
+// connection, and is not for HTTP/2 and 3. A request without a version
+// (HTTP/0.9) is believed only when its answer has one.
 package http
 
 import (
@@ -17,6 +18,8 @@ const (
 	maxMethod = 24      // bytes of a method
 	maxBlock  = 8 << 10 // bytes of a start line and its header fields that are read
 	maxBlank  = 4       // bytes of empty lines before a start line; RFC 9112 2.2 asks for patience
+	maxSpaces = 64      // spaces between a method and its target
+	maxBare   = 1 << 10 // bytes of a request without a version that are waited with
 )
 
 // New is the parser of HTTP/1.
@@ -84,7 +87,7 @@ func token(b []byte) int {
 // and SIP look alike up to it, and an inline command of redis has none.
 func probeRequest(b []byte) parsers.Match {
 	blank := 0
-	for blank < len(b) && blank < maxBlank && (b[blank] == '\r' || b[blank] == '\n') {
+	for blank < len(b) && blank < maxBlank && (b[blank] == '\r' || b[blank] == '\n' || b[blank] == ' ') {
 		blank++
 	}
 	b = b[blank:]
@@ -98,6 +101,9 @@ func probeRequest(b []byte) parsers.Match {
 		return parsers.No
 	}
 	method, rest := b[:n], b[n+1:]
+	for spaces := 0; spaces < maxSpaces && len(rest) > 0 && rest[0] == ' '; spaces++ {
+		rest = rest[1:]
+	}
 	if m := probeTarget(method, rest); m != parsers.Likely {
 		return m
 	}
@@ -114,10 +120,14 @@ func probeRequest(b []byte) parsers.Match {
 		}
 		return parsers.No
 	}
-	if binary(window[:end]) || !versioned(window[:end]) {
-		return parsers.No
+	switch line := window[:end]; {
+	case binary(line):
+	case versioned(line):
+		return parsers.Likely
+	case string(method) == "GET" && rest[0] == '/' && len(b) <= maxBare:
+		return parsers.More // HTTP/0.9, or a careless client: the answer decides
 	}
-	return parsers.Likely
+	return parsers.No
 }
 
 // probeTarget judges how a target begins.
@@ -174,7 +184,7 @@ func binary(line []byte) bool {
 func versioned(line []byte) bool {
 	line = bytes.TrimRight(line, "\r \t")
 	n := len(line) - len("HTTP/1.1")
-	if n < 2 || line[n-1] != ' ' {
+	if n < 0 || n > 0 && line[n-1] != ' ' { // a target may be missing: servers answer that
 		return false
 	}
 	v := line[n:]

@@ -114,6 +114,7 @@ func (s *stream) line(h *half, data []byte) int {
 // start reads a request line or a status line.
 func (s *stream) start(h *half, line []byte) {
 	h.part = fields
+	line = bytes.TrimLeft(line, " ")
 	if statusLine(line) {
 		h.response = true
 		h.status = int(line[9]-'0')*100 + int(line[10]-'0')*10 + int(line[11]-'0')

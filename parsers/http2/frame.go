@@ -32,7 +32,7 @@ const (
 	lastSetting = 9       // the highest registered setting
 	tableSize   = 1       // SETTINGS_HEADER_TABLE_SIZE
 	maxFrame    = 1 << 14 // the frame size nobody has to negotiate
-	maxStream   = 1 << 24 // stream number that is believed in midstream
+	maxStream   = 1 << 29 // stream number that is believed in midstream
 )
 
 // frame is a frame's header.

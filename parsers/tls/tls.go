@@ -33,6 +33,8 @@ const (
 	recordHeader = 5
 	maxPlain     = 1 << 14     // payload of a plaintext record
 	maxRecord    = 1<<14 + 256 // payload of a protected record
+	lowest       = 16          // what the smallest ciphers add to a record
+	maxAlert     = 64          // payload of a protected alert
 	maxMessage   = 1 << 17     // handshake message that is believed
 	maxHello     = 32 << 10    // ClientHello that is read
 	maxLeaf      = 16<<10 + 6  // Certificate message up to the end of its first certificate
@@ -159,28 +161,28 @@ func probeAlert(b []byte) parsers.Match {
 	return parsers.Likely
 }
 
-// probeChain looks for a whole protected record and the header of another one behind it, of one
-// version: about 48 bits that must be right.
+// probeChain looks for a whole protected record in midstream, 22 bits that must be right; of SSL 3, and of the
+// types that say less, for another one behind it.
 func probeChain(b []byte) parsers.Match {
-	version := byte(0)
-	for n := range 2 {
-		if m := chained(b); m != parsers.Likely {
-			return m
-		}
-		if n == 1 {
-			if b[2] != version {
-				return parsers.No
-			}
-			return parsers.Likely
-		}
-		version = b[2]
-		size := recordHeader + int(binary.BigEndian.Uint16(b[3:]))
-		if len(b) <= size {
-			return parsers.More
-		}
-		b = b[size:]
+	if m := chained(b); m != parsers.Likely {
+		return m
 	}
-	return parsers.No
+	size := recordHeader + int(binary.BigEndian.Uint16(b[3:]))
+	alone := b[2] != 0 && (b[0] == applicationData || b[0] == alert && size >= recordHeader+lowest && size <= recordHeader+maxAlert)
+	switch {
+	case len(b) < size || len(b) == size && !alone:
+		return parsers.More
+	case alone:
+		return parsers.Likely
+	}
+	next := b[size:]
+	if m := chained(next); m != parsers.Likely {
+		return m
+	}
+	if next[2] != b[2] {
+		return parsers.No
+	}
+	return parsers.Likely
 }
 
 // chained judges a record header in midstream.
@@ -192,7 +194,7 @@ func chained(b []byte) parsers.Match {
 		return parsers.More
 	}
 	size := int(binary.BigEndian.Uint16(b[3:]))
-	low := 16 // what the smallest ciphers add
+	low := lowest
 	switch b[0] {
 	case changeCipherSpec:
 		low = 1
