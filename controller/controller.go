@@ -1,0 +1,117 @@
+// Package controller is the part that learns, decides and shows: it takes what agents
+// observe, keeps groups, rules and modes in the store, compiles them for the agents and answers
+// people. It opens no sockets: its caller brings the store and the gRPC server.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/controller/server"
+	"github.com/sluicenet/sluice/store"
+)
+
+// Config is what a controller needs. Only Store is required.
+type Config struct {
+	// Store stays the caller's, who closes it after Close.
+	Store store.Store
+	// StoreName is the kind and place of the store, for people ("embedded /var/lib/sluice/sluice.db").
+	StoreName string
+	// Version of the program, for people.
+	Version string
+	// Holder names this controller to others that want to lead; "" is the host's name and process id.
+	Holder string
+	Logger *slog.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Settings hold until the store has some; the zero value learns: new groups are in discover.
+	Settings model.Settings
+	// Debounce is how long changes are gathered before they are compiled; 0 is 200 ms.
+	Debounce time.Duration
+	// SaveEvery is how often the graph of connections is stored; 0 is 30 s. A process that is
+	// killed forgets counts since then; rules, groups and modes are stored at once.
+	SaveEvery time.Duration
+}
+
+// leadName is what controllers of one store lead under.
+const leadName = "lead/controller"
+
+// Controller is a running controller.
+type Controller struct {
+	server *server.Server
+	lead   store.Leadership
+	log    *slog.Logger
+}
+
+// New waits until it leads, reads the store and makes a Controller. Run must be called for
+// it to work.
+func New(cfg Config) (*Controller, error) {
+	return Open(context.Background(), cfg)
+}
+
+// Open is New with a context that ends the wait.
+func Open(ctx context.Context, cfg Config) (*Controller, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("controller: it needs a store")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Holder == "" {
+		host, _ := os.Hostname()
+		cfg.Holder = fmt.Sprintf("%s/%d", host, os.Getpid())
+	}
+	lead, err := cfg.Store.Lead(ctx, leadName, cfg.Holder)
+	if err != nil {
+		return nil, fmt.Errorf("lead: %w", err)
+	}
+	s, err := server.Open(ctx, server.Config{
+		Store: cfg.Store, StoreName: cfg.StoreName, Version: cfg.Version, Logger: cfg.Logger, Now: cfg.Now,
+		Settings: cfg.Settings, Debounce: cfg.Debounce, SaveEvery: cfg.SaveEvery,
+	})
+	if err != nil {
+		return nil, errors.Join(err, lead.Resign())
+	}
+	return &Controller{server: s, lead: lead, log: cfg.Logger}, nil
+}
+
+// Register adds the Collector and Control services to a gRPC server.
+func (c *Controller) Register(r grpc.ServiceRegistrar) { c.server.Register(r) }
+
+// ErrLost says that another controller leads now; this one must not go on.
+var ErrLost = errors.New("leadership was lost to another controller")
+
+// Run works until ctx ends. It returns an error where the controller cannot go on.
+func (c *Controller) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-c.lead.Lost():
+			cancel(ErrLost)
+		case <-done:
+		}
+	}()
+	if err := c.server.Run(ctx); err != nil {
+		return err
+	}
+	if errors.Is(context.Cause(ctx), ErrLost) {
+		return ErrLost
+	}
+	return nil
+}
+
+// Close ends streams, stores what is not stored yet and lets another lead. Calls to the
+// services are to have ended, Run too.
+func (c *Controller) Close() error {
+	return errors.Join(c.server.Close(), c.lead.Resign())
+}

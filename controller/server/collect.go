@@ -1,0 +1,219 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller/graph"
+	"github.com/sluicenet/sluice/controller/learn"
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/store/blob"
+)
+
+// dropMalformed counts connections that do not say what they must.
+const dropMalformed = "malformed"
+
+// ReportConnections takes what an agent observed: once, however often it is sent. What is
+// learned from it is stored before it is acknowledged; the graph is stored from time to time.
+func (c *collector) ReportConnections(ctx context.Context, r *controlv1.ReportConnectionsRequest) (*controlv1.ReportConnectionsResponse, error) {
+	if err := checkNode(r.Node); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if r.Boot == "" || len(r.Boot) > maxName || r.Sequence == 0 {
+		return nil, status.Errorf(codes.InvalidArgument, "node %s: a report needs the boot of its agent and a sequence from 1 on", r.Node)
+	}
+	learned, err := c.s.observe(r)
+	if err == nil && learned {
+		err = c.s.flush(ctx)
+	}
+	if err != nil {
+		return nil, status.Errorf(codes.Unavailable, "report %d of %s: %v", r.Sequence, r.Node, err)
+	}
+	return &controlv1.ReportConnectionsResponse{Sequence: r.Sequence}, nil
+}
+
+// observe counts and learns from a report, and says whether there is something to store
+// before it is acknowledged.
+func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (learned bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.dir.node(r.Node)
+	b := n.boot(r.Boot)
+	if r.Sequence <= b.Sequence {
+		return false, nil
+	}
+	b.Sequence = r.Sequence
+	s.unsaved = true
+	for cause, count := range r.Dropped {
+		s.dropped[cause] += count
+	}
+	watched := s.bus.observed()
+	lessons := make([]learn.Connection, 0, len(r.Connections))
+	for _, c := range r.Connections {
+		client, server, err := s.dir.ends(n, c)
+		if err != nil {
+			s.dropped[dropMalformed]++
+			continue
+		}
+		o := s.observation(n, c, &client, &server)
+		o.Boot = r.Boot
+		s.graph.Add(o)
+		if report.Verdict(c.Verdict) == report.Learn {
+			lessons = append(lessons, lesson(c, &client, &server))
+		}
+		if watched && worthTelling(c) {
+			s.bus.publish(connectionEvent(c, &client, &server))
+		}
+	}
+	if watched {
+		s.publishThreats(n, r.Threats)
+	}
+	return s.learn(lessons)
+}
+
+// learn makes rules of what was let through to be learned. The lock is held.
+func (s *Server) learn(list []learn.Connection) (bool, error) {
+	if len(list) == 0 {
+		return false, nil
+	}
+	rules := s.learner.Learn(list, s.now().UnixNano())
+	for i := range rules {
+		if err := s.markRule(&rules[i]); err != nil {
+			return false, err
+		}
+		s.log.Info("rule learned", "id", rules[i].ID, "rule", rules[i].String())
+	}
+	if len(rules) > 0 {
+		s.stale = true
+		s.kick()
+	}
+	return len(rules) > 0, nil
+}
+
+// worthTelling says whether observers are told: of beginnings, ends and violations, but
+// not of mere packets of connections that go on.
+func worthTelling(c *controlv1.Connection) bool {
+	v := report.Verdict(c.Verdict)
+	return c.Sessions > 0 || c.Ended > 0 || v == report.Violate || v == report.Deny
+}
+
+func (s *Server) observation(n *node, c *controlv1.Connection, client, server *end) *graph.Observation {
+	return &graph.Observation{
+		Node: n.name, Reporter: c.Workload, Egress: c.Egress, ClientReports: s.reports(client),
+		Kind: graph.Kind{
+			From: client.group, To: server.group, FromWorkload: client.name(), ToWorkload: server.name(),
+			Proto: uint8(c.Proto), Port: uint16(c.ServerPort), App: app.ID(c.App), IPv6: client.addr.Is6(),
+			Verdict: report.Verdict(c.Verdict),
+		},
+		Client: client.addr.String(), Server: server.addr.String(), Base: app.ID(c.Base),
+		Reason: report.Reason(c.Reason), Rule: c.Rule, Sessions: c.Sessions, Ended: c.Ended,
+		PacketsOut: c.PacketsOut, PacketsIn: c.PacketsIn, BytesOut: c.BytesOut, BytesIn: c.BytesIn,
+		First: c.First, Last: c.Last, Answered: c.Answered, Attrs: c.Attrs, Session: c.Session,
+	}
+}
+
+// reports says whether an end is a workload that an agent is attached to, so that its own
+// report counts the connection. The lock is held.
+func (s *Server) reports(e *end) bool {
+	if e.member == nil || e.member.workload.HostNet {
+		return false
+	}
+	n := s.dir.nodes[e.member.node]
+	return n.status == nil || n.status.WorkloadErrors[e.member.workload.Id] == ""
+}
+
+func lesson(c *controlv1.Connection, client, server *end) learn.Connection {
+	return learn.Connection{
+		From: client.group, To: server.group, Proto: uint8(c.Proto), Port: uint16(c.ServerPort), ClientPort: uint16(c.ClientPort),
+		App: app.ID(c.App), Verdict: report.Verdict(c.Verdict), Evidence: report.Evidence(c.Evidence), State: report.State(c.State),
+		Answered: c.Answered, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
+	}
+}
+
+// publishThreats tells observers of threats. The lock is held.
+func (s *Server) publishThreats(n *node, list []*controlv1.ThreatRecord) {
+	for _, t := range list {
+		src, ok1 := netip.AddrFromSlice(t.Src)
+		dst, ok2 := netip.AddrFromSlice(t.Dst)
+		if !ok1 || !ok2 {
+			s.dropped[dropMalformed]++
+			continue
+		}
+		from, to := s.dir.peer(n.name, src.Unmap()), s.dir.peer(n.name, dst.Unmap())
+		e := &controlv1.Event{
+			Stamp: t.Stamp, Kind: eventThreat, From: from.name(), To: to.name(), FromGroup: from.group, ToGroup: to.group,
+			Proto: t.Proto, Port: t.DstPort, Family: family(from.addr.Is6()), Text: t.Text, Sessions: t.Count, Reporter: t.Workload,
+		}
+		if m := n.members[t.Workload]; m != nil {
+			e.Reporter = m.workload.Name
+		}
+		s.bus.publish(e)
+	}
+}
+
+// saved is what is kept of observations: the graph, and which reports are in it.
+type saved struct {
+	Graph *graph.Graph      `json:"graph"`
+	Boots map[string][]boot `json:"boots"` // by node
+}
+
+// save stores the graph, if it changed.
+func (s *Server) save(ctx context.Context) error {
+	s.change.Lock()
+	defer s.change.Unlock()
+	s.mu.Lock()
+	if !s.unsaved {
+		s.mu.Unlock()
+		return nil
+	}
+	x := saved{Graph: s.graph, Boots: make(map[string][]boot)}
+	for name, n := range s.dir.nodes {
+		x.Boots[name] = n.boots
+	}
+	data, err := json.Marshal(x) // under the lock, so that graph and boots agree
+	s.unsaved = false
+	version := s.graphVersion + 1
+	s.mu.Unlock()
+	if err == nil {
+		err = blob.Write(ctx, s.st, keyGraph, version, data)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.unsaved = true
+		return fmt.Errorf("store graph: %w", err)
+	}
+	s.graphVersion = version
+	return nil
+}
+
+// loadLearned reads the graph and prepares for learning.
+func (s *Server) loadLearned(ctx context.Context) error {
+	s.learner, s.graph = learn.New(s.rules), graph.New(graph.Limits{})
+	if err := blob.Clean(ctx, s.st, keyGraph); err != nil {
+		return err
+	}
+	data, version, err := blob.Read(ctx, s.st, keyGraph)
+	if err != nil {
+		return fmt.Errorf("%s: %w", keyGraph, err)
+	}
+	s.graphVersion = version
+	if data == nil {
+		return nil
+	}
+	x := saved{Graph: s.graph}
+	if err := json.Unmarshal(data, &x); err != nil {
+		return fmt.Errorf("%s: %w", keyGraph, err)
+	}
+	for name, boots := range x.Boots {
+		s.dir.node(name).boots = boots
+	}
+	return nil
+}

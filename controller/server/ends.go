@@ -1,0 +1,58 @@
+package server
+
+import (
+	"fmt"
+	"net/netip"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller/model"
+)
+
+// end is one end of a connection as people know it.
+type end struct {
+	member *member // nil where the address is no workload's
+	addr   netip.Addr
+	group  string // service group or a reserved one
+}
+
+// name is the workload's name, or the address.
+func (e *end) name() string {
+	if e.member != nil {
+		return e.member.workload.Name
+	}
+	return e.addr.String()
+}
+
+// peer is who has an address, as a workload of a node sees it.
+func (d *directory) peer(node string, a netip.Addr) end {
+	e := end{addr: a, group: model.External}
+	if m := d.owner(node, a); m != nil {
+		e.member, e.group = m, m.group
+		return e
+	}
+	if _, ok := d.hosts[a]; ok {
+		e.group = model.Nodes
+	} else if d.internal(a) {
+		e.group = model.Unmanaged
+	}
+	return e
+}
+
+// ends are client and server of a reported connection. The reporter is one of them
+// whatever its address: that of a workload may have changed since.
+func (d *directory) ends(n *node, c *controlv1.Connection) (client, server end, err error) {
+	ca, ok1 := netip.AddrFromSlice(c.Client)
+	sa, ok2 := netip.AddrFromSlice(c.Server)
+	if !ok1 || !ok2 {
+		return client, server, fmt.Errorf("addresses of %d and %d bytes: they have 4 or 16", len(c.Client), len(c.Server))
+	}
+	client, server = d.peer(n.name, ca.Unmap()), d.peer(n.name, sa.Unmap())
+	local := &server
+	if c.Egress {
+		local = &client
+	}
+	if m := n.members[c.Workload]; m != nil {
+		local.member, local.group = m, m.group
+	}
+	return client, server, nil
+}

@@ -1,0 +1,257 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/core/policy"
+)
+
+// namesShown is how many groups an error lists.
+const namesShown = 12
+
+// resolve is the group that a person means. The lock is held.
+func (s *Server) resolve(name string) (string, error) {
+	known := slices.Sorted(maps.Keys(s.groups))
+	g, err := model.Resolve(known, name)
+	if err == nil {
+		return g, nil
+	}
+	if len(known) == 0 {
+		return "", fmt.Errorf("%w; there are none yet", err)
+	}
+	more := ""
+	if len(known) > namesShown {
+		more = fmt.Sprintf(" and %d more", len(known)-namesShown)
+		known = known[:namesShown]
+	}
+	return "", fmt.Errorf("%w; there are %s%s", err, strings.Join(known, ", "), more)
+}
+
+// resolveForRule also takes the whole name of a service group that is not there yet, so
+// that rules may come before workloads. The lock is held.
+func (s *Server) resolveForRule(name string) (string, error) {
+	g, err := s.resolve(name)
+	if err != nil && model.KindOf(name) == model.Service && model.CheckName(name) == nil {
+		return name, nil
+	}
+	return g, err
+}
+
+// ListRules is every rule, in order of evaluation.
+func (c *control) ListRules(context.Context, *controlv1.ListRulesRequest) (*controlv1.ListRulesResponse, error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	out := &controlv1.ListRulesResponse{Policy: c.s.version}
+	for _, r := range c.s.rules.All() {
+		out.Rules = append(out.Rules, ruleMessage(&r))
+	}
+	return out, nil
+}
+
+func ruleMessage(r *model.Rule) *controlv1.Rule {
+	return &controlv1.Rule{
+		Id: r.ID, From: r.From, To: r.To, Ports: r.Ports.Strings(), Apps: r.Apps.Strings(), Action: string(r.Action),
+		Origin: string(r.Origin), Disabled: r.Disabled, Comment: r.Comment, Created: r.Created,
+	}
+}
+
+// AddRule adds a rule of people.
+func (c *control) AddRule(ctx context.Context, r *controlv1.AddRuleRequest) (*controlv1.AddRuleResponse, error) {
+	rule, err := c.s.addRule(r)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := c.s.flush(ctx); err != nil {
+		return nil, notStored(err)
+	}
+	return &controlv1.AddRuleResponse{Rule: ruleMessage(&rule)}, nil
+}
+
+// notStored says to people that a change is in force but may not outlive the controller.
+func notStored(err error) error {
+	return status.Errorf(codes.Unavailable, "the change is not stored yet and is tried again: %v", err)
+}
+
+func (s *Server) addRule(r *controlv1.AddRuleRequest) (model.Rule, error) {
+	m := r.GetRule()
+	if m == nil {
+		return model.Rule{}, errors.New("no rule is given")
+	}
+	ports, err := model.ParsePorts(m.Ports)
+	if err != nil {
+		return model.Rule{}, err
+	}
+	apps, err := model.ParseApps(m.Apps)
+	if err != nil {
+		return model.Rule{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rule := model.Rule{
+		Ports: ports, Apps: apps, Action: model.Action(m.Action), Origin: model.Origin(m.Origin),
+		Disabled: m.Disabled, Comment: m.Comment, Created: s.now().UnixNano(),
+	}
+	if rule.Action == "" {
+		rule.Action = model.Allow
+	}
+	if rule.Origin == "" {
+		rule.Origin = model.ByUser
+	}
+	if rule.From, err = s.resolveForRule(m.From); err != nil {
+		return model.Rule{}, fmt.Errorf("from: %w", err)
+	}
+	if rule.To, err = s.resolveForRule(m.To); err != nil {
+		return model.Rule{}, fmt.Errorf("to: %w", err)
+	}
+	if rule, err = s.rules.Add(rule, r.Before); err != nil {
+		return model.Rule{}, err
+	}
+	s.stale = true
+	s.kick()
+	return rule, s.markRule(&rule)
+}
+
+// DeleteRule deletes a rule, learned ones too; they are learned again from new traffic.
+func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest) (*controlv1.DeleteRuleResponse, error) {
+	err := c.s.deleteRule(r.Id)
+	switch {
+	case errors.Is(err, model.ErrNoRule):
+		return nil, status.Error(codes.NotFound, err.Error())
+	case err != nil:
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	if err := c.s.flush(ctx); err != nil {
+		return nil, notStored(err)
+	}
+	return &controlv1.DeleteRuleResponse{}, nil
+}
+
+func (s *Server) deleteRule(id uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.rules.Delete(id); err != nil {
+		return err
+	}
+	s.stale = true
+	s.kick()
+	return s.unmarkRule(id)
+}
+
+// ListGroups is the service and user groups, then the reserved ones.
+func (c *control) ListGroups(context.Context, *controlv1.ListGroupsRequest) (*controlv1.ListGroupsResponse, error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := new(controlv1.ListGroupsResponse)
+	names := append(slices.Sorted(maps.Keys(s.groups)), model.ReservedNames()...)
+	out.Groups = s.groupMessages(names)
+	return out, nil
+}
+
+// groupMessages is groups as people see them. The lock is held.
+func (s *Server) groupMessages(names []string) []*controlv1.Group {
+	count := make(map[string]uint64)
+	for _, r := range s.rules.All() {
+		count[r.From]++
+		if r.To != r.From {
+			count[r.To]++
+		}
+	}
+	members := make(map[string][]string)
+	for _, m := range s.dir.all() {
+		members[m.group] = append(members[m.group], m.workload.Id)
+		for name, g := range s.groups {
+			if g.Selector.Matches(&m.policy) {
+				members[name] = append(members[name], m.workload.Id)
+			}
+		}
+	}
+	out := make([]*controlv1.Group, len(names))
+	for i, name := range names {
+		out[i] = &controlv1.Group{Name: name, Kind: string(model.KindOf(name)), Mode: s.mode(name), Members: members[name], Rules: count[name]}
+	}
+	return out
+}
+
+// SetMode gives service groups a mode and, where it is asked to, waits until agents enforce it.
+func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*controlv1.SetModeResponse, error) {
+	mode, err := policy.ParseMode(r.Mode)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	s := c.s
+	groups, changed, err := s.setMode(r.Groups, mode)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	out := new(controlv1.SetModeResponse)
+	if out.Policy, err = s.apply(ctx); err != nil {
+		return nil, notStored(err)
+	}
+	if r.Wait {
+		out.Enforced = s.await(ctx, groups, out.Policy)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out.Groups = s.groupMessages(changed)
+	return out, nil
+}
+
+// setMode changes the groups: all that were named, and those among them that had another mode.
+func (s *Server) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if named, err = s.modeGroups(names); err != nil {
+		return nil, nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		g := s.groups[name]
+		if g.Mode == mode {
+			continue
+		}
+		g.Mode = mode
+		s.stale = true
+		changed = append(changed, name)
+		if err := s.mark(keyGroups+name, g); err != nil {
+			return nil, nil, err
+		}
+	}
+	return named, changed, nil
+}
+
+// modeGroups is the service groups that a person names. The lock is held.
+func (s *Server) modeGroups(names []string) (map[string]bool, error) {
+	if len(names) == 0 {
+		return nil, errors.New("no group is given: name groups, or all")
+	}
+	out := make(map[string]bool)
+	for _, name := range names {
+		if name == "all" {
+			for g := range s.groups {
+				if model.KindOf(g) == model.Service {
+					out[g] = true
+				}
+			}
+			continue
+		}
+		g, err := s.resolve(name)
+		if err != nil {
+			return nil, err
+		}
+		if kind := model.KindOf(g); kind != model.Service {
+			return nil, fmt.Errorf("group %q is a %s group, which has no mode: set that of service groups", g, kind)
+		}
+		out[g] = true
+	}
+	return out, nil
+}

@@ -1,0 +1,89 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// sentence is the answer to a Why in words. Where it depends on the application, it says
+// for which ones it goes which way.
+func (q *question) sentence(ds []policy.Decision) string {
+	what := fmt.Sprintf("%s to %s on %s", q.from.name(), q.to.name(), portText(q.proto, q.port))
+	if q.app != app.Undecided {
+		return fmt.Sprintf("%s with %s %s.", what, q.app.Name(), q.outcome(ds))
+	}
+	if together(ds) != report.Pending {
+		return fmt.Sprintf("%s %s, whatever the application.", what, q.outcome(ds))
+	}
+	other := q.outcome(q.decide(app.Unknown))
+	by := make(map[string][]string)
+	var outcomes []string
+	for _, id := range q.apps {
+		o := q.outcome(q.decide(id))
+		if o == other || id == app.Unknown {
+			continue
+		}
+		if by[o] == nil {
+			outcomes = append(outcomes, o)
+		}
+		by[o] = append(by[o], id.Name())
+	}
+	parts := make([]string, 0, len(outcomes)+1)
+	for _, o := range outcomes {
+		parts = append(parts, fmt.Sprintf("with %s %s", strings.Join(by[o], ", "), o))
+	}
+	if len(parts) == 0 {
+		return fmt.Sprintf("%s %s, whatever the application.", what, other)
+	}
+	return fmt.Sprintf("%s %s; with anything else it %s.", what, strings.Join(parts, "; "), other)
+}
+
+// decide asks every managed end about an application.
+func (q *question) decide(id app.ID) []policy.Decision {
+	out := make([]policy.Decision, len(q.judges))
+	for i, j := range q.judges {
+		out[i] = j.workload.Decide(q.query(j, id))
+	}
+	return out
+}
+
+// outcome says what becomes of the connection and who decides so.
+func (q *question) outcome(ds []policy.Decision) string {
+	verdict := together(ds)
+	i := slices.IndexFunc(ds, func(d policy.Decision) bool { return d.Verdict == verdict })
+	side := "client's"
+	if q.judges[i].dir == packet.Ingress {
+		side = "server's"
+	}
+	why := because(ds[i], q.judges[i].workload.Mode())
+	switch verdict {
+	case report.Open:
+		return "passes: it is not subject to policy"
+	case report.Learn:
+		return "passes and is learned: " + why
+	case report.Allow:
+		return "is allowed: " + why
+	case report.Violate:
+		return "passes and is reported as a violation: " + why + " at the " + side + " end"
+	case report.Deny:
+		return "is denied: " + why + " at the " + side + " end"
+	}
+	return "waits until its application is known"
+}
+
+// because is the reason of a decision in words.
+func because(d policy.Decision, mode policy.Mode) string {
+	switch d.Reason {
+	case report.ByRule:
+		return fmt.Sprintf("rule %d decides", d.Rule)
+	case report.ByQuarantine:
+		return "the workload is quarantined"
+	}
+	return fmt.Sprintf("no rule matches in mode %s", mode)
+}

@@ -1,0 +1,191 @@
+// Package server is a controller's state and the gRPC services over it: what agents report
+// comes in (Collector), what people ask and change is answered (Control), and each change is
+// stored, compiled and put where agents watch for it. It opens no sockets and no store.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller/graph"
+	"github.com/sluicenet/sluice/controller/learn"
+	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/store"
+)
+
+// Config is how a Server works. Store is required.
+type Config struct {
+	Store store.Store
+	// StoreName is the kind and place of the store, for people.
+	StoreName string
+	// Version of the program, for people.
+	Version string
+	Logger  *slog.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Settings are used where the store holds none yet.
+	Settings model.Settings
+	// Debounce is how long changes are gathered before they are compiled; 0 is 200 ms.
+	Debounce time.Duration
+	// SaveEvery is how often the graph is stored; 0 is 30 s.
+	SaveEvery time.Duration
+}
+
+// Server is a controller's state. Open makes one, Run works, Close stores what is left.
+type Server struct {
+	cfg     Config
+	st      store.Store
+	log     *slog.Logger
+	now     func() time.Time
+	started int64
+	bus     bus
+	closed  chan struct{} // closed by Close
+	close   sync.Once
+	kicked  chan struct{} // there is something to store or compile
+
+	// change is held by whoever writes to the store, so that writes keep their order. It
+	// is taken before mu.
+	change sync.Mutex
+
+	mu           sync.Mutex // guards what follows
+	dir          *directory
+	groups       map[string]*model.Group
+	rules        *model.Rules
+	settings     model.Settings
+	learner      *learn.Learner
+	graph        *graph.Graph
+	graphVersion uint64            // of the graph in the store
+	dropped      map[string]uint64 // records that agents or we lost, by cause
+	version      uint64            // of the policy compiled last
+	tables       map[string]*table // by node
+	dirty        map[string]store.Op
+	nodesDirty   map[string]bool // nodes whose workloads are to be stored
+	stale        bool            // what is compiled is not what is known
+	unsaved      bool            // the graph changed since it was stored
+	changed      chan struct{}   // closed, and made anew, when an agent said something
+}
+
+// table is a node's policy; its Table is made when somebody asks why.
+type table struct {
+	spec  *policy.Spec
+	once  sync.Once
+	table *policy.Table // valid after once
+	err   error         // valid after once
+}
+
+// The two services have small types of their own; both work on the Server.
+type (
+	collector struct {
+		controlv1.UnimplementedCollectorServer
+		s *Server
+	}
+	control struct {
+		controlv1.UnimplementedControlServer
+		s *Server
+	}
+)
+
+// Open reads what the store holds and makes a Server of it.
+func Open(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Debounce == 0 {
+		cfg.Debounce = 200 * time.Millisecond
+	}
+	if cfg.SaveEvery == 0 {
+		cfg.SaveEvery = 30 * time.Second
+	}
+	s := &Server{
+		cfg: cfg, st: cfg.Store, log: cfg.Logger, now: cfg.Now, started: cfg.Now().UnixNano(),
+		closed: make(chan struct{}), kicked: make(chan struct{}, 1), changed: make(chan struct{}),
+		dir: newDirectory(), groups: make(map[string]*model.Group), dropped: make(map[string]uint64),
+		tables: make(map[string]*table), dirty: make(map[string]store.Op), nodesDirty: make(map[string]bool),
+		settings: cfg.Settings, stale: true,
+	}
+	if err := s.load(ctx); err != nil {
+		return nil, fmt.Errorf("read the controller's state: %w", err)
+	}
+	s.kick()
+	return s, nil
+}
+
+// Register adds the services to a gRPC server.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	controlv1.RegisterCollectorServer(r, &collector{s: s})
+	controlv1.RegisterControlServer(r, &control{s: s})
+}
+
+// Run stores and compiles what changes until ctx ends. One goroutine at a time may be in it.
+func (s *Server) Run(ctx context.Context) error {
+	save := time.NewTicker(s.cfg.SaveEvery)
+	defer save.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.closed:
+			return nil
+		case <-s.kicked:
+			if !sleep(ctx, s.cfg.Debounce) {
+				return nil
+			}
+			if _, err := s.apply(ctx); err != nil && ctx.Err() == nil {
+				if errors.Is(err, store.ErrClosed) {
+					return err
+				}
+				s.log.Error("policy not stored, trying again", "error", err)
+				sleep(ctx, s.cfg.Debounce)
+				s.kick()
+			}
+		case <-save.C:
+			if err := s.save(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("graph not stored", "error", err)
+			}
+		}
+	}
+}
+
+// sleep says whether it was let to sleep.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// kick tells Run that there is something to do.
+func (s *Server) kick() {
+	select {
+	case s.kicked <- struct{}{}:
+	default:
+	}
+}
+
+// Close ends streams and stores what is not stored yet. The store stays open.
+func (s *Server) Close() error {
+	var err error
+	s.close.Do(func() {
+		close(s.closed)
+		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+		defer cancel()
+		_, err = s.apply(ctx)
+		err = errors.Join(err, s.save(ctx))
+	})
+	return err
+}

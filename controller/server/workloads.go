@@ -1,0 +1,182 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller/model"
+)
+
+// Bounds on what one agent may say.
+const (
+	maxWorkloads  = 10_000
+	maxInterfaces = 64
+	maxAddresses  = 256
+	maxName       = 253
+)
+
+// ReportWorkloads replaces the workloads of a node.
+func (c *collector) ReportWorkloads(_ context.Context, r *controlv1.ReportWorkloadsRequest) (*controlv1.ReportWorkloadsResponse, error) {
+	members, own, err := newMembers(r)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := c.s.setWorkloads(r.Node, members, own); err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	return &controlv1.ReportWorkloadsResponse{}, nil
+}
+
+// newMembers checks what an agent says of its workloads and of its node's own addresses.
+func newMembers(r *controlv1.ReportWorkloadsRequest) (members []*member, own []netip.Addr, err error) {
+	if err := checkNode(r.Node); err != nil {
+		return nil, nil, err
+	}
+	if len(r.Workloads) > maxWorkloads || len(r.NodeAddresses) > maxWorkloads {
+		return nil, nil, fmt.Errorf("node %s: more than %d workloads or addresses", r.Node, maxWorkloads)
+	}
+	seen := make(map[string]bool, len(r.Workloads))
+	for _, w := range r.Workloads {
+		m, err := newMember(r.Node, w)
+		if err == nil && seen[w.Id] {
+			err = fmt.Errorf("workload %q is listed twice", w.Id)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("node %s: %w", r.Node, err)
+		}
+		seen[w.Id] = true
+		members = append(members, m)
+	}
+	for _, text := range r.NodeAddresses {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, nil, fmt.Errorf("node %s: address %q is not an IP address", r.Node, text)
+		}
+		own = append(own, a.Unmap().WithZone(""))
+	}
+	slices.SortFunc(own, netip.Addr.Compare)
+	return members, own, nil
+}
+
+func checkNode(name string) error {
+	if name == "" || len(name) > maxName {
+		return fmt.Errorf("the node's name must have 1 to %d bytes", maxName)
+	}
+	return nil
+}
+
+// newMember checks what an agent says of a workload.
+func newMember(node string, w *controlv1.Workload) (*member, error) {
+	if w.GetId() == "" || w.Name == "" || len(w.Id) > maxName || len(w.Name) > maxName || len(w.Namespace) > maxName || len(w.Service) > maxName {
+		return nil, fmt.Errorf("workload %.64q: id and name must have 1 to %d bytes, namespace and service no more", w.GetId(), maxName)
+	}
+	if len(w.Interfaces) > maxInterfaces {
+		return nil, fmt.Errorf("workload %q: more than %d interfaces", w.Id, maxInterfaces)
+	}
+	w = proto.CloneOf(w)
+	if w.Namespace == "" {
+		w.Namespace = "default"
+	}
+	if w.Service == "" {
+		w.Service = w.Name
+	}
+	w.Node, w.Group, w.Mode = node, model.ServiceGroup(w.Namespace, w.Service), ""
+	if err := model.CheckName(w.Group); err != nil {
+		return nil, fmt.Errorf("workload %q: %w", w.Id, err)
+	}
+	m := &member{node: node, group: w.Group, workload: w, policy: model.Workload{
+		ID: w.Id, Name: w.Name, Namespace: w.Namespace, Service: w.Service, Labels: w.Labels, Node: node, HostNet: w.HostNet}}
+	for _, i := range w.Interfaces {
+		if len(i.Addresses) > maxAddresses {
+			return nil, fmt.Errorf("workload %q: interface %s has more than %d addresses", w.Id, i.Name, maxAddresses)
+		}
+		i.Backend, i.Note = "", ""
+		for _, text := range i.Addresses {
+			p, err := netip.ParsePrefix(text)
+			if err != nil {
+				return nil, fmt.Errorf("workload %q: %q is not an address with its prefix length", w.Id, text)
+			}
+			m.policy.Addresses = append(m.policy.Addresses, netip.PrefixFrom(p.Addr().Unmap().WithZone(""), p.Bits()))
+		}
+	}
+	return m, nil
+}
+
+// sameMembers says whether a node has exactly these workloads and addresses already.
+func (n *node) sameMembers(members []*member, own []netip.Addr) bool {
+	if len(members) != len(n.members) || !slices.Equal(own, n.own) {
+		return false
+	}
+	for _, m := range members {
+		if have := n.members[m.workload.Id]; have == nil || !proto.Equal(have.workload, m.workload) {
+			return false
+		}
+	}
+	return true
+}
+
+// ReportStatus remembers how an agent is.
+func (c *collector) ReportStatus(_ context.Context, r *controlv1.ReportStatusRequest) (*controlv1.ReportStatusResponse, error) {
+	if err := checkNode(r.Node); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.dir.node(r.Node)
+	n.status, n.policy, n.attached, n.seen = r, r.Policy, r.Attached, s.now().UnixNano()
+	s.notify()
+	return &controlv1.ReportStatusResponse{}, nil
+}
+
+// ListWorkloads is every workload of every node, with what its agent says of it.
+func (c *control) ListWorkloads(context.Context, *controlv1.ListWorkloadsRequest) (*controlv1.ListWorkloadsResponse, error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := new(controlv1.ListWorkloadsResponse)
+	for _, m := range s.dir.all() {
+		n := s.dir.nodes[m.node]
+		w := proto.CloneOf(m.workload)
+		w.Mode = s.mode(m.group)
+		for _, i := range w.Interfaces {
+			i.Backend = n.attached[attachment(m, i.Name)]
+			if n.status != nil {
+				i.Note = n.status.WorkloadErrors[w.Id]
+			}
+		}
+		out.Workloads = append(out.Workloads, w)
+	}
+	return out, nil
+}
+
+// Status is how the controller and the agents are.
+func (c *control) Status(context.Context, *controlv1.StatusRequest) (*controlv1.StatusResponse, error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := &controlv1.StatusResponse{
+		Version: s.cfg.Version, Started: s.started, Policy: s.version, Store: s.cfg.StoreName,
+		Groups: uint64(len(s.groups)), Dropped: maps.Clone(s.dropped),
+	}
+	s.countInto(out)
+	for _, name := range s.dir.names() {
+		n := s.dir.nodes[name]
+		out.Workloads += uint64(len(n.members))
+		ns := &controlv1.NodeStatus{Node: name, Policy: n.policy, LastSeen: n.seen}
+		if n.status != nil {
+			ns.Counters, ns.WorkloadErrors = n.status.Counters, n.status.WorkloadErrors
+			ns.Started, ns.Version = n.status.Started, n.status.Version
+		}
+		out.Nodes = append(out.Nodes, ns)
+	}
+	return out, nil
+}
