@@ -57,6 +57,7 @@ type Agent struct {
 	up      *uplink.Uplink
 	names   *endpointNames
 	report  *reporter
+	ready   chan struct{}
 
 	// Everything below belongs to Run's goroutine.
 	finder    wire.Finder
@@ -78,12 +79,15 @@ func New(cfg Config) *Agent {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{cfg: cfg, log: cfg.Logger, boot: rand.Text(), started: time.Now(), names: newEndpointNames(), finder: wire.Finder{Processes: cfg.Processes},
+	a := &Agent{cfg: cfg, log: cfg.Logger, boot: rand.Text(), started: time.Now(), names: newEndpointNames(), ready: make(chan struct{}), finder: wire.Finder{Processes: cfg.Processes},
 		workloads: map[string]*tracked{}, ids: map[string]uint32{}, unsynced: len(cfg.Sources)}
 	a.up = uplink.New(uplink.Config{Records: cfg.Engine, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Logger: cfg.Logger})
 	a.report = newReporter(a)
 	return a
 }
+
+// Ready is closed when every workload that existed at the beginning has been dealt with.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
 // told is one event of a source; with an err it is the source's last.
 type told struct {

@@ -54,10 +54,17 @@ func runStandalone(ctx context.Context, f *standaloneFlags, errs *screen) error 
 	}
 	d := &daemon{flags: f, log: log, fatal: make(chan error, 8)}
 	defer d.close()
-	if err := d.start(source, mode); err != nil {
+	ready, err := d.start(source, mode)
+	if err != nil {
 		return err
 	}
-	f.welcome(errs, mode)
+	select {
+	case <-ready:
+		f.welcome(errs, mode)
+	case <-ctx.Done():
+	case err := <-d.fatal:
+		return err
+	}
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
@@ -92,20 +99,21 @@ func (d *daemon) run(name string, fn func(context.Context) error) {
 	d.later(func() { cancel(); <-done })
 }
 
-// start opens everything from the outside in: what may be refused comes first.
-func (d *daemon) start(source workload.Source, mode policy.Mode) error {
+// start opens everything from the outside in: what may be refused comes first. The channel
+// is closed when the workloads are attached.
+func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan struct{}, err error) {
 	socket, err := d.listenSocket()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	metrics, err := d.listenHTTP()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file := filepath.Join(d.flags.data, embedded.FileName)
 	st, err := embedded.Open(file, embedded.Options{Logger: d.log})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d.later(func() {
 		if err := st.Close(); err != nil {
@@ -115,7 +123,7 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) error {
 	build := thisBuild().Version
 	ctl, err := controller.New(controller.Config{Store: st, StoreName: "embedded " + file, Version: build, Settings: model.Settings{DefaultMode: mode}, Logger: d.log})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d.later(func() {
 		if err := ctl.Close(); err != nil {
@@ -141,14 +149,14 @@ func (d *daemon) serve(ctl *controller.Controller, socket net.Listener) {
 
 // startAgent starts the dataplane and the agent, which reports through the same socket as
 // everyone else.
-func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics net.Listener, build string) error {
+func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics net.Listener, build string) (ready <-chan struct{}, err error) {
 	registry, err := builtin.Registry()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	conn, err := dialSocket(d.flags.socket)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d.later(func() { conn.Close() })
 	be := afpacket.New(afpacket.Config{})
@@ -169,7 +177,7 @@ func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics 
 	if metrics != nil {
 		d.serveHTTP(metrics, a, controlv1.NewControlClient(conn))
 	}
-	return nil
+	return a.Ready(), nil
 }
 
 // listenHTTP opens the metrics port; nil if it is switched off.

@@ -33,8 +33,14 @@ func newMetrics(a *agent.Agent, cl controlv1.ControlClient) http.Handler {
 	return mux
 }
 
-// health is 200 when the controller answers, 503 otherwise.
+// health is 200 when the workloads are attached and the controller answers, 503 otherwise.
 func (m *metrics) health(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-m.agent.Ready():
+	default:
+		http.Error(w, "workloads are being attached", http.StatusServiceUnavailable)
+		return
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	if _, err := m.control.Status(ctx, &controlv1.StatusRequest{}); err != nil {
