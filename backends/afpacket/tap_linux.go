@@ -45,6 +45,7 @@ type tap struct {
 	gone                bool // the interface is no more
 
 	woken    atomic.Bool
+	bound    atomic.Bool  // Activate has given the socket its interface
 	stopped  atomic.Int64 // when the attachment was closed, ns; 0 while it is not
 	received atomic.Uint64
 	dropped  atomic.Uint64
@@ -155,7 +156,7 @@ func (t *tap) checkLink() {
 		_, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 		sa, err := unix.Getsockname(int(fd))
 		if ll, ok := sa.(*unix.SockaddrLinklayer); err == nil && ok {
-			t.gone = ll.Ifindex != t.index
+			t.gone = t.bound.Load() && ll.Ifindex != t.index
 		}
 	})
 }

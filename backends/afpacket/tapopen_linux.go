@@ -31,6 +31,7 @@ func (a tapAttachment) Activate() error {
 	if err != nil {
 		return fmt.Errorf("activate tap of endpoint %d: %w", a.endpoint, err)
 	}
+	a.bound.Store(true)
 	return nil
 }
 
