@@ -55,7 +55,7 @@ func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 	h := &s.side[dir]
 	used := 0
 	h.clean = true
-	for used < len(data) && !h.over {
+	for used < len(data) && !h.over && !s.done() {
 		n := s.step(dir, data[used:])
 		if n == 0 {
 			h.clean = false
@@ -73,10 +73,13 @@ func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 	return parsers.Result{Used: used, State: s.state()}
 }
 
+// done says that nothing more is read, wherever the segment ends.
+func (s *stream) done() bool { return s.named && (s.answered || s.frames > maxFrames) }
+
 func (s *stream) state() parsers.State {
 	c := &s.side[parsers.ToServer]
 	switch {
-	case s.named && (s.answered || s.frames > maxFrames), s.side[0].over && s.side[1].over:
+	case s.done(), s.side[0].over && s.side[1].over:
 		return parsers.Done
 	case s.named:
 		return parsers.Named

@@ -142,6 +142,9 @@ func probeHello(head []byte, kind byte) parsers.Match {
 	}
 	suites := int(binary.BigEndian.Uint16(b[at:]))
 	if suites < 2 || suites%2 != 0 || at+2+suites+2 > size {
+		if int(binary.BigEndian.Uint16(head[3:])) == size {
+			return parsers.Likely // a broken hello, but its record and message agree: nothing else looks like it
+		}
 		return parsers.No
 	}
 	return parsers.Likely
