@@ -17,6 +17,8 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/store"
+	"github.com/sluicenet/sluice/store/embedded"
 )
 
 // rules is the rules in one line each.
@@ -183,6 +185,31 @@ func TestKilled(t *testing.T) {
 		if g.Kind == "service" && g.Mode != "monitor" {
 			t.Errorf("group %s: got mode %s", g.Name, g.Mode)
 		}
+	}
+}
+
+// TestBrokenHistory: a graph that cannot be read costs the history and nothing else.
+func TestBrokenHistory(t *testing.T) {
+	l := newLab(t)
+	l.shop("n1")
+	l.learned("n1")
+	l.stop()
+	st := must[*embedded.Store](t)(embedded.Open(l.path, embedded.Options{}))
+	must[store.Revision](t)(st.Commit(t.Context(), store.Op{Key: "graph/1/0", Value: []byte("?"), Revision: store.Any}))
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.start()
+	if got := l.edges(); len(got) != 0 {
+		t.Fatalf("got %v", got)
+	}
+	if d := cmp.Diff(shopRules, l.rules()); d != "" {
+		t.Fatalf("rules (-want +got):\n%s", d)
+	}
+	l.report("n1", 1, seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Allow))
+	l.restart()
+	if got := l.edges(); len(got) != 1 {
+		t.Fatalf("after the next save: got %v", got)
 	}
 }
 

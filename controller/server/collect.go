@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -194,23 +195,30 @@ func (s *Server) save(ctx context.Context) error {
 	return nil
 }
 
-// loadLearned reads the graph and prepares for learning.
+// loadLearned reads the graph and prepares for learning. A graph that cannot be read is
+// history lost and said so, but no reason to leave workloads without a controller.
 func (s *Server) loadLearned(ctx context.Context) error {
 	s.learner, s.graph = learn.New(s.rules), graph.New(graph.Limits{})
 	if err := blob.Clean(ctx, s.st, keyGraph); err != nil {
 		return err
 	}
-	data, version, err := blob.Read(ctx, s.st, keyGraph)
-	if err != nil {
-		return fmt.Errorf("%s: %w", keyGraph, err)
+	head, _, err := blob.ReadHead(ctx, s.st, keyGraph)
+	if err != nil && !errors.Is(err, blob.ErrBroken) {
+		return err
 	}
-	s.graphVersion = version
-	if data == nil {
-		return nil
+	s.graphVersion = head.Version
+	data, _, err := blob.Read(ctx, s.st, keyGraph)
+	if err != nil && !errors.Is(err, blob.ErrBroken) {
+		return err
 	}
 	x := saved{Graph: s.graph}
-	if err := json.Unmarshal(data, &x); err != nil {
-		return fmt.Errorf("%s: %w", keyGraph, err)
+	if err == nil && data != nil {
+		err = json.Unmarshal(data, &x)
+	}
+	if err != nil {
+		s.log.Error("history of connections not readable, beginning anew", "error", err)
+		s.graph = graph.New(graph.Limits{})
+		return nil
 	}
 	for name, boots := range x.Boots {
 		s.dir.node(name).boots = boots

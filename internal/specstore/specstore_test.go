@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/internal/specstore"
 	"github.com/sluicenet/sluice/store"
@@ -40,10 +39,10 @@ func spec(version uint64, n int) *policy.Spec {
 		Groups:     []policy.GroupSpec{{Name: "any", Any: true}, {Name: "svc:default/web"}},
 		Identities: []policy.IdentitySpec{{}, {Groups: []uint32{0, 1}}},
 		Workloads:  []policy.WorkloadSpec{{ID: "netns:web", Identity: 1, Mode: policy.Protect, Hold: time.Second}},
-		Rules: []policy.RuleSpec{{ID: 7, From: 1, To: 0, Ports: []policy.PortSpec{{Proto: 6, Lo: 80, Hi: 80}},
-			Apps: []app.ID{app.HTTP}}},
-		Exempt: []netip.Prefix{netip.MustParsePrefix("fd00::/8")},
+		Rules:      []policy.RuleSpec{{ID: 7, From: 1, To: 0, Ports: []policy.PortSpec{{Proto: 6, Lo: 80, Hi: 80}}}},
+		Exempt:     []netip.Prefix{netip.MustParsePrefix("fd00::/8")},
 	}
+	s.Rules[0].Apps = append(s.Rules[0].Apps, 1001)
 	for range n {
 		var a [16]byte
 		for i := range a {
