@@ -30,9 +30,11 @@ check: ## what must hold before a commit: format, vet, shape of the tree, genera
 	go vet ./...
 	go test ./internal/archtest
 
-bench: build ## measure plain veth, tap and inline side by side; writes bench.json (root)
-	@deploy/setup.sh test
-	bin/sluice bench --out bench.json
+bench: ## measure plain veth, tap and inline side by side; writes bench.json (root)
+	@deploy/setup.sh demo
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -o bin/bench ./test/bench
+	bin/bench -out bench.json
 
 gen: ## generate again what is committed: protobuf code, BPF objects
 	@deploy/setup.sh gen
