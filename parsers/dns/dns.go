@@ -167,8 +167,8 @@ func (p parser) headerFits(m *parsers.Meta, msg []byte) bool {
 		// RFC 6762 18: opcode, rcode and RA are zero; known answers may come without questions.
 		return h.flags&0x780f == 0 && h.flags&0x0040 == 0 && h.qd+h.an+h.ns+h.ar > 0 && h.qd < 512 && h.an < 512 && h.ns < 512 && h.ar < 512
 	case llmnr:
-		// RFC 4795 2.1.1: one question, no answers and none of C, TC and T in a query.
-		return h.flags&0x78f0 == 0 && h.qd == 1 && h.ar < 16 && h.ns < 16 && h.an < 256 && (h.response() || h.flags&0x0700 == 0 && h.an+h.ns == 0 && h.rcode() == 0)
+		// RFC 4795 2.1.1: one question, no answers and neither C nor TC in a query.
+		return h.flags&0x78f0 == 0 && h.qd == 1 && h.ar < 16 && h.ns < 16 && h.an < 256 && (h.response() || h.flags&0x0600 == 0 && h.an+h.ns == 0 && h.rcode() == 0)
 	}
 	port53 := onPort(m, portDNS)
 	if h.flags&0x0040 != 0 && !port53 || h.qd > 1 && !port53 || h.qd > 16 {
