@@ -1,0 +1,167 @@
+// Package kafka recognises Apache Kafka's protocol by its request headers, at a session's
+// beginning and in midstream, and answers to ApiVersions. It tells the first request's
+// name and the client's id, and reads no records.
+package kafka
+
+import (
+	"encoding/binary"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+const (
+	headerLen   = 14 // size, key, version, correlation, length of the client's id
+	maxRequest  = 100 << 20
+	maxClientID = 249
+	apiVersions = 18
+	unsupported = 35 // UNSUPPORTED_VERSION
+)
+
+type parser struct{}
+
+var _ parsers.Teller = parser{}
+
+// New is the parser.
+func New() parsers.Parser { return parser{} }
+
+func (parser) Name() string { return app.Kafka.Name() }
+
+func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	return parsers.OpenHeads(p, m, sink)
+}
+
+func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {
+	switch {
+	case m.Datagram():
+		return parsers.No
+	case dir == parsers.ToServer && !m.Midstream:
+		return request(head)
+	case !m.Midstream:
+		return response(head)
+	}
+	// Who is the client is a guess: each side may ask.
+	match := request(head)
+	if match == parsers.No && counted(head) {
+		match = response(head)
+	}
+	return match
+}
+
+// Tell reports the name of the first request and the client's id.
+func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, head []byte, sink parsers.Sink) {
+	if dir != parsers.ToServer || request(head) != parsers.Likely {
+		return
+	}
+	sink.Attr(parsers.Command, []byte(apis[binary.BigEndian.Uint16(head[4:])].name))
+	if n := int(int16(binary.BigEndian.Uint16(head[12:]))); n > 0 {
+		sink.Attr(parsers.UserAgent, head[headerLen:headerLen+n])
+	}
+}
+
+// request judges a request header: a key and version that exist, and a printable client id.
+func request(b []byte) parsers.Match {
+	for i, c := range b[:min(len(b), 8)] {
+		if i == 0 && c > maxRequest>>24 || i == 4 && c != 0 || i == 5 && int(c) >= len(apis) || i == 6 && c != 0 || i == 7 && c > apis[b[5]].max {
+			return parsers.No
+		}
+	}
+	if len(b) < headerLen {
+		return parsers.More
+	}
+	be := binary.BigEndian
+	size, key, n := int(be.Uint32(b)), be.Uint16(b[4:]), int(int16(be.Uint16(b[12:])))
+	if apis[key].name == "" || size < 10 || size > maxRequest || b[8]&0x80 != 0 {
+		return parsers.No
+	}
+	if n < 1 || n > maxClientID || size < 10+n {
+		return likelyIf(n == -1 && key == apiVersions && size == 10) // no id: nothing else to hold on to
+	}
+	id := b[headerLen:min(len(b), headerLen+n)]
+	for _, c := range id {
+		if c < 0x21 || c > 0x7e {
+			return parsers.No
+		}
+	}
+	if len(id) < n {
+		return parsers.More
+	}
+	return likelyIf(bodyFits(key, b[7], size-10-n))
+}
+
+// bodyFits checks how much stands behind the client's id, where that is known.
+func bodyFits(key uint16, version byte, rest int) bool {
+	switch {
+	case key == apiVersions && version < 3:
+		return rest == 0 || rest == 4 // some clients send an empty array
+	case key == apiVersions:
+		return rest >= 3 && rest < 512
+	case key == 12 || key == 13: // Heartbeat, LeaveGroup
+		return rest >= 4 && rest < 4096
+	}
+	return rest >= 4
+}
+
+// counted says that the number of an answer in midstream is one that a client has counted up to.
+func counted(b []byte) bool {
+	for i, c := range b[:min(len(b), 8)] {
+		if i == 4 && c != 0 || i == 7 && c|b[5]|b[6] == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// response judges an answer to ApiVersions: an error code, and a row of keys with their versions. Other
+// answers begin with numbers alone: they say nothing.
+func response(b []byte) parsers.Match {
+	if len(b) > 0 && b[0] > maxRequest>>24 {
+		return parsers.No
+	}
+	if len(b) < 21 {
+		return parsers.More
+	}
+	be := binary.BigEndian
+	size := int(be.Uint32(b))
+	if size < 4 || size > maxRequest {
+		return parsers.No
+	}
+	code, count, at := be.Uint16(b[8:]), int(be.Uint32(b[10:])), 14
+	if count > 256 || count == 0 {
+		count, at = int(b[10])-1, 11 // a compact array since version 3
+	}
+	if code != 0 && code != unsupported || count < 1 || count > 120 || size < 6+6*count {
+		return parsers.More
+	}
+	key, lo, hi := be.Uint16(b[at:]), be.Uint16(b[at+2:]), be.Uint16(b[at+4:])
+	if key != 0 && code == 0 || lo > hi || hi > 20 {
+		return parsers.More
+	}
+	return parsers.Likely
+}
+
+func likelyIf(ok bool) parsers.Match {
+	if ok {
+		return parsers.Likely
+	}
+	return parsers.No
+}
+
+// api is a request's name and the highest version that is believed, some above today's.
+type api struct {
+	name string
+	max  byte
+}
+
+var apis = [...]api{{"Produce", 13}, {"Fetch", 18}, {"ListOffsets", 11}, {"Metadata", 14}, {"LeaderAndIsr", 8}, {"StopReplica", 5}, {"UpdateMetadata", 9},
+	{"ControlledShutdown", 4}, {"OffsetCommit", 10}, {"OffsetFetch", 10}, {"FindCoordinator", 7}, {"JoinGroup", 10}, {"Heartbeat", 5}, {"LeaveGroup", 6},
+	{"SyncGroup", 6}, {"DescribeGroups", 7}, {"ListGroups", 6}, {"SaslHandshake", 2}, {"ApiVersions", 5}, {"CreateTopics", 8}, {"DeleteTopics", 7},
+	{"DeleteRecords", 3}, {"InitProducerId", 6}, {"OffsetForLeaderEpoch", 5}, {"AddPartitionsToTxn", 6}, {"AddOffsetsToTxn", 5}, {"EndTxn", 6},
+	{"WriteTxnMarkers", 3}, {"TxnOffsetCommit", 6}, {"DescribeAcls", 4}, {"CreateAcls", 4}, {"DeleteAcls", 4}, {"DescribeConfigs", 5}, {"AlterConfigs", 3},
+	{"AlterReplicaLogDirs", 3}, {"DescribeLogDirs", 5}, {"SaslAuthenticate", 3}, {"CreatePartitions", 4}, {"CreateDelegationToken", 4},
+	{"RenewDelegationToken", 3}, {"ExpireDelegationToken", 3}, {"DescribeDelegationToken", 4}, {"DeleteGroups", 3}, {"ElectLeaders", 3},
+	{"IncrementalAlterConfigs", 2}, {"AlterPartitionReassignments", 2}, {"ListPartitionReassignments", 1}, {"OffsetDelete", 1}, {"DescribeClientQuotas", 2},
+	{"AlterClientQuotas", 2}, {"DescribeUserScramCredentials", 1}, {"AlterUserScramCredentials", 1}, {"Vote", 2}, {"BeginQuorumEpoch", 2}, {"EndQuorumEpoch", 2},
+	{"DescribeQuorum", 3}, {"AlterPartition", 4}, {"UpdateFeatures", 3}, {"Envelope", 1}, {"FetchSnapshot", 2}, {"DescribeCluster", 3}, {"DescribeProducers", 1},
+	{"BrokerRegistration", 5}, {"BrokerHeartbeat", 2}, {"UnregisterBroker", 1}, {"DescribeTransactions", 1}, {"ListTransactions", 2}, {"AllocateProducerIds", 1},
+	{"ConsumerGroupHeartbeat", 2}, {"ConsumerGroupDescribe", 2}}
