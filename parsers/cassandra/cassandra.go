@@ -1,0 +1,228 @@
+// Package cassandra recognises the CQL binary protocol, versions 3 to 5, by OPTIONS, STARTUP and their
+// answers, and by statements in midstream. It tells the CQL version or the operation,
+// and a statement's verb. The inner frames of version 5 come after what is read here.
+package cassandra
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// Operations.
+const (
+	opError        = 0x00
+	opStartup      = 0x01
+	opReady        = 0x02
+	opAuthenticate = 0x03
+	opOptions      = 0x05
+	opSupported    = 0x06
+	opQuery        = 0x07
+	opResult       = 0x08
+	opPrepare      = 0x09
+)
+
+const (
+	headerLen = 9
+	maxMap    = 4096 // of STARTUP and SUPPORTED
+)
+
+type parser struct{}
+
+var _ parsers.Teller = parser{}
+
+// New is the parser.
+func New() parsers.Parser { return parser{} }
+
+func (parser) Name() string { return app.Cassandra.Name() }
+
+func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	return parsers.OpenHeads(p, m, sink)
+}
+
+func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
+	if m.Datagram() {
+		return parsers.No
+	}
+	side := byte(0)
+	if dir == parsers.ToClient {
+		side = 0x80
+	}
+	for i, c := range b[:min(len(b), 6)] {
+		if i == 0 && (c < side|3 || c > side|5) || i == 1 && c > 0x1f || i == 4 && c > 0x10 || i == 5 && c != 0 {
+			return parsers.No
+		}
+	}
+	if len(b) < headerLen {
+		return parsers.More
+	}
+	size := int(binary.BigEndian.Uint32(b[5:]))
+	body := b[headerLen:min(len(b), headerLen+size)]
+	if b[1]&1 != 0 { // compressed, which the answer to STARTUP may already be
+		return likelyIf(dir == parsers.ToClient && b[4] == opReady && size <= 5)
+	}
+	if dir == parsers.ToClient {
+		return answer(m, b[4], size, body)
+	}
+	return request(m, b[4], size, body)
+}
+
+// Tell reports version or verb.
+func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, b []byte, sink parsers.Sink) {
+	if dir == parsers.ToClient {
+		return
+	}
+	size := int(binary.BigEndian.Uint32(b[5:]))
+	body := b[headerLen:min(len(b), headerLen+size)]
+	switch b[4] {
+	case opOptions:
+		sink.Attr(parsers.Command, []byte("OPTIONS"))
+	case opStartup:
+		sink.Attr(parsers.Command, []byte("STARTUP"))
+		if at := bytes.Index(body, []byte(cqlVersion)); at >= 0 && len(body) > at+len(cqlVersion)+2 {
+			v := body[at+len(cqlVersion):]
+			sink.Attr(parsers.Version, v[2:min(len(v), 2+int(binary.BigEndian.Uint16(v)))])
+		}
+	case opQuery, opPrepare:
+		sink.Attr(parsers.Command, verb(body[4:]))
+	}
+}
+
+const cqlVersion = "CQL_VERSION"
+
+func likelyIf(ok bool) parsers.Match {
+	if ok {
+		return parsers.Likely
+	}
+	return parsers.No
+}
+
+func request(m *parsers.Meta, op byte, size int, body []byte) parsers.Match {
+	switch {
+	case op == opOptions:
+		return likelyIf(size == 0)
+	case op == opStartup:
+		return options(size, body, false)
+	case (op == opQuery || op == opPrepare) && m.Midstream:
+		return statement(size, body)
+	}
+	return parsers.No
+}
+
+func answer(m *parsers.Meta, op byte, size int, body []byte) parsers.Match {
+	switch op {
+	case opSupported:
+		return options(size, body, true)
+	case opReady:
+		return likelyIf(size == 0)
+	case opResult:
+		switch {
+		case !m.Midstream || size < 4:
+			return parsers.No
+		case len(body) < 4:
+			return parsers.More
+		}
+		kind := binary.BigEndian.Uint32(body)
+		return likelyIf(kind >= 1 && kind <= 5)
+	case opAuthenticate:
+		if size < 3 || size > 512 {
+			return parsers.No
+		}
+		if len(body) < size {
+			return parsers.More
+		}
+		return likelyIf(int(binary.BigEndian.Uint16(body)) == size-2 && bytes.IndexByte(body[2:], '.') > 0 && text(body[2:]))
+	case opError:
+		if size < 6 || size > 4096 {
+			return parsers.No
+		}
+		if len(body) < size {
+			return parsers.More
+		}
+		n := int(binary.BigEndian.Uint16(body[4:]))
+		return likelyIf(binary.BigEndian.Uint32(body) <= 0x2500 && n > 0 && n <= size-6 && text(body[6:6+n]))
+	}
+	return parsers.No
+}
+
+// options judges a map of strings, or of lists of them, that must hold the CQL version.
+func options(size int, body []byte, lists bool) parsers.Match {
+	if size < 2+2+len(cqlVersion)+2 || size > maxMap {
+		return parsers.No
+	}
+	if len(body) < size {
+		return parsers.More
+	}
+	if bytes.Index(body, []byte(cqlVersion)) < 0 {
+		return parsers.No
+	}
+	at, pairs := 2, int(binary.BigEndian.Uint16(body))
+	for range pairs {
+		if at = skip(body, at); at < 0 {
+			return parsers.No
+		}
+		values := 1
+		if lists {
+			if at+2 > len(body) {
+				return parsers.No
+			}
+			values = int(binary.BigEndian.Uint16(body[at:]))
+			at += 2
+		}
+		for range values {
+			if at = skip(body, at); at < 0 {
+				return parsers.No
+			}
+		}
+	}
+	return likelyIf(at == size)
+}
+
+// skip passes over a string; -1 if it does not fit.
+func skip(b []byte, at int) int {
+	if at+2 > len(b) {
+		return -1
+	}
+	if at += 2 + int(binary.BigEndian.Uint16(b[at:])); at > len(b) {
+		return -1
+	}
+	return at
+}
+
+func text(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 && c != '\n' && c != '\t' && c != '\r' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// statement judges a long string that begins with a verb of CQL.
+func statement(size int, body []byte) parsers.Match {
+	const least = 4 + 10
+	if size < least {
+		return parsers.No
+	}
+	if len(body) < 4+10 {
+		return parsers.More
+	}
+	if n := int(binary.BigEndian.Uint32(body)); n < 4 || n > size-4 {
+		return parsers.No
+	}
+	return likelyIf(verb(body[4:4+10]) != nil && text(body[4:4+10]))
+}
+
+// verbs end with the blank behind them.
+var verbs = [...]string{"SELECT ", "INSERT ", "UPDATE ", "DELETE ", "CREATE ", "ALTER ", "DROP ", "BEGIN ", "TRUNCATE ", "USE ", "GRANT ", "LIST "}
+
+func verb(b []byte) []byte {
+	for _, v := range verbs {
+		if len(b) >= len(v) && bytes.EqualFold(b[:len(v)], []byte(v)) {
+			return b[:len(v)-1]
+		}
+	}
+	return nil
+}
