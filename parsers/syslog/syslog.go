@@ -1,0 +1,159 @@
+// Package syslog recognises syslog of RFC 3164 and RFC 5424, over UDP, and over TCP with counted
+// octets or ended by lines (RFC 6587). It tells the format, no messages.
+package syslog
+
+import (
+	"bytes"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+const (
+	port      = 514
+	maxNumber = 191 // facility 23, severity 7
+	maxFrame  = 1 << 20
+)
+
+type parser struct{}
+
+var _ parsers.Teller = parser{}
+
+// New is the parser.
+func New() parsers.Parser { return parser{} }
+
+func (parser) Name() string { return app.Syslog.Name() }
+
+func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	return parsers.OpenHeads(p, m, sink)
+}
+
+func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
+	if m.Datagram() {
+		match, _ := message(b)
+		if match == parsers.More || match == parsers.No && (m.ServerPort != port || !loose(b)) {
+			return parsers.No
+		}
+		return parsers.Likely
+	}
+	if dir == parsers.ToClient {
+		return parsers.No // servers say nothing
+	}
+	match, _ := message(frame(b))
+	return match
+}
+
+// Tell reports which of the two formats it is.
+func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, b []byte, sink parsers.Sink) {
+	if dir != parsers.ToServer {
+		return
+	}
+	if match, version := message(frame(b)); match == parsers.Likely {
+		sink.Attr(parsers.Version, []byte(version))
+	}
+}
+
+// frame passes over a count of octets and a blank.
+func frame(b []byte) []byte {
+	for i, c := range b[:min(len(b), 8)] {
+		switch {
+		case c == ' ' && i > 0:
+			return b[i+1:]
+		case c < '0' || c > '9' || i == 0 && c == '0':
+			return b
+		case i == len(b)-1:
+			return nil
+		}
+	}
+	return b
+}
+
+// message judges "<number>" and the beginning of a header.
+func message(b []byte) (parsers.Match, string) {
+	rest, match := priority(b)
+	if match != parsers.Likely {
+		return match, ""
+	}
+	if len(rest) == 0 {
+		return parsers.More, ""
+	}
+	// RFC 3164 4.1.2 "Mmm dd hh:mm:ss"; RFC 5424 6 "1 yyyy-mm-ddThh:mm:ss" or "1 - ".
+	for _, f := range [...]struct{ shape, version string }{
+		{"Aaa #0 00:00:00 ", "3164"}, {"1 0000-00-00T00:00:00", "5424"}, {"1 - ", "5424"},
+		{"0000-00-00T00:00:00", "3164"}, {"Aaa #0 0000 00:00:00", "3164"}, {"Aaa #0 00:00:00:", "3164"}, {"Aaa #0 00:00:00.", "3164"},
+	} {
+		n := min(len(rest), len(f.shape))
+		if !shaped(rest[:n], f.shape[:n]) {
+			continue
+		}
+		if n < len(f.shape) {
+			return parsers.More, ""
+		}
+		if f.version != "3164" || f.shape[0] == '0' || month(rest[:3]) {
+			return parsers.Likely, f.version
+		}
+	}
+	return parsers.No, ""
+}
+
+// priority reads the number in its brackets, without leading zeros.
+func priority(b []byte) (rest []byte, match parsers.Match) {
+	n := 0
+	for i, c := range b[:min(len(b), 5)] {
+		switch {
+		case i == 0 && c == '<':
+		case i > 0 && c >= '0' && c <= '9' && (i == 1 || n > 0):
+			if n = n*10 + int(c-'0'); n > maxNumber {
+				return nil, parsers.No
+			}
+		case i > 1 && c == '>':
+			return b[i+1:], parsers.Likely
+		default:
+			return nil, parsers.No
+		}
+	}
+	if len(b) >= 5 {
+		return nil, parsers.No
+	}
+	return nil, parsers.More
+}
+
+// shaped compares text with a shape: A and a letters, 0 a digit, # a digit or a blank.
+func shaped(b []byte, shape string) bool {
+	for i, c := range b {
+		fits := c == shape[i]
+		switch shape[i] {
+		case 'A':
+			fits = c >= 'A' && c <= 'Z'
+		case 'a':
+			fits = c >= 'a' && c <= 'z'
+		case '0':
+			fits = c >= '0' && c <= '9'
+		case '#':
+			fits = c == ' ' || c >= '0' && c <= '9'
+		}
+		if !fits {
+			return false
+		}
+	}
+	return true
+}
+
+func month(b []byte) bool {
+	at := bytes.Index([]byte("JanFebMarAprMayJunJulAugSepOctNovDec"), b)
+	return at >= 0 && at%3 == 0
+}
+
+// loose lets any printable text behind a priority pass, at the port of syslog.
+func loose(b []byte) bool {
+	rest, match := priority(b)
+	if match != parsers.Likely || len(rest) == 0 {
+		return false
+	}
+	for _, c := range bytes.TrimRight(rest, "\x00\r\n") {
+		if c < 0x20 && c != '\t' && c != '\n' && c != '\r' {
+			return false
+		}
+	}
+	return true
+}
