@@ -1,0 +1,201 @@
+// Package ldap recognises LDAP (RFC 4511) by the BER framing of its first messages, over TCP and
+// connectionless over UDP. It tells the operation and the name that binds, never passwords.
+package ldap
+
+import (
+	"bytes"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// Tags of protocol operations (RFC 4511 4).
+const (
+	tagInteger  = 0x02
+	tagOctets   = 0x04
+	tagEnum     = 0x0a
+	tagBool     = 0x01
+	tagSequence = 0x30
+	bindReq     = 0x60
+	bindResp    = 0x61
+	unbindReq   = 0x42
+	searchReq   = 0x63
+	searchEntry = 0x64
+	searchDone  = 0x65
+	modifyReq   = 0x66
+	modifyResp  = 0x67
+	addReq      = 0x68
+	addResp     = 0x69
+	deleteReq   = 0x4a
+	deleteResp  = 0x6b
+	extReq      = 0x77
+	extResp     = 0x78
+	maxMessage  = 8 << 10 // of a message that is waited for
+)
+
+type parser struct{}
+
+var _ parsers.Teller = parser{}
+
+// New is the parser.
+func New() parsers.Parser { return parser{} }
+
+func (parser) Name() string { return app.LDAP.Name() }
+
+func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	return parsers.OpenHeads(p, m, sink)
+}
+
+func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
+	if len(b) > 0 && b[0] != tagSequence {
+		return parsers.No
+	}
+	size, at := length(b[min(1, len(b)):])
+	if at < 0 || at > 0 && (size < 5 || size > 1<<24) {
+		return parsers.No
+	}
+	body := b[min(len(b), 1+max(at, 0)):]
+	if at == 0 || len(body) < min(size, maxMessage) {
+		if m.Datagram() || len(body) > 0 && body[0] != tagInteger || len(body) > 1 && (body[1] < 1 || body[1] > 4) {
+			return parsers.No
+		}
+		return parsers.More
+	}
+	if m.Datagram() && len(body) > size && body[size] != tagSequence {
+		return parsers.No // several messages may stand in one datagram
+	}
+	op, value, ok := operation(body[:min(size, maxMessage)], size > maxMessage)
+	if ok && (dir == parsers.ToServer && request(op, value) || dir == parsers.ToClient && response(op, value)) {
+		return parsers.Likely
+	}
+	if ok && m.Midstream && request(op, value) {
+		return parsers.Likely // who is the client is a guess
+	}
+	return parsers.No
+}
+
+// Tell reports the operation and the name of a bind.
+func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, b []byte, sink parsers.Sink) {
+	size, at := length(b[1:])
+	op, value, ok := operation(b[1+at:][:min(size, maxMessage)], size > maxMessage)
+	if dir == parsers.ToClient || !ok {
+		return
+	}
+	switch op {
+	case bindReq:
+		sink.Attr(parsers.Command, []byte("bind"))
+		_, _, rest, _ := element(value)
+		if _, name, _, found := element(rest); found {
+			sink.Attr(parsers.User, name)
+		}
+	case searchReq:
+		sink.Attr(parsers.Command, []byte("search"))
+	case extReq:
+		sink.Attr(parsers.Command, []byte("extended"))
+	case unbindReq:
+		sink.Attr(parsers.Command, []byte("unbind"))
+	case modifyReq:
+		sink.Attr(parsers.Command, []byte("modify"))
+	case addReq:
+		sink.Attr(parsers.Command, []byte("add"))
+	case deleteReq:
+		sink.Attr(parsers.Command, []byte("delete"))
+	}
+}
+
+// length reads a BER length: at is how many octets it takes, 0 for more, -1 for none.
+func length(b []byte) (n, at int) {
+	switch {
+	case len(b) == 0:
+		return 0, 0
+	case b[0] < 0x80:
+		return int(b[0]), 1
+	case b[0] == 0x80 || b[0] > 0x84:
+		return 0, -1
+	}
+	count := int(b[0] & 0x7f)
+	if len(b) < 1+count {
+		return 0, 0
+	}
+	for _, c := range b[1 : 1+count] {
+		n = n<<8 | int(c)
+	}
+	return n, 1 + count
+}
+
+// element reads one BER element that is there whole.
+func element(b []byte) (tag byte, value, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return 0, nil, nil, false
+	}
+	n, at := length(b[1:])
+	if at <= 0 || n > len(b)-1-at {
+		return 0, nil, nil, false
+	}
+	return b[0], b[1+at : 1+at+n], b[1+at+n:], true
+}
+
+// operation reads the message's number and its operation; of one that was cut the value's beginning.
+func operation(b []byte, cut bool) (op byte, value []byte, ok bool) {
+	tag, id, rest, ok := element(b)
+	if !ok || tag != tagInteger || len(id) < 1 || len(id) > 4 || id[0] > 0x7f || len(rest) < 2 {
+		return 0, nil, false
+	}
+	if cut {
+		n, at := length(rest[1:])
+		if at <= 0 || n < maxMessage/2 {
+			return 0, nil, false
+		}
+		return rest[0], rest[1+at:], true
+	}
+	op, value, rest, ok = element(rest)
+	if !ok || len(rest) > 0 && rest[0] != 0xa0 { // controls
+		return 0, nil, false
+	}
+	return op, value, true
+}
+
+// fields says whether elements begin with these tags.
+func fields(b []byte, tags ...byte) bool {
+	for _, want := range tags {
+		tag, _, rest, ok := element(b)
+		if !ok || tag != want {
+			return false
+		}
+		b = rest
+	}
+	return true
+}
+
+func request(op byte, value []byte) bool {
+	switch op {
+	case bindReq:
+		if !fields(value, tagInteger, tagOctets) || value[1] != 1 || value[2] < 2 || value[2] > 3 {
+			return false
+		}
+		_, _, rest, _ := element(value)
+		_, _, rest, _ = element(rest)
+		return len(rest) > 1 && (rest[0] == 0x80 || rest[0] == 0xa3) || len(rest) > 1 && rest[0]&0xf0 == 0xa0
+	case searchReq:
+		return fields(value, tagOctets, tagEnum, tagEnum, tagInteger, tagInteger, tagBool)
+	case unbindReq:
+		return len(value) == 0
+	case modifyReq, addReq:
+		return fields(value, tagOctets, tagSequence)
+	case deleteReq:
+		return bytes.IndexByte(value, '=') > 0
+	case extReq:
+		return len(value) > 4 && value[0] == 0x80 && value[2] >= '0' && value[2] <= '2' && value[3] == '.'
+	}
+	return false
+}
+
+func response(op byte, value []byte) bool {
+	switch op {
+	case bindResp, searchDone, extResp, modifyResp, addResp, deleteResp:
+		return fields(value, tagEnum, tagOctets, tagOctets)
+	case searchEntry:
+		return fields(value, tagOctets, tagSequence) || len(value) >= maxMessage/2 && value[0] == tagOctets
+	}
+	return false
+}
