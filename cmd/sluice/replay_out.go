@@ -137,7 +137,7 @@ func (t *replayTake) flow(f *report.Flow) {
 		s.Bytes[d] += f.Bytes[d]
 	}
 	appID, base := app.ID(f.App), app.ID(f.Base)
-	if f.Kind == report.End && appID == app.Undecided {
+	if f.Kind == report.End && (appID == app.Undecided || appID == app.None) {
 		appID, base = app.Unknown, app.Unknown
 	}
 	s.App, s.Base, s.Strength = appID.Name(), base.Name(), parsers.Match(f.Strength).String()

@@ -57,15 +57,25 @@ type Observation struct {
 
 // Kind is what makes two connections the same edge.
 type Kind struct {
-	From         string         `json:"from"` // groups
-	To           string         `json:"to"`
-	FromWorkload string         `json:"from_workload"` // names, or addresses
-	ToWorkload   string         `json:"to_workload"`
-	Proto        uint8          `json:"proto"`
-	Port         uint16         `json:"port"`
-	App          app.ID         `json:"app"`
-	IPv6         bool           `json:"ipv6,omitempty"`
-	Verdict      report.Verdict `json:"verdict"`
+	From         string `json:"from"` // groups
+	To           string `json:"to"`
+	FromWorkload string `json:"from_workload"` // names, or addresses
+	ToWorkload   string `json:"to_workload"`
+	Proto        uint8  `json:"proto"`
+	Port         uint16 `json:"port"`
+	App          app.ID `json:"app"`
+	IPv6         bool   `json:"ipv6,omitempty"`
+	// Verdict of an edge is one of its class: what passes by learning, by a rule or openly
+	// is one edge, whatever the policy of the day; Edge.Now says which it was last.
+	Verdict report.Verdict `json:"verdict"`
+}
+
+// class is the verdict under which an edge is kept.
+func class(v report.Verdict) report.Verdict {
+	if v == report.Open || v == report.Learn {
+		return report.Allow
+	}
+	return v
 }
 
 // Counts are what is summed up.
@@ -100,6 +110,7 @@ type Edge struct {
 	Counts
 	Open     uint64            `json:"-"` // sessions not yet ended; not kept over a restart
 	Base     app.ID            `json:"base"`
+	Now      report.Verdict    `json:"now"`    // of the last session
 	Reason   report.Reason     `json:"reason"` // of the last session, as is Rule
 	Rule     uint32            `json:"rule,omitempty"`
 	First    int64             `json:"first"`
@@ -164,7 +175,10 @@ func (g *Graph) Add(o *Observation) {
 	}
 	g.violation(o, s)
 	if o.Egress || !o.ClientReports {
-		g.count(o, s)
+		c := *o
+		c.Kind.Verdict = class(o.Verdict)
+		g.count(&c, s)
+		g.edge(&c).tell(o)
 	}
 	if o.Session != 0 && o.Ended > 0 {
 		g.sessions.remove(sessionKey{o.Node, o.Boot, o.Reporter, o.Session})
@@ -177,6 +191,7 @@ func (g *Graph) session(o *Observation) *live {
 	s, ok := g.sessions.touch(k)
 	if !ok {
 		s = &live{kind: o.Kind}
+		s.kind.Verdict = class(o.Verdict)
 		g.sessions.put(k, s, g.limits.Sessions)
 	}
 	return s
@@ -243,6 +258,13 @@ func (g *Graph) settle(o *Observation, e *Edge) {
 		if old, ok := g.edges.get(k); ok && e.Open < o.Ended {
 			g.move(k, e, Counts{Sessions: min(o.Ended-e.Open, old.Open)})
 		}
+	}
+}
+
+// tell notes the verdict of the newest observation.
+func (e *Edge) tell(o *Observation) {
+	if o.Last >= e.Last {
+		e.Now = o.Verdict
 	}
 }
 

@@ -31,7 +31,7 @@ func seen(change func(*graph.Observation)) *graph.Observation {
 func brief(g *graph.Graph) []string {
 	var out []string
 	for _, e := range g.Connections() {
-		out = append(out, fmt.Sprintf("%s>%s %d %s %s: %d sessions, %d open, %d bytes", e.FromWorkload, e.ToWorkload, e.Port, e.App, e.Verdict,
+		out = append(out, fmt.Sprintf("%s>%s %d %s %s: %d sessions, %d open, %d bytes", e.FromWorkload, e.ToWorkload, e.Port, e.App, e.Now,
 			e.Sessions, e.Open, e.BytesOut+e.BytesIn))
 	}
 	for _, v := range g.Violations(0) {

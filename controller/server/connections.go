@@ -20,7 +20,7 @@ func edgeMessage(e *graph.Edge) *controlv1.Edge {
 	return &controlv1.Edge{
 		From: e.From, To: e.To, FromWorkload: e.FromWorkload, ToWorkload: e.ToWorkload,
 		Proto: uint32(e.Proto), Port: uint32(e.Port), App: e.App.Name(), Base: e.Base.Name(),
-		Verdict: e.Verdict.String(), Reason: e.Reason.String(), Rule: e.Rule,
+		Verdict: e.Now.String(), Reason: e.Reason.String(), Rule: e.Rule,
 		Sessions: e.Sessions, BytesOut: e.BytesOut, BytesIn: e.BytesIn, PacketsOut: e.PacketsOut, PacketsIn: e.PacketsIn,
 		First: e.First, Last: e.Last, Family: family(e.IPv6), Attrs: e.Attrs, Open: e.Open, Answered: e.Answered,
 	}

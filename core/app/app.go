@@ -20,6 +20,9 @@ const (
 	Unknown ID = 0
 	// Undecided says that identification is still going on.
 	Undecided ID = 0xffff
+	// None says that the connection ended without a byte of payload: a probe of a port. A
+	// rule that names it lets such connections be opened, and nothing be said on them.
+	None ID = 0xfffe
 	// FirstPlugin is the first number given to a protocol that a plugin names.
 	FirstPlugin ID = 10000
 )
@@ -32,7 +35,7 @@ type Info struct {
 	On ID
 }
 
-// Name is the application's name: "unknown", "undecided", a listed name, or
+// Name is the application's name: "unknown", "undecided", "none", a listed name, or
 // "app-N" for a number that nobody listed.
 func (id ID) Name() string {
 	switch id {
@@ -40,6 +43,8 @@ func (id ID) Name() string {
 		return "unknown"
 	case Undecided:
 		return "undecided"
+	case None:
+		return "none"
 	}
 	if i, ok := byID[id]; ok {
 		return i.Name
@@ -93,8 +98,8 @@ func indexIDs() map[ID]Info {
 }
 
 func indexNames() map[string]ID {
-	m := make(map[string]ID, len(table)+len(aliases)+1)
-	m["unknown"] = Unknown
+	m := make(map[string]ID, len(table)+len(aliases)+2)
+	m["unknown"], m["none"] = Unknown, None
 	for _, i := range table {
 		m[i.Name] = i.ID
 	}

@@ -85,6 +85,9 @@ func (d *Ident) Outcome() Outcome { return d.outcome }
 // Wants says whether more bytes could tell anything.
 func (d *Ident) Wants() bool { return !d.ended }
 
+// Chosen says whether a parser has the session.
+func (d *Ident) Chosen() bool { return d.winner >= 0 }
+
 // Data reads bytes of one direction that follow in order on those consumed before
 // (for datagrams: one datagram). It says how many of them it is done with; the
 // rest must come again with what follows.

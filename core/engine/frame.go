@@ -179,7 +179,8 @@ func (w *worker) judge(l *look) packet.Action {
 	case report.Deny:
 		return w.deny(l)
 	case report.Pending:
-		if l.p.PayloadWire > 0 {
+		// What was picked up in mid-stream has had its first request long ago.
+		if l.p.PayloadWire > 0 && s.Flags&session.Midstream == 0 {
 			return w.hold(l)
 		}
 	}

@@ -10,12 +10,7 @@ import (
 // passes pass (path MTU discovery depends on it), errors about what is denied do not.
 // known is false when there is no such session.
 func (w *worker) icmpError(v *view, f *packet.Frame, p *packet.Packet) (a packet.Action, known bool) {
-	quoted := packet.Frame{
-		Data: p.Embedded, Wire: 1 << 16, Endpoint: f.Endpoint, Link: packet.RawIP,
-		Flags: packet.Truncated | packet.PartialChecksum,
-	}
-	w.inner.Decode(&quoted)
-	if w.inner.Status != packet.OK {
+	if !w.inner.DecodeQuoted(p.Embedded) {
 		return packet.Undecided, false
 	}
 	k, _ := session.KeyOf(&w.inner, f.Endpoint)

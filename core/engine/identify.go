@@ -160,7 +160,12 @@ func (w *worker) push(l *look, id *ident, dir parsers.Dir) {
 		id.packets++
 	}
 	if out.New {
+		undecided := !id.Chosen()
 		w.read(a, id, dir)
+		if other := id.dirs[dir.Reverse()]; undecided && id.Chosen() && other != nil {
+			w.read(other, id, dir.Reverse()) // what the other side said while nobody listened
+			other.Keep()
+		}
 	}
 	if !a.Keep() || out.Overflow || a.Offset()+uint64(len(a.Head())) >= detect.MaxBytes {
 		id.End()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
@@ -107,10 +108,15 @@ func (w *worker) reportNews(s *session.Session, id *ident) {
 	}
 }
 
-// closeIdent ends the identification of a session that is over.
+// closeIdent ends the identification of a session that is over. One that carried nothing has
+// no application.
 func (w *worker) closeIdent(v *view, s *session.Session) {
 	id := w.identOf(s)
 	if id == nil {
+		if app.ID(s.App) == app.Undecided {
+			s.App, s.Base = uint16(app.None), uint16(app.None)
+			s.Flags |= flagIdentified | flagChanged
+		}
 		return
 	}
 	id.End()
