@@ -1,0 +1,152 @@
+package detect_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// fake claims streams that begin with magic; answer is what its server says first.
+type fake struct {
+	name          string
+	magic, answer string
+	strength      parsers.Match
+	reject        bool
+	waits         bool // says More as long as it may
+}
+
+func (f *fake) Name() string { return f.name }
+
+func (f *fake) Probe(_ *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {
+	want := f.magic
+	if dir == parsers.ToClient {
+		want = f.answer
+	}
+	if f.waits {
+		return parsers.More
+	}
+	n := min(len(want), len(head))
+	switch {
+	case want == "" || string(head[:n]) != want[:n]:
+		return parsers.No
+	case n < len(want):
+		return parsers.More
+	case f.strength == parsers.No:
+		return parsers.Likely
+	}
+	return f.strength
+}
+
+func (f *fake) Open(_ *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	sink.Attr(parsers.Banner, []byte(f.name))
+	return &fakeStream{f}
+}
+
+type fakeStream struct{ f *fake }
+
+func (s *fakeStream) Parse(_ parsers.Dir, data []byte) parsers.Result {
+	if s.f.reject {
+		return parsers.Result{State: parsers.Rejected}
+	}
+	return parsers.Result{Used: len(data), State: parsers.Named}
+}
+func (s *fakeStream) Gap(parsers.Dir, int) bool { return true }
+func (s *fakeStream) Close()                    {}
+
+func registry(t *testing.T, list ...*fake) *parsers.Registry {
+	t.Helper()
+	r := &parsers.Registry{}
+	for i, f := range list {
+		if err := r.Add(f, app.ID(100+i), parsers.TCP|parsers.UDP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return r
+}
+
+// say is one message of one side.
+type say struct {
+	dir  parsers.Dir
+	text string
+}
+
+// talk feeds messages cut into pieces of n bytes, as a stream assembler would.
+func talk(r *parsers.Registry, n int, messages ...say) *detect.Ident {
+	d := &detect.Ident{}
+	d.Reset(r, parsers.Meta{Proto: 6})
+	var kept [2][]byte
+	for _, m := range messages {
+		for text := m.text; text != ""; {
+			cut := min(n, len(text))
+			kept[m.dir] = append(kept[m.dir], text[:cut]...)
+			text = text[cut:]
+			used := d.Data(m.dir, bytes.Clone(kept[m.dir]))
+			kept[m.dir] = kept[m.dir][used:]
+		}
+	}
+	return d
+}
+
+func TestIdentification(t *testing.T) {
+	long := &fake{name: "long", magic: "GETKEY", answer: "VALUE"}
+	short := &fake{name: "short", magic: "GET", answer: "VAL"}
+	sure := &fake{name: "sure", magic: "GETKEY", strength: parsers.Certain}
+	slow := &fake{name: "slow", waits: true}
+	quitter := &fake{name: "quitter", magic: "GET", reject: true}
+	server := &fake{name: "server", magic: "user", answer: "welcome"}
+	tests := []struct {
+		name     string
+		parsers  []*fake
+		talk     []say
+		want     app.ID
+		strength parsers.Match
+		outcome  detect.Outcome
+	}{
+		{"one side is likely", []*fake{short}, []say{{0, "GETx"}}, 100, parsers.Likely, detect.Decided},
+		{"both sides are certain", []*fake{short}, []say{{0, "GETx"}, {1, "VALUE"}}, 100, parsers.Certain, detect.Decided},
+		{"ties go by order", []*fake{long, short}, []say{{0, "GETKEY"}}, 100, parsers.Likely, detect.Decided},
+		{"ties go by order, turned round", []*fake{short, long}, []say{{0, "GETKEY"}}, 100, parsers.Likely, detect.Decided},
+		{"the stronger claim wins", []*fake{short, sure}, []say{{0, "GETKEY"}}, 101, parsers.Certain, detect.Decided},
+		{"nobody claims it", []*fake{short, long}, []say{{0, "PUT"}}, app.Unknown, parsers.No, detect.Decided},
+		{"more is awaited", []*fake{short, slow}, []say{{0, "GETx"}}, app.Undecided, parsers.No, detect.Undecided},
+		{"but no longer than the other side's turn", []*fake{short, slow}, []say{{0, "GETx"}, {1, "VAL"}}, 100, parsers.Certain, detect.Decided},
+		{"who rejects is followed by the next claim", []*fake{quitter, short}, []say{{0, "GETx"}}, 101, parsers.Likely, detect.Decided},
+		{"who rejects alone leaves it unknown", []*fake{quitter}, []say{{0, "GETx"}}, app.Unknown, parsers.No, detect.Decided},
+		{"the server may speak first", []*fake{short, server}, []say{{1, "welcome"}}, 101, parsers.Likely, detect.Decided},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, n := range []int{1, 2, 3, 5, 100} {
+				d := talk(registry(t, tt.parsers...), n, tt.talk...)
+				if d.App != tt.want || d.Strength != tt.strength || d.Outcome() != tt.outcome {
+					t.Errorf("pieces of %d: app %d, %s, outcome %d; want %d, %s, %d", n, d.App, d.Strength, d.Outcome(), tt.want, tt.strength, tt.outcome)
+				}
+			}
+		})
+	}
+}
+
+func TestEndAnswersAlways(t *testing.T) {
+	slow, short := &fake{name: "slow", waits: true}, &fake{name: "short", magic: "GET"}
+	d := talk(registry(t, slow, short), 10, say{0, "GETx"})
+	if d.End(); d.App != 101 || d.Wants() {
+		t.Errorf("app %d, wants %v; want the likely one, and no more", d.App, d.Wants())
+	}
+	d = talk(registry(t, slow), 10, say{0, "GETx"})
+	if d.End(); d.App != app.Unknown || d.Outcome() != detect.Decided {
+		t.Errorf("app %d; want unknown", d.App)
+	}
+}
+
+func TestDetailIsToldOnce(t *testing.T) {
+	d := talk(registry(t, &fake{name: "short", magic: "GET"}), 10, say{0, "GETx"})
+	if got := d.Attrs.Detail().Get("banner"); got != "short" {
+		t.Errorf("banner %q, want short", got)
+	}
+	if d.Attrs.Detail() != nil {
+		t.Error("the same detail is told again")
+	}
+}
