@@ -91,6 +91,8 @@ func (c Config) withDefaults() Config {
 var (
 	// ErrEndpoint says that the endpoint's description cannot be used.
 	ErrEndpoint = errors.New("endpoint cannot be attached")
+	// ErrPortInUse says that another process has a service port in the hook's namespace.
+	ErrPortInUse = errors.New("service port is in use by another process")
 	// ErrClosed says that the backend has been closed.
 	ErrClosed = errors.New("backend is closed")
 )

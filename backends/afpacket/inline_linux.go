@@ -139,7 +139,8 @@ func (q *inline) block() error {
 		wait = 10
 	}
 	q.polls = [2]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}, {Fd: int32(q.event), Events: unix.POLLIN}}
-	if _, err := unix.Poll(q.polls[:], wait); err != nil && err != unix.EINTR {
+	ready, err := unix.Poll(q.polls[:], wait)
+	if err != nil && err != unix.EINTR {
 		return fmt.Errorf("wait for service port: %w", err)
 	}
 	if q.polls[1].Revents != 0 {
@@ -147,7 +148,8 @@ func (q *inline) block() error {
 		_, _ = unix.Read(q.event, b[:])
 	}
 	q.beat()
-	if q.polls[0].Revents&^unix.POLLIN != 0 {
+	// The socket tells that the port went down; that it was deleted then, it does not.
+	if ready == 0 || q.polls[0].Revents&^unix.POLLIN != 0 {
 		return q.checkPort()
 	}
 	return nil

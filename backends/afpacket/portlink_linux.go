@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -23,6 +24,9 @@ const (
 // addPort makes the service port in the calling thread's namespace, down, after removing
 // one that a killed process left. It returns the numbers of both ends.
 func addPort() (ours, engines int, err error) {
+	if err := portFree(); err != nil {
+		return 0, 0, err
+	}
 	if err := removePort(); err != nil {
 		return 0, 0, err
 	}
@@ -102,6 +106,26 @@ func kernelAtLeast(major, minor int) bool {
 		return false
 	}
 	return a > major || a == major && b >= minor
+}
+
+// portFree refuses a service port that another process still reads from: its frames
+// would go nowhere. The packet socket tells, because it dies with its process.
+func portFree() error {
+	l, err := netlink.LinkByName(enginePort)
+	if err != nil {
+		return nil // there is none
+	}
+	sockets, err := os.ReadFile("/proc/thread-self/net/packet")
+	if err != nil {
+		return fmt.Errorf("list packet sockets: %w", err)
+	}
+	for line := range strings.Lines(string(sockets)) {
+		// sk RefCnt Type Proto Iface R Rmem User Inode
+		if f := strings.Fields(line); len(f) > 4 && f[4] == strconv.Itoa(l.Attrs().Index) {
+			return fmt.Errorf("%s: %w", enginePort, ErrPortInUse)
+		}
+	}
+	return nil
 }
 
 // removePort removes the service port, if there is one, from the calling thread's

@@ -249,6 +249,17 @@ func TestPortTaken(t *testing.T) {
 		t.Error("took over somebody's interface")
 	}
 	n.Host.Do(func() error { return netlink.LinkDel(link) })
+	// A port that somebody reads from.
+	other := afpacket.New(afpacket.Config{})
+	if _, err := other.Attach(t.Context(), ep); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Attach(t.Context(), ep); !errors.Is(err, afpacket.ErrPortInUse) {
+		t.Errorf("attach beside another: %v, want ErrPortInUse", err)
+	}
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
 	// One that a killed process left.
 	left := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "sluice-svc"}, PeerName: "sluice-svcp"}
 	n.Host.Do(func() error { return netlink.LinkAdd(left) })
@@ -302,7 +313,8 @@ func TestInlineAttachErrors(t *testing.T) {
 	try(true)
 }
 
-// Somebody removes the service port: the queue says so and the fail mode holds.
+// Somebody removes the service port under the worker: the queue says so and the
+// fail mode holds.
 func TestPortLost(t *testing.T) {
 	testnet.RequireRoot(t)
 	n := testnet.New(t).Bridge("a", "b")
@@ -315,6 +327,19 @@ func TestPortLost(t *testing.T) {
 	if err := a.Activate(); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() {
+		batch := packet.NewBatch(8)
+		for {
+			err := a.Queues()[0].Recv(batch)
+			if err != nil {
+				ended <- err
+				return
+			}
+			_ = a.Queues()[0].Settle(batch)
+		}
+	}()
+	time.Sleep(20 * time.Millisecond)
 	n.Host.Do(func() error {
 		l, err := netlink.LinkByName("sluice-svc")
 		if err != nil {
@@ -322,14 +347,13 @@ func TestPortLost(t *testing.T) {
 		}
 		return netlink.LinkDel(l)
 	})
-	batch := packet.NewBatch(8)
-	for range 20 {
-		if err = a.Queues()[0].Recv(batch); err != nil {
-			break
+	select {
+	case err := <-ended:
+		if !errors.Is(err, afpacket.ErrPortLost) {
+			t.Errorf("Recv: %v, want ErrPortLost", err)
 		}
-	}
-	if !errors.Is(err, afpacket.ErrPortLost) {
-		t.Errorf("Recv: %v, want ErrPortLost", err)
+	case <-time.After(2 * time.Second):
+		t.Error("Recv did not notice")
 	}
 	if !reaches(t, n.Workloads[0], n.Workloads[1], "udp4") {
 		t.Error("fail-open traffic does not pass")

@@ -239,7 +239,7 @@ func undecided(t *testing.T, h Harness) {
 				if _, err := here.WriteTo([]byte("x"), there.LocalAddr()); err != nil {
 					t.Fatal(err)
 				}
-				if err := expect(there, "x", 500*time.Millisecond); (err == nil) != c.passes {
+				if err := expect(there, "x", 250*time.Millisecond); (err == nil) != c.passes {
 					t.Errorf("IPv%s: %v, want it to pass: %v", family, err, c.passes)
 				}
 			}
