@@ -129,8 +129,10 @@ type Workload struct {
 	Interfaces    []*Interface           `protobuf:"bytes,9,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
 	HostNet       bool                   `protobuf:"varint,10,opt,name=host_net,json=hostNet,proto3" json:"host_net,omitempty"`
 	Source        string                 `protobuf:"bytes,11,opt,name=source,proto3" json:"source,omitempty"`
-	Group         string                 `protobuf:"bytes,12,opt,name=group,proto3" json:"group,omitempty"` // service group
-	Mode          string                 `protobuf:"bytes,13,opt,name=mode,proto3" json:"mode,omitempty"`   // filled in answers
+	Group         string                 `protobuf:"bytes,12,opt,name=group,proto3" json:"group,omitempty"`     // service group
+	Mode          string                 `protobuf:"bytes,13,opt,name=mode,proto3" json:"mode,omitempty"`       // filled in answers
+	Members       []string               `protobuf:"bytes,14,rep,name=members,proto3" json:"members,omitempty"` // containers that share its namespace
+	Note          string                 `protobuf:"bytes,15,opt,name=note,proto3" json:"note,omitempty"`       // what is unusual about it as a whole
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +254,20 @@ func (x *Workload) GetGroup() string {
 func (x *Workload) GetMode() string {
 	if x != nil {
 		return x.Mode
+	}
+	return ""
+}
+
+func (x *Workload) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *Workload) GetNote() string {
+	if x != nil {
+		return x.Note
 	}
 	return ""
 }
@@ -1349,6 +1365,7 @@ type Group struct {
 	Mode          string                 `protobuf:"bytes,3,opt,name=mode,proto3" json:"mode,omitempty"`       // of a service group
 	Members       []string               `protobuf:"bytes,4,rep,name=members,proto3" json:"members,omitempty"` // workload ids
 	Rules         uint64                 `protobuf:"varint,5,opt,name=rules,proto3" json:"rules,omitempty"`
+	Note          string                 `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"` // what its mode does not mean for all of its members
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1416,6 +1433,13 @@ func (x *Group) GetRules() uint64 {
 		return x.Rules
 	}
 	return 0
+}
+
+func (x *Group) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
 }
 
 type ListGroupsRequest struct {
@@ -3131,7 +3155,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x1c\n" +
 	"\taddresses\x18\x05 \x03(\tR\taddresses\x12\x18\n" +
 	"\abackend\x18\x06 \x01(\tR\abackend\x12\x12\n" +
-	"\x04note\x18\a \x01(\tR\x04note\"\xbd\x03\n" +
+	"\x04note\x18\a \x01(\tR\x04note\"\xeb\x03\n" +
 	"\bWorkload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -3148,7 +3172,9 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	" \x01(\bR\ahostNet\x12\x16\n" +
 	"\x06source\x18\v \x01(\tR\x06source\x12\x14\n" +
 	"\x05group\x18\f \x01(\tR\x05group\x12\x12\n" +
-	"\x04mode\x18\r \x01(\tR\x04mode\x1a9\n" +
+	"\x04mode\x18\r \x01(\tR\x04mode\x12\x18\n" +
+	"\amembers\x18\x0e \x03(\tR\amembers\x12\x12\n" +
+	"\x04note\x18\x0f \x01(\tR\x04note\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\x01\n" +
@@ -3277,13 +3303,14 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x16\n" +
 	"\x14ListWorkloadsRequest\"R\n" +
 	"\x15ListWorkloadsResponse\x129\n" +
-	"\tworkloads\x18\x01 \x03(\v2\x1b.sluice.control.v1.WorkloadR\tworkloads\"s\n" +
+	"\tworkloads\x18\x01 \x03(\v2\x1b.sluice.control.v1.WorkloadR\tworkloads\"\x87\x01\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04mode\x18\x03 \x01(\tR\x04mode\x12\x18\n" +
 	"\amembers\x18\x04 \x03(\tR\amembers\x12\x14\n" +
-	"\x05rules\x18\x05 \x01(\x04R\x05rules\"\x13\n" +
+	"\x05rules\x18\x05 \x01(\x04R\x05rules\x12\x12\n" +
+	"\x04note\x18\x06 \x01(\tR\x04note\"\x13\n" +
 	"\x11ListGroupsRequest\"F\n" +
 	"\x12ListGroupsResponse\x120\n" +
 	"\x06groups\x18\x01 \x03(\v2\x18.sluice.control.v1.GroupR\x06groups\"\xe4\x01\n" +
