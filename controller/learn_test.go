@@ -274,3 +274,25 @@ func BenchmarkReportConnections(b *testing.B) {
 	}
 	b.ReportMetric(float64(seq*each)/time.Since(begun).Seconds(), "connections/s")
 }
+
+// What ended before a workload's first policy came is learned too, in discover mode only.
+func TestLearnBeforePolicy(t *testing.T) {
+	early := func(port uint32) *controlv1.Connection {
+		c := seen("web", true, "10.7.0.2", "10.7.0.3", port, app.HTTP, report.Open)
+		c.Reason = uint32(report.ByUnready)
+		return c
+	}
+	l := newLab(t)
+	l.shop("n1")
+	l.report("n1", 1, early(80))
+	if d := cmp.Diff([]string{"10001 svc:default/web>svc:default/api tcp/80 http allow learned"}, l.rules()); d != "" {
+		t.Errorf("in discover mode (-want +got):\n%s", d)
+	}
+	if _, err := l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"web"}, Mode: "monitor"}); err != nil {
+		t.Fatal(err)
+	}
+	l.report("n1", 2, early(81))
+	if got := l.rules(); len(got) != 1 {
+		t.Errorf("in monitor mode too: %v", got)
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/sluicenet/sluice/controller/graph"
 	"github.com/sluicenet/sluice/controller/learn"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/store/blob"
 )
@@ -66,7 +67,7 @@ func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (learned bool, e
 		o := s.observation(n, c, &client, &server)
 		o.Boot = r.Boot
 		s.graph.Add(o)
-		if report.Verdict(c.Verdict) == report.Learn {
+		if s.teaches(n, c) {
 			lessons = append(lessons, lesson(c, &client, &server))
 		}
 		if watched && worthTelling(c) {
@@ -77,6 +78,19 @@ func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (learned bool, e
 		s.publishThreats(n, r.Threats)
 	}
 	return s.learn(lessons)
+}
+
+// teaches says whether a rule may come of a connection: one that was let through to be learned,
+// or one of a workload in discover mode that ended before its first policy came. The lock is held.
+func (s *Server) teaches(n *node, c *controlv1.Connection) bool {
+	switch report.Verdict(c.Verdict) {
+	case report.Learn:
+		return true
+	case report.Open:
+		m := n.members[c.Workload]
+		return report.Reason(c.Reason) == report.ByUnready && m != nil && s.mode(m.group) == policy.Discover.String()
+	}
+	return false
 }
 
 // learn makes rules of what was let through to be learned. The lock is held.
@@ -133,7 +147,7 @@ func (s *Server) reports(e *end) bool {
 func lesson(c *controlv1.Connection, client, server *end) learn.Connection {
 	return learn.Connection{
 		From: client.group, To: server.group, Proto: uint8(c.Proto), Port: uint16(c.ServerPort), ClientPort: uint16(c.ClientPort),
-		App: app.ID(c.App), Verdict: report.Verdict(c.Verdict), Evidence: report.Evidence(c.Evidence), State: report.State(c.State),
+		App: app.ID(c.App), Verdict: report.Learn, Evidence: report.Evidence(c.Evidence), State: report.State(c.State),
 		Answered: c.Answered, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
 	}
 }
