@@ -137,19 +137,24 @@ func (q *inline) sendSlot() (int, bool) {
 		if q.rings.status(off) == unix.TP_STATUS_AVAILABLE {
 			return off, true
 		}
-		q.kick()
-		_ = unix.Sendto(q.fd, nil, unix.MSG_DONTWAIT, nil)
+		q.pending = 0
+		q.push()
 	}
 	return 0, false
 }
 
 // kick lets the kernel send what waits.
 func (q *inline) kick() {
-	if q.pending == 0 {
-		return
+	if q.pending > 0 || q.unsent {
+		q.pending = 0
+		q.push()
 	}
-	q.pending = 0
-	_ = unix.Sendto(q.fd, nil, unix.MSG_DONTWAIT, nil)
+}
+
+// push is a kick without condition. An error, be it one that the socket had from
+// before, leaves frames in their slots: they go with the next kick, which Recv gives.
+func (q *inline) push() {
+	q.unsent = unix.Sendto(q.fd, nil, unix.MSG_DONTWAIT, nil) != nil
 }
 
 // openInline makes the queue of a service port whose engine's end is index; it runs
@@ -197,6 +202,14 @@ func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
 		return nil, fmt.Errorf("bind to service port: %w", err)
 	}
 	return q, nil
+}
+
+// ready forgets that the port was down when the sockets were bound to it: the error would
+// meet the first frame.
+func (q *inline) ready() {
+	for _, fd := range []int{q.fd, q.direct} {
+		_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	}
 }
 
 // sendBuffer is what the kernel may hold of large frames that are being sent.

@@ -34,7 +34,8 @@ type inline struct {
 	// wait for a kick.
 	head, taken   int
 	tail, pending int
-	quiet         int // empty looks while draining
+	unsent        bool // the last kick failed
+	quiet         int  // empty looks while draining
 	lost          bool
 	polls         [2]unix.PollFd
 
@@ -137,6 +138,10 @@ func (q *inline) block() error {
 	wait := int(tick / time.Millisecond)
 	if q.draining.Load() {
 		wait = 10
+	}
+	if q.unsent {
+		q.push()
+		wait = 1
 	}
 	q.polls = [2]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}, {Fd: int32(q.event), Events: unix.POLLIN}}
 	ready, err := unix.Poll(q.polls[:], wait)

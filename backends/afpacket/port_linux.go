@@ -82,6 +82,7 @@ func (p *port) setUp() error {
 			return fmt.Errorf("bring service port up: %w", err)
 		}
 	}
+	p.queue.ready()
 	return nil
 }
 

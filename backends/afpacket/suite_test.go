@@ -46,22 +46,34 @@ func clsactHarness() backendtest.Harness {
 	return harness(afpacket.Config{Steering: afpacket.SteerClsact}, "TestServeClsact", onHost)
 }
 
-func TestTap(t *testing.T)    { backendtest.Run(t, tapHarness()) }
-func TestInline(t *testing.T) { backendtest.Run(t, inlineHarness()) }
+// The suites wait more than they work, so they run side by side.
+
+func TestTap(t *testing.T) {
+	t.Parallel()
+	backendtest.Run(t, tapHarness())
+}
+
+func TestInline(t *testing.T) {
+	t.Parallel()
+	backendtest.Run(t, inlineHarness())
+}
 
 func TestClsact(t *testing.T) {
+	t.Parallel()
 	h := clsactHarness()
 	h.Rounds = 2
 	backendtest.Run(t, h)
 }
 
 func TestInlineOwnSide(t *testing.T) {
+	t.Parallel()
 	h := harness(afpacket.Config{}, "", onOwn)
 	h.Rounds = 2
 	backendtest.Run(t, h)
 }
 
 func TestInlineRouted(t *testing.T) {
+	t.Parallel()
 	h := inlineHarness()
 	h.Pair, h.Rounds = true, 2
 	backendtest.Run(t, h)
