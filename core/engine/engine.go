@@ -164,19 +164,36 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 		return ErrClosed
 	}
 	old := e.eps[ep.ID]
-	if old != nil && old.ep.Kind == ep.Kind && old.ep.Hook == ep.Hook && old.ep.NetNS == ep.NetNS && old.ep.Index == ep.Index && old.ep.MAC == ep.MAC {
+	if old != nil && old.ep == ep {
 		return nil
+	}
+	fail := func(err error) error {
+		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
+	}
+	var waiting []moved
+	if old != nil && old.ep.Kind == backend.Inline && ep.Kind == backend.Inline {
+		// One endpoint is inline once: the old way ends before the new one begins.
+		waiting = e.leave(old)
 	}
 	att, err := be.Attach(ctx, ep)
 	if err != nil {
-		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
+		if waiting != nil {
+			e.give(old, waiting)
+			e.forget(old)
+		}
+		return fail(err)
 	}
 	next := &attached{ep: ep, workload: workload, att: att}
 	for _, q := range att.Queues() {
 		next.workers = append(next.workers, e.worker(q))
 	}
-	if err := e.handOver(old, next); err != nil {
-		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
+	if waiting != nil {
+		err = e.enter(old, next, waiting)
+	} else {
+		err = e.handOver(old, next)
+	}
+	if err != nil {
+		return fail(err)
 	}
 	return nil
 }

@@ -309,3 +309,23 @@ func TestNeighbourDiscoveryIsOpen(t *testing.T) {
 		t.Errorf("neighbour advertisement with hop limit 64: %s, want drop", got)
 	}
 }
+
+// Another fail mode attaches an inline endpoint anew; its sessions stay.
+func TestReattachInlineKeepsSessions(t *testing.T) {
+	b := newBench(t)
+	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))
+	q := b.attach(backend.Inline)
+	c := newConn(false, 40000, 8080)
+	q.give(c.handshake(t)...)
+	q.give(c.seg(t, 0, "PA", httpRequest), c.seg(t, 1, "PA", httpAnswer))
+	ep := backend.Endpoint{ID: 1, Kind: backend.Inline, MAC: [6]byte{2, 0, 0, 0, 0, 1}, Fail: backend.FailClosed}
+	if err := b.e.Attach(t.Context(), b.be, ep, "w"); err != nil {
+		t.Fatal(err)
+	}
+	if got := actions(q.give(c.seg(t, 0, "PA", "anything"))); got != "pass" {
+		t.Errorf("after the change: %s, want pass", got)
+	}
+	if got := b.e.Stats().Counters["engine.sessions_opened"]; got > 1 {
+		t.Errorf("%d sessions opened, want 1", got)
+	}
+}

@@ -27,10 +27,10 @@ func (e *Engine) handOver(old, next *attached) error {
 		}
 		return nil
 	}
-	next.listeners = old.listeners
 	if old.ep.Kind == backend.Inline {
-		return e.leaveInline(old, next)
+		return e.enter(old, next, e.leave(old))
 	}
+	next.listeners = old.listeners
 	sessions := e.take(old, id, false)
 	e.eps[id] = next
 	e.publish()
@@ -47,25 +47,40 @@ func (e *Engine) handOver(old, next *attached) error {
 	return nil
 }
 
-// leaveInline takes an endpoint off the inline path: first its frames go past, then
-// what is in the queue is judged, then its sessions move.
-func (e *Engine) leaveInline(old, next *attached) error {
-	id := next.ep.ID
-	err := old.att.Close()
-	sessions := e.take(old, id, true)
-	e.eps[id] = next
+// leave takes an endpoint off the inline path: first its frames go past, then what is in
+// the queue is judged, then its sessions are taken.
+func (e *Engine) leave(old *attached) []moved {
+	if err := old.att.Close(); err != nil {
+		e.cfg.Logger.Warn("inline endpoint not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
+	}
+	sessions := e.take(old, old.ep.ID, true)
+	if sessions == nil {
+		sessions = []moved{}
+	}
+	return sessions
+}
+
+// enter puts next in the place of an endpoint that was left.
+func (e *Engine) enter(old, next *attached, sessions []moved) error {
+	next.listeners = old.listeners
+	e.eps[next.ep.ID] = next
 	e.publish()
 	e.give(next, sessions)
-	if aerr := next.att.Activate(); aerr != nil {
-		for _, w := range next.workers {
-			w.do(func() { w.endAll(id) })
-		}
-		delete(e.eps, id)
-		e.publish()
+	if err := next.att.Activate(); err != nil {
+		e.forget(next)
 		next.att.Close()
-		return aerr
+		return err
 	}
-	return err
+	return nil
+}
+
+// forget ends the sessions of an endpoint that is attached no more.
+func (e *Engine) forget(a *attached) {
+	for _, w := range a.workers {
+		w.do(func() { w.endAll(a.ep.ID) })
+	}
+	delete(e.eps, a.ep.ID)
+	e.publish()
 }
 
 // take removes the sessions of an endpoint from its workers, which ignore
