@@ -49,6 +49,9 @@ func (id ID) Name() string {
 	if i, ok := byID[id]; ok {
 		return i.Name
 	}
+	if i, ok := givenInfo(id); ok {
+		return i.Name
+	}
 	return fmt.Sprintf("app-%d", uint16(id))
 }
 
@@ -71,6 +74,9 @@ func (id ID) Base() ID {
 func Parse(name string) (ID, error) {
 	n := strings.ToLower(strings.TrimSpace(name))
 	if id, ok := byName[n]; ok {
+		return id, nil
+	}
+	if id, ok := givenID(n); ok {
 		return id, nil
 	}
 	return Unknown, fmt.Errorf("no application is called %q (`sluice rules --help` lists the names)", name)

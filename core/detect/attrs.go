@@ -39,6 +39,15 @@ func (a *Attrs) set(key parsers.Attr, value []byte) {
 	a.changed = true
 }
 
+// Set keeps an attribute that was told elsewhere, as if the parser had told it here.
+func (a *Attrs) Set(key parsers.Attr, value []byte) { a.set(key, value) }
+
+// Len is how many attributes there are.
+func (a *Attrs) Len() int { return a.n }
+
+// At is one of them, in the order in which they were told.
+func (a *Attrs) At(i int) (parsers.Attr, string) { return a.keys[i], a.values[i] }
+
 // Detail is a copy of the attributes if they changed since the last call, else nil.
 func (a *Attrs) Detail() *report.Detail {
 	if !a.changed {

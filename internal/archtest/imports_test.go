@@ -31,7 +31,11 @@ var rules = []rule{
 	{"parsers/...", []string{"parsers", "core/app"}},
 	{"parsers", []string{"core/app"}},
 	{"backends/...", []string{"core/backend", "core/packet", "internal/...", "backends/..."}},
-	{"plugins/...", []string{"parsers/...", "parsers", "api/...", "core/app", "plugins/..."}},
+	// A plugin identifies sessions as a whole, with the engine's own core/detect, so that both placements
+	// of the parsers name the same (docs/decisions/0010).
+	{"plugins/example", []string{"parsers", "plugins/sdk", "plugins/example/..."}},
+	{"plugins/example/...", []string{"parsers", "plugins/sdk", "plugins/example/..."}},
+	{"plugins/...", []string{"parsers/...", "parsers", "api/...", "core/app", "core/detect", "plugins/..."}},
 	{"store/...", []string{"store", "store/..."}},
 	{"store", nil},
 	{"agent/...", []string{"core/...", "backends/...", "parsers/...", "parsers", "plugins/host", "store", "store/...", "api/...", "internal/...", "agent/..."}},

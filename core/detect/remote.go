@@ -1,0 +1,85 @@
+package detect
+
+import (
+	"time"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// News is how far an identification that happens elsewhere is.
+type News struct {
+	Outcome   Outcome
+	Ended     bool // no more bytes are wanted
+	Strength  parsers.Match
+	App, Base app.ID // valid when the outcome is Decided
+	// Seen is how many calls of Data this answer knows of.
+	Seen uint32
+}
+
+// Answers takes what is found elsewhere. Owner is what Open was given.
+type Answers interface {
+	// News says how far a session is.
+	News(owner uint32, n News)
+	// Found tells one attribute. Borrowed.
+	Found(owner uint32, a parsers.Attr, value []byte)
+	// Threat tells a threat.
+	Threat(owner uint32, id uint16, text string)
+}
+
+// Remote identifies sessions elsewhere: in other processes, as plugins do. It belongs to one worker, whose goroutine
+// alone calls it; nothing but Wait blocks. A session's number is not 0.
+type Remote interface {
+	// Open begins a session; 0 when nobody takes it.
+	Open(m *parsers.Meta, owner uint32) uint64
+	// Data gives bytes of one direction that follow on those before (for datagrams one, whole). Borrowed.
+	Data(session uint64, dir parsers.Dir, data []byte)
+	// Gap says that n bytes of a direction will never come.
+	Gap(session uint64, dir parsers.Dir, n int)
+	// End asks for the answer: nothing more comes.
+	End(session uint64)
+	// Close forgets a session. One whose News said Ended is forgotten already.
+	Close(session uint64)
+	// Flush sends what has come together; once after each batch.
+	Flush()
+	// Poll gives what was answered since the last call.
+	Poll(to Answers)
+	// Wait waits until everything that was flushed has been answered, and no longer than d.
+	Wait(d time.Duration)
+	// Export gives a session up for another Remote of the same kind, which takes it in
+	// by Adopt; nil and 0 when it cannot move.
+	Export(session uint64) any
+	Adopt(parcel any, owner uint32) uint64
+	// Stop ends everything; no other call follows.
+	Stop()
+}
+
+// Remotes makes the Remote of each worker.
+type Remotes interface {
+	// Remote makes one. Wake is called, from any goroutine, when there is something to Poll.
+	Remote(wake func()) Remote
+	// Counters adds what was counted to m.
+	Counters(m map[string]uint64)
+}
+
+// Learn takes an outcome from elsewhere; the Ident asks no parsers of its own after that.
+func (d *Ident) Learn(n News) {
+	d.Close()
+	d.cand, d.winner = d.cand[:0], -1
+	d.outcome, d.ended = n.Outcome, n.Ended
+	d.Strength = n.Strength
+	if n.Outcome == Decided {
+		d.App, d.Base = n.App, n.Base
+	}
+}
+
+// News is how far the Ident is, for those who wait elsewhere; seen is theirs to know.
+func (d *Ident) News(seen uint32) News {
+	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Seen: seen}
+}
+
+// Waiting says whether some parser may still claim the session and none has it yet.
+func (d *Ident) Waiting() bool { return !d.ended && d.winner < 0 && len(d.cand) > 0 }
+
+// BothSpoke says whether bytes of both directions have been read.
+func (d *Ident) BothSpoke() bool { return d.spoke[0] && d.spoke[1] }

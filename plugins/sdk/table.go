@@ -1,0 +1,201 @@
+package sdk
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/parsers"
+	"github.com/sluicenet/sluice/plugins/wire"
+)
+
+// Bounds of what one stream may keep here. The host keeps far below them.
+const (
+	maxSessions = 1 << 18
+	maxBuffered = 64 << 20  // bytes waiting for more of all sessions
+	maxPending  = 256 << 10 // bytes waiting for more of one direction
+	maxThreats  = 16        // of one session
+)
+
+// table holds the sessions of one stream and writes what is found into out.
+type table struct {
+	reg      *parsers.Registry
+	sessions map[uint64]*session
+	free     []*session
+	buffered int
+	out      []byte
+}
+
+// session is one identification.
+type session struct {
+	t       *table
+	number  uint64
+	ident   detect.Ident
+	wait    [2][]byte // bytes that their parser wants again with more behind them
+	seen    uint32
+	said    detect.News
+	attrs   int // how many were told
+	threats int
+	told    func(id uint16, text string) // made once
+}
+
+func newTable(reg *parsers.Registry) *table {
+	return &table{reg: reg, sessions: map[uint64]*session{}}
+}
+
+func (t *table) close() {
+	for _, s := range t.sessions {
+		s.ident.Close()
+	}
+}
+
+// handle does what one record asks. Records of sessions that are not there come late and are nothing.
+func (t *table) handle(r *wire.Record) {
+	if r.Kind == wire.Open {
+		t.open(r)
+		return
+	}
+	s := t.sessions[r.Session]
+	if s == nil {
+		return
+	}
+	if r.Kind == wire.Close {
+		t.drop(s)
+		return
+	}
+	if !s.guarded(r) {
+		s.ident.Learn(detect.News{Outcome: detect.Decided, Ended: true})
+	}
+	t.tell(s, r.Kind)
+}
+
+// open begins a session.
+func (t *table) open(r *wire.Record) {
+	if t.sessions[r.Session] != nil {
+		return
+	}
+	if len(t.sessions) >= maxSessions {
+		t.out = wire.AppendState(t.out, r.Session, &detect.News{Outcome: detect.Decided, Ended: true})
+		return
+	}
+	var s *session
+	if n := len(t.free); n > 0 {
+		s, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		s = &session{t: t}
+		s.told = s.threat
+	}
+	s.number, s.seen, s.attrs, s.threats, s.said = r.Session, 0, 0, 0, detect.News{}
+	s.ident.Reset(t.reg, r.Meta())
+	s.ident.OnThreat = s.told
+	t.sessions[r.Session] = s
+}
+
+// drop forgets a session.
+func (t *table) drop(s *session) {
+	delete(t.sessions, s.number)
+	s.ident.Close()
+	for d := range s.wait {
+		t.buffered -= len(s.wait[d])
+		s.wait[d] = s.wait[d][:0]
+		if cap(s.wait[d]) > 4096 {
+			s.wait[d] = nil
+		}
+	}
+	if len(t.free) < 1024 {
+		t.free = append(t.free, s)
+	}
+}
+
+// tell writes what is new of a session. After Preamble each answer counts, since it says
+// how much may be delivered.
+func (t *table) tell(s *session, after wire.Kind) {
+	for ; s.attrs < s.ident.Attrs.Len(); s.attrs++ {
+		a, v := s.ident.Attrs.At(s.attrs)
+		t.out = wire.Append(t.out, wire.Attr, uint8(a), s.number, []byte(v))
+	}
+	n := s.ident.News(s.seen)
+	was := s.said
+	was.Seen = n.Seen
+	if n != was || n.Outcome == detect.Preamble && n.Seen != s.said.Seen || after == wire.End {
+		s.said = n
+		t.out = wire.AppendState(t.out, s.number, &n)
+	}
+	if n.Ended {
+		t.drop(s)
+	}
+}
+
+// guarded runs a record through the parsers. One that panics, which a parser must not, loses its
+// session only.
+func (s *session) guarded(r *wire.Record) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			fmt.Fprintf(os.Stderr, "a parser panicked on %s of a session at %s port %d: %v\n", r.Kind, s.ident.Meta.Server, s.ident.Meta.ServerPort, p)
+		}
+	}()
+	s.record(r)
+	return true
+}
+
+func (s *session) record(r *wire.Record) {
+	dir := parsers.Dir(r.Arg & 1)
+	switch r.Kind {
+	case wire.Data, wire.Part:
+		s.data(dir, r)
+	case wire.Gap:
+		s.ident.Gap(dir, r.Missing())
+		s.used(dir, len(s.wait[dir]))
+	case wire.End:
+		s.ident.End()
+	}
+}
+
+// data reads bytes as the engine would in its own process: those that wait with the new ones
+// behind them, and when a parser has been chosen by them, the other side's.
+func (s *session) data(dir parsers.Dir, r *wire.Record) {
+	if r.Kind == wire.Data {
+		s.seen++
+	}
+	if !s.ident.Wants() {
+		return
+	}
+	if s.ident.Meta.Datagram() {
+		s.ident.Data(dir, r.Body)
+		return
+	}
+	s.wait[dir] = append(s.wait[dir], r.Body...)
+	s.t.buffered += len(r.Body)
+	if len(s.wait[dir]) > maxPending || s.t.buffered > maxBuffered {
+		s.ident.End()
+		return
+	}
+	if r.Kind == wire.Part {
+		return
+	}
+	undecided := !s.ident.Chosen()
+	s.read(dir)
+	if undecided && s.ident.Chosen() {
+		s.read(dir.Reverse())
+	}
+}
+
+func (s *session) read(dir parsers.Dir) {
+	if b := s.wait[dir]; len(b) > 0 && s.ident.Wants() {
+		s.used(dir, s.ident.Data(dir, b))
+	}
+}
+
+// used drops bytes that nobody wants again.
+func (s *session) used(dir parsers.Dir, n int) {
+	b := s.wait[dir]
+	s.wait[dir] = b[:copy(b, b[n:])]
+	s.t.buffered -= n
+}
+
+// threat is what the session's parser calls.
+func (s *session) threat(id uint16, text string) {
+	if s.threats++; s.threats <= maxThreats {
+		s.t.out = wire.AppendThreat(s.t.out, s.number, id, text)
+	}
+}

@@ -1,0 +1,222 @@
+// Package wire is the flat form in which sessions travel between the engine's host and a
+// parser plugin: records behind each other in one message, read without copying. It
+// moves no bytes between processes and knows nothing of what they mean.
+//
+// A record is a head of 16 bytes and a body; numbers are little-endian:
+//
+//	0  kind   1  arg   2-3  zero   4-7  length of the body   8-15  session
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// Format is the version of the records.
+const Format = 1
+
+// Limits of a message and of what is under way.
+const (
+	MaxMessage = 256 << 10 // bytes of records in one message
+	MaxBody    = 64 << 10  // bytes of one record's body
+	Window     = 4 << 20   // bytes that may be under way in each direction of a stream
+	MaxValue   = 256       // bytes of an attribute's value or a threat's text
+)
+
+// Head is the length of a record's head.
+const Head = 16
+
+// Kind is what a record says.
+type Kind uint8
+
+// Kinds of records. Those to State go to the plugin, the others come from it.
+const (
+	NoKind Kind = iota
+	Open        // a session begins; body: Meta
+	Data        // bytes of a direction (arg); body: bytes, whole
+	Part        // as Data, and the rest comes in further records
+	Gap         // bytes of a direction that will never come; body: int64
+	End         // nothing more comes, the answer is wanted
+	Close       // nobody waits for an answer any more
+	State       // how far identification is
+	Attr        // an attribute (arg); body: value
+	Threat      // a threat; body: number and text
+	numKinds
+)
+
+// String is the kind's name.
+func (k Kind) String() string {
+	if k < numKinds {
+		return [numKinds]string{"", "open", "data", "part", "gap", "end", "close", "state", "attr", "threat"}[k]
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// Sizes of bodies that have one.
+const (
+	metaLen  = 38
+	gapLen   = 8
+	stateLen = 12
+)
+
+// Record is one record. Body is borrowed from the message.
+type Record struct {
+	Kind    Kind
+	Arg     uint8
+	Session uint64
+	Body    []byte
+}
+
+// ErrMalformed is wrapped by every error of reading.
+var ErrMalformed = errors.New("malformed record")
+
+// Next reads the record at the beginning of b and says what follows it. Its body has the
+// length that its kind wants.
+func Next(b []byte) (r Record, rest []byte, err error) {
+	if len(b) < Head {
+		return r, nil, fmt.Errorf("%w: %d bytes of a head of %d", ErrMalformed, len(b), Head)
+	}
+	n := binary.LittleEndian.Uint32(b[4:])
+	if n > MaxBody || int(n) > len(b)-Head {
+		return r, nil, fmt.Errorf("%w: a body of %d bytes in %d", ErrMalformed, n, len(b)-Head)
+	}
+	end := Head + int(n)
+	r = Record{Kind: Kind(b[0]), Arg: b[1], Session: binary.LittleEndian.Uint64(b[8:]), Body: b[Head:end:end]}
+	if !r.fits() {
+		return r, nil, fmt.Errorf("%w: %v with %d bytes and argument %d", ErrMalformed, r.Kind, n, r.Arg)
+	}
+	return r, b[end:], nil
+}
+
+// fits checks what the kind demands of the body and the argument.
+func (r *Record) fits() bool {
+	n := len(r.Body)
+	switch r.Kind {
+	case Open:
+		return n == metaLen
+	case Data, Part:
+		return n > 0 && r.Arg < 2
+	case Gap:
+		return n == gapLen && r.Arg < 2
+	case End, Close:
+		return n == 0
+	case State:
+		return n == stateLen && r.Body[0] <= uint8(detect.Decided) && r.Body[1] <= 1 && r.Body[2] <= uint8(parsers.Certain)
+	case Attr:
+		return n > 0 && n <= MaxValue && parsers.Attr(r.Arg).String() != ""
+	case Threat:
+		return n >= 2 && n <= 2+MaxValue
+	}
+	return false
+}
+
+// Append writes a record behind b. Bodies longer than MaxBody are the caller's mistake and cut.
+func Append(b []byte, k Kind, arg uint8, session uint64, body []byte) []byte {
+	body = body[:min(len(body), MaxBody)]
+	b = appendHead(b, k, arg, session, len(body))
+	return append(b, body...)
+}
+
+func appendHead(b []byte, k Kind, arg uint8, session uint64, n int) []byte {
+	b = append(b, byte(k), arg, 0, 0)
+	b = binary.LittleEndian.AppendUint32(b, uint32(n))
+	return binary.LittleEndian.AppendUint64(b, session)
+}
+
+// SetSession gives the record at the beginning of b to another session and says what
+// follows it; nil at the end.
+func SetSession(b []byte, session uint64) []byte {
+	if len(b) < Head {
+		return nil
+	}
+	binary.LittleEndian.PutUint64(b[8:], session)
+	n := Head + int(binary.LittleEndian.Uint32(b[4:]))
+	return b[min(n, len(b)):]
+}
+
+// AppendOpen writes what is known of a new session.
+func AppendOpen(b []byte, session uint64, m *parsers.Meta) []byte {
+	b = appendHead(b, Open, 0, session, metaLen)
+	flags := byte(0)
+	if m.Midstream {
+		flags |= 1
+	}
+	if m.Client.Is6() && !m.Client.Is4In6() {
+		flags |= 2
+	}
+	b = append(b, m.Proto, flags)
+	b = binary.LittleEndian.AppendUint16(b, m.ClientPort)
+	b = binary.LittleEndian.AppendUint16(b, m.ServerPort)
+	c, s := m.Client.As16(), m.Server.As16()
+	return append(append(b, c[:]...), s[:]...)
+}
+
+// Meta reads the body of an Open.
+func (r *Record) Meta() parsers.Meta {
+	b := r.Body
+	addr := func(b []byte) netip.Addr {
+		a := netip.AddrFrom16([16]byte(b))
+		if r.Body[1]&2 == 0 {
+			a = a.Unmap()
+		}
+		return a
+	}
+	return parsers.Meta{Proto: b[0], Midstream: b[1]&1 != 0, ClientPort: binary.LittleEndian.Uint16(b[2:]), ServerPort: binary.LittleEndian.Uint16(b[4:]),
+		Client: addr(b[6:22]), Server: addr(b[22:38])}
+}
+
+// AppendGap writes that n bytes will never come.
+func AppendGap(b []byte, session uint64, dir parsers.Dir, n int) []byte {
+	b = appendHead(b, Gap, uint8(dir), session, gapLen)
+	return binary.LittleEndian.AppendUint64(b, uint64(int64(n)))
+}
+
+// Missing reads the body of a Gap.
+func (r *Record) Missing() int { return int(int64(binary.LittleEndian.Uint64(r.Body))) }
+
+// AppendState writes how far a session is.
+func AppendState(b []byte, session uint64, n *detect.News) []byte {
+	b = appendHead(b, State, 0, session, stateLen)
+	ended := byte(0)
+	if n.Ended {
+		ended = 1
+	}
+	b = append(b, byte(n.Outcome), ended, byte(n.Strength), 0)
+	b = binary.LittleEndian.AppendUint16(b, uint16(n.App))
+	b = binary.LittleEndian.AppendUint16(b, uint16(n.Base))
+	return binary.LittleEndian.AppendUint32(b, n.Seen)
+}
+
+// News reads the body of a State.
+func (r *Record) News() detect.News {
+	b := r.Body
+	return detect.News{Outcome: detect.Outcome(b[0]), Ended: b[1] != 0, Strength: parsers.Match(b[2]), App: app.ID(binary.LittleEndian.Uint16(b[4:])),
+		Base: app.ID(binary.LittleEndian.Uint16(b[6:])), Seen: binary.LittleEndian.Uint32(b[8:])}
+}
+
+// AppendThreat writes a threat; a long text is cut.
+func AppendThreat(b []byte, session uint64, id uint16, text string) []byte {
+	text = text[:min(len(text), MaxValue)]
+	b = appendHead(b, Threat, 0, session, 2+len(text))
+	b = binary.LittleEndian.AppendUint16(b, id)
+	return append(b, text...)
+}
+
+// Threat reads the body of a Threat. The text is borrowed.
+func (r *Record) Threat() (id uint16, text []byte) {
+	return binary.LittleEndian.Uint16(r.Body), r.Body[2:]
+}
+
+// What both sides say to each other before the first call, so that a plugin started by hand
+// says what it is instead of waiting.
+const (
+	CookieKey   = "SLUICE_PARSER_PLUGIN"
+	CookieValue = "f3b7c9e2-parsers"
+	PluginKind  = "parser" // its name in go-plugin's set
+)
