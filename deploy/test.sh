@@ -7,6 +7,8 @@ export PATH=$PATH:/usr/sbin:/sbin
 [ "$(id -u)" != 0 ] || export SLUICE_ROOT_TESTS=1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+# A fresh machine builds the Consul server meanwhile; tests that need it wait for it.
+deploy/consul.sh >/dev/null &
 make --no-print-directory check
 go tool gotestsum --format pkgname --jsonfile "$log" -- -count=1 -timeout 15m "$@" ./...
 if [ "$(id -u)" = 0 ] && skipped=$(grep -c '"Action":"skip","Package":"[^"]*","Test"' "$log"); then
