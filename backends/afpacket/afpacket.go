@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Config tunes the rings. The zero value is what production uses.
+// Config tunes the rings. The zero value is what production uses, but for PortLinger.
 type Config struct {
 	// TapRing is the size of a tap's ring in bytes; 0 is 1 MiB. It is rounded up to
 	// whole blocks, and two at least.
@@ -28,6 +28,9 @@ type Config struct {
 	// HeartbeatLimit is how long the worker of a service port may be silent
 	// before its frames follow the fail mode of their endpoint; 0 is 500 ms.
 	HeartbeatLimit time.Duration
+	// PortLinger is how long a service port stays when nothing is attached to it any more,
+	// so that changing modes to and fro does not make it anew; 0 removes it at once.
+	PortLinger time.Duration
 	// Steering is how programs are attached.
 	Steering Steering
 }

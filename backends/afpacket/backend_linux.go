@@ -19,13 +19,16 @@ type Backend struct {
 	closed bool
 	open   map[*attachment]struct{}
 	ports  map[netns.ID]*port
+	// closing holds the ports that are being closed; the channel is closed when one is gone.
+	closing map[netns.ID]chan struct{}
+	wg      sync.WaitGroup // ports that wait or are being closed
 }
 
 var _ backend.Backend = (*Backend)(nil)
 
 // New makes a backend; nothing is opened before the first Attach.
 func New(cfg Config) *Backend {
-	return &Backend{cfg: cfg.withDefaults(), open: map[*attachment]struct{}{}, ports: map[netns.ID]*port{}}
+	return &Backend{cfg: cfg.withDefaults(), open: map[*attachment]struct{}{}, ports: map[netns.ID]*port{}, closing: map[netns.ID]chan struct{}{}}
 }
 
 // Attach implements backend.Backend.
@@ -63,36 +66,6 @@ func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Atta
 	a := &attachment{Attachment: inner, b: b}
 	b.open[a] = struct{}{}
 	return a, nil
-}
-
-// attachInline attaches to the port of the hook's namespace, making it for the first.
-func (b *Backend) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
-	id, err := netns.Identity(ep.Hook.NetNS)
-	if err != nil {
-		return nil, err
-	}
-	p := b.ports[id]
-	if p == nil {
-		if p, err = openPort(ep.Hook.NetNS, id, b.cfg); err != nil {
-			return nil, err
-		}
-		b.ports[id] = p
-	}
-	a, err := p.attachInline(ep)
-	if err != nil {
-		return nil, errors.Join(err, b.release(p))
-	}
-	return a, nil
-}
-
-// release closes a port that nothing is attached to.
-func (b *Backend) release(p *port) error {
-	if len(p.attached) > 0 {
-		return nil
-	}
-	delete(b.ports, p.id)
-	p.drain()
-	return p.close()
 }
 
 // Counters adds up what the steering programs of all ports counted:
@@ -141,6 +114,10 @@ func (a *attachment) closeLocked() error {
 
 // Close detaches everything and ends every queue. It implements backend.Backend.
 func (b *Backend) Close() error {
+	return errors.Join(b.closeAttached(), b.endPorts())
+}
+
+func (b *Backend) closeAttached() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true

@@ -47,6 +47,13 @@ func (g *gate) close() bool {
 	return was
 }
 
+// isOpen says whether the gate has not been closed.
+func (g *gate) isOpen() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.closed
+}
+
 // whileOpen runs fn unless the memory has been released.
 func (g *gate) whileOpen(fn func()) {
 	g.mu.Lock()

@@ -28,6 +28,9 @@ type port struct {
 	attached map[uint32]*inlineAttachment
 	hooked   map[int]uint32       // interface number to endpoint
 	retired  map[uint32]time.Time // detached endpoints that may have frames in the ring
+
+	linger *time.Timer // closes the port while nothing is attached; nil otherwise
+	uses   int         // counts up whenever something is attached or detached
 }
 
 // retireAfter is how long a detached endpoint is remembered.
@@ -104,10 +107,13 @@ func (p *port) load(ours int) error {
 	return nil
 }
 
+// usable says whether endpoints can be attached: nobody has removed the port.
+func (p *port) usable() bool { return p.queue.isOpen() }
+
 // drain lets the worker settle what is in the ring, if there is one.
 func (p *port) drain() {
 	const patience = 300 * time.Millisecond
-	if !p.queue.active() {
+	if !p.queue.isOpen() || !p.queue.active() {
 		return
 	}
 	p.queue.drain()

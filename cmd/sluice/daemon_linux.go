@@ -147,6 +147,9 @@ func (d *daemon) serve(ctl *controller.Controller, socket net.Listener) {
 	d.later(server.Stop)
 }
 
+// portLinger lets operators change their mind without waiting for a new service port.
+const portLinger = 10 * time.Second
+
 // startAgent starts the dataplane and the agent, which reports through the same socket as
 // everyone else.
 func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics net.Listener, build string) (ready <-chan struct{}, err error) {
@@ -159,7 +162,7 @@ func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics 
 		return nil, err
 	}
 	d.later(func() { conn.Close() })
-	be := afpacket.New(afpacket.Config{})
+	be := afpacket.New(afpacket.Config{PortLinger: portLinger})
 	d.later(func() {
 		if err := be.Close(); err != nil {
 			d.log.Warn("packet rings not closed cleanly", "error", err)

@@ -1,0 +1,115 @@
+package afpacket
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/internal/netns"
+)
+
+// attachInline attaches to the port of the hook's namespace, making it for the first.
+// The lock is held, but for a wait for the port's predecessor.
+func (b *Backend) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
+	id, err := netns.Identity(ep.Hook.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	for b.closing[id] != nil {
+		gone := b.closing[id]
+		b.mu.Unlock()
+		<-gone
+		b.mu.Lock()
+	}
+	if b.closed {
+		return nil, ErrClosed
+	}
+	p := b.ports[id]
+	if p != nil && len(p.attached) == 0 && !p.usable() {
+		if err := b.end(p); err != nil {
+			return nil, err
+		}
+		p = nil
+	}
+	if p == nil {
+		if p, err = openPort(ep.Hook.NetNS, id, b.cfg); err != nil {
+			return nil, err
+		}
+		b.ports[id] = p
+	}
+	a, err := p.attachInline(ep)
+	if err != nil {
+		return nil, errors.Join(err, b.release(p))
+	}
+	b.keep(p)
+	return a, nil
+}
+
+// release lets go of a port that nothing is attached to: at once, or after a while
+// in which it may be wanted again.
+func (b *Backend) release(p *port) error {
+	if len(p.attached) > 0 {
+		return nil
+	}
+	if b.cfg.PortLinger <= 0 || b.closed || p.uses == 0 {
+		return b.end(p)
+	}
+	b.keep(p)
+	uses := p.uses
+	b.wg.Add(1)
+	p.linger = time.AfterFunc(b.cfg.PortLinger, func() {
+		defer b.wg.Done()
+		b.expire(p, uses)
+	})
+	return nil
+}
+
+// keep notes a use of a port, so that its time does not run out. The lock is held.
+func (b *Backend) keep(p *port) {
+	p.uses++
+	if p.linger != nil && p.linger.Stop() {
+		b.wg.Done()
+	}
+	p.linger = nil
+}
+
+// end closes a port now. The lock is held.
+func (b *Backend) end(p *port) error {
+	b.keep(p)
+	delete(b.ports, p.id)
+	p.drain()
+	return p.close()
+}
+
+// expire closes a port that has not been used since. It takes a tenth of a second and more,
+// which nobody has to wait for but those who want a new port in the same place.
+func (b *Backend) expire(p *port, uses int) {
+	b.mu.Lock()
+	if b.ports[p.id] != p || len(p.attached) > 0 || p.uses != uses {
+		b.mu.Unlock()
+		return
+	}
+	delete(b.ports, p.id)
+	gone := make(chan struct{})
+	b.closing[p.id] = gone
+	b.mu.Unlock()
+	p.drain()
+	// What is left after an error is removed by the next port in this place.
+	_ = p.close()
+	b.mu.Lock()
+	delete(b.closing, p.id)
+	b.mu.Unlock()
+	close(gone)
+}
+
+// endPorts closes the ports that wait, and waits for those that are being closed.
+func (b *Backend) endPorts() error {
+	b.mu.Lock()
+	var errs []error
+	for _, p := range b.ports {
+		errs = append(errs, b.end(p))
+	}
+	b.mu.Unlock()
+	b.wg.Wait()
+	return errors.Join(errs...)
+}
