@@ -54,6 +54,13 @@ type Leadership interface {
 	Resign() error
 }
 
+// Fencer is what the Leadership of a store may be that several processes use. What is
+// committed through Fence is done only while the leadership is held, else it is ErrNotLeading: one
+// that was away and does not know yet that another leads changes nothing.
+type Fencer interface {
+	Fence() Store
+}
+
 // Store keeps objects. All methods may be called from any goroutine.
 type Store interface {
 	// Get is one object; ErrNotFound if there is none.
@@ -62,11 +69,13 @@ type Store interface {
 	// were read at.
 	List(ctx context.Context, prefix string) ([]Object, Revision, error)
 	// Commit does all of the operations or none, and says the revision they got. A
-	// check that does not hold is ErrConflict.
+	// check that does not hold is ErrConflict. What Check refuses, it refuses. After any other
+	// error it is unknown whether the operations were done.
 	Commit(ctx context.Context, ops ...Op) (Revision, error)
 	// Watch yields the changes below prefix after a revision, in order, until ctx ends. From 0
-	// it yields what exists, then Synced, then changes. A watch that cannot go on from a
-	// revision (too old) yields ErrCompacted; begin again from 0.
+	// it yields what exists, then Synced, then changes. Changes of one key that follow each
+	// other quickly may come as one, the last. A watch that cannot go on from a revision (too
+	// old) yields ErrCompacted; begin again from 0.
 	Watch(ctx context.Context, prefix string, from Revision) iter.Seq2[Event, error]
 	// Lead blocks until this holder leads under name, or ctx ends.
 	Lead(ctx context.Context, name, holder string) (Leadership, error)
@@ -80,4 +89,6 @@ var (
 	ErrCompacted = errors.New("revision too old to watch from")
 	ErrTooLarge  = errors.New("value over 512 KiB or more than 64 operations")
 	ErrClosed    = errors.New("store is closed")
+	// ErrNotLeading says that the leadership on which a Commit depends is over.
+	ErrNotLeading = errors.New("another leads")
 )

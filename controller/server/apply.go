@@ -116,7 +116,7 @@ func (s *Server) input() *compile.Input {
 
 // store writes groups, rules, counters and the nodes' workloads.
 func (s *Server) store(ctx context.Context, w *work) error {
-	for ops := range slices.Chunk(w.ops, store.MaxOps) {
+	for ops := range store.Chunks(w.ops) {
 		if _, err := s.st.Commit(ctx, ops...); err != nil {
 			return fmt.Errorf("store changes: %w", err)
 		}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/sluicenet/sluice/store"
@@ -83,8 +84,9 @@ func Write(ctx context.Context, st store.Store, path string, version uint64, dat
 
 // commit writes parts, head and deletions in this order, in one Commit where they fit.
 func commit(ctx context.Context, st store.Store, parts []store.Op, head store.Op, deletes []store.Op) error {
-	if len(parts)+1+len(deletes) <= store.MaxOps {
-		_, err := st.Commit(ctx, append(append(parts, head), deletes...)...)
+	all := slices.Concat(parts, []store.Op{head}, deletes)
+	if store.Check(all) == nil {
+		_, err := st.Commit(ctx, all...)
 		return err
 	}
 	if err := commitAll(ctx, st, parts); err != nil {
@@ -97,12 +99,10 @@ func commit(ctx context.Context, st store.Store, parts []store.Op, head store.Op
 }
 
 func commitAll(ctx context.Context, st store.Store, ops []store.Op) error {
-	for len(ops) > 0 {
-		n := min(len(ops), store.MaxOps)
-		if _, err := st.Commit(ctx, ops[:n]...); err != nil {
+	for chunk := range store.Chunks(ops) {
+		if _, err := st.Commit(ctx, chunk...); err != nil {
 			return err
 		}
-		ops = ops[n:]
 	}
 	return nil
 }

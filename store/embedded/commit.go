@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
 
 	"go.etcd.io/bbolt"
 
@@ -27,7 +26,7 @@ const maxGroup = 256
 // Commit does all of the operations or none. When ctx ends before the answer, the
 // operations may still be done. A key may stand in it once.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) (store.Revision, error) {
-	if err := checkOps(ops); err != nil {
+	if err := store.Check(ops); err != nil {
 		return 0, err
 	}
 	if err := ctx.Err(); err != nil {
@@ -65,26 +64,6 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) (store.Revision, er
 			return 0, store.ErrClosed
 		}
 	}
-}
-
-func checkOps(ops []store.Op) error {
-	if len(ops) > store.MaxOps {
-		return fmt.Errorf("%w: %d operations", store.ErrTooLarge, len(ops))
-	}
-	seen := make(map[string]struct{}, len(ops))
-	for _, op := range ops {
-		if len(op.Value) > store.MaxValue {
-			return fmt.Errorf("%w: %d bytes for %q", store.ErrTooLarge, len(op.Value), op.Key)
-		}
-		if op.Key == "" || len(op.Key) > MaxKey || strings.HasPrefix(op.Key, "/") {
-			return fmt.Errorf("key %.64q: it must be 1 to %d bytes and not begin with a slash", op.Key, MaxKey)
-		}
-		if _, twice := seen[op.Key]; twice {
-			return fmt.Errorf("key %q: it stands twice in one commit", op.Key)
-		}
-		seen[op.Key] = struct{}{}
-	}
-	return nil
 }
 
 // write is the only writer. It takes what waits, writes it in one transaction, tells the

@@ -29,9 +29,6 @@ const FileName = "sluice.db"
 // Format is the version of the file's contents that this build reads and writes.
 const Format = 1
 
-// MaxKey is the longest key, bytes; it is what Consul takes too.
-const MaxKey = 512
-
 // Errors of Open, for errors.Is. The error itself is a sentence for people.
 var (
 	ErrNewer   = errors.New("store was written by a newer sluice")

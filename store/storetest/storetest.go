@@ -241,6 +241,14 @@ func testLimits(t *testing.T, st store.Store) {
 	if _, err := st.Commit(t.Context(), ops...); !errors.Is(err, store.ErrTooLarge) {
 		t.Errorf("more operations: got %v, want ErrTooLarge", err)
 	}
+	half := make([]byte, store.MaxCommit/2)
+	_, err = st.Commit(t.Context(), store.Op{Key: "half/1", Value: half}, store.Op{Key: "half/2", Value: half})
+	if !errors.Is(err, store.ErrTooLarge) {
+		t.Errorf("two values that are too large together: got %v, want ErrTooLarge", err)
+	}
+	half = half[:len(half)-len("half/1")]
+	commit(t, st, store.Op{Key: "half/1", Value: half}, store.Op{Key: "half/2", Value: half})
+	commit(t, st, remove("half/1"), remove("half/2"))
 	for _, key := range []string{"", "/leading"} {
 		if _, err := st.Commit(t.Context(), put(key, "v")); err == nil {
 			t.Errorf("key %q: got no error", key)

@@ -137,12 +137,28 @@ func testWatchFromRevision(t *testing.T, st store.Store) {
 
 func testWatchDeletes(t *testing.T, st store.Store) {
 	w := watch(t, st, "", 0)
+	w.expect("synced")
 	commit(t, st, put("a", "1"), put("b", "2"))
+	w.expect("a=1", "b=2")
 	rev := commit(t, st, remove("a"), remove("never"))
-	commit(t, st, put("a", "again"))
-	w.expect("synced", "a=1", "b=2")
 	same(t, "the deletion", w.next(), store.Event{Object: store.Object{Key: "a", Revision: rev}, Deleted: true})
+	commit(t, st, put("a", "again"))
 	w.expect("a=again")
+	commit(t, st, remove("a"), remove("b"))
+	commit(t, st, put("c", "3"))
+	gone := map[string]bool{}
+	for last := ""; last != "c=3"; {
+		last = text(w.next())
+		gone[last] = true
+	}
+	if !gone["a deleted"] || !gone["b deleted"] {
+		t.Fatalf("deletions in quick changes: got %v", gone)
+	}
+	commit(t, st, put("a", "again"))
+	w.expect("a=again")
+	commit(t, st, remove("c"), put("b", "2"))
+	w.next()
+	w.next()
 	fresh := watch(t, st, "", 0)
 	fresh.expect("a=again", "b=2", "synced")
 }
