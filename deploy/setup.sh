@@ -21,6 +21,8 @@ demo) ;;
 test)
 	need ip iproute2; need tc iproute2; need iperf3 iperf3; need ethtool ethtool
 	need redis-server redis-server; need nginx nginx-light; need mariadbd mariadb-server; need sshd openssh-server
+	need dockerd docker.io; need containerd containerd; need runc runc; need crun crun; need busybox busybox-static
+	[ -x /usr/lib/cni/bridge ] || package[containernetworking-plugins]=1
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || package[postgresql]=1
 	;;
 gen)

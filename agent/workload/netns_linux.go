@@ -52,25 +52,45 @@ func openNS(path string, ino uint64) (netns.NsHandle, error) {
 // inspect lists the interfaces but lo that have an address other than link-local, and
 // says whether the namespace is the host side of others.
 func inspect(path string, ino uint64) (ifs []Interface, host bool, err error) {
-	ns, err := openNS(path, ino)
+	links, addrs, err := read(path, ino)
 	if err != nil {
 		return nil, false, err
+	}
+	return addressed(links, addrs), isHost(path, links), nil
+}
+
+// inspectUp lists the interfaces that inspect lists, but for those that are down: a runtime brings an
+// interface up when it has all its addresses.
+func inspectUp(path string, ino uint64) ([]Interface, error) {
+	links, addrs, err := read(path, ino)
+	if err != nil {
+		return nil, err
+	}
+	return addressed(slices.DeleteFunc(links, func(l netlink.Link) bool { return l.Attrs().RawFlags&unix.IFF_UP == 0 }), addrs), nil
+}
+
+// read reads the interfaces and addresses of the namespace at path if it is still the one
+// with that inode.
+func read(path string, ino uint64) ([]netlink.Link, []netlink.Addr, error) {
+	ns, err := openNS(path, ino)
+	if err != nil {
+		return nil, nil, err
 	}
 	defer ns.Close()
 	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	if err != nil {
-		return nil, false, fmt.Errorf("netlink: %w", err)
+		return nil, nil, fmt.Errorf("netlink: %w", err)
 	}
 	defer h.Close()
 	links, err := h.LinkList()
 	if err != nil {
-		return nil, false, fmt.Errorf("list interfaces: %w", err)
+		return nil, nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	addrs, err := h.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return nil, false, fmt.Errorf("list addresses: %w", err)
+		return nil, nil, fmt.Errorf("list addresses: %w", err)
 	}
-	return addressed(links, addrs), isHost(path, links), nil
+	return links, addrs, nil
 }
 
 func addressed(links []netlink.Link, addrs []netlink.Addr) []Interface {

@@ -106,6 +106,7 @@ type follow struct {
 	t    *testing.T
 	mu   sync.Mutex
 	all  []workload.Event
+	at   []time.Time // of all
 	last map[string]workload.Workload
 }
 
@@ -136,7 +137,7 @@ func watch(t *testing.T, cfg workload.NetNSConfig) *follow {
 func (f *follow) take(e workload.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.all = append(f.all, e)
+	f.all, f.at = append(f.all, e), append(f.at, time.Now())
 	switch e.Kind {
 	case workload.Added:
 		f.last[e.Workload.ID] = e.Workload

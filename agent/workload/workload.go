@@ -22,7 +22,12 @@ type Workload struct {
 	// NetNS is the path of its network namespace.
 	NetNS      string      `json:"netns"`
 	Interfaces []Interface `json:"interfaces"`
-	HostNet    bool        `json:"host_net,omitempty"`
+	// HostNet: it lives in the network of its host, whose sockets are all that is watched.
+	HostNet bool `json:"host_net,omitempty"`
+	// Members are the names of further containers in the same network namespace.
+	Members []string `json:"members,omitempty"`
+	// Containers are the whole ids of the containers in it, its own first; empty where it is no container.
+	Containers []string `json:"containers,omitempty"`
 	// Source says who found it ("netns", "docker").
 	Source string `json:"source"`
 }

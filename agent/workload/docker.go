@@ -1,0 +1,192 @@
+package workload
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// DockerSocket is where Docker's daemon usually listens.
+const DockerSocket = "unix:///run/docker.sock"
+
+// DockerConfig says which Docker daemon's containers are workloads.
+type DockerConfig struct {
+	// Endpoint is the daemon's address, unix:// and the path of its socket; DockerSocket if empty.
+	Endpoint string
+	// Node is put into every workload.
+	Node string
+	// Logger gets what is waited for and why; none if nil.
+	Logger *slog.Logger
+}
+
+// Docker is the Source of a Docker daemon's containers. Containers that share a network namespace
+// are one workload: that of the container that made it, the others being its members. Containers in
+// the host's network are workloads of their own with HostNet set. A container is told as
+// soon as its namespace has an address, which is before its first process runs.
+type Docker struct {
+	cfg DockerConfig
+	api *dockerAPI
+}
+
+var _ Source = (*Docker)(nil)
+
+// NewDocker checks the endpoint. The daemon need not run yet: it is waited for.
+func NewDocker(cfg DockerConfig) (*Docker, error) {
+	if cfg.Endpoint == "" {
+		cfg.Endpoint = DockerSocket
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	path, ok := strings.CutPrefix(cfg.Endpoint, "unix://")
+	if !ok && strings.HasPrefix(cfg.Endpoint, "/") {
+		path, ok = cfg.Endpoint, true
+	}
+	if !ok || !strings.HasPrefix(path, "/") {
+		return nil, fmt.Errorf("docker endpoint %q: give the daemon's socket on this machine, such as %s", cfg.Endpoint, DockerSocket)
+	}
+	return &Docker{cfg: cfg, api: newDockerAPI(path)}, nil
+}
+
+// Watch tells the workloads. It runs in the caller's goroutine; ending the loop or ctx ends it.
+// A daemon that is away is no error: what it told stays while its namespaces do.
+func (d *Docker) Watch(ctx context.Context) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		w, err := newDockerWatch(d)
+		if err != nil {
+			yield(Event{}, fmt.Errorf("watch docker: %w", err))
+			return
+		}
+		defer w.subs.close()
+		w.yield = func(e Event) bool { return yield(e, nil) }
+		w.run(ctx)
+	}
+}
+
+// Labels by which container tools name what a container belongs to, the first that is there counts.
+var (
+	namespaceLabels = []string{"io.kubernetes.pod.namespace", "com.docker.compose.project", "com.docker.stack.namespace"}
+	serviceLabels   = []string{"com.docker.compose.service", "com.docker.swarm.service.name", "app.kubernetes.io/name", "k8s-app", "app", "io.kubernetes.pod.name"}
+	nameLabels      = []string{"io.kubernetes.pod.name"}
+)
+
+// dockerContainer is what is known of one container.
+type dockerContainer struct {
+	id, name, image string
+	labels          map[string]string
+	// network is its network mode: "default", "host", "none", "container:ID" or a network's name; "" while unknown.
+	network string
+	parent  string // cgroup parent, "" for the usual one
+	pid     int    // of its first process; 0 while it does not run
+}
+
+// shares says that the container lives in another one's namespace.
+func (c *dockerContainer) shares() bool { return strings.HasPrefix(c.network, "container:") }
+
+// host says that the container lives in the host's network.
+func (c *dockerContainer) host() bool { return c.network == "host" }
+
+// describe takes what an event says of its container, which has its labels among its attributes.
+func (c *dockerContainer) describe(e *dockerEvent) {
+	if e.Type != "container" {
+		return
+	}
+	c.name, c.image = e.Actor.Attributes["name"], e.Actor.Attributes["image"]
+	c.labels = maps.Clone(e.Actor.Attributes)
+	for _, k := range []string{"name", "image", "oldName", "exitCode", "signal"} {
+		delete(c.labels, k)
+	}
+}
+
+// networkOf is the network mode that a connection to a network speaks for.
+func networkOf(e *dockerEvent) string {
+	switch e.Actor.Attributes["type"] {
+	case "host":
+		return "host"
+	case "null":
+		return "none"
+	}
+	return e.Actor.Attributes["name"]
+}
+
+// workload is the workload of a container, without what its namespace says.
+func (c *dockerContainer) workload(node string) Workload {
+	w := Workload{ID: "docker:" + c.id[:min(12, len(c.id))], Name: plain(c.name, "container"), Namespace: "default", Labels: boundedLabels(c.labels), Image: c.image,
+		Node: node, Source: "docker", Containers: []string{c.id}, HostNet: c.host()}
+	if s := c.label(nameLabels); s != "" {
+		w.Name = plain(s, w.Name)
+	}
+	w.Service = w.Name
+	if s := c.label(namespaceLabels); s != "" {
+		w.Namespace = plain(s, w.Namespace)
+	}
+	if s := c.label(serviceLabels); s != "" {
+		w.Service = plain(s, w.Service)
+	}
+	return w
+}
+
+func (c *dockerContainer) label(names []string) string {
+	for _, n := range names {
+		if v := c.labels[n]; v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// Bounds of what a container may say of itself.
+const (
+	maxLabels     = 128
+	maxLabelBytes = 512
+)
+
+// boundedLabels are the labels, without those that are unreasonably many or long.
+func boundedLabels(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	out := make(map[string]string, min(len(m), maxLabels))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		if len(out) < maxLabels && len(k) <= maxLabelBytes && len(m[k]) <= maxLabelBytes {
+			out[k] = strings.ToValidUTF8(m[k], "\ufffd")
+		}
+	}
+	return out
+}
+
+var unplain = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
+
+// plain makes text fit for the name of a group.
+func plain(s, otherwise string) string {
+	s = strings.TrimLeft(unplain.ReplaceAllString(s, "-"), "._-")
+	if s = s[:min(len(s), 63)]; !plainName.MatchString(s) {
+		return otherwise
+	}
+	return s
+}
+
+// primary orders containers of one namespace: who made it before those who share it.
+func primary(a, b *dockerContainer) int {
+	if a.shares() != b.shares() {
+		if b.shares() {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(a.id, b.id)
+}
+
+const (
+	dockerFirstWait = 100 * time.Millisecond
+	dockerLastWait  = 5 * time.Second
+	dockerAnswer    = 10 * time.Second // for one question
+)

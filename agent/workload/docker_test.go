@@ -1,0 +1,200 @@
+package workload_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicenet/sluice/agent/workload"
+	"github.com/sluicenet/sluice/internal/testnet"
+)
+
+func TestNewDocker(t *testing.T) {
+	tests := []struct{ name, endpoint, err string }{
+		{"usual", "", ""}, {"url", "unix:///x/docker.sock", ""}, {"path", "/x/docker.sock", ""},
+		{"tcp", "tcp://127.0.0.1:2375", "give the daemon's socket on this machine"}, {"relative", "unix://docker.sock", "give the daemon's socket"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := workload.NewDocker(workload.DockerConfig{Endpoint: tt.endpoint})
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
+				t.Errorf("error %v, want %q", err, tt.err)
+			}
+		})
+	}
+}
+
+// docker starts a daemon.
+func docker(t *testing.T) *testnet.Docker {
+	t.Helper()
+	testnet.RequireDocker(t)
+	n := testnet.New(t)
+	return n.Docker(n.Namespace("host"))
+}
+
+// followDocker follows a daemon's containers.
+func followDocker(t *testing.T, d *testnet.Docker) *follow {
+	t.Helper()
+	s, err := workload.NewDocker(workload.DockerConfig{Endpoint: "unix://" + d.Socket, Node: "n1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return followSource(t, s)
+}
+
+// followSource runs a source until the test ends.
+func followSource(t *testing.T, s workload.Source) *follow {
+	t.Helper()
+	f := followLater(t, s)
+	f.until("synced", func() bool { return f.count(workload.Synced) == 1 })
+	return f
+}
+
+func wid(id string) string { return "docker:" + id[:12] }
+
+func sleeper(name, network string, labels map[string]string) testnet.Container {
+	return testnet.Container{Name: name, Network: network, Labels: labels, Command: []string{"/bin/sleep", "600"}}
+}
+
+// is waits until a workload is told and as it should be.
+func (f *follow) is(what, id string, ok func(w *workload.Workload) bool) {
+	f.t.Helper()
+	f.until(what, func() bool {
+		w, there := f.last[wid(id)]
+		return there && ok(&w)
+	})
+}
+
+func (f *follow) gone(what, id string) {
+	f.t.Helper()
+	f.until(what, func() bool { _, there := f.last[wid(id)]; return !there })
+}
+
+func always(*workload.Workload) bool { return true }
+
+func TestDockerContainers(t *testing.T) {
+	d := docker(t)
+	labels := map[string]string{"com.docker.compose.project": "shop", "com.docker.compose.service": "web", "tier": "front"}
+	web := d.Run(sleeper("web1", "", labels))
+	stopped := d.Create(sleeper("later", "", nil))
+	f := followDocker(t, d)
+	f.is("a container that was there", web, func(w *workload.Workload) bool {
+		return w.Name == "web1" && w.Group() == "svc:shop/web" && w.Labels["tier"] == "front" && w.Image == testnet.DockerImage && w.Node == "n1" && w.Source == "docker" &&
+			slices.Equal(w.Containers, []string{web}) && !w.HostNet && len(w.Interfaces) == 1 && w.Interfaces[0].Kind == "veth" && families(w.Interfaces[0].Addresses) == "46" &&
+			w.NetNS == fmt.Sprintf("/proc/%d/ns/net", d.Pid(web))
+	})
+	f.until("nothing else told", func() bool { return len(f.last) == 1 })
+
+	d.Do("POST", "/containers/"+stopped+"/start", nil)
+	f.is("one that was made before", stopped, func(w *workload.Workload) bool { return w.Group() == "svc:default/later" })
+	d.Do("POST", "/containers/"+stopped+"/rename?name=renamed", nil)
+	f.is("its new name", stopped, func(w *workload.Workload) bool { return w.Name == "renamed" })
+
+	d.Do("POST", "/networks/create", map[string]any{"Name": "second"})
+	d.Do("POST", "/networks/second/connect", map[string]any{"Container": web})
+	f.is("its second network", web, func(w *workload.Workload) bool { return len(w.Interfaces) == 2 })
+	d.Do("POST", "/networks/second/disconnect", map[string]any{"Container": web})
+	f.is("the network gone again", web, func(w *workload.Workload) bool { return len(w.Interfaces) == 1 })
+
+	added := f.added(web)
+	d.Do("POST", "/containers/"+web+"/pause", nil)
+	d.Do("POST", "/containers/"+web+"/unpause", nil)
+	d.Do("POST", "/containers/"+web+"/restart", nil)
+	f.is("told anew with its group", web, func(w *workload.Workload) bool { return f.addedLocked(web) == added+1 && w.Group() == "svc:shop/web" })
+	d.Remove(web)
+	f.gone("a removed container", web)
+}
+
+func TestDockerShared(t *testing.T) {
+	d := docker(t)
+	f := followDocker(t, d)
+	pod := d.Run(sleeper("k8s_POD_x", "", map[string]string{"io.kubernetes.pod.name": "api-1", "io.kubernetes.pod.namespace": "prod", "app": "api"}))
+	app := d.Run(sleeper("app", "container:"+pod, nil))
+	f.is("one workload for the namespace", pod, func(w *workload.Workload) bool {
+		return w.Name == "api-1" && w.Group() == "svc:prod/api" && slices.Equal(w.Members, []string{"app"}) && slices.Equal(w.Containers, []string{pod, app})
+	})
+	d.Remove(app)
+	f.is("the member gone", pod, func(w *workload.Workload) bool { return len(w.Members) == 0 })
+	host, none := d.Run(sleeper("hosty", "host", nil)), d.Run(sleeper("lonely", "none", nil))
+	f.is("a container in the host's network", host, func(w *workload.Workload) bool { return w.HostNet && len(w.Interfaces) == 0 && w.NetNS != "" })
+	f.until("none without a network", func() bool { _, told := f.last[wid(none)]; return !told && len(f.last) == 2 })
+}
+
+func TestDockerDaemon(t *testing.T) {
+	d := docker(t)
+	stays, goes := d.Run(sleeper("stays", "", nil)), d.Run(sleeper("goes", "", nil))
+	f := followDocker(t, d)
+	f.is("both", stays, always)
+	pid := d.Pid(goes)
+	d.Kill()
+	kill(t, pid)
+	f.gone("one that ended while the daemon was away", goes)
+	added := f.added(stays)
+	d.Start()
+	more := d.Run(sleeper("more", "", nil))
+	f.is("one after the daemon's restart", more, always)
+	if n := f.added(stays); n != added {
+		t.Errorf("a container that went on was told %d times, want %d", n, added)
+	}
+}
+
+// TestDockerQuick measures from the beginning of a container's first process to the event; most
+// are told before.
+func TestDockerQuick(t *testing.T) {
+	d := docker(t)
+	f := followDocker(t, d)
+	const runs = 5
+	early := 0
+	for i := range runs {
+		id := d.Create(testnet.Container{Name: fmt.Sprintf("quick%d", i), Command: []string{"/bin/true"}})
+		d.Do("POST", "/containers/"+id+"/start", nil)
+		started := time.Now()
+		f.until("a container that ends at once", func() bool { return f.addedLocked(id) == 1 })
+		at := f.when(id)
+		if at.Before(started) {
+			early++
+		}
+		t.Logf("told %v after the start was answered", at.Sub(started).Round(time.Millisecond))
+		f.gone("it ended", id)
+	}
+	if early == 0 {
+		t.Errorf("none of %d containers was told before its start was answered", runs)
+	}
+}
+
+func TestMerge(t *testing.T) {
+	testnet.RequireRoot(t)
+	n := testnet.New(t)
+	b := n.Bridge("a")
+	w := b.Workloads[0]
+	first, second := make(told), make(told)
+	f := followLater(t, workload.Merge(first, second))
+	a := workload.Workload{ID: "one", NetNS: w.Path}
+	z := workload.Workload{ID: "two", NetNS: w.Path}
+	second <- workload.Event{Kind: workload.Added, Workload: z}
+	f.until("the second's", func() bool { return f.last["two"].ID != "" })
+	first <- workload.Event{Kind: workload.Added, Workload: a}
+	f.until("the first's instead", func() bool { return f.last["one"].ID != "" && len(f.last) == 1 })
+	first <- workload.Event{Kind: workload.Synced}
+	second <- workload.Event{Kind: workload.Synced}
+	f.until("one end of the beginning", func() bool { return f.count(workload.Synced) == 1 })
+	first <- workload.Event{Kind: workload.Removed, Workload: workload.Workload{ID: "one"}}
+	f.until("the second's again", func() bool { return f.last["two"].ID != "" && len(f.last) == 1 })
+	second <- workload.Event{Kind: workload.Removed, Workload: workload.Workload{ID: "two"}}
+	f.until("nobody", func() bool { return len(f.last) == 0 })
+}
+
+func families(ps []netip.Prefix) string {
+	s := ""
+	for _, p := range ps {
+		if p.Addr().Is4() {
+			s += "4"
+		} else {
+			s += "6"
+		}
+	}
+	return s
+}

@@ -1,0 +1,470 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"os"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+)
+
+// dockerNews is what the daemon tells the watch: one of its fields.
+type dockerNews struct {
+	event *dockerEvent
+	// about is an answer to a question about a container in its life number run.
+	about *dockerContainer
+	run   uint64
+	// all is every container, after a connection was made.
+	all    []dockerContainer
+	listed bool
+	// away says that there is no connection, and why.
+	away error
+}
+
+// living is a container as the watch follows it.
+type living struct {
+	dockerContainer
+	run uint64 // counts its lives
+	// ino and path are its network namespace; 0 and "" while it has none that is known.
+	ino  uint64
+	path string
+	// soon is until when its namespace is looked for many times a second.
+	soon time.Time
+}
+
+// dockerWatch is one run of Docker.Watch. Everything but subs and ask runs on its caller's goroutine.
+type dockerWatch struct {
+	src    *Docker
+	yield  func(Event) bool
+	subs   *subscriptions
+	news   chan dockerNews
+	asking chan struct{} // bounds the questions at one time
+	wg     sync.WaitGroup
+
+	containers map[string]*living
+	told       map[uint64]map[string]Workload // by namespace and workload id
+	bare       map[uint64]time.Time           // namespaces without an address yet, until when they are polled
+	away       bool
+	synced     bool
+}
+
+const (
+	dockerSoon  = 5 * time.Millisecond // between looks for a namespace that is about to be there
+	dockerLong  = 30 * time.Second     // for so long
+	dockerBare  = 3 * time.Second      // for addresses in it; later ones are notified
+	dockerCheck = time.Second          // between looks at namespaces that may have vanished untold
+	dockerAsks  = 8
+)
+
+func newDockerWatch(d *Docker) (*dockerWatch, error) {
+	subs, err := newSubscriptions()
+	if err != nil {
+		return nil, err
+	}
+	return &dockerWatch{src: d, subs: subs, news: make(chan dockerNews, 64), asking: make(chan struct{}, dockerAsks),
+		containers: map[string]*living{}, told: map[uint64]map[string]Workload{}, bare: map[uint64]time.Time{}}, nil
+}
+
+// run works until ctx ends or nobody listens any more.
+func (w *dockerWatch) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer w.wg.Wait()
+	defer cancel()
+	w.wg.Go(func() { w.follow(ctx) })
+	check := time.NewTicker(dockerCheck)
+	defer check.Stop()
+	soon := time.NewTicker(dockerSoon)
+	defer soon.Stop()
+	soon.Stop()
+	fast := false
+	for ok := true; ok; {
+		if pending := w.pending(); pending != fast {
+			if fast = pending; fast {
+				soon.Reset(dockerSoon)
+			} else {
+				soon.Stop()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case n := <-w.news:
+			ok = w.take(ctx, &n)
+		case ino := <-w.subs.changed:
+			ok = w.tell(ino)
+		case <-soon.C:
+			ok = w.search(time.Now())
+		case <-check.C:
+			ok = w.verify()
+		}
+	}
+}
+
+// follow listens to the daemon and connects again whenever the connection ends.
+func (w *dockerWatch) follow(ctx context.Context) {
+	wait := dockerFirstWait
+	for ctx.Err() == nil {
+		opened := func() error {
+			all, err := w.list(ctx)
+			if err == nil {
+				wait = dockerFirstWait
+				w.put(ctx, dockerNews{all: all, listed: true})
+			}
+			return err
+		}
+		err := w.src.api.events(ctx, opened, func(e *dockerEvent) { w.put(ctx, dockerNews{event: e}) })
+		w.put(ctx, dockerNews{away: err})
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+		}
+		wait = min(2*wait, dockerLastWait)
+	}
+}
+
+func (w *dockerWatch) put(ctx context.Context, n dockerNews) {
+	select {
+	case w.news <- n:
+	case <-ctx.Done():
+	}
+}
+
+// list is every container, with the process of those that run.
+func (w *dockerWatch) list(ctx context.Context) ([]dockerContainer, error) {
+	all, running, err := w.src.api.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	for i := range all {
+		if !slices.Contains(running, all[i].id) {
+			continue
+		}
+		w.asking <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-w.asking }()
+			if c, err := w.src.api.inspect(ctx, all[i].id); err == nil {
+				all[i] = c
+			}
+		})
+	}
+	wg.Wait()
+	return all, ctx.Err()
+}
+
+// ask asks for all about a container; the answer comes as news.
+func (w *dockerWatch) ask(ctx context.Context, c *living) {
+	id, run := c.id, c.run
+	w.wg.Go(func() {
+		select {
+		case w.asking <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		a, err := w.src.api.inspect(ctx, id)
+		<-w.asking
+		if err == nil {
+			w.put(ctx, dockerNews{about: &a, run: run})
+		} else if !errors.Is(err, errNoContainer) && ctx.Err() == nil {
+			w.src.cfg.Logger.Warn("container not inspected", "container", id, "error", err)
+		}
+	})
+}
+
+func (w *dockerWatch) take(ctx context.Context, n *dockerNews) bool {
+	switch {
+	case n.event != nil:
+		return w.event(ctx, n.event)
+	case n.about != nil:
+		c := w.containers[n.about.id]
+		if c == nil {
+			return true
+		}
+		pid := c.pid
+		c.dockerContainer = *n.about
+		if pid != 0 || c.run != n.run {
+			c.pid = pid // the answer may be older than what is known
+		}
+		return w.locate(c)
+	case n.listed:
+		return w.replace(n.all)
+	}
+	if !w.away {
+		w.src.cfg.Logger.Warn("docker does not answer, trying again", "endpoint", w.src.cfg.Endpoint, "error", n.away)
+	}
+	w.away = true
+	return w.sync()
+}
+
+// sync tells once that everything was told that was there at the beginning.
+func (w *dockerWatch) sync() bool {
+	if w.synced {
+		return true
+	}
+	w.synced = true
+	return w.yield(Event{Kind: Synced})
+}
+
+// replace takes what a daemon says that was away, and tells the difference.
+func (w *dockerWatch) replace(all []dockerContainer) bool {
+	if w.away {
+		w.src.cfg.Logger.Info("docker answers again", "endpoint", w.src.cfg.Endpoint, "containers", len(all))
+	}
+	w.away = false
+	there := map[string]bool{}
+	for i := range all {
+		there[all[i].id] = true
+		c := w.containers[all[i].id]
+		if c != nil && all[i].pid != c.pid && !w.ended(c) {
+			return false
+		}
+		if c == nil {
+			c = &living{}
+			w.containers[all[i].id] = c
+		}
+		c.dockerContainer = all[i]
+	}
+	for _, id := range sortedKeys(w.containers) {
+		if c := w.containers[id]; !there[id] {
+			delete(w.containers, id)
+			if !w.ended(c) {
+				return false
+			}
+		}
+	}
+	for _, id := range sortedKeys(w.containers) {
+		if !w.locate(w.containers[id]) {
+			return false
+		}
+	}
+	return w.sync()
+}
+
+// event takes one event of the daemon.
+func (w *dockerWatch) event(ctx context.Context, e *dockerEvent) bool {
+	id := e.Actor.ID
+	if e.Type == "network" {
+		id = e.Actor.Attributes["container"]
+	}
+	c := w.containers[id]
+	if e.Action == "destroy" || e.Action == "die" {
+		if c == nil || e.Type != "container" {
+			return true
+		}
+		if e.Action == "destroy" {
+			delete(w.containers, id)
+		}
+		return w.ended(c)
+	}
+	if id == "" || e.Type == "network" && e.Action == "create" {
+		return true
+	}
+	if c == nil {
+		c = &living{dockerContainer: dockerContainer{id: id}}
+		w.containers[id] = c
+		c.describe(e)
+		w.ask(ctx, c)
+	}
+	switch e.Action {
+	case "rename":
+		c.name = e.Actor.Attributes["name"]
+		return c.ino == 0 || w.tell(c.ino)
+	case "start":
+		w.ask(ctx, c)
+		c.soon = time.Now().Add(dockerLong)
+		return w.locate(c)
+	case "connect":
+		// The namespace comes in a moment, long before the daemon tells of the start.
+		if c.ino == 0 {
+			if c.network == "" {
+				c.network = networkOf(e)
+			}
+			c.soon = time.Now().Add(dockerLong)
+			return w.locate(c)
+		}
+	}
+	return c.ino == 0 || w.tell(c.ino)
+}
+
+// ended forgets the namespace of a container that does not run any more.
+func (w *dockerWatch) ended(c *living) bool {
+	ino := c.ino
+	c.run++
+	c.ino, c.path, c.pid, c.soon = 0, "", 0, time.Time{}
+	return ino == 0 || w.tell(ino)
+}
+
+func (w *dockerWatch) pending() bool {
+	if len(w.bare) > 0 {
+		return true
+	}
+	for _, c := range w.containers {
+		if !c.soon.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// search looks for the namespaces and addresses that are about to be there.
+func (w *dockerWatch) search(now time.Time) bool {
+	for _, id := range sortedKeys(w.containers) {
+		c := w.containers[id]
+		if c.soon.IsZero() {
+			continue
+		}
+		if now.After(c.soon) {
+			c.soon = time.Time{}
+		}
+		if !w.locate(c) {
+			return false
+		}
+	}
+	for ino, until := range w.bare {
+		if now.After(until) {
+			delete(w.bare, ino)
+		}
+		if !w.tell(ino) {
+			return false
+		}
+	}
+	return true
+}
+
+// locate finds the namespace of a container and tells of it.
+func (w *dockerWatch) locate(c *living) bool {
+	if c.network == "" {
+		return true // the answer that says how it is connected is on its way
+	}
+	if c.ino != 0 {
+		return w.tell(c.ino)
+	}
+	pid := c.pid
+	if pid == 0 && !c.soon.IsZero() {
+		pid = firstProcess(&c.dockerContainer)
+	}
+	if pid == 0 {
+		return true
+	}
+	path := netnsOf(pid)
+	ino, err := nsInode(path)
+	if err != nil || !c.host() && !c.shares() && w.hosts(ino) {
+		return true // it is gone, or the runtime has not made the namespace yet
+	}
+	c.pid, c.ino, c.path, c.soon = pid, ino, path, time.Time{}
+	if !c.host() && w.told[ino] == nil {
+		if c.network != "none" {
+			w.bare[ino] = time.Now().Add(dockerBare)
+		}
+		if err := w.subs.add(path, ino); err != nil {
+			w.src.cfg.Logger.Warn("address changes of a container are not noticed", "container", c.name, "error", err)
+		}
+	}
+	return w.tell(ino)
+}
+
+// hosts says whether a namespace is one that the runtime starts in: the daemon's or our own.
+func (w *dockerWatch) hosts(ino uint64) bool {
+	for _, pid := range []int{os.Getpid(), int(w.src.api.daemon.Load())} {
+		if is, err := nsInode(netnsOf(pid)); err == nil && is == ino {
+			return true
+		}
+	}
+	return false
+}
+
+// refresh finds another process of the container in its namespace where the known one has ended: the
+// runtime has helpers that come and go before the container's first process. False if there is none.
+func (w *dockerWatch) refresh(c *living) bool {
+	if ino, err := nsInode(c.path); err == nil && ino == c.ino {
+		return true
+	}
+	pid := firstProcess(&c.dockerContainer)
+	if pid == 0 {
+		return false
+	}
+	if ino, err := nsInode(netnsOf(pid)); err != nil || ino != c.ino {
+		return false
+	}
+	c.pid, c.path = pid, netnsOf(pid)
+	return true
+}
+
+// tell compares what is in a namespace with what was told of it, and yields the difference.
+func (w *dockerWatch) tell(ino uint64) bool {
+	now := map[string]Workload{}
+	list := w.inside(ino)
+	if len(list) == 0 {
+		w.subs.remove(ino)
+		delete(w.bare, ino)
+	} else if slices.ContainsFunc(list, func(c *living) bool { return c.host() }) {
+		for _, c := range list {
+			x := c.workload(w.src.cfg.Node)
+			x.HostNet, x.NetNS = true, c.path
+			now[x.ID] = x
+		}
+	} else if x, ok := w.joined(ino, list); ok {
+		delete(w.bare, ino)
+		now[x.ID] = x
+	}
+	before := w.told[ino]
+	if w.told[ino] = now; len(now) == 0 {
+		delete(w.told, ino)
+	}
+	for _, id := range sortedKeys(before) {
+		if _, still := now[id]; !still && !w.yield(Event{Kind: Removed, Workload: Workload{ID: id}}) {
+			return false
+		}
+	}
+	for _, id := range sortedKeys(now) {
+		if x := now[id]; !reflect.DeepEqual(before[id], x) && !w.yield(Event{Kind: Added, Workload: x}) {
+			return false
+		}
+	}
+	return true
+}
+
+// inside are the containers of a namespace, its maker first.
+func (w *dockerWatch) inside(ino uint64) []*living {
+	var list []*living
+	for _, c := range w.containers {
+		if c.ino == ino {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b *living) int { return primary(&a.dockerContainer, &b.dockerContainer) })
+	return list
+}
+
+// joined is the one workload of the containers of a namespace, if it has an address.
+func (w *dockerWatch) joined(ino uint64, list []*living) (Workload, bool) {
+	x := list[0].workload(w.src.cfg.Node)
+	for _, c := range list[1:] {
+		x.Members = append(x.Members, c.name)
+		x.Containers = append(x.Containers, c.id)
+	}
+	slices.Sort(x.Members)
+	for _, c := range list {
+		if !w.refresh(c) {
+			continue
+		}
+		if ifs, err := inspectUp(c.path, ino); err == nil {
+			x.NetNS, x.Interfaces = c.path, ifs
+			break
+		}
+	}
+	return x, len(x.Interfaces) > 0
+}
+
+// verify finds containers whose end nobody told: while the daemon is away, its events are.
+func (w *dockerWatch) verify() bool {
+	for _, id := range sortedKeys(w.containers) {
+		c := w.containers[id]
+		if c.ino != 0 && !w.refresh(c) && !w.ended(c) {
+			return false
+		}
+	}
+	return true
+}
