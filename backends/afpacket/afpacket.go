@@ -22,9 +22,10 @@ type Config struct {
 	// TapRetire is how long a tap's frames may wait in a block that is not full; 0 is
 	// 30 ms. The kernel runs a timer of this period for every tap, idle or not.
 	TapRetire time.Duration
-	// RxSlots and TxSlots are the frames that the rings of a service port hold; 0 is
-	// the default. A slot takes 68 KiB and they come by fifteen.
-	RxSlots, TxSlots int
+	// RxSmall and RxLarge are the frames that a service port holds until its worker comes:
+	// small ones of 2 KiB, by 496, and large ones of 68 KiB, by fifteen. TxSlots are
+	// the small ones that it holds until they are sent. 0 is the default.
+	RxSmall, RxLarge, TxSlots int
 	// HeartbeatLimit is how long the worker of a service port may be silent
 	// before its frames follow the fail mode of their endpoint; 0 is 500 ms.
 	HeartbeatLimit time.Duration
@@ -64,8 +65,9 @@ const (
 	defaultTapSnap   = 16 << 10
 	maxTapSnap       = 128 << 10
 	defaultTapRetire = 30 * time.Millisecond
-	defaultRxSlots   = 360
-	defaultTxSlots   = 60
+	defaultRxSmall   = 8 * 496
+	defaultRxLarge   = 16 * 15
+	defaultTxSlots   = 496
 	defaultHeartbeat = 500 * time.Millisecond
 )
 
@@ -78,7 +80,8 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.TapRing, defaultTapRing)
 	def(&c.TapSnap, defaultTapSnap)
-	def(&c.RxSlots, defaultRxSlots)
+	def(&c.RxSmall, defaultRxSmall)
+	def(&c.RxLarge, defaultRxLarge)
 	def(&c.TxSlots, defaultTxSlots)
 	c.TapSnap = min(c.TapSnap, maxTapSnap)
 	if c.TapRetire <= 0 {

@@ -21,23 +21,23 @@ var ErrPortLost = errors.New("service port is gone")
 // inline is the queue of a service port.
 type inline struct {
 	gate
-	fd, event int
-	direct    int // sends what is large
-	index     int // of the engine's end
-	rings     ring
-	rx, tx    slots
-	control   []byte // the mapped control map
-	clock     monotonic
+	// The TX ring, for small frames, is on the socket and in the memory of small; the socket
+	// of large sends large ones.
+	small, large receiver
+	tx           slots
+	event        int
+	index        int    // of the engine's end
+	control      []byte // the mapped control map
+	clock        monotonic
 
-	// The worker's own. head is the next slot to look at, taken those before it that
-	// have not been given back; tail is the next slot to send from, pending those that
-	// wait for a kick.
-	head, taken   int
+	// The worker's own. tail is the next slot to send from, pending are those that wait
+	// for a kick.
 	tail, pending int
-	unsent        bool // the last kick failed
-	quiet         int  // empty looks while draining
+	unsent        bool   // the last kick failed
+	scratch       []byte // for large frames that must be put together
+	quiet         int    // empty looks while draining
 	lost          bool
-	polls         [2]unix.PollFd
+	polls         [3]unix.PollFd
 
 	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
 	beaten    atomic.Int64                     // last heartbeat, ns since clock.at
@@ -101,7 +101,7 @@ func (q *inline) Recv(b *packet.Batch) error {
 	}
 	q.beat()
 	q.fill(b)
-	if q.taken == 0 {
+	if !q.holds() {
 		if err := q.block(); err != nil {
 			q.leave()
 			return err
@@ -115,9 +115,12 @@ func (q *inline) Recv(b *packet.Batch) error {
 	return q.nothing()
 }
 
+// holds says whether slots were taken, be it for frames that nobody is to see.
+func (q *inline) holds() bool { return q.small.taken > 0 || q.large.taken > 0 }
+
 // nothing ends a Recv without frames, and the queue when it has been drained.
 func (q *inline) nothing() error {
-	looked := q.taken == 0
+	looked := !q.holds()
 	q.giveBack()
 	ended := false
 	if q.draining.Load() && looked {
@@ -143,27 +146,30 @@ func (q *inline) block() error {
 		q.push()
 		wait = 1
 	}
-	q.polls = [2]unix.PollFd{{Fd: int32(q.fd), Events: unix.POLLIN}, {Fd: int32(q.event), Events: unix.POLLIN}}
+	q.polls = [3]unix.PollFd{
+		{Fd: int32(q.small.fd), Events: unix.POLLIN}, {Fd: int32(q.large.fd), Events: unix.POLLIN},
+		{Fd: int32(q.event), Events: unix.POLLIN},
+	}
 	ready, err := unix.Poll(q.polls[:], wait)
 	if err != nil && err != unix.EINTR {
 		return fmt.Errorf("wait for service port: %w", err)
 	}
-	if q.polls[1].Revents != 0 {
+	if q.polls[2].Revents != 0 {
 		var b [8]byte
 		_, _ = unix.Read(q.event, b[:])
 	}
 	q.beat()
-	// The socket tells that the port went down; that it was deleted then, it does not.
-	if ready == 0 || q.polls[0].Revents&^unix.POLLIN != 0 {
+	// The sockets tell that the port went down; that it was deleted then, they do not.
+	if ready == 0 || (q.polls[0].Revents|q.polls[1].Revents)&^unix.POLLIN != 0 {
 		return q.checkPort()
 	}
 	return nil
 }
 
-// checkPort takes the error off the socket and looks whether the port is still there.
+// checkPort takes the errors off the sockets and looks whether the port is still there.
 func (q *inline) checkPort() error {
-	_, _ = unix.GetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	sa, err := unix.Getsockname(q.fd)
+	q.clearErrors()
+	sa, err := unix.Getsockname(q.small.fd)
 	if ll, ok := sa.(*unix.SockaddrLinklayer); err != nil || !ok || ll.Ifindex == q.index {
 		return nil
 	}
@@ -172,25 +178,30 @@ func (q *inline) checkPort() error {
 	return ErrPortLost
 }
 
-// fill adds the frames that are in the ring, as far as the batch holds them.
-func (q *inline) fill(b *packet.Batch) {
-	eps := *q.endpoints.Load()
-	for !b.Full() && q.taken < q.rx.n {
-		off := q.rx.at(q.head)
-		if q.rings.status(off)&unix.TP_STATUS_USER == 0 {
-			return
-		}
-		q.take(b, off, eps)
-		q.taken++
-		if q.head++; q.head == q.rx.n {
-			q.head = 0
-		}
+// clearErrors forgets that the port was down: the error would meet the next frame.
+func (q *inline) clearErrors() {
+	for _, fd := range []int{q.small.fd, q.large.fd} {
+		_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	}
 }
 
-// take adds the frame in the slot at off, its address put back.
-func (q *inline) take(b *packet.Batch, off int, eps map[uint32]known) {
-	r := q.rings
+// fill adds the frames that are in the rings, in their order, as far as the batch
+// holds them.
+func (q *inline) fill(b *packet.Batch) {
+	eps := *q.endpoints.Load()
+	for !b.Full() {
+		r := first(&q.small, &q.large)
+		if r == nil {
+			return
+		}
+		q.take(b, r, eps)
+		r.advance()
+	}
+}
+
+// take adds the next frame of a ring, its address put back.
+func (q *inline) take(b *packet.Batch, from *receiver, eps map[uint32]known) {
+	r, off := from.mem, from.slots.at(from.head)
 	status := r.u32(off + v2Status)
 	start, n, wire := off+int(r.u16(off+v2Mac)), int(r.u32(off+v2Snaplen)), r.u32(off+v2Len)
 	if n < 14 || wire > uint32(n) {
@@ -212,7 +223,7 @@ func (q *inline) take(b *packet.Batch, off int, eps map[uint32]known) {
 	f := b.Add()
 	f.Data, f.Wire, f.Endpoint, f.Dir = data, wire, id, dir
 	f.Stamp = int64(r.u32(off+v2Sec))*1e9 + int64(r.u32(off+v2Nsec))
-	f.Slot = uint64(q.head)
+	f.Slot = uint64(from.head)
 	f.VNet = packet.VNet(r[start-vnetLen : start])
 	if f.VNet[0]&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
 		f.Flags |= packet.PartialChecksum
@@ -253,16 +264,8 @@ func (q *inline) open(id uint32) bool { return (*q.endpoints.Load())[id].open }
 
 // giveBack hands the slots that were taken to the kernel.
 func (q *inline) giveBack() {
-	i := q.head - q.taken
-	if i < 0 {
-		i += q.rx.n
-	}
-	for ; q.taken > 0; q.taken-- {
-		q.rings.setStatus(q.rx.at(i), unix.TP_STATUS_KERNEL)
-		if i++; i == q.rx.n {
-			i = 0
-		}
-	}
+	q.small.giveBack()
+	q.large.giveBack()
 }
 
 // Wake ends a wait. It implements backend.Queue.
@@ -298,7 +301,9 @@ func (q *inline) Stats() backend.Stats {
 
 // countDrops adds what the kernel counted since it was last asked.
 func (q *inline) countDrops() {
-	if s, err := unix.GetsockoptTpacketStats(q.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
-		q.dropped.Add(uint64(s.Drops))
+	for _, fd := range []int{q.small.fd, q.large.fd} {
+		if s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+			q.dropped.Add(uint64(s.Drops))
+		}
 	}
 }

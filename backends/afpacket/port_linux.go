@@ -85,7 +85,7 @@ func (p *port) setUp() error {
 			return fmt.Errorf("bring service port up: %w", err)
 		}
 	}
-	p.queue.ready()
+	p.queue.clearErrors()
 	return nil
 }
 

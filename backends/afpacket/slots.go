@@ -1,31 +1,35 @@
 package afpacket
 
-// Slots of the service port's rings. One holds the largest frame there is, 64 KiB
-// and its headers; an odd number of cache lines apart, so that the slots' headers do not
-// all fall into one set of the cache.
+// Slots of the service port's rings: small ones for most frames, and large ones, each of
+// which holds the largest frame there is, 64 KiB and its headers. An odd number of cache
+// lines apart, so that the slots' headers do not all fall into one set of the cache.
 const (
-	slotBlock     = 1 << 20
-	slotsPerBlock = 15
-	slotSize      = 64 * 1091
-	vnetLen       = 10
-	maxFrame      = slotSize - 32 - vnetLen
+	slotBlock = 1 << 20
+	smallSlot = 64 * 33
+	largeSlot = 64 * 1091
+	vnetLen   = 10
+	maxFrame  = largeSlot - 32 - vnetLen
+	// smallFrame is the longest frame that is received in a small slot, behind a header
+	// of less than 100 bytes.
+	smallFrame = 1900
 )
 
 // slots is the geometry of a ring whose frames do not cross blocks.
-type slots struct{ base, n int }
+type slots struct{ base, n, size, perBlock int }
 
-// slotsFor gives room for n slots at least, from base on.
-func slotsFor(base, n int) slots {
-	blocks := max(1, (n+slotsPerBlock-1)/slotsPerBlock)
-	return slots{base: base, n: blocks * slotsPerBlock}
+// slotsFor gives room for n slots of a size at least, from base on.
+func slotsFor(base, n, size int) slots {
+	per := slotBlock / size
+	blocks := max(1, (n+per-1)/per)
+	return slots{base: base, n: blocks * per, size: size, perBlock: per}
 }
 
-func (s slots) blocks() int { return s.n / slotsPerBlock }
-func (s slots) size() int   { return s.blocks() * slotBlock }
+func (s slots) blocks() int { return s.n / s.perBlock }
+func (s slots) bytes() int  { return s.blocks() * slotBlock }
 
 // at is the offset of slot i.
 func (s slots) at(i int) int {
-	return s.base + i/slotsPerBlock*slotBlock + i%slotsPerBlock*slotSize
+	return s.base + i/s.perBlock*slotBlock + i%s.perBlock*s.size
 }
 
 // The tag that stands for a workload's own address on the service port: three

@@ -53,6 +53,8 @@ type handler interface {
 // outlives a parent that was killed; signals of the terminal are the parent's business.
 func childMain(role, arg string) int {
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	// Seen in top and perf.
+	_ = os.WriteFile("/proc/self/comm", []byte("bench-"+role), 0)
 	err := func() error {
 		var p params
 		if err := json.Unmarshal([]byte(arg), &p); err != nil {
@@ -136,7 +138,11 @@ func startChild(ctx context.Context, role, ns string, p params) (*child, error) 
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
 	}
-	c := &child{role: role, cmd: exec.CommandContext(ctx, "/proc/self/exe", rolePrefix+role, string(arg))}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", role, err)
+	}
+	c := &child{role: role, cmd: exec.CommandContext(ctx, self, rolePrefix+role, string(arg))}
 	c.cmd.WaitDelay = time.Second
 	c.cmd.Stderr = &c.errs
 	if c.in, err = c.cmd.StdinPipe(); err != nil {

@@ -192,6 +192,8 @@ func (b *bench) lost(test string, before, after usage) {
 		return n
 	}
 	b.t.add(b.name, test+" lost", "frames", diff("ring.dropped", "ring.send_dropped", "ring.oversize"))
+	b.fault(test+" ring full", diff("ring.dropped"))
+	b.fault(test+" not sent", diff("ring.send_dropped"))
 	b.fault(test+" uninspected", diff("steering.bypassed"))
 	b.fault(test+" refused", diff("engine.dropped", "steering.stopped", "steering.spoofed", "steering.foreign", "steering.forged", "steering.unknown"))
 	b.fault(test+" records lost", diff("engine.reports_lost"))
