@@ -14,8 +14,8 @@ type Host struct {
 	NetNS string
 }
 
-// HostNetNS is the namespace of the machine's first process.
-const HostNetNS = "/proc/1/ns/net"
+// HostNetNS is the namespace that the agent itself runs in, which is the machine's.
+const HostNetNS = "/proc/self/ns/net"
 
 var _ Source = (*Host)(nil)
 

@@ -48,7 +48,7 @@ func runStandalone(ctx context.Context, f *standaloneFlags, errs *screen) error 
 	if err := preflight(); err != nil {
 		return err
 	}
-	source, err := workload.NewNetNS(workload.NetNSConfig{Patterns: f.netns, File: f.workloads, Node: f.node, Logger: log})
+	source, err := f.source(log)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,8 @@ import (
 // standaloneFlags are the flags of `sluice standalone`.
 type standaloneFlags struct {
 	data, listen, mode, node, parsers string
-	netns                             []string
+	netns, docker                     []string
+	hostNetwork                       bool
 	workloads                         string
 	logLevel, logFormat               string
 	socket                            string
@@ -27,13 +28,14 @@ func newStandalone(c *cli) *cobra.Command {
 		Use:   "standalone",
 		Short: "Run agent, controller and store in one process",
 		Long: `Watches the workloads of this machine: every named network namespace (` + "`ip netns`" + `) with an address, or
-those that --netns names. Their groups begin in --mode: discover learns, monitor reports, protect refuses.
+those that --netns names, and with --docker the containers of a Docker daemon. Their groups begin in --mode: discover learns, monitor reports, protect refuses.
 Nothing changes for a workload until its group is switched to protect.
 
 It needs root. What it learns is kept in --data and survives a restart. It is stopped by SIGINT or
 SIGTERM and then leaves every workload as it was.`,
 		Example: `  sudo sluice standalone
   sudo sluice standalone --netns 'shop-*' --netns db --workloads shop.yaml
+  sudo sluice standalone --docker unix:///run/docker.sock --host-network
   sudo sluice standalone --data /srv/sluice --listen "" --log-format json`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,6 +48,8 @@ SIGTERM and then leaves every workload as it was.`,
 	fl.StringVar(&f.data, "data", "/var/lib/sluice", "folder for rules, groups and history")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:9473", `address for /healthz and /metrics; "" for none`)
 	fl.StringArrayVar(&f.netns, "netns", nil, "name or pattern of namespaces to watch; may be given again (default all)")
+	fl.StringArrayVar(&f.docker, "docker", nil, "socket of a Docker daemon whose containers are watched, such as unix:///run/docker.sock; may be given again")
+	fl.BoolVar(&f.hostNetwork, "host-network", false, "watch the connections of this machine's own processes too; they are never refused")
 	fl.StringVar(&f.workloads, "workloads", "", "YAML file with names, services, labels and exclusions of namespaces")
 	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
 	fl.StringVar(&f.node, "node", host, "name of this machine")
@@ -98,6 +102,12 @@ func (f *standaloneFlags) welcome(w *screen, mode policy.Mode) {
 	watched := "every named network namespace"
 	if len(f.netns) > 0 {
 		watched = "network namespaces " + strings.Join(f.netns, ", ")
+	}
+	if len(f.docker) > 0 {
+		watched += " and the containers of " + strings.Join(f.docker, ", ")
+	}
+	if f.hostNetwork {
+		watched += " and this machine's own sockets"
 	}
 	flag := ""
 	if f.socket != defaultSocket {

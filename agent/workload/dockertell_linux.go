@@ -1,0 +1,182 @@
+package workload
+
+import (
+	"os"
+	"reflect"
+	"slices"
+	"time"
+)
+
+// pending says whether something is to be looked for many times a second.
+func (w *dockerWatch) pending() bool {
+	if len(w.bare) > 0 {
+		return true
+	}
+	for _, c := range w.containers {
+		if !c.soon.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// search looks for the namespaces and addresses that are about to be there.
+func (w *dockerWatch) search(now time.Time) bool {
+	for _, id := range sortedKeys(w.containers) {
+		c := w.containers[id]
+		if c.soon.IsZero() {
+			continue
+		}
+		if now.After(c.soon) {
+			c.soon = time.Time{}
+		}
+		if !w.locate(c) {
+			return false
+		}
+	}
+	for ino, until := range w.bare {
+		if now.After(until) {
+			delete(w.bare, ino)
+		}
+		if !w.tell(ino) {
+			return false
+		}
+	}
+	return true
+}
+
+// locate finds the namespace of a container and tells of it.
+func (w *dockerWatch) locate(c *living) bool {
+	if c.network == "" {
+		return true // the answer that says how it is connected is on its way
+	}
+	if c.ino != 0 {
+		return w.tell(c.ino)
+	}
+	pid := c.pid
+	if pid == 0 && !c.soon.IsZero() {
+		pid = firstProcess(&c.dockerContainer)
+	}
+	if pid == 0 {
+		return true
+	}
+	path := netnsOf(pid)
+	ino, err := nsInode(path)
+	if err != nil || !c.host() && !c.shares() && w.hosts(ino) {
+		return true // it is gone, or the runtime has not made the namespace yet
+	}
+	c.pid, c.ino, c.path, c.soon = pid, ino, path, time.Time{}
+	if !c.host() && w.told[ino] == nil {
+		if c.network != "none" {
+			w.bare[ino] = time.Now().Add(dockerBare)
+		}
+		if err := w.subs.add(path, ino); err != nil {
+			w.src.cfg.Logger.Warn("address changes of a container are not noticed", "container", c.name, "error", err)
+		}
+	}
+	return w.tell(ino)
+}
+
+// hosts says whether a namespace is one that the runtime starts in: the daemon's or our own.
+func (w *dockerWatch) hosts(ino uint64) bool {
+	for _, pid := range []int{os.Getpid(), int(w.src.api.daemon.Load())} {
+		if is, err := nsInode(netnsOf(pid)); err == nil && is == ino {
+			return true
+		}
+	}
+	return false
+}
+
+// refresh finds another process of the container in its namespace where the known one has ended: the
+// runtime has helpers that come and go before the container's first process. False if there is none.
+func (w *dockerWatch) refresh(c *living) bool {
+	if ino, err := nsInode(c.path); err == nil && ino == c.ino {
+		return true
+	}
+	pid := firstProcess(&c.dockerContainer)
+	if pid == 0 {
+		return false
+	}
+	if ino, err := nsInode(netnsOf(pid)); err != nil || ino != c.ino {
+		return false
+	}
+	c.pid, c.path = pid, netnsOf(pid)
+	return true
+}
+
+// tell compares what is in a namespace with what was told of it, and yields the difference.
+func (w *dockerWatch) tell(ino uint64) bool {
+	now := map[string]Workload{}
+	list := w.inside(ino)
+	if len(list) == 0 {
+		w.subs.remove(ino)
+		delete(w.bare, ino)
+	} else if slices.ContainsFunc(list, func(c *living) bool { return c.host() }) {
+		for _, c := range list {
+			x := c.workload(w.src.cfg.Node)
+			x.HostNet, x.NetNS = true, c.path
+			now[x.ID] = x
+		}
+	} else if x, ok := w.joined(ino, list); ok {
+		delete(w.bare, ino)
+		now[x.ID] = x
+	}
+	before := w.told[ino]
+	if w.told[ino] = now; len(now) == 0 {
+		delete(w.told, ino)
+	}
+	for _, id := range sortedKeys(before) {
+		if _, still := now[id]; !still && !w.yield(Event{Kind: Removed, Workload: Workload{ID: id}}) {
+			return false
+		}
+	}
+	for _, id := range sortedKeys(now) {
+		if x := now[id]; !reflect.DeepEqual(before[id], x) && !w.yield(Event{Kind: Added, Workload: x}) {
+			return false
+		}
+	}
+	return true
+}
+
+// inside are the containers of a namespace, its maker first.
+func (w *dockerWatch) inside(ino uint64) []*living {
+	var list []*living
+	for _, c := range w.containers {
+		if c.ino == ino {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b *living) int { return primary(&a.dockerContainer, &b.dockerContainer) })
+	return list
+}
+
+// joined is the one workload of the containers of a namespace, if it has an address.
+func (w *dockerWatch) joined(ino uint64, list []*living) (Workload, bool) {
+	x := list[0].workload(w.src.cfg.Node)
+	for _, c := range list[1:] {
+		x.Members = append(x.Members, c.name)
+		x.Containers = append(x.Containers, c.id)
+	}
+	slices.Sort(x.Members)
+	for _, c := range list {
+		if !w.refresh(c) {
+			continue
+		}
+		if ifs, err := inspectUp(c.path, ino); err == nil {
+			x.NetNS, x.Interfaces = c.path, ifs
+			break
+		}
+	}
+	return x, len(x.Interfaces) > 0
+}
+
+// verify finds containers whose end nobody told: while the daemon is away, its events are.
+func (w *dockerWatch) verify() bool {
+	for _, id := range sortedKeys(w.containers) {
+		c := w.containers[id]
+		if c.ino != 0 && !w.refresh(c) && !w.ended(c) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/sluicenet/sluice/agent/workload"
+)
+
+// source is where the workloads come from that the flags ask for. Of a namespace that is a container's
+// and has a name as well, the container counts.
+func (f *standaloneFlags) source(log *slog.Logger) (workload.Source, error) {
+	var all []workload.Source
+	for _, endpoint := range f.docker {
+		d, err := workload.NewDocker(workload.DockerConfig{Endpoint: endpoint, Node: f.node, Logger: log})
+		if err != nil {
+			return nil, fmt.Errorf("--docker: %w", err)
+		}
+		all = append(all, d)
+	}
+	n, err := workload.NewNetNS(workload.NetNSConfig{Patterns: f.netns, File: f.workloads, Node: f.node, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, n)
+	if f.hostNetwork {
+		all = append(all, &workload.Host{Node: f.node})
+	}
+	return workload.Merge(all...), nil
+}
