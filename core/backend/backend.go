@@ -52,6 +52,11 @@ const (
 	HostSide Side = iota
 	// OwnSide: on the workload's own interface, where there is no other end to hook.
 	OwnSide
+	// StackSide: in the workload's network stack, by netfilter, where its interface's packets pass.
+	StackSide
+	// LoopbackSide: in the workload's network stack, on what goes over lo between an
+	// application and its sidecar. Egress is what the application sends.
+	LoopbackSide
 )
 
 // Hook is where an inline endpoint is steered. NetNS is a path
@@ -121,6 +126,24 @@ type Queue interface {
 // drives the queue calls it.
 type Sender interface {
 	Send(f *packet.Frame) error
+}
+
+// Holder is a queue that can keep frames whose verdict is packet.Hold where they are,
+// so that they need not be made again: Send of a held frame lets it go on, Discard drops it.
+// The worker that drives the queue calls it.
+type Holder interface {
+	Sender
+	// Discard drops a frame that was held. Its Slot says which.
+	Discard(f *packet.Frame)
+}
+
+// Origin is a queue of packets whose destination was rewritten before they came here (a redirect to
+// a sidecar). Original says where a frame's connection was really bound for; f is of
+// either direction. ok is false where that is not known, or not yet: the first packet of a
+// connection is too early. It may take a fraction of a millisecond: once per connection. The
+// worker that drives the queue calls it.
+type Origin interface {
+	Original(f *packet.Frame, p *packet.Packet) (addr packet.Addr, port uint16, ok bool)
 }
 
 // Stats are a queue's counters since it was opened.

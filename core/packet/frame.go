@@ -62,15 +62,20 @@ const (
 	Undecided Action = iota
 	Pass
 	Drop
+	// Hold: it does not go on now; the engine keeps a copy, and will send it or not. To a
+	// backend that cannot keep the frame itself it is Drop.
+	Hold
 )
 
-// String is "undecided", "pass" or "drop".
+// String is "undecided", "pass", "drop" or "hold".
 func (a Action) String() string {
 	switch a {
 	case Pass:
 		return "pass"
 	case Drop:
 		return "drop"
+	case Hold:
+		return "hold"
 	}
 	return "undecided"
 }
