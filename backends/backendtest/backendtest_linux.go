@@ -87,12 +87,14 @@ type judge func(f *packet.Frame) packet.Action
 
 func pass(*packet.Frame) packet.Action { return packet.Pass }
 
-// worker drives one queue as the engine does.
+// worker drives the queues of one attachment as the engine does, each on a goroutine of
+// its own. q is the first of them, and jobs run there.
 type worker struct {
 	q      backend.Queue
+	queues []backend.Queue
 	judge  atomic.Pointer[judge]
 	jobs   chan func(backend.Queue)
-	done   chan error
+	done   chan error // an end for each queue
 	frames atomic.Uint64
 	calls  atomic.Uint64
 }
@@ -100,10 +102,14 @@ type worker struct {
 // setJudge changes what becomes of frames from now on.
 func (w *worker) setJudge(j judge) { w.judge.Store(&j) }
 
-func (w *worker) run() {
+func (w *worker) run(queue backend.Queue) {
 	batch := packet.NewBatch(64)
+	jobs := w.jobs
+	if queue != w.q {
+		jobs = nil
+	}
 	for {
-		if err := w.q.Recv(batch); err != nil {
+		if err := queue.Recv(batch); err != nil {
 			w.done <- err
 			return
 		}
@@ -113,13 +119,13 @@ func (w *worker) run() {
 		for i := range frames {
 			frames[i].Verdict.Action = (*w.judge.Load())(&frames[i])
 		}
-		if err := w.q.Settle(batch); err != nil {
+		if err := queue.Settle(batch); err != nil {
 			w.done <- err
 			return
 		}
 		select {
-		case job := <-w.jobs:
-			job(w.q)
+		case job := <-jobs:
+			job(queue)
 		default:
 		}
 	}
@@ -133,17 +139,29 @@ func (w *worker) do(fn func(backend.Queue)) {
 	<-ran
 }
 
-// end waits for the queue's end, which must be io.EOF.
+// end waits for the end of every queue, which must be io.EOF.
 func (w *worker) end(t *testing.T) {
 	t.Helper()
-	select {
-	case err := <-w.done:
-		if !errors.Is(err, io.EOF) {
-			t.Errorf("queue ended with %v, want EOF", err)
+	late := time.After(5 * time.Second)
+	for range w.queues {
+		select {
+		case err := <-w.done:
+			if !errors.Is(err, io.EOF) {
+				t.Errorf("queue ended with %v, want EOF", err)
+			}
+		case <-late:
+			t.Error("queue did not end")
 		}
-	case <-time.After(5 * time.Second):
-		t.Error("queue did not end")
 	}
+}
+
+// close closes every queue.
+func (w *worker) close() error {
+	var errs []error
+	for _, q := range w.queues {
+		errs = append(errs, q.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // rig is a backend with one attached endpoint and its worker.
@@ -169,7 +187,7 @@ func (h Harness) attach(t *testing.T, ep backend.Endpoint, j judge) *rig {
 	return r
 }
 
-// start attaches, runs the worker of the new queue and activates.
+// start attaches, runs the worker of the new queues and activates.
 func start(t testing.TB, b backend.Backend, ep backend.Endpoint, j judge) (backend.Attachment, *worker) {
 	t.Helper()
 	a, err := b.Attach(context.Background(), ep)
@@ -180,11 +198,10 @@ func start(t testing.TB, b backend.Backend, ep backend.Endpoint, j judge) (backe
 	if len(queues) == 0 {
 		t.Fatal("the first attachment brings no queue")
 	}
-	var w *worker
+	w := &worker{q: queues[0], queues: queues, jobs: make(chan func(backend.Queue), 1), done: make(chan error, len(queues))}
+	w.setJudge(j)
 	for _, q := range queues {
-		w = &worker{q: q, jobs: make(chan func(backend.Queue), 1), done: make(chan error, 1)}
-		w.setJudge(j)
-		go w.run()
+		go w.run(q)
 	}
 	if err := a.Activate(); err != nil {
 		t.Fatal(err)

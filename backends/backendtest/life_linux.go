@@ -40,7 +40,7 @@ func closing(t *testing.T, h Harness) {
 		close func(*rig) error
 	}{
 		{"attachment", func(r *rig) error { return r.a.Close() }},
-		{"queue", func(r *rig) error { return r.w.q.Close() }},
+		{"queue", func(r *rig) error { return r.w.close() }},
 		{"backend", func(r *rig) error { return r.b.Close() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

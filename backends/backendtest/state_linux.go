@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sort"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 
 	"github.com/sluicenet/sluice/internal/testnet"
@@ -64,6 +66,34 @@ func describe() ([]string, error) {
 	routes, err := netlink.RouteList(nil, netlink.FAMILY_ALL)
 	for _, r := range routes {
 		out = append(out, "route "+r.String())
+	}
+	if err != nil {
+		return nil, err
+	}
+	lines, err := tables()
+	return append(out, lines...), err
+}
+
+// tables lists netfilter's tables and the queues that are bound.
+func tables() ([]string, error) {
+	c, err := nftables.New()
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.ListTables()
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	var out []string
+	for _, t := range list {
+		out = append(out, fmt.Sprintf("table %d %s", t.Family, t.Name))
+	}
+	queues, err := os.ReadFile("/proc/thread-self/net/netfilter/nfnetlink_queue")
+	if errors.Is(err, os.ErrNotExist) {
+		return out, nil
+	}
+	for line := range strings.Lines(string(queues)) {
+		out = append(out, "queue "+strings.Fields(line)[0])
 	}
 	return out, err
 }
