@@ -1,0 +1,220 @@
+package nfqueue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/internal/netns"
+)
+
+// Backend attaches inline endpoints by netfilter queues. Its methods may be called from
+// any goroutine.
+type Backend struct {
+	cfg Config
+
+	mu     sync.Mutex // guards what follows, and lets one attach or detach at a time
+	closed bool
+	open   map[*attachment]struct{}
+
+	spaceMu sync.Mutex // guards spaces; taken after mu
+	spaces  map[netns.ID]*space
+}
+
+var _ backend.Backend = (*Backend)(nil)
+
+// New makes a backend; nothing is opened before the first Attach.
+func New(cfg Config) *Backend {
+	return &Backend{cfg: cfg.withDefaults(), open: map[*attachment]struct{}{}, spaces: map[netns.ID]*space{}}
+}
+
+// Attach implements backend.Backend.
+func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Attachment, error) {
+	err := ctx.Err()
+	switch {
+	case err != nil:
+	case ep.ID == 0:
+		err = fmt.Errorf("%w: no number", ErrEndpoint)
+	case ep.Kind != backend.Inline:
+		err = fmt.Errorf("%w: kind %s", ErrEndpoint, ep.Kind)
+	case ep.Hook.Side != backend.StackSide && ep.Hook.Side != backend.LoopbackSide:
+		err = fmt.Errorf("%w: hook outside of the workload's stack", ErrEndpoint)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("attach endpoint %d: %w", ep.ID, err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, fmt.Errorf("attach endpoint %d: %w", ep.ID, ErrClosed)
+	}
+	a, err := b.attach(ep)
+	if err != nil {
+		return nil, fmt.Errorf("attach endpoint %d: %w", ep.ID, err)
+	}
+	b.open[a] = struct{}{}
+	return a, nil
+}
+
+func (b *Backend) attach(ep backend.Endpoint) (*attachment, error) {
+	if err := present(ep); err != nil {
+		return nil, err
+	}
+	s, err := b.space(ep.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	// The queues have references of their own.
+	defer func() { _ = b.release(s) }()
+	srcs, err := s.sources(b.cfg.Queues, ep.Fail == backend.FailOpen)
+	if err != nil {
+		return nil, err
+	}
+	a := &attachment{b: b, space: s, hooked: hooked{
+		name: ep.Interface, loopback: ep.Hook.Side == backend.LoopbackSide, queue: srcs[0].num, queues: uint16(len(srcs)), bypass: ep.Fail == backend.FailOpen,
+	}}
+	for i, src := range srcs {
+		q, err := newQueue(ep, s, src, b)
+		if err == nil {
+			a.queues = append(a.queues, q)
+			continue
+		}
+		for _, q := range a.queues {
+			err = errors.Join(err, q.Close())
+		}
+		for _, src := range srcs[i:] {
+			s.free(src.num)
+			err = errors.Join(err, src.close(), b.release(s))
+		}
+		return nil, err
+	}
+	return a, nil
+}
+
+// space gives the namespace at path, with a reference that release takes back.
+func (b *Backend) space(path string) (*space, error) {
+	id, err := netns.Identity(path)
+	if err != nil {
+		return nil, err
+	}
+	b.spaceMu.Lock()
+	defer b.spaceMu.Unlock()
+	s := b.spaces[id]
+	if s == nil {
+		if s, err = openSpace(path, id, b.cfg); err != nil {
+			return nil, err
+		}
+		b.spaces[id] = s
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refs++
+	return s, nil
+}
+
+// release takes a reference back.
+func (b *Backend) release(s *space) error {
+	b.spaceMu.Lock()
+	defer b.spaceMu.Unlock()
+	last, err := s.release()
+	if last {
+		delete(b.spaces, s.id)
+	}
+	return err
+}
+
+// present looks whether the interface is there.
+func present(ep backend.Endpoint) error {
+	return netns.Do(ep.NetNS, func() error {
+		i, err := net.InterfaceByName(ep.Interface)
+		if err != nil {
+			return fmt.Errorf("%w: interface %s: %w", ErrEndpoint, ep.Interface, err)
+		}
+		if ep.Index != 0 && i.Index != ep.Index {
+			return fmt.Errorf("%w: interface %s has number %d, not %d", ErrEndpoint, ep.Interface, i.Index, ep.Index)
+		}
+		return nil
+	})
+}
+
+// attachment is one endpoint with its queues.
+type attachment struct {
+	b      *Backend
+	space  *space
+	hooked hooked
+	queues []*queue
+	active atomic.Bool // Activate was called: packets may be in the queues
+}
+
+// Queues implements backend.Attachment.
+func (a *attachment) Queues() []backend.Queue {
+	out := make([]backend.Queue, len(a.queues))
+	for i, q := range a.queues {
+		out[i] = q
+	}
+	return out
+}
+
+// Activate implements backend.Attachment.
+func (a *attachment) Activate() error {
+	a.active.Store(true)
+	if err := a.space.hook(a.hooked); err != nil {
+		return fmt.Errorf("activate endpoint on %s: %w", a.hooked.name, err)
+	}
+	return nil
+}
+
+// Close implements backend.Attachment: the rules go at once, the queues when they are empty.
+func (a *attachment) Close() error {
+	a.b.mu.Lock()
+	_, open := a.b.open[a]
+	delete(a.b.open, a)
+	a.b.mu.Unlock()
+	if !open {
+		return nil
+	}
+	err := a.space.unhook(a.hooked.queue)
+	for _, q := range a.queues {
+		if a.active.Load() {
+			q.stop()
+		} else {
+			err = errors.Join(err, q.Close())
+		}
+	}
+	return err
+}
+
+// Recall brings the flows of every endpoint back that left by a mark, for instance because another
+// policy is to judge them.
+func (b *Backend) Recall() error {
+	b.spaceMu.Lock()
+	defer b.spaceMu.Unlock()
+	var errs []error
+	for _, s := range b.spaces {
+		errs = append(errs, s.recall())
+	}
+	return errors.Join(errs...)
+}
+
+// Close detaches everything and ends every queue. It implements backend.Backend.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	list := make([]*attachment, 0, len(b.open))
+	for a := range b.open {
+		list = append(list, a)
+	}
+	b.mu.Unlock()
+	var errs []error
+	for _, a := range list {
+		errs = append(errs, a.Close())
+		for _, q := range a.queues {
+			errs = append(errs, q.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,346 @@
+package nfqueue
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// queue is one kernel queue. Waiting is done by the runtime's poller, so that a queue costs a
+// goroutine and no thread.
+type queue struct {
+	gate
+	ep       backend.Endpoint
+	loopback bool
+	space    *space
+	src      *source
+	inject   *injector
+	b        *Backend
+	maxHeld  int
+	bufs     *slots
+	wait     func(fd uintptr) bool // bound once: no closure per wait
+	put      func(fd uintptr) bool
+
+	// The worker's own.
+	out   verdicts
+	msg   message
+	want  int // how many messages wait may take
+	got   int
+	errno unix.Errno
+	asked bool
+	last  uint32 // number of the packet received last
+	held  map[uint32]struct{}
+	marks [batch]uint32 // that the packets of the batch came with
+	orig  *lookup
+
+	woken   atomic.Bool
+	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
+
+	received, dropped, sent, sendDrop, refused, lookupFailed atomic.Uint64
+}
+
+var (
+	_ backend.Queue   = (*queue)(nil)
+	_ backend.Holder  = (*queue)(nil)
+	_ backend.Counter = (*queue)(nil)
+)
+
+func newQueue(ep backend.Endpoint, s *space, src *source, b *Backend) (*queue, error) {
+	q := &queue{ep: ep, loopback: ep.Hook.Side == backend.LoopbackSide, space: s, src: src, b: b, maxHeld: b.cfg.MaxHeld, held: make(map[uint32]struct{}, 64)}
+	q.wait, q.put, q.gate.down = q.readable, q.writable, q.takeDown
+	q.out = verdicts{buf: make([]byte, 0, (batch+1)*(verdictLen+markLen)), queue: src.num}
+	var err error
+	if q.inject, err = openInjector(ep.NetNS, s.set.inject); err != nil {
+		return nil, err
+	}
+	if q.bufs, err = newSlots(batch); err != nil {
+		q.inject.close()
+		return nil, err
+	}
+	return q, nil
+}
+
+// Recv implements backend.Queue.
+func (q *queue) Recv(b *packet.Batch) error {
+	b.Reset()
+	if !q.enter() {
+		return io.EOF
+	}
+	q.want, q.asked = min(len(b.Frames), batch), false
+	err := q.block()
+	if err != nil {
+		q.leave()
+		return err
+	}
+	q.fill(b)
+	if b.N == 0 {
+		over := q.over()
+		q.leave()
+		if over {
+			q.Close()
+			return io.EOF
+		}
+	}
+	return nil
+}
+
+// over says whether nothing more can come: the attachment was closed a while ago, and nothing
+// waits for a verdict.
+func (q *queue) over() bool {
+	at := q.stopped.Load()
+	if at == 0 {
+		return false
+	}
+	age := time.Since(time.Unix(0, at))
+	return age > linger && len(q.held) == 0 || age > lastHeld
+}
+
+// block receives, waiting for a packet, Wake or a tick.
+func (q *queue) block() error {
+	d := idleTick
+	if q.stopped.Load() != 0 {
+		d = closePoll
+	}
+	if err := q.src.file.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return q.waitError(err)
+	}
+	// After the deadline is set: a Wake before it had its own overwritten.
+	q.got, q.errno = 0, 0
+	if q.woken.Swap(false) {
+		q.asked = true // look once
+	}
+	err := q.src.conn.Read(q.wait)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return q.waitError(err)
+	}
+	switch q.errno {
+	case 0, unix.EAGAIN, unix.EINTR, unix.ENOBUFS: // what did not fit shows in the numbers of packets
+		return nil
+	}
+	return fmt.Errorf("receive of endpoint %d: %w", q.ep.ID, q.errno)
+}
+
+func (q *queue) waitError(err error) error {
+	if errors.Is(err, os.ErrClosed) {
+		return io.EOF
+	}
+	return fmt.Errorf("wait for queue of endpoint %d: %w", q.ep.ID, err)
+}
+
+// readable is what the poller asks: it receives what is there.
+func (q *queue) readable(fd uintptr) bool {
+	q.got, q.errno = q.bufs.receive(fd, q.want)
+	return q.errno != unix.EAGAIN || q.asked
+}
+
+// fill turns the messages received into frames.
+func (q *queue) fill(b *packet.Batch) {
+	now := time.Now().UnixNano()
+	for i := range q.got {
+		if !q.msg.parse(q.bufs.at(i)) {
+			continue
+		}
+		if q.msg.errno != 0 {
+			q.refused.Add(1)
+			continue
+		}
+		if lost := q.msg.id - q.last - 1; lost != 0 && lost < 1<<31 {
+			q.dropped.Add(uint64(lost))
+		}
+		q.last = q.msg.id
+		q.marks[b.N] = q.msg.mark
+		f := b.Add()
+		f.Data, f.Wire, f.Stamp, f.Slot = q.msg.data, q.msg.wire, now, uint64(q.msg.id)
+		f.Endpoint, f.Flags, f.Link = q.ep.ID, q.msg.flags, packet.RawIP
+		switch {
+		case q.loopback:
+			f.Dir = loopbackDir(f.Data)
+		case q.msg.hook == hookPre:
+			f.Dir = packet.Ingress
+		default:
+			f.Dir = packet.Egress
+		}
+	}
+	q.received.Add(uint64(b.N))
+}
+
+// Settle sends the verdicts, in one message where all are the same. It implements backend.Queue.
+func (q *queue) Settle(b *packet.Batch) error {
+	if b.N == 0 {
+		return nil
+	}
+	defer q.leave()
+	q.out.reset()
+	frames := b.All()
+	if v, same := q.same(frames); same {
+		q.out.add(typeBatch, uint32(frames[len(frames)-1].Slot), v, 0)
+		if v == verdictPass {
+			q.sent.Add(uint64(len(frames)))
+		}
+		return q.write()
+	}
+	for i := range frames {
+		f := &frames[i]
+		id := uint32(f.Slot)
+		v := q.verdict(f)
+		if f.Verdict.Action == packet.Hold && len(q.held) < q.maxHeld {
+			q.held[id] = struct{}{}
+			continue
+		}
+		if v == verdictPass {
+			q.sent.Add(1)
+		}
+		q.out.add(typeVerdict, id, v, q.mark(i, f))
+	}
+	return q.write()
+}
+
+// same says whether one verdict does for all packets; those that are held are older, and a
+// verdict on many would be one on them too.
+func (q *queue) same(frames []packet.Frame) (v uint32, same bool) {
+	if len(q.held) > 0 {
+		return 0, false
+	}
+	v = q.verdict(&frames[0])
+	for i := range frames {
+		f := &frames[i]
+		if f.Verdict.Action == packet.Hold || q.verdict(f) != v || q.mark(i, f) != 0 {
+			return 0, false
+		}
+	}
+	return v, true
+}
+
+// verdict is the kernel's word for a frame's.
+func (q *queue) verdict(f *packet.Frame) uint32 {
+	switch {
+	case f.Verdict.Action == packet.Pass, f.Verdict.Action == packet.Undecided && q.ep.Fail == backend.FailOpen:
+		return verdictPass
+	}
+	return verdictDrop
+}
+
+// mark is the mark by which a flow leaves the queue; 0 where it may not, or where the
+// packet has a mark of somebody else's.
+func (q *queue) mark(i int, f *packet.Frame) uint32 {
+	if f.Verdict.Mark == 0 || f.Verdict.Action != packet.Pass || q.marks[i] != 0 {
+		return 0
+	}
+	return q.space.decided.Load()
+}
+
+// write sends the verdicts that were gathered.
+func (q *queue) write() error {
+	if len(q.out.buf) == 0 {
+		return nil
+	}
+	q.errno = 0
+	if err := q.src.conn.Write(q.put); err != nil {
+		return q.waitError(err)
+	}
+	if q.errno != 0 {
+		return fmt.Errorf("verdicts of endpoint %d: %w", q.ep.ID, q.errno)
+	}
+	return nil
+}
+
+// writable is what the poller asks.
+func (q *queue) writable(fd uintptr) bool {
+	_, err := unix.Write(int(fd), q.out.buf)
+	q.errno, _ = err.(unix.Errno)
+	return q.errno != unix.EAGAIN
+}
+
+// Send lets a held packet go on, or sends one of the engine's own. It implements backend.Sender.
+func (q *queue) Send(f *packet.Frame) error {
+	defer q.giveBack()
+	if !q.borrow() {
+		return fmt.Errorf("send on endpoint %d: %w", q.ep.ID, io.EOF)
+	}
+	if f.Flags&packet.Injected == 0 {
+		if !q.decide(f, verdictPass) {
+			q.sendDrop.Add(1)
+			return fmt.Errorf("send on endpoint %d: packet is not held", q.ep.ID)
+		}
+		q.sent.Add(1)
+		return nil
+	}
+	if err := q.inject.send(f, q.ep.Index); err != nil {
+		q.sendDrop.Add(1)
+		return fmt.Errorf("send on endpoint %d: %w", q.ep.ID, err)
+	}
+	q.sent.Add(1)
+	return nil
+}
+
+// Discard drops a held packet. It implements backend.Holder.
+func (q *queue) Discard(f *packet.Frame) {
+	defer q.giveBack()
+	if q.borrow() {
+		q.decide(f, verdictDrop)
+	}
+}
+
+// decide gives the verdict on a held packet; false if it is not held.
+func (q *queue) decide(f *packet.Frame, v uint32) bool {
+	id := uint32(f.Slot)
+	if _, ok := q.held[id]; !ok {
+		return false
+	}
+	delete(q.held, id)
+	q.out.reset()
+	q.out.add(typeVerdict, id, v, 0)
+	return q.write() == nil
+}
+
+// Wake implements backend.Queue.
+func (q *queue) Wake() {
+	q.woken.Store(true)
+	_ = q.src.file.SetReadDeadline(time.Unix(1, 0))
+}
+
+// stop ends the queue when it is empty.
+func (q *queue) stop() {
+	q.stopped.CompareAndSwap(0, time.Now().UnixNano())
+	q.Wake()
+}
+
+// Close implements backend.Queue.
+func (q *queue) Close() error {
+	q.Wake()
+	q.gate.close()
+	return nil
+}
+
+// takeDown gives everything back; what is held follows the fail mode. The gate is closed.
+func (q *queue) takeDown() {
+	v := uint32(verdictDrop)
+	if q.ep.Fail == backend.FailOpen {
+		v = verdictPass
+	}
+	for id := range q.held {
+		q.decide(&packet.Frame{Slot: uint64(id)}, v)
+	}
+	_ = q.space.unhook(q.src.num)
+	q.space.free(q.src.num)
+	_ = q.b.release(q.space)
+	_ = q.src.close()
+	q.inject.close()
+	if q.orig != nil {
+		q.orig.close()
+	}
+	_ = q.bufs.free()
+}
+
+// Stats implements backend.Counter.
+func (q *queue) Stats() backend.Stats {
+	return backend.Stats{Received: q.received.Load(), Dropped: q.dropped.Load(), Sent: q.sent.Load(), SendDrop: q.sendDrop.Load() + q.refused.Load()}
+}

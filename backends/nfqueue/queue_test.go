@@ -1,0 +1,261 @@
+//go:build linux
+
+package nfqueue_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sluicenet/sluice/backends/nfqueue"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/internal/testnet"
+)
+
+// open attaches one workload and gives its queue, which the test drives itself.
+func open(t testing.TB, cfg nfqueue.Config, w *testnet.Workload, fail backend.FailMode) (*nfqueue.Backend, backend.Queue) {
+	t.Helper()
+	b := nfqueue.New(cfg)
+	a, err := b.Attach(t.Context(), harness(cfg, "").Endpoint(1, w, fail))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := a.Activate(); err != nil {
+		t.Fatal(err)
+	}
+	return b, a.Queues()[0]
+}
+
+// drive runs a queue's worker until it ends.
+func drive(t testing.TB, q backend.Queue, judge func(*packet.Frame), between func()) (ended <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := packet.NewBatch(64)
+		for {
+			if err := q.Recv(b); err != nil {
+				if !errors.Is(err, io.EOF) {
+					t.Error(err)
+				}
+				return
+			}
+			for i := range b.All() {
+				judge(&b.Frames[i])
+			}
+			if err := q.Settle(b); err != nil {
+				t.Error(err)
+			}
+			if between != nil {
+				between()
+			}
+		}
+	}()
+	return done
+}
+
+// TestHold holds datagrams in the kernel: some are sent on, some dropped, those above the bound are dropped
+// at once, and the rest follows the fail mode when the queue ends.
+func TestHold(t *testing.T) {
+	testnet.RequireRoot(t)
+	for _, family := range []string{"udp4", "udp6"} {
+		ws := testnet.New(t).Bridge("a", "b").Workloads
+		a, b := ws[0], ws[1]
+		be, q := open(t, nfqueue.Config{MaxHeld: 3}, a, backend.FailOpen)
+		var mu sync.Mutex
+		var held []packet.Frame
+		done := drive(t, q, func(f *packet.Frame) {
+			f.Verdict.Action = packet.Pass
+			if i := bytes.Index(f.Data, []byte("hold ")); i >= 0 {
+				f.Verdict.Action = packet.Hold
+				mu.Lock()
+				held = append(held, packet.Frame{Slot: f.Slot, Data: bytes.Clone(f.Data[i:])})
+				mu.Unlock()
+			}
+		}, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			for i := range held {
+				switch string(held[i].Data) {
+				case "hold 1":
+					q.(backend.Holder).Discard(&held[i])
+				case "hold 2":
+					if err := q.(backend.Sender).Send(&held[i]); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			held = held[:0]
+		})
+		to, from := b.ListenPacket(family, b.Addr(family, 0)), a.ListenPacket(family, a.Addr(family, 0))
+		for _, text := range []string{"hold 1", "hold 2", "hold 3", "free"} {
+			if _, err := from.WriteTo([]byte(text), to.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := texts(to, 2); got["hold 2"] != 1 || got["free"] != 1 || len(got) != 2 {
+			t.Errorf("%s: %v arrived, want hold 2 and free", family, got)
+		}
+		if err := be.Close(); err != nil {
+			t.Error(err)
+		}
+		<-done
+		if got := texts(to, 1); got["hold 3"] != 1 {
+			t.Errorf("%s: %v arrived at the end, want hold 3", family, got)
+		}
+	}
+}
+
+// texts reads n datagrams, and whatever comes at once after them.
+func texts(c net.PacketConn, n int) map[string]int {
+	out := map[string]int{}
+	buf := make([]byte, 100)
+	for i := 0; ; i++ {
+		d := 100 * time.Millisecond
+		if i < n {
+			d = 2 * time.Second
+		}
+		_ = c.SetReadDeadline(time.Now().Add(d))
+		n, _, err := c.ReadFrom(buf)
+		if err != nil {
+			return out
+		}
+		out[string(buf[:n])]++
+	}
+}
+
+// TestMarks lets a connection leave the queue by its verdict's mark and brings it back.
+func TestMarks(t *testing.T) {
+	testnet.RequireRoot(t)
+	for _, family := range []string{"tcp4", "tcp6"} {
+		ws := testnet.New(t).Bridge("a", "b").Workloads
+		a, b := ws[0], ws[1]
+		be, q := open(t, nfqueue.Config{Marks: true}, a, backend.FailOpen)
+		var mu sync.Mutex
+		frames := 0
+		drive(t, q, func(f *packet.Frame) {
+			f.Verdict = packet.Verdict{Action: packet.Pass, Mark: 1}
+			mu.Lock()
+			frames++
+			mu.Unlock()
+		}, nil)
+		count := func() int { mu.Lock(); defer mu.Unlock(); return frames }
+		l := b.Listen(family, b.Addr(family, 0))
+		go func() {
+			c, err := l.Accept()
+			if err == nil {
+				_, _ = io.Copy(c, c)
+				c.Close()
+			}
+		}()
+		c := a.Dial(family, l.Addr().String())
+		echo := func() {
+			buf := make([]byte, 4)
+			for range 20 {
+				_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+				if _, err := c.Write([]byte("ping")); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(c, buf); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		echo()
+		before := count()
+		echo()
+		if n := count() - before; n != 0 {
+			t.Errorf("%s: %d frames of a flow that left came to the queue", family, n)
+		}
+		if err := be.Recall(); err != nil {
+			t.Fatal(err)
+		}
+		echo()
+		if n := count() - before; n == 0 {
+			t.Errorf("%s: no frame came to the queue after the recall", family)
+		}
+		before = count()
+		c.Close()
+		deadline := time.Now().Add(2 * time.Second)
+		for count() == before && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+		if count() == before {
+			t.Errorf("%s: the end of the connection was not seen", family)
+		}
+		if err := be.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestAllocs sends datagrams through a queue that the test drives on its own goroutine: a round of Recv and
+// Settle must not allocate.
+func TestAllocs(t *testing.T) {
+	testnet.RequireRoot(t)
+	ws := testnet.New(t).Bridge("a", "b").Workloads
+	a, b := ws[0], ws[1]
+	_, q := open(t, nfqueue.Config{}, a, backend.FailOpen)
+	to, from := b.ListenPacket("udp4", b.Addr("udp4", 0)), a.ListenPacket("udp4", a.Addr("udp4", 0))
+	batch := packet.NewBatch(64)
+	text := []byte("x")
+	frames := 0
+	var before, after runtime.MemStats
+	var mallocs uint64
+	for round := range 200 {
+		for range 8 {
+			if _, err := from.WriteTo(text, to.LocalAddr()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&before)
+		for got := 0; got < 8; {
+			if err := q.Recv(batch); err != nil {
+				t.Fatal(err)
+			}
+			got += batch.N
+			for i := range batch.All() {
+				batch.Frames[i].Verdict.Action = packet.Pass
+				if i == round%8 {
+					batch.Frames[i].Verdict.Action = packet.Drop // so that both ways of telling verdicts are gone
+				}
+			}
+			if err := q.Settle(batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		mallocs += after.Mallocs - before.Mallocs
+		frames += 8
+	}
+	if mallocs > uint64(frames)/20 {
+		t.Errorf("%d allocations for %d frames", mallocs, frames)
+	}
+}
+
+// TestSweep removes what a dead process left, and nothing else.
+func TestSweep(t *testing.T) {
+	testnet.RequireRoot(t)
+	ws := testnet.New(t).Bridge("a", "b").Workloads
+	be, q := open(t, nfqueue.Config{}, ws[0], backend.FailOpen)
+	done := drive(t, q, func(f *packet.Frame) { f.Verdict.Action = packet.Pass }, nil)
+	for range 2 {
+		if err := nfqueue.Sweep(ws[0].Path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := be.Close(); err != nil {
+		t.Error(err)
+	}
+	<-done
+}

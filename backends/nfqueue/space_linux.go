@@ -1,0 +1,224 @@
+package nfqueue
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/nftables"
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/internal/netns"
+)
+
+// space is one namespace with endpoints: its rules and its queue numbers. The table stays as long as a
+// queue is open, because taking a chain away drops whatever waits in any queue of the namespace.
+type space struct {
+	id   netns.ID
+	path string
+	file *os.File
+	cfg  Config
+
+	mu      sync.Mutex // guards what follows
+	refs    int        // queues that are open, and attachments being made
+	placed  bool
+	set     ruleset
+	numbers map[uint16]bool // taken by us
+
+	decided atomic.Uint32 // set.decided, for workers
+}
+
+func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
+	f, err := netns.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &space{id: id, path: path, file: f, cfg: cfg, numbers: map[uint16]bool{}}
+	s.set = ruleset{inject: secret(), native: cfg.Expression != ExprTarget}
+	if cfg.Marks {
+		s.set.decided = secret()
+		s.decided.Store(s.set.decided)
+	}
+	return s, nil
+}
+
+// secret is a mark that a workload which may set marks cannot guess.
+func secret() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.NativeEndian.Uint32(b[:]) | 1<<31
+}
+
+// sources binds n queues with numbers in a row.
+func (s *space) sources(n int, failOpen bool) ([]*source, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for first := firstQueue; first+n-1 <= lastQueue; first += n {
+		out, err := s.row(uint16(first), n, failOpen)
+		if err == nil {
+			s.refs += n
+			return out, nil
+		}
+		if !taken(err) {
+			return nil, err
+		}
+	}
+	return nil, ErrNoQueue
+}
+
+// row binds the queues from first on, or none. The lock is held.
+func (s *space) row(first uint16, n int, failOpen bool) (out []*source, err error) {
+	for i := range uint16(n) {
+		err = unix.EBUSY
+		if !s.numbers[first+i] {
+			var src *source
+			if src, err = bind(s.file, first+i, s.cfg, failOpen); err == nil {
+				s.numbers[first+i] = true
+				out = append(out, src)
+				continue
+			}
+		}
+		for _, o := range out {
+			delete(s.numbers, o.num)
+			_ = o.close()
+		}
+		return nil, fmt.Errorf("queue %d: %w", first+i, err)
+	}
+	return out, nil
+}
+
+// hook puts an endpoint into the rules.
+func (s *space) hook(h hooked) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.set.endpoints
+	s.set.endpoints = append(before[:len(before):len(before)], h)
+	err := s.apply()
+	if err != nil {
+		s.set.endpoints = before
+	}
+	return err
+}
+
+// unhook takes an endpoint out of the rules. From then on no packet comes to its queues.
+func (s *space) unhook(queue uint16) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var rest []hooked
+	for _, h := range s.set.endpoints {
+		if h.queue != queue {
+			rest = append(rest, h)
+		}
+	}
+	if len(rest) == len(s.set.endpoints) {
+		return nil
+	}
+	s.set.endpoints = rest
+	return s.apply()
+}
+
+// recall brings flows that left back to their queues: the mark that let them leave is nobody's now.
+func (s *space) recall() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.set.decided == 0 || !s.placed {
+		return nil
+	}
+	s.set.decided = secret()
+	s.decided.Store(s.set.decided)
+	return s.apply()
+}
+
+// apply makes the kernel's rules those of the set, in one transaction. The lock is held.
+func (s *space) apply() error {
+	err := s.flush()
+	if err != nil && s.set.native && s.cfg.Expression == ExprAuto {
+		s.set.native = false
+		if terr := s.flush(); terr != nil {
+			s.set.native = true
+			return errors.Join(err, terr)
+		}
+		err = nil
+	}
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+		err = fmt.Errorf("%w: %w", backend.ErrUnsupported, err)
+	}
+	return err
+}
+
+func (s *space) flush() error {
+	c, err := nftables.New(nftables.WithNetNSFd(int(s.file.Fd())))
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	s.set.place(c, !s.placed)
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("place rules: %w", err)
+	}
+	s.placed = true
+	return nil
+}
+
+// free gives a queue's number back.
+func (s *space) free(num uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.numbers, num)
+}
+
+// release lets go of one reference; with the last one the table goes.
+func (s *space) release() (last bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refs--; s.refs > 0 {
+		return false, nil
+	}
+	if s.placed {
+		err = removeTables(int(s.file.Fd()))
+		s.placed = false
+	}
+	return true, errors.Join(err, s.file.Close())
+}
+
+// removeTables removes our tables of both families in one transaction; what is not there is no error.
+func removeTables(ns int) error {
+	c, err := nftables.New(nftables.WithNetNSFd(ns))
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	for _, family := range families {
+		c.DelTable(c.AddTable(&nftables.Table{Name: tableName, Family: family}))
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("remove rules: %w", err)
+	}
+	return nil
+}
+
+// Sweep removes what a process that was killed left in the namespace at path.
+func Sweep(path string) error {
+	f, err := netns.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	c, err := nftables.New(nftables.WithNetNSFd(int(f.Fd())))
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	tables, err := c.ListTables()
+	if err != nil {
+		return fmt.Errorf("list tables: %w", err)
+	}
+	for _, t := range tables {
+		if t.Name == tableName {
+			return removeTables(int(f.Fd()))
+		}
+	}
+	return nil
+}
