@@ -11,6 +11,9 @@ import (
 	"github.com/sluicenet/sluice/core/report"
 )
 
+// anyOther stands for an application that no rule names.
+const anyOther = app.None - 1
+
 // sentence is the answer to a Why in words. Where it depends on the application, it says
 // for which ones it goes which way.
 func (q *question) sentence(ds []policy.Decision) string {
@@ -21,12 +24,12 @@ func (q *question) sentence(ds []policy.Decision) string {
 	if together(ds) != report.Pending {
 		return fmt.Sprintf("%s %s, whatever the application.", what, q.outcome(ds))
 	}
-	other := q.outcome(q.decide(app.Unknown))
+	other := q.outcome(q.decide(anyOther))
 	by := make(map[string][]string)
 	var outcomes []string
 	for _, id := range q.apps {
 		o := q.outcome(q.decide(id))
-		if o == other || id == app.Unknown {
+		if o == other {
 			continue
 		}
 		if by[o] == nil {
