@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -45,10 +46,7 @@ func newDemo(c *cli) *cobra.Command {
 			}
 			if person := term.IsTerminal(int(os.Stdin.Fd())) && c.out.colour; person && !once && !asJSON {
 				cfg.Pause = func() { time.Sleep(1500 * time.Millisecond) }
-				cfg.Wait = func() {
-					fmt.Fprint(c.out, "   Press Enter to take the lab down. ")
-					_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
-				}
+				cfg.Wait = func() { waitForEnter(cmd.Context(), c.out) }
 			}
 			rep, err := demo.Run(cmd.Context(), cfg)
 			if rep != nil && asJSON {
@@ -72,4 +70,23 @@ func newDemo(c *cli) *cobra.Command {
 	cmd.Flags().BoolVar(&once, "once", false, "run once without pauses and without a terminal")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object at the end instead of the story")
 	return cmd
+}
+
+// lookAround is how long the lab stays for people to look at.
+const lookAround = 2 * time.Minute
+
+// waitForEnter waits until somebody presses Enter, or nobody has for a while.
+func waitForEnter(ctx context.Context, out *screen) {
+	fmt.Fprintf(out, "   Press Enter to take the lab down; it goes by itself in %.0f minutes. ", lookAround.Minutes())
+	pressed := make(chan struct{})
+	go func() { // ends with the process: a read of the terminal cannot be called off
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+		close(pressed)
+	}()
+	select {
+	case <-pressed:
+	case <-ctx.Done():
+	case <-time.After(lookAround):
+	}
+	fmt.Fprintln(out)
 }
