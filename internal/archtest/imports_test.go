@@ -50,7 +50,7 @@ var rules = []rule{
 }
 
 // testsMayAlso are packages that any test may import.
-var testsMayAlso = []string{"internal/testnet", "internal/netns", "parsers/parsertest", "parsers/builtin", "store/storetest", "store/embedded", "backends/backendtest", "core/packet", "core/detect"}
+var testsMayAlso = []string{"internal/testnet", "internal/netns", "parsers/parsertest", "parsers/builtin", "store/storetest", "store/embedded", "backends/backendtest", "core/packet", "core/detect", "internal/consultest"}
 
 func fits(pattern, pkg string) bool {
 	if folder, ok := strings.CutSuffix(pattern, "/..."); ok {

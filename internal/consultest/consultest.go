@@ -1,0 +1,222 @@
+// Package consultest runs real Consul servers, one or three on loopback addresses, for tests and for
+// the demo of a cluster. It knows nothing of what is stored in them.
+package consultest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+// Cluster is servers that know each other.
+type Cluster struct {
+	binary  string
+	dir     string
+	servers []*server
+}
+
+type server struct {
+	n       int
+	ip      string
+	cmd     *exec.Cmd // nil while it is down
+	done    chan error
+	stopped bool // by Pause
+}
+
+// The ports of every server; each has an address of its own.
+const (
+	portHTTP = 8500
+	portRPC  = 8300
+)
+
+// Start starts n servers that keep their data below dir, and waits until one leads. Addresses that are
+// in use already are passed over, so that several clusters find room on one machine.
+func Start(ctx context.Context, binary, dir string, n int) (*Cluster, error) {
+	c := &Cluster{binary: binary, dir: dir}
+	for block := 0; len(c.servers) < n; block++ {
+		ip := fmt.Sprintf("127.85.%d.%d", os.Getpid()%200+1, block+1)
+		if block > 250 {
+			return nil, errors.New("find loopback addresses: none is free")
+		}
+		if free(ip) {
+			c.servers = append(c.servers, &server{n: len(c.servers), ip: ip})
+		}
+	}
+	for i := range c.servers {
+		if err := c.Restart(i); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	if err := c.Ready(ctx); err != nil {
+		err = fmt.Errorf("%w\n%s", err, c.log(0))
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func free(ip string) bool {
+	for _, port := range []int{portHTTP, portRPC} {
+		l, err := net.Listen("tcp", net.JoinHostPort(ip, fmt.Sprint(port)))
+		if err != nil {
+			return false
+		}
+		l.Close()
+	}
+	return true
+}
+
+// Restart starts a server that is not there, with the data that it had.
+func (c *Cluster) Restart(i int) error {
+	s := c.servers[i]
+	data := filepath.Join(c.dir, fmt.Sprintf("consul-%d", s.n))
+	args := []string{"agent", "-server", fmt.Sprintf("-bootstrap-expect=%d", len(c.servers)), fmt.Sprintf("-node=s%d", s.n), "-bind=" + s.ip, "-client=" + s.ip,
+		"-data-dir=" + data, "-grpc-port=-1", "-dns-port=-1", "-log-level=warn", "-disable-host-node-id",
+		"-hcl=performance { raft_multiplier = 1 } disable_update_check = true leave_on_terminate = false"}
+	for _, o := range c.servers {
+		if o != s {
+			args = append(args, "-retry-join="+o.ip)
+		}
+	}
+	args = append(args, "-retry-interval=1s")
+	log, err := os.OpenFile(data+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd = exec.Command(c.binary, args...)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	// A signal to the terminal is for the program that runs the cluster.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("start consul: %w", err)
+	}
+	s.done = make(chan error, 1)
+	go func(cmd *exec.Cmd, done chan error) { done <- cmd.Wait() }(s.cmd, s.done)
+	return nil
+}
+
+// Addresses are the servers' HTTP addresses.
+func (c *Cluster) Addresses() []string {
+	var out []string
+	for _, s := range c.servers {
+		out = append(out, net.JoinHostPort(s.ip, fmt.Sprint(portHTTP)))
+	}
+	return out
+}
+
+// URL is the cluster as sluice's --store takes it.
+func (c *Cluster) URL() string { return "consul://" + strings.Join(c.Addresses(), ",") }
+
+// Ready waits until a server leads and takes writes.
+func (c *Cluster) Ready(ctx context.Context) error {
+	var last error
+	for {
+		for _, s := range c.servers {
+			if s.cmd == nil || s.stopped {
+				continue
+			}
+			select {
+			case err := <-s.done:
+				s.done <- err
+				return fmt.Errorf("consul server %d ended: %w: %s", s.n, err, c.log(s.n))
+			default:
+			}
+			cl, err := s.client()
+			if err != nil {
+				return err
+			}
+			o := (&api.WriteOptions{}).WithContext(ctx)
+			if _, last = cl.KV().Put(&api.KVPair{Key: "consultest", Value: []byte(time.Now().String())}, o); last == nil {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for consul: %w (%w)", ctx.Err(), last)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (s *server) client() (*api.Client, error) {
+	cfg := api.DefaultNonPooledConfig()
+	cfg.Address = net.JoinHostPort(s.ip, fmt.Sprint(portHTTP))
+	cfg.HttpClient = &http.Client{Timeout: 2 * time.Second, Transport: cfg.Transport}
+	return api.NewClient(cfg)
+}
+
+// Leader is the number of the server that leads.
+func (c *Cluster) Leader() (int, error) {
+	for _, s := range c.servers {
+		if s.cmd == nil || s.stopped {
+			continue
+		}
+		cl, err := s.client()
+		if err != nil {
+			return 0, err
+		}
+		leader, err := cl.Status().Leader()
+		if err != nil {
+			continue
+		}
+		host, _, _ := net.SplitHostPort(leader)
+		for _, o := range c.servers {
+			if o.ip == host && o.cmd != nil {
+				return o.n, nil
+			}
+		}
+	}
+	return 0, errors.New("no consul server leads")
+}
+
+// Kill ends a server without giving it time.
+func (c *Cluster) Kill(i int) error {
+	s := c.servers[i]
+	if s.cmd == nil {
+		return nil
+	}
+	err := s.cmd.Process.Kill()
+	<-s.done
+	s.cmd, s.stopped = nil, false
+	return err
+}
+
+// Pause stops a server without ending it; Continue lets it go on.
+func (c *Cluster) Pause(i int) error {
+	c.servers[i].stopped = true
+	return c.servers[i].cmd.Process.Signal(syscall.SIGSTOP)
+}
+
+// Continue lets a paused server go on.
+func (c *Cluster) Continue(i int) error {
+	c.servers[i].stopped = false
+	return c.servers[i].cmd.Process.Signal(syscall.SIGCONT)
+}
+
+// Close ends every server. The data stays.
+func (c *Cluster) Close() error {
+	var errs []error
+	for i := range c.servers {
+		errs = append(errs, c.Kill(i))
+	}
+	return errors.Join(errs...)
+}
+
+// log is the end of a server's log.
+func (c *Cluster) log(i int) string {
+	data, _ := os.ReadFile(filepath.Join(c.dir, fmt.Sprintf("consul-%d.log", i)))
+	return string(data[max(0, len(data)-2000):])
+}
+
+// Running says whether a server was started and not killed.
+func (c *Cluster) Running(i int) bool { return c.servers[i].cmd != nil }

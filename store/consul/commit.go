@@ -1,0 +1,196 @@
+package consul
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/sluicenet/sluice/store"
+)
+
+// keyDeleted is written with every deletion: its revision is that of the newest one, which Consul
+// itself forgets.
+const keyDeleted = "deleted"
+
+// maxTxn is the most operations that Consul takes in a transaction.
+const maxTxn = 128
+
+// Commit does all of the operations or none.
+func (s *Store) Commit(ctx context.Context, ops ...store.Op) (store.Revision, error) {
+	return s.commit(ctx, nil, ops)
+}
+
+func (s *Store) commit(ctx context.Context, fence *lead, ops []store.Op) (store.Revision, error) {
+	if err := store.Check(ops); err != nil {
+		return 0, err
+	}
+	for _, op := range ops {
+		if err := checkPath(op.Key); err != nil {
+			return 0, err
+		}
+	}
+	// The flags make every value another one: Consul leaves a key and its index alone when the same
+	// is written again. They also tell whether a write whose answer was lost was done.
+	w := &write{s: s, fence: fence, ops: ops, nonce: rand.Uint64() | 1}
+	rev, err := w.run(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("commit of %d operations: %w", len(ops), err)
+	}
+	return rev, nil
+}
+
+// write is one Commit under way.
+type write struct {
+	s     *Store
+	fence *lead
+	ops   []store.Op
+	nonce uint64
+	tries int // that may have been carried out
+}
+
+// run repeats the write while that is certain to do it once.
+func (w *write) run(ctx context.Context) (store.Revision, error) {
+	txn := w.txn()
+	if len(txn) > maxTxn {
+		return 0, fmt.Errorf("%w: %d operations with their checks", store.ErrTooLarge, len(txn))
+	}
+	do := func(ctx context.Context, c *api.Client) (store.Revision, error) { return w.transact(ctx, c, txn) }
+	if len(w.ops) == 1 && w.ops[0].Size() > store.MaxCommit {
+		do = w.put
+	}
+	var rev store.Revision
+	err := w.s.retry(ctx, func(ctx context.Context, c *api.Client) (err error) {
+		if w.tries > 0 {
+			// The try before may have been carried out, and nobody said so.
+			if rev, err = w.done(ctx, c); err != nil || rev != 0 {
+				return err
+			}
+		}
+		rev, err = do(ctx, c)
+		if err != nil && !untouched(err) {
+			w.tries++
+		}
+		return err
+	}, func(error) bool { return true })
+	if w.tries > 0 && errors.Is(err, store.ErrConflict) {
+		// It may be our own earlier try that is in the way, written over by now.
+		return 0, fmt.Errorf("after an answer was lost, so it is unknown whether it was done: %w", err)
+	}
+	return rev, err
+}
+
+// txn is the operations as Consul takes them.
+func (w *write) txn() api.TxnOps {
+	var out api.TxnOps
+	add := func(op api.KVTxnOp) { out = append(out, &api.TxnOp{KV: &op}) }
+	if w.fence != nil {
+		add(api.KVTxnOp{Verb: api.KVCheckSession, Key: w.fence.key, Session: w.fence.session})
+	}
+	deleted := false
+	for _, op := range w.ops {
+		key, index := w.s.objects+op.Key, uint64(op.Revision)
+		switch {
+		case op.Delete && op.Revision == 0:
+			add(api.KVTxnOp{Verb: api.KVCheckNotExists, Key: key})
+		case op.Delete:
+			deleted = true
+			if op.Revision != store.Any {
+				add(api.KVTxnOp{Verb: api.KVCheckIndex, Key: key, Index: index})
+			}
+			add(api.KVTxnOp{Verb: api.KVDelete, Key: key})
+		case op.Revision == store.Any:
+			add(api.KVTxnOp{Verb: api.KVSet, Key: key, Value: op.Value, Flags: w.nonce})
+		default:
+			add(api.KVTxnOp{Verb: api.KVCAS, Key: key, Value: op.Value, Flags: w.nonce, Index: index})
+		}
+	}
+	if deleted {
+		add(api.KVTxnOp{Verb: api.KVSet, Key: w.s.inner + keyDeleted, Value: binary.BigEndian.AppendUint64(nil, w.nonce), Flags: w.nonce})
+	}
+	return out
+}
+
+// transact does the whole as one transaction.
+func (w *write) transact(ctx context.Context, c *api.Client, txn api.TxnOps) (store.Revision, error) {
+	if len(txn) == 0 {
+		return 0, nil
+	}
+	ok, res, _, err := c.Txn().Txn(txn, (&api.QueryOptions{}).WithContext(ctx))
+	if err != nil {
+		return 0, err
+	}
+	if !ok {
+		if len(res.Errors) == 0 {
+			return 0, refused{errors.New("transaction not done, without a reason")}
+		}
+		why := res.Errors[0]
+		if w.fence != nil && why.OpIndex == 0 {
+			return 0, refused{fmt.Errorf("%w: %s", store.ErrNotLeading, why.What)}
+		}
+		return 0, refused{fmt.Errorf("%w: %s", store.ErrConflict, why.What)}
+	}
+	var rev uint64
+	for _, r := range res.Results {
+		if r.KV != nil && r.KV.Flags == w.nonce {
+			rev = max(rev, r.KV.ModifyIndex)
+		}
+	}
+	return store.Revision(rev), nil
+}
+
+// put writes one value that is too large for a transaction, which would carry it in base64. It is
+// checked just before, and not together with it, whether the leadership is held.
+func (w *write) put(ctx context.Context, c *api.Client) (store.Revision, error) {
+	op := w.ops[0]
+	o := (&api.WriteOptions{}).WithContext(ctx)
+	if w.fence != nil {
+		if _, err := w.transact(ctx, c, w.txn()[:1]); err != nil {
+			return 0, err
+		}
+	}
+	pair := &api.KVPair{Key: w.s.objects + op.Key, Value: op.Value, Flags: w.nonce}
+	if op.Revision == store.Any {
+		if _, err := c.KV().Put(pair, o); err != nil {
+			return 0, err
+		}
+	} else {
+		pair.ModifyIndex = uint64(op.Revision)
+		ok, _, err := c.KV().CAS(pair, o)
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			return 0, refused{store.ErrConflict}
+		}
+	}
+	rev, err := w.done(ctx, c)
+	if err == nil && rev == 0 {
+		// Written over already; whoever did that came after this one.
+		_, meta, gerr := c.KV().Get(pair.Key, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+		if gerr != nil {
+			return 0, gerr
+		}
+		rev = store.Revision(meta.LastIndex)
+	}
+	return rev, err
+}
+
+// done says at which revision the write was carried out; 0 if nothing shows that it was.
+func (w *write) done(ctx context.Context, c *api.Client) (store.Revision, error) {
+	key := w.s.inner + keyDeleted
+	for _, op := range w.ops {
+		if !op.Delete {
+			key = w.s.objects + op.Key
+			break
+		}
+	}
+	p, _, err := c.KV().Get(key, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+	if err != nil || p == nil || p.Flags != w.nonce {
+		return 0, err
+	}
+	return store.Revision(p.ModifyIndex), nil
+}

@@ -1,0 +1,242 @@
+// Package consul is the Store of many machines: objects are keys of Consul's KV, watches are its
+// blocking queries, and leadership is a lock of a session. It replicates nothing itself and keeps no
+// copy of what is stored.
+package consul
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/sluicenet/sluice/store"
+)
+
+// Options are how a store is reached; the zero value is a Consul agent on this machine.
+type Options struct {
+	// Addresses are servers or agents, "host:port"; where one does not answer, the next is asked.
+	// None is what CONSUL_HTTP_ADDR says, or 127.0.0.1:8500.
+	Addresses []string
+	// Prefix is what every key begins with; "" is "sluice".
+	Prefix string
+	// TLS speaks HTTPS.
+	TLS bool
+	// Config is what else the Consul client is to know (token, certificates); nil takes the usual
+	// CONSUL_ variables of the environment.
+	Config *api.Config
+	// Patience is how long an operation goes on trying while no server answers or none leads; 0 is 15 s.
+	Patience time.Duration
+	// Silence is how long a leader may say nothing, with Consul working, before another takes its
+	// place; 0 is 4 s.
+	Silence time.Duration
+	Logger  *slog.Logger
+}
+
+// Bounds of single requests.
+const (
+	dialTime    = 2 * time.Second
+	requestTime = 6 * time.Second  // a server that takes longer is as good as gone
+	pollTime    = 20 * time.Second // one blocking query
+	firstWait   = 50 * time.Millisecond
+	lastWait    = time.Second
+)
+
+// Store is a place in a Consul. It implements store.Store.
+type Store struct {
+	o       Options
+	log     *slog.Logger
+	clients []*api.Client
+	// transports are the clients' own, so that closing leaves no connection.
+	transports []*http.Transport
+	at         atomic.Uint32 // the client that answered last
+	objects    string        // what every object's key begins with
+	inner      string        // what the store's own keys begin with
+	ctx        context.Context
+	end        context.CancelCauseFunc
+	work       sync.WaitGroup // what keeps leaderships
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open makes a Store. It does not wait for Consul: operations do.
+func Open(o Options) (*Store, error) {
+	if o.Prefix == "" {
+		o.Prefix = "sluice"
+	}
+	o.Prefix = strings.Trim(o.Prefix, "/")
+	if err := checkPath(o.Prefix); err != nil || len(o.Prefix) > maxPrefix {
+		return nil, fmt.Errorf("prefix %q of the store: it must be a path of at most %d bytes", o.Prefix, maxPrefix)
+	}
+	if o.Patience <= 0 {
+		o.Patience = 15 * time.Second
+	}
+	if o.Silence <= 0 {
+		o.Silence = 4 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{o: o, log: o.Logger, objects: o.Prefix + "/o/", inner: o.Prefix + "/i/"}
+	s.ctx, s.end = context.WithCancelCause(context.Background())
+	addresses := o.Addresses
+	if len(addresses) == 0 {
+		addresses = []string{""}
+	}
+	for _, a := range addresses {
+		if err := s.addClient(a); err != nil {
+			return nil, fmt.Errorf("consul %s: %w", a, err)
+		}
+	}
+	return s, nil
+}
+
+// maxPrefix leaves room in Consul's keys for the object's own.
+const maxPrefix = 64
+
+func (s *Store) addClient(address string) error {
+	cfg := api.DefaultConfig()
+	if s.o.Config != nil {
+		c := *s.o.Config
+		cfg = &c
+	}
+	if address != "" {
+		cfg.Address = address
+	}
+	if s.o.TLS {
+		cfg.Scheme = "https"
+	}
+	cfg.HttpClient = nil
+	cfg.Transport = &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTime, KeepAlive: 10 * time.Second}).DialContext,
+		TLSHandshakeTimeout: dialTime,
+		MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     90 * time.Second,
+	}
+	c, err := api.NewClient(cfg)
+	if err != nil {
+		return err
+	}
+	s.clients, s.transports = append(s.clients, c), append(s.transports, cfg.Transport)
+	return nil
+}
+
+// Parse reads "consul://host:port,host:port?prefix=sluice"; consuls:// speaks HTTPS.
+func Parse(text string) (Options, error) {
+	var o Options
+	rest, ok := strings.CutPrefix(text, "consul://")
+	if !ok {
+		if rest, o.TLS = strings.CutPrefix(text, "consuls://"); !o.TLS {
+			return o, fmt.Errorf("store %q: it begins with consul:// or consuls://", text)
+		}
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	for a := range strings.SplitSeq(strings.TrimSuffix(rest, "/"), ",") {
+		if a == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			if strings.Contains(a, ":") && !strings.HasSuffix(a, "]") {
+				return o, fmt.Errorf("store %q: %q is not host:port", text, a)
+			}
+			a += ":8500"
+		}
+		o.Addresses = append(o.Addresses, a)
+	}
+	for part := range strings.SplitSeq(query, "&") {
+		if part == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(part, "=")
+		if name != "prefix" {
+			return o, fmt.Errorf("store %q: there is no setting %q, only prefix; tokens and certificates come from the CONSUL_ variables", text, name)
+		}
+		o.Prefix = value
+	}
+	return o, nil
+}
+
+// checkPath refuses what HTTP does not leave as it is.
+func checkPath(key string) error {
+	for part := range strings.SplitSeq(key, "/") {
+		if part == "" || part == "." || part == ".." {
+			return fmt.Errorf("key %.64q: parts of it may not be empty, . or ..", key)
+		}
+	}
+	return nil
+}
+
+// Get is one object; store.ErrNotFound if there is none.
+func (s *Store) Get(ctx context.Context, key string) (o store.Object, err error) {
+	var pair *api.KVPair
+	err = s.call(ctx, func(ctx context.Context, c *api.Client) (err error) {
+		pair, _, err = c.KV().Get(s.objects+key, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+		return err
+	})
+	switch {
+	case err != nil:
+		return o, fmt.Errorf("read %s: %w", key, err)
+	case pair == nil:
+		return o, store.ErrNotFound
+	}
+	return s.object(pair), nil
+}
+
+// List is every object whose key begins with prefix, by key. The revision is that of the last
+// change below the prefix, where that is known, else that of the last change of all.
+func (s *Store) List(ctx context.Context, prefix string) ([]store.Object, store.Revision, error) {
+	pairs, at, err := s.list(ctx, prefix, 0)
+	if err != nil {
+		return nil, 0, fmt.Errorf("list %s: %w", prefix, err)
+	}
+	var out []store.Object
+	for _, p := range pairs {
+		out = append(out, s.object(p))
+	}
+	return out, store.Revision(at), nil
+}
+
+// list reads pairs; with wait it answers when something below the prefix is newer than that index, or
+// after a while.
+func (s *Store) list(ctx context.Context, prefix string, wait uint64) (pairs api.KVPairs, at uint64, err error) {
+	q := &api.QueryOptions{RequireConsistent: wait == 0, WaitIndex: wait, WaitTime: pollTime}
+	fn := func(ctx context.Context, c *api.Client) error {
+		var meta *api.QueryMeta
+		var err error
+		pairs, meta, err = c.KV().List(s.objects+prefix, q.WithContext(ctx))
+		if err == nil {
+			at = meta.LastIndex
+		}
+		return err
+	}
+	if wait == 0 {
+		err = s.call(ctx, fn)
+	} else {
+		err = s.ask(ctx, pollTime+pollTime/16+requestTime, fn)
+	}
+	return pairs, at, err
+}
+
+func (s *Store) object(p *api.KVPair) store.Object {
+	o := store.Object{Key: strings.TrimPrefix(p.Key, s.objects), Value: p.Value, Revision: store.Revision(p.ModifyIndex)}
+	if o.Value == nil {
+		o.Value = []byte{}
+	}
+	return o
+}
+
+// Close ends watches and gives up leaderships. It may be called again.
+func (s *Store) Close() error {
+	s.end(store.ErrClosed)
+	s.work.Wait()
+	for _, t := range s.transports {
+		t.CloseIdleConnections()
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package consul
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/sluicenet/sluice/store"
+)
+
+// refused is an error that says that the request was not carried out and would not be by another
+// server either.
+type refused struct{ error }
+
+func (r refused) Unwrap() error { return r.error }
+
+// ask makes one request to the server that answered last. Where that does not answer, the next
+// request goes to another.
+func (s *Store) ask(ctx context.Context, limit time.Duration, fn func(context.Context, *api.Client) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if s.ctx.Err() != nil {
+		return store.ErrClosed
+	}
+	attempt, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	at := s.at.Load()
+	err := fn(attempt, s.clients[int(at)%len(s.clients)])
+	switch {
+	case err == nil:
+		return nil
+	case s.ctx.Err() != nil:
+		return store.ErrClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	if permanent(err) {
+		return refused{err}
+	}
+	s.at.CompareAndSwap(at, at+1)
+	return err
+}
+
+// call makes a request that may be repeated, until a server answers, ctx ends or patience does.
+func (s *Store) call(ctx context.Context, fn func(context.Context, *api.Client) error) error {
+	return s.retry(ctx, fn, func(error) bool { return true })
+}
+
+// retry makes a request again while again says so of the error.
+func (s *Store) retry(ctx context.Context, fn func(context.Context, *api.Client) error, again func(error) bool) error {
+	limit := time.Now().Add(s.o.Patience)
+	wait := firstWait
+	for n := 1; ; n++ {
+		err := s.ask(ctx, requestTime, fn)
+		var no refused
+		if err == nil || errors.As(err, &no) || ctx.Err() != nil || errors.Is(err, store.ErrClosed) || !again(err) || time.Now().After(limit) {
+			return err
+		}
+		if n%len(s.clients) != 0 {
+			continue // another server, at once
+		}
+		if err := s.sleep(ctx, wait); err != nil {
+			return err
+		}
+		wait = min(2*wait, lastWait)
+	}
+}
+
+// sleep waits; the error says why not to the end.
+func (s *Store) sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ctx.Done():
+		return store.ErrClosed
+	}
+}
+
+// permanent says whether another try would bring the same answer: Consul understood and refused.
+func permanent(err error) bool {
+	var se api.StatusError
+	if errors.As(err, &se) {
+		return se.Code >= 400 && se.Code < 500 && se.Code != http.StatusTooManyRequests
+	}
+	// Transactions give their answer as text alone.
+	text := err.Error()
+	return strings.Contains(text, "too large") || strings.Contains(text, "Permission denied") || strings.Contains(text, "ACL not found")
+}
+
+// untouched says whether a request that ended in err was certainly not carried out.
+func untouched(err error) bool {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, syscall.ECONNREFUSED) {
+		return true
+	}
+	return strings.Contains(err.Error(), "No cluster leader")
+}
+
+// sentence makes an error one for people.
+func sentence(err error) error {
+	var se api.StatusError
+	var ue *url.Error
+	switch {
+	case errors.As(err, &se) && se.Code == http.StatusForbidden:
+		return fmt.Errorf("consul refuses: %s: give a token that may (CONSUL_HTTP_TOKEN)", strings.TrimSpace(se.Body))
+	case errors.As(err, &se):
+		return fmt.Errorf("consul: %s", strings.TrimSpace(se.Body))
+	case errors.As(err, &ue):
+		return fmt.Errorf("consul does not answer: %w", ue.Err)
+	}
+	return err
+}

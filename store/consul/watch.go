@@ -1,0 +1,179 @@
+package consul
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/sluicenet/sluice/store"
+)
+
+// Watch yields the changes below prefix after a revision, until ctx ends. Where Consul is away or
+// without a leader it waits and goes on: nothing that is there in the end is missed.
+func (s *Store) Watch(ctx context.Context, prefix string, from store.Revision) iter.Seq2[store.Event, error] {
+	return func(yield func(store.Event, error) bool) {
+		w := &watch{s: s, prefix: prefix, yield: yield}
+		var err error
+		if from == 0 {
+			err = w.snapshot(ctx)
+		} else {
+			err = w.resume(ctx, uint64(from))
+		}
+		for err == nil {
+			err = w.next(ctx)
+		}
+		if !errors.Is(err, errLeft) && ctx.Err() == nil {
+			yield(store.Event{}, fmt.Errorf("watch %s: %w", prefix, err))
+		}
+	}
+}
+
+// errLeft says that the reader of a watch wants no more.
+var errLeft = errors.New("watch was left")
+
+// watch is one Watch under way. Consul answers with the whole of what is below a prefix; changes
+// are what differs from the answer before.
+type watch struct {
+	s      *Store
+	prefix string
+	yield  func(store.Event, error) bool
+	at     uint64            // index of the answer before
+	known  map[string]uint64 // the revision of each object of that answer
+}
+
+func (w *watch) tell(e store.Event) error {
+	if !w.yield(e, nil) {
+		return errLeft
+	}
+	return nil
+}
+
+// read lists what is below the prefix and goes on trying while Consul is away.
+func (w *watch) read(ctx context.Context, wait uint64) (api.KVPairs, uint64, error) {
+	pause := firstWait
+	for {
+		pairs, at, err := w.s.list(ctx, w.prefix, wait)
+		var no refused
+		if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.As(err, &no) {
+			return pairs, at, err
+		}
+		w.s.log.Debug("watch waits for consul", "prefix", w.prefix, "error", err)
+		if err := w.s.sleep(ctx, pause); err != nil {
+			return nil, 0, err
+		}
+		pause = min(2*pause, lastWait)
+	}
+}
+
+// snapshot yields what exists.
+func (w *watch) snapshot(ctx context.Context) error {
+	pairs, at, err := w.read(ctx, 0)
+	if err != nil {
+		return err
+	}
+	w.at, w.known = at, make(map[string]uint64, len(pairs))
+	for _, p := range pairs {
+		w.known[p.Key] = p.ModifyIndex
+		if err := w.tell(store.Event{Object: w.s.object(p)}); err != nil {
+			return err
+		}
+	}
+	return w.tell(store.Event{Object: store.Object{Revision: store.Revision(at)}, Synced: true})
+}
+
+// resume goes on from a revision. That can be done if nothing was deleted since: what was is not to
+// be seen any more.
+func (w *watch) resume(ctx context.Context, from uint64) error {
+	var newest, deleted uint64
+	err := w.s.call(ctx, func(ctx context.Context, c *api.Client) error {
+		p, meta, err := c.KV().Get(w.s.inner+keyDeleted, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			deleted = p.ModifyIndex
+			// A key that is not there tells the newest index of all.
+			_, meta, err = c.KV().Get(w.s.inner+"none", (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+			if err != nil {
+				return err
+			}
+		}
+		newest = meta.LastIndex
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if deleted > from || newest < from {
+		return store.ErrCompacted
+	}
+	pairs, at, err := w.read(ctx, 0)
+	if err != nil {
+		return err
+	}
+	w.at, w.known = from, make(map[string]uint64, len(pairs))
+	for _, p := range pairs {
+		if p.ModifyIndex <= from {
+			w.known[p.Key] = p.ModifyIndex
+		}
+	}
+	return w.differ(pairs, at)
+}
+
+// next waits for changes and yields them.
+func (w *watch) next(ctx context.Context) error {
+	pairs, at, err := w.read(ctx, max(w.at, 1))
+	if err == nil && at < w.at {
+		// From a server that is behind; or traces of deletions were cleared away. A read that is
+		// not to wait is confirmed by a majority of servers.
+		pairs, at, err = w.read(ctx, 0)
+	}
+	if err != nil {
+		return err
+	}
+	return w.differ(pairs, at)
+}
+
+// differ yields what is new in an answer. Deletions come last: it is not known when they were,
+// only that it was not after the answer's index.
+func (w *watch) differ(pairs api.KVPairs, at uint64) error {
+	there := make(map[string]bool, len(pairs))
+	var changed []*api.KVPair
+	for _, p := range pairs {
+		there[p.Key] = true
+		if old := w.known[p.Key]; p.ModifyIndex > old {
+			changed = append(changed, p)
+		} else if p.ModifyIndex < old {
+			return store.ErrCompacted // another Consul, or one put back to an older state
+		}
+	}
+	slices.SortStableFunc(changed, func(a, b *api.KVPair) int { return cmp.Compare(a.ModifyIndex, b.ModifyIndex) })
+	for _, p := range changed {
+		w.known[p.Key] = p.ModifyIndex
+		if err := w.tell(store.Event{Object: w.s.object(p)}); err != nil {
+			return err
+		}
+	}
+	var gone []string
+	for key := range w.known {
+		if !there[key] {
+			gone = append(gone, key)
+		}
+	}
+	slices.Sort(gone)
+	for _, key := range gone {
+		delete(w.known, key)
+		o := store.Object{Key: strings.TrimPrefix(key, w.s.objects), Revision: store.Revision(at)}
+		if err := w.tell(store.Event{Object: o, Deleted: true}); err != nil {
+			return err
+		}
+	}
+	w.at = at
+	return nil
+}
