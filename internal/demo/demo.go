@@ -93,7 +93,10 @@ func (d *demo) build(ctx context.Context) (err error) {
 	if d.dir, err = os.MkdirTemp("", prefix); err != nil {
 		return err
 	}
-	if d.lab, err = lab.New(fmt.Sprintf("%s%d-", prefix, os.Getpid())); err != nil {
+	if err := lab.Sweep(prefix); err != nil {
+		return fmt.Errorf("remove what a demo that was killed has left: %w", err)
+	}
+	if d.lab, err = lab.New(lab.Prefix(prefix)); err != nil {
 		return err
 	}
 	if err := d.lab.Serve(); err != nil {

@@ -7,8 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 
 	"github.com/sluicenet/sluice/internal/netns"
@@ -87,7 +90,8 @@ func remove(ns string) error {
 	return nil
 }
 
-// Sweep removes what a run that was killed has left: namespaces whose names begin with prefix.
+// Sweep removes the labs of processes that are gone: namespaces called prefix, a process number,
+// a dash and a name, as Prefix makes them.
 func Sweep(prefix string) error {
 	list, err := netns.List()
 	if err != nil {
@@ -95,12 +99,20 @@ func Sweep(prefix string) error {
 	}
 	var errs []error
 	for _, n := range list {
-		if strings.HasPrefix(n, prefix) {
+		rest, ok := strings.CutPrefix(n, prefix)
+		pid, _, dash := strings.Cut(rest, "-")
+		if _, err := strconv.Atoi(pid); !ok || !dash || err != nil {
+			continue
+		}
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, netns.Delete(n))
 		}
 	}
 	return errors.Join(errs...)
 }
+
+// Prefix is the beginning of the names of this process's lab.
+func Prefix(prefix string) string { return fmt.Sprintf("%s%d-", prefix, os.Getpid()) }
 
 // Addr is "address:port" of the host in the family of network (tcp4, udp6 ...).
 func (h *Host) Addr(network string, port int) string {
