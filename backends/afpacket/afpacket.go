@@ -16,9 +16,11 @@ type Config struct {
 	// TapRing is the size of a tap's ring in bytes; 0 is 1 MiB. It is rounded up to
 	// whole blocks, and two at least.
 	TapRing int
-	// TapSnap is how much of a frame a tap copies, in bytes; 0 is 16 KiB. Frame.Wire
-	// keeps the real length. At most 128 KiB.
+	// TapSnap is how much of a frame a tap copies, in bytes, at most 128 KiB; 0 is all of
+	// it up to 8 KiB and the first 512 bytes of a longer one, which is bulk data in
+	// the middle of a stream. Frame.Wire keeps the real length.
 	TapSnap int
+	tapBulk int // of frames that are longer than TapSnap
 	// TapRetire is how long a tap's frames may wait in a block that is not full; 0 is
 	// 30 ms. The kernel runs a timer of this period for every tap, idle or not.
 	TapRetire time.Duration
@@ -62,7 +64,8 @@ func (s Steering) String() string {
 // Defaults of Config.
 const (
 	defaultTapRing   = 1 << 20
-	defaultTapSnap   = 16 << 10
+	defaultTapSnap   = 8 << 10
+	defaultTapBulk   = 512
 	maxTapSnap       = 128 << 10
 	defaultTapRetire = 30 * time.Millisecond
 	defaultRxSmall   = 8 * 496
@@ -79,11 +82,13 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	def(&c.TapRing, defaultTapRing)
-	def(&c.TapSnap, defaultTapSnap)
+	if c.tapBulk = c.TapSnap; c.TapSnap <= 0 {
+		c.TapSnap, c.tapBulk = defaultTapSnap, defaultTapBulk
+	}
 	def(&c.RxSmall, defaultRxSmall)
 	def(&c.RxLarge, defaultRxLarge)
 	def(&c.TxSlots, defaultTxSlots)
-	c.TapSnap = min(c.TapSnap, maxTapSnap)
+	c.TapSnap, c.tapBulk = min(c.TapSnap, maxTapSnap), min(c.tapBulk, maxTapSnap)
 	if c.TapRetire <= 0 {
 		c.TapRetire = defaultTapRetire
 	}

@@ -74,33 +74,56 @@ func TestTapInterfaceGoes(t *testing.T) {
 	}
 }
 
+// TestTapSnap sends UDP over a link of a large MTU, so that long frames stay whole.
 func TestTapSnap(t *testing.T) {
 	testnet.RequireRoot(t)
-	ws := testnet.New(t).Bridge("a", "b").Workloads
-	_, q := openTap(t, afpacket.Config{TapSnap: 100}, ws[0])
-	dst := ws[1].ListenPacket("udp4", ws[1].Addr("udp4", 0))
-	c := ws[0].Dial("udp4", dst.LocalAddr().String())
-	if _, err := c.Write(make([]byte, 1000)); err != nil {
-		t.Fatal(err)
-	}
-	batch := packet.NewBatch(64)
-	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); {
-		if err := q.Recv(batch); err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range batch.All() {
-			if f.Wire == 1042 {
-				if len(f.Data) != 100 || f.Flags&packet.Truncated == 0 || f.Dir != packet.Egress {
-					t.Errorf("got %d bytes, flags %b, %s", len(f.Data), f.Flags, f.Dir)
-				}
-				return
+	for _, c := range []struct {
+		name             string
+		snap, wire, data int
+	}{
+		{"whole", 0, 8192, 8192},
+		{"bulk", 0, 8193, 512},
+		{"short of the limit", 100, 99, 99},
+		{"cut", 100, 1042, 100},
+		{"large and cut", 10_000, 12_000, 10_000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ws := testnet.New(t).Bridge("a", "b").Workloads
+			for _, w := range ws {
+				w.Do(func() error {
+					l, err := netlink.LinkByName(w.Interface)
+					if err != nil {
+						return err
+					}
+					return netlink.LinkSetMTU(l, 20_000)
+				})
 			}
-		}
-		if err := q.Settle(batch); err != nil {
-			t.Fatal(err)
-		}
+			_, q := openTap(t, afpacket.Config{TapSnap: c.snap}, ws[0])
+			dst := ws[1].ListenPacket("udp4", ws[1].Addr("udp4", 0))
+			conn := ws[0].Dial("udp4", dst.LocalAddr().String())
+			if _, err := conn.Write(make([]byte, c.wire-42)); err != nil {
+				t.Fatal(err)
+			}
+			for batch, until := packet.NewBatch(64), time.Now().Add(3*time.Second); time.Now().Before(until); {
+				if err := q.Recv(batch); err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range batch.All() {
+					if int(f.Wire) != c.wire {
+						continue
+					}
+					if cut := f.Flags&packet.Truncated != 0; len(f.Data) != c.data || cut != (c.data < c.wire) || f.Dir != packet.Egress {
+						t.Errorf("got %d bytes, flags %b, %s, want %d", len(f.Data), f.Flags, f.Dir, c.data)
+					}
+					return
+				}
+				if err := q.Settle(batch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Error("frame did not come")
+		})
 	}
-	t.Error("frame did not come")
 }
 
 func TestAttachErrors(t *testing.T) {

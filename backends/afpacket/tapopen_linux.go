@@ -42,7 +42,7 @@ func (a tapAttachment) Close() error {
 		return nil
 	}
 	a.whileOpen(func() {
-		_ = a.control(func(fd int) error { return setSnap(fd, 0) })
+		_ = a.control(func(fd int) error { return setSnap(fd, 0, 0) })
 	})
 	a.Wake()
 	return nil
@@ -135,7 +135,7 @@ func (t *tap) setUp(fd int, cfg Config) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
 		return fmt.Errorf("%w: TPACKET_V3: %w", backend.ErrUnsupported, err)
 	}
-	if err := setSnap(fd, cfg.TapSnap); err != nil {
+	if err := setSnap(fd, cfg.TapSnap, cfg.tapBulk); err != nil {
 		return err
 	}
 	const frame = 2048 // a formality in this version, but it has to divide the block
@@ -155,10 +155,16 @@ func (t *tap) setUp(fd int, cfg Config) error {
 	return nil
 }
 
-// setSnap lets the kernel copy at most n bytes of each frame; 0 lets none in.
-func setSnap(fd, n int) error {
-	insn := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(n)}
-	prog := unix.SockFprog{Len: 1, Filter: &insn}
+// setSnap lets the kernel copy frames of up to n bytes, and bulk bytes at most of longer
+// ones; 0 lets none in.
+func setSnap(fd, n, bulk int) error {
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN},
+		{Code: unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K, K: uint32(n), Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: uint32(n)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: uint32(bulk)},
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
 		return fmt.Errorf("set snap length: %w", err)
 	}
