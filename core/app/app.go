@@ -82,6 +82,12 @@ func Parse(name string) (ID, error) {
 	return Unknown, fmt.Errorf("no application is called %q (`sluice rules --help` lists the names)", name)
 }
 
+// Listed is the built-in application with a number.
+func Listed(id ID) (Info, bool) {
+	i, ok := byID[id]
+	return i, ok
+}
+
 // All lists every built-in application, by number.
 func All() []Info {
 	out := make([]Info, len(table))

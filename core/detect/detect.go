@@ -307,9 +307,10 @@ func (d *Ident) End() {
 		}
 	}
 	switch {
+	case d.outcome == Decided:
 	case d.winner < 0:
 		d.unknown()
-	case d.outcome != Decided:
+	default:
 		d.name()
 	}
 	d.finish()

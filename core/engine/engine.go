@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
@@ -22,6 +23,8 @@ import (
 // Config is what an engine needs; Parsers is required.
 type Config struct {
 	Parsers *parsers.Registry
+	// Remote identifies sessions elsewhere, with what Parsers does not hold; nil: all are in process.
+	Remote detect.Remotes
 	// MaxSessions bounds each worker's session table; 0 is a million.
 	MaxSessions int
 	Logger      *slog.Logger
@@ -219,6 +222,9 @@ func (e *Engine) retire(w *worker) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w.endEverything()
+	if w.remote != nil {
+		w.remote.Stop()
+	}
 	w.publishCounters()
 	delete(e.workers, w.q)
 	e.retired = append(e.retired, w)

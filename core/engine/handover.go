@@ -109,6 +109,9 @@ func (e *Engine) give(a *attached, sessions []moved) {
 // export gives up the sessions of an endpoint.
 func (w *worker) export(endpoint uint32) []moved {
 	w.ignore[endpoint] = true
+	if w.remote != nil {
+		w.roundTrip(lastAnswers)
+	}
 	var out []moved
 	w.table.EachOf(endpoint, func(s *session.Session) bool {
 		if id := w.identOf(s); id != nil && len(id.held) > 0 {
@@ -119,6 +122,7 @@ func (w *worker) export(endpoint uint32) []moved {
 	w.table.Export(endpoint, func(s *session.Session) {
 		m := moved{s: *s}
 		if s.Aux != 0 {
+			w.pack(w.identOf(s))
 			m.id, m.s.Aux = w.idents.give(s.Aux), 0
 		}
 		out = append(out, m)
@@ -141,6 +145,7 @@ func (w *worker) adopt(endpoint uint32, sessions []moved) {
 		if id := sessions[i].id; id != nil {
 			id.owner, id.session = w, s
 			s.Aux = w.idents.adopt(id)
+			w.unpack(id, s.Aux)
 		}
 	}
 	w.sweep.begin()

@@ -37,6 +37,7 @@ func (w *worker) hold(l *look) packet.Action {
 	f := *l.f
 	f.Data = bytes.Clone(l.f.Data)
 	id.held = append(id.held, f)
+	id.heldAt = append(id.heldAt, id.far.asked)
 	w.held += len(f.Data)
 	w.count.heldFrames++
 	return packet.Drop
@@ -57,8 +58,30 @@ func (w *worker) settleHeld(s *session.Session, id *ident) {
 
 // release sends the held packets on, in order.
 func (w *worker) release(s *session.Session, id *ident) {
-	for i := range id.held {
-		f := &id.held[i]
+	w.deliver(s, id.held)
+	w.dropHeld(id)
+}
+
+// releaseSome sends the first n of the held packets on; the others go on waiting.
+func (w *worker) releaseSome(s *session.Session, id *ident, n int) {
+	if n == len(id.held) {
+		w.release(s, id)
+		return
+	}
+	w.deliver(s, id.held[:n])
+	for i := range n {
+		w.held -= len(id.held[i].Data)
+	}
+	rest := copy(id.held, id.held[n:])
+	clear(id.held[rest:])
+	id.held = id.held[:rest]
+	id.heldAt = id.heldAt[:copy(id.heldAt, id.heldAt[n:])]
+}
+
+// deliver sends held packets.
+func (w *worker) deliver(s *session.Session, held []packet.Frame) {
+	for i := range held {
+		f := &held[i]
 		w.inner.Decode(f)
 		if w.inner.Status == packet.OK && w.inner.Proto == packet.ProtoTCP {
 			_, swapped := session.KeyOf(&w.inner, f.Endpoint)
@@ -71,7 +94,6 @@ func (w *worker) release(s *session.Session, id *ident) {
 			w.count.sendFailed++
 		}
 	}
-	w.dropHeld(id)
 }
 
 // dropHeld forgets the held packets.
@@ -80,7 +102,7 @@ func (w *worker) dropHeld(id *ident) {
 		w.held -= len(id.held[i].Data)
 	}
 	clear(id.held)
-	id.held, id.until = id.held[:0], 0
+	id.held, id.heldAt, id.until = id.held[:0], id.heldAt[:0], 0
 }
 
 // holdExpired decides a session whose hold time ran out, as its group says.

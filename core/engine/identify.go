@@ -18,7 +18,9 @@ type ident struct {
 	dirs    [2]*stream.Assembler
 	packets int
 	held    []packet.Frame // payload frames that wait for the verdict, copied
+	heldAt  []uint32       // for each held frame, how many calls of Data had been made elsewhere with it
 	until   int64          // when the hold time ends; 0 while nothing is held
+	far     far
 
 	owner   *worker
 	session *session.Session
@@ -63,7 +65,7 @@ func (ip *identPool) put(i uint32) {
 		}
 	}
 	clear(id.held)
-	id.held, id.packets, id.until = id.held[:0], 0, 0
+	id.held, id.heldAt, id.packets, id.until, id.far = id.held[:0], id.heldAt[:0], 0, 0, far{}
 	id.owner, id.session = nil, nil
 	ip.free = append(ip.free, i)
 }
@@ -117,6 +119,9 @@ func (w *worker) beginIdent(l *look) *ident {
 	})
 	id.owner, id.session = w, s
 	id.OnThreat = id.report
+	if w.remote != nil {
+		id.far.number = w.remote.Open(&id.Meta, i)
+	}
 	return id
 }
 
@@ -129,14 +134,20 @@ func (w *worker) identify(l *look) {
 	dir := parsers.Dir(l.dir)
 	if id.Meta.Datagram() {
 		id.packets++
-		id.Data(dir, l.p.Payload)
+		if id.far.number != 0 {
+			w.datagramFar(id, dir, l.p.Payload)
+		} else {
+			id.Data(dir, l.p.Payload)
+		}
 	} else {
 		w.push(l, id, dir)
 	}
 	if id.packets >= detect.MaxPackets || l.s.Last-l.s.Created > detect.MaxTime {
-		id.End()
+		w.end(id)
 	}
-	w.settle(l.v, l.s, id)
+	if !w.asked(id) {
+		w.settle(l.v, l.s, id)
+	}
 }
 
 // push puts a segment in order and gives what is contiguous to the parsers.
@@ -168,12 +179,16 @@ func (w *worker) push(l *look, id *ident, dir parsers.Dir) {
 		}
 	}
 	if !a.Keep() || out.Overflow || a.Offset()+uint64(len(a.Head())) >= detect.MaxBytes {
-		id.End()
+		w.end(id)
 	}
 }
 
 // read gives what is contiguous in a direction to the parsers, and goes past its gaps.
 func (w *worker) read(a *stream.Assembler, id *ident, dir parsers.Dir) {
+	if id.far.number != 0 {
+		w.readFar(a, id, dir)
+		return
+	}
 	for id.Wants() {
 		if head := a.Head(); len(head) > 0 {
 			a.Consume(id.Data(dir, head))
@@ -197,13 +212,15 @@ func (w *worker) lost(l *look) {
 	if a := id.dirs[back]; a != nil && a.Lost(l.p.Ack) > 0 {
 		w.read(a, id, back)
 		a.Keep()
-		w.settle(l.v, l.s, id)
+		if !w.asked(id) {
+			w.settle(l.v, l.s, id)
+		}
 	}
 }
 
 // settle takes what identification found into the session.
 func (w *worker) settle(v *view, s *session.Session, id *ident) {
-	switch id.Outcome() {
+	switch id.outcome() {
 	case detect.Preamble:
 		w.release(s, id)
 	case detect.Decided:
@@ -220,7 +237,7 @@ func (w *worker) settle(v *view, s *session.Session, id *ident) {
 			s.Flags |= flagChanged
 		}
 	}
-	if !id.Wants() {
+	if !id.wants() && (id.far.number == 0 || id.far.learned && id.far.news.Ended) {
 		w.endIdent(s, id)
 	}
 }
@@ -232,6 +249,7 @@ func (w *worker) endIdent(s *session.Session, id *ident) {
 		w.record(s, report.Update, d)
 	}
 	w.dropHeld(id)
+	w.leave(id)
 	w.idents.put(s.Aux)
 	s.Aux = 0
 }

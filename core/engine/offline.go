@@ -40,7 +40,7 @@ func NewOffline(cfg Config, t *policy.Table, enforce bool) *Offline {
 	w.table = session.New(session.Config{Max: cfg.MaxSessions, Evict: w.evicted, Timeouts: session.Timeouts{
 		Established: minutes(120), Idle: minutes(120), Unanswered: minutes(10), Answered: minutes(10), ICMP: minutes(1),
 	}})
-	w.tunnels = true
+	w.tunnels, w.sync = true, true
 	return &Offline{e: e, w: w}
 }
 
@@ -65,7 +65,12 @@ func (o *Offline) Drain(flow func(*report.Flow), threat func(*report.Threat)) {
 }
 
 // Finish ends every session. Drain gives the last records.
-func (o *Offline) Finish() { o.w.endEverything() }
+func (o *Offline) Finish() {
+	o.w.endEverything()
+	if o.w.remote != nil {
+		o.w.remote.Stop()
+	}
+}
 
 // Malformed is how many frames could not be decoded.
 func (o *Offline) Malformed() uint64 { return o.w.count.malformed }

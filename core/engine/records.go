@@ -67,6 +67,9 @@ func (w *worker) expire(s *session.Session) (keepUntil int64) {
 	}
 	w.reportNews(s, id)
 	if s.State.Over() && s.Flags&flagEnded == 0 {
+		if at := w.await(s); at > now {
+			return at
+		}
 		w.closeIdent(v, s)
 		w.record(s, report.End, nil)
 	}
@@ -85,8 +88,8 @@ func (w *worker) expireIdent(v *view, s *session.Session, id *ident) int64 {
 		w.holdExpired(v, s, id)
 	}
 	if limit := s.Created + detect.MaxTime; now >= limit {
-		id.End()
-		if v != nil {
+		w.end(id)
+		if !w.asked(id) && v != nil {
 			w.settle(v, s, id)
 		}
 	}
@@ -119,6 +122,11 @@ func (w *worker) closeIdent(v *view, s *session.Session) {
 		}
 		return
 	}
+	if id.far.number != 0 {
+		if w.giveUp(s, id); s.Aux == 0 {
+			return
+		}
+	}
 	id.End()
 	if v != nil {
 		w.settle(v, s, id)
@@ -146,6 +154,7 @@ func (w *worker) evicted(s *session.Session) { w.finish(s) }
 
 // endEverything ends every session.
 func (w *worker) endEverything() {
+	w.lastCall(w.table.Each)
 	w.table.Each(func(s *session.Session) bool {
 		w.finish(s)
 		w.table.Delete(s)
@@ -156,6 +165,7 @@ func (w *worker) endEverything() {
 
 // endAll ends every session of an endpoint.
 func (w *worker) endAll(endpoint uint32) {
+	w.lastCall(func(fn func(*session.Session) bool) { w.table.EachOf(endpoint, fn) })
 	w.table.EachOf(endpoint, func(s *session.Session) bool {
 		w.finish(s)
 		w.table.Delete(s)

@@ -15,7 +15,7 @@ type counters struct {
 	heldFrames, holdFull, holdExpired          uint64
 	resets, unreachables, sendFailed           uint64
 	icmpErrors, threats, badFragments, evicted uint64
-	neighbours                                 uint64
+	neighbours, unanswered                     uint64
 	sessions                                   uint64
 }
 
@@ -27,7 +27,7 @@ var counterNames = [...]string{
 	"engine.held", "engine.hold_full", "engine.hold_expired",
 	"engine.resets_sent", "engine.unreachables_sent", "engine.send_failed",
 	"engine.icmp_errors", "engine.threats", "engine.bad_fragments", "engine.sessions_evicted",
-	"engine.neighbour_discovery",
+	"engine.neighbour_discovery", "engine.unanswered",
 	"engine.sessions",
 }
 
@@ -39,7 +39,7 @@ func (c *counters) list() [len(counterNames)]uint64 {
 		c.heldFrames, c.holdFull, c.holdExpired,
 		c.resets, c.unreachables, c.sendFailed,
 		c.icmpErrors, c.threats, c.badFragments, c.evicted,
-		c.neighbours,
+		c.neighbours, c.unanswered,
 		c.sessions,
 	}
 }
@@ -86,6 +86,9 @@ func (e *Engine) Stats() Stats {
 	}
 	for _, w := range e.workers {
 		w.addCounters(m)
+	}
+	if e.cfg.Remote != nil {
+		e.cfg.Remote.Counters(m)
 	}
 	return Stats{m}
 }

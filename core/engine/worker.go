@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/frag"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
@@ -41,6 +42,8 @@ type worker struct {
 	table      *session.Table
 	frags      *frag.Reassembler
 	idents     identPool
+	remote     detect.Remote // nil: every parser is in process
+	sync       bool          // captures: wait for each answer
 	inner      packet.Packet // what an ICMP error quotes, a rebuilt datagram, a held packet
 	snap       *snapshot
 	now        int64
@@ -80,6 +83,13 @@ func newWorker(e *Engine, q backend.Queue) *worker {
 	w.now = e.cfg.Now()
 	w.snap = e.snap.Load()
 	w.idents.streams = stream.NewPool(stream.Config{})
+	if e.cfg.Remote != nil {
+		wake := func() {}
+		if q != nil {
+			wake = q.Wake
+		}
+		w.remote = e.cfg.Remote.Remote(wake)
+	}
 	return w
 }
 
@@ -94,6 +104,9 @@ func (w *worker) run() {
 		frames := w.batch.All()
 		for i := range frames {
 			w.frame(&frames[i])
+		}
+		if w.remote != nil {
+			w.remote.Flush()
 		}
 		if serr := w.q.Settle(w.batch); serr != nil && err == nil {
 			err = serr
@@ -111,6 +124,7 @@ func (w *worker) run() {
 
 // between is what a worker does after each batch: time-outs, the sweep, commands, reports.
 func (w *worker) between(received int) {
+	w.poll()
 	w.table.Expire(w.now, expireBatch, w.expire)
 	w.frags.Expire(w.now)
 	w.sweepSome()
