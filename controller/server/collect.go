@@ -67,7 +67,7 @@ func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (learned bool, e
 		o := s.observation(n, c, &client, &server)
 		o.Boot = r.Boot
 		s.graph.Add(o)
-		if s.teaches(n, c) {
+		if s.teaches(n, c) && s.opens(&client, c.First) && s.opens(&server, c.First) {
 			lessons = append(lessons, lesson(c, &client, &server))
 		}
 		if watched && worthTelling(c) {
@@ -91,6 +91,13 @@ func (s *Server) teaches(n *node, c *controlv1.Connection) bool {
 		return report.Reason(c.Reason) == report.ByUnready && m != nil && s.mode(m.group) == policy.Discover.String()
 	}
 	return false
+}
+
+// opens says whether rules may be learned for an end: its group is in discover mode, or was when
+// the connection began. A workload that still learns must not teach what may reach one that
+// is protected or monitored, least of all what was refused there. The lock is held.
+func (s *Server) opens(e *end, began int64) bool {
+	return e.member == nil || s.mode(e.group) == policy.Discover.String() || began <= s.since[e.group]
 }
 
 // learn makes rules of what was let through to be learned. The lock is held.

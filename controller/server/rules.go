@@ -220,6 +220,7 @@ func (s *Server) setMode(names []string, mode policy.Mode) (named map[string]boo
 			continue
 		}
 		g.Mode = mode
+		s.since[name] = s.now().UnixNano()
 		s.stale = true
 		changed = append(changed, name)
 		if err := s.mark(keyGroups+name, g); err != nil {
