@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
@@ -15,7 +16,6 @@ import (
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
 const replayHelp = `Run captures through the engine: the same decoder, sessions, parsers and policy that
@@ -33,6 +33,7 @@ rules: discover learns them, monitor calls them violations, protect denies.`
 func newReplay(c *cli) *cobra.Command {
 	var asJSON bool
 	mode := policy.Discover
+	var place parserFlags
 	cmd := &cobra.Command{
 		Use:   "replay [--json] [--mode MODE] FILE...",
 		Short: "Run captures through the engine",
@@ -41,18 +42,31 @@ func newReplay(c *cli) *cobra.Command {
   sluice replay --json *.pcapng | jq 'select(.app == "unknown")'
   sluice replay --mode monitor incident.pcap.gz`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := place.check(); err != nil {
+				return err
+			}
+			names, err := pluginNames("")
+			if err != nil {
+				return err
+			}
+			parsers, err := place.open(cmd.Context(), names, slog.New(slog.NewTextHandler(c.errs, &slog.HandlerOptions{Level: slog.LevelWarn})))
+			if err != nil {
+				return err
+			}
+			defer parsers.close()
 			out := bufio.NewWriterSize(c.out, 64<<10)
 			defer out.Flush()
 			var show replayShow = &replayTable{w: out}
 			if asJSON || c.json() {
 				show = &replayJSON{enc: json.NewEncoder(out)}
 			}
-			r := &replayer{mode: mode, show: show, errs: c.errs}
+			r := &replayer{mode: mode, show: show, errs: c.errs, parsers: parsers}
 			return r.run(args)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line: session, threat, violation, summary")
+	place.add(cmd.Flags(), inProcess)
 	cmd.Flags().Var(modeFlag{&mode}, "mode", "judge sessions as in this mode: discover, monitor or protect")
 	return cmd
 }
@@ -86,10 +100,11 @@ type replayShow interface {
 
 // replayer runs files, each through an engine of its own.
 type replayer struct {
-	mode policy.Mode
-	show replayShow
-	errs io.Writer
-	sum  replaySummary
+	mode    policy.Mode
+	show    replayShow
+	errs    io.Writer
+	parsers *placed
+	sum     replaySummary
 }
 
 func (r *replayer) run(files []string) error {
@@ -120,10 +135,6 @@ func (r *replayer) table() (*policy.Table, error) {
 
 // file runs one capture. What stands before a damage is told.
 func (r *replayer) file(name string) error {
-	reg, err := builtin.Registry()
-	if err != nil {
-		return err
-	}
 	table, err := r.table()
 	if err != nil {
 		return err
@@ -137,7 +148,7 @@ func (r *replayer) file(name string) error {
 		return err
 	}
 	defer in.Close()
-	off := engine.NewOffline(engine.Config{Parsers: reg}, table, r.mode == policy.Protect)
+	off := engine.NewOffline(r.parsers.config(engine.Config{}), table, r.mode == policy.Protect)
 	take := newReplayTake(name, r)
 	var f packet.Frame
 	for n := 1; ; n++ {

@@ -41,7 +41,15 @@ import (
 
 // Registry makes a registry of every built-in parser. The order breaks ties between equally
 // strong claims: those with the longest magic stand first.
-func Registry() (*parsers.Registry, error) {
+func Registry() (*parsers.Registry, error) { return registry(func(app.ID) bool { return true }) }
+
+// DNS makes a registry of the parsers that are in the engine's process even where all others are
+// in another: an answer must be known before it is delivered.
+func DNS() (*parsers.Registry, error) {
+	return registry(func(id app.ID) bool { return id == app.DNS || id == app.MDNS || id == app.LLMNR })
+}
+
+func registry(wanted func(app.ID) bool) (*parsers.Registry, error) {
 	list := []struct {
 		parser parsers.Parser
 		id     app.ID
@@ -87,6 +95,9 @@ func Registry() (*parsers.Registry, error) {
 	}
 	r := &parsers.Registry{}
 	for _, e := range list {
+		if !wanted(e.id) {
+			continue
+		}
 		if err := r.Add(e.parser, e.id, e.on); err != nil {
 			return nil, fmt.Errorf("built-in parsers: %w", err)
 		}

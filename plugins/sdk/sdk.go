@@ -75,6 +75,7 @@ func Registry(protocols ...Protocol) (*parsers.Registry, error) {
 
 // ServeRegistry is Serve for parsers that have their numbers already.
 func ServeRegistry(name string, reg *parsers.Registry) {
+	limit()
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{ProtocolVersion: wire.Format, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
 		Plugins:         plugin.PluginSet{wire.PluginKind: &served{server: NewServer(name, reg)}},

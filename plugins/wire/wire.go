@@ -218,5 +218,6 @@ func (r *Record) Threat() (id uint16, text []byte) {
 const (
 	CookieKey   = "SLUICE_PARSER_PLUGIN"
 	CookieValue = "f3b7c9e2-parsers"
-	PluginKind  = "parser" // its name in go-plugin's set
+	SpaceKey    = "SLUICE_PLUGIN_SPACE" // bytes of address space that a plugin limits itself to
+	PluginKind  = "parser"              // its name in go-plugin's set
 )

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/parsers"
+	"github.com/sluicenet/sluice/parsers/builtin"
+	"github.com/sluicenet/sluice/plugins/host"
+	"github.com/sluicenet/sluice/plugins/sdk"
+)
+
+// Places where protocols may be parsed.
+const (
+	inProcess = "inprocess"
+	inPlugin  = "plugin"
+)
+
+// standardCommand is the hidden command as which the program runs itself as the standard plugin.
+const standardCommand = "plugin-standard"
+
+// parserFlags say where protocols are parsed.
+type parserFlags struct{ where, dir, user string }
+
+func (f *parserFlags) add(fl *pflag.FlagSet, where string) {
+	fl.StringVar(&f.where, "parsers", where, "where protocols are parsed: plugin (a process without privileges) or inprocess (least latency)")
+	fl.StringVar(&f.dir, "plugin-dir", "", "folder with parser plugins of your own")
+	fl.StringVar(&f.user, "plugin-user", "nobody", "account that plugins run as")
+}
+
+func (f *parserFlags) check() error {
+	if f.where != inProcess && f.where != inPlugin {
+		return fmt.Errorf("--parsers: there is no choice %q: use plugin or inprocess", f.where)
+	}
+	return nil
+}
+
+// placed is the parsers of an engine, wherever they are.
+type placed struct {
+	registry *parsers.Registry
+	host     *host.Host // nil: all are in process
+}
+
+// config puts the parsers into an engine's configuration.
+func (p *placed) config(c engine.Config) engine.Config {
+	c.Parsers = p.registry
+	if p.host != nil {
+		c.Remote = p.host
+	}
+	return c
+}
+
+func (p *placed) close() {
+	if p.host != nil {
+		p.host.Close()
+	}
+}
+
+// pluginNames opens the file that keeps the numbers of plugins' protocols; data may be "".
+func pluginNames(data string) (*host.Names, error) {
+	if data == "" {
+		return &host.Names{}, nil
+	}
+	return host.OpenNames(filepath.Join(data, "plugin-apps.json"))
+}
+
+// open starts what the flags ask for.
+func (f *parserFlags) open(ctx context.Context, names *host.Names, log *slog.Logger) (*placed, error) {
+	reg, err := builtin.Registry()
+	if err != nil {
+		return nil, err
+	}
+	var list []host.Plugin
+	if f.where == inPlugin {
+		if reg, err = builtin.DNS(); err != nil {
+			return nil, err
+		}
+		// The running file, even if another one has taken its place on disk since.
+		list = append(list, host.Plugin{Name: "standard", Path: "/proc/self/exe", Args: []string{standardCommand}})
+	}
+	if f.dir != "" {
+		own, err := host.Find(f.dir)
+		if err != nil {
+			return nil, err
+		}
+		if len(own) == 0 {
+			return nil, fmt.Errorf("plugin folder: there is no executable in %s", f.dir)
+		}
+		list = append(list, own...)
+	}
+	if len(list) == 0 {
+		return &placed{registry: reg}, nil
+	}
+	h, err := host.Start(ctx, host.Config{Plugins: list, Names: names, User: f.user, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	return &placed{registry: reg, host: h}, nil
+}
+
+// newStandardPlugin is the command as which the program serves its own parsers to itself.
+func newStandardPlugin() *cobra.Command {
+	return &cobra.Command{
+		Use:    standardCommand,
+		Short:  "Serve the built-in parsers; Sluice starts this itself",
+		Hidden: true,
+		Args:   args(),
+		RunE: func(*cobra.Command, []string) error {
+			reg, err := builtin.Registry()
+			if err != nil {
+				return err
+			}
+			sdk.ServeRegistry("standard", reg)
+			return errors.New("the plugin has ended")
+		},
+	}
+}

@@ -1,0 +1,323 @@
+package host
+
+import (
+	"time"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/parsers"
+	"github.com/sluicenet/sluice/plugins/wire"
+)
+
+// maxLogs bounds the bytes that a worker keeps of its sessions, for plugins that are just
+// starting and for sessions that move to another worker.
+const maxLogs = 64 << 20
+
+// asker asks all plugins about the sessions of one worker; it is the worker's detect.Remote.
+type asker struct {
+	h        *Host
+	wake     func()
+	news     chan struct{} // holds one when something happened; for Wait
+	links    []*link
+	sessions map[uint64]*entry
+	free     []*entry
+	last     uint64
+	logs     int             // bytes of all entries' logs
+	parked   int             // parts that wait for a plugin to start
+	open     map[*entry]bool // those with a claim that waits for other plugins
+	scratch  []byte
+}
+
+var _ detect.Remote = (*asker)(nil)
+
+// entry is one session.
+type entry struct {
+	number uint64
+	owner  uint32
+	seen   uint32 // calls of Data
+	spoke  [2]bool
+	gone   bool // the log is not whole
+	ending bool
+	begun  bool // the plugins have its beginning
+	parts  []part
+	asked  int    // parts that have the transport
+	winner int    // index of the plugin whose claim is the session's; -1 before
+	log    []byte // every record so far
+}
+
+// part is what one plugin says of a session.
+type part struct {
+	state partState
+	news  detect.News
+	at    uint64  // the link's position behind the session's last record
+	found []found // told before it was chosen
+}
+
+type partState uint8
+
+const (
+	absent  partState = iota // not asked: it has no parser for the transport
+	parked                   // waits for the plugin to start
+	asking                   // the plugin has it
+	settled                  // nothing more comes
+)
+
+// found is an attribute or a threat.
+type found struct {
+	kind wire.Kind
+	arg  uint8
+	body []byte
+}
+
+func newAsker(h *Host, wake func()) *asker {
+	a := &asker{h: h, wake: wake, news: make(chan struct{}, 1), sessions: map[uint64]*entry{}, open: map[*entry]bool{}}
+	for _, p := range h.processes {
+		a.links = append(a.links, &link{p: p})
+	}
+	a.connect()
+	return a
+}
+
+// nudge tells the worker that there is something to Poll.
+func (a *asker) nudge() {
+	select {
+	case a.news <- struct{}{}:
+	default:
+	}
+	a.wake()
+}
+
+// Open implements detect.Remote.
+func (a *asker) Open(m *parsers.Meta, owner uint32) uint64 {
+	e := a.entry(owner)
+	taken := false
+	for i, k := range a.links {
+		s := absent
+		switch l := k.p.live.Load(); {
+		case k.up() && !k.stream.Load().live.speaks(m.Proto):
+		case k.up() && k.behind():
+			a.h.count.refused.Add(1)
+		case k.up():
+			s = asking
+		case l == nil && !k.p.soon.Load():
+		case l == nil || l.speaks(m.Proto):
+			s = parked
+			a.parked++
+		}
+		if s != absent {
+			taken = true
+			e.asked++
+		}
+		e.parts[i].state = s
+	}
+	if !taken {
+		a.h.count.refused.Add(1)
+		a.free = append(a.free, e)
+		return 0
+	}
+	a.last++
+	e.number = a.last
+	a.sessions[e.number] = e
+	a.h.count.sessions.Add(1)
+	// The plugins get it with the first bytes: what is recognised in the engine's process never travels.
+	e.log = wire.AppendOpen(e.log, e.number, m)
+	a.logs += len(e.log)
+	return e.number
+}
+
+// entry is an empty one.
+func (a *asker) entry(owner uint32) *entry {
+	var e *entry
+	if n := len(a.free); n > 0 {
+		e, a.free = a.free[n-1], a.free[:n-1]
+	} else {
+		e = &entry{parts: make([]part, len(a.links))}
+	}
+	clear(e.parts)
+	*e = entry{owner: owner, parts: e.parts, winner: -1, log: e.log[:0]}
+	return e
+}
+
+// record gives a record to all plugins that are asked, and keeps it.
+func (a *asker) record(e *entry, rec []byte) {
+	a.scratch = rec[:0]
+	if !e.begun {
+		e.begun = true
+		a.write(e, e.log)
+	}
+	if a.logs+len(rec) <= maxLogs {
+		e.log = append(e.log, rec...)
+		a.logs += len(rec)
+	} else {
+		e.gone = true
+	}
+	a.write(e, rec)
+}
+
+// write gives a record to the plugins that are asked.
+func (a *asker) write(e *entry, rec []byte) {
+	for i := range e.parts {
+		if pt := &e.parts[i]; pt.state == asking {
+			a.links[i].write(rec)
+			pt.at = a.links[i].pos
+		}
+	}
+}
+
+// Data implements detect.Remote.
+func (a *asker) Data(session uint64, dir parsers.Dir, data []byte) {
+	e := a.sessions[session]
+	if e == nil {
+		return
+	}
+	e.seen++
+	e.spoke[dir&1] = true
+	for len(data) > wire.MaxBody {
+		a.record(e, wire.Append(a.scratch[:0], wire.Part, uint8(dir), session, data[:wire.MaxBody]))
+		data = data[wire.MaxBody:]
+	}
+	a.record(e, wire.Append(a.scratch[:0], wire.Data, uint8(dir), session, data))
+}
+
+// Gap implements detect.Remote.
+func (a *asker) Gap(session uint64, dir parsers.Dir, n int) {
+	if e := a.sessions[session]; e != nil {
+		a.record(e, wire.AppendGap(a.scratch[:0], session, dir, n))
+	}
+}
+
+// End implements detect.Remote.
+func (a *asker) End(session uint64) {
+	if e := a.sessions[session]; e != nil && !e.ending {
+		e.ending = true
+		a.record(e, wire.Append(a.scratch[:0], wire.End, 0, session, nil))
+	}
+}
+
+// Close implements detect.Remote.
+func (a *asker) Close(session uint64) {
+	if e := a.sessions[session]; e != nil {
+		if e.begun {
+			a.record(e, wire.Append(a.scratch[:0], wire.Close, 0, session, nil))
+		}
+		a.drop(e)
+	}
+}
+
+// drop forgets a session here.
+func (a *asker) drop(e *entry) {
+	for i := range e.parts {
+		a.settle(e, i)
+	}
+	delete(a.sessions, e.number)
+	delete(a.open, e)
+	a.logs -= len(e.log)
+	if cap(e.log) > 4096 {
+		e.log = nil
+	}
+	e.log = e.log[:0]
+	if len(a.free) < 1024 {
+		a.free = append(a.free, e)
+	}
+}
+
+// settle ends a part.
+func (a *asker) settle(e *entry, i int) {
+	if e.parts[i].state == parked {
+		a.parked--
+	}
+	if e.parts[i].state != absent {
+		e.parts[i].state = settled
+	}
+}
+
+// Flush implements detect.Remote.
+func (a *asker) Flush() {
+	for _, k := range a.links {
+		k.seal()
+		k.push(&a.h.count)
+	}
+}
+
+// Wait implements detect.Remote.
+func (a *asker) Wait(d time.Duration) {
+	if a.idle() {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for !a.idle() {
+		select {
+		case <-t.C:
+			return
+		case <-a.news:
+		}
+		a.connect()
+		a.Flush()
+	}
+}
+
+// idle says whether there is nothing to wait for.
+func (a *asker) idle() bool {
+	for _, k := range a.links {
+		if k.up() && !k.answered(k.pos) || a.parked > 0 && !k.up() && k.p.soon.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// Export implements detect.Remote.
+func (a *asker) Export(session uint64) any {
+	e := a.sessions[session]
+	if e == nil || e.gone {
+		return nil
+	}
+	c := &entry{seen: e.seen, spoke: e.spoke, ending: e.ending, log: append([]byte(nil), e.log...)}
+	a.Close(session)
+	return c
+}
+
+// Adopt implements detect.Remote: everything that was sent is sent again.
+func (a *asker) Adopt(parcel any, owner uint32) uint64 {
+	c, ok := parcel.(*entry)
+	if !ok {
+		return 0
+	}
+	r, rest, err := wire.Next(c.log)
+	if err != nil || r.Kind != wire.Open {
+		return 0
+	}
+	m := r.Meta()
+	n := a.Open(&m, owner)
+	e := a.sessions[n]
+	if e == nil {
+		return 0
+	}
+	e.seen, e.spoke, e.ending = c.seen, c.spoke, c.ending
+	for b := rest; len(b) > 0; {
+		next := wire.SetSession(b, n)
+		a.record(e, append(a.scratch[:0], b[:len(b)-len(next)]...))
+		b = next
+	}
+	return n
+}
+
+// Stop implements detect.Remote.
+func (a *asker) Stop() {
+	a.h.mu.Lock()
+	delete(a.h.askers, a)
+	a.h.mu.Unlock()
+	for _, k := range a.links {
+		if st := k.stream.Load(); st != nil {
+			st.close()
+		}
+	}
+	clear(a.sessions)
+	clear(a.open)
+}
+
+// unknown is the answer when there is none.
+func unknown() detect.News {
+	return detect.News{Outcome: detect.Decided, Ended: true, App: app.Unknown, Base: app.Unknown}
+}

@@ -1,0 +1,101 @@
+package host
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"time"
+
+	parserv1 "github.com/sluicenet/sluice/api/parser/v1"
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/parsers"
+	"github.com/sluicenet/sluice/plugins/wire"
+)
+
+// learn takes in what a plugin recognises.
+func (l *live) learn(d *parserv1.DescribeResponse, names *Names) error {
+	if d.Format != wire.Format {
+		return fmt.Errorf("it speaks format %d, this sluice speaks %d", d.Format, wire.Format)
+	}
+	if len(d.Protocols) == 0 || len(d.Protocols) > parsers.MaxParsers {
+		return fmt.Errorf("it recognises %d protocols, want 1 to %d", len(d.Protocols), parsers.MaxParsers)
+	}
+	for _, p := range d.Protocols {
+		id, err := names.ID(p.Name)
+		if err != nil {
+			return err
+		}
+		own := app.ID(p.Number)
+		if was, ok := l.apps[own]; p.Number > 0xffff || own == app.Unknown || own >= app.None || ok && was != id {
+			return fmt.Errorf("protocol %s has number %d", p.Name, p.Number)
+		}
+		l.apps[own] = id
+		l.tcp, l.udp = l.tcp || p.Tcp, l.udp || p.Udp
+		l.names = append(l.names, p.Name)
+	}
+	return nil
+}
+
+// translate puts this process's numbers into a plugin's answer. False: no plugin that
+// works would say this.
+func (l *live) translate(n *detect.News) bool {
+	if n.Outcome != detect.Decided {
+		n.App, n.Base = app.Undecided, app.Undecided
+		return !n.Ended
+	}
+	if n.App == app.Unknown {
+		n.Base, n.Strength = app.Unknown, parsers.No
+		return true
+	}
+	base, ok := l.apps[n.Base]
+	if !ok || n.Strength < parsers.Likely {
+		return false
+	}
+	if id, ok := l.apps[n.App]; ok {
+		n.App, n.Base = id, base
+		return true
+	}
+	// An application that rides on the plugin's own: one that is listed.
+	_, listed := app.Listed(n.App)
+	n.Base = base
+	return listed
+}
+
+// speaks says whether the plugin has parsers for an IP protocol.
+func (l *live) speaks(proto uint8) bool { return proto == 6 && l.tcp || proto == 17 && l.udp }
+
+// lineLog writes what a plugin says on its standard error to the log, a few lines a second.
+type lineLog struct {
+	log  *slog.Logger
+	rest []byte
+	sec  int64
+	n    int
+}
+
+// Bounds of what a plugin may write into the log.
+const (
+	maxLine        = 512
+	linesPerSecond = 5
+)
+
+// Write implements io.Writer; go-plugin calls it from one goroutine.
+func (w *lineLog) Write(b []byte) (int, error) {
+	w.rest = append(w.rest, b...)
+	for {
+		line, rest, ok := bytes.Cut(w.rest, []byte("\n"))
+		if !ok && len(w.rest) <= maxLine {
+			return len(b), nil
+		}
+		w.rest = append(w.rest[:0:0], rest...)
+		if sec := time.Now().Unix(); sec != w.sec {
+			w.sec, w.n = sec, 0
+		}
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if w.n++; w.n <= linesPerSecond {
+			w.log.Warn("plugin says", "line", string(line[:min(len(line), maxLine)]))
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/plugins/wire"
+)
+
+// runner starts one plugin process without privileges, as go-plugin's runner.Runner: another user without
+// capabilities, no way to new ones, a network namespace without anything in it, limits of memory,
+// and a death with its parent.
+type runner struct {
+	cmd            *exec.Cmd
+	path           string
+	memory         int64
+	stdout, stderr io.ReadCloser
+	done           chan struct{}
+}
+
+// maxFiles is how many descriptors a plugin may have open.
+const maxFiles = 256
+
+// newRunner prepares a process. Spec holds the environment that go-plugin wants; dir is where its
+// socket goes.
+func newRunner(p *Plugin, c *Config, spec *exec.Cmd, dir string) (*runner, error) {
+	exe, err := os.Open(p.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open plugin: %w", err)
+	}
+	r := &runner{path: p.Path, memory: c.Memory, done: make(chan struct{})}
+	// The file is executed through its descriptor: the plugin's user need not reach its folder, and what was
+	// checked is what runs.
+	r.cmd = &exec.Cmd{Path: "/proc/self/fd/3", Args: append([]string{filepath.Base(p.Path)}, p.Args...), ExtraFiles: []*os.File{exe}, Dir: "/"}
+	r.cmd.Env = append(append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + dir, "GOMEMLIMIT=" + strconv.FormatInt(c.Memory, 10), "GOTRACEBACK=single",
+		wire.SpaceKey + "=" + strconv.FormatUint(space(c.Memory), 10)}, p.Env...), spec.Env...)
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+	if os.Geteuid() == 0 {
+		err = r.unprivileged(c.User, dir)
+	}
+	if err == nil {
+		r.stdout, err = r.cmd.StdoutPipe()
+	}
+	if err == nil {
+		r.stderr, err = r.cmd.StderrPipe()
+	}
+	if err != nil {
+		exe.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// unprivileged makes the process another user's, in a network of its own.
+func (r *runner) unprivileged(name, dir string) error {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return fmt.Errorf("user of plugins: %w", err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return fmt.Errorf("user of plugins: %w", err)
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return fmt.Errorf("user of plugins: %w", err)
+	}
+	if err := os.Chown(dir, int(uid), int(gid)); err != nil {
+		return fmt.Errorf("folder of the plugin's socket: %w", err)
+	}
+	r.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	r.cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
+	return nil
+}
+
+// Start implements runner.Runner. What cannot be asked of os/exec is set on the thread that
+// starts the process and inherited; the thread then waits for the process, because the parent that
+// Pdeathsig speaks of is a thread, and ends with its goroutine.
+func (r *runner) Start(context.Context) error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := confine()
+		if err == nil {
+			err = r.cmd.Start()
+		}
+		for _, f := range r.cmd.ExtraFiles {
+			f.Close()
+		}
+		if err == nil {
+			if err = r.limit(); err != nil {
+				_ = r.cmd.Process.Kill()
+				_ = r.cmd.Wait()
+				started <- err
+				return
+			}
+		}
+		started <- err
+		if err == nil {
+			<-r.done
+		}
+	}()
+	return <-started
+}
+
+// confine takes from the calling thread, and so from what it starts, every way to privileges.
+func confine() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no new privileges: %w", err)
+	}
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	// The bounding set limits what the child can ever have; the capabilities that starting it
+	// takes stay with this thread until then.
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
+	}
+	return nil
+}
+
+// space is how large a plugin's address space may be. Go reserves far more than it uses.
+func space(memory int64) uint64 { return uint64(max(8*memory, 4<<30)) }
+
+// limit sets the limits of the process that was started. Another user's takes CAP_SYS_RESOURCE, which
+// containers often lack; then the limits are those that plugins/sdk sets for itself.
+func (r *runner) limit() error {
+	for _, l := range []struct {
+		what int
+		n    uint64
+	}{{unix.RLIMIT_AS, space(r.memory)}, {unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, maxFiles}, {unix.RLIMIT_FSIZE, 1 << 20}} {
+		if err := unix.Prlimit(r.cmd.Process.Pid, l.what, &unix.Rlimit{Cur: l.n, Max: l.n}, nil); err != nil && err != unix.EPERM && err != unix.ESRCH {
+			return fmt.Errorf("limit a plugin: %w", err)
+		}
+	}
+	return nil
+}
+
+// Wait implements runner.Runner.
+func (r *runner) Wait(context.Context) error {
+	err := r.cmd.Wait()
+	close(r.done)
+	return err
+}
+
+// Kill implements runner.Runner.
+func (r *runner) Kill(context.Context) error {
+	if r.cmd.Process == nil {
+		return nil
+	}
+	if err := r.cmd.Process.Kill(); err != nil && err != os.ErrProcessDone {
+		return err
+	}
+	return nil
+}
+
+// pid is the process's number, 0 before it was started.
+func (r *runner) pid() int {
+	if r.cmd.Process == nil {
+		return 0
+	}
+	return r.cmd.Process.Pid
+}
+
+// Stdout implements runner.Runner.
+func (r *runner) Stdout() io.ReadCloser { return r.stdout }
+
+// Stderr implements runner.Runner.
+func (r *runner) Stderr() io.ReadCloser { return r.stderr }
+
+// Name implements runner.Runner.
+func (r *runner) Name() string { return r.path }
+
+// ID implements runner.Runner.
+func (r *runner) ID() string {
+	if n := r.pid(); n != 0 {
+		return strconv.Itoa(n)
+	}
+	return ""
+}
+
+// Diagnose implements runner.Runner.
+func (r *runner) Diagnose(context.Context) string {
+	return "the file may be for another architecture, or no plugin made with plugins/sdk"
+}
+
+// PluginToHost implements runner.AddrTranslator: both see the same files.
+func (r *runner) PluginToHost(network, addr string) (string, string, error) {
+	return network, addr, nil
+}
+
+// HostToPlugin implements runner.AddrTranslator.
+func (r *runner) HostToPlugin(network, addr string) (string, string, error) {
+	return network, addr, nil
+}

@@ -1,0 +1,238 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	parserv1 "github.com/sluicenet/sluice/api/parser/v1"
+	"github.com/sluicenet/sluice/plugins/wire"
+)
+
+// stream carries the sessions of one worker to one life of a plugin. Two goroutines move its
+// messages, so that the worker never waits: one sends, one receives.
+type stream struct {
+	live   *live
+	nudge  func()
+	out    chan *parserv1.IdentifyRequest // closed never; ctx ends the sender
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	handed  atomic.Uint64 // bytes of requests given to the sender; the worker writes it
+	done    atomic.Uint64 // bytes of requests that the plugin has worked on
+	drained atomic.Uint64 // bytes of answers that the worker has read
+	dead    atomic.Bool
+
+	mu      sync.Mutex
+	answers [][]byte // guarded by mu; bounded by the credit that the plugin was given
+	waiting uint64   // bytes in answers, of all time; the receiver's own
+}
+
+// outLen is how many messages may wait for the sender.
+const outLen = 64
+
+// open opens a stream; messages may be handed over at once.
+func (l *live) open(nudge func()) *stream {
+	st := &stream{live: l, nudge: nudge, out: make(chan *parserv1.IdentifyRequest, outLen)}
+	st.ctx, st.cancel = context.WithCancel(context.Background())
+	st.wg.Go(st.run)
+	return st
+}
+
+// close ends it and waits.
+func (st *stream) close() {
+	st.cancel()
+	st.wg.Wait()
+}
+
+// run sends. Whatever ends the stream, the worker is told.
+func (st *stream) run() {
+	defer st.nudge()
+	defer st.dead.Store(true)
+	g, err := st.live.client.Identify(st.ctx)
+	if err != nil {
+		st.broken(err)
+		return
+	}
+	ctx := g.Context()
+	st.wg.Go(func() {
+		defer st.cancel()
+		st.broken(st.receive(g))
+	})
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case q := <-st.out:
+			if err := g.Send(q); err != nil {
+				st.cancel()
+				return // the receiver has the reason
+			}
+		}
+	}
+}
+
+// broken ends the plugin's life, unless it was this side that ended the stream.
+func (st *stream) broken(err error) {
+	if st.ctx.Err() == nil {
+		st.live.fail(fmt.Errorf("stream: %w", err))
+	}
+}
+
+// receive takes answers until the stream ends.
+func (st *stream) receive(g parserv1.Parser_IdentifyClient) error {
+	for {
+		r, err := g.Recv()
+		if err != nil {
+			return err
+		}
+		st.waiting += uint64(len(r.Records))
+		switch done := st.done.Load(); {
+		case r.Done < done || r.Done > st.handed.Load():
+			return st.garbage(fmt.Errorf("it has worked on %d bytes of %d, after %d", r.Done, st.handed.Load(), done))
+		case st.waiting > st.drained.Load()+wire.Window:
+			return st.garbage(fmt.Errorf("answers beyond its credit"))
+		case len(r.Records) > wire.MaxMessage:
+			return st.garbage(fmt.Errorf("an answer of %d bytes", len(r.Records)))
+		}
+		st.mu.Lock()
+		if len(r.Records) > 0 {
+			st.answers = append(st.answers, r.Records)
+		}
+		st.mu.Unlock()
+		st.done.Store(r.Done) // after its answers can be had
+		st.nudge()
+	}
+}
+
+// garbage counts an answer that no working plugin would give.
+func (st *stream) garbage(err error) error {
+	st.live.p.h.count.garbage.Add(1)
+	return fmt.Errorf("garbage: %w", err)
+}
+
+// take is what was answered since the last call.
+func (st *stream) take() [][]byte {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	a := st.answers
+	st.answers = nil
+	return a
+}
+
+// link is a worker's side of its streams to one plugin, the plugin's lives one after the other. Only the
+// worker uses it.
+type link struct {
+	p      *process
+	stream atomic.Pointer[stream] // the worker writes it; the plugin's supervisor looks
+	cur    []byte                 // the message at hand
+	items  int                    // records in it
+	queue  []message              // those that wait for credit
+	pos    uint64                 // bytes of records written since the stream began
+	sent   []stamp                // when messages went, until they are answered
+	told   uint64                 // credit that the plugin knows of
+}
+
+type message struct {
+	data  []byte
+	items int
+}
+
+type stamp struct {
+	pos uint64
+	at  time.Time
+}
+
+// maxBehind is how many bytes may wait for credit; then no new sessions are taken.
+const maxBehind = 8 << 20
+
+// up says whether there is a stream that lives.
+func (k *link) up() bool {
+	st := k.stream.Load()
+	return st != nil && !st.dead.Load()
+}
+
+// behind says whether too much waits already.
+func (k *link) behind() bool { return k.pos-k.stream.Load().handed.Load() > maxBehind }
+
+// answered says whether everything up to a position was worked on.
+func (k *link) answered(pos uint64) bool {
+	st := k.stream.Load()
+	return st == nil || st.done.Load() >= pos
+}
+
+// write adds records to the message at hand.
+func (k *link) write(rec []byte) {
+	if len(k.cur)+len(rec) > wire.MaxMessage {
+		k.seal()
+	}
+	k.cur = append(k.cur, rec...)
+	k.items++
+	k.pos += uint64(len(rec))
+}
+
+// seal ends the message at hand.
+func (k *link) seal() {
+	if len(k.cur) == 0 {
+		return
+	}
+	k.queue = append(k.queue, message{append([]byte(nil), k.cur...), k.items})
+	k.cur, k.items = k.cur[:0], 0
+}
+
+// push hands over what credit allows, and tells the plugin its own credit when much of it is new.
+func (k *link) push(c *counters) {
+	st := k.stream.Load()
+	if st == nil || st.dead.Load() {
+		return
+	}
+	credit := st.drained.Load() + wire.Window
+	for len(k.queue) > 0 {
+		m := k.queue[0]
+		handed := st.handed.Load() + uint64(len(m.data))
+		if handed > st.done.Load()+wire.Window || len(st.out) == cap(st.out) {
+			return
+		}
+		st.handed.Store(handed)
+		st.out <- &parserv1.IdentifyRequest{Records: m.data, Credit: credit}
+		k.told = credit
+		k.sent = append(k.sent, stamp{handed, time.Now()})
+		k.queue[0] = message{}
+		k.queue = k.queue[1:]
+		c.messages.Add(1)
+		c.items.Add(uint64(m.items))
+		c.bytes.Add(uint64(len(m.data)))
+	}
+	if credit-k.told > wire.Window/4 && len(st.out) < cap(st.out) {
+		k.told = credit
+		st.out <- &parserv1.IdentifyRequest{Credit: credit}
+	}
+}
+
+// clock notes how long answered messages took.
+func (k *link) clock(c *counters) {
+	st := k.stream.Load()
+	if len(k.sent) == 0 || st == nil {
+		return
+	}
+	done, now, n := st.done.Load(), time.Now(), 0
+	for n < len(k.sent) && k.sent[n].pos <= done {
+		us := uint64(now.Sub(k.sent[n].at).Microseconds())
+		c.answers.Add(1)
+		c.latency.Add(us)
+		if us > c.slowest.Load() {
+			c.slowest.Store(us)
+		}
+		n++
+	}
+	k.sent = k.sent[:copy(k.sent, k.sent[n:])]
+}
+
+// reset empties the link for another life of its plugin.
+func (k *link) reset(st *stream) {
+	k.stream.Store(st)
+	k.cur, k.items, k.queue, k.pos, k.sent, k.told = k.cur[:0], 0, nil, 0, k.sent[:0], 0
+}
