@@ -136,7 +136,12 @@ func (c *Cluster) Ready(ctx context.Context) error {
 				return err
 			}
 			o := (&api.WriteOptions{}).WithContext(ctx)
-			if _, last = cl.KV().Put(&api.KVPair{Key: "consultest", Value: []byte(time.Now().String())}, o); last == nil {
+			if _, last = cl.KV().Put(&api.KVPair{Key: "consultest", Value: []byte(time.Now().String())}, o); last != nil {
+				continue
+			}
+			// Sessions can be made once the leader has taken the servers into its list.
+			nodes, _, err := cl.Catalog().Nodes((&api.QueryOptions{}).WithContext(ctx))
+			if last = err; err == nil && len(nodes) == len(c.servers) {
 				return nil
 			}
 		}

@@ -28,11 +28,6 @@ func (s *Store) commit(ctx context.Context, fence *lead, ops []store.Op) (store.
 	if err := store.Check(ops); err != nil {
 		return 0, err
 	}
-	for _, op := range ops {
-		if err := checkPath(op.Key); err != nil {
-			return 0, err
-		}
-	}
 	// The flags make every value another one: Consul leaves a key and its index alone when the same
 	// is written again. They also tell whether a write whose answer was lost was done.
 	w := &write{s: s, fence: fence, ops: ops, nonce: rand.Uint64() | 1}
@@ -92,7 +87,7 @@ func (w *write) txn() api.TxnOps {
 	}
 	deleted := false
 	for _, op := range w.ops {
-		key, index := w.s.objects+op.Key, uint64(op.Revision)
+		key, index := w.s.objects+escape(op.Key), uint64(op.Revision)
 		switch {
 		case op.Delete && op.Revision == 0:
 			add(api.KVTxnOp{Verb: api.KVCheckNotExists, Key: key})
@@ -152,7 +147,7 @@ func (w *write) put(ctx context.Context, c *api.Client) (store.Revision, error) 
 			return 0, err
 		}
 	}
-	pair := &api.KVPair{Key: w.s.objects + op.Key, Value: op.Value, Flags: w.nonce}
+	pair := &api.KVPair{Key: w.s.objects + escape(op.Key), Value: op.Value, Flags: w.nonce}
 	if op.Revision == store.Any {
 		if _, err := c.KV().Put(pair, o); err != nil {
 			return 0, err
@@ -184,7 +179,7 @@ func (w *write) done(ctx context.Context, c *api.Client) (store.Revision, error)
 	key := w.s.inner + keyDeleted
 	for _, op := range w.ops {
 		if !op.Delete {
-			key = w.s.objects + op.Key
+			key = w.s.objects + escape(op.Key)
 			break
 		}
 	}

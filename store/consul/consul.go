@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -71,7 +72,7 @@ func Open(o Options) (*Store, error) {
 		o.Prefix = "sluice"
 	}
 	o.Prefix = strings.Trim(o.Prefix, "/")
-	if err := checkPath(o.Prefix); err != nil || len(o.Prefix) > maxPrefix {
+	if escape(o.Prefix) != o.Prefix || len(o.Prefix) > maxPrefix {
 		return nil, fmt.Errorf("prefix %q of the store: it must be a path of at most %d bytes", o.Prefix, maxPrefix)
 	}
 	if o.Patience <= 0 {
@@ -162,21 +163,11 @@ func Parse(text string) (Options, error) {
 	return o, nil
 }
 
-// checkPath refuses what HTTP does not leave as it is.
-func checkPath(key string) error {
-	for part := range strings.SplitSeq(key, "/") {
-		if part == "" || part == "." || part == ".." {
-			return fmt.Errorf("key %.64q: parts of it may not be empty, . or ..", key)
-		}
-	}
-	return nil
-}
-
 // Get is one object; store.ErrNotFound if there is none.
 func (s *Store) Get(ctx context.Context, key string) (o store.Object, err error) {
 	var pair *api.KVPair
 	err = s.call(ctx, func(ctx context.Context, c *api.Client) (err error) {
-		pair, _, err = c.KV().Get(s.objects+key, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
+		pair, _, err = c.KV().Get(s.objects+escape(key), (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 		return err
 	})
 	switch {
@@ -199,6 +190,7 @@ func (s *Store) List(ctx context.Context, prefix string) ([]store.Object, store.
 	for _, p := range pairs {
 		out = append(out, s.object(p))
 	}
+	slices.SortFunc(out, func(a, b store.Object) int { return strings.Compare(a.Key, b.Key) })
 	return out, store.Revision(at), nil
 }
 
@@ -209,7 +201,7 @@ func (s *Store) list(ctx context.Context, prefix string, wait uint64) (pairs api
 	fn := func(ctx context.Context, c *api.Client) error {
 		var meta *api.QueryMeta
 		var err error
-		pairs, meta, err = c.KV().List(s.objects+prefix, q.WithContext(ctx))
+		pairs, meta, err = c.KV().List(s.objects+escapePrefix(prefix), q.WithContext(ctx))
 		if err == nil {
 			at = meta.LastIndex
 		}
@@ -220,11 +212,15 @@ func (s *Store) list(ctx context.Context, prefix string, wait uint64) (pairs api
 	} else {
 		err = s.ask(ctx, pollTime+pollTime/16+requestTime, fn)
 	}
+	pairs = slices.DeleteFunc(pairs, func(p *api.KVPair) bool { return !strings.HasPrefix(s.key(p.Key), prefix) })
 	return pairs, at, err
 }
 
+// key is the object's key that Consul has under this one.
+func (s *Store) key(full string) string { return unescape(strings.TrimPrefix(full, s.objects)) }
+
 func (s *Store) object(p *api.KVPair) store.Object {
-	o := store.Object{Key: strings.TrimPrefix(p.Key, s.objects), Value: p.Value, Revision: store.Revision(p.ModifyIndex)}
+	o := store.Object{Key: s.key(p.Key), Value: p.Value, Revision: store.Revision(p.ModifyIndex)}
 	if o.Value == nil {
 		o.Value = []byte{}
 	}

@@ -42,10 +42,7 @@ var _ store.Fencer = (*lead)(nil)
 // Lead blocks until this holder leads under name, or ctx ends. It is lost when another took it, not
 // while Consul is without a leader. A leader that is silent for Options.Silence is replaced.
 func (s *Store) Lead(ctx context.Context, name, holder string) (store.Leadership, error) {
-	if err := checkPath(name); err != nil {
-		return nil, err
-	}
-	l := &lead{s: s, name: name, holder: holder, key: s.inner + "lead/" + name, lost: make(chan struct{}), ended: make(chan struct{})}
+	l := &lead{s: s, name: name, holder: holder, key: s.inner + "lead/" + escape(name), lost: make(chan struct{}), ended: make(chan struct{})}
 	won, err := l.contend(ctx)
 	if !won {
 		l.destroy(l.session)

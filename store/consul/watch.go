@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/consul/api"
 
@@ -169,7 +168,7 @@ func (w *watch) differ(pairs api.KVPairs, at uint64) error {
 	slices.Sort(gone)
 	for _, key := range gone {
 		delete(w.known, key)
-		o := store.Object{Key: strings.TrimPrefix(key, w.s.objects), Revision: store.Revision(at)}
+		o := store.Object{Key: w.s.key(key), Revision: store.Revision(at)}
 		if err := w.tell(store.Event{Object: o, Deleted: true}); err != nil {
 			return err
 		}

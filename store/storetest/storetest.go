@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +44,7 @@ func (s Suite) Run(t *testing.T) {
 		fn   func(t *testing.T, st store.Store)
 	}{
 		{"get and list", testGetList},
+		{"keys", testKeys},
 		{"memory is not shared", testMemory},
 		{"revisions count up", testRevisions},
 		{"compare and set", testCompareAndSet},
@@ -128,6 +131,31 @@ func testGetList(t *testing.T, st store.Store) {
 	same(t, "below nothing", list(t, st, "zebra"), []string(nil))
 	if _, at, err := st.List(t.Context(), "group/"); err != nil || at < rev {
 		t.Fatalf("list's revision: got %d, %v, want at least %d", at, err, rev)
+	}
+}
+
+// testKeys has keys that a file system or a URL would take for something else.
+func testKeys(t *testing.T, st store.Store) {
+	keys := []string{"a", "a/", "a/%00/b", "a/%2E", "a/.", "a/..", "a//", "a//b", "a/b c", "a/b?c#d", "a/b%2Fc", "a/\u00fc", "a/\xff", "a/~", "a/~2E", "a/..%2F", "a/b ", "aa"}
+	var ops []store.Op
+	for _, key := range keys {
+		ops = append(ops, put(key, key))
+	}
+	commit(t, st, ops...)
+	slices.Sort(keys)
+	for _, prefix := range []string{"", "a", "a/", "a/.", "a/..", "a//", "a/b", "a/%", "a/~", "a/./", "../", "a/..%"} {
+		var want []string
+		for _, key := range keys {
+			if strings.HasPrefix(key, prefix) {
+				want = append(want, key+"="+key)
+			}
+		}
+		same(t, "below "+prefix, list(t, st, prefix), want)
+	}
+	for _, key := range keys {
+		if o, err := st.Get(t.Context(), key); err != nil || string(o.Value) != key {
+			t.Errorf("%q: got %q, %v", key, o.Value, err)
+		}
 	}
 }
 
