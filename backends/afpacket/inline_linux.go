@@ -35,6 +35,9 @@ type inline struct {
 	tail, pending int
 	unsent        bool   // the last kick failed
 	scratch       []byte // for large frames that must be put together
+	brief         bool   // the last wait was a short one
+	bulk          bool   // the last batch had large frames
+	spins         bool   // there is another processor for those who send meanwhile
 	quiet         int    // empty looks while draining
 	lost          bool
 	polls         [3]unix.PollFd
@@ -102,7 +105,7 @@ func (q *inline) Recv(b *packet.Batch) error {
 	q.beat()
 	q.fill(b)
 	if !q.holds() {
-		if err := q.block(); err != nil {
+		if err := q.wait(); err != nil {
 			q.leave()
 			return err
 		}
@@ -134,6 +137,37 @@ func (q *inline) nothing() error {
 		return io.EOF
 	}
 	return nil
+}
+
+// After a short wait that followed small frames, requests and answers then, the worker looks at
+// the rings for spinFor before it sleeps: to be woken takes longer than that, and costs the
+// one who wakes it too. Bulk data has no use for it, and rare frames do not pay for it.
+const (
+	spinFor = 10 * time.Microsecond
+	brief   = 50 * time.Microsecond
+)
+
+// wait waits for a frame, Wake or a tick.
+func (q *inline) wait() error {
+	begin := time.Now()
+	if q.brief && !q.bulk && q.spin(begin) {
+		return nil
+	}
+	err := q.block()
+	q.brief = q.spins && time.Since(begin) < brief
+	return err
+}
+
+// spin says whether a frame came while it looked.
+func (q *inline) spin(begin time.Time) bool {
+	for time.Since(begin) < spinFor {
+		for range 16 {
+			if q.small.ready() || q.large.ready() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // block waits for a frame, Wake or a tick.
@@ -264,6 +298,7 @@ func (q *inline) open(id uint32) bool { return (*q.endpoints.Load())[id].open }
 
 // giveBack hands the slots that were taken to the kernel.
 func (q *inline) giveBack() {
+	q.bulk = q.large.taken > 0
 	q.small.giveBack()
 	q.large.giveBack()
 }

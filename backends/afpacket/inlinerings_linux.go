@@ -2,6 +2,7 @@ package afpacket
 
 import (
 	"fmt"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,7 @@ type mapped interface{ FD() int }
 // openInline makes the queue of a service port whose engine's end is index; it runs
 // in the port's namespace. control is the map of the heartbeat.
 func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
-	q := &inline{event: -1, index: index, clock: newMonotonic(), drained: make(chan struct{}), scratch: make([]byte, vnetLen+maxFrame)}
+	q := &inline{event: -1, index: index, clock: newMonotonic(), spins: runtime.NumCPU() > 1, drained: make(chan struct{}), scratch: make([]byte, vnetLen+maxFrame)}
 	q.small.fd, q.large.fd = -1, -1
 	q.endpoints.Store(&map[uint32]known{})
 	q.gate.release = q.free
