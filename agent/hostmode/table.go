@@ -1,0 +1,268 @@
+package hostmode
+
+import (
+	"time"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// tuple is one connection of a namespace, as its sockets name it.
+type tuple struct {
+	space                 uint32
+	local, remote         packet.Addr
+	localPort, remotePort uint16
+	proto                 uint8
+	ipv6                  bool
+}
+
+// conn is what is remembered of a connection.
+type conn struct {
+	session     uint64
+	policy      uint64
+	first, last int64
+	// told are counters up to the last record, now up to the last look; index 0 is what the socket sent.
+	told, now totals
+	detail    *report.Detail
+	workload  string
+	endpoint  uint32
+	rule      uint32
+	listed    uint32 // the listing that saw it last
+	born      uint32 // the listing that it was seen before or in
+	client    bool   // the workload's end began it
+	midstream bool
+	answered  bool
+	over      bool // its end was told; it is remembered while it is still listed
+	verdict   report.Verdict
+	reason    report.Reason
+	evidence  report.Evidence
+	state     report.State
+}
+
+// totals are a socket's segments and payload bytes, sent and received.
+type totals struct{ packets, bytes [2]uint64 }
+
+// table has the connections, bounded.
+type table struct {
+	conns    map[tuple]conn
+	max      int
+	sessions uint64
+}
+
+// firstSession keeps numbers apart from the engine's.
+const firstSession = 1 << 62
+
+func newTable(limit int) *table {
+	return &table{conns: map[tuple]conn{}, max: limit, sessions: firstSession}
+}
+
+// local says that a connection does not leave the host.
+func (k *tuple) isLocal() bool {
+	loop := k.remote[12] == 127
+	if k.ipv6 {
+		loop = k.remote == packet.Addr{15: 1}
+	}
+	return loop || k.local == k.remote
+}
+
+// normal makes IPv4 addresses what packet.Addr wants, those of IPv6 sockets too.
+func (k *tuple) normal() {
+	if k.ipv6 && [12]byte(k.remote[:12]) != [12]byte{10: 0xff, 11: 0xff} {
+		return
+	}
+	k.ipv6 = false
+	k.local[10], k.local[11], k.remote[10], k.remote[11] = 0xff, 0xff, 0xff, 0xff
+}
+
+// begin remembers a new connection and records it; false if it is not ours to tell. w.mu is held.
+func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
+	if k.proto == packet.ProtoTCP && !c.midstream {
+		s.seen++
+	}
+	if k.isLocal() {
+		w.n.local++
+		return c, false
+	}
+	x, ok := s.owner(p)
+	switch {
+	case !ok:
+		w.n.unowned++
+		return c, false
+	case len(w.table.conns) >= w.table.max:
+		w.n.full++
+		return c, false
+	}
+	w.table.sessions++
+	c.session, c.workload, c.endpoint, c.born, c.listed = w.table.sessions, x.ID, x.Endpoint, s.listed, s.listed
+	if p != nil {
+		c.detail = p.detail
+	}
+	w.judge(&k, &c)
+	w.n.sessions++
+	w.record(&k, &c, report.Start)
+	c.detail = nil // told once
+	w.table.conns[k] = c
+	return c, true
+}
+
+// end records the end of a connection. w.mu is held.
+func (w *Watcher) end(k tuple, c conn, state report.State, stamp int64) {
+	delete(w.table.conns, k)
+	if c.over {
+		return
+	}
+	c.state, c.last = state, stamp
+	w.record(&k, &c, report.End)
+}
+
+// owner is the workload of a process; nil is one that is not known.
+func (s *space) owner(p *process) (Workload, bool) {
+	id := ""
+	if p != nil {
+		id = p.container
+	}
+	x, ok := s.workloads[id]
+	if !ok && p == nil && len(s.workloads) == 1 {
+		for _, x = range s.workloads {
+			ok = true // nobody else is watched here
+		}
+	}
+	return x, ok
+}
+
+// judge asks policy. What it would refuse is a violation: nothing is refused here. w.mu is held.
+func (w *Watcher) judge(k *tuple, c *conn) {
+	c.verdict, c.reason, c.rule, c.policy = report.Open, report.ByUnready, 0, 0
+	if w.policy == nil {
+		return
+	}
+	p := w.policy.Workload(c.workload)
+	if p == nil {
+		return
+	}
+	// No application is known, so rules that name some match as they do for a session that was picked up
+	// without its beginning.
+	q := policy.Query{Dir: packet.Ingress, Peer: k.remote, Local: k.local, IPv6: k.ipv6, Proto: k.proto, Port: k.localPort, App: app.Unknown, Base: app.Unknown, Midstream: true}
+	if c.client {
+		q.Dir, q.Port = packet.Egress, k.remotePort
+	}
+	d := p.Decide(&q)
+	if d.Verdict == report.Deny || d.Verdict == report.Pending {
+		d.Verdict = report.Violate
+	}
+	c.verdict, c.reason, c.rule, c.policy = d.Verdict, d.Reason, d.Rule, w.policy.Version()
+}
+
+// record puts what is new of a connection into the records. w.mu is held.
+func (w *Watcher) record(k *tuple, c *conn, kind report.Kind) {
+	if len(w.records) >= maxRecords {
+		w.n.dropped++
+		return
+	}
+	f := report.Flow{Session: c.session, Endpoint: c.endpoint, Rule: c.rule, Policy: c.policy, First: c.first, Last: c.last,
+		Client: k.remote, Server: k.local, ClientPort: k.remotePort, ServerPort: k.localPort, App: uint16(app.Unknown), Base: uint16(app.Unknown),
+		Proto: k.proto, IPv6: k.ipv6, Dir: packet.Ingress, Kind: kind, Verdict: c.verdict, Reason: c.reason, Evidence: c.evidence, State: c.state,
+		Answered: c.answered, Midstream: c.midstream, Detail: c.detail}
+	out, back := 1, 0 // what the socket sent goes from server to client
+	if c.client {
+		f.Client, f.Server, f.ClientPort, f.ServerPort, f.Dir = k.local, k.remote, k.localPort, k.remotePort, packet.Egress
+		out, back = 0, 1
+	}
+	f.Packets[out], f.Packets[back] = less(c.now.packets[0], c.told.packets[0]), less(c.now.packets[1], c.told.packets[1])
+	f.Bytes[out], f.Bytes[back] = less(c.now.bytes[0], c.told.bytes[0]), less(c.now.bytes[1], c.told.bytes[1])
+	c.told = c.now
+	w.records = append(w.records, f)
+}
+
+func less(a, b uint64) uint64 {
+	if a < b {
+		return 0
+	}
+	return a - b
+}
+
+// headers is the length of IP and TCP headers without options: records count from the IP header on.
+func headers(ipv6 bool) uint64 {
+	if ipv6 {
+		return 60
+	}
+	return 40
+}
+
+// states of a socket (linux/tcp_states.h).
+const (
+	established = 1
+	synSent     = 2
+	synRecv     = 3
+	timeWait    = 6
+	closed      = 7
+	listening   = 10
+)
+
+// refused is ECONNREFUSED, the error of a socket whose SYN was answered with an RST; reset is ECONNRESET.
+const (
+	refused = 111
+	reset   = 104
+)
+
+// event takes one event of the tracepoint.
+func (w *Watcher) event(e *socketsEvent) {
+	stamp := time.Now().UnixNano()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.spaces[e.Netns]
+	if s == nil {
+		return
+	}
+	if e.Now == listening {
+		s.listeners[listener{packet.ProtoTCP, e.LocalPort}] = e.Owner.Pid
+		return
+	}
+	k := tuple{space: s.ino, local: e.Local, remote: e.Remote, localPort: e.LocalPort, remotePort: e.RemotePort, proto: packet.ProtoTCP, ipv6: e.Ipv6 != 0}
+	k.normal()
+	now := totals{packets: [2]uint64{uint64(e.SegsOut), uint64(e.SegsIn)}}
+	now.bytes = [2]uint64{e.Acked + now.packets[0]*headers(k.ipv6), e.Received + now.packets[1]*headers(k.ipv6)}
+	c, known := w.table.conns[k]
+	switch {
+	case e.Now == established:
+		if known {
+			w.end(k, c, report.Closed, stamp) // the same tuple again: its end was lost
+		}
+		c = conn{first: stamp, last: stamp, client: e.Before == synSent, answered: true, evidence: report.ByHandshake, state: report.Established, now: now}
+		w.begin(s, k, c, w.processOf(s, e))
+	case known:
+		c.now = now
+		w.end(k, c, ending(e), stamp)
+	case e.Before == synSent:
+		c = conn{first: stamp, last: stamp, client: true, evidence: report.ByHandshake, state: report.Opening, now: now}
+		if c, ok := w.begin(s, k, c, w.processOf(s, e)); ok {
+			w.end(k, c, ending(e), stamp)
+		}
+	}
+}
+
+// ending is how a connection ended.
+func ending(e *socketsEvent) report.State {
+	switch {
+	case e.Before == synSent && e.Error == refused:
+		return report.Refused
+	case e.Before == synSent:
+		return report.Opening
+	case e.Error == reset:
+		return report.ResetState
+	}
+	return report.Closed
+}
+
+// processOf is whose connection an event tells of: who connected, or who listens on the port.
+func (w *Watcher) processOf(s *space, e *socketsEvent) *process {
+	if e.Owner.Pid != 0 {
+		return w.owners.byEvent(&e.Owner)
+	}
+	if pid := s.listeners[listener{packet.ProtoTCP, e.LocalPort}]; pid != 0 {
+		return w.owners.byPid(pid)
+	}
+	return nil
+}
