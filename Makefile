@@ -1,5 +1,6 @@
 # Sluice: every task of a developer or a visitor. `make` alone lists them.
 SHELL := /bin/bash
+export PATH := $(PATH):/usr/local/go/bin
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 

@@ -132,7 +132,7 @@ their short names. Without --ports and --apps the rule is for every port and app
 	f.StringVar(&r.From, "from", "", "group of the client")
 	f.StringVar(&r.To, "to", "", "group of the server")
 	f.StringSliceVar(&r.Ports, "ports", nil, "any, tcp/80, tcp/8000-8100, udp/53, icmp; several with commas")
-	f.StringSliceVar(&r.Apps, "apps", nil, "any, or names of applications (`sluice rules --help` lists them)")
+	f.StringSliceVar(&r.Apps, "apps", nil, "any, or names of applications ('sluice rules --help' lists them)")
 	f.StringVar(&r.Action, "action", "allow", "allow or deny")
 	f.StringVar(&r.Comment, "comment", "", "why the rule is there")
 	f.Uint32Var(&before, "before", 0, "id of the rule to stand before; the last of people's rules if not given")

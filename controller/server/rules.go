@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -71,10 +72,36 @@ func (c *control) AddRule(ctx context.Context, r *controlv1.AddRuleRequest) (*co
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if err := c.s.flush(ctx); err != nil {
-		return nil, notStored(err)
+	if err := c.s.inForce(ctx); err != nil {
+		return nil, err
 	}
 	return &controlv1.AddRuleResponse{Rule: ruleMessage(&rule)}, nil
+}
+
+// ruleWait is how long a change of rules waits for agents; one that is away gets it later.
+const ruleWait = 2 * time.Second
+
+// inForce compiles at once, and waits a moment for the agents that are there.
+func (s *Server) inForce(ctx context.Context) error {
+	version, err := s.apply(ctx)
+	if err != nil {
+		return notStored(err)
+	}
+	all := make(map[string]bool)
+	s.mu.Lock()
+	for _, n := range s.dir.nodes {
+		if s.now().UnixNano()-n.seen > int64(ruleWait)*3 {
+			continue // away, or never here
+		}
+		for _, m := range n.members {
+			all[m.group] = true
+		}
+	}
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, ruleWait)
+	defer cancel()
+	s.await(ctx, all, version)
+	return nil
 }
 
 // notStored says to people that a change is in force but may not outlive the controller.
@@ -130,8 +157,8 @@ func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest
 	case err != nil:
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	if err := c.s.flush(ctx); err != nil {
-		return nil, notStored(err)
+	if err := c.s.inForce(ctx); err != nil {
+		return nil, err
 	}
 	return &controlv1.DeleteRuleResponse{}, nil
 }
