@@ -88,6 +88,27 @@ func (d *Ident) Wants() bool { return !d.ended }
 // Chosen says whether a parser has the session.
 func (d *Ident) Chosen() bool { return d.winner >= 0 }
 
+// Could says whether the session can still turn out to be of an application: one of a parser that
+// has not refused it, or one that rides on that parser's protocol.
+func (d *Ident) Could(a app.ID) bool {
+	if d.outcome == Decided {
+		return a == d.App || a == d.Base
+	}
+	if a == app.Unknown {
+		return true
+	}
+	for _, i := range d.cand {
+		e := d.reg.Entry(i)
+		if e.ID == a || e.ID == a.Base() {
+			return true
+		}
+		if _, layered := e.Parser.(parsers.Layered); layered && a >= app.FirstPlugin && a < app.None {
+			return true // what a plugin names may ride on anything
+		}
+	}
+	return false
+}
+
 // Data reads bytes of one direction that follow in order on those consumed before
 // (for datagrams: one datagram). It says how many of them it is done with; the
 // rest must come again with what follows.

@@ -150,3 +150,29 @@ func TestDetailIsToldOnce(t *testing.T) {
 		t.Error("the same detail is told again")
 	}
 }
+
+// Could goes by the parsers that have not refused the session.
+func TestCould(t *testing.T) {
+	r := registry(t, &fake{name: "get", magic: "GET"}, &fake{name: "put", magic: "PUT"})
+	if err := r.Add(&fake{name: "http", magic: "GO"}, app.HTTP, parsers.TCP); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		bytes string
+		could map[app.ID]bool
+	}{
+		{"", map[app.ID]bool{100: true, 101: true, app.HTTP: true, app.WebSocket: true, app.DoT: false, app.Unknown: true, app.None: false}},
+		{"G", map[app.ID]bool{100: true, 101: false, app.WebSocket: true, app.Unknown: true}},
+		{"GE", map[app.ID]bool{100: true, 101: false, app.HTTP: false, app.WebSocket: false, app.Unknown: true}},
+		{"GET", map[app.ID]bool{100: true, 101: false, app.Unknown: false}},
+		{"X", map[app.ID]bool{100: false, app.Unknown: true}},
+	}
+	for _, tt := range tests {
+		d := talk(r, 1, say{0, tt.bytes})
+		for a, want := range tt.could {
+			if got := d.Could(a); got != want {
+				t.Errorf("after %q: could be %s: %v, want %v", tt.bytes, a, got, want)
+			}
+		}
+	}
+}

@@ -220,6 +220,9 @@ func (w *worker) lost(l *look) {
 
 // settle takes what identification found into the session.
 func (w *worker) settle(v *view, s *session.Session, id *ident) {
+	if id.outcome() == detect.Undecided && w.hopeless(v, s, id) {
+		id.End()
+	}
 	switch id.outcome() {
 	case detect.Preamble:
 		w.release(s, id)

@@ -30,6 +30,24 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 	if v.pol == nil {
 		return policy.Decision{Verdict: report.Open, Reason: report.ByUnready}
 	}
+	q := query(s)
+	return v.pol.Decide(&q)
+}
+
+// hopeless says that a session whose packets are held cannot turn out to be anything that is
+// allowed: then its application's name is not worth waiting for. Waiting would fail, too,
+// where the sender must be acknowledged before it says more.
+func (w *worker) hopeless(v *view, s *session.Session, id *ident) bool {
+	if !v.inline || v.pol == nil || report.Verdict(s.Verdict) != report.Pending || s.Flags&session.Midstream != 0 || id.far.number != 0 {
+		return false
+	}
+	q := query(s)
+	q.Open = &id.Ident
+	return v.pol.Decide(&q).Verdict == report.Deny
+}
+
+// query is what policy is asked about a session.
+func query(s *session.Session) policy.Query {
 	client, _ := s.Client()
 	server, sport := s.Server()
 	q := policy.Query{
@@ -42,7 +60,7 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 	if s.Key.Proto == packet.ProtoICMP || s.Key.Proto == packet.ProtoICMPv6 {
 		q.Port = 0
 	}
-	return v.pol.Decide(&q)
+	return q
 }
 
 // changed notes that a record is due. A refusal is told at once, everything else when

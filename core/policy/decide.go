@@ -113,7 +113,9 @@ func (c *candidate) meets(q *Query) bool {
 	switch {
 	case c.bits&candApp == 0:
 		return c.bits&candNone == 0
-	case q.App == app.Undecided || q.App == c.app:
+	case q.App == app.Undecided:
+		return q.Open == nil || q.Open.Could(c.app)
+	case q.App == c.app:
 		return true
 	case q.App == app.Unknown:
 		return q.Midstream && c.bits&candDeny == 0

@@ -21,10 +21,19 @@ type Query struct {
 	// App is the application, app.Undecided while identification goes on, app.Unknown
 	// when it ended without a name. Base is what it rides on (App itself if nothing).
 	App, Base app.ID
+	// Open says what an undecided application can still be; nil is anything. Rules for others
+	// are not waited for.
+	Open Openness
 	// Midstream: the session was picked up without its beginning. A rule that names
 	// applications allows such a session even where App is Unknown, so that a
 	// restart breaks no connection.
 	Midstream bool
+}
+
+// Openness tells of a session whose identification goes on.
+type Openness interface {
+	// Could says whether the session can still turn out to be of an application.
+	Could(app.ID) bool
 }
 
 // Decision is the answer to a Query.

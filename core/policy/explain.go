@@ -69,7 +69,7 @@ func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
 	note := ""
 	switch {
 	case len(r.Apps) == 0, slices.Contains(r.Apps, q.App):
-	case q.App == app.Undecided:
+	case q.App == app.Undecided && (q.Open == nil || slices.ContainsFunc(r.Apps, q.Open.Could)):
 		d.Verdict = report.Pending
 		return "waits until the application is known", d
 	case q.App == app.Unknown && q.Midstream && !r.Deny:

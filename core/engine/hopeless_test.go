@@ -1,0 +1,76 @@
+package engine_test
+
+import (
+	"testing"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// What cannot be an allowed application any more is refused at its first bytes, not when it has a
+// name: a sender that waits to be acknowledged would outwait the hold time, and get through.
+func TestHopelessIsRefusedAtOnce(t *testing.T) {
+	tests := []struct {
+		name, first string
+		end         int // who speaks
+		apps        []app.ID
+		refused     bool
+	}{
+		{"redis where http is allowed", "*", 0, []app.ID{app.HTTP}, true},
+		{"tls where http is allowed", "\x16", 0, []app.ID{app.HTTP}, true},
+		{"ssh banner where http is allowed", "SSH-2.0-x\r\n", 0, []app.ID{app.HTTP}, true},
+		{"a server's banner where http is allowed", "SSH-2.0-x\r\n", 1, []app.ID{app.HTTP}, true},
+		{"the beginning of http", "G", 0, []app.ID{app.HTTP}, false},
+		{"what rides on http", "G", 0, []app.ID{app.Elasticsearch}, false},
+		{"http where redis and http are allowed", "G", 0, []app.ID{app.Redis, app.HTTP}, false},
+		{"what has no name is allowed", "*", 0, []app.ID{app.HTTP, app.Unknown}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			families(t, func(t *testing.T, v6 bool) {
+				b := newBench(t)
+				b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), tt.apps...))
+				q := b.attach(backend.Inline)
+				c := newConn(v6, 40000, 8080)
+				q.give(c.handshake(t)...)
+				if got := actions(q.give(c.seg(t, tt.end, "PA", tt.first))); got != "drop" {
+					t.Fatalf("%q: %s, want drop", tt.first, got)
+				}
+				if got, want := len(q.takeSent()), map[bool]int{true: 2}[tt.refused]; got != want {
+					t.Errorf("%d resets were sent, want %d", got, want)
+				}
+			})
+		})
+	}
+}
+
+// Of what is refused early, the best claim so far is told.
+func TestHopelessIsNamed(t *testing.T) {
+	b := newBench(t)
+	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))
+	q := b.attach(backend.Inline)
+	c := newConn(false, 40000, 8080)
+	q.give(c.handshake(t)...)
+	q.give(c.seg(t, 0, "PA", "SSH-2.0-x\r\n"))
+	b.flows(func(f report.Flow) bool {
+		return f.Verdict == report.Deny && f.Reason == report.ByDefault && app.ID(f.App) == app.SSH
+	})
+}
+
+// A tap has nothing to refuse: it waits for the name.
+func TestTapWaitsForTheName(t *testing.T) {
+	b := newBench(t)
+	b.policy(1, policy.Monitor, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))
+	q := b.attach(backend.Tap)
+	c := newConn(false, 40000, 8080)
+	q.give(c.handshake(t)...)
+	for _, part := range []string{"*1\r\n", "$4\r\nPING\r\n"} {
+		if got := q.give(c.seg(t, 0, "PA", part)); got[0].Verdict.Action != packet.Pass {
+			t.Fatalf("%q: %v, want pass", part, got[0].Verdict.Action)
+		}
+	}
+	b.flows(func(f report.Flow) bool { return f.Verdict == report.Violate && app.ID(f.App) == app.Redis })
+}
