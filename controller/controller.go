@@ -38,10 +38,27 @@ type Config struct {
 	// SaveEvery is how often the graph of connections is stored; 0 is 30 s. A process that is
 	// killed forgets counts since then; rules, groups and modes are stored at once.
 	SaveEvery time.Duration
+	// Journal has each report stored before it is acknowledged, so that a controller that takes over
+	// knows what this one knew, however that ended. Controllers that share a store want it.
+	Journal bool
+	// Address is where others reach this controller; it is stored for them while it leads. "" stores none.
+	Address string
 }
 
 // leadName is what controllers of one store lead under.
 const leadName = "lead/controller"
+
+// keyLeader is where the address of the controller that leads is stored.
+const keyLeader = "leader"
+
+// Leader is the address of the controller that leads, or led last; "" where none has told its own.
+func Leader(ctx context.Context, st store.Store) (string, error) {
+	o, err := st.Get(ctx, keyLeader)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", fmt.Errorf("find the leader: %w", err)
+	}
+	return string(o.Value), nil
+}
 
 // Controller is a running controller.
 type Controller struct {
@@ -72,9 +89,18 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lead: %w", err)
 	}
+	if f, ok := lead.(store.Fencer); ok {
+		cfg.Store = f.Fence()
+	}
+	if cfg.Address != "" {
+		op := store.Op{Key: keyLeader, Value: []byte(cfg.Address), Revision: store.Any}
+		if _, err := cfg.Store.Commit(ctx, op); err != nil {
+			return nil, errors.Join(fmt.Errorf("store the leader's address: %w", err), lead.Resign())
+		}
+	}
 	s, err := server.Open(ctx, server.Config{
 		Store: cfg.Store, StoreName: cfg.StoreName, Version: cfg.Version, Logger: cfg.Logger, Now: cfg.Now,
-		Settings: cfg.Settings, Debounce: cfg.Debounce, SaveEvery: cfg.SaveEvery,
+		Settings: cfg.Settings, Debounce: cfg.Debounce, SaveEvery: cfg.SaveEvery, Journal: cfg.Journal,
 	})
 	if err != nil {
 		return nil, errors.Join(err, lead.Resign())
@@ -101,17 +127,19 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-done:
 		}
 	}()
-	if err := c.server.Run(ctx); err != nil {
-		return err
-	}
-	if errors.Is(context.Cause(ctx), ErrLost) {
+	err := c.server.Run(ctx)
+	if errors.Is(err, store.ErrNotLeading) || errors.Is(context.Cause(ctx), ErrLost) {
 		return ErrLost
 	}
-	return nil
+	return err
 }
 
 // Close ends streams, stores what is not stored yet and lets another lead. Calls to the
 // services are to have ended, Run too.
 func (c *Controller) Close() error {
-	return errors.Join(c.server.Close(), c.lead.Resign())
+	err := c.server.Close()
+	if errors.Is(err, store.ErrNotLeading) {
+		err = nil // what was acknowledged is stored, and the rest is the new leader's
+	}
+	return errors.Join(err, c.lead.Resign())
 }

@@ -33,6 +33,7 @@ type lab struct {
 	collector controlv1.CollectorClient
 	stop      func()
 	killed    atomic.Bool // the store was closed under the controller
+	journal   bool        // reports are stored before they are acknowledged
 }
 
 func newLab(t testing.TB) *lab {
@@ -49,7 +50,7 @@ func (l *lab) start() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c, err := controller.New(controller.Config{Store: st, Version: "test"})
+	c, err := controller.New(controller.Config{Store: st, Version: "test", Journal: l.journal})
 	if err != nil {
 		l.t.Fatal(err)
 	}

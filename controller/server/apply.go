@@ -78,7 +78,16 @@ func (s *Server) take(compiling bool) (*work, error) {
 	for _, op := range s.dirty {
 		w.ops = append(w.ops, op)
 	}
-	slices.SortFunc(w.ops, func(a, b store.Op) int { return strings.Compare(a.Key, b.Key) })
+	// A report is stored after what was learned from it, so that one that is there was learned from.
+	slices.SortFunc(w.ops, func(a, b store.Op) int {
+		if a, b := strings.HasPrefix(a.Key, keyJournal), strings.HasPrefix(b.Key, keyJournal); a != b {
+			if a {
+				return 1
+			}
+			return -1
+		}
+		return strings.Compare(a.Key, b.Key)
+	})
 	clear(s.dirty)
 	clear(s.nodesDirty)
 	return w, nil

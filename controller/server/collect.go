@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/controller/graph"
@@ -16,6 +17,7 @@ import (
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/blob"
 )
 
@@ -31,8 +33,11 @@ func (c *collector) ReportConnections(ctx context.Context, r *controlv1.ReportCo
 	if r.Boot == "" || len(r.Boot) > maxName || r.Sequence == 0 {
 		return nil, status.Errorf(codes.InvalidArgument, "node %s: a report needs the boot of its agent and a sequence from 1 on", r.Node)
 	}
-	learned, err := c.s.observe(r)
-	if err == nil && learned {
+	if c.s.cfg.Journal && proto.Size(r) > store.MaxCommit/2 {
+		return nil, status.Errorf(codes.InvalidArgument, "report %d of %s is larger than %d bytes", r.Sequence, r.Node, store.MaxCommit/2)
+	}
+	dirty, err := c.s.observe(r)
+	if err == nil && dirty {
 		err = c.s.flush(ctx)
 	}
 	if err != nil {
@@ -42,14 +47,30 @@ func (c *collector) ReportConnections(ctx context.Context, r *controlv1.ReportCo
 }
 
 // observe counts and learns from a report, and says whether there is something to store
-// before it is acknowledged.
-func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (learned bool, err error) {
+// before it is acknowledged: what came of it, or of the same report when it was not stored the
+// first time.
+func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (dirty bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	lessons, fresh := s.count(r)
+	if fresh && s.cfg.Journal {
+		if err := s.write(r); err != nil {
+			return false, err
+		}
+	}
+	if err := s.learn(lessons); err != nil {
+		return false, err
+	}
+	return len(s.dirty) > 0, nil
+}
+
+// count counts a report, if that was not done yet, and gives what may be learned from it. The lock
+// is held.
+func (s *Server) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.Connection, fresh bool) {
 	n := s.dir.node(r.Node)
 	b := n.boot(r.Boot)
 	if r.Sequence <= b.Sequence {
-		return false, nil
+		return nil, false
 	}
 	b.Sequence = r.Sequence
 	s.unsaved = true
@@ -57,7 +78,7 @@ func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (learned bool, e
 		s.dropped[cause] += count
 	}
 	watched := s.bus.observed()
-	lessons := make([]learn.Connection, 0, len(r.Connections))
+	lessons = make([]learn.Connection, 0, len(r.Connections))
 	for _, c := range r.Connections {
 		client, server, err := s.dir.ends(n, c)
 		if err != nil {
@@ -77,7 +98,7 @@ func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (learned bool, e
 	if watched {
 		s.publishThreats(n, r.Threats)
 	}
-	return s.learn(lessons)
+	return lessons, true
 }
 
 // teaches says whether a rule may come of a connection: one that was let through to be learned,
@@ -101,14 +122,14 @@ func (s *Server) opens(e *end, began int64) bool {
 }
 
 // learn makes rules of what was let through to be learned. The lock is held.
-func (s *Server) learn(list []learn.Connection) (bool, error) {
+func (s *Server) learn(list []learn.Connection) error {
 	if len(list) == 0 {
-		return false, nil
+		return nil
 	}
 	rules := s.learner.Learn(list, s.now().UnixNano())
 	for i := range rules {
 		if err := s.markRule(&rules[i]); err != nil {
-			return false, err
+			return err
 		}
 		s.log.Info("rule learned", "id", rules[i].ID, "rule", rules[i].String())
 	}
@@ -116,7 +137,7 @@ func (s *Server) learn(list []learn.Connection) (bool, error) {
 		s.stale = true
 		s.kick()
 	}
-	return len(rules) > 0, nil
+	return nil
 }
 
 // worthTelling says whether observers are told: of beginnings, ends and violations, but
@@ -201,19 +222,25 @@ func (s *Server) save(ctx context.Context) error {
 	}
 	data, err := json.Marshal(x) // under the lock, so that graph and boots agree
 	s.unsaved = false
-	version := s.graphVersion + 1
+	s.graphVersion++ // used up even where it fails: it may have been written all the same
+	version, kept := s.graphVersion, s.journal
+	s.journal = journal{}
 	s.mu.Unlock()
 	if err == nil {
-		err = blob.Write(ctx, s.st, keyGraph, version, data)
+		if err = blob.Write(ctx, s.st, keyGraph, version, data); err != nil {
+			err = fmt.Errorf("store graph: %w", err)
+		}
+	}
+	if err == nil {
+		if err = s.empty(ctx, kept.keys); err == nil {
+			return nil
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
-		s.unsaved = true
-		return fmt.Errorf("store graph: %w", err)
-	}
-	s.graphVersion = version
-	return nil
+	s.unsaved = true
+	s.journal = journal{append(kept.keys, s.journal.keys...), kept.bytes + s.journal.bytes}
+	return err
 }
 
 // loadLearned reads the graph and prepares for learning. A graph that cannot be read is
@@ -239,10 +266,10 @@ func (s *Server) loadLearned(ctx context.Context) error {
 	if err != nil {
 		s.log.Error("history of connections not readable, beginning anew", "error", err)
 		s.graph = graph.New(graph.Limits{})
-		return nil
+		return s.replay(ctx)
 	}
 	for name, boots := range x.Boots {
 		s.dir.node(name).boots = boots
 	}
-	return nil
+	return s.replay(ctx)
 }

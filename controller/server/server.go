@@ -37,6 +37,8 @@ type Config struct {
 	Debounce time.Duration
 	// SaveEvery is how often the graph is stored; 0 is 30 s.
 	SaveEvery time.Duration
+	// Journal has each report stored before it is acknowledged.
+	Journal bool
 }
 
 // Server is a controller's state. Open makes one, Run works, Close stores what is left.
@@ -50,6 +52,7 @@ type Server struct {
 	closed  chan struct{} // closed by Close
 	close   sync.Once
 	kicked  chan struct{} // there is something to store or compile
+	full    chan struct{} // the journal is to be emptied
 
 	// change is held by whoever writes to the store, so that writes keep their order. It
 	// is taken before mu.
@@ -71,6 +74,7 @@ type Server struct {
 	nodesDirty   map[string]bool // nodes whose workloads are to be stored
 	stale        bool            // what is compiled is not what is known
 	unsaved      bool            // the graph changed since it was stored
+	journal      journal         // what the store has beside the graph
 	changed      chan struct{}   // closed, and made anew, when an agent said something
 }
 
@@ -110,7 +114,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, st: cfg.Store, log: cfg.Logger, now: cfg.Now, started: cfg.Now().UnixNano(),
-		closed: make(chan struct{}), kicked: make(chan struct{}, 1), changed: make(chan struct{}),
+		closed: make(chan struct{}), kicked: make(chan struct{}, 1), full: make(chan struct{}, 1), changed: make(chan struct{}),
 		dir: newDirectory(), groups: make(map[string]*model.Group), since: make(map[string]int64), dropped: make(map[string]uint64),
 		tables: make(map[string]*table), dirty: make(map[string]store.Op), nodesDirty: make(map[string]bool),
 		settings: cfg.Settings, stale: true,
@@ -143,7 +147,7 @@ func (s *Server) Run(ctx context.Context) error {
 				return nil
 			}
 			if _, err := s.apply(ctx); err != nil && ctx.Err() == nil {
-				if errors.Is(err, store.ErrClosed) {
+				if over(err) {
 					return err
 				}
 				s.log.Error("policy not stored, trying again", "error", err)
@@ -151,11 +155,32 @@ func (s *Server) Run(ctx context.Context) error {
 				s.kick()
 			}
 		case <-save.C:
-			if err := s.save(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("graph not stored", "error", err)
+			if err := s.saveOr(ctx); err != nil {
+				return err
+			}
+		case <-s.full:
+			if err := s.saveOr(ctx); err != nil {
+				return err
 			}
 		}
 	}
+}
+
+// over says whether an error is one after which this controller can store nothing more.
+func over(err error) bool {
+	return errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrNotLeading)
+}
+
+// saveOr stores the graph; its error is one after which there is no going on.
+func (s *Server) saveOr(ctx context.Context) error {
+	err := s.save(ctx)
+	if err != nil && ctx.Err() == nil {
+		if over(err) {
+			return err
+		}
+		s.log.Error("graph not stored", "error", err)
+	}
+	return nil
 }
 
 // sleep says whether it was let to sleep.
