@@ -20,7 +20,7 @@ func (a *asker) Poll(to detect.Answers) {
 		for _, b := range st.take() {
 			st.drained.Add(uint64(len(b)))
 			if err := a.read(i, st.live, b, to); err != nil {
-				st.live.fail(st.garbage(err))
+				_ = st.garbage(err) // its supervisor is told
 				break
 			}
 		}

@@ -59,6 +59,9 @@ const stable = 30 * time.Second
 // ErrHung is why a plugin that does not answer is killed.
 var ErrHung = errors.New("it does not answer")
 
+// ErrGarbage is why a plugin that answers nonsense is killed.
+var ErrGarbage = errors.New("it answers garbage")
+
 // run keeps the plugin running until ctx ends or it is given up. First is told how the first start went.
 func (p *process) run(ctx context.Context, first chan<- error) {
 	failures := 0
@@ -209,6 +212,9 @@ func (p *process) watch(ctx context.Context, l *live) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-l.failed:
+			if errors.Is(err, ErrGarbage) {
+				p.h.count.garbage.Add(1)
+			}
 			return err
 		case err := <-pings.done:
 			if pings.busy = false; err != nil {

@@ -108,10 +108,13 @@ func (st *stream) receive(g parserv1.Parser_IdentifyClient) error {
 	}
 }
 
-// garbage counts an answer that no working plugin would give.
+// garbage ends the stream of a plugin that said what no working one would say.
 func (st *stream) garbage(err error) error {
-	st.live.p.h.count.garbage.Add(1)
-	return fmt.Errorf("garbage: %w", err)
+	err = fmt.Errorf("%w: %w", ErrGarbage, err)
+	st.live.fail(err)
+	st.dead.Store(true)
+	st.cancel()
+	return err
 }
 
 // take is what was answered since the last call.

@@ -1,0 +1,251 @@
+package host_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/plugins/host"
+)
+
+const request = "GET /index.html HTTP/1.1\r\nHost: shop.example\r\n\r\n"
+
+func allow(apps ...app.ID) policy.RuleSpec {
+	return policy.RuleSpec{ID: 7, Ports: []policy.PortSpec{{Proto: 6, Lo: 8080, Hi: 8080}}, Apps: apps}
+}
+
+func families(t *testing.T, fn func(t *testing.T, v6 bool)) {
+	t.Run("ipv4", func(t *testing.T) { fn(t, false) })
+	t.Run("ipv6", func(t *testing.T) { fn(t, true) })
+}
+
+// The first request of an application that is not allowed must not reach the server while
+// the plugin thinks, whole or in pieces.
+func TestDeniedRequestNeverArrives(t *testing.T) {
+	h := start(t, host.Config{Plugins: roles("standard")})
+	ping := "*1\r\n$4\r\nPING\r\n"
+	for name, parts := range map[string][]string{"whole": {ping}, "bytes": strings.Split(ping, "")} {
+		t.Run(name, func(t *testing.T) {
+			families(t, func(t *testing.T, v6 bool) {
+				b, c := newBed(t, h, allow(app.HTTP)), newConn(v6, 40000)
+				b.q.give(c.open()...)
+				for _, p := range parts {
+					b.q.give(c.frame(0, packet.ACK|packet.PSH, p))
+				}
+				until(t, "the denial", func() bool { return b.drain(40000).Verdict == report.Deny })
+				until(t, "resets", func() bool { _, n := b.q.seen(40000); return n == 2 })
+				if got, _ := b.q.seen(40000); got != "" {
+					t.Errorf("the server got %q, want nothing", got)
+				}
+				if f := b.drain(40000); app.ID(f.App) != app.Redis {
+					t.Errorf("app %v, want redis", app.ID(f.App))
+				}
+			})
+		})
+	}
+}
+
+func TestAllowedRequestArrivesInOrder(t *testing.T) {
+	h := start(t, host.Config{Plugins: roles("standard")})
+	families(t, func(t *testing.T, v6 bool) {
+		b, c := newBed(t, h, allow(app.HTTP)), newConn(v6, 40000)
+		b.q.give(c.open()...)
+		for _, p := range strings.SplitAfter(request, "e") {
+			b.q.give(c.frame(0, packet.ACK|packet.PSH, p))
+		}
+		until(t, "the whole request", func() bool { got, _ := b.q.seen(40000); return len(got) >= len(request) })
+		if got, resets := b.q.seen(40000); got != request || resets != 0 {
+			t.Errorf("the server got %q and %d resets, want the request and none", got, resets)
+		}
+		until(t, "its record", func() bool {
+			f := b.drain(40000)
+			return f.Verdict == report.Allow && f.Detail.Get("host") == "shop.example"
+		})
+	})
+}
+
+// An HTTP/2 client's preface must arrive for the connection to go on; the request behind it must not.
+func TestPrefaceArrivesAndRequestWaits(t *testing.T) {
+	h := start(t, host.Config{Plugins: roles("standard")})
+	b, c := newBed(t, h, allow(app.GRPC)), newConn(false, 40000)
+	preface := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+	// HEADERS of stream 1: GET / by the static table, no content type of gRPC.
+	headers := "\x00\x00\x03\x01\x05\x00\x00\x00\x01\x82\x84\x86"
+	b.q.give(c.open()...)
+	b.q.give(c.frame(0, packet.ACK|packet.PSH, preface))
+	until(t, "the preface", func() bool { got, _ := b.q.seen(40000); return got == preface })
+	b.q.give(c.frame(1, packet.ACK|packet.PSH, "\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
+	b.q.give(c.frame(0, packet.ACK|packet.PSH, headers))
+	until(t, "the denial", func() bool { return b.drain(40000).Verdict == report.Deny })
+	if got, _ := b.q.seen(40000); got != preface {
+		t.Errorf("the server got %q, want the preface alone", got)
+	}
+}
+
+// Whatever becomes of the plugin, each frame gets its verdict, every request goes where the policy for named
+// and unknown applications says, and later connections are named again.
+func TestFailuresUnderLoad(t *testing.T) {
+	for name, harm := range map[string]func(pid int) error{
+		"killed":  func(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) },
+		"stopped": func(pid int) error { return syscall.Kill(pid, syscall.SIGSTOP) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := start(t, host.Config{Plugins: roles("standard"), Deadline: 300 * time.Millisecond})
+			b := newBed(t, h, allow(app.HTTP, app.Unknown))
+			const half = 400
+			pid := h.Status()[0].PID
+			for i := range uint16(2 * half) {
+				c := newConn(i%2 == 0, 10000+i)
+				b.q.give(c.open()...)
+				b.q.give(c.frame(0, packet.ACK|packet.PSH, request[:20]))
+				if i == half {
+					if err := harm(pid); err != nil {
+						t.Fatal(err)
+					}
+				}
+				b.q.give(c.frame(0, packet.ACK|packet.PSH, request[20:]))
+			}
+			for i := range uint16(2 * half) {
+				until(t, fmt.Sprintf("request %d", i), func() bool { got, _ := b.q.seen(10000 + i); return got == request })
+			}
+			until(t, "a restart", func() bool { return count(h, "restarts") == 1 && count(h, "running") == 1 })
+			if name == "stopped" && count(h, "hung") != 1 {
+				t.Errorf("%d plugins hung, want 1", count(h, "hung"))
+			}
+			c := newConn(false, 50000)
+			b.q.give(c.open()...)
+			b.q.give(c.frame(0, packet.ACK|packet.PSH, request))
+			until(t, "a name after the restart", func() bool { return app.ID(b.drain(50000).App) == app.HTTP })
+			unknown := uint64(0)
+			for _, f := range b.flows {
+				if app.ID(f.App) == app.Unknown {
+					unknown++
+				}
+			}
+			if lost := count(h, "lost_sessions"); lost != unknown {
+				t.Errorf("%d sessions lost and %d unknown, want the same", lost, unknown)
+			}
+		})
+	}
+}
+
+// A plugin that answers nonsense is started again a few times and then given up; its
+// sessions are unknown.
+func TestGarbageIsGivenUp(t *testing.T) {
+	h := start(t, host.Config{Plugins: roles("garbage"), FirstDelay: time.Millisecond, LastDelay: 2 * time.Millisecond, Restarts: 3})
+	b := newBed(t, h, allow(app.HTTP))
+	began := time.Now()
+	for i := uint16(0); count(h, "given_up") == 0; i++ {
+		c := newConn(false, 10000+i)
+		b.q.give(c.open()...)
+		b.q.give(c.frame(0, packet.ACK|packet.PSH, request))
+		until(t, "an unknown application", func() bool { return app.ID(b.drain(10000+i).App) == app.Unknown })
+		if got, _ := b.q.seen(10000 + i); got != "" {
+			t.Fatalf("the server got %q, want nothing: unknown is not allowed", got)
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatalf("not given up after 10 s and %d sessions: %+v", i, h.Status()[0])
+		}
+	}
+	if g, r := count(h, "garbage"), count(h, "restarts"); g != 4 || r != 3 {
+		t.Errorf("%d times garbage and %d restarts, want 4 and 3", g, r)
+	}
+	if s := h.Status()[0]; !s.GivenUp || s.Running || s.Error == "" {
+		t.Errorf("status %+v: want given up, with the reason", s)
+	}
+}
+
+// Several plugins are all asked; the surer claim wins, the earlier one between equals.
+func TestPluginsTogether(t *testing.T) {
+	h := start(t, host.Config{Plugins: roles("standard", "line")})
+	id, err := app.Parse("test-line")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBed(t, h, allow(app.HTTP, id, app.Unknown))
+	for i, c := range []struct {
+		payload string
+		want    app.ID
+		command string
+	}{{"LINE hello\n", id, "LINE hello"}, {request, app.HTTP, ""}, {"neither of them\n", app.Unknown, ""}} {
+		port := uint16(30000 + i)
+		n := newConn(i%2 == 0, port)
+		b.q.give(n.open()...)
+		b.q.give(n.frame(0, packet.ACK|packet.PSH, c.payload))
+		b.q.give(n.frame(1, packet.ACK|packet.PSH, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+		b.q.give(n.frame(0, packet.ACK|packet.FIN, ""), n.frame(1, packet.ACK|packet.FIN, ""), n.frame(0, packet.ACK, ""))
+		until(t, c.payload, func() bool { return b.drain(port).Kind == report.End })
+		f := b.drain(port)
+		if got := app.ID(f.App); got != c.want {
+			t.Errorf("%q: app %v, want %v", c.payload, got, c.want)
+		}
+		if got := f.Detail.Get("command"); got != c.command {
+			t.Errorf("%q: command %q, want %q", c.payload, got, c.command)
+		}
+	}
+}
+
+func TestNoPrivileges(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("SLUICE_ROOT_TESTS") == "1" {
+			t.Fatal("this test needs root")
+		}
+		t.Skip("only root can start a process as another user")
+	}
+	h := start(t, host.Config{Plugins: roles("standard")})
+	pid := h.Status()[0].PID
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534\n", "Groups:\t \n", "CapInh:\t0000000000000000\n", "CapPrm:\t0000000000000000\n",
+		"CapEff:\t0000000000000000\n", "CapBnd:\t0000000000000000\n", "CapAmb:\t0000000000000000\n", "NoNewPrivs:\t1\n"} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("the process's status has no line %q:\n%s", want, status)
+		}
+	}
+	own, _ := os.Readlink("/proc/self/ns/net")
+	its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil || its == own {
+		t.Errorf("network namespace %s (%v), ours is %s: want another", its, err, own)
+	}
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprint(4 << 30); !strings.Contains(string(limits), want) {
+		t.Errorf("no limit of %s bytes of address space:\n%s", want, limits)
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sluice-test-") // t.TempDir's parent is closed to other users
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", dir)
+	h := start(t, host.Config{Plugins: roles("standard", "line")})
+	pids := []int{h.Status()[0].PID, h.Status()[1].PID}
+	h.Close()
+	for _, pid := range pids {
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err == nil {
+			t.Errorf("process %d is there still", pid)
+		}
+	}
+	if left, _ := filepath.Glob(dir + "/*"); len(left) > 0 {
+		t.Errorf("files left: %v", left)
+	}
+}
