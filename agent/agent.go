@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicenet/sluice/agent/hostmode"
 	"github.com/sluicenet/sluice/agent/uplink"
 	"github.com/sluicenet/sluice/agent/wire"
 	"github.com/sluicenet/sluice/agent/workload"
@@ -58,6 +59,7 @@ type Agent struct {
 	names   *endpointNames
 	report  *reporter
 	ready   chan struct{}
+	host    *hostmode.Watcher // sockets of workloads in the host's network
 
 	// Everything below belongs to Run's goroutine.
 	finder    wire.Finder
@@ -66,6 +68,7 @@ type Agent struct {
 	ids       map[string]uint32 // endpoint numbers by workload and interface
 	nextID    uint32
 	unsynced  int // sources that have not told everything yet
+	hosted    map[string]hostmode.Workload
 }
 
 // tracked is one workload that is there.
@@ -81,7 +84,8 @@ func New(cfg Config) *Agent {
 	}
 	a := &Agent{cfg: cfg, log: cfg.Logger, boot: rand.Text(), started: time.Now(), names: newEndpointNames(), ready: make(chan struct{}), finder: wire.Finder{Processes: cfg.Processes},
 		workloads: map[string]*tracked{}, ids: map[string]uint32{}, unsynced: len(cfg.Sources)}
-	a.up = uplink.New(uplink.Config{Records: cfg.Engine, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Logger: cfg.Logger})
+	a.host = hostmode.New(hostmode.Config{Logger: cfg.Logger})
+	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a.host}, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Logger: cfg.Logger})
 	a.report = newReporter(a)
 	return a
 }
@@ -111,6 +115,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	reportCtx, endReports := context.WithCancel(context.WithoutCancel(ctx))
 	defer endReports()
 	reports.Go(func() { a.up.Run(reportCtx) })
+	sources.Go(func() { a.host.Run(ctx) })
 	reports.Go(func() { a.report.run(reportCtx) })
 	err := a.loop(ctx, events, tables)
 	cancel()

@@ -42,6 +42,7 @@ const (
 func (a *Agent) apply(t *policy.Table) {
 	a.table = t
 	a.cfg.Engine.Apply(t)
+	a.host.Apply(t)
 	for _, w := range a.workloads {
 		for _, e := range w.endpoints {
 			e.retry = time.Time{} // what failed may not be wanted any more
@@ -52,6 +53,7 @@ func (a *Agent) apply(t *policy.Table) {
 // reconcile attaches every interface as the policy wants it, and says when it is to be called
 // again for what did not work; zero is never.
 func (a *Agent) reconcile(ctx context.Context) time.Time {
+	a.watchHost()
 	managed := a.managed()
 	now := time.Now()
 	var next time.Time
@@ -73,10 +75,13 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 	return next
 }
 
-// managed says which namespaces are workloads.
+// managed says which namespaces are workloads. The host's is not, though workloads live in it.
 func (a *Agent) managed() wire.Managed {
 	m := wire.Managed{}
 	for _, t := range a.workloads {
+		if t.HostNet {
+			continue
+		}
 		if id, err := netns.Identity(t.NetNS); err == nil {
 			m[id] = t.Name
 		}
@@ -189,6 +194,7 @@ func (a *Agent) detach(t *tracked, name string) {
 }
 
 func (a *Agent) detachAll() {
+	a.host.Watch(nil)
 	for _, t := range a.workloads {
 		for name := range t.endpoints {
 			a.detach(t, name)

@@ -27,6 +27,9 @@ func (a *Agent) readListeners() {
 
 // listenersOf tells the engine the listening sockets of one workload.
 func (a *Agent) listenersOf(t *tracked) {
+	if len(t.endpoints) == 0 {
+		return
+	}
 	l, err := listeners(t.NetNS)
 	if err != nil {
 		a.log.Debug("listening sockets not read", "workload", t.ID, "error", err)

@@ -56,7 +56,9 @@ func (a *Agent) publish() {
 				errs[id] = text
 			}
 		}
-		list = append(list, t.message())
+		m := t.message()
+		m.Note = a.note(t)
+		list = append(list, m)
 	}
 	r := a.report
 	r.mu.Lock()
@@ -81,7 +83,7 @@ func (a *Agent) publish() {
 // message is a workload as the controller takes it.
 func (t *tracked) message() *controlv1.Workload {
 	m := &controlv1.Workload{Id: t.ID, Name: t.Name, Namespace: t.Namespace, Service: t.Service, Labels: t.Labels, Image: t.Image, Node: t.Node, Netns: t.NetNS,
-		HostNet: t.HostNet, Source: t.Source, Group: t.Group()}
+		HostNet: t.HostNet, Source: t.Source, Group: t.Group(), Members: t.Members}
 	for _, i := range t.Interfaces {
 		p := &controlv1.Interface{Name: i.Name, Index: int32(i.Index), Mac: i.MAC, Kind: i.Kind}
 		for _, a := range i.Addresses {
@@ -153,6 +155,7 @@ func (r *reporter) tell(ctx context.Context, again bool) error {
 func (a *Agent) counters() map[string]uint64 {
 	c := map[string]uint64{}
 	maps.Copy(c, a.cfg.Engine.Stats().Counters)
+	maps.Copy(c, a.host.Counters())
 	u := a.up.Stats()
 	c["uplink.records"], c["uplink.sent"], c["uplink.requests"], c["uplink.retries"], c["uplink.dropped"] = u.Records, u.Sent, u.Requests, u.Retries, u.Dropped
 	return c

@@ -1,0 +1,59 @@
+package agent
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sluicenet/sluice/agent/hostmode"
+	"github.com/sluicenet/sluice/agent/uplink"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// sockets is the name under which a workload in the host's network has its endpoint number.
+const sockets = "sockets"
+
+// records are the engine's and those of the host's sockets.
+type records struct {
+	uplink.Records
+	host *hostmode.Watcher
+}
+
+// Drain gives every record that waits to fn, and counts them.
+func (r records) Drain(fn func(*report.Flow)) int { return r.Records.Drain(fn) + r.host.Drain(fn) }
+
+// watchHost has the sockets of workloads in the host's network watched, when there are others than before.
+func (a *Agent) watchHost() {
+	now := map[string]hostmode.Workload{}
+	for id, t := range a.workloads {
+		if t.HostNet {
+			now[id] = hostmode.Workload{ID: id, Endpoint: a.endpointID(id, sockets), NetNS: t.NetNS, Containers: t.Containers}
+		}
+	}
+	same := func(x, y hostmode.Workload) bool {
+		return x.ID == y.ID && x.Endpoint == y.Endpoint && x.NetNS == y.NetNS && slices.Equal(x.Containers, y.Containers)
+	}
+	if maps.EqualFunc(now, a.hosted, same) {
+		return
+	}
+	list := make([]hostmode.Workload, 0, len(now))
+	for id, x := range now {
+		a.names.add(x.Endpoint, id)
+		list = append(list, x)
+	}
+	a.host.Watch(list)
+	for id, x := range a.hosted {
+		if _, still := now[id]; !still {
+			a.names.remove(x.Endpoint, time.Now())
+		}
+	}
+	a.hosted = now
+}
+
+// note is what is to be said of a workload as a whole.
+func (a *Agent) note(t *tracked) string {
+	if t.HostNet {
+		return a.host.Note()
+	}
+	return ""
+}
