@@ -293,4 +293,3 @@ func (w *dockerWatch) ended(c *living) bool {
 	c.ino, c.path, c.pid, c.soon = 0, "", 0, time.Time{}
 	return ino == 0 || w.tell(ino)
 }
-
