@@ -21,7 +21,6 @@ import (
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/parsers/builtin"
 	"github.com/sluicenet/sluice/store/embedded"
 )
 
@@ -110,6 +109,16 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 	if err != nil {
 		return nil, err
 	}
+	// Before the rules are read, which may speak of protocols that plugins brought.
+	names, err := pluginNames(d.flags.data)
+	if err != nil {
+		return nil, err
+	}
+	parsers, err := d.flags.place.open(context.Background(), names, d.log)
+	if err != nil {
+		return nil, err
+	}
+	d.later(parsers.close)
 	file := filepath.Join(d.flags.data, embedded.FileName)
 	st, err := embedded.Open(file, embedded.Options{Logger: d.log})
 	if err != nil {
@@ -132,7 +141,7 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 	})
 	d.run("controller", ctl.Run)
 	d.serve(ctl, socket)
-	return d.startAgent(source, st, metrics, build)
+	return d.startAgent(source, st, metrics, build, parsers)
 }
 
 // serve answers on the unix socket.
@@ -152,11 +161,7 @@ const portLinger = 10 * time.Second
 
 // startAgent starts the dataplane and the agent, which reports through the same socket as
 // everyone else.
-func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics net.Listener, build string) (ready <-chan struct{}, err error) {
-	registry, err := builtin.Registry()
-	if err != nil {
-		return nil, err
-	}
+func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics net.Listener, build string, parsers *placed) (ready <-chan struct{}, err error) {
 	conn, err := dialSocket(d.flags.socket)
 	if err != nil {
 		return nil, err
@@ -168,7 +173,7 @@ func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics 
 			d.log.Warn("packet rings not closed cleanly", "error", err)
 		}
 	})
-	eng := engine.New(engine.Config{Parsers: registry, Logger: d.log})
+	eng := engine.New(parsers.config(engine.Config{Logger: d.log}))
 	d.later(func() {
 		if err := eng.Close(); err != nil {
 			d.log.Warn("engine not closed cleanly", "error", err)

@@ -13,13 +13,14 @@ import (
 
 // standaloneFlags are the flags of `sluice standalone`.
 type standaloneFlags struct {
-	data, listen, mode, node, parsers string
+	data, listen, mode, node string
 	netns, docker                     []string
 	hostNetwork                       bool
 	workloads                         string
 	logLevel, logFormat               string
 	socket                            string
 	processes                         bool
+	place                             parserFlags
 }
 
 func newStandalone(c *cli) *cobra.Command {
@@ -53,7 +54,7 @@ SIGTERM and then leaves every workload as it was.`,
 	fl.StringVar(&f.workloads, "workloads", "", "YAML file with names, services, labels and exclusions of namespaces")
 	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
 	fl.StringVar(&f.node, "node", host, "name of this machine")
-	fl.StringVar(&f.parsers, "parsers", "inprocess", "where protocols are parsed: inprocess")
+	f.place.add(fl, inProcess)
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.BoolVar(&f.processes, "search-processes", true, "look for the other ends of interfaces in the namespaces of all processes too")
@@ -66,8 +67,8 @@ func (f *standaloneFlags) check() (policy.Mode, error) {
 	switch {
 	case err != nil:
 		return m, fmt.Errorf("--mode: %w", err)
-	case f.parsers != "inprocess":
-		return m, fmt.Errorf("--parsers: there is no choice %q yet: use inprocess", f.parsers)
+	case f.place.check() != nil:
+		return m, f.place.check()
 	case f.node == "":
 		return m, fmt.Errorf("this machine has no host name: give one with --node")
 	case f.data == "":
