@@ -43,11 +43,13 @@ func (*fake) ListWorkloads(context.Context, *controlv1.ListWorkloadsRequest) (*c
 			Interfaces: []*controlv1.Interface{{Name: "eth0", Mac: "02:00:00:00:00:01", Kind: "veth", Addresses: []string{"10.0.0.1/24", "fd00::1/64"}, Backend: "inline"},
 				{Name: "tun0", Kind: "tuntap", Addresses: []string{"10.9.0.1/24"}, Backend: "tap", Note: "no MAC address"}}},
 		{Id: "netns:db", Name: "db", Group: "svc:default/db", Mode: "discover", Namespace: "default", Interfaces: []*controlv1.Interface{{Name: "eth0", Addresses: []string{"10.0.0.2/24"}}}},
+		{Id: "host:n1", Name: "n1", Group: "svc:default/host", Mode: "protect", Namespace: "default", Service: "host", Node: "n1", HostNet: true, Source: "host", Note: "watched, never refused: host network"},
 	}}, nil
 }
 
 func (*fake) ListGroups(context.Context, *controlv1.ListGroupsRequest) (*controlv1.ListGroupsResponse, error) {
-	return &controlv1.ListGroupsResponse{Groups: []*controlv1.Group{{Name: "svc:default/web", Kind: "service", Mode: "protect", Members: []string{"netns:web"}, Rules: 2}, {Name: "external", Kind: "reserved"}}}, nil
+	return &controlv1.ListGroupsResponse{Groups: []*controlv1.Group{{Name: "svc:default/web", Kind: "service", Mode: "protect", Members: []string{"netns:web"}, Rules: 2},
+		{Name: "svc:default/host", Kind: "service", Mode: "protect", Members: []string{"host:n1"}, Note: "watched, never refused: host network"}, {Name: "external", Kind: "reserved"}}}, nil
 }
 
 var fakeRule = &controlv1.Rule{Id: 1001, From: "svc:default/web", To: "svc:default/db", Ports: []string{"tcp/5432"}, Apps: []string{"postgresql"}, Action: "allow", Origin: "learned", Created: noon.UnixNano()}

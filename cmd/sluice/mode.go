@@ -80,7 +80,7 @@ func (c *cli) setMode(ctx context.Context, cl controlv1.ControlClient, groups []
 		}
 	} else {
 		for _, g := range views {
-			fmt.Fprintf(c.out, "%s: %s\n", g.Name, c.out.paint(verdictColour(mode), mode))
+			fmt.Fprintf(c.out, "%s: %s%s\n", g.Name, c.out.paint(verdictColour(mode), mode), noteAfter(g.Note))
 		}
 		if len(views) == 0 {
 			fmt.Fprintf(c.out, "nothing to change: already in %s\n", mode)
@@ -93,6 +93,14 @@ func (c *cli) setMode(ctx context.Context, cl controlv1.ControlClient, groups []
 		return c.notEnforced(wait)
 	}
 	return c.warnMembers(ctx, cl, views)
+}
+
+// noteAfter is a note to stand behind something.
+func noteAfter(note string) string {
+	if note == "" {
+		return ""
+	}
+	return " (" + note + ")"
 }
 
 func (c *cli) notEnforced(wait time.Duration) error {

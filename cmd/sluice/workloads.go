@@ -21,6 +21,10 @@ type workloadView struct {
 	Node       string            `json:"node"`
 	NetNS      string            `json:"netns"`
 	Source     string            `json:"source"`
+	Image      string            `json:"image"`
+	Members    []string          `json:"members"` // further containers in its namespace
+	HostNet    bool              `json:"host_net"`
+	Note       string            `json:"note"`
 	Interfaces []interfaceView   `json:"interfaces"`
 }
 
@@ -62,7 +66,7 @@ unusual about it, or why it is not attached.`,
 func viewWorkloads(ws []*controlv1.Workload) []workloadView {
 	out := []workloadView{}
 	for _, w := range ws {
-		v := workloadView{w.Id, w.Name, w.Group, w.Mode, w.Namespace, w.Service, orEmpty(w.Labels), w.Node, w.Netns, w.Source, []interfaceView{}}
+		v := workloadView{w.Id, w.Name, w.Group, w.Mode, w.Namespace, w.Service, orEmpty(w.Labels), w.Node, w.Netns, w.Source, w.Image, list(w.Members), w.HostNet, w.Note, []interfaceView{}}
 		for _, i := range w.Interfaces {
 			v.Interfaces = append(v.Interfaces, interfaceView{i.Name, i.Mac, i.Kind, list(i.Addresses), i.Backend, i.Note})
 		}
@@ -75,6 +79,10 @@ func (c *cli) showWorkloads(ws []*controlv1.Workload) {
 	rows := [][]cell{}
 	for _, w := range ws {
 		first := []cell{text(w.Name), text(w.Group), verdict(w.Mode), text(w.Namespace)}
+		if w.HostNet {
+			rows = append(rows, append(first, cell{}, cell{}, text("sockets"), faint(w.Note)))
+			continue
+		}
 		for _, i := range w.Interfaces {
 			backend := i.Backend
 			if backend == "" {
@@ -97,10 +105,11 @@ type groupView struct {
 	Mode    string   `json:"mode"`
 	Members []string `json:"members"`
 	Rules   uint64   `json:"rules"`
+	Note    string   `json:"note"` // what the mode does not mean for all of its members
 }
 
 func viewGroup(g *controlv1.Group) groupView {
-	return groupView{g.Name, g.Kind, g.Mode, list(g.Members), g.Rules}
+	return groupView{g.Name, g.Kind, g.Mode, list(g.Members), g.Rules, g.Note}
 }
 
 func newGroups(c *cli) *cobra.Command {
@@ -121,12 +130,12 @@ mode; "external", "nodes", "unmanaged" and "any" are there always and have none.
 				views, rows := []groupView{}, [][]cell{}
 				for _, g := range r.Groups {
 					views = append(views, viewGroup(g))
-					rows = append(rows, []cell{text(g.Name), text(g.Kind), verdict(g.Mode), number(uint64(len(g.Members))), number(g.Rules), faint(strings.Join(g.Members, " "))})
+					rows = append(rows, []cell{text(g.Name), text(g.Kind), verdict(g.Mode), number(uint64(len(g.Members))), number(g.Rules), faint(strings.Join(g.Members, " ")), faint(g.Note)})
 				}
 				if c.json() {
 					return c.document(views)
 				}
-				c.out.table([]string{"name", "kind", "mode", "workloads", "rules", "members"}, rows)
+				c.out.table([]string{"name", "kind", "mode", "workloads", "rules", "members", "note"}, rows)
 				return nil
 			})
 		},

@@ -178,15 +178,12 @@ func (c *compiler) withCIDRs(set []uint32, p netip.Prefix) []uint32 {
 	return set
 }
 
-// workloads lists those of the node. One in the node's own network namespace is not intercepted,
-// so no policy speaks of it.
+// workloads lists those of the node. One in the node's own network namespace is not intercepted:
+// its agent judges what it sees of it, and refuses nothing.
 func (c *compiler) workloads() {
 	for _, w := range c.sorted {
 		if w.Node != c.in.Node {
 			break
-		}
-		if w.HostNet {
-			continue
 		}
 		if n := len(c.spec.Workloads); n > 0 && c.spec.Workloads[n-1].ID == w.ID {
 			c.notes = append(c.notes, fmt.Sprintf("node %s reports the workload %s twice: the second is left out", w.Node, w.ID))

@@ -205,7 +205,7 @@ func (s *Server) groupMessages(names []string) []*controlv1.Group {
 	}
 	out := make([]*controlv1.Group, len(names))
 	for i, name := range names {
-		out[i] = &controlv1.Group{Name: name, Kind: string(model.KindOf(name)), Mode: s.mode(name), Members: members[name], Rules: count[name]}
+		out[i] = &controlv1.Group{Name: name, Kind: string(model.KindOf(name)), Mode: s.mode(name), Members: members[name], Rules: count[name], Note: s.dir.hostNote(name)}
 	}
 	return out
 }

@@ -51,7 +51,7 @@ func (q *question) sentence(ds []policy.Decision) string {
 func (q *question) decide(id app.ID) []policy.Decision {
 	out := make([]policy.Decision, len(q.judges))
 	for i, j := range q.judges {
-		out[i] = j.workload.Decide(q.query(j, id))
+		out[i] = j.done(j.workload.Decide(q.query(j, id)))
 	}
 	return out
 }

@@ -37,6 +37,22 @@ type judge struct {
 	workload *policy.Workload
 }
 
+// done is what becomes of a decision: nothing is refused in the host's network.
+func (j *judge) done(d policy.Decision) policy.Decision {
+	if j.member.workload.HostNet && d.Verdict == report.Deny {
+		d.Verdict = report.Violate
+	}
+	return d
+}
+
+// mode is the mode of the end, and what it does not mean there.
+func (j *judge) mode() string {
+	if j.member.workload.HostNet {
+		return j.workload.Mode().String() + " (" + hostNote + ")"
+	}
+	return j.workload.Mode().String()
+}
+
 // Why says what becomes of a connection and which rules decide it.
 func (c *control) Why(ctx context.Context, r *controlv1.WhyRequest) (*controlv1.WhyResponse, error) {
 	q, err := c.s.question(ctx, r)
@@ -53,9 +69,10 @@ func (c *control) Why(ctx context.Context, r *controlv1.WhyRequest) (*controlv1.
 	decisions := make([]policy.Decision, len(q.judges))
 	for i, j := range q.judges {
 		steps, d := j.workload.Explain(q.query(j, q.app))
+		d = j.done(d)
 		decisions[i] = d
 		e := &controlv1.WhyEnd{
-			Workload: j.member.workload.Name, End: j.dir.String(), Mode: j.workload.Mode().String(),
+			Workload: j.member.workload.Name, End: j.dir.String(), Mode: j.mode(),
 			Verdict: d.Verdict.String(), Reason: d.Reason.String(), Rule: d.Rule,
 		}
 		for _, s := range steps {
@@ -99,7 +116,7 @@ func (s *Server) question(ctx context.Context, r *controlv1.WhyRequest) (*questi
 		dir packet.Direction
 		end *end
 	}{{packet.Egress, &q.from}, {packet.Ingress, &q.to}} {
-		if x.end.member == nil || x.end.member.workload.HostNet {
+		if x.end.member == nil {
 			continue
 		}
 		w, err := s.workload(x.end.member)
@@ -193,7 +210,7 @@ func (s *Server) candidates(name string) ([]end, error) {
 	for _, m := range s.dir.all() {
 		w := m.workload
 		if w.Name == name || w.Id == name || m.node+"/"+w.Name == name || w.Namespace+"/"+w.Name == name {
-			return m.ends()
+			return s.dir.endsOf(m)
 		}
 	}
 	group, err := s.resolve(name)
@@ -202,7 +219,7 @@ func (s *Server) candidates(name string) ([]end, error) {
 	}
 	for _, m := range s.dir.all() {
 		if g := s.groups[group]; m.group == group || g != nil && g.Selector.Matches(&m.policy) {
-			return m.ends()
+			return s.dir.endsOf(m)
 		}
 	}
 	var out []end
@@ -245,9 +262,15 @@ func (s *Server) examples(group string) []netip.Addr {
 	return out
 }
 
-// ends is a workload with each of its addresses, IPv4 first.
-func (m *member) ends() ([]end, error) {
+// endsOf is a workload with each of its addresses, IPv4 first. Those of one in the host's network are
+// the node's.
+func (d *directory) endsOf(m *member) ([]end, error) {
 	var out []end
+	if m.workload.HostNet {
+		for _, a := range d.nodes[m.node].own {
+			out = append(out, end{member: m, addr: a, group: m.group})
+		}
+	}
 	for _, p := range m.policy.Addresses {
 		if !p.Addr().IsLinkLocalUnicast() {
 			out = append(out, end{member: m, addr: p.Addr(), group: m.group})
