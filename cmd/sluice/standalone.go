@@ -14,13 +14,13 @@ import (
 // standaloneFlags are the flags of `sluice standalone`.
 type standaloneFlags struct {
 	data, listen, mode, node string
-	netns, docker                     []string
-	hostNetwork                       bool
-	workloads                         string
-	logLevel, logFormat               string
-	socket                            string
-	processes                         bool
-	place                             parserFlags
+	netns, docker            []string
+	hostNetwork              bool
+	workloads                string
+	logLevel, logFormat      string
+	socket                   string
+	processes                bool
+	place                    parserFlags
 }
 
 func newStandalone(c *cli) *cobra.Command {
@@ -54,7 +54,7 @@ SIGTERM and then leaves every workload as it was.`,
 	fl.StringVar(&f.workloads, "workloads", "", "YAML file with names, services, labels and exclusions of namespaces")
 	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
 	fl.StringVar(&f.node, "node", host, "name of this machine")
-	f.place.add(fl, inProcess)
+	f.place.add(fl, inPlugin)
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.BoolVar(&f.processes, "search-processes", true, "look for the other ends of interfaces in the namespaces of all processes too")
