@@ -108,7 +108,7 @@ func (s *Server) teaches(n *node, c *controlv1.Connection) bool {
 	case report.Learn:
 		return true
 	case report.Open:
-		m := n.members[c.Workload]
+		m := s.dir.reporter(n, c)
 		return report.Reason(c.Reason) == report.ByUnready && m != nil && s.mode(m.group) == policy.Discover.String()
 	}
 	return false

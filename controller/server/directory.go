@@ -21,6 +21,7 @@ type directory struct {
 	hosts     map[netip.Addr]string // addresses of nodes themselves
 	subnets   []netip.Prefix        // of workload interfaces and settings: internal even where nobody is known
 	settings  []netip.Prefix        // subnets that the settings call internal
+	gone      departed
 }
 
 // node is one agent's machine.

@@ -38,6 +38,17 @@ func (d *directory) peer(node string, a netip.Addr) end {
 	return e
 }
 
+// peerThen is who has an address, or had it when a connection began.
+func (d *directory) peerThen(node string, a netip.Addr, began int64) end {
+	e := d.peer(node, a)
+	if e.member == nil {
+		if m := d.gone.owned(a, began); m != nil {
+			e.member, e.group = m, m.group
+		}
+	}
+	return e
+}
+
 // ends are client and server of a reported connection. The reporter is one of them
 // whatever its address: that of a workload may have changed since.
 func (d *directory) ends(n *node, c *controlv1.Connection) (client, server end, err error) {
@@ -46,12 +57,12 @@ func (d *directory) ends(n *node, c *controlv1.Connection) (client, server end, 
 	if !ok1 || !ok2 {
 		return client, server, fmt.Errorf("addresses of %d and %d bytes: they have 4 or 16", len(c.Client), len(c.Server))
 	}
-	client, server = d.peer(n.name, ca.Unmap()), d.peer(n.name, sa.Unmap())
+	client, server = d.peerThen(n.name, ca.Unmap(), c.First), d.peerThen(n.name, sa.Unmap(), c.First)
 	local := &server
 	if c.Egress {
 		local = &client
 	}
-	if m := n.members[c.Workload]; m != nil {
+	if m := d.reporter(n, c); m != nil {
 		local.member, local.group = m, m.group
 	}
 	return client, server, nil

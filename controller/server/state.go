@@ -207,6 +207,7 @@ func (s *Server) setWorkloads(name string, members []*member, own []netip.Addr) 
 		return nil
 	}
 	n.told = true
+	s.dir.leave(name, members, s.now().UnixNano())
 	s.dir.replace(name, members, own)
 	s.nodesDirty[name], s.stale = true, true
 	for _, m := range members {

@@ -1,0 +1,64 @@
+package controller_test
+
+import (
+	"strings"
+	"testing"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// TestDeparted: reports that come when a short-lived workload is gone already still count as its.
+func TestDeparted(t *testing.T) {
+	l := newLab(t)
+	l.shop("n1")
+	out := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Learn)
+	in := seen("api", false, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Learn)
+	late := seen("api", false, "10.7.0.2", "10.7.0.3", 22, app.SSH, report.Learn)
+	late.First += int64(60e9) // begins long after
+	_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Workloads: []*controlv1.Workload{workload("api", "10.7.0.3/24")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.report("n1", 1, out, in, late)
+	rules := must[*controlv1.ListRulesResponse](t)(l.control.ListRules(t.Context(), &controlv1.ListRulesRequest{})).Rules
+	var got []string
+	for _, r := range rules {
+		got = append(got, r.From+" "+strings.Join(r.Ports, ","))
+	}
+	if s := strings.Join(got, "; "); s != "svc:default/web tcp/80; unmanaged tcp/22" && s != "unmanaged tcp/22; svc:default/web tcp/80" {
+		t.Errorf("rules from %s, want one of web and one of an unmanaged address", s)
+	}
+}
+
+// TestHostNetwork: what is shown of workloads in the host's network says that nothing is refused.
+func TestHostNetwork(t *testing.T) {
+	l := newLab(t)
+	host := &controlv1.Workload{Id: "host:n1", Name: "n1", Namespace: "default", Service: "host", HostNet: true, Source: "host", Note: "watched, never refused: host network"}
+	_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", NodeAddresses: []string{"192.0.2.1"},
+		Workloads: []*controlv1.Workload{workload("api", "10.7.0.3/24"), host}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := seen("x", true, "192.0.2.1", "10.7.0.3", 80, app.Unknown, report.Learn)
+	c.Workload = "host:n1"
+	l.report("n1", 1, c)
+	r := must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"host"}, Mode: "protect"}))
+	const note = "watched, never refused: host network"
+	if len(r.Groups) != 1 || r.Groups[0].Note != note {
+		t.Errorf("groups %v, want one with the note", r.Groups)
+	}
+	ws := must[*controlv1.ListWorkloadsResponse](t)(l.control.ListWorkloads(t.Context(), &controlv1.ListWorkloadsRequest{})).Workloads
+	if len(ws) != 2 || ws[0].Id != "host:n1" || ws[0].Note != note || ws[0].Mode != "protect" {
+		t.Errorf("workloads %v, want the host's with its note", ws)
+	}
+	eventually(t, "the policy speaks of it", func() bool {
+		w, err := l.control.Why(t.Context(), &controlv1.WhyRequest{From: "n1", To: "203.0.113.9", Port: "443"})
+		return err == nil && w.Verdict == "violate" && len(w.Ends) == 1 && strings.Contains(w.Ends[0].Mode, note)
+	})
+	w := must[*controlv1.WhyResponse](t)(l.control.Why(t.Context(), &controlv1.WhyRequest{From: "n1", To: "api", Port: "80", App: "unknown"}))
+	if len(w.Ends) != 2 || w.Ends[0].Verdict != "allow" {
+		t.Errorf("learned connection: got %v", w.Ends)
+	}
+}
