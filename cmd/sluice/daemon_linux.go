@@ -21,6 +21,7 @@ import (
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/embedded"
 )
 
@@ -141,7 +142,12 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 	})
 	d.run("controller", ctl.Run)
 	d.serve(ctl, socket)
-	return d.startAgent(source, st, metrics, build, parsers)
+	conn, err := dialSocket(d.flags.socket)
+	if err != nil {
+		return nil, err
+	}
+	d.later(func() { conn.Close() })
+	return d.startAgent(&parts{source, st, conn, metrics, parsers})
 }
 
 // serve answers on the unix socket.
@@ -159,31 +165,34 @@ func (d *daemon) serve(ctl *controller.Controller, socket net.Listener) {
 // portLinger lets operators change their mind without waiting for a new service port.
 const portLinger = 10 * time.Second
 
-// startAgent starts the dataplane and the agent, which reports through the same socket as
-// everyone else.
-func (d *daemon) startAgent(source workload.Source, st *embedded.Store, metrics net.Listener, build string, parsers *placed) (ready <-chan struct{}, err error) {
-	conn, err := dialSocket(d.flags.socket)
-	if err != nil {
-		return nil, err
-	}
-	d.later(func() { conn.Close() })
+// parts is what an agent works with beside the dataplane.
+type parts struct {
+	source  workload.Source
+	store   store.Store              // where policy is watched
+	conn    grpc.ClientConnInterface // to the controller
+	metrics net.Listener             // nil for none
+	parsers *placed
+}
+
+// startAgent starts the dataplane and the agent. The channel is closed when the workloads are attached.
+func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
 	be := afpacket.New(afpacket.Config{PortLinger: portLinger})
 	d.later(func() {
 		if err := be.Close(); err != nil {
 			d.log.Warn("packet rings not closed cleanly", "error", err)
 		}
 	})
-	eng := engine.New(parsers.config(engine.Config{Logger: d.log}))
+	eng := engine.New(p.parsers.config(engine.Config{Logger: d.log}))
 	d.later(func() {
 		if err := eng.Close(); err != nil {
 			d.log.Warn("engine not closed cleanly", "error", err)
 		}
 	})
-	a := agent.New(agent.Config{Node: d.flags.node, Sources: []workload.Source{source}, Engine: eng, Backend: be, Store: st,
-		Collector: controlv1.NewCollectorClient(conn), Data: d.flags.data, Version: build, Processes: d.flags.processes, Logger: d.log})
+	a := agent.New(agent.Config{Node: d.flags.node, Sources: []workload.Source{p.source}, Engine: eng, Backend: be, Store: p.store,
+		Collector: controlv1.NewCollectorClient(p.conn), Data: d.flags.data, Version: thisBuild().Version, Processes: d.flags.processes, Logger: d.log})
 	d.run("agent", a.Run)
-	if metrics != nil {
-		d.serveHTTP(metrics, a, controlv1.NewControlClient(conn))
+	if p.metrics != nil {
+		d.serveHTTP(p.metrics, a, controlv1.NewControlClient(p.conn))
 	}
 	return a.Ready(), nil
 }

@@ -55,7 +55,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 		return nil
 	}
 	root.AddCommand(
-		newStandalone(c), newStatus(c), newWorkloads(c), newGroups(c), newRules(c), newConnections(c), newViolations(c),
+		newStandalone(c), newAgent(c), newController(c), newCerts(c), newStatus(c), newWorkloads(c), newGroups(c), newRules(c), newConnections(c), newViolations(c),
 		newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newDemo(c), newStandardPlugin(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sluicenet/sluice/core/policy"
 )
@@ -44,21 +45,26 @@ SIGTERM and then leaves every workload as it was.`,
 			return runStandalone(cmd.Context(), &f, c.errs)
 		},
 	}
-	host, _ := os.Hostname()
 	fl := cmd.Flags()
+	f.addAgentFlags(fl)
+	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
+	return cmd
+}
+
+// addAgentFlags adds the flags of whatever watches this machine's workloads.
+func (f *standaloneFlags) addAgentFlags(fl *pflag.FlagSet) {
+	host, _ := os.Hostname()
 	fl.StringVar(&f.data, "data", "/var/lib/sluice", "folder for rules, groups and history")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:9473", `address for /healthz and /metrics; "" for none`)
 	fl.StringArrayVar(&f.netns, "netns", nil, "name or pattern of namespaces to watch; may be given again (default all)")
 	fl.StringArrayVar(&f.docker, "docker", nil, "socket of a Docker daemon whose containers are watched, such as unix:///run/docker.sock; may be given again")
 	fl.BoolVar(&f.hostNetwork, "host-network", false, "watch the connections of this machine's own processes too; they are never refused")
 	fl.StringVar(&f.workloads, "workloads", "", "YAML file with names, services, labels and exclusions of namespaces")
-	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
 	fl.StringVar(&f.node, "node", host, "name of this machine")
 	f.place.add(fl, inPlugin)
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.BoolVar(&f.processes, "search-processes", true, "look for the other ends of interfaces in the namespaces of all processes too")
-	return cmd
 }
 
 // check looks at flags that depend on nothing else.

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/spf13/cobra"
+)
+
+// agentFlags are the flags of `sluice agent`.
+type agentFlags struct {
+	standaloneFlags
+	controllers   []string
+	store, tlsDir string
+}
+
+const agentHelp = `Watches the workloads of this machine, as standalone does, and has controllers elsewhere learn and decide. It
+reports to whichever controller answers, and takes its policy from the Consul that they share. The last
+policy is kept in --data: while controllers and Consul are away it stays in force, after a restart too.
+
+It needs root. It is stopped by SIGINT or SIGTERM and then leaves every workload as it was.`
+
+func newAgent(c *cli) *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent of one machine, with controllers elsewhere",
+		Long:  agentHelp,
+		Example: `  sudo sluice agent --controller 10.0.0.11:9474,10.0.0.12:9474 --store consul://10.0.0.1:8500,10.0.0.2:8500 \
+      --tls-dir /etc/sluice/node1 --node node1`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.socket = c.socket
+			return runAgent(cmd.Context(), &f, c.errs)
+		},
+	}
+	fl := cmd.Flags()
+	f.addAgentFlags(fl)
+	fl.StringSliceVar(&f.controllers, "controller", nil, "addresses of controllers, HOST:PORT; several by commas")
+	fl.StringVar(&f.store, "store", "", "Consul that agents and controllers share: consul://HOST:PORT,HOST:PORT?prefix=sluice (token and certificates: the CONSUL_ variables)")
+	fl.StringVar(&f.tlsDir, "tls-dir", "", "this node's folder of certificates")
+	return cmd
+}
+
+// checkAgent looks at flags that depend on nothing else.
+func (f *agentFlags) checkAgent() error {
+	f.mode = "discover" // controllers have modes
+	if _, err := f.check(); err != nil {
+		return err
+	}
+	if len(f.controllers) == 0 {
+		return fmt.Errorf("--controller is missing: give the address of at least one controller, such as 10.0.0.11:9474")
+	}
+	for _, a := range f.controllers {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return fmt.Errorf("--controller %q is not HOST:PORT", a)
+		}
+	}
+	return needShared(f.store, f.tlsDir)
+}

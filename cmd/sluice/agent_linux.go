@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/sluicenet/sluice/agent/reach"
+	"github.com/sluicenet/sluice/internal/mtls"
+)
+
+// runAgent runs until ctx ends, which is no error.
+func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
+	if err := f.checkAgent(); err != nil {
+		return err
+	}
+	log, err := f.logger(errs)
+	if err != nil {
+		return err
+	}
+	files, err := mtls.Load(f.tlsDir)
+	if err != nil {
+		return err
+	}
+	if id := files.Identity; id.Role != mtls.Agent || id.Name != f.node {
+		return fmt.Errorf("--tls-dir %s holds the certificate of %s, and this is agent/%s: give the right folder, or --node %s", f.tlsDir, id, f.node, id.Name)
+	}
+	if err := preflight(); err != nil {
+		return err
+	}
+	source, err := f.source(log)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(f.data, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	d := &daemon{flags: &f.standaloneFlags, log: log, fatal: make(chan error, 8)}
+	defer d.close()
+	metrics, err := d.listenHTTP()
+	if err != nil {
+		return err
+	}
+	names, err := pluginNames(f.data)
+	if err != nil {
+		return err
+	}
+	parsers, err := f.place.open(ctx, names, log)
+	if err != nil {
+		return err
+	}
+	d.later(parsers.close)
+	st, storeName, err := openShared(f.store, log)
+	if err != nil {
+		return err
+	}
+	d.later(func() { st.Close() })
+	pool, err := reach.Dial(f.controllers, files.Dial, log)
+	if err != nil {
+		return err
+	}
+	d.later(func() { pool.Close() })
+	ready, err := d.startAgent(&parts{source, st, pool, metrics, parsers})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ready:
+		fmt.Fprintf(errs, "%s\n  controllers %s, policy from %s\n", errs.paint(bold, "sluice "+thisBuild().Version+" agent of "+f.node+" watches its workloads."),
+			strings.Join(f.controllers, ", "), storeName)
+	case <-ctx.Done():
+	case err := <-d.fatal:
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+		return nil
+	case err := <-d.fatal:
+		return err
+	}
+}

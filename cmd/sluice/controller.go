@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluicenet/sluice/core/policy"
+)
+
+// controllerFlags are the flags of `sluice controller`.
+type controllerFlags struct {
+	standaloneFlags       // of which mode, logs and socket are used
+	store, listen, tlsDir string
+	advertise, name       string
+}
+
+const controllerHelp = `Learns, decides and answers for agents on other machines. Several controllers share a Consul: one leads, the
+others pass calls on to it and take its place within seconds. Agents and controllers know each other
+by certificates (see ` + "`sluice certs`" + `); people use the unix socket of any controller's machine.
+
+Everything that an agent was told is taken is in the store by then: a controller may be
+killed at any moment, and the next one knows it.`
+
+func newController(c *cli) *cobra.Command {
+	var f controllerFlags
+	cmd := &cobra.Command{
+		Use:   "controller",
+		Short: "Run a controller for agents on other machines",
+		Long:  controllerHelp,
+		Example: `  sluice controller --store consul://10.0.0.1:8500,10.0.0.2:8500 --listen 10.0.0.11:9474 --tls-dir certs/ctl1
+  sluice status`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.socket = c.socket
+			return runController(cmd.Context(), &f, c.errs)
+		},
+	}
+	host, _ := os.Hostname()
+	fl := cmd.Flags()
+	fl.StringVar(&f.store, "store", "", "Consul that agents and controllers share: consul://HOST:PORT,HOST:PORT?prefix=sluice (token and certificates: the CONSUL_ variables)")
+	fl.StringVar(&f.listen, "listen", "0.0.0.0:9474", "address for agents and other controllers")
+	fl.StringVar(&f.advertise, "advertise", "", "address at which others reach this controller (default that of --listen, or the host's name)")
+	fl.StringVar(&f.tlsDir, "tls-dir", "", "this controller's folder of certificates")
+	fl.StringVar(&f.name, "name", host, "name of this controller")
+	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
+	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	return cmd
+}
+
+// check looks at flags that depend on nothing else.
+func (f *controllerFlags) check() (policy.Mode, error) {
+	m, err := policy.ParseMode(f.mode)
+	if err != nil {
+		return m, fmt.Errorf("--mode: %w", err)
+	}
+	if err := needShared(f.store, f.tlsDir); err != nil {
+		return m, err
+	}
+	if len(f.socket) > maxSocketPath {
+		return m, fmt.Errorf("the socket's path is %d bytes long, and Linux takes %d at most: give a shorter one with --socket", len(f.socket), maxSocketPath)
+	}
+	host, port, err := net.SplitHostPort(f.listen)
+	if err != nil {
+		return m, fmt.Errorf("--listen %q is not HOST:PORT", f.listen)
+	}
+	if f.advertise == "" {
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			if host, err = os.Hostname(); err != nil {
+				return m, fmt.Errorf("--advertise is missing, and this machine has no name: %w", err)
+			}
+		}
+		f.advertise = net.JoinHostPort(host, port)
+	}
+	if _, _, err := net.SplitHostPort(f.advertise); err != nil {
+		return m, fmt.Errorf("--advertise %q is not HOST:PORT", f.advertise)
+	}
+	return m, nil
+}
+
+// needShared says what is missing to work with other machines.
+func needShared(store, tlsDir string) error {
+	switch {
+	case store == "":
+		return fmt.Errorf("--store is missing: give the Consul that all machines share, such as consul://10.0.0.1:8500, or use `sluice standalone` for one machine")
+	case tlsDir == "":
+		return fmt.Errorf("--tls-dir is missing: make certificates with `sluice certs` and give this machine's folder")
+	}
+	return nil
+}

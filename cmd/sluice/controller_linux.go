@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/sluicenet/sluice/controller"
+	"github.com/sluicenet/sluice/controller/front"
+	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/internal/mtls"
+	"github.com/sluicenet/sluice/store/consul"
+)
+
+// saveEvery is how often controllers that share a store put the graph there; reports are there at once.
+const saveEvery = 10 * time.Second
+
+// openShared opens the store that machines share. Its name is for people.
+func openShared(text string, log *slog.Logger) (st *consul.Store, name string, err error) {
+	if strings.HasPrefix(text, "embedded") {
+		return nil, "", errors.New("--store: the embedded store is for one process: use `sluice standalone`, or a Consul, such as consul://10.0.0.1:8500")
+	}
+	o, err := consul.Parse(text)
+	if err != nil {
+		return nil, "", fmt.Errorf("--store: %w", err)
+	}
+	o.Logger = log
+	if st, err = consul.Open(o); err != nil {
+		return nil, "", fmt.Errorf("--store: %w", err)
+	}
+	return st, "consul " + strings.Join(o.Addresses, ", "), nil
+}
+
+// runController runs until ctx ends, which is no error.
+func runController(ctx context.Context, f *controllerFlags, errs *screen) error {
+	mode, err := f.check()
+	if err != nil {
+		return err
+	}
+	log, err := f.logger(errs)
+	if err != nil {
+		return err
+	}
+	files, err := mtls.Load(f.tlsDir)
+	if err != nil {
+		return err
+	}
+	if files.Identity.Role != mtls.Controller {
+		return fmt.Errorf("--tls-dir %s holds the certificate of %s, not of a controller", f.tlsDir, files.Identity)
+	}
+	d := &daemon{flags: &f.standaloneFlags, log: log, fatal: make(chan error, 8)}
+	defer d.close()
+	socket, err := d.listenSocket()
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return listenError(f.listen, err)
+	}
+	d.later(func() { listener.Close() })
+	st, storeName, err := openShared(f.store, log)
+	if err != nil {
+		return err
+	}
+	d.later(func() { st.Close() })
+	cfg := controller.Config{Store: st, StoreName: storeName, Version: thisBuild().Version, Holder: f.name, Logger: log,
+		Settings: model.Settings{DefaultMode: mode}, SaveEvery: saveEvery, Journal: true, Address: f.advertise}
+	door := front.New(front.Config{
+		Doors:      []front.Door{{Listener: listener, Creds: files.Server()}, {Listener: socket}},
+		Lead:       func(ctx context.Context) (front.Leading, error) { return lead(ctx, cfg) },
+		Lost:       func(err error) bool { return errors.Is(err, controller.ErrLost) },
+		Leader:     func(ctx context.Context) (string, error) { return controller.Leader(ctx, st) },
+		Dial:       func(address string) (*grpc.ClientConn, error) { return files.Dial(address) },
+		MaxMessage: maxAnswer,
+		Logger:     log,
+	})
+	fmt.Fprintf(errs, "%s\n  agents and controllers %s, socket %s\n", errs.paint(bold, "sluice "+cfg.Version+" controller "+f.name+" on "+storeName), f.advertise, f.socket)
+	err = door.Run(ctx)
+	if ctx.Err() != nil {
+		log.Info("stopping")
+		if err != nil {
+			log.Warn("not closed cleanly", "error", err)
+		}
+		return nil
+	}
+	return err
+}
+
+// lead keeps a nil Controller from becoming a Leading that is not nil.
+func lead(ctx context.Context, cfg controller.Config) (front.Leading, error) {
+	c, err := controller.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}

@@ -1,0 +1,169 @@
+package front
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// raw is a codec that leaves messages as they are.
+type raw struct{}
+
+var _ encoding.CodecV2 = raw{}
+
+// message is a call's request or answer, unread.
+type message struct{ data mem.BufferSlice }
+
+// Marshal gives a message's bytes.
+func (raw) Marshal(v any) (mem.BufferSlice, error) {
+	m, ok := v.(*message)
+	if !ok {
+		return nil, fmt.Errorf("pass on a %T", v)
+	}
+	m.data.Ref()
+	return m.data, nil
+}
+
+// Unmarshal keeps a message's bytes; they are the caller's until it returns.
+func (raw) Unmarshal(data mem.BufferSlice, v any) error {
+	m, ok := v.(*message)
+	if !ok {
+		return fmt.Errorf("pass on a %T", v)
+	}
+	m.data = mem.BufferSlice{mem.SliceBuffer(data.Materialize())}
+	return nil
+}
+
+// Name is that of the codec that both ends use.
+func (raw) Name() string { return "proto" }
+
+// leaderKept is how long the leader's address is believed without asking the store again.
+const leaderKept = 500 * time.Millisecond
+
+// proxy passes calls on to the controller that leads.
+type proxy struct {
+	cfg *Config
+
+	mu      sync.Mutex // guards what follows
+	address string
+	asked   time.Time
+	conn    *grpc.ClientConn // to address
+}
+
+func newProxy(cfg *Config) *proxy { return &proxy{cfg: cfg} }
+
+// leader is a connection to the controller that leads.
+func (p *proxy) leader(ctx context.Context) (*grpc.ClientConn, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil && time.Since(p.asked) < leaderKept {
+		return p.conn, nil
+	}
+	address, err := p.cfg.Leader(ctx)
+	switch {
+	case err != nil && p.conn != nil:
+		p.asked = time.Now() // the store is away; the leader need not be
+		return p.conn, nil
+	case err != nil:
+		return nil, status.Errorf(codes.Unavailable, "this controller stands by and does not know who leads: %v", err)
+	case address == "":
+		return nil, status.Error(codes.Unavailable, "this controller stands by and no other leads yet")
+	}
+	p.asked = time.Now()
+	if address == p.address && p.conn != nil {
+		return p.conn, nil
+	}
+	conn, err := p.cfg.Dial(address)
+	if err != nil {
+		return nil, status.Error(codes.Unavailable, err.Error())
+	}
+	if p.conn != nil {
+		p.conn.Close()
+	}
+	p.conn, p.address = conn, address
+	return conn, nil
+}
+
+func (p *proxy) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		p.conn.Close()
+		p.conn = nil
+	}
+}
+
+// leaderTime bounds asking the store who leads.
+const leaderTime = time.Second
+
+// pass passes one call on: one request, any number of answers, as every call of our services is.
+func (p *proxy) pass(_ any, in grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(in)
+	c, err := callerOf(in.Context())
+	if err != nil {
+		return err
+	}
+	if c.passed {
+		return status.Error(codes.Unavailable, "this controller stands by, like the one that passed the call on")
+	}
+	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(in.Context(), metadata.Pairs(headerFor, c.name())))
+	defer cancel()
+	asking, done := context.WithTimeout(ctx, leaderTime)
+	conn, err := p.leader(asking)
+	done()
+	if err != nil {
+		return err
+	}
+	request := new(message)
+	if err := in.RecvMsg(request); err != nil {
+		return err
+	}
+	size := p.cfg.MaxMessage
+	out, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method, grpc.ForceCodecV2(raw{}),
+		grpc.MaxCallRecvMsgSize(size), grpc.MaxCallSendMsgSize(size))
+	if err != nil {
+		return err
+	}
+	if err := out.SendMsg(request); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err := out.CloseSend(); err != nil {
+		return err
+	}
+	return answers(in, out)
+}
+
+// answers carries header, answers and outcome back.
+func answers(in grpc.ServerStream, out grpc.ClientStream) error {
+	header, err := out.Header()
+	if err == nil && header != nil {
+		err = in.SendHeader(header)
+	}
+	if err != nil {
+		return err
+	}
+	for {
+		m := new(message)
+		err := out.RecvMsg(m)
+		if errors.Is(err, io.EOF) {
+			in.SetTrailer(out.Trailer())
+			return nil
+		}
+		if err == nil {
+			err = in.SendMsg(m)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
