@@ -33,8 +33,9 @@ var rules = []rule{
 	{"backends/...", []string{"core/backend", "core/packet", "internal/...", "backends/..."}},
 	// A plugin identifies sessions as a whole, with the engine's own core/detect, so that both placements
 	// of the parsers name the same (docs/decisions/0010).
-	{"plugins/example", []string{"parsers", "plugins/sdk", "plugins/example/..."}},
-	{"plugins/example/...", []string{"parsers", "plugins/sdk", "plugins/example/..."}},
+	{"plugins/example", []string{"parsers", "plugins/sdk", "plugins/sdk/sdktest"}},
+	{"plugins/example/...", []string{"parsers", "plugins/sdk", "plugins/sdk/sdktest"}},
+	{"plugins/sdk/sdktest", []string{"parsers", "parsers/parsertest", "core/app"}},
 	{"plugins/...", []string{"parsers/...", "parsers", "api/...", "core/app", "core/detect", "plugins/..."}},
 	{"store/...", []string{"store", "store/..."}},
 	{"store", nil},
@@ -50,7 +51,9 @@ var rules = []rule{
 }
 
 // testsMayAlso are packages that any test may import.
-var testsMayAlso = []string{"internal/testnet", "internal/netns", "parsers/parsertest", "parsers/builtin", "store/storetest", "store/embedded", "backends/backendtest", "core/packet", "core/detect", "internal/consultest"}
+var testsMayAlso = []string{"internal/testnet", "internal/netns", "parsers/parsertest", "parsers/builtin", "store/storetest", "store/embedded", "backends/backendtest", "core/packet", "core/detect", "internal/consultest",
+	// Plugins are tried under a whole engine.
+	"core/engine", "core/policy", "core/report", "core/backend"}
 
 func fits(pattern, pkg string) bool {
 	if folder, ok := strings.CutSuffix(pattern, "/..."); ok {

@@ -111,6 +111,9 @@ func guarded(path string) error {
 	if err != nil {
 		return err
 	}
+	if !trusted(info) {
+		return fmt.Errorf("%s belongs to neither root nor the user that sluice runs as: change that with chown", path)
+	}
 	if info.Mode().Perm()&0o022 != 0 {
 		return fmt.Errorf("%s may be written by others (%s): take that away with chmod go-w", path, info.Mode().Perm())
 	}
