@@ -69,6 +69,7 @@ type Agent struct {
 	nextID    uint32
 	unsynced  int // sources that have not told everything yet
 	hosted    map[string]hostmode.Workload
+	leaving   []leaving
 }
 
 // tracked is one workload that is there.
@@ -195,6 +196,7 @@ func (a *Agent) take(e told, more <-chan told) error {
 func (a *Agent) added(w workload.Workload) {
 	t := a.workloads[w.ID]
 	if t == nil {
+		a.again(w.ID)
 		t = &tracked{endpoints: map[string]*endpoint{}}
 		a.workloads[w.ID] = t
 		a.log.Info("workload found", "workload", w.ID, "group", w.Group(), "interfaces", len(w.Interfaces))
@@ -221,9 +223,7 @@ func (a *Agent) removed(id string) {
 	if t == nil {
 		return
 	}
-	for name := range t.endpoints {
-		a.detach(t, name)
-	}
+	a.leave(t)
 	delete(a.workloads, id)
 	a.log.Info("workload gone", "workload", id)
 }

@@ -56,7 +56,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 	a.watchHost()
 	managed := a.managed()
 	now := time.Now()
-	var next time.Time
+	next := a.farewell(now)
 	for _, id := range slices.Sorted(maps.Keys(a.workloads)) {
 		t := a.workloads[id]
 		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
@@ -195,6 +195,7 @@ func (a *Agent) detach(t *tracked, name string) {
 
 func (a *Agent) detachAll() {
 	a.host.Watch(nil)
+	a.farewell(time.Now().Add(linger))
 	for _, t := range a.workloads {
 		for name := range t.endpoints {
 			a.detach(t, name)
