@@ -134,6 +134,21 @@ func texts(c net.PacketConn, n int) map[string]int {
 	}
 }
 
+// echoes says something and gets it back, again and again.
+func echoes(t *testing.T, c net.Conn) {
+	t.Helper()
+	buf := make([]byte, 4)
+	for range 20 {
+		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		if _, err := c.Write([]byte("ping")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, buf); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestMarks lets a connection leave the queue by its verdict's mark and brings it back.
 func TestMarks(t *testing.T) {
 	testnet.RequireRoot(t)
@@ -159,18 +174,7 @@ func TestMarks(t *testing.T) {
 			}
 		}()
 		c := a.Dial(family, l.Addr().String())
-		echo := func() {
-			buf := make([]byte, 4)
-			for range 20 {
-				_ = c.SetDeadline(time.Now().Add(3 * time.Second))
-				if _, err := c.Write([]byte("ping")); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := io.ReadFull(c, buf); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
+		echo := func() { echoes(t, c) }
 		echo()
 		before := count()
 		echo()
