@@ -76,6 +76,7 @@ type view struct {
 	id        uint32
 	inline    bool
 	pass      packet.Action // for frames that nobody may judge
+	loopback  bool          // between an application and its sidecar
 	mac       [6]byte
 	pol       *policy.Workload // nil before the workload's policy has come
 	listeners map[Listener]bool
@@ -104,7 +105,7 @@ func (e *Engine) publish() {
 		s.version = e.table.Version()
 	}
 	for id, a := range e.eps {
-		v := &view{id: id, inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners}
+		v := &view{id: id, inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners, loopback: a.ep.Hook.Side == backend.LoopbackSide}
 		if a.ep.Fail == backend.FailClosed {
 			v.pass = packet.Drop
 		}

@@ -47,7 +47,7 @@ func (w *worker) frame(f *packet.Frame) {
 	switch a {
 	case packet.Pass:
 		w.count.passed++
-	case packet.Drop:
+	case packet.Drop, packet.Hold:
 		w.count.dropped++
 	default:
 		w.count.undecided++
@@ -166,6 +166,9 @@ func (l *look) readable() bool {
 // identification of what it carries, and what follows for the packet.
 func (w *worker) judge(l *look) packet.Action {
 	s := l.s
+	if l.v.loopback && s.Flags&flagTraced == 0 {
+		w.trace(l)
+	}
 	if s.Generation != w.snap.version || s.Verdict == uint8(report.NoVerdict) {
 		w.evaluate(l.v, s)
 	}

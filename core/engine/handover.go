@@ -10,6 +10,7 @@ import (
 type moved struct {
 	s  session.Session
 	id *ident
+	to destination // of a session on lo
 }
 
 // handOver puts next in the place of old, which may be nil. Sessions are with the new
@@ -120,7 +121,8 @@ func (w *worker) export(endpoint uint32) []moved {
 		return true
 	})
 	w.table.Export(endpoint, func(s *session.Session) {
-		m := moved{s: *s}
+		m := moved{s: *s, to: w.origins[s.ID]}
+		delete(w.origins, s.ID)
 		if s.Aux != 0 {
 			w.pack(w.identOf(s))
 			m.id, m.s.Aux = w.idents.give(s.Aux), 0
@@ -139,6 +141,12 @@ func (w *worker) adopt(endpoint uint32, sessions []moved) {
 		if s == nil {
 			w.count.tableFull++
 			continue
+		}
+		if sessions[i].to != (destination{}) {
+			if w.origins == nil {
+				w.origins = map[uint64]destination{}
+			}
+			w.origins[s.ID] = sessions[i].to
 		}
 		s.Flags &^= flagIdle
 		w.table.Schedule(s, w.now)

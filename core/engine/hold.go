@@ -40,6 +40,9 @@ func (w *worker) hold(l *look) packet.Action {
 	id.heldAt = append(id.heldAt, id.far.asked)
 	w.held += len(f.Data)
 	w.count.heldFrames++
+	if w.holder != nil {
+		return packet.Hold
+	}
 	return packet.Drop
 }
 
@@ -100,6 +103,9 @@ func (w *worker) deliver(s *session.Session, held []packet.Frame) {
 func (w *worker) dropHeld(id *ident) {
 	for i := range id.held {
 		w.held -= len(id.held[i].Data)
+		if w.holder != nil {
+			w.holder.Discard(&id.held[i]) // nothing to those that were sent
+		}
 	}
 	clear(id.held)
 	id.held, id.heldAt, id.until = id.held[:0], id.heldAt[:0], 0

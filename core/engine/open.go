@@ -14,6 +14,7 @@ const (
 	flagPassed                                  // its hold time ran out and it passes
 	flagIdle                                    // armed with its time-out, not with a report
 	flagEnded                                   // the End record was written
+	flagTraced                                  // its real destination was looked up (lo only)
 )
 
 // Time-outs of reporting, ns.

@@ -27,7 +27,7 @@ func (w *worker) record(s *session.Session, kind report.Kind, d *report.Detail) 
 
 func (w *worker) put(s *session.Session, kind report.Kind, d *report.Detail) {
 	client, cport := s.Client()
-	server, sport := s.Server()
+	server, sport := w.server(s)
 	packets, bytes := s.Unreported()
 	s.MarkReported()
 	s.Flags &^= flagChanged
@@ -44,7 +44,7 @@ func (w *worker) put(s *session.Session, kind report.Kind, d *report.Detail) {
 		f.ClientPort, f.ServerPort = 0, 0
 	}
 	if v := w.snap.endpoints[s.Key.Endpoint]; v != nil {
-		f.Enforced = v.inline
+		f.Enforced, f.Loopback = v.inline, v.loopback
 	}
 	w.out.Put(&f)
 }
@@ -138,6 +138,9 @@ func (w *worker) closeIdent(v *view, s *session.Session) {
 
 // finish writes a session's last record. The caller deletes it, or lets Expire do so.
 func (w *worker) finish(s *session.Session) {
+	if len(w.origins) > 0 {
+		defer delete(w.origins, s.ID)
+	}
 	w.closeIdent(w.snap.endpoints[s.Key.Endpoint], s)
 	w.count.ended++
 	if s.Flags&flagEnded == 0 {

@@ -16,6 +16,7 @@ type counters struct {
 	resets, unreachables, sendFailed           uint64
 	icmpErrors, threats, badFragments, evicted uint64
 	neighbours, unanswered                     uint64
+	traced, untraced                           uint64
 	sessions                                   uint64
 }
 
@@ -28,6 +29,7 @@ var counterNames = [...]string{
 	"engine.resets_sent", "engine.unreachables_sent", "engine.send_failed",
 	"engine.icmp_errors", "engine.threats", "engine.bad_fragments", "engine.sessions_evicted",
 	"engine.neighbour_discovery", "engine.unanswered",
+	"engine.destinations_found", "engine.destinations_unknown",
 	"engine.sessions",
 }
 
@@ -40,6 +42,7 @@ func (c *counters) list() [len(counterNames)]uint64 {
 		c.resets, c.unreachables, c.sendFailed,
 		c.icmpErrors, c.threats, c.badFragments, c.evicted,
 		c.neighbours, c.unanswered,
+		c.traced, c.untraced,
 		c.sessions,
 	}
 }

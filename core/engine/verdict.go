@@ -30,7 +30,12 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 	if v.pol == nil {
 		return policy.Decision{Verdict: report.Open, Reason: report.ByUnready}
 	}
-	q := query(s)
+	if v.loopback {
+		if d, ok := w.redirected(v, s); ok {
+			return d
+		}
+	}
+	q := w.query(s)
 	return v.pol.Decide(&q)
 }
 
@@ -38,18 +43,18 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 // allowed: then its application's name is not worth waiting for. Waiting would fail, too,
 // where the sender must be acknowledged before it says more.
 func (w *worker) hopeless(v *view, s *session.Session, id *ident) bool {
-	if !v.inline || v.pol == nil || report.Verdict(s.Verdict) != report.Pending || s.Flags&session.Midstream != 0 || id.far.number != 0 {
+	if !v.inline || v.loopback || v.pol == nil || report.Verdict(s.Verdict) != report.Pending || s.Flags&session.Midstream != 0 || id.far.number != 0 {
 		return false
 	}
-	q := query(s)
+	q := w.query(s)
 	q.Open = &id.Ident
 	return v.pol.Decide(&q).Verdict == report.Deny
 }
 
 // query is what policy is asked about a session.
-func query(s *session.Session) policy.Query {
+func (w *worker) query(s *session.Session) policy.Query {
 	client, _ := s.Client()
-	server, sport := s.Server()
+	server, sport := w.server(s)
 	q := policy.Query{
 		Dir: s.Dir, Peer: server, Local: client, IPv6: s.Key.IPv6, Proto: s.Key.Proto, Port: sport,
 		App: app.ID(s.App), Base: app.ID(s.Base), Midstream: s.Flags&session.Midstream != 0,

@@ -30,6 +30,8 @@ type worker struct {
 	e      *Engine
 	q      backend.Queue
 	sender backend.Sender
+	holder backend.Holder // nil: the engine sends copies of what it held
+	origin backend.Origin // nil: nothing was redirected
 	batch  *packet.Batch
 	out    report.Outbox
 	ended  chan struct{}
@@ -42,9 +44,10 @@ type worker struct {
 	table      *session.Table
 	frags      *frag.Reassembler
 	idents     identPool
-	remote     detect.Remote // nil: every parser is in process
-	sync       bool          // captures: wait for each answer
-	inner      packet.Packet // what an ICMP error quotes, a rebuilt datagram, a held packet
+	origins    map[uint64]destination // by session number, of sessions on lo
+	remote     detect.Remote          // nil: every parser is in process
+	sync       bool                   // captures: wait for each answer
+	inner      packet.Packet          // what an ICMP error quotes, a rebuilt datagram, a held packet
 	snap       *snapshot
 	now        int64
 	sweep      sweeper
@@ -78,6 +81,8 @@ type command struct {
 func newWorker(e *Engine, q backend.Queue) *worker {
 	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{}), ignore: map[uint32]bool{}}
 	w.sender, _ = q.(backend.Sender)
+	w.holder, _ = q.(backend.Holder)
+	w.origin, _ = q.(backend.Origin)
 	w.table = session.New(session.Config{Max: e.cfg.MaxSessions, Evict: w.evicted})
 	w.frags = frag.New(frag.Config{KeepFrames: w.sender != nil})
 	w.now = e.cfg.Now()

@@ -150,6 +150,9 @@ type Flow struct {
 	Midstream bool
 	// Enforced says that the endpoint is inline: its verdict acts.
 	Enforced bool
+	// Loopback says that it was seen between an application and its sidecar; what the sidecar
+	// makes of it is reported as a connection too.
+	Loopback bool
 	// Detail is what the parser told; nil where nothing new. It is not changed
 	// after it was put here.
 	Detail *Detail
