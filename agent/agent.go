@@ -34,10 +34,15 @@ type Dataplane interface {
 
 // Config is what an agent needs. Node, Sources, Engine, Backend, Store and Collector are required.
 type Config struct {
-	Node      string
-	Sources   []workload.Source
-	Engine    Dataplane
-	Backend   backend.Backend
+	Node    string
+	Sources []workload.Source
+	Engine  Dataplane
+	Backend backend.Backend
+	// Queues attaches by netfilter queues, inside of workloads; nil where that is not to be had.
+	Queues backend.Backend
+	// Choice says by which backend a workload is enforced, by its name or its
+	// namespace's; it comes before the label.
+	Choice    map[string]string
 	Store     store.Store // policy is watched here
 	Collector controlv1.CollectorClient
 	// Data is the folder in which the last good policy is kept; "" keeps none.
@@ -76,6 +81,7 @@ type Agent struct {
 type tracked struct {
 	workload.Workload
 	endpoints map[string]*endpoint // by interface name
+	sidecar   bool                 // what it sends is redirected to a sidecar, over lo
 }
 
 // New makes an agent; Run does the work.
@@ -158,10 +164,12 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 		case t := <-tables:
 			a.apply(t)
 		case <-sockets.C:
-			a.readListeners()
+			changed := a.readListeners()
 			a.names.sweep(time.Now())
 			sockets.Reset(listenersEvery(len(a.workloads)))
-			continue
+			if !changed {
+				continue
+			}
 		case <-retry.C:
 		}
 		if next := a.reconcile(ctx); !next.IsZero() {
@@ -199,12 +207,16 @@ func (a *Agent) added(w workload.Workload) {
 		a.again(w.ID)
 		t = &tracked{endpoints: map[string]*endpoint{}}
 		a.workloads[w.ID] = t
+		a.sweep(&w)
 		a.log.Info("workload found", "workload", w.ID, "group", w.Group(), "interfaces", len(w.Interfaces))
 	}
 	t.Workload = w
-	there := map[string]bool{}
+	there := map[string]bool{loopback: true}
 	for i := range w.Interfaces {
 		n := &w.Interfaces[i]
+		if n.Name == loopback {
+			continue // it has an address of its own; only a sidecar makes it worth looking at
+		}
 		there[n.Name] = true
 		if e := t.endpoints[n.Name]; e == nil || e.iface.Index != n.Index || e.iface.MAC != n.MAC || e.iface.Kind != n.Kind {
 			a.detach(t, n.Name)
@@ -216,6 +228,7 @@ func (a *Agent) added(w workload.Workload) {
 			a.detach(t, name)
 		}
 	}
+	a.lookForSidecar(t)
 }
 
 func (a *Agent) removed(id string) {

@@ -24,6 +24,7 @@ type endpoint struct {
 	// plan is valid once planned.
 	plan    wire.Plan
 	planned bool
+	choice  string // the backend that the plan was made for
 	// at is the endpoint as the engine has it; its Kind is NoKind while it is not attached.
 	at backend.Endpoint
 	// err says why it is not attached as it should be; it is tried again at retry.
@@ -92,6 +93,9 @@ func (a *Agent) managed() wire.Managed {
 // settle brings one endpoint to where it should be.
 func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wire.Managed) {
 	kind, fail := a.wanted(t.ID)
+	if e.iface.Name == loopback {
+		kind = backend.Inline // by queue, in every mode; what it may do, policy says
+	}
 	err := a.plan(t, e, kind, managed)
 	if err == nil {
 		err = a.attach(ctx, t, e, kind, fail)
@@ -103,7 +107,7 @@ func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wir
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	if e.at.Kind == backend.NoKind && kind == backend.Inline && e.planned {
+	if e.at.Kind == backend.NoKind && kind == backend.Inline && e.planned && e.iface.Name != loopback {
 		// Better seen than not: what cannot be enforced can still be reported.
 		if terr := a.attach(ctx, t, e, backend.Tap, fail); terr != nil {
 			a.log.Warn("tap instead of inline", "workload", t.ID, "interface", e.iface.Name, "error", terr)
@@ -144,14 +148,26 @@ func (a *Agent) wanted(id string) (backend.Kind, backend.FailMode) {
 
 // plan looks where an endpoint is to be hooked: when it is new, and when it is about to go inline.
 func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Managed) error {
-	if e.planned && (kind != backend.Inline || e.at.Kind == backend.Inline) {
+	choice, why := a.choice(t)
+	if e.planned && e.choice == choice && (kind != backend.Inline || e.at.Kind == backend.Inline) {
+		return nil
+	}
+	if e.iface.Name == loopback {
+		e.plan, e.planned, e.choice = wire.Loopback(&t.Workload, &e.iface), true, choice
 		return nil
 	}
 	p, err := a.finder.Plan(&t.Workload, &e.iface, managed)
 	if err != nil {
 		return fmt.Errorf("look at %s: %w", e.iface.Name, err)
 	}
-	e.plan, e.planned = p, true
+	switch {
+	case a.cfg.Queues == nil:
+	case choice == byQueues:
+		p = wire.Stack(&t.Workload, &e.iface, p, why)
+	case p.TapOnly && choice == "":
+		p = wire.Stack(&t.Workload, &e.iface, p, p.Note+" by packet rings")
+	}
+	e.plan, e.planned, e.choice = p, true, choice
 	return nil
 }
 
@@ -168,7 +184,11 @@ func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backen
 	}
 	begin := time.Now()
 	a.names.add(e.id, t.ID)
-	if err := a.cfg.Engine.Attach(ctx, a.cfg.Backend, ep, t.ID); err != nil {
+	be := a.cfg.Backend
+	if inStack(&ep) {
+		be = a.cfg.Queues
+	}
+	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
 		return err
 	}
 	e.at = ep

@@ -19,10 +19,15 @@ func listenersEvery(workloads int) time.Duration {
 	return max(2*time.Second, time.Duration(workloads)*40*time.Millisecond)
 }
 
-func (a *Agent) readListeners() {
+// readListeners looks at the sockets of every workload, and for sidecars; it says whether one came or went.
+func (a *Agent) readListeners() (changed bool) {
 	for _, t := range a.workloads {
 		a.listenersOf(t)
+		before := t.sidecar
+		a.lookForSidecar(t)
+		changed = changed || t.sidecar != before
 	}
+	return changed
 }
 
 // listenersOf tells the engine the listening sockets of one workload.

@@ -46,7 +46,7 @@ func (a *Agent) publish() {
 		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
 			e := t.endpoints[name]
 			if e.at.Kind != backend.NoKind {
-				attached[id+"/"+name] = e.at.Kind.String()
+				attached[id+"/"+name] = shown(&e.at)
 			}
 			text := e.err
 			if kind, _ := a.wanted(id); text == "" && kind == backend.Inline && e.plan.TapOnly {
@@ -85,6 +85,9 @@ func (t *tracked) message() *controlv1.Workload {
 	m := &controlv1.Workload{Id: t.ID, Name: t.Name, Namespace: t.Namespace, Service: t.Service, Labels: t.Labels, Image: t.Image, Node: t.Node, Netns: t.NetNS,
 		HostNet: t.HostNet, Source: t.Source, Group: t.Group(), Members: t.Members}
 	for _, i := range t.Interfaces {
+		if i.Name == loopback {
+			continue
+		}
 		p := &controlv1.Interface{Name: i.Name, Index: int32(i.Index), Mac: i.MAC, Kind: i.Kind}
 		for _, a := range i.Addresses {
 			p.Addresses = append(p.Addresses, a.String())
@@ -95,10 +98,13 @@ func (t *tracked) message() *controlv1.Workload {
 				p.Note = e.err
 			}
 			if e.at.Kind != backend.NoKind {
-				p.Backend = e.at.Kind.String()
+				p.Backend = shown(&e.at)
 			}
 		}
 		m.Interfaces = append(m.Interfaces, p)
+	}
+	if e := t.endpoints[loopback]; e != nil && e.at.Kind != backend.NoKind {
+		m.Interfaces = append(m.Interfaces, &controlv1.Interface{Name: loopback, Index: int32(e.iface.Index), Kind: e.iface.Kind, Backend: shown(&e.at), Note: e.plan.Note})
 	}
 	return m
 }

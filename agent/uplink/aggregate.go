@@ -24,6 +24,7 @@ type key struct {
 	enforced       bool
 	answered       bool
 	midstream      bool
+	loopback       bool
 }
 
 // class is how far a connection came, as far as it makes kinds of their own.
@@ -163,8 +164,11 @@ func (a *aggregate) add(s *session) {
 		a.drop("unknown_endpoint", 1)
 		return
 	}
+	if s.Loopback && !s.onlyHere() {
+		return
+	}
 	k := key{workload: w, policy: s.Policy, client: s.Client, server: s.Server, rule: s.Rule, port: s.ServerPort, app: s.App, base: s.Base, proto: s.Proto,
-		dir: s.Dir, verdict: s.Verdict, reason: s.Reason, class: classOf(s.State), ipv6: s.IPv6, enforced: s.Enforced, answered: s.Answered, midstream: s.Midstream}
+		dir: s.Dir, verdict: s.Verdict, reason: s.Reason, class: classOf(s.State), ipv6: s.IPv6, enforced: s.Enforced, answered: s.Answered, midstream: s.Midstream, loopback: s.Loopback}
 	c, ok := a.kinds[k]
 	switch {
 	case !ok && len(a.kinds) >= a.max:
@@ -191,6 +195,22 @@ func (a *aggregate) add(s *session) {
 		c.detail = s.Detail
 	}
 	a.kinds[k] = c
+}
+
+// onlyHere prepares a session between an application and its sidecar for being told. What the sidecar
+// makes of it counts on the way out of the workload, so that here it tells
+// only what was said to whom; false where it does not know that yet. One that was
+// refused got no further and counts here.
+func (s *session) onlyHere() bool {
+	if s.Verdict == report.Deny {
+		return true
+	}
+	if app.ID(s.App) == app.Undecided || s.Verdict == report.Pending {
+		return false
+	}
+	s.began, s.ended, s.Session = 0, 0, 0
+	s.Packets, s.Bytes = [2]uint64{}, [2]uint64{}
+	return true
 }
 
 // threat merges a threat with others of its kind.

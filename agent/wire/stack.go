@@ -1,0 +1,23 @@
+package wire
+
+import (
+	"github.com/sluicenet/sluice/agent/workload"
+	"github.com/sluicenet/sluice/core/backend"
+)
+
+// Stack is the plan for an interface that is to be enforced inside of the workload's own network
+// stack, by netfilter; why is told to people.
+func Stack(w *workload.Workload, i *workload.Interface, p Plan, why string) Plan {
+	return Plan{
+		Hook: backend.Hook{NetNS: w.NetNS, Interface: i.Name, Index: i.Index, Side: backend.StackSide},
+		MAC:  p.MAC, Note: "enforced by queues inside of the workload: " + why,
+	}
+}
+
+// Loopback is the plan for what an application and its sidecar say to each other.
+func Loopback(w *workload.Workload, i *workload.Interface) Plan {
+	return Plan{
+		Hook: backend.Hook{NetNS: w.NetNS, Interface: i.Name, Index: i.Index, Side: backend.LoopbackSide},
+		Note: "between the application and its sidecar: what it sends is redirected there",
+	}
+}
