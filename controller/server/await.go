@@ -68,7 +68,7 @@ func (s *Server) attachedAs(n *node, m *member) bool {
 		return true
 	}
 	for _, i := range m.workload.Interfaces {
-		if n.attached[attachment(m, i.Name)] != "inline" {
+		if how := n.attached[attachment(m, i.Name)]; how != "inline" && how != "nfqueue" {
 			return false
 		}
 	}

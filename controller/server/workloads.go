@@ -32,7 +32,24 @@ func (c *collector) ReportWorkloads(_ context.Context, r *controlv1.ReportWorklo
 	if err := c.s.setWorkloads(r.Node, members, own); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
+	c.s.setNotes(r)
 	return &controlv1.ReportWorkloadsResponse{}, nil
+}
+
+// setNotes remembers what an agent says of interfaces. It is not part of the workloads, so that
+// no policy is made anew because of it.
+func (s *Server) setNotes(r *controlv1.ReportWorkloadsRequest) {
+	notes := map[string]string{}
+	for _, w := range r.Workloads {
+		for _, i := range w.Interfaces {
+			if i.Note != "" {
+				notes[w.Id+"/"+i.Name] = i.Note
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dir.node(r.Node).notes = notes
 }
 
 // newMembers checks what an agent says of its workloads and of its node's own addresses.
@@ -148,8 +165,8 @@ func (c *control) ListWorkloads(context.Context, *controlv1.ListWorkloadsRequest
 		w := proto.CloneOf(m.workload)
 		w.Mode = s.mode(m.group)
 		for _, i := range w.Interfaces {
-			i.Backend = n.attached[attachment(m, i.Name)]
-			if n.status != nil {
+			i.Backend, i.Note = n.attached[attachment(m, i.Name)], n.notes[attachment(m, i.Name)]
+			if n.status != nil && n.status.WorkloadErrors[w.Id] != "" {
 				i.Note = n.status.WorkloadErrors[w.Id]
 			}
 		}
