@@ -17,6 +17,7 @@ import (
 	"github.com/sluicenet/sluice/agent/workload"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/backends/afpacket"
+	"github.com/sluicenet/sluice/backends/nfqueue"
 	"github.com/sluicenet/sluice/controller"
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/engine"
@@ -182,13 +183,19 @@ func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
 			d.log.Warn("packet rings not closed cleanly", "error", err)
 		}
 	})
+	queues := nfqueue.New(nfqueue.Config{})
+	d.later(func() {
+		if err := queues.Close(); err != nil {
+			d.log.Warn("packet queues not closed cleanly", "error", err)
+		}
+	})
 	eng := engine.New(p.parsers.config(engine.Config{Logger: d.log}))
 	d.later(func() {
 		if err := eng.Close(); err != nil {
 			d.log.Warn("engine not closed cleanly", "error", err)
 		}
 	})
-	a := agent.New(agent.Config{Node: d.flags.node, Sources: []workload.Source{p.source}, Engine: eng, Backend: be, Store: p.store,
+	a := agent.New(agent.Config{Node: d.flags.node, Sources: []workload.Source{p.source}, Engine: eng, Backend: be, Queues: queues, Choice: d.flags.choice, Store: p.store,
 		Collector: controlv1.NewCollectorClient(p.conn), Data: d.flags.data, Version: thisBuild().Version, Processes: d.flags.processes, Logger: d.log})
 	d.run("agent", a.Run)
 	if p.metrics != nil {

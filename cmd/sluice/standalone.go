@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sluicenet/sluice/agent"
 	"github.com/sluicenet/sluice/core/policy"
 )
 
@@ -22,6 +23,8 @@ type standaloneFlags struct {
 	socket                   string
 	processes                bool
 	place                    parserFlags
+	backends                 []string
+	choice                   map[string]string // what backends say, by workload
 }
 
 func newStandalone(c *cli) *cobra.Command {
@@ -62,6 +65,7 @@ func (f *standaloneFlags) addAgentFlags(fl *pflag.FlagSet) {
 	fl.StringVar(&f.workloads, "workloads", "", "YAML file with names, services, labels and exclusions of namespaces")
 	fl.StringVar(&f.node, "node", host, "name of this machine")
 	f.place.add(fl, inPlugin)
+	fl.StringArrayVar(&f.backends, "backend", nil, "NETNS=nfqueue or NETNS=afpacket: by what a workload is enforced; may be given again (default afpacket, where it can)")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.BoolVar(&f.processes, "search-processes", true, "look for the other ends of interfaces in the namespaces of all processes too")
@@ -82,7 +86,20 @@ func (f *standaloneFlags) check() (policy.Mode, error) {
 	case len(f.socket) > maxSocketPath:
 		return m, fmt.Errorf("the socket's path is %d bytes long, and Linux takes %d at most: give a shorter one with --socket", len(f.socket), maxSocketPath)
 	}
-	return m, nil
+	return m, f.chooseBackends()
+}
+
+// chooseBackends reads --backend.
+func (f *standaloneFlags) chooseBackends() error {
+	f.choice = map[string]string{}
+	for _, b := range f.backends {
+		name, how, ok := strings.Cut(b, "=")
+		if !ok || name == "" || !agent.CheckChoice(how) {
+			return fmt.Errorf("--backend %q: give NETNS=nfqueue or NETNS=afpacket", b)
+		}
+		f.choice[name] = how
+	}
+	return nil
 }
 
 // maxSocketPath is what sockaddr_un takes (unix(7)), with the closing zero.

@@ -43,8 +43,8 @@ func newWorkloads(c *cli) *cobra.Command {
 		Aliases: []string{"workload"},
 		Short:   "List the workloads, their modes and how they are attached",
 		Long: `Lists every workload that was found. BACKEND says how an interface is attached: "tap"
-watches copies of its packets, "inline" lets each packet through or not; NOTE says what is
-unusual about it, or why it is not attached.`,
+watches copies of its packets, "inline" lets each packet through or not, "nfqueue" does so by a
+queue inside of the workload; NOTE says why it is not the usual way, or why it is not attached.`,
 		Example: "  sluice workloads\n  sluice workloads -o json",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
