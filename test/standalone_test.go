@@ -34,7 +34,7 @@ type (
 	}
 	violation struct {
 		From, To, Verdict, Family string
-		Port                      int
+		Port, Count               int
 	}
 	why struct {
 		Verdict, Text string
