@@ -28,6 +28,8 @@ type Dataplane interface {
 	Detach(id uint32) error
 	Apply(t *policy.Table)
 	SetListeners(endpoint uint32, l []engine.Listener)
+	// Lost tells endpoints that are attached no more although nobody detached them.
+	Lost() <-chan uint32
 	Stats() engine.Stats
 	uplink.Records
 }
@@ -163,6 +165,8 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 			}
 		case t := <-tables:
 			a.apply(t)
+		case id := <-a.cfg.Engine.Lost():
+			a.lost(id)
 		case <-sockets.C:
 			changed := a.readListeners()
 			a.names.sweep(time.Now())
@@ -229,6 +233,18 @@ func (a *Agent) added(w workload.Workload) {
 		}
 	}
 	a.lookForSidecar(t)
+}
+
+// lost notes that an endpoint is attached no more: reconcile attaches it anew.
+func (a *Agent) lost(id uint32) {
+	for _, t := range a.workloads {
+		for name, e := range t.endpoints {
+			if e.id == id && e.at.Kind != backend.NoKind {
+				a.log.Warn("interface lost", "workload", t.ID, "interface", name, "kind", e.at.Kind)
+				e.at, e.planned = backend.Endpoint{}, false
+			}
+		}
+	}
 }
 
 func (a *Agent) removed(id string) {

@@ -36,6 +36,7 @@ type dataplane struct {
 	calls     []string
 	listeners map[uint32][]engine.Listener
 	failKind  backend.Kind // Attach of this kind fails
+	lost      chan uint32
 }
 
 func (d *dataplane) Attach(_ context.Context, _ backend.Backend, ep backend.Endpoint, w string) error {
@@ -62,6 +63,8 @@ func (d *dataplane) Apply(t *policy.Table) {
 	d.version = t.Version()
 	d.calls = append(d.calls, "apply")
 }
+
+func (d *dataplane) Lost() <-chan uint32 { return d.lost }
 
 func (d *dataplane) SetListeners(ep uint32, l []engine.Listener) {
 	d.mu.Lock()
@@ -153,7 +156,7 @@ func newLab(t *testing.T) *lab {
 }
 
 func (l *lab) start() {
-	l.plane = &dataplane{eps: map[uint32]backend.Endpoint{}, listeners: map[uint32][]engine.Listener{}}
+	l.plane = &dataplane{lost: make(chan uint32), eps: map[uint32]backend.Endpoint{}, listeners: map[uint32][]engine.Listener{}}
 	l.coll = &collector{}
 	a := agent.New(agent.Config{Node: "n1", Sources: []workload.Source{l.source}, Engine: l.plane, Store: l.store, Collector: l.coll, Data: l.data, Version: "test"})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -246,6 +249,13 @@ func TestModes(t *testing.T) {
 		}
 		return maps.Equal(got, map[engine.Listener]bool{{Proto: 6, Port: 8080}: true, {Proto: 17, Port: 5353}: true})
 	})
+
+	for id := range l.plane.eps {
+		l.plane.Detach(id) // its queue ended by itself: nobody asked for it
+		l.plane.lost <- id
+		break
+	}
+	l.until("what was lost attached anew", func() bool { k := l.plane.kinds(); return k[backend.Inline]+k[backend.Tap] == 2 })
 
 	l.put(map[string]policy.Mode{web: policy.Discover, db: policy.Monitor})
 	l.until("tapped again", func() bool { return l.enforced() && l.plane.kinds()[backend.Tap] == 2 })

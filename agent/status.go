@@ -162,6 +162,16 @@ func (a *Agent) counters() map[string]uint64 {
 	c := map[string]uint64{}
 	maps.Copy(c, a.cfg.Engine.Stats().Counters)
 	maps.Copy(c, a.host.Counters())
+	if k, ok := a.cfg.Backend.(interface {
+		Counters() (map[string]uint64, error)
+	}); ok {
+		// What the steering programs saw; a port that cannot be read now is read the next time.
+		if steered, err := k.Counters(); err == nil {
+			for name, n := range steered {
+				c["steering."+name] = n
+			}
+		}
+	}
 	u := a.up.Stats()
 	c["uplink.records"], c["uplink.sent"], c["uplink.requests"], c["uplink.retries"], c["uplink.dropped"] = u.Records, u.Sent, u.Requests, u.Retries, u.Dropped
 	return c

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,6 +54,7 @@ type Engine struct {
 	gone    map[string]uint64 // counters of ended workers
 	closed  bool
 	wg      sync.WaitGroup
+	lost    chan uint32 // endpoints whose queue ended by itself
 }
 
 // attached is one endpoint and how it is attached now.
@@ -90,7 +92,7 @@ func New(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
 	}
-	e := &Engine{cfg: cfg, eps: map[uint32]*attached{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{}}
+	e := &Engine{cfg: cfg, eps: map[uint32]*attached{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{}, lost: make(chan uint32, lostWaiting)}
 	e.snap.Store(&snapshot{})
 	return e
 }
@@ -218,6 +220,32 @@ func (e *Engine) worker(q backend.Queue) *worker {
 	return w
 }
 
+// lostWaiting bounds the endpoints that wait to be told as lost.
+const lostWaiting = 4096
+
+// Lost tells endpoints that are attached no more although nobody detached them: the
+// interface or the service port was taken away. They have to be attached anew.
+func (e *Engine) Lost() <-chan uint32 { return e.lost }
+
+// abandon detaches the endpoints of a worker whose queue ended by itself. The caller holds mu.
+func (e *Engine) abandon(w *worker) {
+	if e.closed {
+		return
+	}
+	for id, a := range e.eps {
+		if !slices.Contains(a.workers, w) {
+			continue
+		}
+		a.att.Close()
+		delete(e.eps, id)
+		select {
+		case e.lost <- id:
+		default:
+		}
+	}
+	e.publish()
+}
+
 // retire keeps the records and counters of a worker that ended.
 func (e *Engine) retire(w *worker) {
 	e.mu.Lock()
@@ -228,6 +256,7 @@ func (e *Engine) retire(w *worker) {
 	}
 	w.publishCounters()
 	delete(e.workers, w.q)
+	e.abandon(w)
 	e.retired = append(e.retired, w)
 	w.addCounters(e.gone)
 }

@@ -119,6 +119,9 @@ func (w *worker) closeIdent(v *view, s *session.Session) {
 		if app.ID(s.App) == app.Undecided {
 			s.App, s.Base = uint16(app.None), uint16(app.None)
 			s.Flags |= flagIdentified | flagChanged
+			if v != nil {
+				w.evaluate(v, s)
+			}
 		}
 		return
 	}
