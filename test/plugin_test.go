@@ -2,11 +2,13 @@ package test
 
 import (
 	"encoding/json"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"sort"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,9 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 	"github.com/google/gopacket/pcapgo"
+
+	"github.com/sluicenet/sluice/parsers"
+	"github.com/sluicenet/sluice/parsers/parsertest"
 )
 
 // fileBlock is a file of the tutorial: its name in backticks before a fenced block.
@@ -95,42 +100,154 @@ func tutorialShell(t *testing.T, home, dir, script string) {
 // tallyCapture writes a short conversation.
 func tallyCapture(t *testing.T, dir string) string {
 	t.Helper()
-	name := filepath.Join(dir, "tally.pcap")
+	c := newCapture(t, filepath.Join(dir, "tally.pcap"))
+	c.conversation(parsers.Meta{Proto: 6, ServerPort: 7777}, []parsertest.Message{
+		{Dir: parsers.ToServer, Data: []byte("TALLY 1\n")}, {Dir: parsers.ToClient, Data: []byte("OK tally/1.2\n")}, {Dir: parsers.ToServer, Data: []byte("ADD apples 3\n")},
+	})
+	return c.close()
+}
+
+// TestPlacementsAgree replays every parser's cases, and every capture below SLUICE_CORPORA where that is
+// set, with the parsers in process and in the plugin: line by line they say the same.
+func TestPlacementsAgree(t *testing.T) {
+	cases, err := filepath.Glob("../parsers/*/testdata")
+	if err != nil || len(cases) < 20 {
+		t.Fatalf("%d folders of cases: %v", len(cases), err)
+	}
+	c := newCapture(t, filepath.Join(t.TempDir(), "cases.pcap"))
+	for _, dir := range cases {
+		list, err := parsertest.Load(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range list {
+			c.conversation(list[i].Meta, list[i].Messages)
+		}
+	}
+	files := []string{c.close()}
+	if corpora := os.Getenv("SLUICE_CORPORA"); corpora != "" {
+		err := filepath.WalkDir(corpora, func(p string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() && (strings.Contains(d.Name(), ".pcap") || strings.HasSuffix(d.Name(), ".cap")) {
+				files = append(files, p)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sort.Strings(files)
+	var said [2][]string
+	for i, place := range []string{"inprocess", "plugin"} {
+		// Damaged captures make the exit code 1 and are part of what is compared.
+		out, _ := exec.Command(binary, append([]string{"replay", "--json", "--parsers", place}, files...)...).Output()
+		for _, line := range strings.Split(string(out), "\n") {
+			if !strings.HasPrefix(line, `{"type":"summary"`) { // it says how long it took
+				said[i] = append(said[i], line)
+			}
+		}
+	}
+	t.Logf("%d lines of %d captures", len(said[0]), len(files))
+	if len(said[0]) < c.n || len(said[0]) != len(said[1]) {
+		t.Fatalf("%d lines in process, %d from the plugin, at least %d wanted", len(said[0]), len(said[1]), c.n)
+	}
+	for i := range said[0] {
+		if said[0][i] != said[1][i] {
+			t.Fatalf("line %d\nin process %s\nin plugin  %s", i, said[0][i], said[1][i])
+		}
+	}
+}
+
+// capture is a file of packets being written.
+type capture struct {
+	t    *testing.T
+	f    *os.File
+	w    *pcapgo.Writer
+	n    int // conversations
+	at   time.Time
+	link gopacket.SerializableLayer
+}
+
+func newCapture(t *testing.T, name string) *capture {
+	t.Helper()
 	f, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	w := pcapgo.NewWriter(f)
-	if err := w.WriteFileHeader(65536, layers.LinkTypeEthernet); err != nil {
+	c := &capture{t: t, f: f, w: pcapgo.NewWriter(f), at: time.Unix(1000, 0),
+		link: &layers.Ethernet{SrcMAC: []byte{2, 0, 0, 0, 0, 1}, DstMAC: []byte{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv6}}
+	if err := c.w.WriteFileHeader(262144, layers.LinkTypeEthernet); err != nil {
 		t.Fatal(err)
 	}
-	ends := [2]netip.Addr{netip.MustParseAddr("fd00::1"), netip.MustParseAddr("fd00::2")}
-	ports, seq := [2]layers.TCPPort{40000, 7777}, [2]uint32{100, 900}
-	for i, m := range []struct {
-		end      int
-		syn, ack bool
-		payload  string
-	}{{0, true, false, ""}, {1, true, true, ""}, {0, false, true, ""}, {0, false, true, "TALLY 1\n"}, {1, false, true, "OK tally/1.2\n"}, {0, false, true, "ADD apples 3\n"}} {
-		ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolTCP, SrcIP: ends[m.end].AsSlice(), DstIP: ends[1-m.end].AsSlice()}
-		tcp := &layers.TCP{SrcPort: ports[m.end], DstPort: ports[1-m.end], Seq: seq[m.end], SYN: m.syn, ACK: m.ack, PSH: m.payload != "", Window: 6000}
-		if m.ack {
-			tcp.Ack = seq[1-m.end]
-		}
-		if seq[m.end] += uint32(len(m.payload)); m.syn {
-			seq[m.end]++
-		}
-		if err := tcp.SetNetworkLayerForChecksum(ip); err != nil {
-			t.Fatal(err)
-		}
-		b := gopacket.NewSerializeBuffer()
-		eth := &layers.Ethernet{SrcMAC: []byte{2, 0, 0, 0, 0, 1}, DstMAC: []byte{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv6}
-		if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip, tcp, gopacket.Payload(m.payload)); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(1, int64(i)*1e6), CaptureLength: len(b.Bytes()), Length: len(b.Bytes())}, b.Bytes()); err != nil {
-			t.Fatal(err)
+	return c
+}
+
+// close ends the file and says its name.
+func (c *capture) close() string {
+	if err := c.f.Close(); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.f.Name()
+}
+
+// conversation writes what two ends say; bytes that never come are left out.
+func (c *capture) conversation(m parsers.Meta, messages []parsertest.Message) {
+	c.n++
+	client := m.ClientPort
+	if client == 0 || m.Proto == 6 {
+		client = uint16(10000 + c.n)
+	}
+	ports, seq := [2]uint16{client, m.ServerPort}, [2]uint32{100, 900}
+	if m.Proto == 6 && !m.Midstream {
+		for _, s := range []struct {
+			end  int
+			syn  bool
+			ackd bool
+		}{{0, true, false}, {1, true, true}, {0, false, true}} {
+			c.segment(s.end, ports, &seq, s.syn, s.ackd, nil)
 		}
 	}
-	return name
+	for _, msg := range messages {
+		if msg.Gap != 0 {
+			seq[msg.Dir] += uint32(max(msg.Gap, 0))
+			continue
+		}
+		if m.Proto == 17 {
+			udp := &layers.UDP{SrcPort: layers.UDPPort(ports[msg.Dir]), DstPort: layers.UDPPort(ports[1-msg.Dir])}
+			c.packet(int(msg.Dir), layers.IPProtocolUDP, udp, udp.SetNetworkLayerForChecksum, msg.Data)
+			continue
+		}
+		for data := msg.Data; len(data) > 0; {
+			n := min(len(data), 16000)
+			c.segment(int(msg.Dir), ports, &seq, false, true, data[:n])
+			data = data[n:]
+		}
+	}
+}
+
+func (c *capture) segment(end int, ports [2]uint16, seq *[2]uint32, syn, ack bool, data []byte) {
+	tcp := &layers.TCP{SrcPort: layers.TCPPort(ports[end]), DstPort: layers.TCPPort(ports[1-end]), Seq: seq[end], SYN: syn, ACK: ack, Window: 60000}
+	if ack {
+		tcp.Ack = seq[1-end]
+	}
+	if seq[end] += uint32(len(data)); syn {
+		seq[end]++
+	}
+	c.packet(end, layers.IPProtocolTCP, tcp, tcp.SetNetworkLayerForChecksum, data)
+}
+
+func (c *capture) packet(end int, proto layers.IPProtocol, l4 gopacket.SerializableLayer, sum func(gopacket.NetworkLayer) error, data []byte) {
+	ends := [2]netip.Addr{netip.MustParseAddr("fd00::1"), netip.AddrFrom16([16]byte{0xfd, 14: byte(c.n >> 8), 15: byte(c.n)})}
+	ip := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: proto, SrcIP: ends[end].AsSlice(), DstIP: ends[1-end].AsSlice()}
+	if err := sum(ip); err != nil {
+		c.t.Fatal(err)
+	}
+	b := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, c.link, ip, l4, gopacket.Payload(data)); err != nil {
+		c.t.Fatal(err)
+	}
+	c.at = c.at.Add(time.Millisecond)
+	if err := c.w.WritePacket(gopacket.CaptureInfo{Timestamp: c.at, CaptureLength: len(b.Bytes()), Length: len(b.Bytes())}, b.Bytes()); err != nil {
+		c.t.Fatal(err)
+	}
 }

@@ -183,9 +183,12 @@ type conn struct {
 	v6     bool
 	client uint16
 	seq    [2]uint32
+	peer   byte // tells servers apart
 }
 
-func newConn(v6 bool, client uint16) *conn { return &conn{v6, client, [2]uint32{1000, 9000}} }
+func newConn(v6 bool, client uint16) *conn {
+	return &conn{v6: v6, client: client, seq: [2]uint32{1000, 9000}}
+}
 
 // open is the handshake.
 func (c *conn) open() []packet.Frame {
@@ -214,6 +217,11 @@ func (c *conn) frame(end int, flags uint8, payload string) packet.Frame {
 		copy(ip[12:], netip.MustParseAddr(a[end]).AsSlice())
 		copy(ip[16:], netip.MustParseAddr(a[1-end]).AsSlice())
 	}
+	size := 4
+	if c.v6 {
+		size = 16
+	}
+	ip[l3-2-size*end] ^= c.peer // the last byte but one of the server's address
 	tcp, ports := ip[l3:], [2]uint16{c.client, 8080}
 	binary.BigEndian.PutUint16(tcp[0:], ports[end])
 	binary.BigEndian.PutUint16(tcp[2:], ports[1-end])
@@ -232,4 +240,24 @@ func (c *conn) frame(end int, flags uint8, payload string) packet.Frame {
 		dir = packet.Ingress
 	}
 	return packet.Frame{Data: append(b, payload...), Wire: uint32(len(b) + len(payload)), Endpoint: 1, Dir: dir}
+}
+
+// requests is how many segments with payload went on.
+func (q *queue) requests() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for i := range q.out {
+		if len(q.out[i].Data) > 14+60 {
+			n++
+		}
+	}
+	return n
+}
+
+// clear forgets what went on.
+func (q *queue) clear() {
+	q.mu.Lock()
+	q.out = q.out[:0]
+	q.mu.Unlock()
 }

@@ -85,9 +85,10 @@ func (t *table) open(r *wire.Record) {
 		s = &session{t: t}
 		s.told = s.threat
 	}
-	s.number, s.seen, s.attrs, s.threats, s.said = r.Session, 0, 0, 0, detect.News{}
+	s.number, s.seen, s.attrs, s.threats = r.Session, 0, 0, 0
 	s.ident.Reset(t.reg, r.Meta())
 	s.ident.OnThreat = s.told
+	s.said = s.ident.News(0)
 	t.sessions[r.Session] = s
 }
 
