@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluicenet/sluice/backends/afpacket"
+	"github.com/sluicenet/sluice/backends/nfqueue"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/packet"
@@ -25,9 +26,11 @@ import (
 // dataplane is the child that is measured: the engine and the backend as the daemon
 // composes them, and a collector that takes the records.
 type dataplane struct {
-	backend *afpacket.Backend
-	engine  *engine.Engine // nil without one
-	queue   backend.Queue  // of reflect
+	backend backend.Backend
+	rings   *afpacket.Backend // the same, where it is packet rings; else nil
+	mark    uint32            // of reflect's verdicts
+	engine  *engine.Engine    // nil without one
+	queue   backend.Queue     // of reflect
 	profile *os.File
 	stop    chan struct{}
 	wg      sync.WaitGroup
@@ -44,16 +47,30 @@ type usage struct {
 }
 
 func openDataplane(p params) (handler, error) {
-	d := &dataplane{backend: afpacket.New(afpacket.Config{}), stop: make(chan struct{})}
+	d := &dataplane{stop: make(chan struct{})}
 	ep := backend.Endpoint{ID: 1, Kind: backend.Inline, NetNS: netns.Named(p.ServerNS), Interface: "eth0", MAC: serverMAC}
 	ep.Hook = backend.Hook{NetNS: netns.Named(p.HostNS), Interface: hostToServer}
-	if p.Contender == "tap" {
+	switch p.Contender {
+	case "tap":
 		ep.Kind = backend.Tap
+	case "queue", "queue-reflect", "queue-marked":
+		ep.Hook = backend.Hook{NetNS: ep.NetNS, Interface: ep.Interface, Side: backend.StackSide}
 	}
 	var err error
-	if p.Contender == "reflect" {
+	switch p.Contender {
+	case "queue-marked":
+		d.mark = 1
+		d.backend = nfqueue.New(nfqueue.Config{Marks: true})
+	case "queue", "queue-reflect":
+		d.backend = nfqueue.New(nfqueue.Config{})
+	default:
+		d.rings = afpacket.New(afpacket.Config{})
+		d.backend = d.rings
+	}
+	switch p.Contender {
+	case "reflect", "queue-reflect", "queue-marked":
 		err = d.reflect(ep)
-	} else {
+	default:
 		err = d.inspect(ep)
 	}
 	if err == nil && p.CPUProfile != "" {
@@ -118,7 +135,7 @@ func (d *dataplane) reflect(ep backend.Endpoint) error {
 		for d.queue.Recv(b) == nil {
 			frames := b.All()
 			for i := range frames {
-				frames[i].Verdict.Action = packet.Pass
+				frames[i].Verdict = packet.Verdict{Action: packet.Pass, Mark: d.mark}
 			}
 			if d.queue.Settle(b) != nil {
 				return
@@ -135,12 +152,14 @@ func (d *dataplane) handle(request) (any, error) {
 		return nil, fmt.Errorf("read usage: %w", err)
 	}
 	u := usage{CPU: float64(r.Utime.Nano()+r.Stime.Nano()) / 1e9, RSS: r.Maxrss << 10, Counters: map[string]uint64{}}
-	steering, err := d.backend.Counters()
-	if err != nil {
-		return nil, err
-	}
-	for name, n := range steering {
-		u.Counters["steering."+name] = n
+	if d.rings != nil {
+		steering, err := d.rings.Counters()
+		if err != nil {
+			return nil, err
+		}
+		for name, n := range steering {
+			u.Counters["steering."+name] = n
+		}
 	}
 	if d.engine == nil {
 		s := d.queue.(backend.Counter).Stats()

@@ -35,7 +35,7 @@ type options struct {
 }
 
 var (
-	contenderNames = []string{"plain", "tap", "inline", "reflect"}
+	contenderNames = []string{"plain", "tap", "inline", "queue", "reflect", "queue-reflect", "queue-marked"}
 	testNames      = []string{"tcp1", "tcp4", "conn", "ping", "udp"}
 )
 
@@ -70,7 +70,7 @@ func parse(args []string) (*options, error) {
 	f.IntVar(&o.rate, "rate", 150_000, "datagrams a second of the udp test")
 	f.BoolVar(&o.ipv6, "6", false, "IPv6 instead of IPv4")
 	f.StringVar(&o.out, "out", "", "write the rows as JSON to this file")
-	f.StringVar(&only, "only", "plain,tap,inline", "contenders, of "+strings.Join(contenderNames, ", ")+" (inline without the engine)")
+	f.StringVar(&only, "only", "plain,tap,inline,queue", "contenders, of "+strings.Join(contenderNames, ", ")+" (reflect: inline without the engine; queue-marked: every flow leaves the queue at once)")
 	f.StringVar(&tests, "tests", strings.Join(testNames, ","), "tests to run")
 	f.StringVar(&o.cpuProfile, "cpuprofile", "", "write CPU profiles of the dataplane to FILE.CONTENDER.ROUND")
 	f.IntVar(&o.nice, "nice", 0, "nice value of the programs that are measured; negative on a busy machine")
