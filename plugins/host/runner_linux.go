@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -41,7 +40,7 @@ func newRunner(p *Plugin, c *Config, spec *exec.Cmd, dir string) (*runner, error
 	r := &runner{path: p.Path, memory: c.Memory, done: make(chan struct{})}
 	// The file is executed through its descriptor: the plugin's user need not reach its folder, and what was
 	// checked is what runs.
-	r.cmd = &exec.Cmd{Path: "/proc/self/fd/3", Args: append([]string{filepath.Base(p.Path)}, p.Args...), ExtraFiles: []*os.File{exe}, Dir: "/"}
+	r.cmd = &exec.Cmd{Path: "/proc/self/fd/3", Args: append([]string{"sluice-plugin-" + p.Name}, p.Args...), ExtraFiles: []*os.File{exe}, Dir: "/"}
 	r.cmd.Env = append(append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + dir, "GOMEMLIMIT=" + strconv.FormatInt(c.Memory, 10), "GOTRACEBACK=single",
 		wire.SpaceKey + "=" + strconv.FormatUint(space(c.Memory), 10)}, p.Env...), spec.Env...)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
