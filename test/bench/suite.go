@@ -80,6 +80,7 @@ type bench struct {
 
 // measure sets a contender up, runs the tests and takes everything down again.
 func measure(ctx context.Context, o *options, name string, round int, t *table) (err error) {
+	t.machine.Load = append(t.machine.Load, quietMoment())
 	top, err := build()
 	if err != nil {
 		return err
@@ -104,7 +105,6 @@ func measure(ctx context.Context, o *options, name string, round int, t *table) 
 		defer func() { err = errors.Join(err, started.stop()) }()
 		*c.into = started
 	}
-	t.machine.Load = append(t.machine.Load, busyCores(200*time.Millisecond))
 	for _, test := range o.tests {
 		fmt.Fprintf(os.Stderr, "%s ", test)
 		if err := b.test(test); err != nil {

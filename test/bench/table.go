@@ -183,6 +183,17 @@ func describeMachine(o *options) machine {
 	return m
 }
 
+// quietMoment waits a little for others to finish what they do, and says how many cores are
+// busy then.
+func quietMoment() float64 {
+	const enough, looks = 0.3, 5
+	busy := busyCores(300 * time.Millisecond)
+	for i := 1; i < looks && busy > enough; i++ {
+		busy = busyCores(300 * time.Millisecond)
+	}
+	return busy
+}
+
 // busyCores measures how many cores are busy.
 func busyCores(d time.Duration) float64 {
 	a := busyTicks()
