@@ -45,6 +45,7 @@ var rules = []rule{
 	{"controller/...", []string{"core/policy", "core/app", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
 	{"controller", []string{"core/policy", "core/app", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
 	{"internal/demo", []string{"api/...", "internal/..."}},
+	{"internal/clusterdemo", []string{"api/...", "internal/..."}},
 	{"internal/specstore", []string{"store", "store/blob", "core/policy"}},
 	{"internal/...", []string{"internal/..."}},
 	{"api/...", nil},
