@@ -19,12 +19,9 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 	if err != nil {
 		return err
 	}
-	files, err := mtls.Load(f.tlsDir)
+	files, err := f.certificates()
 	if err != nil {
 		return err
-	}
-	if id := files.Identity; id.Role != mtls.Agent || id.Name != f.node {
-		return fmt.Errorf("--tls-dir %s holds the certificate of %s, and this is agent/%s: give the right folder, or --node %s", f.tlsDir, id, f.node, id.Name)
 	}
 	if err := preflight(); err != nil {
 		return err
@@ -65,17 +62,36 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-ready:
+	return d.untilStopped(ctx, ready, func() {
 		fmt.Fprintf(errs, "%s\n  controllers %s, policy from %s\n", errs.paint(bold, "sluice "+thisBuild().Version+" agent of "+f.node+" watches its workloads."),
 			strings.Join(f.controllers, ", "), storeName)
+	})
+}
+
+// certificates are the agent's, which must be this node's.
+func (f *agentFlags) certificates() (*mtls.Files, error) {
+	files, err := mtls.Load(f.tlsDir)
+	if err != nil {
+		return files, err
+	}
+	if id := files.Identity; id.Role != mtls.Agent || id.Name != f.node {
+		return files, fmt.Errorf("--tls-dir %s holds the certificate of %s, and this is agent/%s: give the right folder, or --node %s", f.tlsDir, id, f.node, id.Name)
+	}
+	return files, nil
+}
+
+// untilStopped says that the daemon is ready when it is, and waits for its end.
+func (d *daemon) untilStopped(ctx context.Context, ready <-chan struct{}, welcome func()) error {
+	select {
+	case <-ready:
+		welcome()
 	case <-ctx.Done():
 	case err := <-d.fatal:
 		return err
 	}
 	select {
 	case <-ctx.Done():
-		log.Info("stopping")
+		d.log.Info("stopping")
 		return nil
 	case err := <-d.fatal:
 		return err

@@ -28,6 +28,7 @@ const (
 	Controller
 )
 
+// String is the role as certificates have it.
 func (r Role) String() string {
 	switch r {
 	case Agent:
@@ -44,6 +45,7 @@ type Identity struct {
 	Name string
 }
 
+// String is "role/name".
 func (i Identity) String() string { return i.Role.String() + "/" + i.Name }
 
 // ParseIdentity reads what String wrote.
