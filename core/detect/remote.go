@@ -54,6 +54,13 @@ type Remote interface {
 	Stop()
 }
 
+// Prompt is a Remote that knows when everything that a session brought has been worked on, be there
+// news or none.
+type Prompt interface {
+	// Answered says so; true for a session that is not there.
+	Answered(session uint64) bool
+}
+
 // Remotes makes the Remote of each worker.
 type Remotes interface {
 	// Remote makes one. Wake is called, from any goroutine, when there is something to Poll.

@@ -20,7 +20,7 @@ func (w *worker) fragment(v *view, f *packet.Frame, p *packet.Packet) packet.Act
 	case frag.Held:
 		return packet.Drop // its copy goes on with the datagram
 	case frag.Complete:
-		return w.rebuilt(v, &r)
+		return w.rebuilt(v, f, &r)
 	case frag.Decided:
 		return r.Verdict.Action
 	case frag.Bad:
@@ -31,16 +31,16 @@ func (w *worker) fragment(v *view, f *packet.Frame, p *packet.Packet) packet.Act
 	return packet.Drop
 }
 
-// rebuilt judges a datagram and lets its fragments follow.
-func (w *worker) rebuilt(v *view, r *frag.Result) packet.Action {
+// rebuilt judges a datagram, whose last fragment to come was last, and lets its fragments follow.
+func (w *worker) rebuilt(v *view, last *packet.Frame, r *frag.Result) packet.Action {
 	p := &w.whole
 	p.Decode(&r.Datagram)
 	a := packet.Pass
 	switch {
 	case p.Status == packet.OK && !w.rebuilding:
-		w.rebuilding = true
+		w.rebuilding, w.fragments, w.lastFragment = true, r.Frames, last
 		a = w.packet(v, &r.Datagram, p)
-		w.rebuilding = false
+		w.rebuilding, w.fragments, w.lastFragment = false, nil, nil
 	case p.Status == packet.Malformed:
 		w.count.malformed++
 		w.threat(v, p, 0, threat.BadPacket, string(p.Reason))

@@ -183,7 +183,7 @@ func (w *worker) judge(l *look) packet.Action {
 		return w.deny(l)
 	case report.Pending:
 		// What was picked up in mid-stream has had its first request long ago.
-		if l.p.PayloadWire > 0 && s.Flags&session.Midstream == 0 {
+		if l.p.PayloadWire > 0 && s.Flags&(session.Midstream|flagReleased) == 0 {
 			return w.hold(l)
 		}
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"time"
 
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
@@ -10,9 +11,13 @@ import (
 
 // Bounds of what is held of pending sessions.
 const (
-	maxHeldFrames = 32       // of one session
+	maxHeldFrames = 64       // of one session; the largest datagram comes in 46
 	maxHeldBytes  = 32 << 20 // of one worker
 )
+
+// quietAfter is how long after a held packet none must have come for it to be let go, ns. What is
+// sent in one go comes within less.
+const quietAfter = int64(10e6)
 
 // hold keeps a payload packet of a pending session back until its application is known,
 // so that a denied one's first request never reaches the server.
@@ -25,25 +30,65 @@ func (w *worker) hold(l *look) packet.Action {
 	if l.tcp.Has(session.Retransmit) && len(id.held) > 0 {
 		return packet.Drop // the first copy is here already
 	}
-	if w.rebuilding || len(id.held) == maxHeldFrames || w.held+len(l.f.Data) > maxHeldBytes {
+	if w.rebuilding && w.holder != nil || len(id.held)+len(w.fragments)+1 > maxHeldFrames || w.held+len(l.f.Data) > maxHeldBytes {
 		w.count.holdFull++
 		return packet.Drop // TCP sends it again
 	}
-	if id.until == 0 {
-		id.until = w.now + int64(l.v.pol.Hold())
-		w.table.Schedule(l.s, min(id.until, w.stamp(l.f)+startAfter))
-		l.s.Flags &^= flagIdle
+	w.wait(l, id)
+	if !w.rebuilding {
+		w.keep(id, l.f)
+	} else {
+		for _, f := range w.fragments {
+			w.keep(id, f)
+		}
+		w.keep(id, w.lastFragment)
 	}
-	f := *l.f
-	f.Data = bytes.Clone(l.f.Data)
-	id.held = append(id.held, f)
-	id.heldAt = append(id.heldAt, id.far.asked)
-	w.held += len(f.Data)
-	w.count.heldFrames++
 	if w.holder != nil {
 		return packet.Hold
 	}
 	return packet.Drop
+}
+
+// keep copies a frame for the time that it is held.
+func (w *worker) keep(id *ident, from *packet.Frame) {
+	f := *from
+	f.Data = bytes.Clone(from.Data)
+	id.held = append(id.held, f)
+	id.heldAt = append(id.heldAt, id.far.asked)
+	w.held += len(f.Data)
+	w.count.heldFrames++
+}
+
+// wait sets how long the session's packets are held: for the group's hold time, or, where they may pass
+// then, until nobody goes on. Who waits for an answer sends nothing that could tell more.
+func (w *worker) wait(l *look, id *ident) {
+	if len(id.held) == 0 {
+		id.limit = w.now + int64(l.v.pol.Hold())
+	}
+	id.until = id.limit
+	if !l.v.pol.HoldDeny() {
+		id.until = min(id.limit, w.now+quietAfter)
+	}
+	w.table.Schedule(l.s, min(id.until, w.stamp(l.f)+startAfter))
+	l.s.Flags &^= flagIdle
+	w.wakeAt(id.until)
+}
+
+// wakeAt lets the worker look at its timers at a time; the newest call counts for all.
+func (w *worker) wakeAt(at int64) {
+	d := time.Duration(at - w.now + session.Tick)
+	if w.alarm == nil {
+		w.alarm = time.AfterFunc(d, w.q.Wake)
+		return
+	}
+	w.alarm.Reset(d)
+}
+
+// quiet lets nothing wake the worker any more.
+func (w *worker) quiet() {
+	if w.alarm != nil {
+		w.alarm.Stop()
+	}
 }
 
 // settleHeld ends the wait of a session's held packets: they go on, or they are gone.
@@ -113,6 +158,18 @@ func (w *worker) dropHeld(id *ident) {
 
 // holdExpired decides a session whose hold time ran out, as its group says.
 func (w *worker) holdExpired(v *view, s *session.Session, id *ident) {
+	if id.until < id.limit {
+		if w.unanswered(id) {
+			id.until = min(id.limit, w.now+quietAfter)
+			w.wakeAt(id.until)
+			return
+		}
+		// Its policy is pending still, and decides when identification ends.
+		s.Flags |= flagReleased
+		w.count.holdQuiet++
+		w.release(s, id)
+		return
+	}
 	w.count.holdExpired++
 	s.Flags |= session.HoldExpired | flagChanged
 	if v == nil || v.pol == nil || !v.pol.HoldDeny() {

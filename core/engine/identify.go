@@ -19,7 +19,8 @@ type ident struct {
 	packets int
 	held    []packet.Frame // payload frames that wait for the verdict, copied
 	heldAt  []uint32       // for each held frame, how many calls of Data had been made elsewhere with it
-	until   int64          // when the hold time ends; 0 while nothing is held
+	until   int64          // when the held frames are let go; 0 while nothing is held
+	limit   int64          // when the hold time ends; valid with until
 	far     far
 
 	owner   *worker

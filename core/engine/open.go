@@ -15,6 +15,7 @@ const (
 	flagIdle                                    // armed with its time-out, not with a report
 	flagEnded                                   // the End record was written
 	flagTraced                                  // its real destination was looked up (lo only)
+	flagReleased                                // it was held once, and is not again
 )
 
 // Time-outs of reporting, ns.

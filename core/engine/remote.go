@@ -62,6 +62,15 @@ func (w *worker) end(id *ident) {
 	}
 }
 
+// unanswered says whether those elsewhere may still make something of what they were given.
+func (w *worker) unanswered(id *ident) bool {
+	if id.far.number == 0 || id.far.learned {
+		return false
+	}
+	p, ok := w.remote.(detect.Prompt)
+	return ok && !p.Answered(id.far.number)
+}
+
 // leave stops asking elsewhere.
 func (w *worker) leave(id *ident) {
 	if id.far.number != 0 {

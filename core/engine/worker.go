@@ -41,20 +41,24 @@ type worker struct {
 	// rebuilding: the packet at hand was put together from fragments; there is no frame to
 	// hold or to answer on.
 	rebuilding bool
-	table      *session.Table
-	frags      *frag.Reassembler
-	idents     identPool
-	origins    map[uint64]destination // by session number, of sessions on lo
-	remote     detect.Remote          // nil: every parser is in process
-	sync       bool                   // captures: wait for each answer
-	inner      packet.Packet          // what an ICMP error quotes, a rebuilt datagram, a held packet
-	snap       *snapshot
-	now        int64
-	sweep      sweeper
-	threats    threatGate
-	ignore     map[uint32]bool // endpoints that were handed over from here
-	buf        [2048]byte      // frames that the worker builds
-	held       int             // bytes held of pending sessions
+	// fragments are the frames of the packet at hand but for lastFragment; valid while rebuilding.
+	fragments    []*packet.Frame
+	lastFragment *packet.Frame
+	table        *session.Table
+	frags        *frag.Reassembler
+	idents       identPool
+	origins      map[uint64]destination // by session number, of sessions on lo
+	remote       detect.Remote          // nil: every parser is in process
+	sync         bool                   // captures: wait for each answer
+	inner        packet.Packet          // what an ICMP error quotes, a rebuilt datagram, a held packet
+	snap         *snapshot
+	now          int64
+	sweep        sweeper
+	threats      threatGate
+	ignore       map[uint32]bool // endpoints that were handed over from here
+	buf          [2048]byte      // frames that the worker builds
+	held         int             // bytes held of pending sessions
+	alarm        *time.Timer     // wakes the worker when held packets are due; nil before the first
 
 	rejectSecond int64
 	rejects      int
@@ -101,6 +105,7 @@ func newWorker(e *Engine, q backend.Queue) *worker {
 // run is the worker's goroutine: receive, judge, settle, until the queue ends.
 func (w *worker) run() {
 	defer close(w.ended)
+	defer w.quiet()
 	for {
 		w.batch.Reset()
 		err := w.q.Recv(w.batch)

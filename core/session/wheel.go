@@ -13,6 +13,10 @@ import (
 // filled one slot does not stall the worker when it comes.
 const (
 	tickBits = 23
+
+	// Tick is how late a timer may come, ns.
+	Tick = 1 << tickBits
+
 	levels   = 4
 	slotBits = 6
 	slots    = 1 << slotBits

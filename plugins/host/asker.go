@@ -28,7 +28,10 @@ type asker struct {
 	scratch  []byte
 }
 
-var _ detect.Remote = (*asker)(nil)
+var (
+	_ detect.Remote = (*asker)(nil)
+	_ detect.Prompt = (*asker)(nil)
+)
 
 // entry is one session.
 type entry struct {
@@ -177,6 +180,20 @@ func (a *asker) Data(session uint64, dir parsers.Dir, data []byte) {
 		data = data[wire.MaxBody:]
 	}
 	a.record(e, wire.Append(a.scratch[:0], wire.Data, uint8(dir), session, data))
+}
+
+// Answered implements detect.Prompt.
+func (a *asker) Answered(session uint64) bool {
+	e := a.sessions[session]
+	if e == nil {
+		return true
+	}
+	for i := range e.parts {
+		if pt := &e.parts[i]; pt.state == parked || pt.state == asking && !a.links[i].answered(pt.at) {
+			return false
+		}
+	}
+	return true
 }
 
 // Gap implements detect.Remote.

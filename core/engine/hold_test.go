@@ -1,0 +1,75 @@
+package engine_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// Who has said what there is to say and waits for an answer waits a moment only, where held packets
+// may pass in the end; nothing is wrong with it, so no violation is told, and what comes later
+// is not held again. Where they may not, it waits for the whole hold time.
+func TestHoldEndsInSilence(t *testing.T) {
+	for _, deny := range []bool{false, true} {
+		families(t, func(t *testing.T, v6 bool) {
+			const hold = 700 * time.Millisecond
+			b := newBench(t)
+			b.policy(1, policy.Protect, policy.WorkloadSpec{Hold: hold, HoldDeny: deny}, allow(7, tcpPort(8080), app.HTTP))
+			q := b.attach(backend.Inline)
+			c := newConn(v6, 40000, 8080)
+			q.give(c.handshake(t)...)
+			begin := time.Now()
+			q.give(c.seg(t, 0, "PA", "GE"))
+			sent := q.takeSent()
+			for len(sent) == 0 && time.Since(begin) < 5*time.Second {
+				time.Sleep(time.Millisecond)
+				sent = q.takeSent()
+			}
+			took := time.Since(begin)
+			if deny {
+				if took < hold || len(sent) == 0 {
+					t.Errorf("%d frames were sent after %v, want resets after %v", len(sent), took, hold)
+				}
+				return
+			}
+			if len(sent) != 1 || took > hold {
+				t.Fatalf("%d frames were sent after %v, want the held one before %v", len(sent), took, hold)
+			}
+			if got := actions(q.give(c.seg(t, 0, "PA", "T"))); got != "pass" {
+				t.Errorf("the next piece: %s, want pass", got)
+			}
+			q.give(c.seg(t, 0, "PA", " / HTTP/1.1\r\nHost: a\r\n\r\n"), c.seg(t, 0, "R", ""))
+			b.flows(func(f report.Flow) bool {
+				if f.Verdict == report.Violate || f.Reason == report.ByHoldExpired {
+					t.Errorf("a violation is told: %+v", f)
+				}
+				return f.Verdict == report.Allow && app.ID(f.App) == app.HTTP
+			})
+		})
+	}
+}
+
+// What is not allowed after all is refused where it shows.
+func TestReleasedIsJudgedStill(t *testing.T) {
+	b := newBench(t)
+	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.Unknown))
+	q := b.attach(backend.Inline)
+	c := newConn(false, 40000, 8080)
+	q.give(c.handshake(t)...)
+	q.give(c.seg(t, 0, "PA", "*1\r\n"))
+	for begin := time.Now(); len(q.takeSent()) == 0; time.Sleep(time.Millisecond) {
+		if time.Since(begin) > 5*time.Second {
+			t.Fatal("the held piece was not sent")
+		}
+	}
+	if got := actions(q.give(c.seg(t, 0, "PA", "$4\r\nPING\r\n"))); got != "drop" {
+		t.Errorf("the rest of a redis command: %s, want drop", got)
+	}
+	if n := len(q.takeSent()); n != 2 {
+		t.Errorf("%d resets were sent, want 2", n)
+	}
+}
