@@ -106,6 +106,7 @@ func (w *worker) segment(l *look) packet.Action {
 	l.tcp = l.s.Track(l.p, l.dir, w.stamp(l.f))
 	if l.tcp.Has(session.Reopen) {
 		w.finish(l.s)
+		w.table.Delete(l.s)
 		if !w.find(l) {
 			w.count.tableFull++
 			return l.v.pass

@@ -58,6 +58,9 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 			}
 			r.before, r.moved = p.Seq, me.rcv == p.Seq
 			me.delivered(p.Seq, p.Seq+1)
+		case s.Flags&Denied != 0:
+			// The first SYN was refused, and with it that attempt was over.
+			r.Events |= Reopen
 		case me.flags&wAcked == 0 && other.flags&wSyn == 0:
 			// Nobody answered the first SYN: the client tries anew from the same port.
 			*other = wing{}
