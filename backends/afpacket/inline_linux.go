@@ -207,6 +207,9 @@ func (q *inline) checkPort() error {
 	if ll, ok := sa.(*unix.SockaddrLinklayer); err != nil || !ok || ll.Ifindex == q.index {
 		return nil
 	}
+	if !q.isOpen() {
+		return nil // we take it down ourselves; the next Recv says so
+	}
 	q.lost = true
 	storeU64(q.control, 0, 0) // the fail mode holds from now on
 	return ErrPortLost

@@ -58,12 +58,10 @@ func Run(t *testing.T, h Harness) {
 		{"kill", false, kill},
 	}
 	for _, c := range tests {
-		t.Run(c.name, func(t *testing.T) {
-			if c.inline && kind != backend.Inline {
-				t.Skip("a " + kind.String() + " carries no verdicts out")
-			}
-			c.run(t, h)
-		})
+		if c.inline && kind != backend.Inline {
+			continue // a tap carries no verdicts out
+		}
+		t.Run(c.name, func(t *testing.T) { c.run(t, h) })
 	}
 }
 
