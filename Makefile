@@ -8,10 +8,10 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build demo test check bench gen lint clean
+.PHONY: help build demo demo-cluster test check bench gen lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/sluice (needs Go only; BPF objects are committed)
 	@mkdir -p bin
@@ -21,6 +21,11 @@ demo: ## install what is missing, build, and watch Sluice learn and protect a la
 	@deploy/setup.sh demo
 	@$(MAKE) --no-print-directory build
 	@bin/sluice demo
+
+demo-cluster: ## the same over 3 Consul servers, 2 controllers and 2 nodes, some of which are killed (root)
+	@deploy/setup.sh demo
+	@$(MAKE) --no-print-directory build
+	@bin/sluice demo-cluster --consul "$$(deploy/consul.sh)"
 
 test: ## install what is missing and run every test, root tests included (root)
 	@deploy/setup.sh test

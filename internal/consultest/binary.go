@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"testing"
 	"time"
 )
 
@@ -34,16 +33,33 @@ func Binary(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// New starts n servers for a test, which they end with.
-func New(t testing.TB, n int) *Cluster {
+// TB is what New needs of a test; testing.TB is one. The package is part of the program too, which is to
+// do without testing.
+type TB interface {
+	Helper()
+	Context() context.Context
+	TempDir() string
+	Cleanup(func())
+	Failed() bool
+	Fatal(...any)
+	Errorf(string, ...any)
+	Logf(string, ...any)
+}
+
+// New starts n servers on loopback addresses for a test, which they end with.
+func New(t TB, n int) *Cluster {
 	t.Helper()
 	binary, err := Binary(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	ips, err := Loopback(n)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	c, err := Start(ctx, binary, t.TempDir(), n)
+	c, err := Start(ctx, Place{Binary: binary, Dir: t.TempDir(), IPs: ips})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,18 +16,20 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+
+	"github.com/sluicenet/sluice/internal/netns"
 )
 
 // Cluster is servers that know each other.
 type Cluster struct {
-	binary  string
-	dir     string
+	place   Place
 	servers []*server
 }
 
 type server struct {
 	n       int
 	ip      string
+	netns   string
 	cmd     *exec.Cmd // nil while it is down
 	done    chan error
 	stopped bool // by Pause
@@ -39,18 +41,37 @@ const (
 	portRPC  = 8300
 )
 
-// Start starts n servers that keep their data below dir, and waits until one leads. Addresses that are
-// in use already are passed over, so that several clusters find room on one machine.
-func Start(ctx context.Context, binary, dir string, n int) (*Cluster, error) {
-	c := &Cluster{binary: binary, dir: dir}
-	for block := 0; len(c.servers) < n; block++ {
-		ip := fmt.Sprintf("127.85.%d.%d", os.Getpid()%200+1, block+1)
-		if block > 250 {
+// Place is where servers run.
+type Place struct {
+	// Binary is the Consul program, Dir the folder for data and logs.
+	Binary, Dir string
+	// NetNS is the path of the servers' network namespace; "" is the caller's own.
+	NetNS string
+	// IPs are the servers' addresses, one for each server.
+	IPs []string
+}
+
+// Loopback are n loopback addresses on which no Consul runs, so that several clusters find room on one
+// machine.
+func Loopback(n int) ([]string, error) {
+	var out []string
+	for last := 1; len(out) < n; last++ {
+		ip := fmt.Sprintf("127.85.%d.%d", os.Getpid()%200+1, last)
+		if last > 250 {
 			return nil, errors.New("find loopback addresses: none is free")
 		}
 		if free(ip) {
-			c.servers = append(c.servers, &server{n: len(c.servers), ip: ip})
+			out = append(out, ip)
 		}
+	}
+	return out, nil
+}
+
+// Start starts servers and waits until one leads.
+func Start(ctx context.Context, p Place) (*Cluster, error) {
+	c := &Cluster{place: p}
+	for i, ip := range p.IPs {
+		c.servers = append(c.servers, &server{n: i, ip: ip, netns: p.NetNS})
 	}
 	for i := range c.servers {
 		if err := c.Restart(i); err != nil {
@@ -78,7 +99,7 @@ func free(ip string) bool {
 // Restart starts a server that is not there, with the data that it had.
 func (c *Cluster) Restart(i int) error {
 	s := c.servers[i]
-	data := filepath.Join(c.dir, fmt.Sprintf("consul-%d", s.n))
+	data := filepath.Join(c.place.Dir, fmt.Sprintf("consul-%d", s.n))
 	args := []string{"agent", "-server", fmt.Sprintf("-bootstrap-expect=%d", len(c.servers)), fmt.Sprintf("-node=s%d", s.n), "-bind=" + s.ip, "-client=" + s.ip,
 		"-data-dir=" + data, "-grpc-port=-1", "-dns-port=-1", "-log-level=warn", "-disable-host-node-id",
 		"-hcl=performance { raft_multiplier = 1 } disable_update_check = true leave_on_terminate = false"}
@@ -93,11 +114,12 @@ func (c *Cluster) Restart(i int) error {
 		return err
 	}
 	defer log.Close()
-	s.cmd = exec.Command(c.binary, args...)
+	s.cmd = exec.Command(c.place.Binary, args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	// A signal to the terminal is for the program that runs the cluster.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := s.cmd.Start(); err != nil {
+	if err := netns.Do(c.place.NetNS, s.cmd.Start); err != nil {
+		s.cmd = nil
 		return fmt.Errorf("start consul: %w", err)
 	}
 	s.done = make(chan error, 1)
@@ -156,6 +178,14 @@ func (c *Cluster) Ready(ctx context.Context) error {
 func (s *server) client() (*api.Client, error) {
 	cfg := api.DefaultNonPooledConfig()
 	cfg.Address = net.JoinHostPort(s.ip, fmt.Sprint(portHTTP))
+	cfg.Transport.DialContext = func(ctx context.Context, network, address string) (c net.Conn, err error) {
+		err = netns.Do(s.netns, func() error {
+			d := net.Dialer{Timeout: time.Second, FallbackDelay: -1}
+			c, err = d.DialContext(ctx, network, address)
+			return err
+		})
+		return c, err
+	}
 	cfg.HttpClient = &http.Client{Timeout: 2 * time.Second, Transport: cfg.Transport}
 	return api.NewClient(cfg)
 }
@@ -219,7 +249,7 @@ func (c *Cluster) Close() error {
 
 // log is the end of a server's log.
 func (c *Cluster) log(i int) string {
-	data, _ := os.ReadFile(filepath.Join(c.dir, fmt.Sprintf("consul-%d.log", i)))
+	data, _ := os.ReadFile(filepath.Join(c.place.Dir, fmt.Sprintf("consul-%d.log", i)))
 	return string(data[max(0, len(data)-2000):])
 }
 

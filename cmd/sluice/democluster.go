@@ -1,0 +1,64 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluicenet/sluice/internal/clusterdemo"
+)
+
+const demoClusterHelp = `Runs three Consul servers, two controllers and two nodes with workloads, in network namespaces of its own:
+it learns, protects, kills the leading controller and then Consul's leader under traffic, and
+counts at the clients that no connection is lost, in fact or from the records.
+
+It needs root and a Consul server (deploy/consul.sh builds one; make demo-cluster does all of it), touches nothing outside
+of its own namespaces and leaves nothing behind. The exit code is 0 only if everything held.`
+
+func newDemoCluster(c *cli) *cobra.Command {
+	var consul string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "demo-cluster",
+		Short:   "Watch controllers and Consul servers die while several nodes are protected",
+		Long:    demoClusterHelp,
+		Example: "  sudo sluice demo-cluster --consul /usr/bin/consul",
+		Hidden:  true, // it needs a server that is no part of Sluice
+		Args:    args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := preflight(); err != nil {
+				return err
+			}
+			binary, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find the sluice program: %w", err)
+			}
+			cfg := clusterdemo.Config{Binary: binary, Consul: consul, Out: c.out, Colour: c.out.colour}
+			if asJSON = asJSON || c.json(); asJSON {
+				cfg.Out = nil
+			}
+			rep, err := clusterdemo.Run(cmd.Context(), cfg)
+			if err != nil && rep != nil {
+				rep.OK = false
+				rep.Problems = append(rep.Problems, err.Error())
+			}
+			if asJSON && rep != nil {
+				if jerr := json.NewEncoder(c.out).Encode(rep); jerr != nil {
+					return jerr
+				}
+			}
+			if err != nil {
+				return err
+			}
+			if !rep.OK {
+				return exitCode(1)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&consul, "consul", envOr("SLUICE_CONSUL", "consul"), "Consul server program (environment: SLUICE_CONSUL)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object at the end instead of the story")
+	return cmd
+}
