@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"google.golang.org/protobuf/proto"
+
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/packet"
@@ -229,11 +231,11 @@ func (a *aggregate) threat(t *report.Threat) {
 	a.threats[k] = threat{c.count + 1, max(c.stamp, t.Stamp)}
 }
 
-// Bounds of one request, well below gRPC's 4 MiB.
+// Bounds of one request. Controllers that share a store keep it as one value there until the graph
+// has it, and take half of what a commit holds.
 const (
 	maxConnections = 2000
-	maxBytes       = 1 << 20
-	baseSize       = 256 // of a connection or threat without its attributes, roughly
+	maxBytes       = 128 << 10
 )
 
 // requests empties the aggregate into requests without numbers, at least one.
@@ -248,17 +250,14 @@ func (a *aggregate) requests() []*controlv1.ReportConnectionsRequest {
 	}
 	for k, c := range a.kinds {
 		m := connection(&k, &c)
-		n := baseSize
-		for name, v := range m.Attrs {
-			n += len(name) + len(v) + 8
-		}
-		room(n)
+		room(proto.Size(m) + 4)
 		r.Connections = append(r.Connections, m)
 	}
 	for k, t := range a.threats {
-		room(baseSize + len(k.text))
-		r.Threats = append(r.Threats, &controlv1.ThreatRecord{Workload: k.workload, Id: uint32(k.id), Text: k.text, Src: address(k.src, k.ipv6), Dst: address(k.dst, k.ipv6),
-			SrcPort: uint32(k.srcPort), DstPort: uint32(k.dstPort), Proto: uint32(k.proto), Stamp: t.stamp, Count: t.count})
+		m := &controlv1.ThreatRecord{Workload: k.workload, Id: uint32(k.id), Text: k.text, Src: address(k.src, k.ipv6), Dst: address(k.dst, k.ipv6),
+			SrcPort: uint32(k.srcPort), DstPort: uint32(k.dstPort), Proto: uint32(k.proto), Stamp: t.stamp, Count: t.count}
+		room(proto.Size(m) + 4)
+		r.Threats = append(r.Threats, m)
 	}
 	clear(a.kinds)
 	clear(a.threats)
