@@ -15,9 +15,9 @@ const (
 	maxHeldBytes  = 32 << 20 // of one worker
 )
 
-// quietAfter is how long after a held packet none must have come for it to be let go, ns. What is
-// sent in one go comes within less.
-const quietAfter = int64(10e6)
+// quietAfter is how long after a held packet none must have come for it to be let go, ns: longer than
+// the pauses within a request that is cut in pieces, so that these stay together.
+const quietAfter = int64(200e6)
 
 // hold keeps a payload packet of a pending session back until its application is known,
 // so that a denied one's first request never reaches the server.
