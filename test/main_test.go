@@ -117,7 +117,13 @@ func (p *program) start() *daemon {
 func (p *program) launch(more ...string) *daemon {
 	p.t.Helper()
 	args := append([]string{"standalone", "--data", filepath.Join(p.dir, "data"), "--listen", ""}, p.args...)
-	d := &daemon{t: p.t, cmd: p.command(append(args, more...)...), log: &output{}, done: make(chan error, 1)}
+	return p.spawn(p.command(append(args, more...)...))
+}
+
+// spawn starts a command that goes on until it is ended.
+func (p *program) spawn(cmd *exec.Cmd) *daemon {
+	p.t.Helper()
+	d := &daemon{t: p.t, cmd: cmd, log: &output{}, done: make(chan error, 1)}
 	d.cmd.Stderr, d.cmd.Stdout = d.log, d.log
 	if err := d.cmd.Start(); err != nil {
 		p.t.Fatal(err)
