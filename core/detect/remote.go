@@ -15,6 +15,60 @@ type News struct {
 	App, Base app.ID // valid when the outcome is Decided
 	// Seen is how many calls of Data this answer knows of.
 	Seen uint32
+	// Left is valid while the outcome is not Decided.
+	Left Left
+}
+
+// MaxLeft is how many applications a Left lists.
+const MaxLeft = 8
+
+// Left lists the parsers that have not refused a session, by their applications. The zero Left says nothing:
+// it may be any.
+type Left struct {
+	Known bool
+	N     uint8
+	Apps  [MaxLeft]app.ID
+}
+
+// Add adds an application; too many make the list unknown.
+func (l *Left) Add(a app.ID) {
+	for _, b := range l.Apps[:l.N] {
+		if a == b {
+			return
+		}
+	}
+	if !l.Known || l.N == MaxLeft {
+		*l = Left{}
+		return
+	}
+	l.Apps[l.N] = a
+	l.N++
+}
+
+// Join adds another list's.
+func (l *Left) Join(m *Left) {
+	if !m.Known {
+		*l = Left{}
+	}
+	for _, a := range m.Apps[:m.N] {
+		l.Add(a)
+	}
+}
+
+// Could is Ident.Could for those who know no more than the list.
+func (l *Left) Could(a app.ID) bool {
+	if !l.Known || a == app.Unknown {
+		return true
+	}
+	if a >= app.FirstPlugin && a < app.None {
+		return l.N > 0 // what a plugin names may ride on anything
+	}
+	for _, b := range l.Apps[:l.N] {
+		if b == a || b == a.Base() {
+			return true
+		}
+	}
+	return false
 }
 
 // Answers takes what is found elsewhere. Owner is what Open was given.
@@ -82,7 +136,19 @@ func (d *Ident) Learn(n News) {
 
 // News is how far the Ident is, for those who wait elsewhere; seen is theirs to know.
 func (d *Ident) News(seen uint32) News {
-	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Seen: seen}
+	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Seen: seen, Left: d.left()}
+}
+
+// left lists who is left.
+func (d *Ident) left() (l Left) {
+	if d.outcome == Decided || len(d.cand) > MaxLeft {
+		return l
+	}
+	l.Known = true
+	for _, i := range d.cand {
+		l.Add(d.reg.Entry(i).ID)
+	}
+	return l
 }
 
 // Waiting says whether some parser may still claim the session and none has it yet.

@@ -221,7 +221,7 @@ func (w *worker) lost(l *look) {
 
 // settle takes what identification found into the session.
 func (w *worker) settle(v *view, s *session.Session, id *ident) {
-	if id.outcome() == detect.Undecided && w.hopeless(v, s, id) {
+	if id.far.number == 0 && id.Outcome() == detect.Undecided && w.hopeless(v, s, id) {
 		id.End()
 	}
 	switch id.outcome() {

@@ -62,6 +62,14 @@ func (w *worker) end(id *ident) {
 	}
 }
 
+// Could implements policy.Openness, wherever the session is identified.
+func (id *ident) Could(a app.ID) bool {
+	if id.far.number == 0 || id.far.learned {
+		return id.Ident.Could(a)
+	}
+	return id.far.news.Left.Could(a) || id.Waiting() && id.Ident.Could(a)
+}
+
 // unanswered says whether those elsewhere may still make something of what they were given.
 func (w *worker) unanswered(id *ident) bool {
 	if id.far.number == 0 || id.far.learned {
@@ -206,6 +214,12 @@ func (a answers) News(owner uint32, n detect.News) {
 	}
 	id.far.news, id.far.heard = n, true
 	a.w.hear(id)
+	if id.session == nil || id.far.number == 0 || id.far.learned || id.far.ending {
+		return
+	}
+	if v := a.w.snap.endpoints[id.session.Key.Endpoint]; v != nil && a.w.hopeless(v, id.session, id) {
+		a.w.end(id) // what is known of it by now is its name
+	}
 }
 
 // Found implements detect.Answers.

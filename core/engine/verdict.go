@@ -43,11 +43,11 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 // allowed: then its application's name is not worth waiting for. Waiting would fail, too,
 // where the sender must be acknowledged before it says more.
 func (w *worker) hopeless(v *view, s *session.Session, id *ident) bool {
-	if !v.inline || v.loopback || v.pol == nil || report.Verdict(s.Verdict) != report.Pending || s.Flags&session.Midstream != 0 || id.far.number != 0 {
+	if !v.inline || v.loopback || v.pol == nil || report.Verdict(s.Verdict) != report.Pending || s.Flags&session.Midstream != 0 {
 		return false
 	}
 	q := w.query(s)
-	q.Open = &id.Ident
+	q.Open = id
 	return v.pol.Decide(&q).Verdict == report.Deny
 }
 

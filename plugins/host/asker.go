@@ -43,7 +43,8 @@ type entry struct {
 	ending bool
 	begun  bool // the plugins have its beginning
 	parts  []part
-	asked  int    // parts that have the transport
+	asked  int // parts that have the transport
+	left   detect.Left
 	winner int    // index of the plugin whose claim is the session's; -1 before
 	log    []byte // every record so far
 }

@@ -42,8 +42,10 @@ func (l *live) learn(d *parserv1.DescribeResponse, names *Names) error {
 func (l *live) translate(n *detect.News) bool {
 	if n.Outcome != detect.Decided {
 		n.App, n.Base = app.Undecided, app.Undecided
+		n.Left = l.left(&n.Left)
 		return !n.Ended
 	}
+	n.Left = detect.Left{}
 	if n.App == app.Unknown {
 		n.Base, n.Strength = app.Unknown, parsers.No
 		return true
@@ -60,6 +62,19 @@ func (l *live) translate(n *detect.News) bool {
 	_, listed := app.Listed(n.App)
 	n.Base = base
 	return listed
+}
+
+// left is a list in this process's numbers. One with a parser that the plugin does not have says nothing.
+func (l *live) left(of *detect.Left) detect.Left {
+	out := detect.Left{Known: of.Known}
+	for _, a := range of.Apps[:of.N] {
+		id, ok := l.apps[a]
+		if !ok {
+			return detect.Left{}
+		}
+		out.Add(id)
+	}
+	return out
 }
 
 // speaks says whether the plugin has parsers for an IP protocol.

@@ -248,17 +248,30 @@ func (a *asker) turned(e *entry, i int) bool {
 	return e.spoke[0] && e.spoke[1] && a.links[i].answered(e.parts[i].at)
 }
 
-// undecided passes a preamble on and looks again later if there is a claim.
+// undecided passes on a preamble and who is left, and looks again later if there is a claim.
 func (a *asker) undecided(e *entry, to detect.Answers) {
+	n := detect.News{Left: detect.Left{Known: true}}
 	for i := range e.parts {
 		pt := &e.parts[i]
 		switch {
 		case pt.state == absent:
 		case pt.news.Outcome == detect.Decided:
 			a.open[e] = true
+			if pt.news.App != app.Unknown {
+				n.Left.Add(pt.news.Base)
+			}
 		case pt.news.Outcome == detect.Preamble:
-			to.News(e.owner, pt.news)
+			preamble := pt.news
+			preamble.Left = detect.Left{} // of one plugin alone
+			to.News(e.owner, preamble)
+			return
+		default:
+			n.Left.Join(&pt.news.Left)
 		}
+	}
+	if n.Left != e.left {
+		e.left = n.Left
+		to.News(e.owner, n)
 	}
 }
 

@@ -62,7 +62,7 @@ func (k Kind) String() string {
 const (
 	metaLen  = 38
 	gapLen   = 8
-	stateLen = 12
+	stateLen = 14 + 2*detect.MaxLeft
 )
 
 // Record is one record. Body is borrowed from the message.
@@ -107,7 +107,7 @@ func (r *Record) fits() bool {
 	case End, Close:
 		return n == 0
 	case State:
-		return n == stateLen && r.Body[0] <= uint8(detect.Decided) && r.Body[1] <= 1 && r.Body[2] <= uint8(parsers.Certain)
+		return n == stateLen && r.Body[0] <= uint8(detect.Decided) && r.Body[1] <= 1 && r.Body[2] <= uint8(parsers.Certain) && r.Body[12] <= 1 && r.Body[13] <= detect.MaxLeft
 	case Attr:
 		return n > 0 && n <= MaxValue && parsers.Attr(r.Arg).String() != ""
 	case Threat:
@@ -190,13 +190,26 @@ func AppendState(b []byte, session uint64, n *detect.News) []byte {
 	b = append(b, byte(n.Outcome), ended, byte(n.Strength), 0)
 	b = binary.LittleEndian.AppendUint16(b, uint16(n.App))
 	b = binary.LittleEndian.AppendUint16(b, uint16(n.Base))
-	return binary.LittleEndian.AppendUint32(b, n.Seen)
+	b = binary.LittleEndian.AppendUint32(b, n.Seen)
+	known := byte(0)
+	if n.Left.Known {
+		known = 1
+	}
+	b = append(b, known, n.Left.N)
+	for _, a := range n.Left.Apps {
+		b = binary.LittleEndian.AppendUint16(b, uint16(a))
+	}
+	return b
 }
 
 // News reads the body of a State.
 func (r *Record) News() detect.News {
 	b := r.Body
-	return detect.News{Outcome: detect.Outcome(b[0]), Ended: b[1] != 0, Strength: parsers.Match(b[2]), App: app.ID(binary.LittleEndian.Uint16(b[4:])),
+	left := detect.Left{Known: b[12] != 0}
+	for i := range b[13] {
+		left.Add(app.ID(binary.LittleEndian.Uint16(b[14+2*int(i):])))
+	}
+	return detect.News{Left: left, Outcome: detect.Outcome(b[0]), Ended: b[1] != 0, Strength: parsers.Match(b[2]), App: app.ID(binary.LittleEndian.Uint16(b[4:])),
 		Base: app.ID(binary.LittleEndian.Uint16(b[6:])), Seen: binary.LittleEndian.Uint32(b[8:])}
 }
 

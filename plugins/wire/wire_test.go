@@ -117,3 +117,20 @@ func FuzzNext(f *testing.F) {
 		}
 	})
 }
+
+// TestLeft: who is left of a session travels.
+func TestLeft(t *testing.T) {
+	for _, apps := range [][]app.ID{nil, {app.HTTP}, {app.HTTP, app.TLS, app.SSH, app.Redis, app.MySQL, app.DNS, app.GRPC, app.HTTP2}} {
+		want := detect.News{Left: detect.Left{Known: true}}
+		for _, a := range apps {
+			want.Left.Add(a)
+		}
+		r, rest, err := wire.Next(wire.AppendState(nil, 3, &want))
+		if err != nil || len(rest) != 0 {
+			t.Fatalf("%v: %v, %d bytes left", apps, err, len(rest))
+		}
+		if got := r.News(); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	}
+}
