@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"time"
 
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
@@ -15,9 +16,15 @@ const (
 	maxHeldBytes  = 32 << 20 // of one worker
 )
 
-// quietAfter is how long after a held packet none must have come for it to be let go, ns: longer than
-// the pauses within a request that is cut in pieces, so that these stay together.
-const quietAfter = int64(200e6)
+// How long after a held packet none must have come for it to be let go, ns.
+const (
+	// quietAfter is longer than the pauses within a request that is cut in pieces, so that these
+	// stay together.
+	quietAfter = int64(200e6)
+	// quietNameless is for sessions that are allowed without a name, which nearly all that cannot be
+	// named by their first bytes end with: the wait is a price that each of their connections pays.
+	quietNameless = int64(10e6)
+)
 
 // hold keeps a payload packet of a pending session back until its application is known,
 // so that a denied one's first request never reaches the server.
@@ -67,11 +74,24 @@ func (w *worker) wait(l *look, id *ident) {
 	}
 	id.until = id.limit
 	if !l.v.pol.HoldDeny() {
-		id.until = min(id.limit, w.now+quietAfter)
+		id.until = min(id.limit, w.now+w.quietOf(l.v, l.s))
 	}
 	w.table.Schedule(l.s, min(id.until, w.stamp(l.f)+startAfter))
 	l.s.Flags &^= flagIdle
 	w.wakeAt(id.until)
+}
+
+// quietOf is the pause that lets a session's held packets go.
+func (w *worker) quietOf(v *view, s *session.Session) int64 {
+	if v == nil || v.pol == nil {
+		return quietAfter
+	}
+	q := w.query(s)
+	q.App, q.Base = app.Unknown, app.Unknown
+	if v.pol.Decide(&q).Verdict == report.Allow {
+		return quietNameless
+	}
+	return quietAfter
 }
 
 // wakeAt lets the worker look at its timers at a time; the newest call counts for all.
@@ -160,7 +180,7 @@ func (w *worker) dropHeld(id *ident) {
 func (w *worker) holdExpired(v *view, s *session.Session, id *ident) {
 	if id.until < id.limit {
 		if w.unanswered(id) {
-			id.until = min(id.limit, w.now+quietAfter)
+			id.until = min(id.limit, w.now+w.quietOf(v, s))
 			w.wakeAt(id.until)
 			return
 		}

@@ -73,3 +73,28 @@ func TestReleasedIsJudgedStill(t *testing.T) {
 		t.Errorf("%d resets were sent, want 2", n)
 	}
 }
+
+// A session that is allowed without a name waits a moment only: each connection of its kind would.
+func TestNamelessWaitsBriefly(t *testing.T) {
+	for _, tt := range []struct {
+		apps []app.ID
+		long bool
+	}{{[]app.ID{app.HTTP}, true}, {[]app.ID{app.HTTP, app.Unknown}, false}} {
+		b := newBench(t)
+		b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), tt.apps...))
+		q := b.attach(backend.Inline)
+		c := newConn(false, 40000, 8080)
+		q.give(c.handshake(t)...)
+		begin := time.Now()
+		q.give(c.seg(t, 0, "PA", "GE"))
+		for len(q.takeSent()) == 0 {
+			if time.Since(begin) > 5*time.Second {
+				t.Fatalf("%v: the held piece was not sent", tt.apps)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if took := time.Since(begin); tt.long != (took >= 190*time.Millisecond) {
+			t.Errorf("%v: held for %v", tt.apps, took)
+		}
+	}
+}
