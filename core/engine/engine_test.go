@@ -329,3 +329,31 @@ func TestReattachInlineKeepsSessions(t *testing.T) {
 		t.Errorf("%d sessions opened, want 1", got)
 	}
 }
+
+// What the tap had in its ring at the switch is judged before the sessions move: a connection
+// in those frames is told, and told once.
+func TestModeChangeDrainsTheTap(t *testing.T) {
+	b := newBench(t)
+	b.policy(1, policy.Discover, policy.WorkloadSpec{})
+	tap := b.attach(backend.Tap)
+	const n = 300
+	tap.mu.Lock()
+	for i := range uint16(n) { // they lie there when the switch begins
+		c := newConn(i%2 == 0, 20000+i, 8080)
+		tap.in = append(tap.in, append(c.handshake(t), c.seg(t, 0, "PA", httpRequest)))
+	}
+	tap.mu.Unlock()
+	b.policy(2, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))
+	b.attach(backend.Inline)
+	if got := b.e.Stats().Counters["engine.unknown_endpoint"]; got != 0 {
+		t.Errorf("%d frames were of nobody", got)
+	}
+	seen := map[uint64]bool{}
+	for deadline := time.Now().Add(3 * time.Second); len(seen) < n && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		b.be.inline.Wake()
+		b.e.Drain(func(f *report.Flow) { seen[f.Session] = true })
+	}
+	if len(seen) != n {
+		t.Errorf("%d connections were told, want %d", len(seen), n)
+	}
+}

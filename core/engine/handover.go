@@ -31,19 +31,23 @@ func (e *Engine) handOver(old, next *attached) error {
 	if old.ep.Kind == backend.Inline {
 		return e.enter(old, next, e.leave(old))
 	}
+	// The tap goes on seeing everything until the new way is open, and what it has seen is
+	// judged first; meanwhile the new workers let the endpoint's frames pass unseen.
 	next.listeners = old.listeners
-	sessions := e.take(old, id, false)
-	e.eps[id] = next
-	e.publish()
-	e.give(next, sessions)
+	for _, w := range next.workers {
+		w.do(func() { w.ignore[id] = true })
+	}
 	if err := next.att.Activate(); err != nil {
-		sessions = e.take(next, id, false)
-		e.eps[id] = old
-		e.publish()
-		e.give(old, sessions)
+		for _, w := range next.workers {
+			w.do(func() { delete(w.ignore, id) })
+		}
 		next.att.Close()
 		return err
 	}
+	sessions := e.take(old, id, true)
+	e.eps[id] = next
+	e.publish()
+	e.give(next, sessions)
 	old.att.Close()
 	return nil
 }
@@ -101,9 +105,12 @@ func (e *Engine) take(a *attached, id uint32, drain bool) []moved {
 
 // give hands sessions to the workers of an endpoint.
 func (e *Engine) give(a *attached, sessions []moved) {
-	for _, w := range a.workers {
-		w.do(func() { w.adopt(a.ep.ID, sessions) })
-		return // one worker has all sessions of an endpoint
+	for i, w := range a.workers {
+		mine := sessions
+		if i > 0 {
+			mine = nil // one worker has all sessions of an endpoint
+		}
+		w.do(func() { w.adopt(a.ep.ID, mine) })
 	}
 }
 
