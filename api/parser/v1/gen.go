@@ -2,4 +2,4 @@
 // generates it. What its records hold is plugins/wire's business.
 package parserv1
 
-//go:generate protoc -I ../../.. --go_out=../../.. --go_opt=paths=source_relative --go-grpc_out=../../.. --go-grpc_opt=paths=source_relative api/parser/v1/parser.proto
+//go:generate ../../../deploy/protoc.sh api/parser/v1/parser.proto
