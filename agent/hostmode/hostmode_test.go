@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,7 +21,6 @@ type lab struct {
 	net        *testnet.Net
 	host, peer *testnet.Workload
 	w          *hostmode.Watcher
-	mu         sync.Mutex
 	flows      []report.Flow
 }
 

@@ -195,5 +195,3 @@ func newMonotonic() monotonic {
 	}
 	return m
 }
-
-func (m monotonic) now() uint64 { return m.base + uint64(time.Since(m.at)) }

@@ -255,7 +255,7 @@ func (q *queue) write() error {
 // writable is what the poller asks.
 func (q *queue) writable(fd uintptr) bool {
 	_, err := unix.Write(int(fd), q.out.buf)
-	q.errno, _ = err.(unix.Errno)
+	q.errno, _ = err.(unix.Errno) //nolint:errorlint // the call gives a bare Errno, and this is the hot path
 	return q.errno != unix.EAGAIN
 }
 

@@ -33,14 +33,14 @@ func callerOf(ctx context.Context) (caller, error) {
 		c.operator = true
 		return c, nil
 	}
-	for _, for_ := range metadata.ValueFromIncomingContext(ctx, headerFor) {
+	if said := metadata.ValueFromIncomingContext(ctx, headerFor); len(said) > 0 {
 		if c.Role != mtls.Controller {
 			return c, status.Errorf(codes.PermissionDenied, "%s may not speak for others", c.Identity)
 		}
-		if c.passed = true; for_ == operator {
+		if said[0] == operator {
 			return caller{operator: true, passed: true}, nil
 		}
-		id, err := mtls.ParseIdentity(for_)
+		id, err := mtls.ParseIdentity(said[0])
 		if err != nil {
 			return c, status.Error(codes.PermissionDenied, err.Error())
 		}

@@ -96,7 +96,7 @@ func Identity(path string) (ID, error) {
 	if err := unix.Stat(path, &st); err != nil {
 		return ID{}, fmt.Errorf("identify network namespace: %w", &fs.PathError{Op: "stat", Path: path, Err: err})
 	}
-	return ID{uint64(st.Dev), st.Ino}, nil
+	return ID{st.Dev, st.Ino}, nil
 }
 
 // Create makes a named namespace, like "ip netns add". It is an error when the

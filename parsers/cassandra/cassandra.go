@@ -155,7 +155,7 @@ func options(size int, body []byte, lists bool) parsers.Match {
 	if len(body) < size {
 		return parsers.More
 	}
-	if bytes.Index(body, []byte(cqlVersion)) < 0 {
+	if !bytes.Contains(body, []byte(cqlVersion)) {
 		return parsers.No
 	}
 	at, pairs := 2, int(binary.BigEndian.Uint16(body))

@@ -199,7 +199,8 @@ type checker struct {
 }
 
 func (c *checker) judge(msg []byte, r record) fault {
-	class, f := r.class, ok
+	class := r.class
+	var f fault
 	if c.kind == multicast {
 		class &= 0x7fff // RFC 6762 5.4, 10.2: the top bit asks for a unicast answer, or flushes the cache
 	}

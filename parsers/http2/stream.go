@@ -255,7 +255,7 @@ func (s *stream) decoder(h *half) *hpack.Decoder {
 	if s.midstream {
 		h.dec.SetEmitEnabled(false)
 		for range firstSize / minEntry {
-			h.dec.Write([]byte{0x40, 0, 0}) // literal with indexing, both strings empty
+			_, _ = h.dec.Write([]byte{0x40, 0, 0}) // literal with indexing, both strings empty
 		}
 		h.dec.Close()
 		h.dec.SetEmitEnabled(true)

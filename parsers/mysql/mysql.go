@@ -58,7 +58,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 	if m.Datagram() {
 		return parsers.No
 	}
-	match := parsers.No
+	var match parsers.Match
 	if dir == parsers.ToClient {
 		match = greeting(head)
 	} else {

@@ -32,7 +32,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	if m.Datagram() {
 		return parsers.No
 	}
-	match := parsers.No
+	var match parsers.Match
 	if dir == parsers.ToClient {
 		match = object(b, "INFO ", `"server_id"`)
 	} else {

@@ -41,7 +41,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 	if m.Datagram() {
 		return parsers.No
 	}
-	match := parsers.No
+	var match parsers.Match
 	if dir == parsers.ToServer {
 		match = startup(head)
 	} else {

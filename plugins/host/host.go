@@ -86,7 +86,7 @@ func Start(ctx context.Context, cfg Config) (*Host, error) {
 func (h *Host) Close() {
 	h.cancel()
 	h.wg.Wait()
-	os.RemoveAll(h.dir)
+	_ = os.RemoveAll(h.dir)
 }
 
 // Remote implements detect.Remotes.

@@ -3,10 +3,8 @@ package consul
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -108,19 +106,4 @@ func untouched(err error) bool {
 		return true
 	}
 	return strings.Contains(err.Error(), "No cluster leader")
-}
-
-// sentence makes an error one for people.
-func sentence(err error) error {
-	var se api.StatusError
-	var ue *url.Error
-	switch {
-	case errors.As(err, &se) && se.Code == http.StatusForbidden:
-		return fmt.Errorf("consul refuses: %s: give a token that may (CONSUL_HTTP_TOKEN)", strings.TrimSpace(se.Body))
-	case errors.As(err, &se):
-		return fmt.Errorf("consul: %s", strings.TrimSpace(se.Body))
-	case errors.As(err, &ue):
-		return fmt.Errorf("consul does not answer: %w", ue.Err)
-	}
-	return err
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/sluicenet/sluice/store"
 )
@@ -152,7 +153,7 @@ func openFile(path string, wait time.Duration) (db *bbolt.DB, rev store.Revision
 func openError(path string, err error) error {
 	var perr *os.PathError
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bbolterrors.ErrTimeout):
 		who := ""
 		if pid := lockHolder(path); pid != 0 {
 			who = " (pid " + strconv.Itoa(pid) + ")"

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"runtime"
 	"slices"
 	"time"
@@ -205,7 +204,7 @@ func (l *load) udpSockets() (fds []int, err error) {
 		if err := unix.Bind(fd, sockaddr(sourceAddr(l.ipv6, i), 0)); err != nil {
 			return fds, fmt.Errorf("bind: %w", err)
 		}
-		if err := unix.Connect(fd, sockaddr(netip.Addr(serverAddr(l.ipv6)), portUDP)); err != nil {
+		if err := unix.Connect(fd, sockaddr(serverAddr(l.ipv6), portUDP)); err != nil {
 			return fds, fmt.Errorf("connect: %w", err)
 		}
 	}

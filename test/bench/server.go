@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -122,7 +123,7 @@ func (s *server) datagrams(b blocking) {
 	var buf [2048]byte
 	for {
 		n, err := b.read(buf[:])
-		if err == unix.EAGAIN {
+		if errors.Is(err, unix.EAGAIN) {
 			continue
 		}
 		if err != nil {
