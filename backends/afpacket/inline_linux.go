@@ -39,12 +39,12 @@ type inline struct {
 	bulk          bool   // the last batch had large frames
 	spins         bool   // there is another processor for those who send meanwhile
 	quiet         int    // empty looks while draining
-	lost          bool
 	polls         [3]unix.PollFd
 
 	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
 	beaten    atomic.Int64                     // last heartbeat, ns since clock.at
 	draining  atomic.Bool
+	lost      atomic.Bool // somebody removed the port
 	drained   chan struct{}
 	drainOnce sync.Once
 
@@ -97,7 +97,7 @@ func (q *inline) Recv(b *packet.Batch) error {
 	if !q.enter() {
 		return io.EOF
 	}
-	if q.lost {
+	if q.lost.Load() {
 		q.leave()
 		q.Close()
 		return io.EOF
@@ -210,7 +210,7 @@ func (q *inline) checkPort() error {
 	if !q.isOpen() {
 		return nil // we take it down ourselves; the next Recv says so
 	}
-	q.lost = true
+	q.lost.Store(true)
 	storeU64(q.control, 0, 0) // the fail mode holds from now on
 	return ErrPortLost
 }

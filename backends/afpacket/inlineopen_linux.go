@@ -15,12 +15,11 @@ import (
 
 // inlineAttachment is one inline endpoint.
 type inlineAttachment struct {
-	ep     backend.Endpoint
-	index  int // of the hook
-	mark   uint32
-	port   *port
-	queues []backend.Queue
-	links  []detacher
+	ep    backend.Endpoint
+	index int // of the hook
+	mark  uint32
+	port  *port
+	links []detacher
 }
 
 var _ backend.Attachment = (*inlineAttachment)(nil)
@@ -49,9 +48,6 @@ func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	}
 	delete(p.retired, ep.ID)
 	p.queue.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen})
-	if len(p.attached) == 0 {
-		a.queues = []backend.Queue{p.queue}
-	}
 	p.attached[ep.ID], p.hooked[a.index] = a, ep.ID
 	return a, nil
 }
@@ -101,7 +97,7 @@ func (a *inlineAttachment) enter() error {
 }
 
 // Queues implements backend.Attachment.
-func (a *inlineAttachment) Queues() []backend.Queue { return a.queues }
+func (a *inlineAttachment) Queues() []backend.Queue { return []backend.Queue{a.port.queue} }
 
 // Activate puts the steering programs on the hook. It implements backend.Attachment.
 func (a *inlineAttachment) Activate() error {

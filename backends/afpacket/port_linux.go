@@ -108,7 +108,7 @@ func (p *port) load(ours int) error {
 }
 
 // usable says whether endpoints can be attached: nobody has removed the port.
-func (p *port) usable() bool { return p.queue.isOpen() }
+func (p *port) usable() bool { return p.queue.isOpen() && !p.queue.lost.Load() }
 
 // drain lets the worker settle what is in the ring, if there is one.
 func (p *port) drain() {

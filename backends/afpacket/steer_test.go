@@ -216,10 +216,16 @@ func TestSharedPort(t *testing.T) {
 		}
 		return packet.Pass
 	}
-	serve(t, b, inlineOf(1, ws[0], backend.FailClosed), judge)
-	second := serve(t, b, inlineOf(2, ws[1], backend.FailClosed), judge)
-	if n := len(second.Queues()); n != 0 {
-		t.Errorf("the second attachment brings %d queues", n)
+	first := serve(t, b, inlineOf(1, ws[0], backend.FailClosed), judge)
+	second, err := b.Attach(t.Context(), inlineOf(2, ws[1], backend.FailClosed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := second.Queues(), first.Queues(); len(got) != 1 || got[0] != want[0] {
+		t.Errorf("queues of the second attachment: %v, want the first one's %v", got, want)
+	}
+	if err := second.Activate(); err != nil {
+		t.Fatal(err)
 	}
 	for _, network := range []string{"udp4", "udp6"} {
 		if !reaches(t, ws[0], ws[1], network) {
@@ -318,7 +324,7 @@ func TestInlineAttachErrors(t *testing.T) {
 func TestPortLost(t *testing.T) {
 	testnet.RequireRoot(t)
 	n := testnet.New(t).Bridge("a", "b")
-	b := afpacket.New(afpacket.Config{})
+	b := afpacket.New(afpacket.Config{PortLinger: time.Minute})
 	t.Cleanup(func() { b.Close() })
 	a, err := b.Attach(t.Context(), inlineOf(1, n.Workloads[0], backend.FailOpen))
 	if err != nil {
@@ -358,7 +364,15 @@ func TestPortLost(t *testing.T) {
 	if !reaches(t, n.Workloads[0], n.Workloads[1], "udp4") {
 		t.Error("fail-open traffic does not pass")
 	}
+	lost := a.Queues()[0]
 	if err := a.Close(); err != nil {
 		t.Error(err)
+	}
+	again, err := b.Attach(t.Context(), inlineOf(1, n.Workloads[0], backend.FailOpen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Queues()[0] == lost || !hasPort(n.Host) {
+		t.Error("attached to the port that is gone")
 	}
 }
