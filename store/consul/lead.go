@@ -20,6 +20,9 @@ const (
 	// sessionTTL is when Consul itself gives up a leader, long after others would have.
 	sessionTTL = 30 * time.Second
 	renewEvery = sessionTTL / 4
+	// hedge is when a sign of life that has no answer is sent through another server too: a server
+	// that is stopped, or one that still passes requests on to a stopped leader, takes no time away.
+	hedge = beat / 4
 	// resignTime bounds giving up at the end.
 	resignTime = 3 * time.Second
 )
@@ -135,11 +138,10 @@ func (l *lead) open(ctx context.Context) error {
 func (l *lead) write(ctx context.Context) (held bool, err error) {
 	value := fmt.Appendf(nil, "%s at %s", l.holder, time.Now().Format(time.RFC3339Nano))
 	txn := api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVLock, Key: l.key, Value: value, Session: l.session}}}
-	err = l.s.ask(ctx, 2*beat, func(ctx context.Context, c *api.Client) (err error) {
-		held, _, _, err = c.Txn().Txn(txn, (&api.QueryOptions{}).WithContext(ctx))
-		return err
+	return l.s.first(ctx, func(ctx context.Context, c *api.Client) (bool, error) {
+		held, _, _, err := c.Txn().Txn(txn, (&api.QueryOptions{}).WithContext(ctx))
+		return held, err
 	})
-	return held, err
 }
 
 // keep shows that this holder lives, until it resigns or another has the lock.
@@ -156,14 +158,7 @@ func (l *lead) keep(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		held, err := l.write(ctx)
-		for range l.s.clients[1:] {
-			if err == nil {
-				break
-			}
-			held, err = l.write(ctx)
-		}
-		if err == nil && !held {
+		if held, err := l.write(ctx); err == nil && !held {
 			l.s.log.Warn("leadership lost", "name", l.name, "holder", l.holder)
 			return
 		}

@@ -49,6 +49,61 @@ func (s *Store) ask(ctx context.Context, limit time.Duration, fn func(context.Co
 	return err
 }
 
+// answer is what one server said.
+type answer struct {
+	yes bool
+	at  uint32
+	err error
+}
+
+// first asks the server that answered last, then, each time hedge has passed or a server has failed,
+// the next one too, and takes the first answer. It is for requests that may be carried out twice.
+func (s *Store) first(ctx context.Context, fn func(context.Context, *api.Client) (bool, error)) (bool, error) {
+	if s.ctx.Err() != nil {
+		return false, store.ErrClosed
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	begin, most := s.at.Load(), uint32(requestTime/hedge)
+	answers := make(chan answer, most)
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for sent, failed := uint32(0), uint32(0); ; {
+		select {
+		case <-next.C:
+			if sent == most {
+				continue
+			}
+			at := begin + sent
+			go func() {
+				yes, err := fn(ctx, s.clients[int(at)%len(s.clients)])
+				answers <- answer{yes, at, err}
+			}()
+			sent++
+			next.Reset(hedge)
+		case a := <-answers:
+			switch {
+			case a.err == nil:
+				s.at.CompareAndSwap(begin, a.at)
+				return a.yes, nil
+			case permanent(a.err):
+				return false, refused{a.err}
+			case s.ctx.Err() != nil:
+				return false, store.ErrClosed
+			}
+			if failed++; failed == most {
+				return false, a.err
+			}
+			if failed == sent {
+				next.Reset(hedge / 4)
+			}
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
 // call makes a request that may be repeated, until a server answers, ctx ends or patience does.
 func (s *Store) call(ctx context.Context, fn func(context.Context, *api.Client) error) error {
 	return s.retry(ctx, fn, func(error) bool { return true })
