@@ -31,8 +31,9 @@ type Interface struct {
 	Mac           string                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
 	Kind          string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	Addresses     []string               `protobuf:"bytes,5,rep,name=addresses,proto3" json:"addresses,omitempty"` // CIDR notation
-	Backend       string                 `protobuf:"bytes,6,opt,name=backend,proto3" json:"backend,omitempty"`     // "tap", "inline", "" while not attached
-	Note          string                 `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`           // why it is attached so, or why it is not
+	Backend       string                 `protobuf:"bytes,6,opt,name=backend,proto3" json:"backend,omitempty"`     // "tap", "inline", "nfqueue", "" while not attached
+	Note          string                 `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`           // why it is attached so
+	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`         // why it is not attached as it should be
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -116,6 +117,13 @@ func (x *Interface) GetNote() string {
 	return ""
 }
 
+func (x *Interface) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 type Workload struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -129,10 +137,12 @@ type Workload struct {
 	Interfaces    []*Interface           `protobuf:"bytes,9,rep,name=interfaces,proto3" json:"interfaces,omitempty"`
 	HostNet       bool                   `protobuf:"varint,10,opt,name=host_net,json=hostNet,proto3" json:"host_net,omitempty"`
 	Source        string                 `protobuf:"bytes,11,opt,name=source,proto3" json:"source,omitempty"`
-	Group         string                 `protobuf:"bytes,12,opt,name=group,proto3" json:"group,omitempty"`     // service group
-	Mode          string                 `protobuf:"bytes,13,opt,name=mode,proto3" json:"mode,omitempty"`       // filled in answers
-	Members       []string               `protobuf:"bytes,14,rep,name=members,proto3" json:"members,omitempty"` // containers that share its namespace
-	Note          string                 `protobuf:"bytes,15,opt,name=note,proto3" json:"note,omitempty"`       // what is unusual about it as a whole
+	Group         string                 `protobuf:"bytes,12,opt,name=group,proto3" json:"group,omitempty"`                       // service group
+	Mode          string                 `protobuf:"bytes,13,opt,name=mode,proto3" json:"mode,omitempty"`                         // filled in answers
+	Members       []string               `protobuf:"bytes,14,rep,name=members,proto3" json:"members,omitempty"`                   // containers that share its namespace
+	Note          string                 `protobuf:"bytes,15,opt,name=note,proto3" json:"note,omitempty"`                         // what is unusual about it as a whole
+	Choice        string                 `protobuf:"bytes,16,opt,name=choice,proto3" json:"choice,omitempty"`                     // the backend that was chosen for it: "nfqueue", "afpacket", "auto" where nobody chose
+	ChosenBy      string                 `protobuf:"bytes,17,opt,name=chosen_by,json=chosenBy,proto3" json:"chosen_by,omitempty"` // "a command", "--backend", "the label sluice.net/backend"; "" with auto
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -268,6 +278,20 @@ func (x *Workload) GetMembers() []string {
 func (x *Workload) GetNote() string {
 	if x != nil {
 		return x.Note
+	}
+	return ""
+}
+
+func (x *Workload) GetChoice() string {
+	if x != nil {
+		return x.Choice
+	}
+	return ""
+}
+
+func (x *Workload) GetChosenBy() string {
+	if x != nil {
+		return x.ChosenBy
 	}
 	return ""
 }
@@ -892,6 +916,7 @@ type ReportStatusRequest struct {
 	Attached       map[string]string      `protobuf:"bytes,6,rep,name=attached,proto3" json:"attached,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`                                   // "workload/interface" to "tap" or "inline"
 	Version        string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
 	Started        int64                  `protobuf:"varint,8,opt,name=started,proto3" json:"started,omitempty"`
+	Warnings       []string               `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"` // sentences about what people gave and what cannot be used of it
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -982,6 +1007,13 @@ func (x *ReportStatusRequest) GetStarted() int64 {
 	return 0
 }
 
+func (x *ReportStatusRequest) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 type ReportStatusResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1063,6 +1095,7 @@ type NodeStatus struct {
 	LastSeen       int64                  `protobuf:"varint,5,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	Started        int64                  `protobuf:"varint,6,opt,name=started,proto3" json:"started,omitempty"`
 	Version        string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	Warnings       []string               `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"` // as in ReportStatusRequest
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1144,6 +1177,13 @@ func (x *NodeStatus) GetVersion() string {
 		return x.Version
 	}
 	return ""
+}
+
+func (x *NodeStatus) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 type StatusResponse struct {
@@ -2583,6 +2623,126 @@ func (x *SetModeResponse) GetEnforced() bool {
 	return false
 }
 
+type SetBackendRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"` // name, id, or NODE/NAME
+	Backend       string                 `protobuf:"bytes,2,opt,name=backend,proto3" json:"backend,omitempty"`   // nfqueue, afpacket, or auto for nobody's choice
+	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetBackendRequest) Reset() {
+	*x = SetBackendRequest{}
+	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetBackendRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetBackendRequest) ProtoMessage() {}
+
+func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetBackendRequest.ProtoReflect.Descriptor instead.
+func (*SetBackendRequest) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SetBackendRequest) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *SetBackendRequest) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *SetBackendRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+type SetBackendResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workload      *Workload              `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"` // as it is now; only id, name and node are there where it is away
+	Policy        uint64                 `protobuf:"varint,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	Enforced      bool                   `protobuf:"varint,3,opt,name=enforced,proto3" json:"enforced,omitempty"` // with wait: its agent has taken the choice, as the workload's interfaces tell
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetBackendResponse) Reset() {
+	*x = SetBackendResponse{}
+	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetBackendResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetBackendResponse) ProtoMessage() {}
+
+func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetBackendResponse.ProtoReflect.Descriptor instead.
+func (*SetBackendResponse) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *SetBackendResponse) GetWorkload() *Workload {
+	if x != nil {
+		return x.Workload
+	}
+	return nil
+}
+
+func (x *SetBackendResponse) GetPolicy() uint64 {
+	if x != nil {
+		return x.Policy
+	}
+	return 0
+}
+
+func (x *SetBackendResponse) GetEnforced() bool {
+	if x != nil {
+		return x.Enforced
+	}
+	return false
+}
+
 type ObserveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Workloads     []string               `protobuf:"bytes,1,rep,name=workloads,proto3" json:"workloads,omitempty"` // names or groups; empty is all
@@ -2593,7 +2753,7 @@ type ObserveRequest struct {
 
 func (x *ObserveRequest) Reset() {
 	*x = ObserveRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_api_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2765,7 @@ func (x *ObserveRequest) String() string {
 func (*ObserveRequest) ProtoMessage() {}
 
 func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_api_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2778,7 @@ func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
 func (*ObserveRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ObserveRequest) GetWorkloads() []string {
@@ -2638,7 +2798,7 @@ func (x *ObserveRequest) GetVerdicts() []string {
 type Event struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stamp         int64                  `protobuf:"varint,1,opt,name=stamp,proto3" json:"stamp,omitempty"`
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // connection, violation, threat
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // connection, violation, threat, warning
 	From          string                 `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"` // workload name or address
 	To            string                 `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"`
 	FromGroup     string                 `protobuf:"bytes,5,opt,name=from_group,json=fromGroup,proto3" json:"from_group,omitempty"`
@@ -2655,7 +2815,7 @@ type Event struct {
 	Sessions      uint64                 `protobuf:"varint,16,opt,name=sessions,proto3" json:"sessions,omitempty"`
 	Attrs         map[string]string      `protobuf:"bytes,17,rep,name=attrs,proto3" json:"attrs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Reporter      string                 `protobuf:"bytes,18,opt,name=reporter,proto3" json:"reporter,omitempty"` // workload that saw it
-	Text          string                 `protobuf:"bytes,19,opt,name=text,proto3" json:"text,omitempty"`         // of a threat
+	Text          string                 `protobuf:"bytes,19,opt,name=text,proto3" json:"text,omitempty"`         // of a threat or a warning
 	Missed        uint64                 `protobuf:"varint,20,opt,name=missed,proto3" json:"missed,omitempty"`    // events this reader was too slow for, since the last
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2663,7 +2823,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_api_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2675,7 +2835,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_api_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2688,7 +2848,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Event) GetStamp() int64 {
@@ -2843,7 +3003,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2855,7 +3015,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2868,7 +3028,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *WhyRequest) GetFrom() string {
@@ -2910,7 +3070,7 @@ type WhyStep struct {
 
 func (x *WhyStep) Reset() {
 	*x = WhyStep{}
-	mi := &file_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2922,7 +3082,7 @@ func (x *WhyStep) String() string {
 func (*WhyStep) ProtoMessage() {}
 
 func (x *WhyStep) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2935,7 +3095,7 @@ func (x *WhyStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyStep.ProtoReflect.Descriptor instead.
 func (*WhyStep) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WhyStep) GetRule() uint32 {
@@ -2974,7 +3134,7 @@ type WhyEnd struct {
 
 func (x *WhyEnd) Reset() {
 	*x = WhyEnd{}
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3146,7 @@ func (x *WhyEnd) String() string {
 func (*WhyEnd) ProtoMessage() {}
 
 func (x *WhyEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3159,7 @@ func (x *WhyEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyEnd.ProtoReflect.Descriptor instead.
 func (*WhyEnd) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *WhyEnd) GetWorkload() string {
@@ -3066,7 +3226,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3078,7 +3238,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3091,7 +3251,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *WhyResponse) GetFrom() string {
@@ -3147,7 +3307,7 @@ var File_api_control_v1_control_proto protoreflect.FileDescriptor
 
 const file_api_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x1capi/control/v1/control.proto\x12\x11sluice.control.v1\"\xa7\x01\n" +
+	"\x1capi/control/v1/control.proto\x12\x11sluice.control.v1\"\xbd\x01\n" +
 	"\tInterface\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x05R\x05index\x12\x10\n" +
@@ -3155,7 +3315,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x1c\n" +
 	"\taddresses\x18\x05 \x03(\tR\taddresses\x12\x18\n" +
 	"\abackend\x18\x06 \x01(\tR\abackend\x12\x12\n" +
-	"\x04note\x18\a \x01(\tR\x04note\"\xeb\x03\n" +
+	"\x04note\x18\a \x01(\tR\x04note\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error\"\xa0\x04\n" +
 	"\bWorkload\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -3174,7 +3335,9 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x05group\x18\f \x01(\tR\x05group\x12\x12\n" +
 	"\x04mode\x18\r \x01(\tR\x04mode\x12\x18\n" +
 	"\amembers\x18\x0e \x03(\tR\amembers\x12\x12\n" +
-	"\x04note\x18\x0f \x01(\tR\x04note\x1a9\n" +
+	"\x04note\x18\x0f \x01(\tR\x04note\x12\x16\n" +
+	"\x06choice\x18\x10 \x01(\tR\x06choice\x12\x1b\n" +
+	"\tchosen_by\x18\x11 \x01(\tR\bchosenBy\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\x01\n" +
@@ -3246,7 +3409,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"7\n" +
 	"\x19ReportConnectionsResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xcf\x04\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xeb\x04\n" +
 	"\x13ReportStatusRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04boot\x18\x02 \x01(\tR\x04boot\x12\x16\n" +
@@ -3255,7 +3418,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0fworkload_errors\x18\x05 \x03(\v2:.sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntryR\x0eworkloadErrors\x12P\n" +
 	"\battached\x18\x06 \x03(\v24.sluice.control.v1.ReportStatusRequest.AttachedEntryR\battached\x12\x18\n" +
 	"\aversion\x18\a \x01(\tR\aversion\x12\x18\n" +
-	"\astarted\x18\b \x01(\x03R\astarted\x1a;\n" +
+	"\astarted\x18\b \x01(\x03R\astarted\x12\x1a\n" +
+	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aA\n" +
@@ -3266,7 +3430,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x16\n" +
 	"\x14ReportStatusResponse\"\x0f\n" +
-	"\rStatusRequest\"\xae\x03\n" +
+	"\rStatusRequest\"\xca\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
@@ -3275,7 +3439,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0fworkload_errors\x18\x04 \x03(\v21.sluice.control.v1.NodeStatus.WorkloadErrorsEntryR\x0eworkloadErrors\x12\x1b\n" +
 	"\tlast_seen\x18\x05 \x01(\x03R\blastSeen\x12\x18\n" +
 	"\astarted\x18\x06 \x01(\x03R\astarted\x12\x18\n" +
-	"\aversion\x18\a \x01(\tR\aversion\x1a;\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x12\x1a\n" +
+	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aA\n" +
@@ -3406,6 +3571,14 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0fSetModeResponse\x120\n" +
 	"\x06groups\x18\x01 \x03(\v2\x18.sluice.control.v1.GroupR\x06groups\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\x04R\x06policy\x12\x1a\n" +
+	"\benforced\x18\x03 \x01(\bR\benforced\"]\n" +
+	"\x11SetBackendRequest\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x18\n" +
+	"\abackend\x18\x02 \x01(\tR\abackend\x12\x12\n" +
+	"\x04wait\x18\x03 \x01(\bR\x04wait\"\x81\x01\n" +
+	"\x12SetBackendResponse\x127\n" +
+	"\bworkload\x18\x01 \x01(\v2\x1b.sluice.control.v1.WorkloadR\bworkload\x12\x16\n" +
+	"\x06policy\x18\x02 \x01(\x04R\x06policy\x12\x1a\n" +
 	"\benforced\x18\x03 \x01(\bR\benforced\"J\n" +
 	"\x0eObserveRequest\x12\x1c\n" +
 	"\tworkloads\x18\x01 \x03(\tR\tworkloads\x12\x1a\n" +
@@ -3466,7 +3639,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\tCollector\x12h\n" +
 	"\x0fReportWorkloads\x12).sluice.control.v1.ReportWorkloadsRequest\x1a*.sluice.control.v1.ReportWorkloadsResponse\x12n\n" +
 	"\x11ReportConnections\x12+.sluice.control.v1.ReportConnectionsRequest\x1a,.sluice.control.v1.ReportConnectionsResponse\x12_\n" +
-	"\fReportStatus\x12&.sluice.control.v1.ReportStatusRequest\x1a'.sluice.control.v1.ReportStatusResponse2\xcf\a\n" +
+	"\fReportStatus\x12&.sluice.control.v1.ReportStatusRequest\x1a'.sluice.control.v1.ReportStatusResponse2\xaa\b\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .sluice.control.v1.StatusRequest\x1a!.sluice.control.v1.StatusResponse\x12b\n" +
 	"\rListWorkloads\x12'.sluice.control.v1.ListWorkloadsRequest\x1a(.sluice.control.v1.ListWorkloadsResponse\x12Y\n" +
@@ -3478,7 +3651,9 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"DeleteRule\x12$.sluice.control.v1.DeleteRuleRequest\x1a%.sluice.control.v1.DeleteRuleResponse\x12h\n" +
 	"\x0fListConnections\x12).sluice.control.v1.ListConnectionsRequest\x1a*.sluice.control.v1.ListConnectionsResponse\x12e\n" +
 	"\x0eListViolations\x12(.sluice.control.v1.ListViolationsRequest\x1a).sluice.control.v1.ListViolationsResponse\x12P\n" +
-	"\aSetMode\x12!.sluice.control.v1.SetModeRequest\x1a\".sluice.control.v1.SetModeResponse\x12H\n" +
+	"\aSetMode\x12!.sluice.control.v1.SetModeRequest\x1a\".sluice.control.v1.SetModeResponse\x12Y\n" +
+	"\n" +
+	"SetBackend\x12$.sluice.control.v1.SetBackendRequest\x1a%.sluice.control.v1.SetBackendResponse\x12H\n" +
 	"\aObserve\x12!.sluice.control.v1.ObserveRequest\x1a\x18.sluice.control.v1.Event0\x01\x12D\n" +
 	"\x03Why\x12\x1d.sluice.control.v1.WhyRequest\x1a\x1e.sluice.control.v1.WhyResponseB6Z4github.com/sluicenet/sluice/api/control/v1;controlv1b\x06proto3"
 
@@ -3494,7 +3669,7 @@ func file_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_api_control_v1_control_proto_rawDescData
 }
 
-var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_api_control_v1_control_proto_goTypes = []any{
 	(*Interface)(nil),                 // 0: sluice.control.v1.Interface
 	(*Workload)(nil),                  // 1: sluice.control.v1.Workload
@@ -3529,84 +3704,89 @@ var file_api_control_v1_control_proto_goTypes = []any{
 	(*ListViolationsResponse)(nil),    // 30: sluice.control.v1.ListViolationsResponse
 	(*SetModeRequest)(nil),            // 31: sluice.control.v1.SetModeRequest
 	(*SetModeResponse)(nil),           // 32: sluice.control.v1.SetModeResponse
-	(*ObserveRequest)(nil),            // 33: sluice.control.v1.ObserveRequest
-	(*Event)(nil),                     // 34: sluice.control.v1.Event
-	(*WhyRequest)(nil),                // 35: sluice.control.v1.WhyRequest
-	(*WhyStep)(nil),                   // 36: sluice.control.v1.WhyStep
-	(*WhyEnd)(nil),                    // 37: sluice.control.v1.WhyEnd
-	(*WhyResponse)(nil),               // 38: sluice.control.v1.WhyResponse
-	nil,                               // 39: sluice.control.v1.Workload.LabelsEntry
-	nil,                               // 40: sluice.control.v1.Connection.AttrsEntry
-	nil,                               // 41: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	nil,                               // 42: sluice.control.v1.ReportStatusRequest.CountersEntry
-	nil,                               // 43: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	nil,                               // 44: sluice.control.v1.ReportStatusRequest.AttachedEntry
-	nil,                               // 45: sluice.control.v1.NodeStatus.CountersEntry
-	nil,                               // 46: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	nil,                               // 47: sluice.control.v1.StatusResponse.DroppedEntry
-	nil,                               // 48: sluice.control.v1.Edge.AttrsEntry
-	nil,                               // 49: sluice.control.v1.Event.AttrsEntry
+	(*SetBackendRequest)(nil),         // 33: sluice.control.v1.SetBackendRequest
+	(*SetBackendResponse)(nil),        // 34: sluice.control.v1.SetBackendResponse
+	(*ObserveRequest)(nil),            // 35: sluice.control.v1.ObserveRequest
+	(*Event)(nil),                     // 36: sluice.control.v1.Event
+	(*WhyRequest)(nil),                // 37: sluice.control.v1.WhyRequest
+	(*WhyStep)(nil),                   // 38: sluice.control.v1.WhyStep
+	(*WhyEnd)(nil),                    // 39: sluice.control.v1.WhyEnd
+	(*WhyResponse)(nil),               // 40: sluice.control.v1.WhyResponse
+	nil,                               // 41: sluice.control.v1.Workload.LabelsEntry
+	nil,                               // 42: sluice.control.v1.Connection.AttrsEntry
+	nil,                               // 43: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	nil,                               // 44: sluice.control.v1.ReportStatusRequest.CountersEntry
+	nil,                               // 45: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	nil,                               // 46: sluice.control.v1.ReportStatusRequest.AttachedEntry
+	nil,                               // 47: sluice.control.v1.NodeStatus.CountersEntry
+	nil,                               // 48: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	nil,                               // 49: sluice.control.v1.StatusResponse.DroppedEntry
+	nil,                               // 50: sluice.control.v1.Edge.AttrsEntry
+	nil,                               // 51: sluice.control.v1.Event.AttrsEntry
 }
 var file_api_control_v1_control_proto_depIdxs = []int32{
-	39, // 0: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
+	41, // 0: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
 	0,  // 1: sluice.control.v1.Workload.interfaces:type_name -> sluice.control.v1.Interface
 	1,  // 2: sluice.control.v1.ReportWorkloadsRequest.workloads:type_name -> sluice.control.v1.Workload
-	40, // 3: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
+	42, // 3: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
 	4,  // 4: sluice.control.v1.ReportConnectionsRequest.connections:type_name -> sluice.control.v1.Connection
 	5,  // 5: sluice.control.v1.ReportConnectionsRequest.threats:type_name -> sluice.control.v1.ThreatRecord
-	41, // 6: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	42, // 7: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
-	43, // 8: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	44, // 9: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
-	45, // 10: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
-	46, // 11: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	43, // 6: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	44, // 7: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
+	45, // 8: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	46, // 9: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
+	47, // 10: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
+	48, // 11: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
 	11, // 12: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
-	47, // 13: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
+	49, // 13: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
 	1,  // 14: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
 	15, // 15: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
 	18, // 16: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
 	18, // 17: sluice.control.v1.AddRuleRequest.rule:type_name -> sluice.control.v1.Rule
 	18, // 18: sluice.control.v1.AddRuleResponse.rule:type_name -> sluice.control.v1.Rule
-	48, // 19: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
+	50, // 19: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
 	25, // 20: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
 	28, // 21: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
 	15, // 22: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
-	49, // 23: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
-	36, // 24: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
-	37, // 25: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
-	2,  // 26: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
-	6,  // 27: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
-	8,  // 28: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
-	10, // 29: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
-	13, // 30: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
-	16, // 31: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
-	19, // 32: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
-	21, // 33: sluice.control.v1.Control.AddRule:input_type -> sluice.control.v1.AddRuleRequest
-	23, // 34: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
-	26, // 35: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
-	29, // 36: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
-	31, // 37: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
-	33, // 38: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
-	35, // 39: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
-	3,  // 40: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
-	7,  // 41: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
-	9,  // 42: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
-	12, // 43: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
-	14, // 44: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
-	17, // 45: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
-	20, // 46: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
-	22, // 47: sluice.control.v1.Control.AddRule:output_type -> sluice.control.v1.AddRuleResponse
-	24, // 48: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
-	27, // 49: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
-	30, // 50: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
-	32, // 51: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
-	34, // 52: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
-	38, // 53: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
-	40, // [40:54] is the sub-list for method output_type
-	26, // [26:40] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	1,  // 23: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
+	51, // 24: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
+	38, // 25: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
+	39, // 26: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
+	2,  // 27: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
+	6,  // 28: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
+	8,  // 29: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
+	10, // 30: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
+	13, // 31: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
+	16, // 32: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
+	19, // 33: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
+	21, // 34: sluice.control.v1.Control.AddRule:input_type -> sluice.control.v1.AddRuleRequest
+	23, // 35: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
+	26, // 36: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
+	29, // 37: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
+	31, // 38: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
+	33, // 39: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
+	35, // 40: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
+	37, // 41: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
+	3,  // 42: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
+	7,  // 43: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
+	9,  // 44: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
+	12, // 45: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
+	14, // 46: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
+	17, // 47: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
+	20, // 48: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
+	22, // 49: sluice.control.v1.Control.AddRule:output_type -> sluice.control.v1.AddRuleResponse
+	24, // 50: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
+	27, // 51: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
+	30, // 52: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
+	32, // 53: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
+	34, // 54: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
+	36, // 55: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
+	40, // 56: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
+	42, // [42:57] is the sub-list for method output_type
+	27, // [27:42] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_api_control_v1_control_proto_init() }
@@ -3620,7 +3800,7 @@ func file_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_control_v1_control_proto_rawDesc), len(file_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   50,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

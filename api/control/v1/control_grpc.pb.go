@@ -221,6 +221,7 @@ const (
 	Control_ListConnections_FullMethodName = "/sluice.control.v1.Control/ListConnections"
 	Control_ListViolations_FullMethodName  = "/sluice.control.v1.Control/ListViolations"
 	Control_SetMode_FullMethodName         = "/sluice.control.v1.Control/SetMode"
+	Control_SetBackend_FullMethodName      = "/sluice.control.v1.Control/SetBackend"
 	Control_Observe_FullMethodName         = "/sluice.control.v1.Control/Observe"
 	Control_Why_FullMethodName             = "/sluice.control.v1.Control/Why"
 )
@@ -241,6 +242,9 @@ type ControlClient interface {
 	ListViolations(ctx context.Context, in *ListViolationsRequest, opts ...grpc.CallOption) (*ListViolationsResponse, error)
 	// SetMode answers when every agent concerned enforces the new policy, or the deadline ends.
 	SetMode(ctx context.Context, in *SetModeRequest, opts ...grpc.CallOption) (*SetModeResponse, error)
+	// SetBackend chooses by what a workload is enforced, and answers when its agent has it so, or the
+	// deadline ends.
+	SetBackend(ctx context.Context, in *SetBackendRequest, opts ...grpc.CallOption) (*SetBackendResponse, error)
 	Observe(ctx context.Context, in *ObserveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error)
 	Why(ctx context.Context, in *WhyRequest, opts ...grpc.CallOption) (*WhyResponse, error)
 }
@@ -343,6 +347,16 @@ func (c *controlClient) SetMode(ctx context.Context, in *SetModeRequest, opts ..
 	return out, nil
 }
 
+func (c *controlClient) SetBackend(ctx context.Context, in *SetBackendRequest, opts ...grpc.CallOption) (*SetBackendResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetBackendResponse)
+	err := c.cc.Invoke(ctx, Control_SetBackend_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlClient) Observe(ctx context.Context, in *ObserveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Event], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Control_ServiceDesc.Streams[0], Control_Observe_FullMethodName, cOpts...)
@@ -388,6 +402,9 @@ type ControlServer interface {
 	ListViolations(context.Context, *ListViolationsRequest) (*ListViolationsResponse, error)
 	// SetMode answers when every agent concerned enforces the new policy, or the deadline ends.
 	SetMode(context.Context, *SetModeRequest) (*SetModeResponse, error)
+	// SetBackend chooses by what a workload is enforced, and answers when its agent has it so, or the
+	// deadline ends.
+	SetBackend(context.Context, *SetBackendRequest) (*SetBackendResponse, error)
 	Observe(*ObserveRequest, grpc.ServerStreamingServer[Event]) error
 	Why(context.Context, *WhyRequest) (*WhyResponse, error)
 	mustEmbedUnimplementedControlServer()
@@ -426,6 +443,9 @@ func (UnimplementedControlServer) ListViolations(context.Context, *ListViolation
 }
 func (UnimplementedControlServer) SetMode(context.Context, *SetModeRequest) (*SetModeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetMode not implemented")
+}
+func (UnimplementedControlServer) SetBackend(context.Context, *SetBackendRequest) (*SetBackendResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetBackend not implemented")
 }
 func (UnimplementedControlServer) Observe(*ObserveRequest, grpc.ServerStreamingServer[Event]) error {
 	return status.Error(codes.Unimplemented, "method Observe not implemented")
@@ -616,6 +636,24 @@ func _Control_SetMode_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_SetBackend_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetBackendRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).SetBackend(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_SetBackend_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).SetBackend(ctx, req.(*SetBackendRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Control_Observe_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ObserveRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -687,6 +725,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetMode",
 			Handler:    _Control_SetMode_Handler,
+		},
+		{
+			MethodName: "SetBackend",
+			Handler:    _Control_SetBackend_Handler,
 		},
 		{
 			MethodName: "Why",
