@@ -32,6 +32,9 @@ func TestPortIsUsedAgain(t *testing.T) {
 			fs := append(c.handshake(t), c.seg(t, 0, "PA", httpRequest), c.seg(t, 1, "PA", httpAnswer))
 			return append(fs, c.seg(t, 1, "FA", ""), c.seg(t, 0, "FA", ""), c.seg(t, 1, "A", ""))
 		}},
+		{"its end was missed", policy.Discover, backend.Tap, func(t *testing.T, c *conn) []packet.Frame {
+			return append(c.handshake(t), c.seg(t, 0, "PA", httpRequest), c.seg(t, 1, "PA", httpAnswer))
+		}},
 		{"refused", policy.Protect, backend.Inline, func(t *testing.T, c *conn) []packet.Frame {
 			return []packet.Frame{c.seg(t, 0, "S", "")}
 		}},

@@ -15,7 +15,8 @@ const (
 	ResetNow
 	// RefusedNow: it is the RST that answers a SYN.
 	RefusedNow
-	// Reopen: a SYN on a connection that is over. Nothing was changed: the engine ends
+	// Reopen: a SYN on a connection that is over, or the SYN+ACK that shows that it is: its
+	// receiver took a new SYN. Nothing was changed: the engine ends
 	// this session, inserts a new one and tracks the packet there.
 	Reopen
 	// Gap: the segment acknowledges bytes of the other direction that were never
@@ -62,6 +63,7 @@ type wing struct {
 	rcv   uint32 // what the other end expects next, by what was delivered
 	scale uint8  // shift of the windows that this end offers
 	flags uint8
+	fresh uint16 // of a SYN that came while the connection is open: lower 15 bits of its number <<1 | 1
 }
 
 const (

@@ -32,6 +32,16 @@ func (w *wing) again(p *packet.Packet) bool {
 	return int32(w.una-p.Seq) > 0 && w.una-p.Seq <= uint32(p.PayloadWire)+1
 }
 
+// challenge notes a SYN of an open connection. Its receiver answers with a challenge ACK, but
+// where the capture missed the connection's end, with a SYN+ACK.
+func (w *wing) challenge(p *packet.Packet, r *TCPResult) {
+	w.fresh = uint16(p.Seq)<<1 | 1
+	r.Events |= Challenge
+}
+
+// answered says whether a SYN+ACK with that ACK is the answer to the SYN that was noted.
+func (w *wing) answered(ack uint32) bool { return w.fresh == uint16(ack-1)<<1|1 }
+
 // trackSYN handles a SYN without ACK.
 func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 	me, other := &s.wings[dir], &s.wings[dir^1]
@@ -66,21 +76,21 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 			*other = wing{}
 			me.begin(p, r)
 		default:
-			r.Events |= Challenge
+			me.challenge(p, r)
 		}
 	case Established, MidStream:
 		// RFC 9293 3.10.7.4: a SYN in a synchronized state is answered with a challenge ACK.
-		if s.doubtful() {
+		if s.doubtful() || s.Flags&Denied != 0 {
 			r.Events |= Reopen
 		} else {
-			r.Events |= Challenge
+			me.challenge(p, r)
 		}
 	case Closing:
 		// An end that has sent its FIN may begin anew; one that has not would have to forget first.
-		if me.flags&wFin != 0 || s.doubtful() {
+		if me.flags&wFin != 0 || s.doubtful() || s.Flags&Denied != 0 {
 			r.Events |= Reopen
 		} else {
-			r.Events |= Challenge
+			me.challenge(p, r)
 		}
 	default:
 		r.Events |= Reopen
@@ -90,6 +100,10 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 // trackSYNACK handles the second step of the handshake, or its repetition.
 func (s *Session) trackSYNACK(p *packet.Packet, dir int, r *TCPResult) {
 	me, other := &s.wings[dir], &s.wings[dir^1]
+	if other.answered(p.Ack) && !s.State.Over() {
+		r.Events |= Reopen
+		return
+	}
 	switch s.State {
 	case NoState, Opening:
 	case Established, MidStream, Closing:

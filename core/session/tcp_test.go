@@ -97,6 +97,21 @@ var tcpCases = []struct {
 		{1, syn | ack, 0, 1, 0, 0, false, false, 0, established},
 		{0, syn, 50000, 0, 0, 0, false, false, session.Challenge, established},
 	}},
+	{"its end was missed, the port is used again", open(
+		seg{0, ack, 1, 1, 100, 0, false, false, 0, established},
+		seg{0, syn, 90000, 0, 0, 0, false, false, session.Challenge, established},
+		seg{1, ack, 1, 101, 0, 0, false, false, 0, established},
+		seg{1, syn | ack, 0, 1, 0, 0, false, false, 0, established},
+		seg{0, syn, 190000, 0, 0, 0, false, false, session.Challenge, established},
+		seg{1, syn | ack, 70000, 90001, 0, 0, false, false, 0, established},
+		seg{1, syn | ack, 70000, 190001, 0, 0, false, true, session.Reopen, established},
+	)},
+	{"its handshake's end was missed, the port is used again", []seg{
+		{0, syn, 0, 0, 0, 0, false, false, 0, opening},
+		{1, syn | ack, 0, 1, 0, 0, false, false, 0, opening},
+		{0, syn, 90000, 0, 0, 0, false, false, session.Challenge, opening},
+		{1, syn | ack, 70000, 90001, 0, 0, false, true, session.Reopen, opening},
+	}},
 	{"a client tries anew with another number", []seg{
 		{0, syn, 7777, 0, 0, 0, false, false, 0, opening},
 		{0, syn, 0, 0, 0, 0, false, false, 0, opening},
