@@ -83,7 +83,7 @@ type Agent struct {
 type tracked struct {
 	workload.Workload
 	endpoints map[string]*endpoint // by interface name
-	sidecar   bool                 // what it sends is redirected to a sidecar, over lo
+	mesh      wire.Mesh            // what is redirected to a sidecar, over lo
 }
 
 // New makes an agent; Run does the work.

@@ -153,7 +153,7 @@ func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Ma
 		return nil
 	}
 	if e.iface.Name == loopback {
-		e.plan, e.planned, e.choice = wire.Loopback(&t.Workload, &e.iface), true, choice
+		e.plan, e.planned, e.choice = wire.Loopback(&t.Workload, &e.iface, t.mesh), true, choice
 		return nil
 	}
 	p, err := a.finder.Plan(&t.Workload, &e.iface, managed)

@@ -70,21 +70,32 @@ func (a *Agent) lookForSidecar(t *tracked) {
 	if a.cfg.Queues == nil || t.HostNet {
 		return
 	}
-	there, err := strconv.ParseBool(t.Labels[labelSidecar])
-	if err != nil {
-		if there, err = wire.Redirects(t.NetNS); err != nil {
-			a.log.Debug("redirects not looked for", "workload", t.ID, "error", err)
-			return
-		}
-	}
-	if there == t.sidecar {
+	m, err := a.meshOf(t)
+	if err != nil && !m.Any() {
+		a.log.Debug("redirects not looked for", "workload", t.ID, "error", err)
 		return
 	}
-	t.sidecar = there
-	if !there {
+	if m == t.mesh {
+		return
+	}
+	before := t.mesh
+	t.mesh = m
+	switch e := t.endpoints[loopback]; {
+	case !m.Any():
 		a.detach(t, loopback)
-		return
+		a.log.Info("sidecar gone", "workload", t.ID)
+	case before.Any() && e != nil:
+		e.plan = wire.Loopback(&t.Workload, &e.iface, m)
+	default:
+		t.endpoints[loopback] = &endpoint{id: a.endpointID(t.ID, loopback), iface: workload.Interface{Name: loopback, Index: 1, Kind: "loopback"}}
+		a.log.Info("sidecar found", "workload", t.ID, "out", m.Out, "in", m.In)
 	}
-	t.endpoints[loopback] = &endpoint{id: a.endpointID(t.ID, loopback), iface: workload.Interface{Name: loopback, Index: 1, Kind: "loopback"}}
-	a.log.Info("sidecar found", "workload", t.ID)
+}
+
+// meshOf says what a workload's rules redirect to a sidecar; its label may say it instead.
+func (a *Agent) meshOf(t *tracked) (wire.Mesh, error) {
+	if there, err := strconv.ParseBool(t.Labels[labelSidecar]); err == nil {
+		return wire.Mesh{Out: there, In: there}, nil
+	}
+	return wire.Redirects(t.NetNS)
 }

@@ -23,9 +23,9 @@ func listenersEvery(workloads int) time.Duration {
 func (a *Agent) readListeners() (changed bool) {
 	for _, t := range a.workloads {
 		a.listenersOf(t)
-		before := t.sidecar
+		before := t.mesh
 		a.lookForSidecar(t)
-		changed = changed || t.sidecar != before
+		changed = changed || t.mesh != before
 	}
 	return changed
 }

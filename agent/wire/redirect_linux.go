@@ -1,68 +1,161 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
+	"golang.org/x/sys/unix"
 
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// Redirects says whether connections that leave sockets inside the namespace at path are
-// redirected to another socket there, as sidecars of a mesh have it: a nat chain at the output
-// hook, and a redirect in its table. Rules of xtables' older interface are not seen.
-func Redirects(path string) (bool, error) {
+// Redirects looks for a sidecar in the namespace at path: rules that redirect what sockets inside open, or what
+// comes in, to another socket there. It reads nftables, which is where iptables-nft has its rules too, and
+// the tables of the older iptables, both families.
+func Redirects(path string) (Mesh, error) {
 	ns, err := netns.Open(path)
 	if err != nil {
-		return false, err
+		return Mesh{}, err
 	}
 	defer ns.Close()
-	c, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
+	m, err := nftRedirects(int(ns.Fd()))
+	return m, errors.Join(err, netns.Do(path, func() error {
+		old, err := xtRedirects()
+		m = m.Or(old)
+		return err
+	}))
+}
+
+// tableKey is one table.
+type tableKey struct {
+	name   string
+	family nftables.TableFamily
+}
+
+// nftRedirects reads nftables.
+func nftRedirects(ns int) (Mesh, error) {
+	c, err := nftables.New(nftables.WithNetNSFd(ns))
 	if err != nil {
-		return false, fmt.Errorf("nftables: %w", err)
+		return Mesh{}, fmt.Errorf("nftables: %w", err)
 	}
-	chains, err := c.ListChains()
+	list, err := c.ListChains()
 	if err != nil {
-		return false, fmt.Errorf("list chains: %w", err)
+		return Mesh{}, fmt.Errorf("list chains: %w", err)
 	}
-	tables := map[nftables.Table]bool{}
-	for _, ch := range chains {
-		if ch.Type == nftables.ChainTypeNAT && ch.Hooknum != nil && *ch.Hooknum == *nftables.ChainHookOutput {
-			tables[nftables.Table{Name: ch.Table.Name, Family: ch.Table.Family}] = true
+	hooks := map[tableKey]bool{}
+	for _, ch := range list {
+		if base(ch) != nil {
+			hooks[keyOf(ch)] = true
 		}
 	}
-	for _, ch := range chains {
-		if !tables[nftables.Table{Name: ch.Table.Name, Family: ch.Table.Family}] {
-			continue
-		}
-		// A prerouting chain's redirects are of what comes in.
-		if ch.Hooknum != nil && *ch.Hooknum == *nftables.ChainHookPrerouting {
+	tables := map[tableKey]map[string]step{}
+	if len(hooks) == 0 {
+		return Mesh{}, nil
+	}
+	proxied, failed := tproxies(ns)
+	for _, ch := range list {
+		if !hooks[keyOf(ch)] {
 			continue
 		}
 		rules, err := c.GetRules(ch.Table, ch)
-		if err != nil {
-			return false, fmt.Errorf("list rules of %s: %w", ch.Name, err)
+		if errors.Is(err, unix.ENOENT) {
+			continue // it went while we looked
 		}
-		for _, r := range rules {
-			if redirect(r.Exprs) {
-				return true, nil
-			}
+		if err != nil {
+			failed = fmt.Errorf("list rules of %s: %w", ch.Name, err) // the others may say enough
+			continue
+		}
+		if tables[keyOf(ch)] == nil {
+			tables[keyOf(ch)] = map[string]step{}
+		}
+		s := stepOf(rules)
+		s.redirects = s.redirects || proxied[chainKey{keyOf(ch), ch.Name}]
+		tables[keyOf(ch)][ch.Name] = s
+	}
+	var m Mesh
+	for _, ch := range list {
+		if b := base(ch); b != nil && reaches(ch.Name, tables[keyOf(ch)]) {
+			m = m.Or(*b)
 		}
 	}
-	return false, nil
+	if m.Any() {
+		return m, nil
+	}
+	return m, failed
 }
 
-func redirect(exprs []expr.Any) bool {
-	for _, e := range exprs {
-		switch e := e.(type) {
-		case *expr.Redir:
-			return true
-		case *expr.Target:
-			if e.Name == "REDIRECT" {
-				return true
+func keyOf(ch *nftables.Chain) tableKey { return tableKey{ch.Table.Name, ch.Table.Family} }
+
+// base is what a redirect in a chain redirects; nil where the chain begins nowhere that matters. A
+// transparent proxy's rules are filters before the routing decision.
+func base(ch *nftables.Chain) *Mesh {
+	switch {
+	case ch.Hooknum == nil || ch.Table.Name == ownTable:
+		return nil
+	case ch.Type == nftables.ChainTypeNAT && *ch.Hooknum == *nftables.ChainHookOutput:
+		return &Mesh{Out: true}
+	case (ch.Type == nftables.ChainTypeNAT || ch.Type == nftables.ChainTypeFilter) && *ch.Hooknum == *nftables.ChainHookPrerouting:
+		return &Mesh{In: true}
+	}
+	return nil
+}
+
+// ownTable is the name of our own table in a workload.
+const ownTable = "sluice"
+
+// stepOf reads the rules of a chain.
+func stepOf(rules []*nftables.Rule) (s step) {
+	for _, r := range rules {
+		proxied := false // a register holds the address of a proxy
+		for _, e := range r.Exprs {
+			switch e := e.(type) {
+			case *expr.Redir:
+				s.redirects = true
+			case *expr.Immediate:
+				proxied = proxied || proxyAddress(e.Data)
+			case *expr.NAT:
+				s.redirects = s.redirects || e.Type == expr.NATTypeDestNAT && proxied
+			case *expr.Target:
+				s.redirects = s.redirects || target(e)
+			case *expr.Verdict:
+				if e.Kind == expr.VerdictJump || e.Kind == expr.VerdictGoto {
+					s.next = append(s.next, e.Chain)
+				}
+			case *expr.Lookup:
+				s.anywhere = s.anywhere || e.IsDestRegSet && e.DestRegister == unix.NFT_REG_VERDICT
 			}
 		}
 	}
+	return s
+}
+
+// target says whether a target of xtables redirects.
+func target(t *expr.Target) bool {
+	if redirectTarget(t.Name, nil) {
+		return true
+	}
+	switch i := t.Info.(type) {
+	case *xt.NatRange:
+		return t.Name == "DNAT" && proxyAddress(i.MinIP)
+	case *xt.NatRange2:
+		return t.Name == "DNAT" && proxyAddress(i.MinIP)
+	case *xt.NatIPv4MultiRangeCompat:
+		return t.Name == "DNAT" && slices.ContainsFunc(*i, func(r xt.NatIPv4Range) bool { return proxyAddress(r.MinIP) })
+	case *xt.Unknown:
+		return redirectTarget(t.Name, *i)
+	}
 	return false
+}
+
+// proxyAddress says whether an address is that on which a proxy inside of a workload listens. Others that
+// begin with 127 are not meant: Docker has its name server on one.
+func proxyAddress(b []byte) bool {
+	a, ok := netip.AddrFromSlice(b)
+	a = a.Unmap()
+	return ok && (a == netip.AddrFrom4([4]byte{127, 0, 0, 1}) || a == netip.IPv6Loopback())
 }

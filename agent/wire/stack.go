@@ -15,9 +15,16 @@ func Stack(w *workload.Workload, i *workload.Interface, p Plan, why string) Plan
 }
 
 // Loopback is the plan for what an application and its sidecar say to each other.
-func Loopback(w *workload.Workload, i *workload.Interface) Plan {
+func Loopback(w *workload.Workload, i *workload.Interface, m Mesh) Plan {
+	what := "what it sends and what comes for it is redirected there"
+	switch {
+	case !m.In:
+		what = "what it sends is redirected there"
+	case !m.Out:
+		what = "what comes for it is redirected there"
+	}
 	return Plan{
 		Hook: backend.Hook{NetNS: w.NetNS, Interface: i.Name, Index: i.Index, Side: backend.LoopbackSide},
-		Note: "between the application and its sidecar: what it sends is redirected there",
+		Note: "between the application and its sidecar: " + what,
 	}
 }

@@ -1,0 +1,18 @@
+package wire
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// getsockopt reads an option whose answer depends on what the buffer holds, which the library's calls do
+// not offer. It gives the length of the answer.
+func getsockopt(fd, level, option int, buf []byte) (int, error) {
+	n := uint32(len(buf))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(unsafe.Pointer(&n)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return min(int(n), len(buf)), nil
+}
