@@ -60,6 +60,7 @@ type Engine struct {
 // attached is one endpoint and how it is attached now.
 type attached struct {
 	ep        backend.Endpoint
+	be        backend.Backend
 	workload  string
 	listeners map[Listener]bool
 	att       backend.Attachment
@@ -162,7 +163,8 @@ func sameListeners(a, b map[Listener]bool) bool {
 
 // Attach attaches an endpoint of a workload, or changes how it is attached. At a change the
 // endpoint's sessions are handed to the workers of its new queues before the
-// first frame arrives there. On error everything is as it was.
+// first frame arrives there, or is judged there. On error everything is as it was; an endpoint that is not,
+// because it was inline by the same backend, is told by Lost.
 func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -177,8 +179,9 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
 	}
 	var waiting []moved
-	if old != nil && old.ep.Kind == backend.Inline && ep.Kind == backend.Inline {
-		// One endpoint is inline once: the old way ends before the new one begins.
+	exchange := old != nil && old.ep.Kind == backend.Inline && ep.Kind == backend.Inline && old.be != be
+	if old != nil && old.ep.Kind == backend.Inline && ep.Kind == backend.Inline && !exchange {
+		// One endpoint of a backend is inline once: the old way ends before the new one begins.
 		waiting = e.leave(old)
 	}
 	att, err := be.Attach(ctx, ep)
@@ -186,16 +189,22 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 		if waiting != nil {
 			e.give(old, waiting)
 			e.forget(old)
+			e.tellLost(ep.ID)
 		}
 		return fail(err)
 	}
-	next := &attached{ep: ep, workload: workload, att: att}
+	next := &attached{ep: ep, be: be, workload: workload, att: att}
 	for _, q := range att.Queues() {
 		next.workers = append(next.workers, e.worker(q))
 	}
-	if waiting != nil {
-		err = e.enter(old, next, waiting)
-	} else {
+	switch {
+	case exchange:
+		err = e.exchange(old, next)
+	case waiting != nil:
+		if err = e.enter(old, next, waiting); err != nil {
+			e.tellLost(ep.ID)
+		}
+	default:
 		err = e.handOver(old, next)
 	}
 	if err != nil {
@@ -238,12 +247,17 @@ func (e *Engine) abandon(w *worker) {
 		}
 		a.att.Close()
 		delete(e.eps, id)
-		select {
-		case e.lost <- id:
-		default:
-		}
+		e.tellLost(id)
 	}
 	e.publish()
+}
+
+// tellLost tells that an endpoint is attached no more.
+func (e *Engine) tellLost(id uint32) {
+	select {
+	case e.lost <- id:
+	default:
+	}
 }
 
 // retire keeps the records and counters of a worker that ended.

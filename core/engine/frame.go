@@ -25,6 +25,9 @@ func (w *worker) frame(f *packet.Frame) {
 	if v == nil {
 		w.count.strangers++
 		f.Verdict.Action = packet.Pass
+		if len(w.late) > 0 && w.tooLate(f) {
+			f.Verdict.Action = packet.Drop
+		}
 		return
 	}
 	p := &w.p

@@ -142,6 +142,7 @@ func (w *worker) export(endpoint uint32) []moved {
 // adopt takes sessions in.
 func (w *worker) adopt(endpoint uint32, sessions []moved) {
 	delete(w.ignore, endpoint)
+	delete(w.late, endpoint)
 	w.snap = w.e.snap.Load()
 	for i := range sessions {
 		s := w.table.Import(sessions[i].s)

@@ -17,6 +17,7 @@ type counters struct {
 	icmpErrors, threats, badFragments, evicted   uint64
 	neighbours, unanswered                       uint64
 	traced, untraced                             uint64
+	moved, movedHeld                             uint64
 	sessions                                     uint64
 }
 
@@ -30,6 +31,7 @@ var counterNames = [...]string{
 	"engine.icmp_errors", "engine.threats", "engine.bad_fragments", "engine.sessions_evicted",
 	"engine.neighbour_discovery", "engine.unanswered",
 	"engine.destinations_found", "engine.destinations_unknown",
+	"engine.passed_at_switch", "engine.held_at_switch",
 	"engine.sessions",
 }
 
@@ -43,6 +45,7 @@ func (c *counters) list() [len(counterNames)]uint64 {
 		c.icmpErrors, c.threats, c.badFragments, c.evicted,
 		c.neighbours, c.unanswered,
 		c.traced, c.untraced,
+		c.moved, c.movedHeld,
 		c.sessions,
 	}
 }

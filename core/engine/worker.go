@@ -55,10 +55,11 @@ type worker struct {
 	now          int64
 	sweep        sweeper
 	threats      threatGate
-	ignore       map[uint32]bool // endpoints that were handed over from here
-	buf          [2048]byte      // frames that the worker builds
-	held         int             // bytes held of pending sessions
-	alarm        *time.Timer     // wakes the worker when held packets are due; nil before the first
+	ignore       map[uint32]bool // endpoints that were handed over from here, or will be to here
+	late         map[uint32]latecomers
+	buf          [2048]byte  // frames that the worker builds
+	held         int         // bytes held of pending sessions
+	alarm        *time.Timer // wakes the worker when held packets are due; nil before the first
 
 	rejectSecond int64
 	rejects      int
@@ -79,7 +80,26 @@ type worker struct {
 type command struct {
 	fn    func()
 	drain int64 // ns since the epoch until which it waits for an empty queue; 0: at once
+	// after is the time from which on a batch that leaves the queue empty is waited for, ns since the epoch;
+	// 0: none is. seen says that the next batch may be the one.
+	after int64
+	seen  bool
+	tries int
 	done  chan struct{}
+}
+
+// triesAtMost bounds the batches that a command waits for.
+const triesAtMost = 4096
+
+// waits says whether a command is not due yet. received is how many frames the last batch had.
+func (c *command) waits(now int64, received int) bool {
+	if c.after != 0 {
+		due := c.seen && received < unfilled
+		c.seen = c.seen || now >= c.after
+		c.tries++
+		return !due && c.tries < triesAtMost
+	}
+	return c.drain > now && received > 0
 }
 
 func newWorker(e *Engine, q backend.Queue) *worker {
@@ -126,7 +146,7 @@ func (w *worker) run() {
 			if !errors.Is(err, io.EOF) {
 				w.e.cfg.Logger.Warn("queue ended", "error", err)
 			}
-			w.runCommands(0)
+			w.runCommands(ended)
 			return
 		}
 	}
@@ -169,6 +189,11 @@ func (w *worker) drained(fn func()) {
 	w.enqueue(command{fn: fn, drain: w.e.cfg.Now() + int64(50*time.Millisecond), done: make(chan struct{})})
 }
 
+// emptied is do, after every frame that another queue let pass until now was judged here.
+func (w *worker) emptied(fn func()) {
+	w.enqueue(command{fn: fn, after: w.e.cfg.Now() + underWay, done: make(chan struct{})})
+}
+
 func (w *worker) enqueue(c command) {
 	w.mu.Lock()
 	w.cmds = append(w.cmds, c)
@@ -178,9 +203,12 @@ func (w *worker) enqueue(c command) {
 	select {
 	case <-c.done:
 	case <-w.ended:
-		w.runCommands(0)
+		w.runCommands(ended)
 	}
 }
+
+// ended stands for the number of frames of a worker that receives no more.
+const ended = -1
 
 // runCommands runs what waits. received is how many frames the last batch had.
 func (w *worker) runCommands(received int) {
@@ -191,7 +219,7 @@ func (w *worker) runCommands(received int) {
 	w.mu.Unlock()
 	var later []command
 	for _, c := range cmds {
-		if c.drain > w.now && received > 0 {
+		if received >= 0 && c.waits(w.e.cfg.Now(), received) {
 			later = append(later, c)
 			continue
 		}

@@ -52,6 +52,16 @@ func (r *Reassembler) SetVerdict(v packet.Verdict) {
 	}
 }
 
+// Waiting says whether fragments of an endpoint are held whose datagram is not whole.
+func (r *Reassembler) Waiting(endpoint uint32) bool {
+	for k, d := range r.table {
+		if k.endpoint == endpoint && !d.decided {
+			return true
+		}
+	}
+	return false
+}
+
 // Expire forgets what is older than its timeout and says how many incomplete datagrams
 // were among them.
 func (r *Reassembler) Expire(now int64) int {
