@@ -296,3 +296,20 @@ func TestLearnBeforePolicy(t *testing.T) {
 		t.Errorf("in monitor mode too: %v", got)
 	}
 }
+
+// What nobody could identify, because parsers were away, is no lesson about its application.
+func TestLearnNothingUnidentified(t *testing.T) {
+	lost := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.Unknown, report.Learn)
+	lost.Reason = uint32(report.ByUnidentified)
+	l := newLab(t)
+	l.shop("n1")
+	l.report("n1", 1, lost)
+	if got := l.rules(); len(got) != 0 {
+		t.Errorf("rules %v, want none", got)
+	}
+	lost.Reason = uint32(report.ByDefault)
+	l.report("n1", 2, lost)
+	if got := l.rules(); len(got) != 1 {
+		t.Errorf("rules %v of one that every parser declined, want one", got)
+	}
+}

@@ -47,8 +47,8 @@ func (c *collector) ReportConnections(ctx context.Context, r *controlv1.ReportCo
 }
 
 // observe counts and learns from a report, and says whether there is something to store
-// before it is acknowledged: what came of it, or of the same report when it was not stored the
-// first time.
+// before it is acknowledged: what came of it, or of the same report when it came before. That one may
+// still be on its way to the store, and then it must get there first.
 func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (dirty bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,7 +106,7 @@ func (s *Server) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.C
 func (s *Server) teaches(n *node, c *controlv1.Connection) bool {
 	switch report.Verdict(c.Verdict) {
 	case report.Learn:
-		return true
+		return report.Reason(c.Reason) != report.ByUnidentified // its name is that of nothing
 	case report.Open:
 		m := s.dir.reporter(n, c)
 		return report.Reason(c.Reason) == report.ByUnready && m != nil && s.mode(m.group) == policy.Discover.String()

@@ -9,8 +9,10 @@ import (
 
 // News is how far an identification that happens elsewhere is.
 type News struct {
-	Outcome   Outcome
-	Ended     bool // no more bytes are wanted
+	Outcome Outcome
+	Ended   bool // no more bytes are wanted
+	// Lost says that App is Unknown because somebody who might have told it went away.
+	Lost      bool
 	Strength  parsers.Match
 	App, Base app.ID // valid when the outcome is Decided
 	// Seen is how many calls of Data this answer knows of.
@@ -84,8 +86,9 @@ type Answers interface {
 // Remote identifies sessions elsewhere: in other processes, as plugins do. It belongs to one worker, whose goroutine
 // alone calls it; nothing but Wait blocks. A session's number is not 0.
 type Remote interface {
-	// Open begins a session; 0 when nobody takes it.
-	Open(m *parsers.Meta, owner uint32) uint64
+	// Open begins a session; 0 when nobody takes it. Lost says that somebody who might know it is away and
+	// will not be asked.
+	Open(m *parsers.Meta, owner uint32) (session uint64, lost bool)
 	// Data gives bytes of one direction that follow on those before (for datagrams one, whole). Borrowed.
 	Data(session uint64, dir parsers.Dir, data []byte)
 	// Gap says that n bytes of a direction will never come.

@@ -121,7 +121,7 @@ func (w *worker) beginIdent(l *look) *ident {
 	id.owner, id.session = w, s
 	id.OnThreat = id.report
 	if w.remote != nil {
-		id.far.number = w.remote.Open(&id.Meta, i)
+		id.far.number, id.far.lost = w.remote.Open(&id.Meta, i)
 	}
 	return id
 }
@@ -231,6 +231,10 @@ func (w *worker) settle(v *view, s *session.Session, id *ident) {
 		if app.ID(s.App) == app.Undecided {
 			s.App, s.Base, s.Strength = uint16(id.App), uint16(id.Base), uint8(id.Strength)
 			s.Flags |= flagChanged
+			if id.App == app.Unknown && id.far.lost {
+				s.Flags |= flagLost
+				w.count.lost++
+			}
 			w.count.identified++
 			w.evaluate(v, s)
 			if report.Verdict(s.Verdict) != report.Pending {

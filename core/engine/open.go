@@ -16,6 +16,7 @@ const (
 	flagEnded                                   // the End record was written
 	flagTraced                                  // its real destination was looked up (lo only)
 	flagReleased                                // it was held once, and is not again
+	flagLost                                    // its application is unknown because parsers were away
 )
 
 // Time-outs of reporting, ns.
@@ -46,6 +47,8 @@ func (w *worker) open(v *view, f *packet.Frame, p *packet.Packet, k *session.Key
 		s.Flags |= flagIdentified
 	}
 	w.count.opened++
+	w.tally(v).n[atOpened]++
+	w.begun(v)
 	w.table.Schedule(s, now+startAfter)
 	return s
 }

@@ -26,6 +26,7 @@ type far struct {
 	asked   uint32      // calls of Data
 	heard   bool        // news is valid
 	learned bool        // news is the session's outcome
+	lost    bool        // somebody who might have known it was away
 	ending  bool        // the answer was asked for, no more bytes go
 	endBy   int64       // when a closed session stops waiting for it
 	news    detect.News // the newest
@@ -213,6 +214,7 @@ func (a answers) News(owner uint32, n detect.News) {
 		a.w.releaseSeen(id.session, id, n.Seen)
 	}
 	id.far.news, id.far.heard = n, true
+	id.far.lost = id.far.lost || n.Lost
 	a.w.hear(id)
 	if id.session == nil || id.far.number == 0 || id.far.learned || id.far.ending {
 		return
@@ -268,6 +270,7 @@ func (w *worker) giveUp(s *session.Session, id *ident) {
 	}
 	if app.ID(s.App) == app.Undecided {
 		w.count.unanswered++
+		id.far.lost = true
 	}
 	w.leave(id)
 }
@@ -310,6 +313,7 @@ func (w *worker) unpack(id *ident, i uint32) {
 	id.far.number = w.remote.Adopt(id.far.parcel, i)
 	id.far.parcel = nil
 	if id.far.number == 0 {
+		id.far.lost = true
 		id.End()
 	}
 }

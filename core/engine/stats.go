@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"cmp"
+	"slices"
 	"sync/atomic"
 
 	"github.com/sluicenet/sluice/core/backend"
@@ -15,7 +17,7 @@ type counters struct {
 	heldFrames, holdFull, holdQuiet, holdExpired uint64
 	resets, unreachables, sendFailed             uint64
 	icmpErrors, threats, badFragments, evicted   uint64
-	neighbours, unanswered                       uint64
+	neighbours, unanswered, lost                 uint64
 	traced, untraced                             uint64
 	moved, movedHeld                             uint64
 	sessions                                     uint64
@@ -29,7 +31,7 @@ var counterNames = [...]string{
 	"engine.held", "engine.hold_full", "engine.hold_quiet", "engine.hold_expired",
 	"engine.resets_sent", "engine.unreachables_sent", "engine.send_failed",
 	"engine.icmp_errors", "engine.threats", "engine.bad_fragments", "engine.sessions_evicted",
-	"engine.neighbour_discovery", "engine.unanswered",
+	"engine.neighbour_discovery", "engine.unanswered", "engine.unidentified",
 	"engine.destinations_found", "engine.destinations_unknown",
 	"engine.passed_at_switch", "engine.held_at_switch",
 	"engine.sessions",
@@ -43,7 +45,7 @@ func (c *counters) list() [len(counterNames)]uint64 {
 		c.heldFrames, c.holdFull, c.holdQuiet, c.holdExpired,
 		c.resets, c.unreachables, c.sendFailed,
 		c.icmpErrors, c.threats, c.badFragments, c.evicted,
-		c.neighbours, c.unanswered,
+		c.neighbours, c.unanswered, c.lost,
 		c.traced, c.untraced,
 		c.moved, c.movedHeld,
 		c.sessions,
@@ -55,6 +57,7 @@ type published [len(counterNames)]atomic.Uint64
 
 // publishCounters makes the worker's counters visible.
 func (w *worker) publishCounters() {
+	w.publishTallies()
 	w.count.sessions = uint64(w.table.Len())
 	st := w.table.Stats()
 	w.count.evicted = st.Evicted
@@ -72,15 +75,74 @@ func (w *worker) addCounters(m map[string]uint64) {
 	if c, ok := w.q.(backend.Counter); ok {
 		s := c.Stats()
 		m["ring.received"] += s.Received
-		m["ring.dropped"] += s.Dropped
+		m["ring.dropped"] += s.Dropped + s.Full
+		m["ring.bypassed"] += s.Bypassed
 		m["ring.sent"] += s.Sent
 		m["ring.send_dropped"] += s.SendDrop
 		m["ring.oversize"] += s.Oversize
 	}
 }
 
-// Stats are counters by dotted name.
-type Stats struct{ Counters map[string]uint64 }
+// Stats are what an engine counts.
+type Stats struct {
+	Counters map[string]uint64 // by dotted name, over everything
+	Traffic  []Traffic         // by workload, interface and backend
+	Queues   []QueueStats      // by workload and backend
+}
+
+// ringKey says whose a queue is; without a workload it is shared.
+type ringKey struct{ workload, iface, backend string }
+
+// QueueStats are the queues of one interface, or those that a backend's endpoints share.
+type QueueStats struct {
+	Workload, Interface, Backend string // Workload and Interface are empty for shared queues
+	backend.Stats
+	// Queues is how many there are now; Waiting and Room add up what is in them and what fits.
+	Queues        int
+	Waiting, Room uint64
+}
+
+// keepRing keeps what the queue of an ended worker counted.
+func (w *worker) keepRing() {
+	if c, ok := w.q.(backend.Counter); ok {
+		s := w.e.rings[w.ring]
+		s.Add(c.Stats())
+		w.e.rings[w.ring] = s
+	}
+}
+
+// queues lists the queues. The caller holds mu.
+func (e *Engine) queues() []QueueStats {
+	sum := map[ringKey]*QueueStats{}
+	at := func(k ringKey) *QueueStats {
+		if sum[k] == nil {
+			sum[k] = &QueueStats{Workload: k.workload, Interface: k.iface, Backend: k.backend}
+		}
+		return sum[k]
+	}
+	for k, s := range e.rings {
+		at(k).Stats = s
+	}
+	for _, w := range e.workers {
+		x := at(w.ring)
+		x.Queues++
+		if c, ok := w.q.(backend.Counter); ok {
+			x.Add(c.Stats())
+		}
+		if d, ok := w.q.(backend.Gauge); ok {
+			n, room := d.Depth()
+			x.Waiting, x.Room = x.Waiting+n, x.Room+room
+		}
+	}
+	out := make([]QueueStats, 0, len(sum))
+	for _, x := range sum {
+		out = append(out, *x)
+	}
+	slices.SortFunc(out, func(a, b QueueStats) int {
+		return cmp.Or(cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Backend, b.Backend))
+	})
+	return out
+}
 
 // Stats is what all workers counted, those that ended included.
 func (e *Engine) Stats() Stats {
@@ -96,5 +158,5 @@ func (e *Engine) Stats() Stats {
 	if e.cfg.Remote != nil {
 		e.cfg.Remote.Counters(m)
 	}
-	return Stats{m}
+	return Stats{Counters: m, Traffic: e.tallies.list(), Queues: e.queues()}
 }

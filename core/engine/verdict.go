@@ -21,6 +21,9 @@ func (w *worker) evaluate(v *view, s *session.Session) {
 	if uint8(d.Verdict) == s.Verdict && d.Rule == s.Rule && uint8(d.Reason) == s.Reason {
 		return
 	}
+	if uint8(d.Verdict) != s.Verdict {
+		w.judged(v, d.Verdict)
+	}
 	s.Verdict, s.Reason, s.Rule = uint8(d.Verdict), uint8(d.Reason), d.Rule
 	w.changed(s)
 }
@@ -28,6 +31,9 @@ func (w *worker) evaluate(v *view, s *session.Session) {
 // decide is policy's answer for a session as it is now.
 func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 	if v.pol == nil {
+		if s.Flags&flagLost != 0 {
+			return policy.Decision{Verdict: report.Open, Reason: report.ByUnidentified}
+		}
 		return policy.Decision{Verdict: report.Open, Reason: report.ByUnready}
 	}
 	if v.loopback {
@@ -47,7 +53,7 @@ func (w *worker) hopeless(v *view, s *session.Session, id *ident) bool {
 		return false
 	}
 	q := w.query(s)
-	q.Open = id
+	q.Open, q.Lost = id, id.far.lost
 	return v.pol.Decide(&q).Verdict == report.Deny
 }
 
@@ -58,6 +64,7 @@ func (w *worker) query(s *session.Session) policy.Query {
 	q := policy.Query{
 		Dir: s.Dir, Peer: server, Local: client, IPv6: s.Key.IPv6, Proto: s.Key.Proto, Port: sport,
 		App: app.ID(s.App), Base: app.ID(s.Base), Midstream: s.Flags&session.Midstream != 0,
+		Lost: s.Flags&flagLost != 0,
 	}
 	if s.Dir != packet.Egress {
 		q.Peer, q.Local = client, server

@@ -32,11 +32,31 @@ func (w *Workload) Decide(q *Query) Decision {
 	if w.table.open(q) {
 		return Decision{Verdict: report.Open}
 	}
-	c := w.first(q)
-	if c == nil {
-		return Decision{Verdict: w.spec.Mode.byDefault(), Reason: report.ByDefault}
+	d := Decision{Verdict: w.spec.Mode.byDefault(), Reason: report.ByDefault}
+	c := w.first(q, w.spec.FailClosed)
+	if c != nil {
+		d = Decision{Verdict: w.spec.Mode.byRule(c.bits, q), Reason: report.ByRule, Rule: c.rule}
 	}
-	return Decision{Verdict: w.spec.Mode.byRule(c.bits, q), Reason: report.ByRule, Rule: c.rule}
+	if q.lost() && w.lostMattered(c != nil, c != nil && c.bits&candApp != 0, q) {
+		d.Reason = report.ByUnidentified
+	}
+	return d
+}
+
+// lost says that the query is about a session whose identification was lost for good.
+func (q *Query) lost() bool { return q.Lost && q.App == app.Unknown }
+
+// lostMattered says whether the decision on a lost session might have been another with its
+// application known: where the rule that was found names applications, or one that comes first would
+// with some application. What is learned without a rule would be of the wrong application.
+func (w *Workload) lostMattered(found, byApps bool, q *Query) bool {
+	if byApps || !found && w.spec.Mode == Discover {
+		return true
+	}
+	open := *q
+	open.App, open.Open = app.Undecided, nil
+	c := w.first(&open, false)
+	return c != nil && c.bits&candApp != 0
 }
 
 // byDefault is the mode's verdict where no rule matches.
@@ -64,9 +84,9 @@ func (m Mode) byRule(bits uint8, q *Query) report.Verdict {
 }
 
 // first is the first candidate in rule order that decides the query or that it has to
-// wait for; nil if no rule does. Each table's list is in rule order, so the earliest of
+// wait for, for a workload that fails closed or open; nil if no rule does. Each table's list is in rule order, so the earliest of
 // the tables' first matches is the first of all.
-func (w *Workload) first(q *Query) *candidate {
+func (w *Workload) first(q *Query, closed bool) *candidate {
 	t := w.table
 	id := t.Identity(q.Peer, q.IPv6)
 	var classes [3]uint32
@@ -80,14 +100,14 @@ func (w *Workload) first(q *Query) *candidate {
 	bestPos := uint32(math.MaxUint32)
 	for _, n := range classes {
 		if n&direct != 0 {
-			if c := t.match(t.list(n&^direct, x), q); c != nil && c.pos < bestPos {
+			if c := t.match(t.list(n&^direct, x), q, closed); c != nil && c.pos < bestPos {
 				best, bestPos = c, c.pos
 			}
 			continue
 		}
 		cl := &t.classes[n]
 		for _, n := range t.classTables[cl.first : cl.first+cl.n] {
-			if c := t.match(t.list(n, x), q); c != nil && c.pos < bestPos {
+			if c := t.match(t.list(n, x), q, closed); c != nil && c.pos < bestPos {
 				best, bestPos = c, c.pos
 			}
 		}
@@ -96,10 +116,10 @@ func (w *Workload) first(q *Query) *candidate {
 }
 
 // match is the first candidate of a list that the query meets.
-func (t *Table) match(list uint32, q *Query) *candidate {
+func (t *Table) match(list uint32, q *Query, closed bool) *candidate {
 	for i := list; ; i++ {
 		c := &t.candidates[i]
-		if c.meets(q) {
+		if c.meets(q, closed) {
 			return c
 		}
 		if c.bits&candLast != 0 {
@@ -109,12 +129,14 @@ func (t *Table) match(list uint32, q *Query) *candidate {
 }
 
 // meets says whether the candidate decides the query, or will when its application is known.
-func (c *candidate) meets(q *Query) bool {
+func (c *candidate) meets(q *Query, closed bool) bool {
 	switch {
 	case c.bits&candApp == 0:
 		return c.bits&candNone == 0
 	case q.App == app.Undecided:
-		return q.Open == nil || q.Open.Could(c.app)
+		return q.Open == nil || q.Open.Could(c.app) || q.Lost && !closed
+	case q.lost():
+		return closed == (c.bits&candDeny != 0) || q.Midstream && c.bits&candDeny == 0
 	case q.App == c.app:
 		return true
 	case q.App == app.Unknown:

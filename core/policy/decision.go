@@ -28,6 +28,10 @@ type Query struct {
 	// applications allows such a session even where App is Unknown, so that a
 	// restart breaks no connection.
 	Midstream bool
+	// Lost: nobody could tell the application, because parsers were away (App is Unknown, or may
+	// become so). Such a session may be of any: a workload that fails open lets rules that name applications
+	// allow it, one that fails closed lets them deny it.
+	Lost bool
 }
 
 // Openness tells of a session whose identification goes on.

@@ -46,9 +46,11 @@ func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 			return steps, d
 		}
 	}
-	v := w.spec.Mode.byDefault()
-	return append(steps, Step{Text: "no rule between the two ends matches", Outcome: "mode " + w.spec.Mode.String() + ": " + v.String()}),
-		Decision{Verdict: v, Reason: report.ByDefault}
+	d := Decision{Verdict: w.spec.Mode.byDefault(), Reason: report.ByDefault}
+	if q.lost() && w.lostMattered(false, false, q) {
+		d.Reason = report.ByUnidentified
+	}
+	return append(steps, Step{Text: "no rule between the two ends matches", Outcome: "mode " + w.spec.Mode.String() + ": " + d.Verdict.String()}), d
 }
 
 // in says whether an identity belongs to a group.
@@ -68,16 +70,21 @@ func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
 	d := Decision{Reason: report.ByRule, Rule: r.ID}
 	note := ""
 	switch {
-	case len(r.Apps) == 0, slices.Contains(r.Apps, q.App):
-	case q.App == app.Undecided && (q.Open == nil || slices.ContainsFunc(r.Apps, q.Open.Could)):
+	case len(r.Apps) == 0, !q.lost() && slices.Contains(r.Apps, q.App):
+	case q.App == app.Undecided && (q.Open == nil || slices.ContainsFunc(r.Apps, q.Open.Could) || q.Lost && !w.spec.FailClosed):
 		d.Verdict = report.Pending
 		return "waits until the application is known", d
 	case q.App == app.Unknown && q.Midstream && !r.Deny:
 		note = ", because the connection was picked up without its beginning"
+	case q.lost() && w.spec.FailClosed == r.Deny:
+		note = ", because nobody could tell the application"
 	case q.App != app.Unknown && q.Base != app.Unknown && slices.Contains(r.Apps, q.Base):
 		note = ", because " + q.App.Name() + " rides on " + q.Base.Name()
 	default:
 		return "no: the application is " + q.App.Name(), Decision{}
+	}
+	if q.lost() && w.lostMattered(true, len(r.Apps) > 0, q) {
+		d.Reason = report.ByUnidentified
 	}
 	switch {
 	case !r.Deny:

@@ -29,24 +29,41 @@ func naive(s *policy.Spec, w *policy.WorkloadSpec, q *policy.Query) policy.Decis
 	if q.Dir == packet.Ingress {
 		from, to = to, from
 	}
+	lost, waits := q.Lost && q.App == app.Unknown, 0 // waits: 1 where the first that might match names applications, 2 where it does not
 	for _, r := range s.Rules {
 		if member(s, from, r.From) && member(s, to, r.To) && onPort(&r, q) {
-			if v := naiveRule(&r, w.Mode, q); v != report.NoVerdict {
-				return policy.Decision{Verdict: v, Reason: report.ByRule, Rule: r.ID}
+			if len(r.Apps) > 0 {
+				waits = max(waits, 1)
+			} else if waits == 0 {
+				waits = 2
+			}
+			if v := naiveRule(&r, w, q); v != report.NoVerdict {
+				why := report.ByRule
+				if lost && waits == 1 {
+					why = report.ByUnidentified
+				}
+				return policy.Decision{Verdict: v, Reason: why, Rule: r.ID}
 			}
 		}
 	}
-	v := map[policy.Mode]report.Verdict{policy.Discover: report.Learn, policy.Monitor: report.Violate, policy.Protect: report.Deny}[w.Mode]
-	return policy.Decision{Verdict: v, Reason: report.ByDefault}
+	d := policy.Decision{Reason: report.ByDefault}
+	d.Verdict = map[policy.Mode]report.Verdict{policy.Discover: report.Learn, policy.Monitor: report.Violate, policy.Protect: report.Deny}[w.Mode]
+	if lost && (waits == 1 || w.Mode == policy.Discover) {
+		d.Reason = report.ByUnidentified
+	}
+	return d
 }
 
-func naiveRule(r *policy.RuleSpec, m policy.Mode, q *policy.Query) report.Verdict {
+func naiveRule(r *policy.RuleSpec, w *policy.WorkloadSpec, q *policy.Query) report.Verdict {
 	if len(r.Apps) > 0 {
 		if q.App == app.Undecided {
 			return report.Pending
 		}
 		named := slices.Contains(r.Apps, q.App) || q.App != app.Unknown && q.Base != app.Unknown && slices.Contains(r.Apps, q.Base)
 		lenient := q.Midstream && q.App == app.Unknown && !r.Deny
+		if q.Lost && q.App == app.Unknown {
+			named = w.FailClosed == r.Deny
+		}
 		if !named && !lenient {
 			return report.NoVerdict
 		}
@@ -54,7 +71,7 @@ func naiveRule(r *policy.RuleSpec, m policy.Mode, q *policy.Query) report.Verdic
 	switch {
 	case !r.Deny:
 		return report.Allow
-	case m == policy.Protect:
+	case w.Mode == policy.Protect:
 		return report.Deny
 	}
 	return report.Violate
@@ -109,7 +126,7 @@ func randomSpec(r *rand.Rand) *policy.Spec {
 	}
 	for i := range 1 + r.IntN(3) {
 		s.Workloads = append(s.Workloads, policy.WorkloadSpec{ID: fmt.Sprint("w", i), Identity: uint32(r.IntN(len(s.Identities))),
-			Mode: policy.Mode(r.IntN(3)), Quarantined: r.IntN(20) == 0})
+			Mode: policy.Mode(r.IntN(3)), Quarantined: r.IntN(20) == 0, FailClosed: r.IntN(2) == 0})
 	}
 	for i := range r.IntN(1 << r.IntN(9)) {
 		s.Rules = append(s.Rules, randomRule(r, uint32(i+1), len(s.Groups)))
@@ -161,7 +178,7 @@ func randomAddr(r *rand.Rand, v6 bool) netip.Addr {
 func randomQuery(r *rand.Rand) policy.Query {
 	v6 := r.IntN(2) == 0
 	q := policy.Query{Dir: packet.Egress, IPv6: v6, Proto: someProtos[r.IntN(len(someProtos))], Port: randomPort(r),
-		Peer: packet.AddrFrom(randomAddr(r, v6)), Local: packet.AddrFrom(randomAddr(r, v6)), Midstream: r.IntN(3) == 0}
+		Peer: packet.AddrFrom(randomAddr(r, v6)), Local: packet.AddrFrom(randomAddr(r, v6)), Midstream: r.IntN(3) == 0, Lost: r.IntN(3) == 0}
 	if r.IntN(2) == 0 {
 		q.Dir = packet.Ingress
 	}

@@ -47,9 +47,10 @@ const (
 	ByDLP
 	ByWAF
 	ByFailOpen
+	ByUnidentified // nobody could tell the application: the parsers were away
 )
 
-var reasonNames = [...]string{"none", "rule", "default", "quarantine", "unready", "hold_expired", "threat", "dlp", "waf", "failopen"}
+var reasonNames = [...]string{"none", "rule", "default", "quarantine", "unready", "hold_expired", "threat", "dlp", "waf", "failopen", "unidentified"}
 
 // String is the reason's name in reports.
 func (r Reason) String() string {

@@ -92,32 +92,31 @@ func (a *asker) nudge() {
 }
 
 // Open implements detect.Remote.
-func (a *asker) Open(m *parsers.Meta, owner uint32) uint64 {
+func (a *asker) Open(m *parsers.Meta, owner uint32) (session uint64, lost bool) {
 	e := a.entry(owner)
-	taken := false
 	for i, k := range a.links {
 		s := absent
-		switch l := k.p.live.Load(); {
-		case k.up() && !k.stream.Load().live.speaks(m.Proto):
-		case k.up() && k.behind():
-			a.h.count.refused.Add(1)
-		case k.up():
+		switch {
+		case !k.p.speaks(m.Proto):
+		case k.up() && !k.behind():
 			s = asking
-		case l == nil && !k.p.soon.Load():
-		case l == nil || l.speaks(m.Proto):
+		case k.up() || k.p.live.Load() == nil && !k.p.soon.Load():
+			lost = true // it has too much to do, or does not run
+		default:
 			s = parked
 			a.parked++
 		}
 		if s != absent {
-			taken = true
 			e.asked++
 		}
 		e.parts[i].state = s
 	}
-	if !taken {
+	if lost {
 		a.h.count.refused.Add(1)
+	}
+	if e.asked == 0 {
 		a.free = append(a.free, e)
-		return 0
+		return 0, lost
 	}
 	a.last++
 	e.number = a.last
@@ -126,7 +125,7 @@ func (a *asker) Open(m *parsers.Meta, owner uint32) uint64 {
 	// The plugins get it with the first bytes: what is recognised in the engine's process never travels.
 	e.log = wire.AppendOpen(e.log, e.number, m)
 	a.logs += len(e.log)
-	return e.number
+	return e.number, lost
 }
 
 // entry is an empty one.
@@ -307,7 +306,7 @@ func (a *asker) Adopt(parcel any, owner uint32) uint64 {
 		return 0
 	}
 	m := r.Meta()
-	n := a.Open(&m, owner)
+	n, _ := a.Open(&m, owner)
 	e := a.sessions[n]
 	if e == nil {
 		return 0
@@ -335,7 +334,7 @@ func (a *asker) Stop() {
 	clear(a.open)
 }
 
-// unknown is the answer when there is none.
+// unknown is the answer of those who are away.
 func unknown() detect.News {
-	return detect.News{Outcome: detect.Decided, Ended: true, App: app.Unknown, Base: app.Unknown}
+	return detect.News{Outcome: detect.Decided, Ended: true, Lost: true, App: app.Unknown, Base: app.Unknown}
 }

@@ -78,7 +78,9 @@ func (l *live) left(of *detect.Left) detect.Left {
 }
 
 // speaks says whether the plugin has parsers for an IP protocol.
-func (l *live) speaks(proto uint8) bool { return proto == 6 && l.tcp || proto == 17 && l.udp }
+func (p *process) speaks(proto uint8) bool {
+	return proto == 6 && p.tcp.Load() || proto == 17 && p.udp.Load()
+}
 
 // lineLog writes what a plugin says on its standard error to the log, a few lines a second.
 type lineLog struct {

@@ -112,8 +112,8 @@ func TestPrefaceArrivesAndRequestWaits(t *testing.T) {
 	}
 }
 
-// Whatever becomes of the plugin, each frame gets its verdict, every request goes where the policy for named
-// and unknown applications says, and later connections are named again.
+// Whatever becomes of the plugin, each frame gets its verdict, every request of a workload that fails open
+// arrives, and later connections are named again.
 func TestFailuresUnderLoad(t *testing.T) {
 	for name, harm := range map[string]struct {
 		signal   syscall.Signal
@@ -122,7 +122,7 @@ func TestFailuresUnderLoad(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := start(t, host.Config{Plugins: roles("standard"), Deadline: harm.deadline})
-			b := newBed(t, h, allow(app.HTTP, app.Unknown))
+			b := newBed(t, h, allow(app.HTTP))
 			const half = 400 // connections
 			pid := h.Status()[0].PID
 			for i := range uint16(2 * half) {
@@ -166,18 +166,31 @@ func TestFailuresUnderLoad(t *testing.T) {
 }
 
 // A plugin that answers nonsense is started again a few times and then given up; its
-// sessions are unknown.
+// sessions are unknown, and pass where the workload fails open.
 func TestGarbageIsGivenUp(t *testing.T) {
+	for name, w := range map[string]policy.WorkloadSpec{"fail open": {Mode: policy.Protect}, "fail closed": {Mode: policy.Protect, FailClosed: true}} {
+		t.Run(name, func(t *testing.T) { garbageIsGivenUp(t, w) })
+	}
+}
+
+func garbageIsGivenUp(t *testing.T, w policy.WorkloadSpec) {
 	h := start(t, host.Config{Plugins: roles("garbage"), FirstDelay: time.Millisecond, LastDelay: 2 * time.Millisecond, Restarts: 3})
-	b := newBed(t, h, allow(app.HTTP))
+	b := newBedOf(t, h, w, allow(app.HTTP))
+	want, passed := report.Allow, request
+	if w.FailClosed {
+		want, passed = report.Deny, ""
+	}
 	began := time.Now()
 	for i := uint16(0); count(h, "given_up") == 0; i++ {
 		c := newConn(false, 10000+i)
 		b.q.give(c.open()...)
 		b.q.give(c.frame(0, packet.ACK|packet.PSH, request))
-		until(t, "an unknown application", func() bool { return app.ID(b.drain(10000+i).App) == app.Unknown })
-		if got, _ := b.q.seen(10000 + i); got != "" {
-			t.Fatalf("the server got %q, want nothing: unknown is not allowed", got)
+		until(t, "its verdict", func() bool { return b.drain(10000+i).Reason == report.ByUnidentified })
+		if f := b.drain(10000 + i); f.Verdict != want || app.ID(f.App) != app.Unknown {
+			t.Fatalf("%v of %v, want %v of unknown", f.Verdict, app.ID(f.App), want)
+		}
+		if got, _ := b.q.seen(10000 + i); got != passed {
+			t.Fatalf("the server got %q, want %q", got, passed)
 		}
 		if time.Since(began) > 10*time.Second {
 			t.Fatalf("not given up after 10 s and %d sessions: %+v", i, h.Status()[0])

@@ -195,6 +195,7 @@ func (a *asker) merge(e *entry, to detect.Answers) {
 	}
 	w.found = nil
 	n, owner := w.news, e.owner
+	n.Lost = n.App == app.Unknown && e.lost()
 	if e.asked > 1 {
 		a.dismiss(e)
 	}
@@ -212,6 +213,16 @@ func (e *entry) sole() int {
 		}
 	}
 	return -1
+}
+
+// lost says whether somebody went away before saying what the session is.
+func (e *entry) lost() bool {
+	for i := range e.parts {
+		if e.parts[i].news.Lost {
+			return true
+		}
+	}
+	return false
 }
 
 // choose is the index of the claim that wins; -1 while it is open.

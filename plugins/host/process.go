@@ -32,6 +32,8 @@ type process struct {
 	// soon says that it is being started and that sessions may wait for it: not after a second
 	// failure in a row.
 	soon atomic.Bool
+	// tcp and udp say for which transports it has parsers, as it said last.
+	tcp, udp atomic.Bool
 
 	mu   sync.Mutex
 	stat Status // guarded by mu
@@ -183,6 +185,8 @@ func (l *live) fail(err error) {
 func (p *process) up(l *live) {
 	p.note(func(s *Status) { s.Running, s.PID, s.Error, s.Apps = true, l.pid, "", l.names })
 	p.h.count.running.Add(1)
+	p.tcp.Store(l.tcp)
+	p.udp.Store(l.udp)
 	p.live.Store(l)
 	p.log.Info("plugin runs", "pid", l.pid, "protocols", len(l.names))
 	p.h.wake()

@@ -135,6 +135,13 @@ type bed struct {
 
 func newBed(t testing.TB, h *host.Host, rules ...policy.RuleSpec) *bed {
 	t.Helper()
+	return newBedOf(t, h, policy.WorkloadSpec{Mode: policy.Protect}, rules...)
+}
+
+// newBedOf is newBed with the workload's settings.
+func newBedOf(t testing.TB, h *host.Host, w policy.WorkloadSpec, rules ...policy.RuleSpec) *bed {
+	t.Helper()
+	w.ID = "w"
 	reg, err := builtin.DNS()
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +155,7 @@ func newBed(t testing.TB, h *host.Host, rules ...policy.RuleSpec) *bed {
 	b := &bed{q: newQueue(), e: engine.New(cfg), flows: map[uint64]report.Flow{}}
 	table, err := policy.Compile(&policy.Spec{
 		Version: 1, Groups: []policy.GroupSpec{{Name: "any", Any: true}}, Identities: []policy.IdentitySpec{{Groups: []uint32{0}}},
-		Workloads: []policy.WorkloadSpec{{ID: "w", Mode: policy.Protect}}, Rules: rules,
+		Workloads: []policy.WorkloadSpec{w}, Rules: rules,
 	})
 	if err != nil {
 		t.Fatal(err)

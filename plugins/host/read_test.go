@@ -26,13 +26,14 @@ func asked() (*asker, []*live, uint64) {
 	a := newAsker(h, func() {})
 	var lives []*live
 	for i, k := range a.links {
-		l := &live{p: h.processes[i], tcp: true, apps: map[app.ID]app.ID{app.HTTP: app.HTTP, app.FirstPlugin: 12345}, failed: make(chan error, 1)}
+		h.processes[i].tcp.Store(true)
+		l := &live{p: h.processes[i], apps: map[app.ID]app.ID{app.HTTP: app.HTTP, app.FirstPlugin: 12345}, failed: make(chan error, 1)}
 		lives = append(lives, l)
 		h.processes[i].live.Store(l)
 		k.stream.Store(&stream{live: l})
 	}
 	m := parsers.Meta{Client: netip.MustParseAddr("10.0.0.1"), Server: netip.MustParseAddr("10.0.0.2"), Proto: 6}
-	n := a.Open(&m, 3)
+	n, _ := a.Open(&m, 3)
 	a.Data(n, parsers.ToServer, []byte("GET /"))
 	return a, lives, n
 }
