@@ -34,6 +34,21 @@ type lab struct {
 	stop      func()
 	killed    atomic.Bool // the store was closed under the controller
 	journal   bool        // reports are stored before they are acknowledged
+	// commit, where it is set, is asked before each Commit of the controller.
+	commit func(ops []store.Op) error
+}
+
+// asked is a store that asks before each Commit.
+type asked struct {
+	store.Store
+	before func(ops []store.Op) error
+}
+
+func (a asked) Commit(ctx context.Context, ops ...store.Op) (store.Revision, error) {
+	if err := a.before(ops); err != nil {
+		return 0, err
+	}
+	return a.Store.Commit(ctx, ops...)
 }
 
 func newLab(t testing.TB) *lab {
@@ -50,7 +65,11 @@ func (l *lab) start() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	c, err := controller.New(controller.Config{Store: st, Version: "test", Journal: l.journal})
+	var used store.Store = st
+	if l.commit != nil {
+		used = asked{st, l.commit}
+	}
+	c, err := controller.New(controller.Config{Store: used, Version: "test", Journal: l.journal})
 	if err != nil {
 		l.t.Fatal(err)
 	}

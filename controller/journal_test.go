@@ -1,12 +1,18 @@
 package controller_test
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/store"
 )
 
 // sessions is how many sessions the graph has counted from web to api.
@@ -89,5 +95,52 @@ func TestJournalTogether(t *testing.T) {
 	l.crash()
 	if got := l.sessions(); got != before || before == 0 {
 		t.Errorf("sessions: got %d after the crash, %d before", got, before)
+	}
+}
+
+// TestJournalSlow has the store take its time with a report, which the agent sends again meanwhile: that
+// is not acknowledged before the report is in the store, and it is not counted again.
+func TestJournalSlow(t *testing.T) {
+	l := newLab(t)
+	l.journal = true
+	var slow atomic.Bool
+	held, goOn := make(chan struct{}, 8), make(chan struct{})
+	l.commit = func(ops []store.Op) error {
+		if !slow.Load() || !strings.HasPrefix(ops[len(ops)-1].Key, "journal/") {
+			return nil
+		}
+		select {
+		case held <- struct{}{}:
+		default:
+		}
+		<-goOn
+		return errors.New("no server leads")
+	}
+	l.restart()
+	l.shop("n1")
+	slow.Store(true)
+	r := &controlv1.ReportConnectionsRequest{Node: "n1", Boot: "b", Sequence: 1, Connections: []*controlv1.Connection{seen("web", true, "10.7.0.2", "10.7.0.3", 8080, app.HTTP, report.Learn)}}
+	acked := make(chan error, 2)
+	send := func() {
+		_, err := l.collector.ReportConnections(context.WithoutCancel(t.Context()), r)
+		acked <- err
+	}
+	go send()
+	<-held
+	go send()
+	select {
+	case err := <-acked:
+		t.Fatalf("answered while the store had not taken it: %v", err)
+	case <-time.After(200 * time.Millisecond): // nothing can show that no answer would come later
+	}
+	slow.Store(false)
+	close(goOn)
+	answers := []error{<-acked, <-acked}
+	if (answers[0] == nil) == (answers[1] == nil) {
+		t.Errorf("got %v, want one refused with the store's error and one taken", answers)
+	}
+	l.crash()
+	if got := l.sessions(); got != 1 {
+		t.Errorf("sessions after a crash: got %d, want 1", got)
 	}
 }

@@ -61,7 +61,7 @@ func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (dirty bool, err
 	if err := s.learn(lessons); err != nil {
 		return false, err
 	}
-	return len(s.dirty) > 0, nil
+	return !fresh || len(s.dirty) > 0, nil
 }
 
 // count counts a report, if that was not done yet, and gives what may be learned from it. The lock

@@ -9,9 +9,9 @@ import (
 	"github.com/sluicenet/sluice/controller/model"
 )
 
-// bootsKept is how many lives of an agent a node is remembered for; a report of an older
-// one that comes late is refused.
-const bootsKept = 4
+// bootsKept is how many lives of an agent a node is remembered for. An agent sends what its lives before
+// have left in their order, so only a report that was on its way all the time can be of an older one.
+const bootsKept = 16
 
 // directory knows the nodes, their workloads and who has which address. The server's lock
 // guards it.
