@@ -84,6 +84,17 @@ type Endpoint struct {
 	Fail FailMode
 }
 
+// Way is how the endpoint is attached, in a word: "tap", "inline" by packet rings, or "nfqueue".
+func (ep *Endpoint) Way() string {
+	if ep.Kind == Inline && (ep.Hook.Side == StackSide || ep.Hook.Side == LoopbackSide) {
+		return "nfqueue"
+	}
+	return ep.Kind.String()
+}
+
+// Shared says whether the endpoint's queues are those of others, too: a service port's are.
+func (ep *Endpoint) Shared() bool { return ep.Way() == Inline.String() }
+
 // Backend attaches endpoints. On error nothing is left attached.
 type Backend interface {
 	// Attach prepares everything; no frame comes before Attachment.Activate.
@@ -153,10 +164,30 @@ type Stats struct {
 	Sent     uint64 // frames passed on
 	SendDrop uint64 // frames that could not be passed on
 	Oversize uint64 // frames too large for a slot
+	Full     uint64 // frames lost because too many waited for a verdict already
+	Bypassed uint64 // frames that went on unjudged for want of room, as the fail mode says
+}
+
+// Add adds another queue's.
+func (s *Stats) Add(o Stats) {
+	s.Received += o.Received
+	s.Dropped += o.Dropped
+	s.Sent += o.Sent
+	s.SendDrop += o.SendDrop
+	s.Oversize += o.Oversize
+	s.Full += o.Full
+	s.Bypassed += o.Bypassed
 }
 
 // Counter is implemented by queues that keep Stats. It may be called from anywhere.
 type Counter interface{ Stats() Stats }
+
+// Gauge is implemented by queues that know how full they are. It may be called from anywhere, and
+// costs whoever drives the queue next to nothing.
+type Gauge interface {
+	// Depth is how many frames wait in the kernel and how many fit; both are estimates.
+	Depth() (waiting, room uint64)
+}
 
 // ErrUnsupported says that this kernel cannot do what was asked.
 var ErrUnsupported = errors.New("not supported by this kernel")

@@ -14,6 +14,7 @@ const rejectsPerSecond = 1000
 func (w *worker) deny(l *look) packet.Action {
 	l.s.Dropped(l.dir, l.tcp)
 	first := l.s.Flags&session.Denied == 0
+	w.cause = byPolicy
 	l.s.Flags |= session.Denied
 	if w.sender == nil || w.rebuilding || l.v.pol == nil || l.v.pol.OnDeny() == policy.Silent {
 		return packet.Drop

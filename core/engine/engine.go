@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,8 @@ type Engine struct {
 	closed  bool
 	wg      sync.WaitGroup
 	lost    chan uint32 // endpoints whose queue ended by itself
+	tallies tallies
+	rings   map[ringKey]backend.Stats // of queues of ended workers
 }
 
 // attached is one endpoint and how it is attached now.
@@ -83,6 +86,8 @@ type view struct {
 	mac       [6]byte
 	pol       *policy.Workload // nil before the workload's policy has come
 	listeners map[Listener]bool
+	key       tallyKey
+	tally     *tally // of the first of its workers; nil without
 }
 
 // New makes an engine without endpoints.
@@ -93,7 +98,7 @@ func New(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
 	}
-	e := &Engine{cfg: cfg, eps: map[uint32]*attached{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{}, lost: make(chan uint32, lostWaiting)}
+	e := &Engine{cfg: cfg, eps: map[uint32]*attached{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{}, rings: map[ringKey]backend.Stats{}, lost: make(chan uint32, lostWaiting)}
 	e.snap.Store(&snapshot{})
 	return e
 }
@@ -114,6 +119,10 @@ func (e *Engine) publish() {
 		}
 		if e.table != nil {
 			v.pol = e.table.Workload(a.workload)
+		}
+		v.key = tallyKey{a.workload, a.ep.Interface, a.ep.Way()}
+		if len(a.workers) > 0 {
+			v.tally = e.tallies.of(a.workers[0], id, v.key)
 		}
 		s.endpoints[id] = v
 	}
@@ -195,7 +204,7 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 	}
 	next := &attached{ep: ep, be: be, workload: workload, att: att}
 	for _, q := range att.Queues() {
-		next.workers = append(next.workers, e.worker(q))
+		next.workers = append(next.workers, e.worker(q, next))
 	}
 	switch {
 	case exchange:
@@ -214,11 +223,15 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 }
 
 // worker is the worker of a queue; a new queue gets a new one. The caller holds mu.
-func (e *Engine) worker(q backend.Queue) *worker {
+func (e *Engine) worker(q backend.Queue, of *attached) *worker {
 	if w := e.workers[q]; w != nil {
 		return w
 	}
 	w := newWorker(e, q)
+	w.ring = ringKey{backend: of.ep.Way()}
+	if !of.ep.Shared() {
+		w.ring.workload, w.ring.iface = of.workload, of.ep.Interface
+	}
 	e.workers[q] = w
 	e.wg.Add(1)
 	go func() {
@@ -269,10 +282,20 @@ func (e *Engine) retire(w *worker) {
 		w.remote.Stop()
 	}
 	w.publishCounters()
+	e.tallies.end(w)
+	w.keepRing()
 	delete(e.workers, w.q)
 	e.abandon(w)
 	e.retired = append(e.retired, w)
 	w.addCounters(e.gone)
+}
+
+// Forget drops what was counted of a workload that is gone.
+func (e *Engine) Forget(workload string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.tallies.forget(workload)
+	maps.DeleteFunc(e.rings, func(k ringKey, _ backend.Stats) bool { return k.workload == workload })
 }
 
 // Detach ends an endpoint; its sessions end with it.

@@ -18,17 +18,18 @@ func (w *worker) fragment(v *view, f *packet.Frame, p *packet.Packet) packet.Act
 	}
 	switch r.Outcome {
 	case frag.Held:
-		return packet.Drop // its copy goes on with the datagram
+		return w.stop(kept) // its copy goes on with the datagram
 	case frag.Complete:
 		return w.rebuilt(v, f, &r)
 	case frag.Decided:
+		w.cause = byFragment
 		return r.Verdict.Action
 	case frag.Bad:
 		w.count.badFragments++
 		w.badFragment(v, p, r.Reason)
 		w.frags.SetVerdict(packet.Verdict{Action: packet.Drop})
 	}
-	return packet.Drop
+	return w.stop(byFragment)
 }
 
 // rebuilt judges a datagram, whose last fragment to come was last, and lets its fragments follow.
@@ -44,7 +45,7 @@ func (w *worker) rebuilt(v *view, last *packet.Frame, r *frag.Result) packet.Act
 	case p.Status == packet.Malformed:
 		w.count.malformed++
 		w.threat(v, p, 0, threat.BadPacket, string(p.Reason))
-		a = packet.Drop
+		a = w.stop(byForm)
 	}
 	w.frags.SetVerdict(packet.Verdict{Action: a})
 	if a != packet.Pass || w.sender == nil {

@@ -30,6 +30,9 @@ func (w *worker) frame(f *packet.Frame) {
 		}
 		return
 	}
+	t := w.tally(v)
+	t.n[atFrames+int(f.Dir&3)]++
+	t.n[atBytes+int(f.Dir&3)] += uint64(f.Wire)
 	p := &w.p
 	p.Decode(f)
 	a := packet.Pass
@@ -44,7 +47,7 @@ func (w *worker) frame(f *packet.Frame) {
 	default:
 		w.count.malformed++
 		w.threat(v, p, 0, threat.BadPacket, string(p.Reason))
-		a = packet.Drop
+		a = w.stop(byForm)
 	}
 	f.Verdict.Action = a
 	switch a {
@@ -52,6 +55,10 @@ func (w *worker) frame(f *packet.Frame) {
 		w.count.passed++
 	case packet.Drop, packet.Hold:
 		w.count.dropped++
+		if v.inline {
+			t.n[atDropped+int(w.cause)]++
+		}
+		w.cause = noCause
 	default:
 		w.count.undecided++
 	}
@@ -79,6 +86,7 @@ func (w *worker) packet(v *view, f *packet.Frame, p *packet.Packet) packet.Actio
 	l := look{v: v, f: f, p: p}
 	if !w.find(&l) {
 		w.count.tableFull++
+		w.cause = byFullTable
 		return v.pass
 	}
 	if p.Proto == packet.ProtoTCP {
@@ -112,6 +120,7 @@ func (w *worker) segment(l *look) packet.Action {
 		w.table.Delete(l.s)
 		if !w.find(l) {
 			w.count.tableFull++
+			w.cause = byFullTable
 			return l.v.pass
 		}
 		l.tcp = l.s.Track(l.p, l.dir, w.stamp(l.f))

@@ -135,6 +135,7 @@ func (w *worker) export(endpoint uint32) []moved {
 			m.id, m.s.Aux = w.idents.give(s.Aux), 0
 		}
 		out = append(out, m)
+		w.over(w.snap.endpoints[endpoint])
 	})
 	return out
 }
@@ -150,6 +151,7 @@ func (w *worker) adopt(endpoint uint32, sessions []moved) {
 			w.count.tableFull++
 			continue
 		}
+		w.begun(w.snap.endpoints[endpoint])
 		if sessions[i].to != (destination{}) {
 			if w.origins == nil {
 				w.origins = map[uint64]destination{}

@@ -31,15 +31,15 @@ const (
 func (w *worker) hold(l *look) packet.Action {
 	id := w.identOf(l.s)
 	if id == nil || w.sender == nil {
-		return packet.Drop // a segment outside of the window: nobody waits for it
+		return w.stop(byWindow) // nobody waits for it
 	}
 	l.s.Dropped(l.dir, l.tcp)
 	if l.tcp.Has(session.Retransmit) && len(id.held) > 0 {
-		return packet.Drop // the first copy is here already
+		return w.stop(byRepetition) // the first copy is here already
 	}
 	if w.rebuilding && w.holder != nil || len(id.held)+len(w.fragments)+1 > maxHeldFrames || w.held+len(l.f.Data) > maxHeldBytes {
 		w.count.holdFull++
-		return packet.Drop // TCP sends it again
+		return w.stop(byFullHold) // TCP sends it again
 	}
 	w.wait(l, id)
 	if !w.rebuilding {
@@ -50,6 +50,7 @@ func (w *worker) hold(l *look) packet.Action {
 		}
 		w.keep(id, w.lastFragment)
 	}
+	w.cause = kept
 	if w.holder != nil {
 		return packet.Hold
 	}
@@ -118,6 +119,7 @@ func (w *worker) settleHeld(s *session.Session, id *ident) {
 	}
 	if report.Verdict(s.Verdict) == report.Deny {
 		w.refuseHeld(s, id)
+		w.cause = noCause // it is the held frames', not that of the frame at hand
 		w.dropHeld(id)
 		return
 	}
@@ -201,5 +203,8 @@ func (w *worker) holdExpired(v *view, s *session.Session, id *ident) {
 		return
 	}
 	s.Verdict, s.Reason = uint8(report.Deny), uint8(report.ByHoldExpired)
+	if v != nil {
+		w.judged(v, report.Deny)
+	}
 	w.settleHeld(s, id)
 }

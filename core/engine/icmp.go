@@ -20,7 +20,7 @@ func (w *worker) icmpError(v *view, f *packet.Frame, p *packet.Packet) (a packet
 	}
 	w.count.icmpErrors++
 	if report.Verdict(s.Verdict) == report.Deny && v.inline {
-		return packet.Drop, true
+		return w.stop(byPolicy), true
 	}
 	return packet.Pass, true
 }

@@ -33,9 +33,12 @@ func NewOffline(cfg Config, t *policy.Table, enforce bool) *Offline {
 	if enforce {
 		kind = backend.Inline
 	}
-	e.eps[offlineEndpoint] = &attached{ep: backend.Endpoint{ID: offlineEndpoint, Kind: kind}, workload: OfflineWorkload}
-	e.publish()
+	a := &attached{ep: backend.Endpoint{ID: offlineEndpoint, Kind: kind}, workload: OfflineWorkload}
+	e.eps[offlineEndpoint] = a
 	w := newWorker(e, nil)
+	a.workers = []*worker{w}
+	e.publish()
+	w.refresh()
 	minutes := func(n int) int64 { return int64(time.Duration(n) * time.Minute) }
 	w.table = session.New(session.Config{Max: cfg.MaxSessions, Evict: w.evicted, Timeouts: session.Timeouts{
 		Established: minutes(120), Idle: minutes(120), Unanswered: minutes(10), Answered: minutes(10), ICMP: minutes(1),

@@ -144,8 +144,10 @@ func (w *worker) finish(s *session.Session) {
 	if len(w.origins) > 0 {
 		defer delete(w.origins, s.ID)
 	}
-	w.closeIdent(w.snap.endpoints[s.Key.Endpoint], s)
+	v := w.snap.endpoints[s.Key.Endpoint]
+	w.closeIdent(v, s)
 	w.count.ended++
+	w.over(v)
 	if s.Flags&flagEnded == 0 {
 		w.record(s, report.End, nil)
 		return
@@ -177,5 +179,7 @@ func (w *worker) endAll(endpoint uint32) {
 		w.table.Delete(s)
 		return true
 	})
+	w.publishTallies()
+	delete(w.tallies, endpoint)
 	w.out.Flush()
 }

@@ -49,6 +49,7 @@ type worker struct {
 	idents       identPool
 	origins      map[uint64]destination // by session number, of sessions on lo
 	remote       detect.Remote          // nil: every parser is in process
+	ring         ringKey                // of its queue, for Stats
 	sync         bool                   // captures: wait for each answer
 	inner        packet.Packet          // what an ICMP error quotes, a rebuilt datagram, a held packet
 	snap         *snapshot
@@ -60,6 +61,10 @@ type worker struct {
 	buf          [2048]byte  // frames that the worker builds
 	held         int         // bytes held of pending sessions
 	alarm        *time.Timer // wakes the worker when held packets are due; nil before the first
+
+	cause   cause             // why the frame at hand does not go on; valid when it does not
+	tallies map[uint32]*tally // of endpoints that several workers share
+	dirty   []*tally          // those to be published
 
 	rejectSecond int64
 	rejects      int
@@ -103,7 +108,7 @@ func (c *command) waits(now int64, received int) bool {
 }
 
 func newWorker(e *Engine, q backend.Queue) *worker {
-	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{}), ignore: map[uint32]bool{}}
+	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{}), ignore: map[uint32]bool{}, tallies: map[uint32]*tally{}}
 	w.sender, _ = q.(backend.Sender)
 	w.holder, _ = q.(backend.Holder)
 	w.origin, _ = q.(backend.Origin)

@@ -1,0 +1,243 @@
+package engine
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/report"
+)
+
+// cause says why a frame of an inline endpoint did not go on when it came.
+type cause uint8
+
+const (
+	noCause      cause = iota
+	byPolicy           // its session is denied
+	byForm             // it is malformed
+	byFragment         // its datagram's fragments are bad, or the datagram was refused before
+	byFullHold         // there was no room to hold it
+	byRepetition       // its first copy is held already
+	byWindow           // it lies outside of its connection's window
+	byFullTable        // there was no room for its session, and the group fails closed
+	kept               // it is held, or waits for the rest of its datagram: it may go on later
+	causes
+)
+
+var causeNames = [causes]string{"other", "denied", "malformed", "bad_fragment", "hold_full", "retransmit", "out_of_window", "table_full", "held"}
+
+// Places in counts: by direction (four, so that a mask does), by cause, by verdict, and single ones.
+const (
+	atFrames   = 0
+	atBytes    = atFrames + 4
+	atDropped  = atBytes + 4
+	atVerdicts = atDropped + int(causes)
+	atOpened   = atVerdicts + int(report.Pending) + 1
+	atSessions = atOpened + 1
+	countsLen  = atSessions + 1
+)
+
+// counts are what is counted of one endpoint.
+type counts [countsLen]uint64
+
+// tallyKey is what people know an endpoint by.
+type tallyKey struct{ workload, iface, backend string }
+
+// tally is what one worker counts of one endpoint. Its goroutine adds to n; what is shown is
+// published between batches, so that readers cost the worker nothing.
+type tally struct {
+	w     *worker
+	id    uint32
+	key   tallyKey
+	n     counts
+	dirty bool // it is on the worker's list of those to be published
+	shown [countsLen]atomic.Uint64
+}
+
+func (t *tally) publish() {
+	t.dirty = false
+	for i, n := range t.n {
+		t.shown[i].Store(n)
+	}
+}
+
+// tallies are those of all workers, and what ended workers counted.
+type tallies struct {
+	mu   sync.Mutex // guards what follows; taken last, and never on the way of a frame
+	live map[*worker]map[uint32]*tally
+	gone map[tallyKey]*counts
+}
+
+// of is a worker's tally of an endpoint, made where it is new.
+func (ts *tallies) of(w *worker, id uint32, k tallyKey) *tally {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	m := ts.live[w]
+	if m == nil {
+		if ts.live == nil {
+			ts.live, ts.gone = map[*worker]map[uint32]*tally{}, map[tallyKey]*counts{}
+		}
+		m = map[uint32]*tally{}
+		ts.live[w] = m
+	}
+	t := m[id]
+	if t == nil || t.key != k {
+		if t != nil {
+			ts.bury(t)
+		}
+		t = &tally{w: w, id: id, key: k}
+		m[id] = t
+	}
+	return t
+}
+
+// bury keeps what a tally that ends has shown. The lock is held.
+func (ts *tallies) bury(t *tally) {
+	c := ts.gone[t.key]
+	if c == nil {
+		c = new(counts)
+		ts.gone[t.key] = c
+	}
+	for i := range t.shown {
+		c[i] += t.shown[i].Load()
+	}
+}
+
+// end keeps what a worker counted that has ended.
+func (ts *tallies) end(w *worker) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, t := range ts.live[w] {
+		ts.bury(t)
+	}
+	delete(ts.live, w)
+}
+
+// forget drops what was counted of a workload.
+func (ts *tallies) forget(workload string) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, m := range ts.live {
+		maps.DeleteFunc(m, func(_ uint32, t *tally) bool { return t.key.workload == workload })
+	}
+	maps.DeleteFunc(ts.gone, func(k tallyKey, _ *counts) bool { return k.workload == workload })
+}
+
+// Traffic is what was counted of one interface of one workload in one way of being attached.
+type Traffic struct {
+	Workload, Interface, Backend string
+	// Frames and Bytes by packet.Direction: Egress is out of the workload.
+	Frames, Bytes [3]uint64
+	// Dropped counts frames that did not go on, by cause. "held" ones may have gone on later.
+	Dropped map[string]uint64
+	// Verdicts counts how often a session was given a verdict.
+	Verdicts map[string]uint64
+	// Opened counts sessions; Sessions is how many there are.
+	Opened, Sessions uint64
+}
+
+// list adds up what is shown, by workload, interface and backend.
+func (ts *tallies) list() []Traffic {
+	ts.mu.Lock()
+	sum := make(map[tallyKey]*counts, len(ts.gone))
+	for k, c := range ts.gone {
+		copied := *c
+		sum[k] = &copied
+	}
+	for _, m := range ts.live {
+		for _, t := range m {
+			c := sum[t.key]
+			if c == nil {
+				c = new(counts)
+				sum[t.key] = c
+			}
+			for i := range t.shown {
+				c[i] += t.shown[i].Load()
+			}
+		}
+	}
+	ts.mu.Unlock()
+	out := make([]Traffic, 0, len(sum))
+	for k, c := range sum {
+		out = append(out, c.traffic(k))
+	}
+	slices.SortFunc(out, func(a, b Traffic) int {
+		return cmp.Or(cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Backend, b.Backend))
+	})
+	return out
+}
+
+func (c *counts) traffic(k tallyKey) Traffic {
+	t := Traffic{Workload: k.workload, Interface: k.iface, Backend: k.backend, Dropped: map[string]uint64{}, Verdicts: map[string]uint64{},
+		Opened: c[atOpened], Sessions: c[atSessions]}
+	copy(t.Frames[:], c[atFrames:])
+	copy(t.Bytes[:], c[atBytes:])
+	for i, name := range causeNames {
+		if n := c[atDropped+i]; n > 0 {
+			t.Dropped[name] = n
+		}
+	}
+	for v := report.Open; v <= report.Pending; v++ {
+		if n := c[atVerdicts+int(v)]; n > 0 {
+			t.Verdicts[v.String()] = n
+		}
+	}
+	return t
+}
+
+// tally is the worker's of a view, to be added to.
+func (w *worker) tally(v *view) *tally {
+	t := v.tally
+	if t == nil || t.w != w {
+		t = w.tallyOf(v)
+	}
+	if !t.dirty {
+		t.dirty = true
+		w.dirty = append(w.dirty, t)
+	}
+	return t
+}
+
+// tallyOf finds the tally where the view has another worker's, of those that share the endpoint.
+func (w *worker) tallyOf(v *view) *tally {
+	t := w.tallies[v.id]
+	if t == nil || t.key != v.key {
+		t = w.e.tallies.of(w, v.id, v.key)
+		w.tallies[v.id] = t
+	}
+	return t
+}
+
+// publishTallies makes what was counted visible.
+func (w *worker) publishTallies() {
+	for i, t := range w.dirty {
+		t.publish()
+		w.dirty[i] = nil
+	}
+	w.dirty = w.dirty[:0]
+}
+
+// stop notes why the frame at hand does not go on.
+func (w *worker) stop(why cause) packet.Action {
+	w.cause = why
+	return packet.Drop
+}
+
+// begun and over count the sessions that there are; v may be nil.
+func (w *worker) begun(v *view) {
+	if v != nil {
+		w.tally(v).n[atSessions]++
+	}
+}
+
+func (w *worker) over(v *view) {
+	if v != nil {
+		w.tally(v).n[atSessions]--
+	}
+}
+
+// judged counts a verdict.
+func (w *worker) judged(v *view, r report.Verdict) { w.tally(v).n[atVerdicts+int(r)]++ }
