@@ -45,7 +45,7 @@ func (l *lab) attached(workload, iface, want string) {
 // protect by a reset that the application sees.
 func TestMesh(t *testing.T) {
 	l := newLab(t)
-	s, err := labs.StartSidecar(l.web.Path)
+	s, err := labs.StartSidecar(labs.SidecarConfig{NetNS: l.web.Path})
 	if err != nil {
 		t.Fatal(err)
 	}

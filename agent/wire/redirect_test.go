@@ -96,7 +96,7 @@ func TestRedirectsOfMeshes(t *testing.T) {
 	}
 	t.Run("lab", func(t *testing.T) {
 		ns := testnet.New(t).Namespace("pod")
-		s, err := lab.StartSidecar(ns.Path)
+		s, err := lab.StartSidecar(lab.SidecarConfig{NetNS: ns.Path})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,39 +12,51 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
-	"github.com/google/nftables/expr"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// Ports and the mark of the sidecar, as meshes have them.
+// Ports and the user of the sidecar, as meshes have them.
 const (
-	sidecarOut  = 15001
-	sidecarIn   = 15006
-	sidecarMark = 1337
-	natTable    = "lab-sidecar"
+	sidecarOut = 15001
+	sidecarIn  = 15006
+	sidecarUID = 1337
 )
+
+// SidecarConfig is how a sidecar is made; NetNS is required.
+type SidecarConfig struct {
+	NetNS string // path of the namespace
+	// SharedUser leaves the proxy's sockets to the user of everything else; the rules know them by
+	// a mark then. Otherwise they are of a user of their own.
+	SharedUser bool
+	// NoRules leaves the redirects to somebody else.
+	NoRules bool
+	// Mutual, where it is set, encrypts what goes to an address that Meshed names, and takes encrypted
+	// connections as well as plain ones.
+	Mutual *Mutual
+	Meshed func(netip.Addr) bool
+}
 
 // Sidecar is a transparent proxy inside of one namespace: whatever connections come in or go out there
 // over TCP are redirected to it, and it opens them anew. The application gets them from 127.0.0.6 or ::6.
 type Sidecar struct {
-	netns string
+	cfg   SidecarConfig
 	stops []func()
 }
 
-// StartSidecar puts a proxy into the namespace at path. On error nothing is left.
-func StartSidecar(path string) (*Sidecar, error) {
-	s := &Sidecar{netns: path}
+// StartSidecar puts a proxy into a namespace. On error nothing is left.
+func StartSidecar(cfg SidecarConfig) (*Sidecar, error) {
+	s := &Sidecar{cfg: cfg}
 	for _, port := range []int{sidecarOut, sidecarIn} {
 		for _, family := range []string{"tcp4", "tcp6"} {
 			if err := s.listen(family, port); err != nil {
 				return nil, errors.Join(err, s.Close())
 			}
 		}
+	}
+	if cfg.NoRules {
+		return s, nil
 	}
 	if err := s.redirect(); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -61,51 +74,63 @@ func (s *Sidecar) Close() error {
 	return nil
 }
 
+// do runs fn inside the namespace; the files that it opens are the proxy's user's.
+func (s *Sidecar) do(fn func() error) error {
+	return netns.Do(s.cfg.NetNS, func() error {
+		if s.cfg.SharedUser {
+			return fn()
+		}
+		// Both are the thread's alone.
+		if err := errors.Join(unix.Setfsgid(sidecarUID), unix.Setfsuid(sidecarUID)); err != nil {
+			return fmt.Errorf("become user %d: %w", sidecarUID, err)
+		}
+		defer func() { _ = errors.Join(unix.Setfsuid(0), unix.Setfsgid(0)) }()
+		return fn()
+	})
+}
+
 func (s *Sidecar) listen(family string, port int) error {
 	var ln net.Listener
-	err := netns.Do(s.netns, func() (err error) {
+	err := s.do(func() (err error) {
 		ln, err = net.Listen(family, fmt.Sprintf(":%d", port))
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("sidecar: %w", err)
 	}
-	s.stops = append(s.stops, accept(ln, func(c net.Conn) error { return s.serve(c, family, port == sidecarIn) }))
+	s.stops = append(s.stops, accept(ln, func(c net.Conn) error { return s.serve(c.(*net.TCPConn), family, port == sidecarIn) }))
 	return nil
 }
 
+// stream is a connection of which one half can be closed.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+}
+
 // serve connects an accepted connection with where it was bound for.
-func (s *Sidecar) serve(c net.Conn, family string, in bool) error {
-	to, err := original(c.(*net.TCPConn), family)
+func (s *Sidecar) serve(c *net.TCPConn, family string, in bool) error {
+	to, err := original(c, family)
 	if err != nil {
 		return err
 	}
-	d := net.Dialer{Timeout: opTimeout, FallbackDelay: -1, Control: func(_, _ string, raw syscall.RawConn) (err error) {
-		cerr := raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, sidecarMark)
-		})
-		return errors.Join(err, cerr)
-	}}
-	if in {
-		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 6)}
-		if family == "tcp6" {
-			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP("::6")}
+	var down stream = c
+	if in && s.cfg.Mutual != nil {
+		if down, err = s.cfg.Mutual.accept(c); err != nil {
+			return err
 		}
 	}
-	var up net.Conn
-	if err := netns.Do(s.netns, func() (err error) {
-		up, err = d.DialContext(context.Background(), family, to.String())
-		return err
-	}); err != nil {
-		_ = c.(*net.TCPConn).SetLinger(0) // tell the client by a reset
+	up, err := s.dial(family, to, in)
+	if err != nil {
+		_ = c.SetLinger(0) // tell the client by a reset
 		return err
 	}
 	defer up.Close()
 	done := make(chan struct{}, 2)
-	for _, way := range [][2]net.Conn{{c, up}, {up, c}} {
+	for _, way := range [][2]stream{{down, up}, {up, down}} {
 		go func() {
 			_, _ = io.Copy(way[0], way[1])
-			_ = way[0].(*net.TCPConn).CloseWrite()
+			_ = way[0].CloseWrite()
 			done <- struct{}{}
 		}()
 	}
@@ -114,6 +139,45 @@ func (s *Sidecar) serve(c net.Conn, family string, in bool) error {
 	_ = up.SetReadDeadline(time.Now().Add(opTimeout))
 	<-done
 	return nil
+}
+
+// dial opens a connection to where another was bound for.
+func (s *Sidecar) dial(family string, to netip.AddrPort, in bool) (stream, error) {
+	d := net.Dialer{Timeout: opTimeout, FallbackDelay: -1}
+	if s.cfg.SharedUser {
+		d.Control = func(_, _ string, raw syscall.RawConn) (err error) {
+			cerr := raw.Control(func(fd uintptr) {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, sidecarUID)
+			})
+			return errors.Join(err, cerr)
+		}
+	}
+	if in {
+		d.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 6)}
+		if family == "tcp6" {
+			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP("::6")}
+		}
+	}
+	var up net.Conn
+	err := s.do(func() (err error) {
+		up, err = d.DialContext(context.Background(), family, to.String())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	tcp := up.(*net.TCPConn)
+	if in || s.cfg.Mutual == nil || s.cfg.Meshed == nil || !s.cfg.Meshed(to.Addr()) {
+		return tcp, nil
+	}
+	t := tls.Client(tcp, s.cfg.Mutual.client())
+	_ = t.SetDeadline(time.Now().Add(opTimeout))
+	if err := t.Handshake(); err != nil {
+		tcp.Close()
+		return nil, err
+	}
+	_ = t.SetDeadline(time.Time{})
+	return t, nil
 }
 
 // original is SO_ORIGINAL_DST of a redirected connection (linux/netfilter_ipv4.h, netfilter_ipv6/ip6_tables.h).
@@ -142,78 +206,4 @@ func original(c *net.TCPConn, family string) (netip.AddrPort, error) {
 		}
 	})
 	return out, errors.Join(err, gerr)
-}
-
-// redirect places the rules, in a table for each family.
-func (s *Sidecar) redirect() error {
-	ns, err := netns.Open(s.netns)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	err = netns.Do(s.netns, func() error {
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		six := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP("::6"), Mask: net.CIDRMask(128, 128)}, Flags: unix.IFA_F_NODAD}
-		return netlink.AddrReplace(lo, six)
-	})
-	if err != nil {
-		return fmt.Errorf("sidecar's address: %w", err)
-	}
-	c, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
-	if err != nil {
-		return err
-	}
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
-		t := c.AddTable(&nftables.Table{Name: natTable, Family: family})
-		chain := func(name string, hook *nftables.ChainHook, rules ...[]expr.Any) {
-			ch := c.AddChain(&nftables.Chain{Name: name, Table: t, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: nftables.ChainPriorityNATDest})
-			for _, r := range rules {
-				c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: r})
-			}
-		}
-		lo := append([]byte("lo"), make([]byte, 14)...)
-		ret := &expr.Verdict{Kind: expr.VerdictReturn}
-		chain("in", nftables.ChainHookPrerouting, append(is(expr.MetaKeyIIFNAME, lo), ret), redirectTo(sidecarIn))
-		offset, own, self := uint32(16), []byte{127, 0, 0, 1}, uint32(4)
-		if family == nftables.TableFamilyIPv6 {
-			offset, own, self = 24, net.ParseIP("::1"), 16
-		}
-		chain("out", nftables.ChainHookOutput,
-			append(is(expr.MetaKeyMARK, binaryutil.NativeEndian.PutUint32(sidecarMark)), ret),
-			[]expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: self}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: own}, ret},
-			redirectTo(sidecarOut))
-	}
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("sidecar's redirects: %w", err)
-	}
-	return nil
-}
-
-func is(key expr.MetaKey, value []byte) []expr.Any {
-	return []expr.Any{&expr.Meta{Key: key, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: value}}
-}
-
-func redirectTo(port uint16) []expr.Any {
-	return append(is(expr.MetaKeyL4PROTO, []byte{unix.IPPROTO_TCP}),
-		&expr.Immediate{Register: 1, Data: binaryutil.BigEndian.PutUint16(port)}, &expr.Redir{RegisterProtoMin: 1, RegisterProtoMax: 1})
-}
-
-// restore takes the rules away.
-func (s *Sidecar) restore() {
-	ns, err := netns.Open(s.netns)
-	if err != nil {
-		return // the namespace is gone, and its rules with it
-	}
-	defer ns.Close()
-	c, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))
-	if err != nil {
-		return
-	}
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
-		c.DelTable(&nftables.Table{Name: natTable, Family: family})
-	}
-	_ = c.Flush()
 }
