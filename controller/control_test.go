@@ -72,7 +72,7 @@ func TestSetModeWithoutAgent(t *testing.T) {
 		t.Fatal("enforced without being inline")
 	}
 	w := must[*controlv1.ListWorkloadsResponse](t)(l.control.ListWorkloads(t.Context(), &controlv1.ListWorkloadsRequest{}))
-	if got := w.Workloads[2].Interfaces[0]; got.Backend != "tap" || got.Note != "no peer" {
+	if got := w.Workloads[2].Interfaces[0]; got.Backend != "tap" || got.Error != "no peer" {
 		t.Fatalf("interface: got %v", got)
 	}
 }

@@ -195,7 +195,7 @@ func (c *compiler) workloads() {
 				set = c.withCIDRs(set, netip.PrefixFrom(a, a.BitLen()))
 			}
 		}
-		s := policy.WorkloadSpec{ID: w.ID, Identity: c.identity(set...), Mode: c.in.Settings.DefaultMode, Quarantined: w.Quarantined}
+		s := policy.WorkloadSpec{ID: w.ID, Identity: c.identity(set...), Mode: c.in.Settings.DefaultMode, Quarantined: w.Quarantined, Backend: w.Backend}
 		if g := c.byName[w.Group()]; g != nil {
 			s.Mode, s.OnDeny, s.FailClosed, s.Unready, s.Hold, s.HoldDeny = g.Mode, g.OnDeny, g.FailClosed, g.Unready, g.Hold, g.HoldDeny
 		}

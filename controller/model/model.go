@@ -23,6 +23,8 @@ type Workload struct {
 	// HostNet: it lives in the node's own network namespace, and its addresses are the node's.
 	HostNet     bool `json:"host_net,omitempty"`
 	Quarantined bool `json:"quarantined,omitempty"`
+	// Backend is by what people chose that it is enforced; "" where they did not.
+	Backend string `json:"backend,omitempty"`
 }
 
 // Group is the name of the workload's service group.

@@ -115,7 +115,11 @@ func (s *Server) input() *compile.Input {
 	}
 	slices.SortFunc(in.Groups, func(a, b model.Group) int { return strings.Compare(a.Name, b.Name) })
 	for _, m := range s.dir.all() {
-		in.Workloads = append(in.Workloads, m.policy)
+		w := m.policy
+		if c := s.backends[choiceKey(m.node, w.ID)]; c != nil {
+			w.Backend = c.Backend
+		}
+		in.Workloads = append(in.Workloads, w)
 	}
 	for _, name := range s.dir.names() {
 		in.Nodes = append(in.Nodes, model.Node{Name: name, Addresses: s.dir.nodes[name].own})

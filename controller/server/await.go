@@ -17,6 +17,12 @@ const longestWait = 30 * time.Second
 // version, and, where they are to be protected, is attached to those workloads inline. It
 // says whether that came about before the caller's deadline.
 func (s *Server) await(ctx context.Context, groups map[string]bool, version uint64) bool {
+	return s.until(ctx, func() bool { return s.enforced(groups, version) })
+}
+
+// until waits until the agents have brought about what ok, which is called with the lock held, asks for, and says
+// whether that was before the caller's deadline.
+func (s *Server) until(ctx context.Context, ok func() bool) bool {
 	limit := time.Now().Add(longestWait)
 	if d, ok := ctx.Deadline(); ok && d.Add(-answerTime).Before(limit) {
 		limit = d.Add(-answerTime)
@@ -25,7 +31,7 @@ func (s *Server) await(ctx context.Context, groups map[string]bool, version uint
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
-		done, changed := s.enforced(groups, version), s.changed
+		done, changed := ok(), s.changed
 		s.mu.Unlock()
 		if done {
 			return true

@@ -34,7 +34,7 @@ type node struct {
 	boots    []boot // newest last
 	policy   uint64 // version the agent enforces
 	attached map[string]string
-	notes    map[string]string              // of interfaces, as attached has them
+	shown    map[string]*controlv1.Workload // by id, as the agent told them last
 	status   *controlv1.ReportStatusRequest // nil before the first
 	seen     int64                          // ns since the epoch, 0 before the first status
 }

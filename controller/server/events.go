@@ -19,6 +19,7 @@ const (
 	eventConnection = "connection"
 	eventViolation  = "violation"
 	eventThreat     = "threat"
+	eventWarning    = "warning"
 )
 
 // Observe streams events from now on until the caller has enough or the controller closes.

@@ -61,7 +61,8 @@ type Server struct {
 	mu           sync.Mutex // guards what follows
 	dir          *directory
 	groups       map[string]*model.Group
-	since        map[string]int64 // when a group's mode was changed, ns since the epoch; since our start
+	backends     map[string]*backendChoice // by choiceKey
+	since        map[string]int64          // when a group's mode was changed, ns since the epoch; since our start
 	rules        *model.Rules
 	settings     model.Settings
 	learner      *learn.Learner
@@ -115,7 +116,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, st: cfg.Store, log: cfg.Logger, now: cfg.Now, started: cfg.Now().UnixNano(),
 		closed: make(chan struct{}), kicked: make(chan struct{}, 1), full: make(chan struct{}, 1), changed: make(chan struct{}),
-		dir: newDirectory(), groups: make(map[string]*model.Group), since: make(map[string]int64), dropped: make(map[string]uint64),
+		dir: newDirectory(), groups: make(map[string]*model.Group), backends: make(map[string]*backendChoice), since: make(map[string]int64), dropped: make(map[string]uint64),
 		tables: make(map[string]*table), dirty: make(map[string]store.Op), nodesDirty: make(map[string]bool),
 		settings: cfg.Settings, stale: true,
 	}

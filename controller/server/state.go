@@ -28,6 +28,7 @@ const (
 	keyVersion  = "counter/policy"
 	keyNodes    = "node/" // a blob for each node
 	keyGraph    = "graph" // a blob
+	keyBackends = "backend/"
 )
 
 // storeTime bounds one change of the store.
@@ -54,6 +55,9 @@ func (s *Server) load(ctx context.Context) error {
 		s.groups[g.Name] = g
 	}
 	if err := s.loadRules(ctx); err != nil {
+		return err
+	}
+	if err := s.loadBackends(ctx); err != nil {
 		return err
 	}
 	if err := s.loadNodes(ctx); err != nil {

@@ -32,24 +32,20 @@ func (c *collector) ReportWorkloads(_ context.Context, r *controlv1.ReportWorklo
 	if err := c.s.setWorkloads(r.Node, members, own); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	c.s.setNotes(r)
+	c.s.setShown(r)
 	return &controlv1.ReportWorkloadsResponse{}, nil
 }
 
-// setNotes remembers what an agent says of interfaces. It is not part of the workloads, so that
-// no policy is made anew because of it.
-func (s *Server) setNotes(r *controlv1.ReportWorkloadsRequest) {
-	notes := map[string]string{}
+// setShown remembers what an agent says of how workloads are attached. It is not part of the workloads, so
+// that no policy is made anew because of it.
+func (s *Server) setShown(r *controlv1.ReportWorkloadsRequest) {
+	shown := make(map[string]*controlv1.Workload, len(r.Workloads))
 	for _, w := range r.Workloads {
-		for _, i := range w.Interfaces {
-			if i.Note != "" {
-				notes[w.Id+"/"+i.Name] = i.Note
-			}
-		}
+		shown[w.Id] = w
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dir.node(r.Node).notes = notes
+	s.dir.node(r.Node).shown = shown
 }
 
 // newMembers checks what an agent says of its workloads and of its node's own addresses.
@@ -106,6 +102,7 @@ func newMember(node string, w *controlv1.Workload) (*member, error) {
 		w.Service = w.Name
 	}
 	w.Node, w.Group, w.Mode = node, model.ServiceGroup(w.Namespace, w.Service), ""
+	w.Note, w.Choice, w.ChosenBy = "", "", ""
 	if err := model.CheckName(w.Group); err != nil {
 		return nil, fmt.Errorf("workload %q: %w", w.Id, err)
 	}
@@ -115,7 +112,7 @@ func newMember(node string, w *controlv1.Workload) (*member, error) {
 		if len(i.Addresses) > maxAddresses {
 			return nil, fmt.Errorf("workload %q: interface %s has more than %d addresses", w.Id, i.Name, maxAddresses)
 		}
-		i.Backend, i.Note = "", ""
+		i.Backend, i.Note, i.Error = "", "", ""
 		for _, text := range i.Addresses {
 			p, err := netip.ParsePrefix(text)
 			if err != nil {
@@ -149,9 +146,22 @@ func (c *collector) ReportStatus(_ context.Context, r *controlv1.ReportStatusReq
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.dir.node(r.Node)
+	s.warn(n, r.Warnings)
 	n.status, n.policy, n.attached, n.seen = r, r.Policy, r.Attached, s.now().UnixNano()
 	s.notify()
 	return &controlv1.ReportStatusResponse{}, nil
+}
+
+// maxWarnings bounds what is shown of what an agent warns of.
+const maxWarnings = 100
+
+// warn tells observers of what an agent warns of and did not before. The lock is held.
+func (s *Server) warn(n *node, warnings []string) {
+	for _, text := range warnings[:min(len(warnings), maxWarnings)] {
+		if !slices.Contains(n.status.GetWarnings(), text) {
+			s.bus.publish(&controlv1.Event{Stamp: s.now().UnixNano(), Kind: eventWarning, Reporter: n.name, From: n.name, Text: text})
+		}
+	}
 }
 
 // ListWorkloads is every workload of every node, with what its agent says of it.
@@ -161,18 +171,29 @@ func (c *control) ListWorkloads(context.Context, *controlv1.ListWorkloadsRequest
 	defer s.mu.Unlock()
 	out := new(controlv1.ListWorkloadsResponse)
 	for _, m := range s.dir.all() {
-		n := s.dir.nodes[m.node]
-		w := proto.CloneOf(m.workload)
-		w.Mode = s.mode(m.group)
-		for _, i := range w.Interfaces {
-			i.Backend, i.Note = n.attached[attachment(m, i.Name)], n.notes[attachment(m, i.Name)]
-			if n.status != nil && n.status.WorkloadErrors[w.Id] != "" {
-				i.Note = n.status.WorkloadErrors[w.Id]
-			}
-		}
-		out.Workloads = append(out.Workloads, w)
+		out.Workloads = append(out.Workloads, s.workloadMessage(m))
 	}
 	return out, nil
+}
+
+// workloadMessage is a workload with what its agent says of it. The lock is held.
+func (s *Server) workloadMessage(m *member) *controlv1.Workload {
+	n := s.dir.nodes[m.node]
+	w := proto.CloneOf(m.workload)
+	w.Mode = s.mode(m.group)
+	shown := n.shown[w.Id]
+	w.Note, w.Choice, w.ChosenBy = shown.GetNote(), shown.GetChoice(), shown.GetChosenBy()
+	said := make(map[string]*controlv1.Interface, len(w.Interfaces))
+	for _, i := range shown.GetInterfaces() {
+		said[i.Name] = i
+	}
+	for _, i := range w.Interfaces {
+		i.Backend, i.Note, i.Error = n.attached[attachment(m, i.Name)], said[i.Name].GetNote(), said[i.Name].GetError()
+		if said[i.Name].GetBackend() == "" && i.Error == "" {
+			i.Error = n.status.GetWorkloadErrors()[w.Id] // the list as of now has not come yet
+		}
+	}
+	return w
 }
 
 // Status is how the controller and the agents are.
@@ -190,7 +211,7 @@ func (c *control) Status(context.Context, *controlv1.StatusRequest) (*controlv1.
 		out.Workloads += uint64(len(n.members))
 		ns := &controlv1.NodeStatus{Node: name, Policy: n.policy, LastSeen: n.seen}
 		if n.status != nil {
-			ns.Counters, ns.WorkloadErrors = n.status.Counters, n.status.WorkloadErrors
+			ns.Counters, ns.WorkloadErrors, ns.Warnings = n.status.Counters, n.status.WorkloadErrors, n.status.Warnings
 			ns.Started, ns.Version = n.status.Started, n.status.Version
 		}
 		out.Nodes = append(out.Nodes, ns)

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -93,6 +94,25 @@ type WorkloadSpec struct {
 	Hold time.Duration `json:"hold,omitempty"`
 	// HoldDeny denies a session whose hold time ran out; it passes otherwise.
 	HoldDeny bool `json:"hold_deny,omitempty"`
+	// Backend is by what a person chose that the workload is enforced (NFQueueBackend, AFPacketBackend); ""
+	// where nobody did. It decides nothing about connections.
+	Backend string `json:"backend,omitempty"`
+}
+
+// Names of backends, as people choose them.
+const (
+	NFQueueBackend  = "nfqueue"
+	AFPacketBackend = "afpacket"
+	AutoBackend     = "auto" // nobody's choice
+)
+
+// CheckBackend says whether a backend, or auto, has that name.
+func CheckBackend(name string) error {
+	switch name {
+	case NFQueueBackend, AFPacketBackend, AutoBackend:
+		return nil
+	}
+	return fmt.Errorf("there is no backend %q: use nfqueue, afpacket or auto", name)
 }
 
 // PortSpec is a range of ports of one transport. Proto 0 is every protocol; Lo 0 and Hi

@@ -123,3 +123,6 @@ func (w *Workload) FailClosed() bool { return w.spec.FailClosed }
 
 // Quarantined says that everything is denied.
 func (w *Workload) Quarantined() bool { return w.spec.Quarantined }
+
+// Backend is by what a person chose that the workload is enforced; "" where nobody did.
+func (w *Workload) Backend() string { return w.spec.Backend }
