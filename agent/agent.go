@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -49,6 +50,9 @@ type Config struct {
 	Collector controlv1.CollectorClient
 	// Data is the folder in which the last good policy is kept; "" keeps none.
 	Data string
+	// KeepReports keeps reports that no controller has taken yet in Data, too: an agent that is killed
+	// loses none of them.
+	KeepReports bool
 	// Version is the program's, for reports.
 	Version string
 	// Processes lets the other end of a veth be looked for in unnamed namespaces too.
@@ -63,6 +67,7 @@ type Agent struct {
 	boot    string
 	started time.Time
 	up      *uplink.Uplink
+	kept    *keeper
 	names   *endpointNames
 	report  *reporter
 	ready   chan struct{}
@@ -94,7 +99,12 @@ func New(cfg Config) *Agent {
 	a := &Agent{cfg: cfg, log: cfg.Logger, boot: rand.Text(), started: time.Now(), names: newEndpointNames(), ready: make(chan struct{}), finder: wire.Finder{Processes: cfg.Processes},
 		workloads: map[string]*tracked{}, ids: map[string]uint32{}, unsynced: len(cfg.Sources)}
 	a.host = hostmode.New(hostmode.Config{Logger: cfg.Logger})
-	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a.host}, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Logger: cfg.Logger})
+	spool := ""
+	if cfg.KeepReports && cfg.Data != "" {
+		spool = filepath.Join(cfg.Data, "unsent-"+fileName(cfg.Node))
+	}
+	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a.host}, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Spool: spool, Logger: cfg.Logger})
+	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
 	a.report = newReporter(a)
 	return a
 }
@@ -112,7 +122,7 @@ type told struct {
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if t := a.restore(); t != nil {
+	if t := a.kept.restore(); t != nil {
 		a.apply(t)
 	}
 	events, tables := make(chan told), make(chan *policy.Table)
@@ -121,6 +131,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		sources.Go(func() { a.follow(ctx, s, events) })
 	}
 	sources.Go(func() { a.watchPolicy(ctx, tables) })
+	sources.Go(func() { a.kept.run(ctx) })
 	reportCtx, endReports := context.WithCancel(context.WithoutCancel(ctx))
 	defer endReports()
 	reports.Go(func() { a.up.Run(reportCtx) })

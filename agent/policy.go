@@ -2,13 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/sluicenet/sluice/core/policy"
@@ -37,65 +30,11 @@ func (a *Agent) watchPolicy(ctx context.Context, to chan<- *policy.Table) {
 			case <-ctx.Done():
 				return
 			}
-			if err := a.keep(spec); err != nil {
-				a.log.Warn("policy not kept on disk", "error", err)
-			}
+			a.kept.offer(spec)
 		}
 		select {
 		case <-time.After(rewatch):
 		case <-ctx.Done():
 		}
 	}
-}
-
-// path is where the last good policy is kept; the node's name is made safe for a file name.
-func (a *Agent) path() string {
-	safe := strings.Map(func(r rune) rune {
-		if r == '/' || r < ' ' {
-			return '_'
-		}
-		return r
-	}, a.cfg.Node)
-	return filepath.Join(a.cfg.Data, "policy-"+safe+".json")
-}
-
-// keep writes the policy to disk, for a start while the store is away.
-func (a *Agent) keep(s *policy.Spec) error {
-	if a.cfg.Data == "" {
-		return nil
-	}
-	data, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("encode policy: %w", err)
-	}
-	tmp := a.path() + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("write policy: %w", err)
-	}
-	return os.Rename(tmp, a.path())
-}
-
-// restore is the policy kept on disk; nil if there is none that can be used.
-func (a *Agent) restore() *policy.Table {
-	if a.cfg.Data == "" {
-		return nil
-	}
-	data, err := os.ReadFile(a.path())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var s policy.Spec
-	var t *policy.Table
-	if err == nil {
-		err = json.Unmarshal(data, &s)
-	}
-	if err == nil {
-		t, err = policy.Compile(&s)
-	}
-	if err != nil {
-		a.log.Warn("policy kept on disk is not usable", "file", a.path(), "error", err)
-		return nil
-	}
-	a.log.Info("policy kept on disk in force", "version", s.Version)
-	return t
 }

@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"maps"
+
 	"google.golang.org/protobuf/proto"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
@@ -238,9 +240,9 @@ const (
 	maxBytes       = 128 << 10
 )
 
-// requests empties the aggregate into requests without numbers, at least one.
-func (a *aggregate) requests() []*controlv1.ReportConnectionsRequest {
-	r := &controlv1.ReportConnectionsRequest{Dropped: a.dropped}
+// pack makes requests without numbers of what is there, at least one.
+func (a *aggregate) pack() []*controlv1.ReportConnectionsRequest {
+	r := &controlv1.ReportConnectionsRequest{Dropped: maps.Clone(a.dropped)}
 	rs, size := []*controlv1.ReportConnectionsRequest{r}, 0
 	room := func(more int) {
 		if size += more; size > maxBytes || len(r.Connections)+len(r.Threats) >= maxConnections {
@@ -259,9 +261,6 @@ func (a *aggregate) requests() []*controlv1.ReportConnectionsRequest {
 		room(proto.Size(m) + 4)
 		r.Threats = append(r.Threats, m)
 	}
-	clear(a.kinds)
-	clear(a.threats)
-	a.dropped = map[string]uint64{}
 	return rs
 }
 

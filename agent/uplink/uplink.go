@@ -1,7 +1,8 @@
 // Package uplink carries what the engine tells to the controller: it drains records, merges
 // those of one session and those of one kind, and sends them with sequence numbers until they
-// are acknowledged. Memory is bounded; what cannot be kept is counted by cause. It judges
-// nothing and learns nothing.
+// are acknowledged. What is not acknowledged is on disk too, where there is a folder for it, and is
+// sent by the agent's next life if this one is killed. Memory is bounded; what cannot be kept is
+// counted by cause. It judges nothing and learns nothing.
 package uplink
 
 import (
@@ -35,6 +36,8 @@ type Config struct {
 	Interval time.Duration
 	// MaxKinds bounds the kinds of connection that wait for the collector; 100,000 if 0.
 	MaxKinds int
+	// Spool is the folder in which unsent reports are kept; "" keeps none.
+	Spool string
 	// Flush is how long Run may go on sending after its context ended; 1.5 s if 0.
 	Flush  time.Duration
 	Logger *slog.Logger
@@ -52,11 +55,23 @@ type Stats struct {
 // Uplink is one agent's way to the collector.
 type Uplink struct {
 	cfg  Config
-	agg  *aggregate
-	out  chan []*controlv1.ReportConnectionsRequest
+	agg  *aggregate // since the last tick
+	out  chan *batch
 	busy atomic.Bool // the sender has something to send
-	seq  uint64      // of the last request; the main goroutine's
 	stat struct{ records, sent, requests, retries, dropped atomic.Uint64 }
+
+	// What follows is the main goroutine's.
+	pending *aggregate // what waits for the sender, older than agg
+	seq     uint64     // the last number that was given to a request
+	spool   *spool     // nil for none
+	parts   parts      // what the spool has of pending
+	left    []segment  // by lives before; the sender's from Run on
+}
+
+// batch is requests with numbers, and the file that has them, nil for none.
+type batch struct {
+	requests []*controlv1.ReportConnectionsRequest
+	file     *segment
 }
 
 // New makes an uplink; Run does the work.
@@ -73,7 +88,14 @@ func New(cfg Config) *Uplink {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Uplink{cfg: cfg, agg: newAggregate(cfg.MaxKinds, cfg.Workload), out: make(chan []*controlv1.ReportConnectionsRequest, 1)}
+	u := &Uplink{cfg: cfg, agg: newAggregate(cfg.MaxKinds, cfg.Workload), pending: newAggregate(cfg.MaxKinds, cfg.Workload), out: make(chan *batch, 1)}
+	if cfg.Spool != "" {
+		var err error
+		if u.spool, u.left, err = openSpool(cfg.Spool, cfg.Logger); err != nil {
+			cfg.Logger.Error("unsent reports are not kept on disk", "error", err)
+		}
+	}
+	return u
 }
 
 // Stats may be called from any goroutine.
@@ -87,10 +109,13 @@ func (u *Uplink) Run(ctx context.Context) {
 	sendCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	sent := make(chan struct{})
+	u.busy.Store(len(u.left) > 0)
 	go func() {
 		defer close(sent)
-		for batch := range u.out {
-			u.send(sendCtx, batch)
+		u.sendLeft(sendCtx)
+		u.busy.Store(false)
+		for b := range u.out {
+			u.send(sendCtx, b)
 			u.busy.Store(false)
 		}
 	}()
@@ -108,8 +133,8 @@ func (u *Uplink) Run(ctx context.Context) {
 	stop := time.AfterFunc(u.cfg.Flush, cancel)
 	defer stop.Stop()
 	u.take(true)
-	if batch := u.batch(); batch != nil {
-		u.out <- batch
+	if b := u.batch(); b != nil {
+		u.out <- b
 	}
 	close(u.out)
 	<-sent
@@ -122,32 +147,47 @@ func (u *Uplink) take(all bool) {
 	n := u.cfg.Records.Drain(u.agg.flow)
 	u.agg.fold(all)
 	u.stat.records.Add(uint64(n))
-	u.stat.dropped.Store(u.agg.lost)
+	u.stat.dropped.Store(u.agg.lost + u.pending.lost)
 }
 
 // offer gives the sender what waits, if the sender is free; else it goes on being merged:
 // a request that was made is never changed again.
 func (u *Uplink) offer() {
 	if u.busy.Load() {
+		u.keep()
 		return
 	}
-	if batch := u.batch(); batch != nil {
+	if b := u.batch(); b != nil {
 		u.busy.Store(true)
-		u.out <- batch
+		u.out <- b
 	}
 }
 
 // batch turns what waits into requests with numbers; nil if nothing waits.
-func (u *Uplink) batch() []*controlv1.ReportConnectionsRequest {
-	if u.agg.empty() {
+func (u *Uplink) batch() *batch {
+	u.pending.absorb(u.agg)
+	if u.pending.empty() {
 		return nil
 	}
-	rs := u.agg.requests()
-	for _, r := range rs {
-		u.seq++
-		r.Node, r.Boot, r.Sequence = u.cfg.Node, u.cfg.Boot, u.seq
+	b := &batch{requests: u.pending.pack()}
+	first, last := u.number(b.requests)
+	b.file = u.replace(first, last, b.requests)
+	u.pending.reset()
+	u.parts = parts{}
+	return b
+}
+
+// number gives requests their numbers: those of what they take the place of, where the spool has some.
+func (u *Uplink) number(rs []*controlv1.ReportConnectionsRequest) (first, last uint64) {
+	first = u.seq + 1
+	if u.parts.first != 0 {
+		first = u.parts.first
 	}
-	return rs
+	for i, r := range rs {
+		r.Node, r.Boot, r.Sequence = u.cfg.Node, u.cfg.Boot, first+uint64(i)
+		u.seq = max(u.seq, r.Sequence)
+	}
+	return first, u.seq
 }
 
 const (
@@ -156,9 +196,27 @@ const (
 	attempt   = 2 * time.Second
 )
 
+// sendLeft sends what lives before have left.
+func (u *Uplink) sendLeft(ctx context.Context) {
+	for i := range u.left {
+		g := &u.left[i]
+		rs, err := g.read()
+		if err != nil {
+			u.cfg.Logger.Error("unsent reports of an earlier life are not readable and lost, but for those before", "readable", len(rs), "error", err)
+		}
+		if i == 0 {
+			u.cfg.Logger.Info("sending reports of an earlier life", "files", len(u.left))
+		}
+		u.send(ctx, &batch{rs, g})
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
 // send sends requests in order, each until it is acknowledged or ctx ends.
-func (u *Uplink) send(ctx context.Context, batch []*controlv1.ReportConnectionsRequest) {
-	for i, r := range batch {
+func (u *Uplink) send(ctx context.Context, b *batch) {
+	for i, r := range b.requests {
 		wait := firstWait
 		for {
 			err := u.try(ctx, r)
@@ -167,7 +225,11 @@ func (u *Uplink) send(ctx context.Context, batch []*controlv1.ReportConnectionsR
 			}
 			u.stat.retries.Add(1)
 			if ctx.Err() != nil {
-				u.cfg.Logger.Warn("reports lost at the end", "requests", len(batch)-i)
+				if b.file == nil {
+					u.cfg.Logger.Warn("reports lost at the end", "requests", len(b.requests)-i)
+				} else {
+					u.cfg.Logger.Info("reports kept for the next start", "requests", len(b.requests)-i)
+				}
 				return
 			}
 			if wait == firstWait {
@@ -179,6 +241,9 @@ func (u *Uplink) send(ctx context.Context, batch []*controlv1.ReportConnectionsR
 			}
 			wait = min(2*wait, lastWait)
 		}
+	}
+	if u.spool != nil {
+		u.spool.remove(b.file)
 	}
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/sluicenet/sluice/agent/reach"
+	"github.com/sluicenet/sluice/internal/appnames"
 	"github.com/sluicenet/sluice/internal/mtls"
 )
 
@@ -39,26 +41,25 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 	if err != nil {
 		return err
 	}
-	names, err := pluginNames(f.data)
-	if err != nil {
-		return err
-	}
-	parsers, err := f.place.open(ctx, names, log)
-	if err != nil {
-		return err
-	}
-	d.later(parsers.close)
 	st, storeName, err := openShared(f.store, log)
 	if err != nil {
 		return err
 	}
 	d.later(func() { st.Close() })
+	names := appnames.New(appnames.Config{Store: st, File: filepath.Join(f.data, "plugin-apps.json"), Logger: log})
+	names.LoadOr(ctx)
+	d.run("names of applications", names.Run)
+	parsers, err := f.place.open(ctx, names, log)
+	if err != nil {
+		return err
+	}
+	d.later(parsers.close)
 	pool, err := reach.Dial(f.controllers, files.Dial, log)
 	if err != nil {
 		return err
 	}
 	d.later(func() { pool.Close() })
-	ready, err := d.startAgent(&parts{source, st, pool, metrics, parsers})
+	ready, err := d.startAgent(&parts{source: source, store: st, conn: pool, metrics: metrics, parsers: parsers, keep: true})
 	if err != nil {
 		return err
 	}

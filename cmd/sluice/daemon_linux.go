@@ -22,6 +22,7 @@ import (
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/appnames"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/embedded"
 )
@@ -111,16 +112,6 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 	if err != nil {
 		return nil, err
 	}
-	// Before the rules are read, which may speak of protocols that plugins brought.
-	names, err := pluginNames(d.flags.data)
-	if err != nil {
-		return nil, err
-	}
-	parsers, err := d.flags.place.open(context.Background(), names, d.log)
-	if err != nil {
-		return nil, err
-	}
-	d.later(parsers.close)
 	file := filepath.Join(d.flags.data, embedded.FileName)
 	st, err := embedded.Open(file, embedded.Options{Logger: d.log})
 	if err != nil {
@@ -131,6 +122,15 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 			d.log.Warn("store not closed cleanly", "error", err)
 		}
 	})
+	names := appnames.New(appnames.Config{Store: st, Logger: d.log})
+	if err := names.Load(context.Background()); err != nil {
+		return nil, err
+	}
+	parsers, err := d.flags.place.open(context.Background(), names, d.log)
+	if err != nil {
+		return nil, err
+	}
+	d.later(parsers.close)
 	build := thisBuild().Version
 	ctl, err := controller.New(controller.Config{Store: st, StoreName: "embedded " + file, Version: build, Settings: model.Settings{DefaultMode: mode}, Logger: d.log})
 	if err != nil {
@@ -148,7 +148,7 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 		return nil, err
 	}
 	d.later(func() { conn.Close() })
-	return d.startAgent(&parts{source, st, conn, metrics, parsers})
+	return d.startAgent(&parts{source: source, store: st, conn: conn, metrics: metrics, parsers: parsers})
 }
 
 // serve answers on the unix socket.
@@ -173,6 +173,7 @@ type parts struct {
 	conn    grpc.ClientConnInterface // to the controller
 	metrics net.Listener             // nil for none
 	parsers *placed
+	keep    bool // reports that are not taken yet are kept on disk
 }
 
 // startAgent starts the dataplane and the agent. The channel is closed when the workloads are attached.
@@ -196,7 +197,7 @@ func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
 		}
 	})
 	a := agent.New(agent.Config{Node: d.flags.node, Sources: []workload.Source{p.source}, Engine: eng, Backend: be, Queues: queues, Choice: d.flags.choice, Store: p.store,
-		Collector: controlv1.NewCollectorClient(p.conn), Data: d.flags.data, Version: thisBuild().Version, Processes: d.flags.processes, Logger: d.log})
+		Collector: controlv1.NewCollectorClient(p.conn), Data: d.flags.data, KeepReports: p.keep, Version: thisBuild().Version, Processes: d.flags.processes, Logger: d.log})
 	d.run("agent", a.Run)
 	if p.metrics != nil {
 		d.serveHTTP(p.metrics, a, controlv1.NewControlClient(p.conn))

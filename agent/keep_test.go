@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/sluicenet/sluice/core/policy"
+)
+
+func spec(version uint64) *policy.Spec {
+	return &policy.Spec{Version: version, Groups: []policy.GroupSpec{{Name: "any", Any: true}}, Identities: []policy.IdentitySpec{{}}}
+}
+
+// TestKeepDamaged damages what is on disk after versions 1 and 2 were kept.
+func TestKeepDamaged(t *testing.T) {
+	cases := []struct {
+		name   string
+		damage func(t *testing.T, path string)
+		want   uint64 // 0 is no policy
+	}{
+		{"nothing", func(*testing.T, string) {}, 2},
+		{"cut off", func(t *testing.T, path string) { cut(t, path, 2) }, 1},
+		{"cut off in the sum", func(t *testing.T, path string) { change(t, path, func(b []byte) []byte { return b[:len(b)-3] }) }, 1},
+		{"empty", func(t *testing.T, path string) { change(t, path, func([]byte) []byte { return nil }) }, 1},
+		{"one bit", func(t *testing.T, path string) { change(t, path, func(b []byte) []byte { b[11] ^= 1; return b }) }, 1},
+		{"gone", func(t *testing.T, path string) { remove(t, path) }, 1},
+		{"by an earlier version of the program", func(t *testing.T, path string) {
+			change(t, path, func([]byte) []byte { return []byte(`{"version":2,"groups":[{"name":"any","any":true}],"identities":[{}]}`) })
+		}, 2},
+		{"both", func(t *testing.T, path string) { cut(t, path, 2); cut(t, path+suffixBefore, 2) }, 0},
+		{"half of a new one beside it", func(t *testing.T, path string) {
+			if err := os.WriteFile(path+".new", []byte(`{"ver`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, 2},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			k := newKeeper(t.TempDir(), "n/1", slog.New(slog.DiscardHandler))
+			for v := uint64(1); v <= 2; v++ {
+				if err := k.keep(spec(v)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.damage(t, k.path)
+			var got uint64
+			if table := k.restore(); table != nil {
+				got = table.Version()
+			}
+			if got != c.want {
+				t.Errorf("restored version %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// TestKeepFull has a disk that does not take a policy: the one that is there stays.
+func TestKeepFull(t *testing.T) {
+	k := newKeeper(t.TempDir(), "n1", slog.New(slog.DiscardHandler))
+	if err := k.keep(spec(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/full", k.path+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.keep(spec(2)); err == nil {
+		t.Error("a full disk: got no error")
+	}
+	if table := k.restore(); table == nil || table.Version() != 1 {
+		t.Errorf("restored %v, want version 1", table)
+	}
+	if left, _ := filepath.Glob(k.path + ".new"); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+	if err := k.keep(spec(3)); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}
+
+func cut(t *testing.T, path string, by int) {
+	t.Helper()
+	change(t, path, func(b []byte) []byte { return b[:len(b)/by] })
+}
+
+func change(t *testing.T, path string, fn func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, fn(b), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+}

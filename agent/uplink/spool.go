@@ -1,0 +1,175 @@
+package uplink
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protodelim"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+)
+
+// spool keeps on disk what no collector has acknowledged yet, so that an agent that is killed loses
+// none of it: its next life sends it, under the old boot and numbers. A file has requests with the numbers
+// first to last; one whose range holds others' took their place. Files are renamed into place, not
+// synced: they survive the process, not a loss of power. The uplink's goroutine writes, the sender
+// removes what is acknowledged.
+type spool struct {
+	dir  string
+	life uint64 // of this agent, later than all that left something
+	log  *slog.Logger
+	full bool // the last write did not work
+}
+
+// segment is one file.
+type segment struct {
+	path              string
+	life, first, last uint64
+	size              int64
+}
+
+// maxSpool bounds what lives before have left, bytes.
+const maxSpool = 256 << 20
+
+// maxRecord bounds one request on disk against files that lie.
+const maxRecord = 4 << 20
+
+// openSpool opens a folder, made where it is not there, and says what is left in it, oldest first.
+func openSpool(dir string, log *slog.Logger) (*spool, []segment, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("open the folder of unsent reports: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the folder of unsent reports: %w", err)
+	}
+	s := &spool{dir: dir, life: 1, log: log}
+	var all []segment
+	for _, e := range entries {
+		g := segment{path: filepath.Join(dir, e.Name())}
+		if strings.HasSuffix(e.Name(), suffixNew) {
+			s.remove(&g)
+			continue
+		}
+		if n, err := fmt.Sscanf(e.Name(), segmentName, &g.life, &g.first, &g.last); n != 3 || err != nil {
+			continue
+		}
+		if info, err := e.Info(); err == nil {
+			g.size = info.Size()
+		}
+		s.life = max(s.life, g.life+1)
+		all = append(all, g)
+	}
+	return s, s.tidy(all), nil
+}
+
+const (
+	segmentName = "%016x-%020d-%020d"
+	suffixNew   = ".new"
+)
+
+// tidy removes what another file took the place of, and the oldest where there is too much.
+func (s *spool) tidy(all []segment) (left []segment) {
+	var total int64
+	for i := range all {
+		g := &all[i]
+		if slices.ContainsFunc(all, g.within) {
+			s.remove(g)
+			continue
+		}
+		total += g.size
+		left = append(left, *g)
+	}
+	slices.SortFunc(left, func(a, b segment) int { return strings.Compare(filepath.Base(a.path), filepath.Base(b.path)) })
+	for total > maxSpool {
+		s.log.Error("unsent reports take too much room, the oldest are lost", "file", left[0].path, "bytes", left[0].size)
+		s.remove(&left[0])
+		total -= left[0].size
+		left = left[1:]
+	}
+	return left
+}
+
+// within says whether o is another file that holds all of g's numbers.
+func (g *segment) within(o segment) bool {
+	return o.life == g.life && o.first <= g.first && o.last >= g.last && o.path != g.path
+}
+
+// put writes requests as the numbers first to last. Nothing is there after an error.
+func (s *spool) put(first, last uint64, rs []*controlv1.ReportConnectionsRequest) (*segment, error) {
+	g := &segment{life: s.life, first: first, last: last}
+	g.path = filepath.Join(s.dir, fmt.Sprintf(segmentName, g.life, first, last))
+	err := g.write(rs)
+	if (err != nil) != s.full {
+		s.full = err != nil
+		if s.full {
+			s.log.Error("unsent reports cannot be kept on disk: they are lost if the agent is killed before a controller takes them", "error", err)
+		} else {
+			s.log.Info("unsent reports are kept on disk again")
+		}
+	}
+	if err != nil {
+		s.remove(&segment{path: g.path + suffixNew})
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *segment) write(rs []*controlv1.ReportConnectionsRequest) error {
+	f, err := os.OpenFile(g.path+suffixNew, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(f)
+	for _, r := range rs {
+		n, err := protodelim.MarshalTo(w, r)
+		g.size += int64(n)
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	if err := errors.Join(w.Flush(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(g.path+suffixNew, g.path)
+}
+
+// read is what a file holds; what is readable of it comes with an error, too.
+func (g *segment) read() (rs []*controlv1.ReportConnectionsRequest, err error) {
+	f, err := os.Open(g.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r := bufio.NewReader(f)
+	for {
+		m := new(controlv1.ReportConnectionsRequest)
+		err := protodelim.UnmarshalOptions{MaxSize: maxRecord}.UnmarshalFrom(r, m)
+		if errors.Is(err, io.EOF) {
+			return rs, nil
+		}
+		if err != nil {
+			return rs, fmt.Errorf("%s: %w", g.path, err)
+		}
+		rs = append(rs, m)
+	}
+}
+
+// remove takes a file away; nil is none.
+func (s *spool) remove(g *segment) {
+	if g == nil {
+		return
+	}
+	if err := os.Remove(g.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// The controllers know its numbers: if it is sent again it is not counted again.
+		s.log.Warn("sent reports not removed from disk", "error", err)
+	}
+}
