@@ -44,7 +44,7 @@ type queue struct {
 	woken   atomic.Bool
 	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
 
-	received, dropped, sent, sendDrop, refused, lookupFailed atomic.Uint64
+	received, dropped, sent, sendDrop, refused, lookupFailed, full atomic.Uint64
 }
 
 var (
@@ -338,9 +338,4 @@ func (q *queue) takeDown() {
 		q.orig.close()
 	}
 	_ = q.bufs.free()
-}
-
-// Stats implements backend.Counter.
-func (q *queue) Stats() backend.Stats {
-	return backend.Stats{Received: q.received.Load(), Dropped: q.dropped.Load(), Sent: q.sent.Load(), SendDrop: q.sendDrop.Load() + q.refused.Load()}
 }

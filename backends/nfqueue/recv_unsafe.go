@@ -54,4 +54,17 @@ func (s *slots) at(i int) []byte {
 	return s.mem[base : base+n : base+n]
 }
 
+// memory is what SO_MEMINFO gives.
+type memory [memWords]uint32
+
+// read asks for the memory of a socket.
+func (m *memory) read(fd uintptr) error {
+	size := uint32(unsafe.Sizeof(*m))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(m)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 func (s *slots) free() error { return unix.Munmap(s.mem) }

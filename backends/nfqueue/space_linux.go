@@ -29,6 +29,7 @@ type space struct {
 	placed  bool
 	set     ruleset
 	numbers map[uint16]bool // taken by us
+	proc    *os.File        // the kernel's list of queues; nil before somebody asked
 
 	decided atomic.Uint32 // set.decided, for workers
 }
@@ -178,6 +179,7 @@ func (s *space) release() (last bool, err error) {
 	if s.refs--; s.refs > 0 {
 		return false, nil
 	}
+	s.closeList()
 	if s.placed {
 		err = removeTables(int(s.file.Fd()))
 		s.placed = false

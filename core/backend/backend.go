@@ -185,8 +185,13 @@ type Counter interface{ Stats() Stats }
 // Gauge is implemented by queues that know how full they are. It may be called from anywhere, and
 // costs whoever drives the queue next to nothing.
 type Gauge interface {
-	// Depth is how many frames wait in the kernel and how many fit; both are estimates.
-	Depth() (waiting, room uint64)
+	Depth() Depth
+}
+
+// Depth is how full a queue is; both are estimates.
+type Depth struct {
+	Waiting uint64  // frames that the kernel has for the worker, or that wait for its verdict
+	Fill    float64 // how much of the room is taken, 0 to 1
 }
 
 // ErrUnsupported says that this kernel cannot do what was asked.

@@ -120,6 +120,9 @@ func (w *worker) settleHeld(s *session.Session, id *ident) {
 	if report.Verdict(s.Verdict) == report.Deny {
 		w.refuseHeld(s, id)
 		w.cause = noCause // it is the held frames', not that of the frame at hand
+		if v := w.snap.endpoints[s.Key.Endpoint]; v != nil {
+			w.tally(v).n[atDropped+int(byPolicy)] += uint64(len(id.held))
+		}
 		w.dropHeld(id)
 		return
 	}

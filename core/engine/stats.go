@@ -97,9 +97,9 @@ type ringKey struct{ workload, iface, backend string }
 type QueueStats struct {
 	Workload, Interface, Backend string // Workload and Interface are empty for shared queues
 	backend.Stats
-	// Queues is how many there are now; Waiting and Room add up what is in them and what fits.
-	Queues        int
-	Waiting, Room uint64
+	// Queues is how many there are now; the depth is that of all, and the fill that of the fullest.
+	Queues int
+	backend.Depth
 }
 
 // keepRing keeps what the queue of an ended worker counted.
@@ -130,8 +130,8 @@ func (e *Engine) queues() []QueueStats {
 			x.Add(c.Stats())
 		}
 		if d, ok := w.q.(backend.Gauge); ok {
-			n, room := d.Depth()
-			x.Waiting, x.Room = x.Waiting+n, x.Room+room
+			now := d.Depth()
+			x.Waiting, x.Fill = x.Waiting+now.Waiting, max(x.Fill, now.Fill)
 		}
 	}
 	out := make([]QueueStats, 0, len(sum))

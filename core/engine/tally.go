@@ -131,8 +131,10 @@ type Traffic struct {
 	Workload, Interface, Backend string
 	// Frames and Bytes by packet.Direction: Egress is out of the workload.
 	Frames, Bytes [3]uint64
-	// Dropped counts frames that did not go on, by cause. "held" ones may have gone on later.
+	// Dropped counts frames that did not go on, by cause.
 	Dropped map[string]uint64
+	// Held counts frames that did not go on when they came; they did later, or are in Dropped too.
+	Held uint64
 	// Verdicts counts how often a session was given a verdict.
 	Verdicts map[string]uint64
 	// Opened counts sessions; Sessions is how many there are.
@@ -172,11 +174,11 @@ func (ts *tallies) list() []Traffic {
 
 func (c *counts) traffic(k tallyKey) Traffic {
 	t := Traffic{Workload: k.workload, Interface: k.iface, Backend: k.backend, Dropped: map[string]uint64{}, Verdicts: map[string]uint64{},
-		Opened: c[atOpened], Sessions: c[atSessions]}
+		Opened: c[atOpened], Sessions: c[atSessions], Held: c[atDropped+int(kept)]}
 	copy(t.Frames[:], c[atFrames:])
 	copy(t.Bytes[:], c[atBytes:])
 	for i, name := range causeNames {
-		if n := c[atDropped+i]; n > 0 {
+		if n := c[atDropped+i]; n > 0 && cause(i) != kept {
 			t.Dropped[name] = n
 		}
 	}

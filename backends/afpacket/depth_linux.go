@@ -1,0 +1,57 @@
+package afpacket
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/backend"
+)
+
+var (
+	_ backend.Gauge = (*tap)(nil)
+	_ backend.Gauge = (*inline)(nil)
+)
+
+// Depth implements backend.Gauge: what is in the blocks that the kernel has handed over.
+func (t *tap) Depth() (d backend.Depth) {
+	t.whileOpen(func() {
+		blocks := 0
+		for i := range t.blocks {
+			base := i * t.blockSize
+			if t.ring.status(base+blockStatus)&unix.TP_STATUS_USER != 0 {
+				blocks++
+				d.Waiting += uint64(t.ring.u32(base + blockPackets))
+			}
+		}
+		d.Fill = float64(blocks) / float64(t.blocks)
+	})
+	return d
+}
+
+// Depth implements backend.Gauge. Of each ring a few slots are looked at: the worker has better to do
+// than wait for the cache lines of all.
+func (q *inline) Depth() (d backend.Depth) {
+	q.whileOpen(func() {
+		for _, r := range []*receiver{&q.small, &q.large} {
+			fill := r.sample()
+			d.Waiting += uint64(fill * float64(r.slots.n))
+			d.Fill = max(d.Fill, fill)
+		}
+	})
+	return d
+}
+
+// samples is how many slots of a ring are looked at.
+const samples = 64
+
+// sample is how much of the ring is taken. Anybody may call it while the ring is mapped.
+func (r *receiver) sample() float64 {
+	step := max(1, r.slots.n/samples)
+	taken, looked := 0, 0
+	for i := 0; i < r.slots.n; i += step {
+		looked++
+		if r.mem.status(r.slots.at(i)+v2Status)&unix.TP_STATUS_USER != 0 {
+			taken++
+		}
+	}
+	return float64(taken) / float64(looked)
+}
