@@ -34,6 +34,11 @@ func (w *worker) sweepSome() {
 		if s == nil || s.Generation == w.snap.version {
 			continue
 		}
+		if s.State.Over() {
+			// What has ended breaks no policy that came later.
+			s.Generation = w.snap.version
+			continue
+		}
 		v := w.snap.endpoints[s.Key.Endpoint]
 		if v == nil {
 			continue
