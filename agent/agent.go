@@ -75,13 +75,15 @@ type Agent struct {
 
 	// Everything below belongs to Run's goroutine.
 	finder    wire.Finder
-	table     *policy.Table // nil before the first policy
+	base      *policy.Table // as the controller made it; nil before the first policy
+	table     *policy.Table // base, and what it says of workloads that it does not list yet
 	workloads map[string]*tracked
 	ids       map[string]uint32 // endpoint numbers by workload and interface
 	nextID    uint32
 	unsynced  int // sources that have not told everything yet
 	hosted    map[string]hostmode.Workload
 	leaving   []leaving
+	gone      []gone
 }
 
 // tracked is one workload that is there.
@@ -174,12 +176,16 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 			if err := a.take(e, events); err != nil {
 				return err
 			}
+			a.adopt()
 		case t := <-tables:
 			a.apply(t)
 		case id := <-a.cfg.Engine.Lost():
 			a.lost(id)
 		case <-sockets.C:
 			changed := a.readListeners()
+			if a.forget(time.Now()) {
+				a.adopt()
+			}
 			a.names.sweep(time.Now())
 			sockets.Reset(listenersEvery(len(a.workloads)))
 			if !changed {
@@ -264,6 +270,7 @@ func (a *Agent) removed(id string) {
 		return
 	}
 	a.leave(t)
+	a.remember(t)
 	delete(a.workloads, id)
 	a.log.Info("workload gone", "workload", id)
 }

@@ -20,6 +20,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/internal/specstore"
@@ -33,6 +34,7 @@ type dataplane struct {
 	mu        sync.Mutex
 	eps       map[uint32]backend.Endpoint
 	version   uint64
+	table     *policy.Table
 	calls     []string
 	listeners map[uint32][]engine.Listener
 	failKind  backend.Kind // Attach of this kind fails
@@ -60,7 +62,7 @@ func (d *dataplane) Detach(id uint32) error {
 func (d *dataplane) Apply(t *policy.Table) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.version = t.Version()
+	d.version, d.table = t.Version(), t
 	d.calls = append(d.calls, "apply")
 }
 
@@ -294,6 +296,45 @@ func TestAttachFails(t *testing.T) {
 		defer l.coll.mu.Unlock()
 		return len(l.coll.status.WorkloadErrors) == 0
 	})
+}
+
+// TestNewcomer checks that a workload of a protected group is attached inline as soon as it is there, before
+// the policy lists it, and that the policy in force knows it and its address.
+func TestNewcomer(t *testing.T) {
+	testnet.RequireRoot(t)
+	b := testnet.New(t).Bridge("web", "other")
+	l := newLab(t)
+	w, other := event(b.Workloads[0]), event(b.Workloads[1])
+	l.version = 1
+	s := &policy.Spec{Version: 1, Groups: []policy.GroupSpec{{Name: "any", Any: true}, {Name: w.Workload.Group()}}, Identities: []policy.IdentitySpec{{}, {Groups: []uint32{1}}},
+		Newcomers: []policy.NewcomerSpec{{}, {Group: w.Workload.Group(), WorkloadSpec: policy.WorkloadSpec{Identity: 1, Mode: policy.Protect}}}}
+	if err := specstore.Write(t.Context(), l.store, "n1", s); err != nil {
+		t.Fatal(err)
+	}
+	l.until("the policy applied", l.enforced)
+	l.source <- w
+	l.source <- other
+	l.source <- workload.Event{Kind: workload.Synced}
+	l.until("both attached", func() bool { k := l.plane.kinds(); return k[backend.Inline] == 1 && k[backend.Tap] == 1 })
+	addr := packet.AddrFrom(b.Workloads[0].IPv4)
+	l.plane.mu.Lock()
+	if c := strings.Join(l.plane.calls, ", "); strings.Contains(c, "tap "+w.Workload.ID) {
+		t.Errorf("calls %q: it must go inline at once", c)
+	}
+	if now := l.plane.table; now.Version() != 1 || now.Identity(addr, false) != 1 {
+		t.Errorf("version %d knows the address as %d", now.Version(), now.Identity(addr, false))
+	}
+	l.plane.mu.Unlock()
+
+	l.source <- workload.Event{Kind: workload.Removed, Workload: workload.Workload{ID: w.Workload.ID}}
+	l.until("it is gone", func() bool { return l.plane.kinds()[backend.Inline] == 0 })
+	l.put(map[string]policy.Mode{})
+	l.until("the next policy", l.enforced)
+	l.plane.mu.Lock()
+	defer l.plane.mu.Unlock()
+	if got := l.plane.table.Identity(addr, false); got != 0 {
+		t.Errorf("the next policy has no such group, and yet its address is %d", got)
+	}
 }
 
 // TestPolicyKept checks that a start without a store enforces the last good policy.

@@ -41,9 +41,8 @@ const (
 // apply puts a policy into force. The attachments follow in reconcile: until then the
 // engine reports what it would deny.
 func (a *Agent) apply(t *policy.Table) {
-	a.table = t
-	a.cfg.Engine.Apply(t)
-	a.host.Apply(t)
+	a.base = t
+	a.adopt()
 	for _, w := range a.workloads {
 		for _, e := range w.endpoints {
 			e.retry = time.Time{} // what failed may not be wanted any more
@@ -58,7 +57,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 	managed := a.managed()
 	now := time.Now()
 	next := a.farewell(now)
-	for _, id := range slices.Sorted(maps.Keys(a.workloads)) {
+	for _, id := range a.inOrder() {
 		t := a.workloads[id]
 		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
 			if ctx.Err() != nil {
@@ -74,6 +73,19 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 		}
 	}
 	return next
+}
+
+// inOrder is the workloads by id, those first that are to be enforced: until they are, what they do passes.
+func (a *Agent) inOrder() []string {
+	ids := slices.Sorted(maps.Keys(a.workloads))
+	rank := make(map[string]int, len(ids))
+	for _, id := range ids {
+		if kind, _ := a.wanted(id); kind != backend.Inline {
+			rank[id] = 1
+		}
+	}
+	slices.SortStableFunc(ids, func(x, y string) int { return rank[x] - rank[y] })
+	return ids
 }
 
 // managed says which namespaces are workloads. The host's is not, though workloads live in it.

@@ -7,8 +7,10 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/gaissmai/bart"
 
@@ -37,6 +39,7 @@ func Compile(in *Input) (s *policy.Spec, notes []string) {
 	c := newCompiler(in)
 	c.rules()
 	c.workloads()
+	c.newcomers()
 	c.addresses()
 	c.spec.Exempt = slices.Clone(in.Settings.Exempt)
 	return c.spec, c.notes
@@ -196,9 +199,40 @@ func (c *compiler) workloads() {
 			}
 		}
 		s := policy.WorkloadSpec{ID: w.ID, Identity: c.identity(set...), Mode: c.in.Settings.DefaultMode, Quarantined: w.Quarantined, Backend: w.Backend}
-		if g := c.byName[w.Group()]; g != nil {
-			s.Mode, s.OnDeny, s.FailClosed, s.Unready, s.Hold, s.HoldDeny = g.Mode, g.OnDeny, g.FailClosed, g.Unready, g.Hold, g.HoldDeny
-		}
+		take(&s, c.byName[w.Group()])
 		c.spec.Workloads = append(c.spec.Workloads, s)
+	}
+}
+
+// newcomers says what holds for workloads that nobody has told of yet: what holds for those that are
+// in the same service group, and for a group of which nothing is known, the default mode without a group.
+func (c *compiler) newcomers() {
+	like := make(map[string]*model.Workload)
+	for _, w := range c.sorted {
+		if g := w.Group(); like[g] == nil {
+			like[g] = w
+		}
+	}
+	c.spec.Newcomers = append(c.spec.Newcomers, policy.NewcomerSpec{WorkloadSpec: policy.WorkloadSpec{Identity: c.identity(), Mode: c.in.Settings.DefaultMode}})
+	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
+		g := c.byName[name]
+		if g.Kind() != model.Service {
+			continue
+		}
+		w := like[g.Name]
+		if w == nil {
+			namespace, service, _ := strings.Cut(strings.TrimPrefix(g.Name, "svc:"), "/")
+			w = &model.Workload{Namespace: namespace, Service: service}
+		}
+		n := policy.NewcomerSpec{Group: g.Name, WorkloadSpec: policy.WorkloadSpec{Identity: c.identity(c.of(w)...)}}
+		take(&n.WorkloadSpec, g)
+		c.spec.Newcomers = append(c.spec.Newcomers, n)
+	}
+}
+
+// take gives a workload what its service group says.
+func take(s *policy.WorkloadSpec, g *model.Group) {
+	if g != nil {
+		s.Mode, s.OnDeny, s.FailClosed, s.Unready, s.Hold, s.HoldDeny = g.Mode, g.OnDeny, g.FailClosed, g.Unready, g.Hold, g.HoldDeny
 	}
 }

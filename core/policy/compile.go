@@ -20,7 +20,9 @@ func Compile(s *Spec) (*Table, error) {
 	}
 	t := &Table{
 		version:    s.Version,
+		addresses:  new(bart.Table[uint32]),
 		workloads:  make(map[string]*Workload, len(s.Workloads)),
+		newcomers:  make(map[string]*Workload, len(s.Newcomers)),
 		groups:     s.Groups,
 		identities: s.Identities,
 		rules:      s.Rules,
@@ -50,21 +52,35 @@ func (t *Table) compileWorkloads(s *Spec) error {
 	b := newBuilder(t)
 	t.everyone = b.sides(b.everyone)
 	byIdentity := make(map[uint32]*rows)
-	for i := range s.Workloads {
-		w := &s.Workloads[i]
-		if _, ok := t.workloads[w.ID]; ok {
-			return fmt.Errorf("workload %q is in the policy twice", w.ID)
-		}
+	compile := func(w *WorkloadSpec) (*Workload, error) {
 		r := byIdentity[w.Identity]
 		if r == nil {
 			if cells := 2 * (len(byIdentity) + 1) * len(b.members); cells > maxCells {
-				return fmt.Errorf("policy is too large: %d identities of workloads among %d identities; put workloads into fewer groups",
+				return nil, fmt.Errorf("policy is too large: %d identities of workloads among %d identities; put workloads into fewer groups",
 					len(byIdentity)+1, len(b.members))
 			}
 			r = b.rows(w.Identity)
 			byIdentity[w.Identity] = r
 		}
-		t.workloads[w.ID] = &Workload{table: t, spec: *w, rows: r}
+		return &Workload{table: t, spec: *w, rows: r}, nil
+	}
+	for i := range s.Workloads {
+		w := &s.Workloads[i]
+		if _, ok := t.workloads[w.ID]; ok {
+			return fmt.Errorf("workload %q is in the policy twice", w.ID)
+		}
+		c, err := compile(w)
+		if err != nil {
+			return err
+		}
+		t.workloads[w.ID] = c
+	}
+	for i := range s.Newcomers {
+		c, err := compile(&s.Newcomers[i].WorkloadSpec)
+		if err != nil {
+			break // better without policy for a moment than no policy at all
+		}
+		t.newcomers[s.Newcomers[i].Group] = c
 	}
 	t.exact = newExactMap(b.painter.exact)
 	return nil
@@ -93,18 +109,30 @@ func check(s *Spec) error {
 			return fmt.Errorf("exempt %q is not a prefix of IPv4 or IPv6 addresses", p)
 		}
 	}
-	for _, w := range s.Workloads {
-		if w.Identity >= identities {
-			return fmt.Errorf("workload %q has identity %d, but the policy has %d identities", w.ID, w.Identity, identities)
+	for i := range s.Workloads {
+		if err := s.Workloads[i].check(identities); err != nil {
+			return fmt.Errorf("workload %q %w", s.Workloads[i].ID, err)
 		}
-		if w.Mode > Protect || w.OnDeny > Silent || w.Unready > UnreadyDeny {
-			return fmt.Errorf("workload %q has mode %s, on_deny %s, unready %s, one of which does not exist", w.ID, w.Mode, w.OnDeny, w.Unready)
+	}
+	for i := range s.Newcomers {
+		if err := s.Newcomers[i].check(identities); err != nil {
+			return fmt.Errorf("newcomer of %q %w", s.Newcomers[i].Group, err)
 		}
 	}
 	for i := range s.Rules {
 		if err := s.Rules[i].check(groups); err != nil {
 			return fmt.Errorf("rule %d (at place %d): %w", s.Rules[i].ID, i, err)
 		}
+	}
+	return nil
+}
+
+func (w *WorkloadSpec) check(identities uint32) error {
+	switch {
+	case w.Identity >= identities:
+		return fmt.Errorf("has identity %d, but the policy has %d identities", w.Identity, identities)
+	case w.Mode > Protect || w.OnDeny > Silent || w.Unready > UnreadyDeny:
+		return fmt.Errorf("has mode %s, on_deny %s, unready %s, one of which does not exist", w.Mode, w.OnDeny, w.Unready)
 	}
 	return nil
 }

@@ -56,6 +56,8 @@ type Spec struct {
 	Addresses []AddressSpec `json:"addresses"`
 	// Workloads are those that run on the node.
 	Workloads []WorkloadSpec `json:"workloads"`
+	// Newcomers say what holds for workloads that are not listed yet.
+	Newcomers []NewcomerSpec `json:"newcomers,omitempty"`
 	// Rules in order of evaluation.
 	Rules []RuleSpec `json:"rules"`
 	// Exempt prefixes are not subject to policy (verdict open).

@@ -22,10 +22,12 @@ const DefaultHold = time.Second
 // among rules was settled when it was built.
 type Table struct {
 	version   uint64
-	hosts     hosts              // prefixes of one address
-	addresses bart.Table[uint32] // all the others
-	exempt    *bart.Lite         // nil where nothing is exempt
+	hosts     hosts               // prefixes of one address
+	addresses *bart.Table[uint32] // all the others
+	exempt    *bart.Lite          // nil where nothing is exempt
 	workloads map[string]*Workload
+	guests    *hosts               // addresses that count before all others; nil without
+	newcomers map[string]*Workload // by service group; those of a Table without them are without policy
 
 	classes     []class  // the first is empty
 	everyone    sides    // classes of everyone's rules with each identity
@@ -78,6 +80,11 @@ func (t *Table) Workload(id string) *Workload { return t.workloads[id] }
 
 // Identity is the number of the longest prefix that holds an address; 0 if none does.
 func (t *Table) Identity(a packet.Addr, ipv6 bool) uint32 {
+	if t.guests != nil {
+		if id := t.guests.find(&a, ipv6); id != 0 {
+			return id - 1
+		}
+	}
 	if id := t.hosts.find(&a, ipv6); id != 0 {
 		return id - 1
 	}
