@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/controller/server"
+	"github.com/sluicenet/sluice/internal/appnames"
 	"github.com/sluicenet/sluice/store"
 )
 
@@ -64,6 +66,7 @@ func Leader(ctx context.Context, st store.Store) (string, error) {
 type Controller struct {
 	server *server.Server
 	lead   store.Leadership
+	names  *appnames.Names
 	log    *slog.Logger
 }
 
@@ -98,6 +101,11 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 			return nil, errors.Join(fmt.Errorf("store the leader's address: %w", err), lead.Resign())
 		}
 	}
+	// Before the rules are read, which may speak of applications that plugins named.
+	names := appnames.New(appnames.Config{Store: cfg.Store, Logger: cfg.Logger})
+	if err := names.Load(ctx); err != nil {
+		return nil, errors.Join(err, lead.Resign())
+	}
 	s, err := server.Open(ctx, server.Config{
 		Store: cfg.Store, StoreName: cfg.StoreName, Version: cfg.Version, Logger: cfg.Logger, Now: cfg.Now,
 		Settings: cfg.Settings, Debounce: cfg.Debounce, SaveEvery: cfg.SaveEvery, Journal: cfg.Journal,
@@ -105,7 +113,7 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, errors.Join(err, lead.Resign())
 	}
-	return &Controller{server: s, lead: lead, log: cfg.Logger}, nil
+	return &Controller{server: s, lead: lead, names: names, log: cfg.Logger}, nil
 }
 
 // Register adds the Collector and Control services to a gRPC server.
@@ -127,7 +135,11 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-done:
 		}
 	}()
+	var names sync.WaitGroup
+	names.Go(func() { _ = c.names.Run(ctx) })
 	err := c.server.Run(ctx)
+	cancel(nil)
+	names.Wait()
 	if errors.Is(err, store.ErrNotLeading) || errors.Is(context.Cause(ctx), ErrLost) {
 		return ErrLost
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -63,16 +62,9 @@ func (p *placed) close() {
 	}
 }
 
-// pluginNames opens the file that keeps the numbers of plugins' protocols; data may be "".
-func pluginNames(data string) (*host.Names, error) {
-	if data == "" {
-		return &host.Names{}, nil
-	}
-	return host.OpenNames(filepath.Join(data, "plugin-apps.json"))
-}
-
-// open starts what the flags ask for.
-func (f *parserFlags) open(ctx context.Context, names *host.Names, log *slog.Logger) (*placed, error) {
+// open starts what the flags ask for. Numbers are given to the applications that plugins name; nil is for those who
+// share them with nobody.
+func (f *parserFlags) open(ctx context.Context, numbers host.Numbers, log *slog.Logger) (*placed, error) {
 	reg, err := builtin.Registry()
 	if err != nil {
 		return nil, err
@@ -98,7 +90,7 @@ func (f *parserFlags) open(ctx context.Context, names *host.Names, log *slog.Log
 	if len(list) == 0 {
 		return &placed{registry: reg}, nil
 	}
-	h, err := host.Start(ctx, host.Config{Plugins: list, Names: names, User: f.user, Logger: log})
+	h, err := host.Start(ctx, host.Config{Plugins: list, Numbers: numbers, User: f.user, Logger: log})
 	if err != nil {
 		return nil, err
 	}

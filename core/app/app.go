@@ -79,7 +79,7 @@ func Parse(name string) (ID, error) {
 	if id, ok := givenID(n); ok {
 		return id, nil
 	}
-	return Unknown, fmt.Errorf("no application is called %q (`sluice rules --help` lists the names)", name)
+	return Unknown, fmt.Errorf("no application is called %q (`sluice rules --help` lists the names; a plugin's is known once it has run)", name)
 }
 
 // Listed is the built-in application with a number.

@@ -16,8 +16,8 @@ type givenNames struct {
 	byName map[string]ID
 }
 
-// lastPlugin is the last number that is given to names of plugins.
-const lastPlugin ID = 59999
+// LastPlugin is the last number that is given to names of plugins.
+const LastPlugin ID = 59999
 
 // maxName is how long a name may be.
 const maxName = 32
@@ -45,7 +45,7 @@ func CheckName(name string) error {
 func Suggest(name string, attempt int) ID {
 	h := fnv.New32a()
 	h.Write([]byte(name))
-	span := uint32(lastPlugin-FirstPlugin) + 1
+	span := uint32(LastPlugin-FirstPlugin) + 1
 	return FirstPlugin + ID((h.Sum32()%span+uint32(attempt))%span)
 }
 
@@ -55,8 +55,8 @@ func Give(name string, id ID) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
-	if id < FirstPlugin || id > lastPlugin {
-		return fmt.Errorf("application %s: number %d is none of a plugin's (%d to %d)", name, id, FirstPlugin, lastPlugin)
+	if id < FirstPlugin || id > LastPlugin {
+		return fmt.Errorf("application %s: number %d is none of a plugin's (%d to %d)", name, id, FirstPlugin, LastPlugin)
 	}
 	if was, ok := byName[name]; ok {
 		return fmt.Errorf("application %s is listed with number %d", name, was)

@@ -47,6 +47,7 @@ var rules = []rule{
 	{"internal/demo", []string{"api/...", "internal/..."}},
 	{"internal/clusterdemo", []string{"api/...", "internal/..."}},
 	{"internal/specstore", []string{"store", "store/blob", "core/policy"}},
+	{"internal/appnames", []string{"store", "core/app"}},
 	{"internal/...", []string{"internal/..."}},
 	{"api/...", nil},
 }

@@ -29,7 +29,8 @@ type Plugin struct {
 type Config struct {
 	// Plugins stand in order: earlier ones win between equally strong claims.
 	Plugins []Plugin
-	Names   *Names
+	// Numbers gives new applications their numbers; nil is a process that shares them with nobody.
+	Numbers Numbers
 	Logger  *slog.Logger
 	// User is the account that plugins run as when the host runs as root; "" is nobody.
 	User string
@@ -55,8 +56,8 @@ func (c *Config) defaults() {
 	if c.User == "" {
 		c.User = "nobody"
 	}
-	if c.Names == nil {
-		c.Names = &Names{}
+	if c.Numbers == nil {
+		c.Numbers = ownNumbers{}
 	}
 	set := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {

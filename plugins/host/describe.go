@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"time"
@@ -14,23 +15,30 @@ import (
 )
 
 // learn takes in what a plugin recognises.
-func (l *live) learn(d *parserv1.DescribeResponse, names *Names) error {
+func (l *live) learn(ctx context.Context, d *parserv1.DescribeResponse, numbers Numbers) error {
 	if d.Format != wire.Format {
 		return fmt.Errorf("it speaks format %d, this sluice speaks %d", d.Format, wire.Format)
 	}
 	if len(d.Protocols) == 0 || len(d.Protocols) > parsers.MaxParsers {
 		return fmt.Errorf("it recognises %d protocols, want 1 to %d", len(d.Protocols), parsers.MaxParsers)
 	}
+	apps, called := map[app.ID]app.ID{}, map[app.ID]string{}
+	l.apps.Store(&apps)
 	for _, p := range d.Protocols {
-		id, err := names.ID(p.Name)
-		if err != nil {
+		if err := app.CheckName(p.Name); err != nil {
 			return err
 		}
 		own := app.ID(p.Number)
-		if was, ok := l.apps[own]; p.Number > 0xffff || own == app.Unknown || own >= app.None || ok && was != id {
+		if was, ok := called[own]; p.Number > 0xffff || own == app.Unknown || own >= app.None || ok && was != p.Name {
 			return fmt.Errorf("protocol %s has number %d", p.Name, p.Number)
 		}
-		l.apps[own] = id
+		id, err := numbers.ID(ctx, p.Name)
+		if err != nil {
+			l.p.log.Warn("application without a number, its sessions are unknown until it has one", "application", p.Name, "error", err)
+			l.nameless = append(l.nameless, protocol{p.Name, own})
+			id = app.Unknown
+		}
+		apps[own], called[own] = id, p.Name
 		l.tcp, l.udp = l.tcp || p.Tcp, l.udp || p.Udp
 		l.names = append(l.names, p.Name)
 	}
@@ -50,11 +58,16 @@ func (l *live) translate(n *detect.News) bool {
 		n.Base, n.Strength = app.Unknown, parsers.No
 		return true
 	}
-	base, ok := l.apps[n.Base]
+	apps := *l.apps.Load()
+	base, ok := apps[n.Base]
 	if !ok || n.Strength < parsers.Likely {
 		return false
 	}
-	if id, ok := l.apps[n.App]; ok {
+	if base == app.Unknown {
+		*n = detect.News{Outcome: detect.Decided, Ended: n.Ended, Lost: true, Seen: n.Seen}
+		return true
+	}
+	if id, ok := apps[n.App]; ok {
 		n.App, n.Base = id, base
 		return true
 	}
@@ -68,8 +81,8 @@ func (l *live) translate(n *detect.News) bool {
 func (l *live) left(of *detect.Left) detect.Left {
 	out := detect.Left{Known: of.Known}
 	for _, a := range of.Apps[:of.N] {
-		id, ok := l.apps[a]
-		if !ok {
+		id, ok := (*l.apps.Load())[a]
+		if !ok || id == app.Unknown {
 			return detect.Left{}
 		}
 		out.Add(id)

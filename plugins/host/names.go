@@ -1,102 +1,65 @@
 package host
 
 import (
-	"encoding/json"
-	"errors"
+	"context"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"sync"
+	"time"
 
 	"github.com/sluicenet/sluice/core/app"
 )
 
-// Names gives numbers to the names that plugins bring, and remembers them in a file, so that
-// rules and history mean the same after a restart. A number follows from its name, so that machines agree
-// without asking each other but where two names fall on one. The zero value remembers nothing.
-type Names struct {
-	file string
-	mu   sync.Mutex
-	ids  map[string]app.ID // guarded by mu
+// Numbers gives the applications that plugins name their numbers.
+type Numbers interface {
+	// ID is the number of a name, for good. An error says that there is none yet; the host asks again. It
+	// is called from several goroutines.
+	ID(ctx context.Context, name string) (app.ID, error)
 }
 
-// namesFormat is the file's version.
-const namesFormat = 1
+// ownNumbers are the numbers of a process that shares them with nobody.
+type ownNumbers struct{}
 
-type namesFile struct {
-	Format int               `json:"format"`
-	Apps   map[string]app.ID `json:"apps"`
-}
-
-// OpenNames reads a file, which need not exist, and makes its names known to package app.
-func OpenNames(file string) (*Names, error) {
-	n := &Names{file: file, ids: map[string]app.ID{}}
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return n, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("names of plugins: %w", err)
-	}
-	var f namesFile
-	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, fmt.Errorf("names of plugins: %s: %w", file, err)
-	}
-	if f.Format != namesFormat {
-		return nil, fmt.Errorf("names of plugins: %s has format %d, this sluice reads %d", file, f.Format, namesFormat)
-	}
-	for name, id := range f.Apps {
-		if err := app.Give(name, id); err != nil {
-			return nil, fmt.Errorf("names of plugins: %s: %w", file, err)
-		}
-		n.ids[name] = id
-	}
-	return n, nil
-}
-
-// ID is the number of a name: the listed one, or one of a plugin's, given now if it is new.
-func (n *Names) ID(name string) (app.ID, error) {
+// ID implements Numbers.
+func (ownNumbers) ID(_ context.Context, name string) (app.ID, error) {
 	if err := app.CheckName(name); err != nil {
 		return app.Unknown, err
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if id, err := app.Parse(name); err == nil {
-		return id, nil
-	}
-	for attempt := range 64 {
-		id := app.Suggest(name, attempt)
-		if app.Give(name, id) != nil {
-			continue
+	for attempt := range 1024 {
+		if id, err := app.Parse(name); err == nil {
+			return id, nil
 		}
-		if n.ids == nil {
-			n.ids = map[string]app.ID{}
+		if id := app.Suggest(name, attempt); app.Give(name, id) == nil {
+			return id, nil
 		}
-		n.ids[name] = id
-		return id, n.save()
 	}
 	return app.Unknown, fmt.Errorf("application %s: no number is free", name)
 }
 
-// save writes the file anew, beside the old one and then in its place.
-func (n *Names) save() error {
-	if n.file == "" {
-		return nil
+// askAgain is how long after a name got no number it is asked for again.
+const askAgain = time.Second
+
+// number asks for the numbers that names of a plugin lack, until there is none or its life is over.
+func (p *process) number(ctx context.Context, l *live) {
+	for len(l.nameless) > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(askAgain):
+		}
+		var rest []protocol
+		apps := map[app.ID]app.ID{}
+		for own, id := range *l.apps.Load() {
+			apps[own] = id
+		}
+		for _, x := range l.nameless {
+			id, err := p.h.cfg.Numbers.ID(ctx, x.name)
+			if err != nil {
+				rest = append(rest, x)
+				continue
+			}
+			apps[x.own] = id
+			p.log.Info("application has its number", "application", x.name)
+		}
+		l.nameless = rest
+		l.apps.Store(&apps)
 	}
-	data, err := json.MarshalIndent(namesFile{namesFormat, n.ids}, "", "  ")
-	if err != nil {
-		return fmt.Errorf("names of plugins: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(n.file), 0o750); err != nil {
-		return fmt.Errorf("names of plugins: %w", err)
-	}
-	tmp := n.file + ".new"
-	if err := os.WriteFile(tmp, append(data, '\n'), 0o640); err != nil {
-		return fmt.Errorf("names of plugins: %w", err)
-	}
-	if err := os.Rename(tmp, n.file); err != nil {
-		return fmt.Errorf("names of plugins: %w", err)
-	}
-	return nil
 }

@@ -41,15 +41,24 @@ type process struct {
 
 // live is one life of a plugin.
 type live struct {
-	p        *process
-	client   parserv1.ParserClient
-	apps     map[app.ID]app.ID // its own numbers to those of this process
+	p      *process
+	client parserv1.ParserClient
+	// apps leads from its own numbers to those of this process; app.Unknown for a name without a number. The map is
+	// not changed.
+	apps     atomic.Pointer[map[app.ID]app.ID]
+	nameless []protocol // those without a number; number's once it runs
 	tcp, udp bool
 	names    []string
 	pid      int
 	failed   chan error // holds the first
 	plug     *plugin.Client
 	run      *runnerBox
+}
+
+// protocol is a name of a plugin and the number that it has there.
+type protocol struct {
+	name string
+	own  app.ID
 }
 
 // runnerBox is where go-plugin's call back leaves the process.
@@ -79,7 +88,10 @@ func (p *process) run(ctx context.Context, first chan<- error) {
 		}
 		if err == nil {
 			p.up(l)
+			life, end := context.WithCancel(ctx)
+			p.h.wg.Go(func() { p.number(life, l) })
 			err = p.watch(ctx, l)
+			end()
 			p.down(l, err)
 		} else {
 			p.note(func(s *Status) { s.Error = err.Error() })
@@ -119,7 +131,7 @@ func (p *process) giveUp(failures int, err error) {
 
 // launch starts the process and asks what it recognises.
 func (p *process) launch(ctx context.Context) (*live, error) {
-	l := &live{p: p, failed: make(chan error, 1), run: &runnerBox{}, apps: map[app.ID]app.ID{}}
+	l := &live{p: p, failed: make(chan error, 1), run: &runnerBox{}}
 	c := &p.h.cfg
 	l.plug = plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig:  plugin.HandshakeConfig{ProtocolVersion: wire.Format, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
@@ -160,7 +172,7 @@ func (p *process) connect(ctx context.Context, l *live) error {
 	if err != nil {
 		return p.problem("describe", err)
 	}
-	if err := l.learn(d, p.h.cfg.Names); err != nil {
+	if err := l.learn(ctx, d, p.h.cfg.Numbers); err != nil {
 		return p.problem("describe", err)
 	}
 	return nil

@@ -27,7 +27,8 @@ func asked() (*asker, []*live, uint64) {
 	var lives []*live
 	for i, k := range a.links {
 		h.processes[i].tcp.Store(true)
-		l := &live{p: h.processes[i], apps: map[app.ID]app.ID{app.HTTP: app.HTTP, app.FirstPlugin: 12345}, failed: make(chan error, 1)}
+		l := &live{p: h.processes[i], failed: make(chan error, 1)}
+		l.apps.Store(&map[app.ID]app.ID{app.HTTP: app.HTTP, app.FirstPlugin: 12345})
 		lives = append(lives, l)
 		h.processes[i].live.Store(l)
 		k.stream.Store(&stream{live: l})
