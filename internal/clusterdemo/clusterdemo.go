@@ -1,7 +1,7 @@
 // Package clusterdemo runs Sluice on several machines, made of namespaces: three Consul servers, two
-// controllers, two nodes with workloads. It kills the leading controller and Consul's leader under
-// traffic, and counts at the clients what the controller must know in the end. It starts the real
-// programs and decides nothing itself.
+// controllers, two nodes with workloads. It kills the leading controller, Consul's leader and an agent
+// under traffic, or whatever chance says, and counts at the clients what the controllers must know in
+// the end. It starts the real programs and decides nothing itself.
 package clusterdemo
 
 import (
@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/sluicenet/sluice/internal/consultest"
@@ -39,11 +40,13 @@ type demo struct {
 	nodes       []*machine
 	hosts       map[string]*host
 	consul      *consultest.Cluster
-	processes   []*process
 	controllers []*process // those that live, the leading one first
+	agents      []*process // by node
 	stops       []func()   // of the workloads' servers
 	run         *traffic
-	before      int // connections known when the count began
+
+	mu        sync.Mutex // guards what follows
+	processes []*process
 }
 
 // portControl is where controllers listen.
@@ -51,23 +54,32 @@ const portControl = 9474
 
 // Run runs the demo. The report says what held; an error is something that went wrong with the demo
 // itself. Nothing is left behind either way.
-func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
-	begin := time.Now()
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	d := newDemo(cfg)
+	return d.rep, d.play(ctx, d.build, d.servers, d.nodesStart, d.learn([]use{useHTTP}), d.protect, d.killController, d.killConsul, d.killAgent, d.count)
+}
+
+func newDemo(cfg Config) *demo {
 	if cfg.Out == nil {
 		cfg.Out = io.Discard
 	}
-	d := &demo{cfg: cfg, tell: &teller{w: cfg.Out, colour: cfg.Colour}, rep: &Report{Problems: []string{}}, hosts: map[string]*host{}}
+	return &demo{cfg: cfg, tell: &teller{w: cfg.Out, colour: cfg.Colour}, rep: &Report{Problems: []string{}}, hosts: map[string]*host{}}
+}
+
+// play takes the steps and clears away.
+func (d *demo) play(ctx context.Context, steps ...func(context.Context) error) (err error) {
+	begin := time.Now()
 	defer func() {
 		err = errors.Join(err, d.close())
 		d.rep.Seconds = time.Since(begin).Round(10 * time.Millisecond).Seconds()
 	}()
-	for _, step := range []func(context.Context) error{d.build, d.servers, d.agents, d.learn, d.protect, d.killController, d.killConsul, d.count} {
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
-			return d.rep, err
+			return err
 		}
 	}
 	d.tell.verdict(d.rep)
-	return d.rep, nil
+	return nil
 }
 
 // build makes the machines and the workloads.
@@ -147,8 +159,8 @@ func (d *demo) servers(ctx context.Context) (err error) {
 
 func (d *demo) certs(name string) string { return filepath.Join(d.dir, "certs", name) }
 
-// agents starts the nodes' agents.
-func (d *demo) agents(ctx context.Context) error {
+// nodesStart starts the nodes' agents, and the workloads' servers.
+func (d *demo) nodesStart(ctx context.Context) error {
 	d.tell.step("An agent on each node", "It reports to whichever controller answers, and takes its policy from Consul.")
 	for _, n := range d.nodes {
 		name := fmt.Sprintf("node%d", n.n)
@@ -165,16 +177,16 @@ func (d *demo) agents(ctx context.Context) error {
 		if err := os.WriteFile(list, []byte(text), 0o600); err != nil {
 			return err
 		}
-		if _, err := d.launch(name, n, args...); err != nil {
-			return err
-		}
-	}
-	for _, port := range []uint16{portHTTP, portLater} {
-		stop, err := serve(d.hosts["api"], port)
+		p, err := d.launch(name, n, args...)
 		if err != nil {
 			return err
 		}
-		d.stops = append(d.stops, stop)
+		d.agents = append(d.agents, p)
+	}
+	stop, err := serve(d.hosts["api"])
+	d.stops = append(d.stops, stop)
+	if err != nil {
+		return err
 	}
 	if err := d.until(ctx, 30*time.Second, "every workload is watched", d.watched("tap")); err != nil {
 		return err

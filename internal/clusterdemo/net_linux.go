@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 
@@ -27,6 +28,7 @@ func v6(c, d byte) netip.Addr { return netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x7
 type machine struct {
 	name string // of the namespace
 	n    byte   // 0 is the place of the servers
+	away absences
 }
 
 func (m *machine) path() string { return netns.Named(m.name) }
@@ -38,6 +40,7 @@ type host struct {
 	node  *machine
 	v4    netip.Addr
 	v6    netip.Addr
+	ports atomic.Uint32 // counts the local ports of its datagrams
 }
 
 func (h *host) addr(family string, port uint16) string {
@@ -48,10 +51,10 @@ func (h *host) addr(family string, port uint16) string {
 }
 
 // dial connects from the host; the socket stays there.
-func (h *host) dial(d net.Dialer, address string) (c net.Conn, err error) {
+func (h *host) dial(d net.Dialer, network, address string) (c net.Conn, err error) {
 	d.FallbackDelay = -1 // a second goroutine would be outside of the namespace
 	err = netns.Do(netns.Named(h.netns), func() error {
-		c, err = d.Dial("tcp", address)
+		c, err = d.Dial(network, address)
 		return err
 	})
 	return c, err
@@ -63,6 +66,14 @@ func (h *host) listen(port uint16) (l net.Listener, err error) {
 		return err
 	})
 	return l, err
+}
+
+func (h *host) packets(port uint16) (p net.PacketConn, err error) {
+	err = netns.Do(netns.Named(h.netns), func() error {
+		p, err = net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+		return err
+	})
+	return p, err
 }
 
 // buildMachine makes a namespace with a bridge and its addresses.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,11 +24,13 @@ import (
 // process is one running sluice.
 type process struct {
 	name string
+	on   *machine
+	args []string
 	cmd  *exec.Cmd
-	log  string
+	log  string // a new one for each life
 	done chan error
 	// killed says that its end is meant.
-	killed bool
+	killed atomic.Bool
 	// socket, conn and api are a controller's.
 	socket string
 	conn   *grpc.ClientConn
@@ -36,7 +39,10 @@ type process struct {
 
 // launch starts a sluice on a machine.
 func (d *demo) launch(name string, on *machine, args ...string) (*process, error) {
-	p := &process{name: name, log: filepath.Join(d.dir, name+".log"), done: make(chan error, 1), socket: filepath.Join(d.dir, name+".sock")}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := &process{name: name, on: on, args: args, done: make(chan error, 1), socket: filepath.Join(d.dir, name+".sock")}
+	p.log = filepath.Join(d.dir, fmt.Sprintf("%s.%d.log", name, len(d.processes)))
 	file, err := os.Create(p.log)
 	if err != nil {
 		return nil, err
@@ -51,6 +57,42 @@ func (d *demo) launch(name string, on *machine, args ...string) (*process, error
 	go func() { p.done <- p.cmd.Wait() }()
 	d.processes = append(d.processes, p)
 	return p, nil
+}
+
+// again starts a process that was killed, as it was started the first time.
+func (d *demo) again(p *process) (*process, error) {
+	n, err := d.launch(p.name, p.on, p.args...)
+	if err == nil && p.api != nil {
+		err = n.dial()
+	}
+	return n, err
+}
+
+// says says whether a process's log has a text.
+func (p *process) says(text string) bool {
+	data, err := os.ReadFile(p.log)
+	return err == nil && bytes.Contains(data, []byte(text))
+}
+
+// leads says whether a controller's log has it lead.
+func (p *process) leads() bool {
+	data, _ := os.ReadFile(p.log)
+	return bytes.LastIndex(data, []byte("msg=leading")) > bytes.LastIndex(data, []byte("standing by"))
+}
+
+// signal stops a process, or lets it go on.
+func (p *process) signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("%s: %w: %w", p.name, err, p.running())
+	}
+	return nil
+}
+
+// all are the processes that were started.
+func (d *demo) all() []*process {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.processes)
 }
 
 // dial connects to a controller as its operator does.
@@ -78,6 +120,10 @@ func (p *process) running() error {
 
 // kill ends a process without giving it time.
 func (p *process) kill() error {
+	p.killed.Store(true)
+	if p.conn != nil {
+		p.conn.Close()
+	}
 	err := p.cmd.Process.Kill()
 	p.done <- <-p.done
 	return err
@@ -95,6 +141,7 @@ func (p *process) stop() error {
 	default:
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	_ = p.cmd.Process.Signal(syscall.SIGCONT)
 	select {
 	case err := <-p.done:
 		p.done <- err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
@@ -15,8 +16,8 @@ func (d *demo) until(ctx context.Context, limit time.Duration, what string, ok f
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	for {
-		for _, p := range d.processes {
-			if err := p.running(); err != nil && !p.killed {
+		for _, p := range d.all() {
+			if err := p.running(); err != nil && !p.killed.Load() {
 				return err
 			}
 		}
@@ -27,7 +28,7 @@ func (d *demo) until(ctx context.Context, limit time.Duration, what string, ok f
 		select {
 		case <-ctx.Done():
 			text := ""
-			for _, p := range d.processes {
+			for _, p := range d.all() {
 				text += "\n" + p.name + ":\n" + p.tail()
 			}
 			return fmt.Errorf("not within %s: %s: %w%s", limit, what, err, text)
@@ -69,28 +70,31 @@ func (d *demo) watched(backend string) func(context.Context) error {
 }
 
 // learn starts the traffic and waits until its rules are there.
-func (d *demo) learn(ctx context.Context) error {
-	d.tell.step("It learns", "web on node1 and worker on node2 call api on node2, over both families, a new connection each time.")
-	d.run = startTraffic([]*host{d.hosts["web"], d.hosts["worker"]}, d.hosts["intruder"], d.hosts["api"])
-	err := d.until(ctx, 20*time.Second, "rules are learned", func(ctx context.Context) error {
-		res, err := d.controllers[1].api.ListRules(ctx, &controlv1.ListRulesRequest{})
-		if err != nil {
-			return err
-		}
-		if len(res.Rules) < 2 {
-			return fmt.Errorf("%d rules", len(res.Rules))
-		}
-		for _, r := range res.Rules {
-			d.tell.say("%d: %s to %s, %v, %v", r.Id, r.From, r.To, r.Ports, r.Apps)
-		}
-		return nil
-	})
-	return errors.Join(err, d.run.trouble())
+func (d *demo) learn(uses []use) func(context.Context) error {
+	return func(ctx context.Context) error {
+		d.tell.step("It learns", "web on node1 and worker on node2 call api on node2, over both families, a new connection each time.")
+		clients := []*host{d.hosts["web"], d.hosts["worker"]}
+		d.run = startTraffic(clients, d.hosts["intruder"], d.hosts["api"], uses)
+		err := d.until(ctx, 30*time.Second, "rules are learned", func(ctx context.Context) error {
+			res, err := d.controllers[1].api.ListRules(ctx, &controlv1.ListRulesRequest{})
+			if err != nil {
+				return err
+			}
+			if len(res.Rules) < len(clients)*len(uses) {
+				return fmt.Errorf("%d rules", len(res.Rules))
+			}
+			for _, r := range res.Rules {
+				d.tell.say("%d: %s to %s, %s, %s", r.Id, r.From, r.To, strings.Join(r.Ports, " "), strings.Join(r.Apps, " "))
+			}
+			return nil
+		})
+		return errors.Join(err, d.firstTrouble())
+	}
 }
 
 // protect switches every group, through the controller that stands by.
 func (d *demo) protect(ctx context.Context) error {
-	d.tell.step("It protects", "Every group goes to protect mode. From now on the intruder tries the same as web does, all the time.")
+	d.tell.step("It protects", "Every group goes to protect mode, under traffic. From now on the intruder tries the same as web does, all the time.")
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	res, err := d.controllers[1].api.SetMode(ctx, &controlv1.SetModeRequest{Groups: []string{"all"}, Mode: "protect", Wait: true})
@@ -100,44 +104,18 @@ func (d *demo) protect(ctx context.Context) error {
 	if !res.Enforced {
 		return fmt.Errorf("set mode: not every agent enforces policy %d", res.Policy)
 	}
-	if err := d.start(ctx); err != nil {
-		return err
-	}
+	d.run.probe.Store(true)
+	d.run.fresh()
 	d.tell.say("%d groups are protected by policy %d on both nodes", len(res.Groups), res.Policy)
 	return d.hold(ctx, 2*time.Second)
 }
 
-// settled is how long the controller's counts must stay the same to be those of all that was made.
-const settled = time.Second
-
-// start begins the count: nothing is under way until the controller knows all that was before.
-func (d *demo) start(ctx context.Context) error {
-	d.run.breath.Lock()
-	defer d.run.breath.Unlock()
-	defer d.run.begin()
-	last, since := -1, time.Now()
-	return d.until(ctx, 10*time.Second, "the counts settle", func(ctx context.Context) (err error) {
-		if d.before, _, err = d.known(ctx); err != nil {
-			return err
-		}
-		if d.before != last {
-			last, since = d.before, time.Now()
-		}
-		if time.Since(since) < settled {
-			return errors.New("reports still come in")
-		}
-		return nil
-	})
-}
-
 // hold lets the traffic go on for a while.
 func (d *demo) hold(ctx context.Context, t time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(t):
+	if err := sleep(ctx, t); err != nil {
+		return err
 	}
-	return d.run.trouble()
+	return d.firstTrouble()
 }
 
 // killController kills the one that leads.
@@ -145,7 +123,6 @@ func (d *demo) killController(ctx context.Context) error {
 	dead, other := d.controllers[0], d.controllers[1]
 	d.tell.step("The leading controller is killed", "Enforcement goes on without it, agents keep what they have to tell, the other one takes its place.")
 	begin := time.Now()
-	dead.killed = true
 	if err := dead.kill(); err != nil {
 		return err
 	}
@@ -190,7 +167,7 @@ func (d *demo) killConsul(ctx context.Context) error {
 	}
 	err = d.until(ctx, 30*time.Second, "the rule is in force", func(context.Context) error {
 		intruder := d.hosts["intruder"]
-		c, err := intruder.dial(net.Dialer{Timeout: time.Second}, d.hosts["api"].addr("ipv4", portLater))
+		c, err := intruder.dial(net.Dialer{Timeout: time.Second}, "tcp", d.hosts["api"].addr("ipv4", portLater))
 		if err == nil {
 			err = c.Close()
 		}
@@ -206,47 +183,62 @@ func (d *demo) killConsul(ctx context.Context) error {
 	return err
 }
 
-// count stops the traffic and compares what the clients did with what the controller knows.
-func (d *demo) count(ctx context.Context) error {
-	d.tell.step("Nothing is missing", "What the clients counted against what the controller knows that is left.")
-	d.run.stop()
-	r := d.rep
-	r.Made, r.Tried, r.Through = d.run.made, d.run.tried, d.run.through
-	end := time.Now().Add(10 * time.Second)
-	for {
-		known, violations, err := d.known(ctx)
-		if err != nil {
-			return err
-		}
-		r.Known, r.Violations = known-d.before, violations
-		if r.Known == r.Made && violations == r.Tried || time.Now().After(end) {
-			break
-		}
-		if err := d.hold(ctx, 100*time.Millisecond); err != nil {
-			break // the report says it
-		}
+// killAgent kills the agent of the node from which web and the intruder call, and starts it again while
+// no Consul leader and one controller less are there for it.
+func (d *demo) killAgent(ctx context.Context) error {
+	d.tell.step("An agent is killed", "Connections of node1 go on, nobody there watches them for a moment; the intruder is refused by node2's agent alone. Then node1 has an agent again.")
+	node, dead := d.nodes[0], d.agents[0]
+	begin := time.Now()
+	node.away.open(begin.Add(-lostByKill))
+	if err := dead.kill(); err != nil {
+		return err
 	}
-	r.judge(d.run)
-	d.tell.say("%d connections made, %d known; %d attempts of the intruder, %d known", r.Made, r.Known, r.Tried, r.Violations)
+	if err := d.hold(ctx, time.Second); err != nil {
+		return err
+	}
+	start := time.Now()
+	p, err := d.again(dead)
+	if err != nil {
+		return err
+	}
+	d.agents[0] = p
+	if err := d.until(ctx, 30*time.Second, "the agent is back", func(context.Context) error { return p.back() }); err != nil {
+		return err
+	}
+	node.away.close()
+	d.rep.AgentBack = time.Since(start).Milliseconds()
+	d.tell.say("without an agent for %d ms; the new one enforces the policy on its disk %d ms after it was started", start.Sub(begin).Milliseconds(), d.rep.AgentBack)
+	err = d.hold(ctx, 2*time.Second)
+	d.tell.say("the longest time without a served connection: %d ms", d.gap())
+	return err
+}
+
+// back says whether an agent has attached its workloads.
+func (p *process) back() error {
+	if !p.says("watches its workloads") {
+		return errors.New("it does not watch its workloads yet")
+	}
 	return nil
 }
 
-// known is what the controller has of the connections to api: those that were let through, and those
-// that were refused.
-func (d *demo) known(ctx context.Context) (passed, refused int, err error) {
-	api := d.controllers[0].api
-	res, err := api.ListConnections(ctx, &controlv1.ListConnectionsRequest{})
+// count stops the traffic and compares what the clients did with what the controller knows.
+func (d *demo) count(ctx context.Context) error {
+	d.tell.step("Nothing is missing", "What the clients counted, from the first connection on, against what the controller knows that is left.")
+	d.run.stop()
+	r, want := d.rep, d.bounds()
+	known, wrong, err := d.compare(ctx, want)
 	if err != nil {
-		return 0, 0, fmt.Errorf("list connections: %w", err)
+		return err
 	}
-	for _, e := range res.Edges {
-		switch {
-		case e.To != "svc:default/api" || e.Port != portHTTP:
-		case e.From == "svc:default/intruder":
-			refused += int(e.Sessions)
-		default:
-			passed += int(e.Sessions)
-		}
+	r.Problems = append(r.Problems, wrong...)
+	var unwatched int
+	r.Made, r.Unwatched, r.Known = sum(want, known, false)
+	r.Tried, unwatched, r.Violations = sum(want, known, true)
+	for text, n := range d.trouble() {
+		r.Problems = append(r.Problems, fmt.Sprintf("%s (%d times)", text, n))
 	}
-	return passed, refused, nil
+	r.judge()
+	d.tell.say("%d connections were made, %d of them while their node had no agent: %d are known", r.Made, r.Unwatched, r.Known)
+	d.tell.say("%d times the intruder was refused, %d of them while its node had no agent: %d are known", r.Tried, unwatched, r.Violations)
+	return nil
 }
