@@ -906,6 +906,737 @@ func (x *ReportConnectionsResponse) GetSequence() uint64 {
 	return 0
 }
 
+// Plugin is one parser plugin of an agent.
+type Plugin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	User          string                 `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`   // account that it runs as
+	Pid           uint32                 `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`    // 0 while it does not run
+	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // running, restarting, given up
+	Restarts      uint64                 `protobuf:"varint,6,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	Items         uint64                 `protobuf:"varint,7,opt,name=items,proto3" json:"items,omitempty"`          // pieces of payload that it was given
+	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`           // why it does not run, or did not last time
+	Since         int64                  `protobuf:"varint,9,opt,name=since,proto3" json:"since,omitempty"`          // start of this life, ns since the epoch
+	Protocols     uint32                 `protobuf:"varint,10,opt,name=protocols,proto3" json:"protocols,omitempty"` // how many it recognises
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Plugin) Reset() {
+	*x = Plugin{}
+	mi := &file_api_control_v1_control_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Plugin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Plugin) ProtoMessage() {}
+
+func (x *Plugin) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Plugin.ProtoReflect.Descriptor instead.
+func (*Plugin) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Plugin) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Plugin) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Plugin) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *Plugin) GetPid() uint32 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Plugin) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Plugin) GetRestarts() uint64 {
+	if x != nil {
+		return x.Restarts
+	}
+	return 0
+}
+
+func (x *Plugin) GetItems() uint64 {
+	if x != nil {
+		return x.Items
+	}
+	return 0
+}
+
+func (x *Plugin) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Plugin) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Plugin) GetProtocols() uint32 {
+	if x != nil {
+		return x.Protocols
+	}
+	return 0
+}
+
+// Traffic is what was counted of one interface of one workload in one way of being attached.
+type Traffic struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"` // id
+	Interface     string                 `protobuf:"bytes,2,opt,name=interface,proto3" json:"interface,omitempty"`
+	Backend       string                 `protobuf:"bytes,3,opt,name=backend,proto3" json:"backend,omitempty"`                       // tap, inline, nfqueue, sockets
+	FramesOut     uint64                 `protobuf:"varint,4,opt,name=frames_out,json=framesOut,proto3" json:"frames_out,omitempty"` // out of the workload
+	FramesIn      uint64                 `protobuf:"varint,5,opt,name=frames_in,json=framesIn,proto3" json:"frames_in,omitempty"`
+	BytesOut      uint64                 `protobuf:"varint,6,opt,name=bytes_out,json=bytesOut,proto3" json:"bytes_out,omitempty"`
+	BytesIn       uint64                 `protobuf:"varint,7,opt,name=bytes_in,json=bytesIn,proto3" json:"bytes_in,omitempty"`
+	Dropped       map[string]uint64      `protobuf:"bytes,8,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`    // frames that did not go on, by cause
+	Held          uint64                 `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`                                                                                    // frames that waited for a verdict
+	Verdicts      map[string]uint64      `protobuf:"bytes,10,rep,name=verdicts,proto3" json:"verdicts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // how often a session was given one
+	Opened        uint64                 `protobuf:"varint,11,opt,name=opened,proto3" json:"opened,omitempty"`                                                                               // sessions
+	Sessions      uint64                 `protobuf:"varint,12,opt,name=sessions,proto3" json:"sessions,omitempty"`                                                                           // that there are now
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Traffic) Reset() {
+	*x = Traffic{}
+	mi := &file_api_control_v1_control_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Traffic) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Traffic) ProtoMessage() {}
+
+func (x *Traffic) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Traffic.ProtoReflect.Descriptor instead.
+func (*Traffic) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Traffic) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *Traffic) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
+func (x *Traffic) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *Traffic) GetFramesOut() uint64 {
+	if x != nil {
+		return x.FramesOut
+	}
+	return 0
+}
+
+func (x *Traffic) GetFramesIn() uint64 {
+	if x != nil {
+		return x.FramesIn
+	}
+	return 0
+}
+
+func (x *Traffic) GetBytesOut() uint64 {
+	if x != nil {
+		return x.BytesOut
+	}
+	return 0
+}
+
+func (x *Traffic) GetBytesIn() uint64 {
+	if x != nil {
+		return x.BytesIn
+	}
+	return 0
+}
+
+func (x *Traffic) GetDropped() map[string]uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
+func (x *Traffic) GetHeld() uint64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
+func (x *Traffic) GetVerdicts() map[string]uint64 {
+	if x != nil {
+		return x.Verdicts
+	}
+	return nil
+}
+
+func (x *Traffic) GetOpened() uint64 {
+	if x != nil {
+		return x.Opened
+	}
+	return 0
+}
+
+func (x *Traffic) GetSessions() uint64 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+// Queue is where frames wait for the engine: of one interface, or of all that a backend steers to it.
+type Queue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Backend       string                 `protobuf:"bytes,1,opt,name=backend,proto3" json:"backend,omitempty"`
+	Workload      string                 `protobuf:"bytes,2,opt,name=workload,proto3" json:"workload,omitempty"` // id; empty where all share it
+	Interface     string                 `protobuf:"bytes,3,opt,name=interface,proto3" json:"interface,omitempty"`
+	Queues        uint32                 `protobuf:"varint,4,opt,name=queues,proto3" json:"queues,omitempty"` // how many there are
+	Received      uint64                 `protobuf:"varint,5,opt,name=received,proto3" json:"received,omitempty"`
+	Sent          uint64                 `protobuf:"varint,6,opt,name=sent,proto3" json:"sent,omitempty"`
+	Waiting       uint64                 `protobuf:"varint,7,opt,name=waiting,proto3" json:"waiting,omitempty"`                                                                              // frames in the kernel
+	Fill          float64                `protobuf:"fixed64,8,opt,name=fill,proto3" json:"fill,omitempty"`                                                                                   // of the fullest, 0 to 1
+	Dropped       map[string]uint64      `protobuf:"bytes,9,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`    // frames, by cause
+	Bypassed      map[string]uint64      `protobuf:"bytes,10,rep,name=bypassed,proto3" json:"bypassed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // frames that went on unjudged, by cause
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Queue) Reset() {
+	*x = Queue{}
+	mi := &file_api_control_v1_control_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Queue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Queue) ProtoMessage() {}
+
+func (x *Queue) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Queue.ProtoReflect.Descriptor instead.
+func (*Queue) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Queue) GetBackend() string {
+	if x != nil {
+		return x.Backend
+	}
+	return ""
+}
+
+func (x *Queue) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *Queue) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
+func (x *Queue) GetQueues() uint32 {
+	if x != nil {
+		return x.Queues
+	}
+	return 0
+}
+
+func (x *Queue) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *Queue) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *Queue) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Queue) GetFill() float64 {
+	if x != nil {
+		return x.Fill
+	}
+	return 0
+}
+
+func (x *Queue) GetDropped() map[string]uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
+func (x *Queue) GetBypassed() map[string]uint64 {
+	if x != nil {
+		return x.Bypassed
+	}
+	return nil
+}
+
+// StoreState is how a store answers.
+type StoreState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // kind and place
+	Reachable     bool                   `protobuf:"varint,2,opt,name=reachable,proto3" json:"reachable,omitempty"`
+	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Leader        string                 `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`    // of the store's own servers; empty where it has none
+	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`      // why it does not answer
+	Checked       int64                  `protobuf:"varint,6,opt,name=checked,proto3" json:"checked,omitempty"` // ns since the epoch
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreState) Reset() {
+	*x = StoreState{}
+	mi := &file_api_control_v1_control_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreState) ProtoMessage() {}
+
+func (x *StoreState) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreState.ProtoReflect.Descriptor instead.
+func (*StoreState) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *StoreState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *StoreState) GetReachable() bool {
+	if x != nil {
+		return x.Reachable
+	}
+	return false
+}
+
+func (x *StoreState) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *StoreState) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *StoreState) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *StoreState) GetChecked() int64 {
+	if x != nil {
+		return x.Checked
+	}
+	return 0
+}
+
+// Uplink is how an agent's reports get to the controllers.
+type Uplink struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Controller    string                 `protobuf:"bytes,1,opt,name=controller,proto3" json:"controller,omitempty"` // address in use; empty in one process
+	Answers       bool                   `protobuf:"varint,2,opt,name=answers,proto3" json:"answers,omitempty"`
+	LastReport    int64                  `protobuf:"varint,3,opt,name=last_report,json=lastReport,proto3" json:"last_report,omitempty"` // that was acknowledged, ns since the epoch
+	Backlog       uint64                 `protobuf:"varint,4,opt,name=backlog,proto3" json:"backlog,omitempty"`                         // records and kinds that wait
+	Sent          uint64                 `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
+	Retries       uint64                 `protobuf:"varint,6,opt,name=retries,proto3" json:"retries,omitempty"`
+	Dropped       map[string]uint64      `protobuf:"bytes,7,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // records, by cause
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Uplink) Reset() {
+	*x = Uplink{}
+	mi := &file_api_control_v1_control_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Uplink) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Uplink) ProtoMessage() {}
+
+func (x *Uplink) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Uplink.ProtoReflect.Descriptor instead.
+func (*Uplink) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Uplink) GetController() string {
+	if x != nil {
+		return x.Controller
+	}
+	return ""
+}
+
+func (x *Uplink) GetAnswers() bool {
+	if x != nil {
+		return x.Answers
+	}
+	return false
+}
+
+func (x *Uplink) GetLastReport() int64 {
+	if x != nil {
+		return x.LastReport
+	}
+	return 0
+}
+
+func (x *Uplink) GetBacklog() uint64 {
+	if x != nil {
+		return x.Backlog
+	}
+	return 0
+}
+
+func (x *Uplink) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *Uplink) GetRetries() uint64 {
+	if x != nil {
+		return x.Retries
+	}
+	return 0
+}
+
+func (x *Uplink) GetDropped() map[string]uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
+}
+
+// AgentState is everything of an agent that changes while it works.
+type AgentState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Plugins       []*Plugin              `protobuf:"bytes,1,rep,name=plugins,proto3" json:"plugins,omitempty"`
+	Traffic       []*Traffic             `protobuf:"bytes,2,rep,name=traffic,proto3" json:"traffic,omitempty"`
+	Queues        []*Queue               `protobuf:"bytes,3,rep,name=queues,proto3" json:"queues,omitempty"`
+	Store         *StoreState            `protobuf:"bytes,4,opt,name=store,proto3" json:"store,omitempty"`
+	Uplink        *Uplink                `protobuf:"bytes,5,opt,name=uplink,proto3" json:"uplink,omitempty"`
+	PolicyWanted  uint64                 `protobuf:"varint,6,opt,name=policy_wanted,json=policyWanted,proto3" json:"policy_wanted,omitempty"` // newest version that it has seen in the store
+	Ready         bool                   `protobuf:"varint,7,opt,name=ready,proto3" json:"ready,omitempty"`                                   // every workload has been dealt with
+	Parsers       string                 `protobuf:"bytes,8,opt,name=parsers,proto3" json:"parsers,omitempty"`                                // plugin, inprocess
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AgentState) Reset() {
+	*x = AgentState{}
+	mi := &file_api_control_v1_control_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AgentState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AgentState) ProtoMessage() {}
+
+func (x *AgentState) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AgentState.ProtoReflect.Descriptor instead.
+func (*AgentState) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AgentState) GetPlugins() []*Plugin {
+	if x != nil {
+		return x.Plugins
+	}
+	return nil
+}
+
+func (x *AgentState) GetTraffic() []*Traffic {
+	if x != nil {
+		return x.Traffic
+	}
+	return nil
+}
+
+func (x *AgentState) GetQueues() []*Queue {
+	if x != nil {
+		return x.Queues
+	}
+	return nil
+}
+
+func (x *AgentState) GetStore() *StoreState {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+func (x *AgentState) GetUplink() *Uplink {
+	if x != nil {
+		return x.Uplink
+	}
+	return nil
+}
+
+func (x *AgentState) GetPolicyWanted() uint64 {
+	if x != nil {
+		return x.PolicyWanted
+	}
+	return 0
+}
+
+func (x *AgentState) GetReady() bool {
+	if x != nil {
+		return x.Ready
+	}
+	return false
+}
+
+func (x *AgentState) GetParsers() string {
+	if x != nil {
+		return x.Parsers
+	}
+	return ""
+}
+
+// ControllerState is one controller of a store.
+type ControllerState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // leading, standing by, away
+	Started       int64                  `protobuf:"varint,5,opt,name=started,proto3" json:"started,omitempty"`
+	LastSeen      int64                  `protobuf:"varint,6,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ControllerState) Reset() {
+	*x = ControllerState{}
+	mi := &file_api_control_v1_control_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ControllerState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ControllerState) ProtoMessage() {}
+
+func (x *ControllerState) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ControllerState.ProtoReflect.Descriptor instead.
+func (*ControllerState) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ControllerState) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ControllerState) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *ControllerState) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *ControllerState) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *ControllerState) GetStarted() int64 {
+	if x != nil {
+		return x.Started
+	}
+	return 0
+}
+
+func (x *ControllerState) GetLastSeen() int64 {
+	if x != nil {
+		return x.LastSeen
+	}
+	return 0
+}
+
 type ReportStatusRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Node           string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -916,6 +1647,7 @@ type ReportStatusRequest struct {
 	Attached       map[string]string      `protobuf:"bytes,6,rep,name=attached,proto3" json:"attached,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`                                   // "workload/interface" to "tap" or "inline"
 	Version        string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
 	Started        int64                  `protobuf:"varint,8,opt,name=started,proto3" json:"started,omitempty"`
+	State          *AgentState            `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`
 	Warnings       []string               `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"` // sentences about what people gave and what cannot be used of it
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -923,7 +1655,7 @@ type ReportStatusRequest struct {
 
 func (x *ReportStatusRequest) Reset() {
 	*x = ReportStatusRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[8]
+	mi := &file_api_control_v1_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1667,7 @@ func (x *ReportStatusRequest) String() string {
 func (*ReportStatusRequest) ProtoMessage() {}
 
 func (x *ReportStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[8]
+	mi := &file_api_control_v1_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1680,7 @@ func (x *ReportStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportStatusRequest.ProtoReflect.Descriptor instead.
 func (*ReportStatusRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReportStatusRequest) GetNode() string {
@@ -1007,6 +1739,13 @@ func (x *ReportStatusRequest) GetStarted() int64 {
 	return 0
 }
 
+func (x *ReportStatusRequest) GetState() *AgentState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
 func (x *ReportStatusRequest) GetWarnings() []string {
 	if x != nil {
 		return x.Warnings
@@ -1022,7 +1761,7 @@ type ReportStatusResponse struct {
 
 func (x *ReportStatusResponse) Reset() {
 	*x = ReportStatusResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[9]
+	mi := &file_api_control_v1_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1773,7 @@ func (x *ReportStatusResponse) String() string {
 func (*ReportStatusResponse) ProtoMessage() {}
 
 func (x *ReportStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[9]
+	mi := &file_api_control_v1_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1786,7 @@ func (x *ReportStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportStatusResponse.ProtoReflect.Descriptor instead.
 func (*ReportStatusResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{16}
 }
 
 type StatusRequest struct {
@@ -1058,7 +1797,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[10]
+	mi := &file_api_control_v1_control_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1809,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[10]
+	mi := &file_api_control_v1_control_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1822,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{17}
 }
 
 type NodeStatus struct {
@@ -1095,6 +1834,8 @@ type NodeStatus struct {
 	LastSeen       int64                  `protobuf:"varint,5,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	Started        int64                  `protobuf:"varint,6,opt,name=started,proto3" json:"started,omitempty"`
 	Version        string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	State          *AgentState            `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	Wanted         uint64                 `protobuf:"varint,9,opt,name=wanted,proto3" json:"wanted,omitempty"`     // version that the node is to enforce
 	Warnings       []string               `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"` // as in ReportStatusRequest
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -1102,7 +1843,7 @@ type NodeStatus struct {
 
 func (x *NodeStatus) Reset() {
 	*x = NodeStatus{}
-	mi := &file_api_control_v1_control_proto_msgTypes[11]
+	mi := &file_api_control_v1_control_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1114,7 +1855,7 @@ func (x *NodeStatus) String() string {
 func (*NodeStatus) ProtoMessage() {}
 
 func (x *NodeStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[11]
+	mi := &file_api_control_v1_control_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1127,7 +1868,7 @@ func (x *NodeStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStatus.ProtoReflect.Descriptor instead.
 func (*NodeStatus) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *NodeStatus) GetNode() string {
@@ -1179,6 +1920,20 @@ func (x *NodeStatus) GetVersion() string {
 	return ""
 }
 
+func (x *NodeStatus) GetState() *AgentState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetWanted() uint64 {
+	if x != nil {
+		return x.Wanted
+	}
+	return 0
+}
+
 func (x *NodeStatus) GetWarnings() []string {
 	if x != nil {
 		return x.Warnings
@@ -1200,13 +1955,17 @@ type StatusResponse struct {
 	Violations    uint64                 `protobuf:"varint,10,opt,name=violations,proto3" json:"violations,omitempty"`
 	Store         string                 `protobuf:"bytes,11,opt,name=store,proto3" json:"store,omitempty"` // kind and place
 	Dropped       map[string]uint64      `protobuf:"bytes,12,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Role          string                 `protobuf:"bytes,13,opt,name=role,proto3" json:"role,omitempty"` // standalone, controller, agent: who answers
+	StoreState    *StoreState            `protobuf:"bytes,14,opt,name=store_state,json=storeState,proto3" json:"store_state,omitempty"`
+	Controllers   []*ControllerState     `protobuf:"bytes,15,rep,name=controllers,proto3" json:"controllers,omitempty"`
+	Backlog       uint64                 `protobuf:"varint,16,opt,name=backlog,proto3" json:"backlog,omitempty"` // reports that are stored and not in the graph yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[12]
+	mi := &file_api_control_v1_control_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1977,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[12]
+	mi := &file_api_control_v1_control_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1990,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1318,6 +2077,34 @@ func (x *StatusResponse) GetDropped() map[string]uint64 {
 	return nil
 }
 
+func (x *StatusResponse) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetStoreState() *StoreState {
+	if x != nil {
+		return x.StoreState
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetControllers() []*ControllerState {
+	if x != nil {
+		return x.Controllers
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetBacklog() uint64 {
+	if x != nil {
+		return x.Backlog
+	}
+	return 0
+}
+
 type ListWorkloadsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1326,7 +2113,7 @@ type ListWorkloadsRequest struct {
 
 func (x *ListWorkloadsRequest) Reset() {
 	*x = ListWorkloadsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[13]
+	mi := &file_api_control_v1_control_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +2125,7 @@ func (x *ListWorkloadsRequest) String() string {
 func (*ListWorkloadsRequest) ProtoMessage() {}
 
 func (x *ListWorkloadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[13]
+	mi := &file_api_control_v1_control_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +2138,7 @@ func (x *ListWorkloadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkloadsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkloadsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{20}
 }
 
 type ListWorkloadsResponse struct {
@@ -1363,7 +2150,7 @@ type ListWorkloadsResponse struct {
 
 func (x *ListWorkloadsResponse) Reset() {
 	*x = ListWorkloadsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[14]
+	mi := &file_api_control_v1_control_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +2162,7 @@ func (x *ListWorkloadsResponse) String() string {
 func (*ListWorkloadsResponse) ProtoMessage() {}
 
 func (x *ListWorkloadsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[14]
+	mi := &file_api_control_v1_control_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +2175,7 @@ func (x *ListWorkloadsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkloadsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkloadsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{14}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListWorkloadsResponse) GetWorkloads() []*Workload {
@@ -1412,7 +2199,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_api_control_v1_control_proto_msgTypes[15]
+	mi := &file_api_control_v1_control_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1424,7 +2211,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[15]
+	mi := &file_api_control_v1_control_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1437,7 +2224,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{15}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Group) GetName() string {
@@ -1490,7 +2277,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[16]
+	mi := &file_api_control_v1_control_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +2289,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[16]
+	mi := &file_api_control_v1_control_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +2302,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{16}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{23}
 }
 
 type ListGroupsResponse struct {
@@ -1527,7 +2314,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[17]
+	mi := &file_api_control_v1_control_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +2326,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[17]
+	mi := &file_api_control_v1_control_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +2339,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{17}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*Group {
@@ -1580,7 +2367,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_api_control_v1_control_proto_msgTypes[18]
+	mi := &file_api_control_v1_control_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +2379,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[18]
+	mi := &file_api_control_v1_control_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +2392,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{18}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Rule) GetId() uint32 {
@@ -1686,7 +2473,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[19]
+	mi := &file_api_control_v1_control_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +2485,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[19]
+	mi := &file_api_control_v1_control_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +2498,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{19}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{26}
 }
 
 type ListRulesResponse struct {
@@ -1724,7 +2511,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_api_control_v1_control_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1736,7 +2523,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[20]
+	mi := &file_api_control_v1_control_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1749,7 +2536,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{20}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -1776,7 +2563,7 @@ type AddRuleRequest struct {
 
 func (x *AddRuleRequest) Reset() {
 	*x = AddRuleRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_api_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +2575,7 @@ func (x *AddRuleRequest) String() string {
 func (*AddRuleRequest) ProtoMessage() {}
 
 func (x *AddRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[21]
+	mi := &file_api_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +2588,7 @@ func (x *AddRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRuleRequest.ProtoReflect.Descriptor instead.
 func (*AddRuleRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{21}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AddRuleRequest) GetRule() *Rule {
@@ -1827,7 +2614,7 @@ type AddRuleResponse struct {
 
 func (x *AddRuleResponse) Reset() {
 	*x = AddRuleResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_api_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +2626,7 @@ func (x *AddRuleResponse) String() string {
 func (*AddRuleResponse) ProtoMessage() {}
 
 func (x *AddRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[22]
+	mi := &file_api_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2639,7 @@ func (x *AddRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRuleResponse.ProtoReflect.Descriptor instead.
 func (*AddRuleResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{22}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *AddRuleResponse) GetRule() *Rule {
@@ -1871,7 +2658,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_api_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +2670,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[23]
+	mi := &file_api_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +2683,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{23}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteRuleRequest) GetId() uint32 {
@@ -1914,7 +2701,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_api_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2713,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[24]
+	mi := &file_api_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2726,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{24}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 // Edge is what is known of one kind of connection between two groups or peers.
@@ -1973,7 +2760,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_api_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2772,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_api_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2785,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Edge) GetFrom() string {
@@ -2163,7 +2950,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_api_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2962,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_api_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2975,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 type ListConnectionsResponse struct {
@@ -2200,7 +2987,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_api_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2999,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_api_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +3012,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListConnectionsResponse) GetEdges() []*Edge {
@@ -2261,7 +3048,7 @@ type Violation struct {
 
 func (x *Violation) Reset() {
 	*x = Violation{}
-	mi := &file_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_api_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +3060,7 @@ func (x *Violation) String() string {
 func (*Violation) ProtoMessage() {}
 
 func (x *Violation) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_api_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +3073,7 @@ func (x *Violation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Violation.ProtoReflect.Descriptor instead.
 func (*Violation) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Violation) GetStamp() int64 {
@@ -2424,7 +3211,7 @@ type ListViolationsRequest struct {
 
 func (x *ListViolationsRequest) Reset() {
 	*x = ListViolationsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_api_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2436,7 +3223,7 @@ func (x *ListViolationsRequest) String() string {
 func (*ListViolationsRequest) ProtoMessage() {}
 
 func (x *ListViolationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_api_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2449,7 +3236,7 @@ func (x *ListViolationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListViolationsRequest.ProtoReflect.Descriptor instead.
 func (*ListViolationsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListViolationsRequest) GetLimit() uint32 {
@@ -2468,7 +3255,7 @@ type ListViolationsResponse struct {
 
 func (x *ListViolationsResponse) Reset() {
 	*x = ListViolationsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +3267,7 @@ func (x *ListViolationsResponse) String() string {
 func (*ListViolationsResponse) ProtoMessage() {}
 
 func (x *ListViolationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +3280,7 @@ func (x *ListViolationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListViolationsResponse.ProtoReflect.Descriptor instead.
 func (*ListViolationsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListViolationsResponse) GetViolations() []*Violation {
@@ -2514,7 +3301,7 @@ type SetModeRequest struct {
 
 func (x *SetModeRequest) Reset() {
 	*x = SetModeRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2526,7 +3313,7 @@ func (x *SetModeRequest) String() string {
 func (*SetModeRequest) ProtoMessage() {}
 
 func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2539,7 +3326,7 @@ func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeRequest.ProtoReflect.Descriptor instead.
 func (*SetModeRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SetModeRequest) GetGroups() []string {
@@ -2574,7 +3361,7 @@ type SetModeResponse struct {
 
 func (x *SetModeResponse) Reset() {
 	*x = SetModeResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +3373,7 @@ func (x *SetModeResponse) String() string {
 func (*SetModeResponse) ProtoMessage() {}
 
 func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +3386,7 @@ func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeResponse.ProtoReflect.Descriptor instead.
 func (*SetModeResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SetModeResponse) GetGroups() []*Group {
@@ -2634,7 +3421,7 @@ type SetBackendRequest struct {
 
 func (x *SetBackendRequest) Reset() {
 	*x = SetBackendRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +3433,7 @@ func (x *SetBackendRequest) String() string {
 func (*SetBackendRequest) ProtoMessage() {}
 
 func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +3446,7 @@ func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendRequest.ProtoReflect.Descriptor instead.
 func (*SetBackendRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SetBackendRequest) GetWorkload() string {
@@ -2694,7 +3481,7 @@ type SetBackendResponse struct {
 
 func (x *SetBackendResponse) Reset() {
 	*x = SetBackendResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_api_control_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2706,7 +3493,7 @@ func (x *SetBackendResponse) String() string {
 func (*SetBackendResponse) ProtoMessage() {}
 
 func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_api_control_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2719,7 +3506,7 @@ func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendResponse.ProtoReflect.Descriptor instead.
 func (*SetBackendResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SetBackendResponse) GetWorkload() *Workload {
@@ -2753,7 +3540,7 @@ type ObserveRequest struct {
 
 func (x *ObserveRequest) Reset() {
 	*x = ObserveRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_api_control_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +3552,7 @@ func (x *ObserveRequest) String() string {
 func (*ObserveRequest) ProtoMessage() {}
 
 func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_api_control_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +3565,7 @@ func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
 func (*ObserveRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ObserveRequest) GetWorkloads() []string {
@@ -2823,7 +3610,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2835,7 +3622,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2848,7 +3635,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Event) GetStamp() int64 {
@@ -3003,7 +3790,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3015,7 +3802,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3028,7 +3815,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *WhyRequest) GetFrom() string {
@@ -3070,7 +3857,7 @@ type WhyStep struct {
 
 func (x *WhyStep) Reset() {
 	*x = WhyStep{}
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3082,7 +3869,7 @@ func (x *WhyStep) String() string {
 func (*WhyStep) ProtoMessage() {}
 
 func (x *WhyStep) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3095,7 +3882,7 @@ func (x *WhyStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyStep.ProtoReflect.Descriptor instead.
 func (*WhyStep) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *WhyStep) GetRule() uint32 {
@@ -3134,7 +3921,7 @@ type WhyEnd struct {
 
 func (x *WhyEnd) Reset() {
 	*x = WhyEnd{}
-	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_api_control_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3933,7 @@ func (x *WhyEnd) String() string {
 func (*WhyEnd) ProtoMessage() {}
 
 func (x *WhyEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_api_control_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3946,7 @@ func (x *WhyEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyEnd.ProtoReflect.Descriptor instead.
 func (*WhyEnd) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *WhyEnd) GetWorkload() string {
@@ -3226,7 +4013,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_api_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3238,7 +4025,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_api_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3251,7 +4038,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *WhyResponse) GetFrom() string {
@@ -3409,7 +4196,97 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"7\n" +
 	"\x19ReportConnectionsResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xeb\x04\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xe8\x01\n" +
+	"\x06Plugin\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\tR\x04user\x12\x10\n" +
+	"\x03pid\x18\x04 \x01(\rR\x03pid\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x12\x1a\n" +
+	"\brestarts\x18\x06 \x01(\x04R\brestarts\x12\x14\n" +
+	"\x05items\x18\a \x01(\x04R\x05items\x12\x14\n" +
+	"\x05error\x18\b \x01(\tR\x05error\x12\x14\n" +
+	"\x05since\x18\t \x01(\x03R\x05since\x12\x1c\n" +
+	"\tprotocols\x18\n" +
+	" \x01(\rR\tprotocols\"\x9b\x04\n" +
+	"\aTraffic\x12\x1a\n" +
+	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x1c\n" +
+	"\tinterface\x18\x02 \x01(\tR\tinterface\x12\x18\n" +
+	"\abackend\x18\x03 \x01(\tR\abackend\x12\x1d\n" +
+	"\n" +
+	"frames_out\x18\x04 \x01(\x04R\tframesOut\x12\x1b\n" +
+	"\tframes_in\x18\x05 \x01(\x04R\bframesIn\x12\x1b\n" +
+	"\tbytes_out\x18\x06 \x01(\x04R\bbytesOut\x12\x19\n" +
+	"\bbytes_in\x18\a \x01(\x04R\abytesIn\x12A\n" +
+	"\adropped\x18\b \x03(\v2'.sluice.control.v1.Traffic.DroppedEntryR\adropped\x12\x12\n" +
+	"\x04held\x18\t \x01(\x04R\x04held\x12D\n" +
+	"\bverdicts\x18\n" +
+	" \x03(\v2(.sluice.control.v1.Traffic.VerdictsEntryR\bverdicts\x12\x16\n" +
+	"\x06opened\x18\v \x01(\x04R\x06opened\x12\x1a\n" +
+	"\bsessions\x18\f \x01(\x04R\bsessions\x1a:\n" +
+	"\fDroppedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a;\n" +
+	"\rVerdictsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xcf\x03\n" +
+	"\x05Queue\x12\x18\n" +
+	"\abackend\x18\x01 \x01(\tR\abackend\x12\x1a\n" +
+	"\bworkload\x18\x02 \x01(\tR\bworkload\x12\x1c\n" +
+	"\tinterface\x18\x03 \x01(\tR\tinterface\x12\x16\n" +
+	"\x06queues\x18\x04 \x01(\rR\x06queues\x12\x1a\n" +
+	"\breceived\x18\x05 \x01(\x04R\breceived\x12\x12\n" +
+	"\x04sent\x18\x06 \x01(\x04R\x04sent\x12\x18\n" +
+	"\awaiting\x18\a \x01(\x04R\awaiting\x12\x12\n" +
+	"\x04fill\x18\b \x01(\x01R\x04fill\x12?\n" +
+	"\adropped\x18\t \x03(\v2%.sluice.control.v1.Queue.DroppedEntryR\adropped\x12B\n" +
+	"\bbypassed\x18\n" +
+	" \x03(\v2&.sluice.control.v1.Queue.BypassedEntryR\bbypassed\x1a:\n" +
+	"\fDroppedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a;\n" +
+	"\rBypassedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xa2\x01\n" +
+	"\n" +
+	"StoreState\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\treachable\x18\x02 \x01(\bR\treachable\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06leader\x18\x04 \x01(\tR\x06leader\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x18\n" +
+	"\achecked\x18\x06 \x01(\x03R\achecked\"\xa9\x02\n" +
+	"\x06Uplink\x12\x1e\n" +
+	"\n" +
+	"controller\x18\x01 \x01(\tR\n" +
+	"controller\x12\x18\n" +
+	"\aanswers\x18\x02 \x01(\bR\aanswers\x12\x1f\n" +
+	"\vlast_report\x18\x03 \x01(\x03R\n" +
+	"lastReport\x12\x18\n" +
+	"\abacklog\x18\x04 \x01(\x04R\abacklog\x12\x12\n" +
+	"\x04sent\x18\x05 \x01(\x04R\x04sent\x12\x18\n" +
+	"\aretries\x18\x06 \x01(\x04R\aretries\x12@\n" +
+	"\adropped\x18\a \x03(\v2&.sluice.control.v1.Uplink.DroppedEntryR\adropped\x1a:\n" +
+	"\fDroppedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xe6\x02\n" +
+	"\n" +
+	"AgentState\x123\n" +
+	"\aplugins\x18\x01 \x03(\v2\x19.sluice.control.v1.PluginR\aplugins\x124\n" +
+	"\atraffic\x18\x02 \x03(\v2\x1a.sluice.control.v1.TrafficR\atraffic\x120\n" +
+	"\x06queues\x18\x03 \x03(\v2\x18.sluice.control.v1.QueueR\x06queues\x123\n" +
+	"\x05store\x18\x04 \x01(\v2\x1d.sluice.control.v1.StoreStateR\x05store\x121\n" +
+	"\x06uplink\x18\x05 \x01(\v2\x19.sluice.control.v1.UplinkR\x06uplink\x12#\n" +
+	"\rpolicy_wanted\x18\x06 \x01(\x04R\fpolicyWanted\x12\x14\n" +
+	"\x05ready\x18\a \x01(\bR\x05ready\x12\x18\n" +
+	"\aparsers\x18\b \x01(\tR\aparsers\"\xa6\x01\n" +
+	"\x0fControllerState\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x18\n" +
+	"\astarted\x18\x05 \x01(\x03R\astarted\x12\x1b\n" +
+	"\tlast_seen\x18\x06 \x01(\x03R\blastSeen\"\xa0\x05\n" +
 	"\x13ReportStatusRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04boot\x18\x02 \x01(\tR\x04boot\x12\x16\n" +
@@ -3418,7 +4295,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0fworkload_errors\x18\x05 \x03(\v2:.sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntryR\x0eworkloadErrors\x12P\n" +
 	"\battached\x18\x06 \x03(\v24.sluice.control.v1.ReportStatusRequest.AttachedEntryR\battached\x12\x18\n" +
 	"\aversion\x18\a \x01(\tR\aversion\x12\x18\n" +
-	"\astarted\x18\b \x01(\x03R\astarted\x12\x1a\n" +
+	"\astarted\x18\b \x01(\x03R\astarted\x123\n" +
+	"\x05state\x18\t \x01(\v2\x1d.sluice.control.v1.AgentStateR\x05state\x12\x1a\n" +
 	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -3430,7 +4308,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x16\n" +
 	"\x14ReportStatusResponse\"\x0f\n" +
-	"\rStatusRequest\"\xca\x03\n" +
+	"\rStatusRequest\"\x97\x04\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
@@ -3439,14 +4317,16 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0fworkload_errors\x18\x04 \x03(\v21.sluice.control.v1.NodeStatus.WorkloadErrorsEntryR\x0eworkloadErrors\x12\x1b\n" +
 	"\tlast_seen\x18\x05 \x01(\x03R\blastSeen\x12\x18\n" +
 	"\astarted\x18\x06 \x01(\x03R\astarted\x12\x18\n" +
-	"\aversion\x18\a \x01(\tR\aversion\x12\x1a\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x123\n" +
+	"\x05state\x18\b \x01(\v2\x1d.sluice.control.v1.AgentStateR\x05state\x12\x16\n" +
+	"\x06wanted\x18\t \x01(\x04R\x06wanted\x12\x1a\n" +
 	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aA\n" +
 	"\x13WorkloadErrorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd7\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8b\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\x03R\astarted\x12\x16\n" +
@@ -3462,7 +4342,12 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	" \x01(\x04R\n" +
 	"violations\x12\x14\n" +
 	"\x05store\x18\v \x01(\tR\x05store\x12H\n" +
-	"\adropped\x18\f \x03(\v2..sluice.control.v1.StatusResponse.DroppedEntryR\adropped\x1a:\n" +
+	"\adropped\x18\f \x03(\v2..sluice.control.v1.StatusResponse.DroppedEntryR\adropped\x12\x12\n" +
+	"\x04role\x18\r \x01(\tR\x04role\x12>\n" +
+	"\vstore_state\x18\x0e \x01(\v2\x1d.sluice.control.v1.StoreStateR\n" +
+	"storeState\x12D\n" +
+	"\vcontrollers\x18\x0f \x03(\v2\".sluice.control.v1.ControllerStateR\vcontrollers\x12\x18\n" +
+	"\abacklog\x18\x10 \x01(\x04R\abacklog\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x16\n" +
@@ -3669,7 +4554,7 @@ func file_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_api_control_v1_control_proto_rawDescData
 }
 
-var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_api_control_v1_control_proto_goTypes = []any{
 	(*Interface)(nil),                 // 0: sluice.control.v1.Interface
 	(*Workload)(nil),                  // 1: sluice.control.v1.Workload
@@ -3679,114 +4564,140 @@ var file_api_control_v1_control_proto_goTypes = []any{
 	(*ThreatRecord)(nil),              // 5: sluice.control.v1.ThreatRecord
 	(*ReportConnectionsRequest)(nil),  // 6: sluice.control.v1.ReportConnectionsRequest
 	(*ReportConnectionsResponse)(nil), // 7: sluice.control.v1.ReportConnectionsResponse
-	(*ReportStatusRequest)(nil),       // 8: sluice.control.v1.ReportStatusRequest
-	(*ReportStatusResponse)(nil),      // 9: sluice.control.v1.ReportStatusResponse
-	(*StatusRequest)(nil),             // 10: sluice.control.v1.StatusRequest
-	(*NodeStatus)(nil),                // 11: sluice.control.v1.NodeStatus
-	(*StatusResponse)(nil),            // 12: sluice.control.v1.StatusResponse
-	(*ListWorkloadsRequest)(nil),      // 13: sluice.control.v1.ListWorkloadsRequest
-	(*ListWorkloadsResponse)(nil),     // 14: sluice.control.v1.ListWorkloadsResponse
-	(*Group)(nil),                     // 15: sluice.control.v1.Group
-	(*ListGroupsRequest)(nil),         // 16: sluice.control.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),        // 17: sluice.control.v1.ListGroupsResponse
-	(*Rule)(nil),                      // 18: sluice.control.v1.Rule
-	(*ListRulesRequest)(nil),          // 19: sluice.control.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),         // 20: sluice.control.v1.ListRulesResponse
-	(*AddRuleRequest)(nil),            // 21: sluice.control.v1.AddRuleRequest
-	(*AddRuleResponse)(nil),           // 22: sluice.control.v1.AddRuleResponse
-	(*DeleteRuleRequest)(nil),         // 23: sluice.control.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),        // 24: sluice.control.v1.DeleteRuleResponse
-	(*Edge)(nil),                      // 25: sluice.control.v1.Edge
-	(*ListConnectionsRequest)(nil),    // 26: sluice.control.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),   // 27: sluice.control.v1.ListConnectionsResponse
-	(*Violation)(nil),                 // 28: sluice.control.v1.Violation
-	(*ListViolationsRequest)(nil),     // 29: sluice.control.v1.ListViolationsRequest
-	(*ListViolationsResponse)(nil),    // 30: sluice.control.v1.ListViolationsResponse
-	(*SetModeRequest)(nil),            // 31: sluice.control.v1.SetModeRequest
-	(*SetModeResponse)(nil),           // 32: sluice.control.v1.SetModeResponse
-	(*SetBackendRequest)(nil),         // 33: sluice.control.v1.SetBackendRequest
-	(*SetBackendResponse)(nil),        // 34: sluice.control.v1.SetBackendResponse
-	(*ObserveRequest)(nil),            // 35: sluice.control.v1.ObserveRequest
-	(*Event)(nil),                     // 36: sluice.control.v1.Event
-	(*WhyRequest)(nil),                // 37: sluice.control.v1.WhyRequest
-	(*WhyStep)(nil),                   // 38: sluice.control.v1.WhyStep
-	(*WhyEnd)(nil),                    // 39: sluice.control.v1.WhyEnd
-	(*WhyResponse)(nil),               // 40: sluice.control.v1.WhyResponse
-	nil,                               // 41: sluice.control.v1.Workload.LabelsEntry
-	nil,                               // 42: sluice.control.v1.Connection.AttrsEntry
-	nil,                               // 43: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	nil,                               // 44: sluice.control.v1.ReportStatusRequest.CountersEntry
-	nil,                               // 45: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	nil,                               // 46: sluice.control.v1.ReportStatusRequest.AttachedEntry
-	nil,                               // 47: sluice.control.v1.NodeStatus.CountersEntry
-	nil,                               // 48: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	nil,                               // 49: sluice.control.v1.StatusResponse.DroppedEntry
-	nil,                               // 50: sluice.control.v1.Edge.AttrsEntry
-	nil,                               // 51: sluice.control.v1.Event.AttrsEntry
+	(*Plugin)(nil),                    // 8: sluice.control.v1.Plugin
+	(*Traffic)(nil),                   // 9: sluice.control.v1.Traffic
+	(*Queue)(nil),                     // 10: sluice.control.v1.Queue
+	(*StoreState)(nil),                // 11: sluice.control.v1.StoreState
+	(*Uplink)(nil),                    // 12: sluice.control.v1.Uplink
+	(*AgentState)(nil),                // 13: sluice.control.v1.AgentState
+	(*ControllerState)(nil),           // 14: sluice.control.v1.ControllerState
+	(*ReportStatusRequest)(nil),       // 15: sluice.control.v1.ReportStatusRequest
+	(*ReportStatusResponse)(nil),      // 16: sluice.control.v1.ReportStatusResponse
+	(*StatusRequest)(nil),             // 17: sluice.control.v1.StatusRequest
+	(*NodeStatus)(nil),                // 18: sluice.control.v1.NodeStatus
+	(*StatusResponse)(nil),            // 19: sluice.control.v1.StatusResponse
+	(*ListWorkloadsRequest)(nil),      // 20: sluice.control.v1.ListWorkloadsRequest
+	(*ListWorkloadsResponse)(nil),     // 21: sluice.control.v1.ListWorkloadsResponse
+	(*Group)(nil),                     // 22: sluice.control.v1.Group
+	(*ListGroupsRequest)(nil),         // 23: sluice.control.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),        // 24: sluice.control.v1.ListGroupsResponse
+	(*Rule)(nil),                      // 25: sluice.control.v1.Rule
+	(*ListRulesRequest)(nil),          // 26: sluice.control.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),         // 27: sluice.control.v1.ListRulesResponse
+	(*AddRuleRequest)(nil),            // 28: sluice.control.v1.AddRuleRequest
+	(*AddRuleResponse)(nil),           // 29: sluice.control.v1.AddRuleResponse
+	(*DeleteRuleRequest)(nil),         // 30: sluice.control.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),        // 31: sluice.control.v1.DeleteRuleResponse
+	(*Edge)(nil),                      // 32: sluice.control.v1.Edge
+	(*ListConnectionsRequest)(nil),    // 33: sluice.control.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),   // 34: sluice.control.v1.ListConnectionsResponse
+	(*Violation)(nil),                 // 35: sluice.control.v1.Violation
+	(*ListViolationsRequest)(nil),     // 36: sluice.control.v1.ListViolationsRequest
+	(*ListViolationsResponse)(nil),    // 37: sluice.control.v1.ListViolationsResponse
+	(*SetModeRequest)(nil),            // 38: sluice.control.v1.SetModeRequest
+	(*SetModeResponse)(nil),           // 39: sluice.control.v1.SetModeResponse
+	(*SetBackendRequest)(nil),         // 40: sluice.control.v1.SetBackendRequest
+	(*SetBackendResponse)(nil),        // 41: sluice.control.v1.SetBackendResponse
+	(*ObserveRequest)(nil),            // 42: sluice.control.v1.ObserveRequest
+	(*Event)(nil),                     // 43: sluice.control.v1.Event
+	(*WhyRequest)(nil),                // 44: sluice.control.v1.WhyRequest
+	(*WhyStep)(nil),                   // 45: sluice.control.v1.WhyStep
+	(*WhyEnd)(nil),                    // 46: sluice.control.v1.WhyEnd
+	(*WhyResponse)(nil),               // 47: sluice.control.v1.WhyResponse
+	nil,                               // 48: sluice.control.v1.Workload.LabelsEntry
+	nil,                               // 49: sluice.control.v1.Connection.AttrsEntry
+	nil,                               // 50: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	nil,                               // 51: sluice.control.v1.Traffic.DroppedEntry
+	nil,                               // 52: sluice.control.v1.Traffic.VerdictsEntry
+	nil,                               // 53: sluice.control.v1.Queue.DroppedEntry
+	nil,                               // 54: sluice.control.v1.Queue.BypassedEntry
+	nil,                               // 55: sluice.control.v1.Uplink.DroppedEntry
+	nil,                               // 56: sluice.control.v1.ReportStatusRequest.CountersEntry
+	nil,                               // 57: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	nil,                               // 58: sluice.control.v1.ReportStatusRequest.AttachedEntry
+	nil,                               // 59: sluice.control.v1.NodeStatus.CountersEntry
+	nil,                               // 60: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	nil,                               // 61: sluice.control.v1.StatusResponse.DroppedEntry
+	nil,                               // 62: sluice.control.v1.Edge.AttrsEntry
+	nil,                               // 63: sluice.control.v1.Event.AttrsEntry
 }
 var file_api_control_v1_control_proto_depIdxs = []int32{
-	41, // 0: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
+	48, // 0: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
 	0,  // 1: sluice.control.v1.Workload.interfaces:type_name -> sluice.control.v1.Interface
 	1,  // 2: sluice.control.v1.ReportWorkloadsRequest.workloads:type_name -> sluice.control.v1.Workload
-	42, // 3: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
+	49, // 3: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
 	4,  // 4: sluice.control.v1.ReportConnectionsRequest.connections:type_name -> sluice.control.v1.Connection
 	5,  // 5: sluice.control.v1.ReportConnectionsRequest.threats:type_name -> sluice.control.v1.ThreatRecord
-	43, // 6: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	44, // 7: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
-	45, // 8: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	46, // 9: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
-	47, // 10: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
-	48, // 11: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	11, // 12: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
-	49, // 13: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
-	1,  // 14: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
-	15, // 15: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
-	18, // 16: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
-	18, // 17: sluice.control.v1.AddRuleRequest.rule:type_name -> sluice.control.v1.Rule
-	18, // 18: sluice.control.v1.AddRuleResponse.rule:type_name -> sluice.control.v1.Rule
-	50, // 19: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
-	25, // 20: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
-	28, // 21: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
-	15, // 22: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
-	1,  // 23: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
-	51, // 24: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
-	38, // 25: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
-	39, // 26: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
-	2,  // 27: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
-	6,  // 28: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
-	8,  // 29: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
-	10, // 30: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
-	13, // 31: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
-	16, // 32: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
-	19, // 33: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
-	21, // 34: sluice.control.v1.Control.AddRule:input_type -> sluice.control.v1.AddRuleRequest
-	23, // 35: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
-	26, // 36: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
-	29, // 37: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
-	31, // 38: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
-	33, // 39: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
-	35, // 40: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
-	37, // 41: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
-	3,  // 42: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
-	7,  // 43: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
-	9,  // 44: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
-	12, // 45: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
-	14, // 46: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
-	17, // 47: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
-	20, // 48: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
-	22, // 49: sluice.control.v1.Control.AddRule:output_type -> sluice.control.v1.AddRuleResponse
-	24, // 50: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
-	27, // 51: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
-	30, // 52: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
-	32, // 53: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
-	34, // 54: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
-	36, // 55: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
-	40, // 56: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
-	42, // [42:57] is the sub-list for method output_type
-	27, // [27:42] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	50, // 6: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	51, // 7: sluice.control.v1.Traffic.dropped:type_name -> sluice.control.v1.Traffic.DroppedEntry
+	52, // 8: sluice.control.v1.Traffic.verdicts:type_name -> sluice.control.v1.Traffic.VerdictsEntry
+	53, // 9: sluice.control.v1.Queue.dropped:type_name -> sluice.control.v1.Queue.DroppedEntry
+	54, // 10: sluice.control.v1.Queue.bypassed:type_name -> sluice.control.v1.Queue.BypassedEntry
+	55, // 11: sluice.control.v1.Uplink.dropped:type_name -> sluice.control.v1.Uplink.DroppedEntry
+	8,  // 12: sluice.control.v1.AgentState.plugins:type_name -> sluice.control.v1.Plugin
+	9,  // 13: sluice.control.v1.AgentState.traffic:type_name -> sluice.control.v1.Traffic
+	10, // 14: sluice.control.v1.AgentState.queues:type_name -> sluice.control.v1.Queue
+	11, // 15: sluice.control.v1.AgentState.store:type_name -> sluice.control.v1.StoreState
+	12, // 16: sluice.control.v1.AgentState.uplink:type_name -> sluice.control.v1.Uplink
+	56, // 17: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
+	57, // 18: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	58, // 19: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
+	13, // 20: sluice.control.v1.ReportStatusRequest.state:type_name -> sluice.control.v1.AgentState
+	59, // 21: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
+	60, // 22: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	13, // 23: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
+	18, // 24: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
+	61, // 25: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
+	11, // 26: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
+	14, // 27: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
+	1,  // 28: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
+	22, // 29: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
+	25, // 30: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
+	25, // 31: sluice.control.v1.AddRuleRequest.rule:type_name -> sluice.control.v1.Rule
+	25, // 32: sluice.control.v1.AddRuleResponse.rule:type_name -> sluice.control.v1.Rule
+	62, // 33: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
+	32, // 34: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
+	35, // 35: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
+	22, // 36: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
+	1,  // 37: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
+	63, // 38: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
+	45, // 39: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
+	46, // 40: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
+	2,  // 41: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
+	6,  // 42: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
+	15, // 43: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
+	17, // 44: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
+	20, // 45: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
+	23, // 46: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
+	26, // 47: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
+	28, // 48: sluice.control.v1.Control.AddRule:input_type -> sluice.control.v1.AddRuleRequest
+	30, // 49: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
+	33, // 50: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
+	36, // 51: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
+	38, // 52: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
+	40, // 53: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
+	42, // 54: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
+	44, // 55: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
+	3,  // 56: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
+	7,  // 57: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
+	16, // 58: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
+	19, // 59: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
+	21, // 60: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
+	24, // 61: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
+	27, // 62: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
+	29, // 63: sluice.control.v1.Control.AddRule:output_type -> sluice.control.v1.AddRuleResponse
+	31, // 64: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
+	34, // 65: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
+	37, // 66: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
+	39, // 67: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
+	41, // 68: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
+	43, // 69: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
+	47, // 70: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
+	56, // [56:71] is the sub-list for method output_type
+	41, // [41:56] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_api_control_v1_control_proto_init() }
@@ -3800,7 +4711,7 @@ func file_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_control_v1_control_proto_rawDesc), len(file_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   52,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
