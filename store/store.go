@@ -61,6 +61,20 @@ type Fencer interface {
 	Fence() Store
 }
 
+// Health is how a store is.
+type Health struct {
+	// Revision is that of the last change, as far as is known; it only counts up.
+	Revision Revision
+	// Leader is which of the store's own servers leads; "" where it has none.
+	Leader string
+}
+
+// Prober is a Store that can tell how it is. An error says that it does not answer now; it is not
+// tried again until ctx ends.
+type Prober interface {
+	Probe(ctx context.Context) (Health, error)
+}
+
 // Store keeps objects. All methods may be called from any goroutine.
 type Store interface {
 	// Get is one object; ErrNotFound if there is none.
