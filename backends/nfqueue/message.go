@@ -102,41 +102,6 @@ func (m *message) attributes(b []byte) bool {
 	return seen
 }
 
-// loopbackDir is the direction of a packet between an application and its sidecar, which listens on the
-// loopback address: REDIRECT of what the workload itself sends goes there (nf_nat_redirect.c).
-func loopbackDir(p []byte) packet.Direction {
-	if len(p) < 20 {
-		return packet.NoDirection
-	}
-	var src, dst bool
-	l4 := 40
-	if p[0]>>4 == 4 {
-		src, dst, l4 = p[12] == 127, p[16] == 127, int(p[0]&15)*4
-	} else {
-		if len(p) < 40 {
-			return packet.NoDirection
-		}
-		src, dst = loopback6(p[8:24]), loopback6(p[24:40])
-	}
-	switch {
-	case dst && !src:
-		return packet.Egress
-	case src && !dst:
-		return packet.Ingress
-	case len(p) < l4+4:
-		return packet.NoDirection
-	}
-	// An application that asks a loopback address itself: clients' ports are the higher ones.
-	if binary.BigEndian.Uint16(p[l4:]) >= binary.BigEndian.Uint16(p[l4+2:]) {
-		return packet.Egress
-	}
-	return packet.Ingress
-}
-
-func loopback6(a []byte) bool {
-	return binary.BigEndian.Uint64(a) == 0 && binary.BigEndian.Uint64(a[8:]) == 1
-}
-
 // verdicts builds the messages of one send.
 type verdicts struct {
 	buf   []byte

@@ -102,7 +102,7 @@ func TestLoopbackDir(t *testing.T) {
 		{"no ports", v4(127, 127, 0, 0)[:20], packet.NoDirection},
 	}
 	for _, tt := range tests {
-		if got := loopbackDir(tt.in); got != tt.want {
+		if got := new(addresses).direction(tt.in); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -131,7 +131,7 @@ func FuzzParse(f *testing.F) {
 		if m.parse(b) && len(m.data) > len(b) {
 			t.Error("data is longer than the message")
 		}
-		loopbackDir(b)
+		new(addresses).direction(b)
 	})
 }
 

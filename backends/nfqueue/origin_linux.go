@@ -2,6 +2,7 @@ package nfqueue
 
 import (
 	"fmt"
+	"net"
 	"os"
 
 	"github.com/mdlayher/netlink"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/internal/netns"
 )
 
 var _ backend.Origin = (*queue)(nil)
@@ -56,4 +58,18 @@ func (q *queue) Original(f *packet.Frame, p *packet.Packet) (packet.Addr, uint16
 	}
 	to := flow.TupleOrig
 	return packet.AddrFrom(to.IP.DestinationAddress), to.Proto.DestinationPort, true
+}
+
+// addressesOf are the addresses inside the namespace at path; none where they cannot be read.
+func addressesOf(path string) (out [][16]byte) {
+	_ = netns.Do(path, func() error {
+		list, err := net.InterfaceAddrs()
+		for _, a := range list {
+			if n, ok := a.(*net.IPNet); ok && len(n.IP.To16()) == net.IPv6len {
+				out = append(out, [16]byte(n.IP.To16()))
+			}
+		}
+		return err
+	})
+	return out
 }

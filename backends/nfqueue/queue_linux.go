@@ -40,6 +40,7 @@ type queue struct {
 	held  map[uint32]struct{}
 	marks [batch]uint32 // that the packets of the batch came with
 	orig  *lookup
+	own   addresses
 
 	woken   atomic.Bool
 	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
@@ -55,6 +56,10 @@ var (
 
 func newQueue(ep backend.Endpoint, s *space, src *source, b *Backend) (*queue, error) {
 	q := &queue{ep: ep, loopback: ep.Hook.Side == backend.LoopbackSide, space: s, src: src, b: b, maxHeld: b.cfg.MaxHeld, held: make(map[uint32]struct{}, 64)}
+	if q.loopback {
+		q.own.read = func() [][16]byte { return addressesOf(ep.NetNS) }
+		q.own.list = q.own.read()
+	}
 	q.wait, q.put, q.gate.down = q.readable, q.writable, q.takeDown
 	q.out = verdicts{buf: make([]byte, 0, (batch+1)*(verdictLen+markLen)), queue: src.num}
 	var err error
@@ -162,7 +167,7 @@ func (q *queue) fill(b *packet.Batch) {
 		f.Endpoint, f.Flags, f.Link = q.ep.ID, q.msg.flags, packet.RawIP
 		switch {
 		case q.loopback:
-			f.Dir = loopbackDir(f.Data)
+			f.Dir = q.own.direction(f.Data)
 		case q.msg.hook == hookPre:
 			f.Dir = packet.Ingress
 		default:

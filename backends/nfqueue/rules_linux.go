@@ -89,11 +89,14 @@ func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any 
 		if r.decided != 0 {
 			out = append(out, r.left(of)...)
 		}
-		if e.loopback {
-			of = append(of, protocol(unix.IPPROTO_TCP)...)
-			of = append(of, redirected()...)
+		if !e.loopback {
+			out = append(out, append(of, r.queue(e)))
+			continue
 		}
-		out = append(out, append(of, r.queue(e)))
+		for _, which := range besides(family) {
+			rule := append(append([]expr.Any{}, of...), protocol(unix.IPPROTO_TCP)...)
+			out = append(out, append(append(rule, which...), r.queue(e)))
+		}
 	}
 	if len(out) == 0 {
 		return nil
@@ -181,6 +184,28 @@ func redirected() []expr.Any {
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: bit, Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
 	}
+}
+
+// besides are the conditions for what goes over lo between an application and its sidecar: connections
+// whose destination was rewritten; those from where the sidecar of a mesh speaks to its application; those
+// with an end that is not the workload's own, because the sidecar speaks in somebody's name.
+// What applications of one workload say to each other meets none of them.
+func besides(family nftables.TableFamily) [][]expr.Any {
+	src, dst, from := uint32(12), uint32(16), []byte{127, 0, 0, 6}
+	if family == nftables.TableFamilyIPv6 {
+		src, dst, from = 8, 24, append(make([]byte, 15), 6)
+	}
+	address := func(at uint32) []expr.Any {
+		return []expr.Any{
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: uint32(len(from))},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: from},
+		}
+	}
+	foreign := func(e *expr.Fib) []expr.Any {
+		e.Register, e.ResultADDRTYPE = 1, true
+		return []expr.Any{e, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)}}
+	}
+	return [][]expr.Any{redirected(), address(src), address(dst), foreign(&expr.Fib{FlagSADDR: true}), foreign(&expr.Fib{FlagDADDR: true})}
 }
 
 // masked compares bytes of the network header.
