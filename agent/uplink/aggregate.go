@@ -102,19 +102,24 @@ type aggregate struct {
 	threats  map[threatKey]threat
 	dropped  map[string]uint64 // since the last request, by cause
 	lost     uint64            // since the beginning
+	causes   map[string]uint64 // the same by cause
 }
 
 func newAggregate(limit int, workload func(uint32) string) *aggregate {
-	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, threats: map[threatKey]threat{}, dropped: map[string]uint64{}}
+	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, threats: map[threatKey]threat{}, dropped: map[string]uint64{}, causes: map[string]uint64{}}
 }
 
 func (a *aggregate) empty() bool {
 	return len(a.kinds) == 0 && len(a.threats) == 0 && len(a.dropped) == 0
 }
 
+// waiting is how much there is to be sent.
+func (a *aggregate) waiting() uint64 { return uint64(len(a.sessions) + len(a.kinds) + len(a.threats)) }
+
 // drop counts records that could not be kept.
 func (a *aggregate) drop(cause string, n uint64) {
 	a.dropped[cause] += n
+	a.causes[cause] += n
 	a.lost += n
 }
 
@@ -208,6 +213,9 @@ func (a *aggregate) add(s *session) {
 func (s *session) onlyHere() bool {
 	if s.Verdict == report.Deny {
 		return true
+	}
+	if s.Verdict == report.Open {
+		return false // within the workload: from its sidecar, or to itself
 	}
 	if app.ID(s.App) == app.Undecided || s.Verdict == report.Pending {
 		return false

@@ -53,6 +53,7 @@ type Engine struct {
 	workers map[backend.Queue]*worker
 	retired []*worker         // ended ones whose records may wait still
 	gone    map[string]uint64 // counters of ended workers
+	meshes  map[string]*mesh  // by workload, those with a sidecar
 	closed  bool
 	wg      sync.WaitGroup
 	lost    chan uint32 // endpoints whose queue ended by itself
@@ -86,6 +87,7 @@ type view struct {
 	mac       [6]byte
 	pol       *policy.Workload // nil before the workload's policy has come
 	listeners map[Listener]bool
+	mesh      *mesh // nil without a sidecar
 	key       tallyKey
 	tally     *tally // of the first of its workers; nil without
 }
@@ -112,8 +114,9 @@ func (e *Engine) publish() {
 	if e.table != nil {
 		s.version = e.table.Version()
 	}
+	e.meet()
 	for id, a := range e.eps {
-		v := &view{id: id, inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners, loopback: a.ep.Hook.Side == backend.LoopbackSide}
+		v := &view{id: id, mesh: e.meshes[a.workload], inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners, loopback: a.ep.Hook.Side == backend.LoopbackSide}
 		if a.ep.Fail == backend.FailClosed {
 			v.pass = packet.Drop
 		}

@@ -11,6 +11,9 @@ import (
 // record writes what is new of a session: a Start before anything else, and an End
 // last. Counters go with the first record that is written.
 func (w *worker) record(s *session.Session, kind report.Kind, d *report.Detail) {
+	if v := w.snap.endpoints[s.Key.Endpoint]; v != nil && w.carries(v, s) {
+		w.evaluate(v, s)
+	}
 	if s.Flags&session.Reported == 0 {
 		s.Flags |= session.Reported
 		w.put(s, report.Start, d)
@@ -26,7 +29,7 @@ func (w *worker) record(s *session.Session, kind report.Kind, d *report.Detail) 
 }
 
 func (w *worker) put(s *session.Session, kind report.Kind, d *report.Detail) {
-	client, cport := s.Client()
+	client, cport := w.client(s)
 	server, sport := w.server(s)
 	packets, bytes := s.Unreported()
 	s.MarkReported()
@@ -45,6 +48,10 @@ func (w *worker) put(s *session.Session, kind report.Kind, d *report.Detail) {
 	}
 	if v := w.snap.endpoints[s.Key.Endpoint]; v != nil {
 		f.Enforced, f.Loopback = v.inline, v.loopback
+		if w.awaits(v, s) {
+			f.App, f.Base = uint16(app.Undecided), uint16(app.Undecided)
+			s.Flags |= flagChanged // its name is still due
+		}
 	}
 	w.out.Put(&f)
 }

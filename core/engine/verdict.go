@@ -10,6 +10,10 @@ import (
 
 // evaluate asks policy about a session and takes the answer into it.
 func (w *worker) evaluate(v *view, s *session.Session) {
+	if v.mesh != nil {
+		w.carries(v, s)
+		defer w.tell(v, s)
+	}
 	d := w.decide(v, s)
 	s.Generation = w.snap.version
 	if d.Verdict == report.Deny && !v.inline {
@@ -36,13 +40,13 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 		}
 		return policy.Decision{Verdict: report.Open, Reason: report.ByUnready}
 	}
+	q := w.query(s)
 	if v.loopback {
-		if d, ok := w.redirected(v, s); ok {
+		if d, ok := w.redirected(v, s, &q); ok {
 			return d
 		}
 	}
-	q := w.query(s)
-	return v.pol.Decide(&q)
+	return encrypted(v, &q, v.pol.Decide(&q))
 }
 
 // hopeless says that a session whose packets are held cannot turn out to be anything that is
@@ -51,6 +55,9 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 func (w *worker) hopeless(v *view, s *session.Session, id *ident) bool {
 	if !v.inline || v.loopback || v.pol == nil || report.Verdict(s.Verdict) != report.Pending || s.Flags&session.Midstream != 0 {
 		return false
+	}
+	if v.mesh != nil && id.Could(app.TLS) {
+		return false // what is in it may be allowed
 	}
 	q := w.query(s)
 	q.Open, q.Lost = id, id.far.lost
