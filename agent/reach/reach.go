@@ -56,6 +56,9 @@ func (p *Pool) NewStream(ctx context.Context, d *grpc.StreamDesc, method string,
 	return s, err
 }
 
+// Current is the address of the controller that is asked next.
+func (p *Pool) Current() string { return p.addresses[int(p.at.Load())%len(p.addresses)] }
+
 // judge turns to the next controller when one is away or has no leader to pass calls on to.
 func (p *Pool) judge(at uint32, err error) {
 	switch status.Code(err) {

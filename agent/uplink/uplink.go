@@ -8,6 +8,7 @@ package uplink
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,12 @@ type Stats struct {
 	Requests uint64 // requests acknowledged
 	Retries  uint64 // attempts that were not acknowledged
 	Dropped  uint64 // records that could not be kept
+	// Lost is the same by cause.
+	Lost map[string]uint64
+	// Backlog is how many sessions, kinds of connection and threats wait to be sent.
+	Backlog uint64
+	// Acknowledged is when the collector took something last, ns since the epoch; 0 for never.
+	Acknowledged int64
 }
 
 // Uplink is one agent's way to the collector.
@@ -58,7 +65,11 @@ type Uplink struct {
 	agg  *aggregate // since the last tick
 	out  chan *batch
 	busy atomic.Bool // the sender has something to send
-	stat struct{ records, sent, requests, retries, dropped atomic.Uint64 }
+	stat struct {
+		records, sent, requests, retries, dropped, waiting, onWay atomic.Uint64
+		taken                                                     atomic.Int64
+		lost                                                      atomic.Pointer[map[string]uint64] // not changed
+	}
 
 	// What follows is the main goroutine's.
 	pending *aggregate // what waits for the sender, older than agg
@@ -100,8 +111,12 @@ func New(cfg Config) *Uplink {
 
 // Stats may be called from any goroutine.
 func (u *Uplink) Stats() Stats {
-	return Stats{Records: u.stat.records.Load(), Sent: u.stat.sent.Load(), Requests: u.stat.requests.Load(),
-		Retries: u.stat.retries.Load(), Dropped: u.stat.dropped.Load()}
+	s := Stats{Records: u.stat.records.Load(), Sent: u.stat.sent.Load(), Requests: u.stat.requests.Load(),
+		Retries: u.stat.retries.Load(), Dropped: u.stat.dropped.Load(), Backlog: u.stat.waiting.Load() + u.stat.onWay.Load(), Acknowledged: u.stat.taken.Load()}
+	if lost := u.stat.lost.Load(); lost != nil {
+		s.Lost = maps.Clone(*lost)
+	}
+	return s
 }
 
 // Run takes and sends until ctx ends, then sends what is left for at most Flush.
@@ -147,7 +162,15 @@ func (u *Uplink) take(all bool) {
 	n := u.cfg.Records.Drain(u.agg.flow)
 	u.agg.fold(all)
 	u.stat.records.Add(uint64(n))
-	u.stat.dropped.Store(u.agg.lost + u.pending.lost)
+	u.stat.waiting.Store(u.agg.waiting() + u.pending.waiting())
+	if lost := u.agg.lost + u.pending.lost; lost != u.stat.dropped.Load() {
+		u.stat.dropped.Store(lost)
+		by := maps.Clone(u.agg.causes)
+		for cause, n := range u.pending.causes {
+			by[cause] += n
+		}
+		u.stat.lost.Store(&by)
+	}
 }
 
 // offer gives the sender what waits, if the sender is free; else it goes on being merged:
@@ -216,7 +239,9 @@ func (u *Uplink) sendLeft(ctx context.Context) {
 
 // send sends requests in order, each until it is acknowledged or ctx ends.
 func (u *Uplink) send(ctx context.Context, b *batch) {
+	defer u.stat.onWay.Store(0)
 	for i, r := range b.requests {
+		u.stat.onWay.Store(backlog(b.requests[i:]))
 		wait := firstWait
 		for {
 			err := u.try(ctx, r)
@@ -247,6 +272,14 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 	}
 }
 
+// backlog is how many records requests carry.
+func backlog(rs []*controlv1.ReportConnectionsRequest) (n uint64) {
+	for _, r := range rs {
+		n += uint64(len(r.Connections) + len(r.Threats))
+	}
+	return n
+}
+
 func (u *Uplink) try(ctx context.Context, r *controlv1.ReportConnectionsRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, attempt)
 	defer cancel()
@@ -258,6 +291,7 @@ func (u *Uplink) try(ctx context.Context, r *controlv1.ReportConnectionsRequest)
 	}
 	if err == nil {
 		u.stat.requests.Add(1)
+		u.stat.taken.Store(time.Now().UnixNano())
 		u.stat.sent.Add(uint64(len(r.Connections)))
 	}
 	return err
