@@ -52,8 +52,9 @@ type tap struct {
 }
 
 var (
-	_ backend.Queue   = (*tap)(nil)
-	_ backend.Counter = (*tap)(nil)
+	_ backend.Queue    = (*tap)(nil)
+	_ backend.Counter  = (*tap)(nil)
+	_ backend.Buffered = (*tap)(nil)
 )
 
 // Recv hands out what full or retired blocks hold. It implements backend.Queue.
@@ -147,6 +148,15 @@ func (t *tap) readable(uintptr) bool {
 // ready says whether the kernel has handed a block over.
 func (t *tap) ready() bool {
 	return t.left > 0 || t.ring.status(t.cur*t.blockSize+blockStatus)&unix.TP_STATUS_USER != 0
+}
+
+// Waiting says whether the block that the kernel fills has frames. It implements backend.Buffered.
+func (t *tap) Waiting() bool {
+	if !t.enter() {
+		return false
+	}
+	defer t.leave()
+	return t.left > 0 || t.ring.u32(t.cur*t.blockSize+blockPackets) > 0
 }
 
 // checkLink takes a pending error off the socket. An interface that is

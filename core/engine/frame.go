@@ -19,9 +19,13 @@ type look struct {
 
 // frame takes one frame from decoding to its verdict.
 func (w *worker) frame(f *packet.Frame) {
+	v := w.view(f.Endpoint)
+	if v == nil && len(w.joining) > 0 && w.collect(f) || (f.Stamp >= w.until || f.Stamp < w.since) && w.outside(f) {
+		f.Verdict.Action = packet.Pass
+		return
+	}
 	w.count.frames++
 	w.count.bytes += uint64(f.Wire)
-	v := w.view(f.Endpoint)
 	if v == nil {
 		w.count.strangers++
 		f.Verdict.Action = packet.Pass
@@ -188,7 +192,7 @@ func (w *worker) judge(l *look) packet.Action {
 	if s.Flags&flagIdentified == 0 && l.p.PayloadWire > 0 && l.readable() {
 		w.identify(l)
 	}
-	if !l.v.inline {
+	if !l.v.inline || w.replaying {
 		return packet.Pass
 	}
 	switch report.Verdict(s.Verdict) {

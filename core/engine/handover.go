@@ -28,28 +28,13 @@ func (e *Engine) handOver(old, next *attached) error {
 		}
 		return nil
 	}
-	if old.ep.Kind == backend.Inline {
-		return e.enter(old, next, e.leave(old))
+	switch {
+	case next.ep.Kind == backend.Inline && old.ep.Kind == backend.Tap:
+		return e.fromTap(old, next)
+	case next.ep.Kind == backend.Tap && old.ep.Kind == backend.Inline:
+		return e.toTap(old, next)
 	}
-	// The tap goes on seeing everything until the new way is open, and what it has seen is
-	// judged first; meanwhile the new workers let the endpoint's frames pass unseen.
-	next.listeners = old.listeners
-	for _, w := range next.workers {
-		w.do(func() { w.ignore[id] = true })
-	}
-	if err := next.att.Activate(); err != nil {
-		for _, w := range next.workers {
-			w.do(func() { delete(w.ignore, id) })
-		}
-		next.att.Close()
-		return err
-	}
-	sessions := e.take(old, id, true)
-	e.eps[id] = next
-	e.publish()
-	e.give(next, sessions)
-	old.att.Close()
-	return nil
+	return e.enter(old, next, e.leave(old))
 }
 
 // leave takes an endpoint off the inline path: first its frames go past, then what is in

@@ -57,6 +57,10 @@ type worker struct {
 	sweep        sweeper
 	threats      threatGate
 	ignore       map[uint32]bool // endpoints that were handed over from here, or will be to here
+	joining      map[uint32]*joiner
+	replaying    bool  // the frame at hand passed already
+	since, until int64 // frames with a stamp outside are not this tap's, ns
+	reached      bool  // one of until or later was seen
 	late         map[uint32]latecomers
 	buf          [2048]byte  // frames that the worker builds
 	held         int         // bytes held of pending sessions
@@ -85,6 +89,7 @@ type worker struct {
 type command struct {
 	fn    func()
 	drain int64 // ns since the epoch until which it waits for an empty queue; 0: at once
+	cut   bool  // it waits for everything from before the tap's cut instead
 	// after is the time from which on a batch that leaves the queue empty is waited for, ns since the epoch;
 	// 0: none is. seen says that the next batch may be the one.
 	after int64
@@ -97,18 +102,21 @@ type command struct {
 const triesAtMost = 4096
 
 // waits says whether a command is not due yet. received is how many frames the last batch had.
-func (c *command) waits(now int64, received int) bool {
+func (c *command) waits(w *worker, now int64, received int) bool {
 	if c.after != 0 {
 		due := c.seen && received < unfilled
 		c.seen = c.seen || now >= c.after
 		c.tries++
 		return !due && c.tries < triesAtMost
 	}
+	if c.cut {
+		return c.drain > now && !w.allSeen(received)
+	}
 	return c.drain > now && received > 0
 }
 
 func newWorker(e *Engine, q backend.Queue) *worker {
-	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{}), ignore: map[uint32]bool{}, tallies: map[uint32]*tally{}}
+	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{}), ignore: map[uint32]bool{}, until: never, tallies: map[uint32]*tally{}}
 	w.sender, _ = q.(backend.Sender)
 	w.holder, _ = q.(backend.Holder)
 	w.origin, _ = q.(backend.Origin)
@@ -224,7 +232,7 @@ func (w *worker) runCommands(received int) {
 	w.mu.Unlock()
 	var later []command
 	for _, c := range cmds {
-		if received >= 0 && c.waits(w.e.cfg.Now(), received) {
+		if received >= 0 && c.waits(w, w.e.cfg.Now(), received) {
 			later = append(later, c)
 			continue
 		}
@@ -237,6 +245,10 @@ func (w *worker) runCommands(received int) {
 		w.cmds = append(later, w.cmds...)
 		w.pending.Store(true)
 		w.mu.Unlock()
+		if received == 0 {
+			time.AfterFunc(tapAgain, w.q.Wake)
+			return
+		}
 		w.q.Wake()
 	}
 }
