@@ -186,6 +186,7 @@ type traffic struct {
 	gap  time.Duration
 	last time.Time // when a connection was served last
 
+	ctx    context.Context // ends with the traffic
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -193,11 +194,11 @@ type traffic struct {
 // startTraffic has every client connect again and again, in every way and over both families.
 func startTraffic(clients []*host, intruder, api *host, uses []use) *traffic {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &traffic{api: api, cancel: cancel, last: time.Now()}
+	t := &traffic{api: api, ctx: ctx, cancel: cancel, last: time.Now()}
 	for _, family := range families {
 		for _, u := range uses {
 			for _, c := range append(slices.Clone(clients), intruder) {
-				t.wg.Go(func() { t.loop(ctx, c, u, family, c == intruder) })
+				t.wg.Go(func() { t.loop(c, u, family, c == intruder) })
 			}
 		}
 	}
@@ -207,12 +208,12 @@ func startTraffic(clients []*host, intruder, api *host, uses []use) *traffic {
 func (t *traffic) stop() { t.cancel(); t.wg.Wait() }
 
 // loop uses the server again and again; what is under way when it is to end is done to its end.
-func (t *traffic) loop(ctx context.Context, c *host, u use, family string, intruder bool) {
+func (t *traffic) loop(c *host, u use, family string, intruder bool) {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-t.ctx.Done():
 			return
 		case <-tick.C:
 		}
