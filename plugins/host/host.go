@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/sluicenet/sluice/core/detect"
 )
@@ -42,6 +43,14 @@ type Status struct {
 	Restarts uint64
 	Apps     []string // what it recognises
 	Error    string   // why it is not running, or was not last time
+	// Last is why it stopped last, also while it runs again; "" where it never did.
+	Last string
+	Path string
+	User string
+	// Since is when this life began; zero while it does not run.
+	Since time.Time
+	// Items counts the pieces of payload that it was given.
+	Items uint64
 }
 
 // Start starts the plugins and waits until each runs. A plugin that cannot be started at all is an

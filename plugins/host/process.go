@@ -35,6 +35,8 @@ type process struct {
 	// tcp and udp say for which transports it has parsers, as it said last.
 	tcp, udp atomic.Bool
 
+	items atomic.Uint64 // that it was given, in all of its lives
+
 	mu   sync.Mutex
 	stat Status // guarded by mu
 }
@@ -94,7 +96,7 @@ func (p *process) run(ctx context.Context, first chan<- error) {
 			end()
 			p.down(l, err)
 		} else {
-			p.note(func(s *Status) { s.Error = err.Error() })
+			p.note(func(s *Status) { s.Error, s.Last = err.Error(), err.Error() })
 		}
 		if ctx.Err() != nil {
 			return
@@ -195,7 +197,7 @@ func (l *live) fail(err error) {
 }
 
 func (p *process) up(l *live) {
-	p.note(func(s *Status) { s.Running, s.PID, s.Error, s.Apps = true, l.pid, "", l.names })
+	p.note(func(s *Status) { s.Running, s.PID, s.Error, s.Apps, s.Since = true, l.pid, "", l.names, time.Now() })
 	p.h.count.running.Add(1)
 	p.tcp.Store(l.tcp)
 	p.udp.Store(l.udp)
@@ -211,7 +213,7 @@ func (p *process) down(l *live, err error) {
 	if err != nil {
 		text = err.Error()
 	}
-	p.note(func(s *Status) { s.Running, s.PID, s.Error = false, 0, text })
+	p.note(func(s *Status) { s.Running, s.PID, s.Error, s.Last, s.Since = false, 0, text, text, time.Time{} })
 	l.kill()
 	p.h.wake()
 }
@@ -320,7 +322,7 @@ func (p *process) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stat
-	s.Name = p.spec.Name
+	s.Name, s.Path, s.User, s.Items = p.spec.Name, p.spec.Path, p.h.cfg.User, p.items.Load()
 	return s
 }
 

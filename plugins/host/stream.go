@@ -207,6 +207,7 @@ func (k *link) push(c *counters) {
 		k.queue = k.queue[1:]
 		c.messages.Add(1)
 		c.items.Add(uint64(m.items))
+		st.live.p.items.Add(uint64(m.items))
 		c.bytes.Add(uint64(len(m.data)))
 	}
 	if credit-k.told > wire.Window/4 && len(st.out) < cap(st.out) {
