@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicenet/sluice/agent/hostmode"
@@ -57,7 +58,9 @@ type Config struct {
 	Version string
 	// Processes lets the other end of a veth be looked for in unnamed namespaces too.
 	Processes bool
-	Logger    *slog.Logger
+	// Outlook is what status is to tell beside the agent's own.
+	Outlook Outlook
+	Logger  *slog.Logger
 }
 
 // Agent is one node's agent.
@@ -72,6 +75,8 @@ type Agent struct {
 	report  *reporter
 	ready   chan struct{}
 	host    *hostmode.Watcher // sockets of workloads in the host's network
+	sockets hostTraffic       // of these
+	seen    atomic.Uint64     // newest policy version that the store had
 
 	// Everything below belongs to Run's goroutine.
 	finder    wire.Finder
@@ -105,7 +110,7 @@ func New(cfg Config) *Agent {
 	if cfg.KeepReports && cfg.Data != "" {
 		spool = filepath.Join(cfg.Data, "unsent-"+fileName(cfg.Node))
 	}
-	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a.host}, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Spool: spool, Logger: cfg.Logger})
+	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Spool: spool, Logger: cfg.Logger})
 	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
 	a.report = newReporter(a)
 	return a

@@ -16,11 +16,16 @@ const sockets = "sockets"
 // records are the engine's and those of the host's sockets.
 type records struct {
 	uplink.Records
-	host *hostmode.Watcher
+	a *Agent
 }
 
 // Drain gives every record that waits to fn, and counts them.
-func (r records) Drain(fn func(*report.Flow)) int { return r.Records.Drain(fn) + r.host.Drain(fn) }
+func (r records) Drain(fn func(*report.Flow)) int {
+	return r.Records.Drain(fn) + r.a.host.Drain(func(f *report.Flow) {
+		r.a.sockets.add(r.a.names.workload(f.Endpoint), f)
+		fn(f)
+	})
+}
 
 // watchHost has the sockets of workloads in the host's network watched, when there are others than before.
 func (a *Agent) watchHost() {
@@ -45,6 +50,7 @@ func (a *Agent) watchHost() {
 	for id, x := range a.hosted {
 		if _, still := now[id]; !still {
 			a.names.remove(x.Endpoint, time.Now())
+			a.sockets.forget(id)
 		}
 	}
 	a.hosted = now

@@ -25,7 +25,9 @@ func (a *Agent) leave(t *tracked) {
 	}
 	if len(t.endpoints) > 0 {
 		a.leaving = append(a.leaving, leaving{t, time.Now().Add(linger)})
+		return
 	}
+	a.uncount(t.ID)
 }
 
 // farewell detaches the taps whose time has come, and says when the next one's comes; zero is never.
@@ -42,6 +44,7 @@ func (a *Agent) farewell(now time.Time) (next time.Time) {
 		for name := range l.endpoints {
 			a.detach(l.tracked, name)
 		}
+		a.uncount(l.ID)
 	}
 	clear(a.leaving[len(keep):])
 	a.leaving = keep

@@ -20,6 +20,7 @@ func (a *Agent) watchPolicy(ctx context.Context, to chan<- *policy.Table) {
 				a.log.Warn("policy not read", "error", err)
 				continue
 			}
+			a.seen.Store(spec.Version)
 			table, err := policy.Compile(spec)
 			if err != nil {
 				a.log.Error("policy refused", "version", spec.Version, "error", err)

@@ -7,12 +7,14 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/engine"
 )
 
 const (
@@ -25,6 +27,9 @@ const (
 type reporter struct {
 	a    *Agent
 	wake chan struct{}
+
+	answers atomic.Bool  // the controller did, the last time
+	told    atomic.Int64 // when it did last, ns since the epoch
 
 	mu        sync.Mutex
 	workloads []*controlv1.Workload // nil before all sources are synced
@@ -152,25 +157,22 @@ func (r *reporter) tell(ctx context.Context, again bool) error {
 			return err
 		}
 	}
-	status.Counters = r.a.counters()
+	stats := r.a.cfg.Engine.Stats()
+	status.Counters, status.State = r.a.counters(stats), r.a.state(stats)
 	_, err := r.a.cfg.Collector.ReportStatus(ctx, status)
+	if r.answers.Store(err == nil); err == nil {
+		r.told.Store(time.Now().UnixNano())
+	}
 	return err
 }
 
 // counters are the engine's and the uplink's.
-func (a *Agent) counters() map[string]uint64 {
+func (a *Agent) counters(s engine.Stats) map[string]uint64 {
 	c := map[string]uint64{}
-	maps.Copy(c, a.cfg.Engine.Stats().Counters)
+	maps.Copy(c, s.Counters)
 	maps.Copy(c, a.host.Counters())
-	if k, ok := a.cfg.Backend.(interface {
-		Counters() (map[string]uint64, error)
-	}); ok {
-		// What the steering programs saw; a port that cannot be read now is read the next time.
-		if steered, err := k.Counters(); err == nil {
-			for name, n := range steered {
-				c["steering."+name] = n
-			}
-		}
+	for name, n := range a.steered() {
+		c["steering."+name] = n
 	}
 	u := a.up.Stats()
 	c["uplink.records"], c["uplink.sent"], c["uplink.requests"], c["uplink.retries"], c["uplink.dropped"] = u.Records, u.Sent, u.Requests, u.Retries, u.Dropped
@@ -178,7 +180,7 @@ func (a *Agent) counters() map[string]uint64 {
 }
 
 // Counters may be called from any goroutine.
-func (a *Agent) Counters() map[string]uint64 { return a.counters() }
+func (a *Agent) Counters() map[string]uint64 { return a.counters(a.cfg.Engine.Stats()) }
 
 // nodeAddresses are the host's own addresses that others can reach.
 func nodeAddresses() []string {

@@ -299,6 +299,11 @@ func (e *Engine) Forget(workload string) {
 	defer e.mu.Unlock()
 	e.tallies.forget(workload)
 	maps.DeleteFunc(e.rings, func(k ringKey, _ backend.Stats) bool { return k.workload == workload })
+	for _, w := range e.workers {
+		if w.ring.workload == workload {
+			w.ring = ringKey{} // it is about to end
+		}
+	}
 }
 
 // Detach ends an endpoint; its sessions end with it.

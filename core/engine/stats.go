@@ -104,7 +104,7 @@ type QueueStats struct {
 
 // keepRing keeps what the queue of an ended worker counted.
 func (w *worker) keepRing() {
-	if c, ok := w.q.(backend.Counter); ok {
+	if c, ok := w.q.(backend.Counter); ok && w.ring != (ringKey{}) {
 		s := w.e.rings[w.ring]
 		s.Add(c.Stats())
 		w.e.rings[w.ring] = s
@@ -124,6 +124,9 @@ func (e *Engine) queues() []QueueStats {
 		at(k).Stats = s
 	}
 	for _, w := range e.workers {
+		if w.ring == (ringKey{}) {
+			continue
+		}
 		x := at(w.ring)
 		x.Queues++
 		if c, ok := w.q.(backend.Counter); ok {

@@ -1,0 +1,232 @@
+package agent
+
+import (
+	"maps"
+	"sync"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/plugins/host"
+)
+
+// Outlook is what an agent is told of things that are not its own, for status and metrics. Each may be nil; they
+// are called from any goroutine.
+type Outlook struct {
+	Plugins func() []host.Status
+	Store   func() *controlv1.StoreState
+	// Controller is the address of the controller in use.
+	Controller func() string
+	// Parsers is where protocols are parsed.
+	Parsers string
+}
+
+// State is everything that changes while the agent works. It may be called from any goroutine.
+func (a *Agent) State() *controlv1.AgentState {
+	return a.state(a.cfg.Engine.Stats())
+}
+
+func (a *Agent) state(s engine.Stats) *controlv1.AgentState {
+	o := &a.cfg.Outlook
+	out := &controlv1.AgentState{Parsers: o.Parsers, Traffic: a.sockets.list(), Uplink: a.link()}
+	for i := range s.Traffic {
+		out.Traffic = append(out.Traffic, traffic(&s.Traffic[i]))
+	}
+	steered := a.steered()
+	for i := range s.Queues {
+		q := queue(&s.Queues[i])
+		if q.Backend == backend.Inline.String() {
+			steering(q, steered)
+		}
+		out.Queues = append(out.Queues, q)
+	}
+	if o.Plugins != nil {
+		for _, p := range o.Plugins() {
+			out.Plugins = append(out.Plugins, plugin(&p))
+		}
+	}
+	if o.Store != nil {
+		out.Store = o.Store()
+	}
+	r := a.report
+	r.mu.Lock()
+	out.PolicyWanted = max(r.policy, a.seen.Load())
+	r.mu.Unlock()
+	select {
+	case <-a.ready:
+		out.Ready = true
+	default:
+	}
+	return out
+}
+
+// Enforced is the version of the policy in force; 0 before the first.
+func (a *Agent) Enforced() uint64 {
+	a.report.mu.Lock()
+	defer a.report.mu.Unlock()
+	return a.report.policy
+}
+
+// Status is the agent as it reports itself. It may be called from any goroutine.
+func (a *Agent) Status() *controlv1.NodeStatus {
+	r := a.report
+	stats := a.cfg.Engine.Stats()
+	n := &controlv1.NodeStatus{Node: a.cfg.Node, Started: a.started.UnixNano(), Version: a.cfg.Version, Counters: a.counters(stats), State: a.state(stats)}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n.Policy, n.WorkloadErrors = r.policy, maps.Clone(r.errors)
+	n.Wanted = n.State.PolicyWanted
+	return n
+}
+
+// Workloads are those that the agent told its controller of, or is about to.
+func (a *Agent) Workloads() []*controlv1.Workload {
+	a.report.mu.Lock()
+	defer a.report.mu.Unlock()
+	return a.report.workloads
+}
+
+// link is how reports get to the controllers.
+func (a *Agent) link() *controlv1.Uplink {
+	s := a.up.Stats()
+	l := &controlv1.Uplink{Backlog: s.Backlog, Sent: s.Sent, Retries: s.Retries, Dropped: s.Lost, LastReport: max(s.Acknowledged, a.report.told.Load()), Answers: a.report.answers.Load()}
+	if a.cfg.Outlook.Controller != nil {
+		l.Controller = a.cfg.Outlook.Controller()
+	}
+	return l
+}
+
+func traffic(t *engine.Traffic) *controlv1.Traffic {
+	return &controlv1.Traffic{Workload: t.Workload, Interface: t.Interface, Backend: t.Backend,
+		FramesOut: t.Frames[packet.Egress], FramesIn: t.Frames[packet.Ingress] + t.Frames[packet.NoDirection],
+		BytesOut: t.Bytes[packet.Egress], BytesIn: t.Bytes[packet.Ingress] + t.Bytes[packet.NoDirection],
+		Dropped: t.Dropped, Held: t.Held, Verdicts: t.Verdicts, Opened: t.Opened, Sessions: t.Sessions}
+}
+
+// queue names what was lost by what was full: a ring, the socket of a netfilter queue, or that queue.
+func queue(q *engine.QueueStats) *controlv1.Queue {
+	full := "ring_full"
+	if q.Backend == byQueues {
+		full = "socket_full"
+	}
+	out := &controlv1.Queue{Backend: q.Backend, Workload: q.Workload, Interface: q.Interface, Queues: uint32(q.Queues), Received: q.Received, Sent: q.Sent,
+		Waiting: q.Waiting, Fill: q.Fill, Dropped: map[string]uint64{full: q.Dropped}, Bypassed: map[string]uint64{}}
+	if q.Backend == backend.Tap.String() {
+		return out // it sends nothing
+	}
+	out.Dropped["send_failed"] = q.SendDrop
+	if q.Backend == byQueues {
+		out.Dropped["queue_full"], out.Bypassed[full] = q.Full, q.Bypassed
+	} else {
+		out.Dropped["oversize"] = q.Oversize
+	}
+	return out
+}
+
+// steering adds what the steering programs did without asking the engine.
+func steering(q *controlv1.Queue, n map[string]uint64) {
+	if n == nil {
+		return
+	}
+	q.Bypassed["no_heartbeat"], q.Dropped["no_heartbeat"] = n["bypassed"], n["stopped"]
+	for _, cause := range []string{"spoofed", "foreign", "forged", "unknown"} {
+		q.Dropped[cause] = n[cause]
+	}
+}
+
+// steered is what the steering programs counted; nil where that cannot be had now.
+func (a *Agent) steered() map[string]uint64 {
+	k, ok := a.cfg.Backend.(interface {
+		Counters() (map[string]uint64, error)
+	})
+	if !ok {
+		return nil
+	}
+	n, err := k.Counters()
+	if err != nil {
+		return nil
+	}
+	return n
+}
+
+func plugin(p *host.Status) *controlv1.Plugin {
+	out := &controlv1.Plugin{Name: p.Name, Path: p.Path, User: p.User, Pid: uint32(p.PID), State: "restarting", Restarts: p.Restarts, Items: p.Items,
+		Error: p.Last, Protocols: uint32(len(p.Apps))}
+	switch {
+	case p.GivenUp:
+		out.State = "given up"
+	case p.Running:
+		out.State = "running"
+	}
+	if !p.Since.IsZero() {
+		out.Since = p.Since.UnixNano()
+	}
+	return out
+}
+
+// bySockets is how workloads of the host's network are seen.
+const bySockets = "sockets"
+
+// hostTraffic counts what is told of workloads in the host's network, by workload.
+type hostTraffic struct {
+	mu sync.Mutex
+	of map[string]*controlv1.Traffic // guarded by mu; replaced at each change of what is in it
+}
+
+// add counts a record of a workload.
+func (h *hostTraffic) add(workload string, f *report.Flow) {
+	if workload == "" {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.of == nil {
+		h.of = map[string]*controlv1.Traffic{}
+	}
+	t := h.of[workload]
+	if t == nil {
+		t = &controlv1.Traffic{Workload: workload, Backend: bySockets, Verdicts: map[string]uint64{}}
+		h.of[workload] = t
+	}
+	out, in := 0, 1
+	if f.Dir != packet.Egress {
+		out, in = 1, 0
+	}
+	t.FramesOut, t.FramesIn = t.FramesOut+f.Packets[out], t.FramesIn+f.Packets[in]
+	t.BytesOut, t.BytesIn = t.BytesOut+f.Bytes[out], t.BytesIn+f.Bytes[in]
+	switch f.Kind {
+	case report.Start:
+		t.Opened++
+		t.Sessions++
+		t.Verdicts[f.Verdict.String()]++
+	case report.End:
+		t.Sessions--
+	}
+}
+
+func (h *hostTraffic) forget(workload string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.of, workload)
+}
+
+func (h *hostTraffic) list() []*controlv1.Traffic {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []*controlv1.Traffic
+	for _, t := range h.of {
+		out = append(out, &controlv1.Traffic{Workload: t.Workload, Backend: t.Backend, FramesOut: t.FramesOut, FramesIn: t.FramesIn,
+			BytesOut: t.BytesOut, BytesIn: t.BytesIn, Verdicts: maps.Clone(t.Verdicts), Opened: t.Opened, Sessions: t.Sessions})
+	}
+	return out
+}
+
+// uncount drops what was counted of a workload that is gone.
+func (a *Agent) uncount(id string) {
+	a.sockets.forget(id)
+	if f, ok := a.cfg.Engine.(interface{ Forget(workload string) }); ok {
+		f.Forget(id)
+	}
+}
