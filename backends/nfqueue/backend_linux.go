@@ -141,6 +141,8 @@ func present(ep backend.Endpoint) error {
 	})
 }
 
+var _ backend.Recaller = (*attachment)(nil)
+
 // attachment is one endpoint with its queues.
 type attachment struct {
 	b      *Backend
@@ -168,6 +170,20 @@ func (a *attachment) Activate() error {
 	return nil
 }
 
+// Recall implements backend.Recaller.
+func (a *attachment) Recall(generation uint32) error {
+	a.space.mu.Lock()
+	defer a.space.mu.Unlock()
+	return a.space.recall(generation)
+}
+
+// Stays implements backend.Recaller.
+func (a *attachment) Stays() string {
+	a.space.mu.Lock()
+	defer a.space.mu.Unlock()
+	return a.space.set.marks.stays
+}
+
 // Close implements backend.Attachment: the rules go at once, the queues when they are empty.
 func (a *attachment) Close() error {
 	a.b.mu.Lock()
@@ -186,18 +202,6 @@ func (a *attachment) Close() error {
 		}
 	}
 	return err
-}
-
-// Recall brings the flows of every endpoint back that left by a mark, for instance because another
-// policy is to judge them.
-func (b *Backend) Recall() error {
-	b.spaceMu.Lock()
-	defer b.spaceMu.Unlock()
-	var errs []error
-	for _, s := range b.spaces {
-		errs = append(errs, s.recall())
-	}
-	return errors.Join(errs...)
 }
 
 // Close detaches everything and ends every queue. It implements backend.Backend.

@@ -20,8 +20,9 @@ type Config struct {
 	// MaxHeld bounds the packets of one queue that wait in the kernel for a
 	// later verdict (packet.Hold); 0 is 1024. What is above is dropped, and TCP sends it again.
 	MaxHeld int
-	// Marks lets flows leave the queue whose verdict carries a mark (packet.Verdict.Mark).
-	// It needs connection tracking in the workload's namespace, and their bytes are not counted any more.
+	// Marks lets flows leave the queue whose verdict carries a mark (packet.Verdict.Mark). It
+	// switches connection tracking on in the workload's namespace, and its counters. Where
+	// these cannot be had, nothing leaves.
 	Marks bool
 	// Expression is how rules say queue.
 	Expression Expression

@@ -1,12 +1,7 @@
 package nfqueue
 
 import (
-	"fmt"
 	"net"
-	"os"
-
-	"github.com/mdlayher/netlink"
-	"github.com/ti-mo/conntrack"
 
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
@@ -14,19 +9,6 @@ import (
 )
 
 var _ backend.Origin = (*queue)(nil)
-
-// lookup asks the connection tracker of one namespace.
-type lookup struct{ conn *conntrack.Conn }
-
-func openLookup(ns *os.File) (*lookup, error) {
-	c, err := conntrack.Dial(&netlink.Config{NetNS: int(ns.Fd())})
-	if err != nil {
-		return nil, fmt.Errorf("ctnetlink: %w", err)
-	}
-	return &lookup{c}, nil
-}
-
-func (l *lookup) close() { _ = l.conn.Close() }
 
 // Original asks the connection tracker where a redirected connection was bound for. A redirect rewrites
 // the destination before the packet comes here, and answers get their source back
@@ -36,28 +18,29 @@ func (q *queue) Original(f *packet.Frame, p *packet.Packet) (packet.Addr, uint16
 	if !q.loopback || f.Dir == packet.NoDirection || p.Proto == packet.ProtoTCP && p.Flags&(packet.SYN|packet.ACK) == packet.SYN {
 		return packet.Addr{}, 0, false
 	}
-	if q.orig == nil {
-		l, err := openLookup(q.space.file)
-		if err != nil {
-			q.lookupFailed.Add(1)
-			return packet.Addr{}, 0, false
-		}
-		q.orig = l
-	}
-	src, dst, sport, dport := p.Src, p.Dst, p.SrcPort, p.DstPort
+	seen := tuple{src: p.Src, dst: p.Dst, sport: p.SrcPort, dport: p.DstPort, proto: p.Proto, v6: p.IPv6}
 	if f.Dir == packet.Egress {
-		src, dst, sport, dport = dst, src, dport, sport
+		seen = seen.back()
 	}
-	flow, err := q.orig.conn.Get(conntrack.Flow{TupleReply: conntrack.Tuple{
-		IP:    conntrack.IPTuple{SourceAddress: src.Netip(), DestinationAddress: dst.Netip()},
-		Proto: conntrack.ProtoTuple{Protocol: p.Proto, SourcePort: sport, DestinationPort: dport},
-	}})
-	if err != nil {
+	if !q.ask() || q.tracker.get(&q.found, &seen) != nil {
 		q.lookupFailed.Add(1)
 		return packet.Addr{}, 0, false
 	}
-	to := flow.TupleOrig
-	return packet.AddrFrom(to.IP.DestinationAddress), to.Proto.DestinationPort, true
+	to := &q.found.tuples[0]
+	return to.dst, to.dport, true
+}
+
+// ask opens the way to the connection tracker; false if there is none.
+func (q *queue) ask() bool {
+	if q.tracker != nil {
+		return true
+	}
+	t, err := openTracker(q.space.own())
+	if err != nil {
+		return false
+	}
+	q.tracker = t
+	return true
 }
 
 // addressesOf are the addresses inside the namespace at path; none where they cannot be read.

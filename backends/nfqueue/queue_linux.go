@@ -30,17 +30,18 @@ type queue struct {
 	put      func(fd uintptr) bool
 
 	// The worker's own.
-	out   verdicts
-	msg   message
-	want  int // how many messages wait may take
-	got   int
-	errno unix.Errno
-	asked bool
-	last  uint32 // number of the packet received last
-	held  map[uint32]struct{}
-	marks [batch]uint32 // that the packets of the batch came with
-	orig  *lookup
-	own   addresses
+	out     verdicts
+	msg     message
+	want    int // how many messages wait may take
+	got     int
+	errno   unix.Errno
+	asked   bool
+	last    uint32 // number of the packet received last
+	held    map[uint32]struct{}
+	marks   [batch]uint32 // that the packets of the batch came with
+	tracker *tracker      // nil before it was asked first
+	found   entry         // of its last answer
+	own     addresses
 
 	woken   atomic.Bool
 	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
@@ -239,7 +240,7 @@ func (q *queue) mark(i int, f *packet.Frame) uint32 {
 	if f.Verdict.Mark == 0 || f.Verdict.Action != packet.Pass || q.marks[i] != 0 {
 		return 0
 	}
-	return q.space.decided.Load()
+	return q.space.set.marks.mark(f.Verdict.Mark)
 }
 
 // write sends the verdicts that were gathered.
@@ -334,13 +335,13 @@ func (q *queue) takeDown() {
 	for id := range q.held {
 		q.decide(&packet.Frame{Slot: uint64(id)}, v)
 	}
+	if q.tracker != nil {
+		q.tracker.close()
+	}
 	_ = q.space.unhook(q.src.num)
 	q.space.free(q.src.num)
 	_ = q.b.release(q.space)
 	_ = q.src.close()
 	q.inject.close()
-	if q.orig != nil {
-		q.orig.close()
-	}
 	_ = q.bufs.free()
 }

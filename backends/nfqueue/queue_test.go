@@ -21,6 +21,13 @@ import (
 // open attaches one workload and gives its queue, which the test drives itself.
 func open(t testing.TB, cfg nfqueue.Config, w *testnet.Workload, fail backend.FailMode) (*nfqueue.Backend, backend.Queue) {
 	t.Helper()
+	b, a := attach(t, cfg, w, fail)
+	return b, a.Queues()[0]
+}
+
+// attach is open for who needs the attachment.
+func attach(t testing.TB, cfg nfqueue.Config, w *testnet.Workload, fail backend.FailMode) (*nfqueue.Backend, backend.Attachment) {
+	t.Helper()
 	b := nfqueue.New(cfg)
 	a, err := b.Attach(t.Context(), harness(cfg, "").Endpoint(1, w, fail))
 	if err != nil {
@@ -34,7 +41,7 @@ func open(t testing.TB, cfg nfqueue.Config, w *testnet.Workload, fail backend.Fa
 	if err := a.Activate(); err != nil {
 		t.Fatal(err)
 	}
-	return b, a.Queues()[0]
+	return b, a
 }
 
 // drive runs a queue's worker until it ends.
@@ -145,60 +152,6 @@ func echoes(t *testing.T, c net.Conn) {
 		}
 		if _, err := io.ReadFull(c, buf); err != nil {
 			t.Fatal(err)
-		}
-	}
-}
-
-// TestMarks lets a connection leave the queue by its verdict's mark and brings it back.
-func TestMarks(t *testing.T) {
-	testnet.RequireRoot(t)
-	for _, family := range []string{"tcp4", "tcp6"} {
-		ws := testnet.New(t).Bridge("a", "b").Workloads
-		a, b := ws[0], ws[1]
-		be, q := open(t, nfqueue.Config{Marks: true}, a, backend.FailOpen)
-		var mu sync.Mutex
-		frames := 0
-		drive(t, q, func(f *packet.Frame) {
-			f.Verdict = packet.Verdict{Action: packet.Pass, Mark: 1}
-			mu.Lock()
-			frames++
-			mu.Unlock()
-		}, nil)
-		count := func() int { mu.Lock(); defer mu.Unlock(); return frames }
-		l := b.Listen(family, b.Addr(family, 0))
-		go func() {
-			c, err := l.Accept()
-			if err == nil {
-				_, _ = io.Copy(c, c)
-				c.Close()
-			}
-		}()
-		c := a.Dial(family, l.Addr().String())
-		echo := func() { echoes(t, c) }
-		echo()
-		before := count()
-		echo()
-		if n := count() - before; n != 0 {
-			t.Errorf("%s: %d frames of a flow that left came to the queue", family, n)
-		}
-		if err := be.Recall(); err != nil {
-			t.Fatal(err)
-		}
-		echo()
-		if n := count() - before; n == 0 {
-			t.Errorf("%s: no frame came to the queue after the recall", family)
-		}
-		before = count()
-		c.Close()
-		deadline := time.Now().Add(2 * time.Second)
-		for count() == before && time.Now().Before(deadline) {
-			time.Sleep(time.Millisecond)
-		}
-		if count() == before {
-			t.Errorf("%s: the end of the connection was not seen", family)
-		}
-		if err := be.Close(); err != nil {
-			t.Error(err)
 		}
 	}
 }

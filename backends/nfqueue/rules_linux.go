@@ -2,6 +2,7 @@ package nfqueue
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -23,7 +24,7 @@ type hooked struct {
 type ruleset struct {
 	endpoints []hooked
 	inject    uint32 // the mark of packets of our own
-	decided   uint32 // the mark of flows that left; 0: none may
+	marks     marks
 	native    bool
 }
 
@@ -37,6 +38,7 @@ var chains = []struct {
 	priority nftables.ChainPriority
 	save     bool
 }{
+	{chainLeft, nil, 0, true}, // before those whose rules lead to it
 	{"in", nftables.ChainHookPrerouting, priorityBefore, false},
 	{"in-save", nftables.ChainHookPrerouting, priorityBefore + 1, true},
 	{"out", nftables.ChainHookPostrouting, priorityAfter, false},
@@ -44,6 +46,9 @@ var chains = []struct {
 	{"lo", nftables.ChainHookPostrouting, priorityBefore, false},
 	{"lo-save", nftables.ChainHookPostrouting, priorityBefore + 1, true},
 }
+
+// chainLeft is where packets of decided flows come by.
+const chainLeft = "left"
 
 // place adds to c what makes the table as r says, and nothing else of ours. With fresh, what a
 // dead process may have left goes in the same transaction.
@@ -54,12 +59,18 @@ func (r *ruleset) place(c *nftables.Conn, fresh bool) {
 			c.DelTable(t)
 			t = c.AddTable(&nftables.Table{Name: tableName, Family: family})
 		}
+		if fresh && r.marks.acct {
+			c.AddChain(&nftables.Chain{Name: chainCounting, Table: t})
+		}
 		for _, def := range chains {
-			if def.save && r.decided == 0 {
+			if def.save && r.marks.base == 0 {
 				continue
 			}
-			p := def.priority
-			ch := c.AddChain(&nftables.Chain{Name: def.name, Table: t, Type: nftables.ChainTypeFilter, Hooknum: def.hook, Priority: &p})
+			ch := &nftables.Chain{Name: def.name, Table: t}
+			if p := def.priority; def.hook != nil {
+				ch.Type, ch.Hooknum, ch.Priority = nftables.ChainTypeFilter, def.hook, &p
+			}
+			c.AddChain(ch)
 			if !fresh {
 				c.FlushChain(ch)
 			}
@@ -74,7 +85,9 @@ func (r *ruleset) place(c *nftables.Conn, fresh bool) {
 func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any {
 	switch chain {
 	case "in-save", "out-save", "lo-save":
-		return [][]expr.Any{r.save()}
+		return r.save()
+	case chainLeft:
+		return left(family)
 	}
 	var out [][]expr.Any
 	for _, e := range r.endpoints {
@@ -86,8 +99,8 @@ func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any 
 			device = expr.MetaKeyIIFNAME
 		}
 		of := match(device, name(e.name))
-		if r.decided != 0 {
-			out = append(out, r.left(of)...)
+		if r.marks.base != 0 {
+			out = append(out, r.decided(of))
 		}
 		if !e.loopback {
 			out = append(out, append(of, r.queue(e)))
@@ -129,26 +142,55 @@ func exempt(chain string, family nftables.TableFamily, inject uint32) [][]expr.A
 	return out
 }
 
-// left are the rules by which decided flows stay away from the queue: all but TCP's
-// segments that begin or end a connection, which the tracker wants to see.
-func (r *ruleset) left(of []expr.Any) [][]expr.Any {
-	marked := append(append([]expr.Any{}, of...), &expr.Ct{Key: expr.CtKeyMARK, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(r.decided)})
-	const finSynRst = 0x07
-	tcp := append(append(append([]expr.Any{}, marked...), protocol(unix.IPPROTO_TCP)...),
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{finSynRst}, Xor: []byte{0}},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{0}}, accept())
-	udp := append(append(append([]expr.Any{}, marked...), protocol(unix.IPPROTO_UDP)...), accept())
-	return [][]expr.Any{tcp, udp}
+// decided takes packets of flows that left to the chain for them.
+func (r *ruleset) decided(of []expr.Any) []expr.Any {
+	return append(slices.Clone(of), &expr.Ct{Key: expr.CtKeyMARK, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(r.marks.kernel)},
+		&expr.Verdict{Kind: expr.VerdictJump, Chain: chainLeft})
 }
 
-// save takes the mark of a verdict from the packet to its connection.
-func (r *ruleset) save() []expr.Any {
-	return append(match(expr.MetaKeyMARK, binaryutil.NativeEndian.PutUint32(r.decided)),
-		&expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true},
-		&expr.Immediate{Register: 1, Data: []byte{0, 0, 0, 0}},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true})
+// left are the rules by which decided flows stay away from the queue: all but TCP's segments that begin
+// or end a connection, which the engine wants to see, and what no ordinary flow carries. A packet that the
+// tracker cannot place in its connection, by its sequence numbers for instance, has no mark.
+func left(family nftables.TableFamily) [][]expr.Any {
+	plain := func(proto byte) []expr.Any {
+		if family == nftables.TableFamilyIPv4 {
+			return append(protocol(proto), masked(0, 1, []byte{0x0f}, []byte{5})...) // no options
+		}
+		return masked(6, 1, []byte{0xff}, []byte{proto}) // no extension headers
+	}
+	const ack, others = 0x10, 0x27 // FIN, SYN, RST, URG
+	return [][]expr.Any{
+		append(plain(unix.IPPROTO_TCP),
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{ack | others}, Xor: []byte{0}},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{ack}}, accept()),
+		append(plain(unix.IPPROTO_UDP), accept()),
+	}
+}
+
+// save takes the mark of a verdict from the packet to its connection, if that is counted and its
+// mark is nobody else's.
+func (r *ruleset) save() [][]expr.Any {
+	number := binaryutil.NativeEndian.PutUint32
+	base, mask := number(r.marks.base), number(markMask)
+	set := slices.Concat(match(expr.MetaKeyMARK, number(r.marks.kernel)), []expr.Any{
+		&expr.Ct{Key: expr.CtKeyPKTS, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 8)},
+		&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
+	})
+	to := []expr.Any{&expr.Immediate{Register: 1, Data: number(r.marks.kernel)}, &expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true}}
+	ours := []expr.Any{
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: base},
+	}
+	return [][]expr.Any{
+		append(match(expr.MetaKeyMARK, make([]byte, 4)), accept()), // nearly all packets
+		slices.Concat(set, []expr.Any{&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: make([]byte, 4)}}, to),
+		slices.Concat(set, ours, to),
+		slices.Concat([]expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}}, ours, []expr.Any{
+			&expr.Immediate{Register: 1, Data: make([]byte, 4)}, &expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true},
+		}),
+	}
 }
 
 // queue hands over to the kernel queues of an endpoint.

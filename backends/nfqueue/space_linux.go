@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
@@ -30,8 +29,6 @@ type space struct {
 	set     ruleset
 	numbers map[uint16]bool // taken by us
 	proc    *os.File        // the kernel's list of queues; nil before somebody asked
-
-	decided atomic.Uint32 // set.decided, for workers
 }
 
 func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
@@ -40,13 +37,23 @@ func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
 		return nil, err
 	}
 	s := &space{id: id, path: path, file: f, cfg: cfg, numbers: map[uint16]bool{}}
-	s.set = ruleset{inject: secret(), native: cfg.Expression != ExprTarget}
-	if cfg.Marks {
-		s.set.decided = secret()
-		s.decided.Store(s.set.decided)
+	s.set.inject, s.set.native = secret(), cfg.Expression != ExprTarget
+	switch {
+	case !cfg.Marks:
+		s.set.marks.off("switched off")
+	default:
+		if err := openMarks(path, &s.set.marks); err != nil {
+			s.set.marks.off(err.Error())
+		}
+	}
+	for s.set.inject&markMask == s.set.marks.base {
+		s.set.inject = secret()
 	}
 	return s, nil
 }
+
+// own is a path to the namespace that leads there as long as the space is open.
+func (s *space) own() string { return fmt.Sprintf("/proc/self/fd/%d", s.file.Fd()) }
 
 // secret is a mark that a workload which may set marks cannot guess.
 func secret() uint32 {
@@ -120,36 +127,46 @@ func (s *space) unhook(queue uint16) error {
 		return nil
 	}
 	s.set.endpoints = rest
-	return s.apply()
+	// What left through this endpoint is not decided when it comes back.
+	return errors.Join(s.turn(), s.apply())
 }
 
-// recall brings flows that left back to their queues: the mark that let them leave is nobody's now.
-func (s *space) recall() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.set.decided == 0 || !s.placed {
-		return nil
-	}
-	s.set.decided = secret()
-	s.decided.Store(s.set.decided)
-	return s.apply()
-}
-
-// apply makes the kernel's rules those of the set, in one transaction. The lock is held.
+// apply makes the kernel's rules those of the set, in one transaction; the first time with what the
+// kernel has of what they are made of. The lock is held.
 func (s *space) apply() error {
 	err := s.flush()
-	if err != nil && s.set.native && s.cfg.Expression == ExprAuto {
-		s.set.native = false
-		if terr := s.flush(); terr != nil {
-			s.set.native = true
-			return errors.Join(err, terr)
-		}
-		err = nil
+	if err != nil && !s.placed {
+		err = s.simpler(err)
 	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 		err = fmt.Errorf("%w: %w", backend.ErrUnsupported, err)
 	}
 	return err
+}
+
+// simpler tries rules without the expressions that a kernel may lack: a transaction that
+// has one of them changes nothing.
+func (s *space) simpler(err error) error {
+	if s.set.native && s.cfg.Expression == ExprAuto {
+		s.set.native = false
+		terr := s.flush()
+		if terr == nil {
+			return nil
+		}
+		err = errors.Join(err, terr)
+	}
+	if s.set.marks.base == 0 {
+		return err
+	}
+	var cause unix.Errno
+	errors.As(err, &cause)
+	s.set.marks.off("the kernel's rules cannot match marks of connections: " + cause.Error())
+	s.set.native = s.cfg.Expression != ExprTarget
+	if err := s.flush(); err == nil || !s.set.native || s.cfg.Expression == ExprNative {
+		return err
+	}
+	s.set.native = false
+	return s.flush()
 }
 
 func (s *space) flush() error {
@@ -184,7 +201,7 @@ func (s *space) release() (last bool, err error) {
 		err = removeTables(int(s.file.Fd()))
 		s.placed = false
 	}
-	return true, errors.Join(err, s.file.Close())
+	return true, errors.Join(err, s.undoMarks(), s.file.Close())
 }
 
 // removeTables removes our tables of both families in one transaction; what is not there is no error.
@@ -198,29 +215,6 @@ func removeTables(ns int) error {
 	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("remove rules: %w", err)
-	}
-	return nil
-}
-
-// Sweep removes what a process that was killed left in the namespace at path.
-func Sweep(path string) error {
-	f, err := netns.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	c, err := nftables.New(nftables.WithNetNSFd(int(f.Fd())))
-	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
-	}
-	tables, err := c.ListTables()
-	if err != nil {
-		return fmt.Errorf("list tables: %w", err)
-	}
-	for _, t := range tables {
-		if t.Name == tableName {
-			return removeTables(int(f.Fd()))
-		}
 	}
 	return nil
 }

@@ -54,6 +54,7 @@ type Engine struct {
 	retired []*worker         // ended ones whose records may wait still
 	gone    map[string]uint64 // counters of ended workers
 	meshes  map[string]*mesh  // by workload, those with a sidecar
+	marks   uint32            // generation under which flows may pass in the kernel; 0 before the first policy
 	closed  bool
 	wg      sync.WaitGroup
 	lost    chan uint32 // endpoints whose queue ended by itself
@@ -75,6 +76,7 @@ type attached struct {
 type snapshot struct {
 	table     *policy.Table
 	version   uint64
+	marks     uint32 // for Verdict.Mark
 	endpoints map[uint32]*view
 }
 
@@ -84,6 +86,7 @@ type view struct {
 	inline    bool
 	pass      packet.Action // for frames that nobody may judge
 	loopback  bool          // between an application and its sidecar
+	offload   bool          // decided flows may pass in the kernel
 	mac       [6]byte
 	pol       *policy.Workload // nil before the workload's policy has come
 	listeners map[Listener]bool
@@ -110,7 +113,7 @@ var ErrClosed = errors.New("engine is closed")
 
 // publish swaps in a new snapshot. The caller holds mu.
 func (e *Engine) publish() {
-	s := &snapshot{table: e.table, endpoints: make(map[uint32]*view, len(e.eps))}
+	s := &snapshot{table: e.table, marks: e.marks, endpoints: make(map[uint32]*view, len(e.eps))}
 	if e.table != nil {
 		s.version = e.table.Version()
 	}
@@ -127,6 +130,8 @@ func (e *Engine) publish() {
 		if len(a.workers) > 0 {
 			v.tally = e.tallies.of(a.workers[0], id, v.key)
 		}
+		// Who would rather stop than go unwatched does not go past a worker that may be dead.
+		v.offload = v.inline && v.pol != nil && v.pass == packet.Pass
 		s.endpoints[id] = v
 	}
 	e.snap.Store(s)
@@ -136,12 +141,16 @@ func (e *Engine) publish() {
 }
 
 // Apply puts a policy into force: one pointer swap. Live sessions are judged again at their
-// next packet, and by a sweep within a second.
+// next packet, which comes to a worker whatever was decided before, and by a sweep within a second.
 func (e *Engine) Apply(t *policy.Table) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.table = t
+	if e.marks++; e.marks == 0 {
+		e.marks = 1
+	}
 	e.publish()
+	e.recallAll()
 }
 
 // SetListeners tells the listening sockets of an endpoint's workload, evidence for which side
@@ -196,7 +205,7 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 		// One endpoint of a backend is inline once: the old way ends before the new one begins.
 		waiting = e.leave(old)
 	}
-	att, err := be.Attach(ctx, ep)
+	att, err := e.open(ctx, be, ep)
 	if err != nil {
 		if waiting != nil {
 			e.give(old, waiting)
@@ -261,11 +270,16 @@ func (e *Engine) abandon(w *worker) {
 		if !slices.Contains(a.workers, w) {
 			continue
 		}
-		a.att.Close()
-		delete(e.eps, id)
-		e.tellLost(id)
+		e.lose(id, a)
 	}
 	e.publish()
+}
+
+// lose detaches an endpoint that is of no use any more. The caller holds mu and publishes.
+func (e *Engine) lose(id uint32, a *attached) {
+	a.att.Close()
+	delete(e.eps, id)
+	e.tellLost(id)
 }
 
 // tellLost tells that an endpoint is attached no more.

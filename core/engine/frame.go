@@ -118,6 +118,9 @@ func (w *worker) find(l *look) bool {
 
 // segment tracks a TCP segment and judges it.
 func (w *worker) segment(l *look) packet.Action {
+	if l.s.Flags&flagOffloaded != 0 {
+		w.glimpse(l)
+	}
 	l.tcp = l.s.Track(l.p, l.dir, w.stamp(l.f))
 	if l.tcp.Has(session.Reopen) {
 		w.finish(l.s)
@@ -158,7 +161,11 @@ func (w *worker) events(l *look) {
 // touch counts a packet and keeps its session's timer ahead.
 func (w *worker) touch(l *look) {
 	now := w.stamp(l.f)
-	l.s.Count(l.dir, len(l.p.Network)+l.p.PayloadWire-len(l.p.Payload), now)
+	if n := len(l.p.Network) + l.p.PayloadWire - len(l.p.Payload); l.s.Flags&flagOffloaded == 0 {
+		l.s.Count(l.dir, n, now)
+	} else {
+		w.seen(l.s, n, now)
+	}
 	if l.s.Flags&flagIdle != 0 {
 		l.s.Flags &^= flagIdle
 		w.table.Schedule(l.s, now+updateEvery)
@@ -202,6 +209,10 @@ func (w *worker) judge(l *look) packet.Action {
 		// What was picked up in mid-stream has had its first request long ago.
 		if l.p.PayloadWire > 0 && s.Flags&(session.Midstream|flagReleased) == 0 {
 			return w.hold(l)
+		}
+	default:
+		if w.kernel != nil && s.Flags&(flagIdentified|session.Stays) == flagIdentified {
+			w.offload(l)
 		}
 	}
 	return packet.Pass

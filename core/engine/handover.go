@@ -107,6 +107,11 @@ func (w *worker) export(endpoint uint32) []moved {
 	}
 	var out []moved
 	w.table.EachOf(endpoint, func(s *session.Session) bool {
+		if s.Flags&flagOffloaded != 0 {
+			w.settleCount(s)
+			s.Flags |= session.Away
+		}
+		s.Flags &^= session.Stays
 		if id := w.identOf(s); id != nil && len(id.held) > 0 {
 			w.release(s, id)
 		}

@@ -17,6 +17,7 @@ const (
 	flagTraced                                  // its real destination was looked up (lo only)
 	flagReleased                                // it was held once, and is not again
 	flagLost                                    // its application is unknown because parsers were away
+	flagOffloaded                               // it may pass in the kernel, which counts it
 )
 
 // Time-outs of reporting, ns.

@@ -61,6 +61,12 @@ func (w *worker) expire(s *session.Session) (keepUntil int64) {
 	now := w.now
 	id := w.identOf(s)
 	v := w.snap.endpoints[s.Key.Endpoint]
+	if s.Flags&flagOffloaded != 0 {
+		if at := w.recount(s); at > now {
+			w.reportNews(s, id)
+			return at
+		}
+	}
 	if id != nil {
 		if at := w.expireIdent(v, s, id); at > now {
 			w.reportNews(s, id)
@@ -151,6 +157,9 @@ func (w *worker) finish(s *session.Session) {
 	if len(w.origins) > 0 {
 		defer delete(w.origins, s.ID)
 	}
+	if s.Flags&flagOffloaded != 0 {
+		w.settleCount(s)
+	}
 	v := w.snap.endpoints[s.Key.Endpoint]
 	w.closeIdent(v, s)
 	w.count.ended++
@@ -165,7 +174,13 @@ func (w *worker) finish(s *session.Session) {
 }
 
 // evicted is told of sessions that make room for others.
-func (w *worker) evicted(s *session.Session) { w.finish(s) }
+func (w *worker) evicted(s *session.Session) {
+	if s.Flags&flagOffloaded != 0 && w.kernel != nil {
+		k := w.flowKey(s)
+		w.kernel.Return(&k)
+	}
+	w.finish(s)
+}
 
 // endEverything ends every session.
 func (w *worker) endEverything() {

@@ -20,6 +20,7 @@ type counters struct {
 	neighbours, unanswered, lost                 uint64
 	traced, untraced                             uint64
 	moved, movedHeld                             uint64
+	offloaded, unseenPackets, unseenBytes        uint64
 	sessions                                     uint64
 }
 
@@ -34,6 +35,7 @@ var counterNames = [...]string{
 	"engine.neighbour_discovery", "engine.unanswered", "engine.unidentified",
 	"engine.destinations_found", "engine.destinations_unknown",
 	"engine.passed_at_switch", "engine.held_at_switch",
+	"engine.offloaded", "engine.offloaded_packets", "engine.offloaded_bytes",
 	"engine.sessions",
 }
 
@@ -48,6 +50,7 @@ func (c *counters) list() [len(counterNames)]uint64 {
 		c.neighbours, c.unanswered, c.lost,
 		c.traced, c.untraced,
 		c.moved, c.movedHeld,
+		c.offloaded, c.unseenPackets, c.unseenBytes,
 		c.sessions,
 	}
 }

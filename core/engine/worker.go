@@ -30,8 +30,9 @@ type worker struct {
 	e      *Engine
 	q      backend.Queue
 	sender backend.Sender
-	holder backend.Holder // nil: the engine sends copies of what it held
-	origin backend.Origin // nil: nothing was redirected
+	holder backend.Holder    // nil: the engine sends copies of what it held
+	origin backend.Origin    // nil: nothing was redirected
+	kernel backend.Offloader // nil: every frame comes here
 	batch  *packet.Batch
 	out    report.Outbox
 	ended  chan struct{}
@@ -48,6 +49,8 @@ type worker struct {
 	frags        *frag.Reassembler
 	idents       identPool
 	origins      map[uint64]destination // by session number, of sessions on lo
+	flows        map[uint64]*flow       // by session number, of those that may pass in the kernel
+	asks         int                    // questions about them since the last batch
 	remote       detect.Remote          // nil: every parser is in process
 	ring         ringKey                // of its queue, for Stats
 	sync         bool                   // captures: wait for each answer
@@ -120,6 +123,7 @@ func newWorker(e *Engine, q backend.Queue) *worker {
 	w.sender, _ = q.(backend.Sender)
 	w.holder, _ = q.(backend.Holder)
 	w.origin, _ = q.(backend.Origin)
+	w.kernel, _ = q.(backend.Offloader)
 	w.table = session.New(session.Config{Max: e.cfg.MaxSessions, Evict: w.evicted})
 	w.frags = frag.New(frag.Config{KeepFrames: w.sender != nil})
 	w.now = e.cfg.Now()
@@ -168,6 +172,7 @@ func (w *worker) run() {
 // between is what a worker does after each batch: time-outs, the sweep, commands, reports.
 func (w *worker) between(received int) {
 	w.poll()
+	w.asks = 0
 	w.table.Expire(w.now, expireBatch, w.expire)
 	w.frags.Expire(w.now)
 	w.sweepSome()

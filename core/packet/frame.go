@@ -83,7 +83,8 @@ func (a Action) String() string {
 // Verdict is what the engine decided about a frame.
 type Verdict struct {
 	Action Action
-	// Mark is carried to backends that can mark a flow (NFQUEUE); 0 is none.
+	// Mark is the generation under which the flow of a frame that passes is decided for good, to
+	// queues that such flows can leave (backend.Offloader); 0 is none.
 	Mark uint32
 }
 

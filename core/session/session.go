@@ -35,7 +35,7 @@ func (s State) String() string {
 // Answered and Denied); bits from EngineFlag on are the engine's own.
 const (
 	// Midstream: the beginning was not seen. Track sets it.
-	Midstream uint16 = 1 << iota
+	Midstream uint32 = 1 << iota
 	// Answered: the server sent at least one packet that is not a refusal. Set by the engine.
 	Answered
 	// Reported: a Start record was written.
@@ -46,8 +46,11 @@ const (
 	Denied
 	// Final: its last record was written.
 	Final
-	_
-	_
+	// Away: segments may have passed unseen since the last one that was tracked. Set by the
+	// engine; the next segment that tells both ends' numbers clears it.
+	Away
+	// Stays: the kernel cannot let its packets go by. The engine's.
+	Stays
 	// EngineFlag is the first bit that is free for the engine.
 	EngineFlag
 )
@@ -78,10 +81,10 @@ type Session struct {
 	Rule uint32
 	// Aux is the engine's index of heap objects that belong to the session; 0 is none.
 	Aux uint32
+	// Flags are the constants above and the engine's own.
+	Flags uint32
 	// App and Base are app.IDs.
 	App, Base uint16
-	// Flags are the constants above and the engine's own.
-	Flags uint16
 	// Strength holds a parsers.Match, Verdict a report.Verdict, Reason a report.Reason.
 	Strength, Verdict, Reason uint8
 

@@ -113,6 +113,9 @@ func (w *wing) delivered(seq, end uint32) bool {
 func (s *Session) Track(p *packet.Packet, dir int, _ int64) TCPResult {
 	var r TCPResult
 	dir &= 1
+	if s.Flags&Away != 0 {
+		s.rejoin(p, dir)
+	}
 	switch f := p.Flags & (packet.FIN | packet.SYN | packet.RST | packet.ACK); {
 	case f&(packet.SYN|packet.RST|packet.ACK) == 0, f&packet.SYN != 0 && f&(packet.FIN|packet.RST) != 0:
 		// RFC 9293 3.10.7.4: a segment without ACK is dropped once a connection is open.
@@ -175,8 +178,8 @@ func (s *Session) ResetSeq(dir int) (seq, ack uint32, ok bool) {
 	return seq, ack, true
 }
 
-// doubtful says that an RST was seen that the receiver may have believed.
-func (s *Session) doubtful() bool { return (s.wings[0].flags|s.wings[1].flags)&wRst != 0 }
+// Doubtful says that an RST was seen that the receiver may have believed.
+func (s *Session) Doubtful() bool { return (s.wings[0].flags|s.wings[1].flags)&wRst != 0 }
 
 func (s *Session) hasData() bool { return (s.wings[0].flags|s.wings[1].flags)&wData != 0 }
 

@@ -80,14 +80,14 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 		}
 	case Established, MidStream:
 		// RFC 9293 3.10.7.4: a SYN in a synchronized state is answered with a challenge ACK.
-		if s.doubtful() || s.Flags&Denied != 0 {
+		if s.Doubtful() || s.Flags&Denied != 0 {
 			r.Events |= Reopen
 		} else {
 			me.challenge(p, r)
 		}
 	case Closing:
 		// An end that has sent its FIN may begin anew; one that has not would have to forget first.
-		if me.flags&wFin != 0 || s.doubtful() || s.Flags&Denied != 0 {
+		if me.flags&wFin != 0 || s.Doubtful() || s.Flags&Denied != 0 {
 			r.Events |= Reopen
 		} else {
 			me.challenge(p, r)
@@ -95,6 +95,26 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 	default:
 		r.Events |= Reopen
 	}
+}
+
+// rejoin takes a connection up again after segments that were not seen, from one that tells the numbers
+// of both ends. Window scales are kept, and that an end has sent its FIN.
+func (s *Session) rejoin(p *packet.Packet, dir int) {
+	if p.Flags&(packet.SYN|packet.RST|packet.ACK) != packet.ACK || s.State != Established && s.State != MidStream && s.State != Closing {
+		return
+	}
+	s.Flags &^= Away
+	s.wings[dir].at(p.Seq)
+	s.wings[dir^1].at(p.Ack)
+}
+
+// at puts a wing where its other end is now.
+func (w *wing) at(seq uint32) {
+	if w.flags&wFin != 0 {
+		return
+	}
+	w.nxt, w.una, w.rcv = seq, seq, seq
+	w.flags = w.flags&^(wEdge|wRst) | wSeen | wAcked
 }
 
 // trackSYNACK handles the second step of the handshake, or its repetition.
@@ -170,7 +190,12 @@ func (s *Session) trackRST(p *packet.Packet, dir int, r *TCPResult) {
 		r.Valid, r.Events = true, RefusedNow
 		return
 	case me.flags&wSeen == 0:
-	case p.Seq == me.una, p.Seq == me.rcv, p.Seq == me.nxt:
+	case s.Flags&Away == 0 && (p.Seq == me.una || p.Seq == me.rcv || p.Seq == me.nxt):
+	case s.Flags&Away != 0:
+		// What the receiver expects is not known. The kernel's own tracker knows; the engine asks it.
+		r.Valid, r.Events = true, Challenge
+		me.flags |= wRst
+		return
 	default:
 		if p.Seq-me.una <= me.high()-me.una {
 			r.Valid, r.Events = true, Challenge

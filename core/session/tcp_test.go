@@ -340,10 +340,10 @@ func TestDroppedTogetherAndDelivered(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	tcp := func(state session.State, flags uint16) session.Session {
+	tcp := func(state session.State, flags uint32) session.Session {
 		return session.Session{Key: session.Key{Proto: packet.ProtoTCP}, State: state, Flags: flags}
 	}
-	other := func(proto uint8, flags uint16) session.Session {
+	other := func(proto uint8, flags uint32) session.Session {
 		return session.Session{Key: session.Key{Proto: proto}, Flags: flags}
 	}
 	for _, c := range []struct {

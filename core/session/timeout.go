@@ -70,7 +70,7 @@ func (t *Timeouts) Of(s *Session) int64 {
 func (t *Timeouts) tcp(s *Session) int64 {
 	switch s.State {
 	case Established, MidStream:
-		if s.doubtful() {
+		if s.Doubtful() {
 			return t.Closing
 		}
 		if s.Flags&Midstream != 0 && !s.hasData() {

@@ -28,7 +28,6 @@ import (
 type dataplane struct {
 	backend backend.Backend
 	rings   *afpacket.Backend // the same, where it is packet rings; else nil
-	mark    uint32            // of reflect's verdicts
 	engine  *engine.Engine    // nil without one
 	queue   backend.Queue     // of reflect
 	profile *os.File
@@ -59,7 +58,6 @@ func openDataplane(p params) (handler, error) {
 	var err error
 	switch p.Contender {
 	case "queue-marked":
-		d.mark = 1
 		d.backend = nfqueue.New(nfqueue.Config{Marks: true})
 	case "queue", "queue-reflect":
 		d.backend = nfqueue.New(nfqueue.Config{})
@@ -68,7 +66,7 @@ func openDataplane(p params) (handler, error) {
 		d.backend = d.rings
 	}
 	switch p.Contender {
-	case "reflect", "queue-reflect", "queue-marked":
+	case "reflect", "queue-reflect":
 		err = d.reflect(ep)
 	default:
 		err = d.inspect(ep)
@@ -135,7 +133,7 @@ func (d *dataplane) reflect(ep backend.Endpoint) error {
 		for d.queue.Recv(b) == nil {
 			frames := b.All()
 			for i := range frames {
-				frames[i].Verdict = packet.Verdict{Action: packet.Pass, Mark: d.mark}
+				frames[i].Verdict = packet.Verdict{Action: packet.Pass}
 			}
 			if d.queue.Settle(b) != nil {
 				return

@@ -1,0 +1,222 @@
+package nfqueue
+
+import (
+	"encoding/binary"
+
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// Numbers of linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_tcp.h.
+const (
+	typeEntry    = 1 << 8   // IPCTNL_MSG_CT_NEW: an entry, or a change of one
+	typeGetEntry = 1<<8 | 1 // IPCTNL_MSG_CT_GET
+	typeDone     = 3        // NLMSG_DONE
+	nlAck        = 4
+	nlDump       = 0x300
+	nested       = 1 << 15
+
+	ctOrig, ctReply       = 1, 2
+	ctProtoInfo           = 4
+	ctMark                = 8
+	ctCountOrig           = 9
+	ctCountReply          = 10
+	ctMarkMask            = 21
+	ctIP, ctProto         = 1, 2
+	ctSrc4, ctDst4        = 1, 2
+	ctSrc6, ctDst6        = 3, 4
+	ctNumber              = 1
+	ctSrcPort, ctDstPort  = 2, 3
+	ctInfoTCP, ctTCPState = 1, 1
+	ctPackets, ctBytes    = 1, 2
+
+	tcpTimeWait, tcpClose = 7, 8
+)
+
+// tuple is one direction of a connection as the connection tracker names it.
+type tuple struct {
+	src, dst     packet.Addr
+	sport, dport uint16
+	proto        uint8
+	v6           bool
+}
+
+// back is the same the other way round.
+func (t *tuple) back() tuple {
+	return tuple{src: t.dst, dst: t.src, sport: t.dport, dport: t.sport, proto: t.proto, v6: t.v6}
+}
+
+// entry is what the connection tracker says of a connection; index 0 is as it began, 1 back.
+type entry struct {
+	tuples         [2]tuple
+	packets, bytes [2]uint64
+	mark           uint32
+	state          uint8 // TCP's
+	counted        bool  // packets and bytes are valid
+}
+
+// over says that a TCP connection has ended.
+func (e *entry) over() bool {
+	return e.tuples[0].proto == packet.ProtoTCP && (e.state == tcpTimeWait || e.state == tcpClose)
+}
+
+// attributes calls fn for each attribute of b; false if they are not whole.
+func attributes(b []byte, fn func(kind uint16, v []byte) bool) bool {
+	for len(b) >= 4 {
+		n, kind := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])&0x3fff
+		if n < 4 || n > len(b) || !fn(kind, b[4:n]) {
+			return false
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return true
+}
+
+// parse reads the attributes of an entry's message; false if they make none.
+func (e *entry) parse(b []byte) bool {
+	*e = entry{}
+	var whole int
+	return attributes(b, func(kind uint16, v []byte) bool {
+		switch kind {
+		case ctOrig, ctReply:
+			whole++
+			return e.tuples[kind-ctOrig].parse(v)
+		case ctMark:
+			if len(v) >= 4 {
+				e.mark = binary.BigEndian.Uint32(v)
+			}
+		case ctCountOrig, ctCountReply:
+			e.counted = true
+			return e.counters(int(kind-ctCountOrig), v)
+		case ctProtoInfo:
+			return attributes(v, func(kind uint16, v []byte) bool {
+				return kind != ctInfoTCP || attributes(v, func(kind uint16, v []byte) bool {
+					if kind == ctTCPState && len(v) >= 1 {
+						e.state = v[0]
+					}
+					return true
+				})
+			})
+		}
+		return true
+	}) && whole == 2
+}
+
+func (e *entry) counters(dir int, b []byte) bool {
+	return attributes(b, func(kind uint16, v []byte) bool {
+		if len(v) < 8 {
+			return true
+		}
+		switch kind {
+		case ctPackets:
+			e.packets[dir] = binary.BigEndian.Uint64(v)
+		case ctBytes:
+			e.bytes[dir] = binary.BigEndian.Uint64(v)
+		}
+		return true
+	})
+}
+
+func (t *tuple) parse(b []byte) bool {
+	return attributes(b, func(kind uint16, v []byte) bool {
+		switch kind {
+		case ctIP:
+			return attributes(v, t.address)
+		case ctProto:
+			return attributes(v, t.ports)
+		}
+		return true
+	})
+}
+
+func (t *tuple) address(kind uint16, v []byte) bool {
+	a := &t.src
+	if kind == ctDst4 || kind == ctDst6 {
+		a = &t.dst
+	}
+	switch {
+	case (kind == ctSrc4 || kind == ctDst4) && len(v) == 4:
+		*a = packet.Addr{10: 0xff, 11: 0xff, 12: v[0], 13: v[1], 14: v[2], 15: v[3]}
+	case (kind == ctSrc6 || kind == ctDst6) && len(v) == 16:
+		copy(a[:], v)
+		t.v6 = true
+	}
+	return true
+}
+
+func (t *tuple) ports(kind uint16, v []byte) bool {
+	switch {
+	case kind == ctNumber && len(v) >= 1:
+		t.proto = v[0]
+	case kind == ctSrcPort && len(v) >= 2:
+		t.sport = binary.BigEndian.Uint16(v)
+	case kind == ctDstPort && len(v) >= 2:
+		t.dport = binary.BigEndian.Uint16(v)
+	}
+	return true
+}
+
+// asking builds one message to the connection tracker.
+type asking struct{ buf []byte }
+
+// begin writes the headers.
+func (a *asking) begin(kind, flags uint16, family uint8, seq uint32) {
+	a.buf = append(a.buf[:0], make([]byte, nlHeader+genHeader)...)
+	binary.NativeEndian.PutUint16(a.buf[4:], kind)
+	binary.NativeEndian.PutUint16(a.buf[6:], nlRequest|flags)
+	binary.NativeEndian.PutUint32(a.buf[8:], seq)
+	a.buf[nlHeader] = family
+}
+
+// end writes the length.
+func (a *asking) end() []byte {
+	binary.NativeEndian.PutUint32(a.buf, uint32(len(a.buf)))
+	return a.buf
+}
+
+// nest opens an attribute of attributes and says where, for close.
+func (a *asking) nest(kind uint16) int {
+	at := len(a.buf)
+	a.buf = append(a.buf, 0, 0, 0, 0)
+	binary.NativeEndian.PutUint16(a.buf[at+2:], kind|nested)
+	return at
+}
+
+func (a *asking) close(at int) {
+	binary.NativeEndian.PutUint16(a.buf[at:], uint16(len(a.buf)-at))
+}
+
+func (a *asking) put(kind uint16, v ...byte) {
+	at := a.nest(kind &^ nested)
+	binary.NativeEndian.PutUint16(a.buf[at+2:], kind)
+	a.buf = append(a.buf, v...)
+	a.close(at)
+	for len(a.buf)%4 != 0 {
+		a.buf = append(a.buf, 0)
+	}
+}
+
+func (a *asking) put16(kind, v uint16) { a.put(kind, byte(v>>8), byte(v)) }
+
+func (a *asking) put32(kind uint16, v uint32) {
+	a.put(kind, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+}
+
+// tuple names a connection. The kernel finds it by the tuple of either direction.
+func (a *asking) tuple(t *tuple) {
+	all := a.nest(ctOrig)
+	ip := a.nest(ctIP)
+	if t.v6 {
+		a.put(ctSrc6, t.src[:]...)
+		a.put(ctDst6, t.dst[:]...)
+	} else {
+		a.put(ctSrc4, t.src[12:]...)
+		a.put(ctDst4, t.dst[12:]...)
+	}
+	a.close(ip)
+	proto := a.nest(ctProto)
+	a.put(ctNumber, t.proto)
+	a.put16(ctSrcPort, t.sport)
+	a.put16(ctDstPort, t.dport)
+	a.close(proto)
+	a.close(all)
+}

@@ -1,0 +1,31 @@
+package nfqueue
+
+import "github.com/sluicenet/sluice/core/backend"
+
+// Marked counts the connections of a namespace that have a mark.
+func Marked(path string) (n int, err error) {
+	t, err := openTracker(path)
+	if err != nil {
+		return 0, err
+	}
+	defer t.close()
+	t.seq++
+	t.ask.begin(typeGetEntry, nlDump, 0, t.seq)
+	var e entry
+	return n, t.do(func(kind uint16, b []byte) bool {
+		if kind == typeEntry && e.parse(b) && e.mark != 0 {
+			n++
+		}
+		return false
+	})
+}
+
+// SetMark marks a connection as another program would.
+func SetMark(path string, k *backend.FlowKey, mark uint32) error {
+	t, err := openTracker(path)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	return t.setMark(&tuple{src: k.Client, dst: k.Server, sport: k.ClientPort, dport: k.ServerPort, proto: k.Proto, v6: k.IPv6}, mark)
+}
