@@ -20,6 +20,7 @@ type mesh struct {
 	mu    sync.RWMutex
 	heard map[place]heard // guarded by mu
 	peers map[place]peers // guarded by mu
+	shut  map[place]int64 // when a connection there was refused on lo, guarded by mu
 }
 
 // Bounds of what a mesh remembers.
@@ -30,6 +31,9 @@ const (
 
 // tellWithin is how long a record of an encrypted session waits for what it carries, ns.
 const tellWithin = int64(2e9)
+
+// shadowFor is how long after a refusal on lo what the sidecar opened for it is known as that, ns.
+const shadowFor = int64(5e9)
 
 // place is where an application is spoken: a server's address and port; for what comes in the port alone,
 // as the sidecar may speak to its application at another address.
@@ -52,7 +56,9 @@ type peers struct {
 	n    int
 }
 
-func newMesh() *mesh { return &mesh{heard: map[place]heard{}, peers: map[place]peers{}} }
+func newMesh() *mesh {
+	return &mesh{heard: map[place]heard{}, peers: map[place]peers{}, shut: map[place]int64{}}
+}
 
 // placeOf is where a session's server is.
 func (w *worker) placeOf(s *session.Session) place {
@@ -102,6 +108,8 @@ func (w *worker) awaits(v *view, s *session.Session) bool {
 func (w *worker) tell(v *view, s *session.Session) {
 	switch {
 	case v.mesh == nil:
+	case v.loopback && report.Verdict(s.Verdict) == report.Deny:
+		v.mesh.refuse(w.placeOf(s), w.now)
 	case v.loopback:
 		if a := app.ID(s.App); a == app.Undecided || a == app.Unknown || a == app.None || s.Flags&flagTraced == 0 || !report.Verdict(s.Verdict).Passes() {
 			return
@@ -120,6 +128,28 @@ func (m *mesh) hear(at place, h heard) {
 		clear(m.heard)
 	}
 	m.heard[at] = h
+}
+
+func (m *mesh) refuse(at place, now int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.shut) >= maxPlaces {
+		clear(m.shut)
+	}
+	m.shut[at] = now
+}
+
+// shadow says whether a session outside is what a sidecar opened for a connection that was refused on lo
+// before it said anything: it was told there.
+func (w *worker) shadow(v *view, s *session.Session) bool {
+	a := app.ID(s.App)
+	if v.mesh == nil || v.loopback || s.Dir != packet.Egress || s.Flags&session.Reported != 0 || s.Aux != 0 || a != app.Undecided && a != app.None {
+		return false
+	}
+	v.mesh.mu.RLock()
+	defer v.mesh.mu.RUnlock()
+	at, ok := v.mesh.shut[w.placeOf(s)]
+	return ok && w.now-at < shadowFor
 }
 
 func (m *mesh) came(to place, from packet.Addr) {

@@ -11,8 +11,16 @@ import (
 // record writes what is new of a session: a Start before anything else, and an End
 // last. Counters go with the first record that is written.
 func (w *worker) record(s *session.Session, kind report.Kind, d *report.Detail) {
-	if v := w.snap.endpoints[s.Key.Endpoint]; v != nil && w.carries(v, s) {
-		w.evaluate(v, s)
+	if v := w.snap.endpoints[s.Key.Endpoint]; v != nil && v.mesh != nil {
+		if w.carries(v, s) {
+			w.evaluate(v, s)
+		}
+		if w.shadow(v, s) {
+			if kind == report.End {
+				s.Flags |= flagEnded
+			}
+			return
+		}
 	}
 	if s.Flags&session.Reported == 0 {
 		s.Flags |= session.Reported
