@@ -106,11 +106,14 @@ func New(cfg Config) *Agent {
 	a := &Agent{cfg: cfg, log: cfg.Logger, boot: rand.Text(), started: time.Now(), names: newEndpointNames(), ready: make(chan struct{}), finder: wire.Finder{Processes: cfg.Processes},
 		workloads: map[string]*tracked{}, ids: map[string]uint32{}, unsynced: len(cfg.Sources)}
 	a.host = hostmode.New(hostmode.Config{Logger: cfg.Logger})
-	spool := ""
+	spool, living := "", ""
+	if cfg.Data != "" {
+		living = filepath.Join(cfg.Data, "sessions-"+fileName(cfg.Node))
+	}
 	if cfg.KeepReports && cfg.Data != "" {
 		spool = filepath.Join(cfg.Data, "unsent-"+fileName(cfg.Node))
 	}
-	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Spool: spool, Logger: cfg.Logger})
+	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Spool: spool, Living: living, Logger: cfg.Logger})
 	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
 	a.report = newReporter(a)
 	return a
@@ -146,6 +149,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	reports.Go(func() { a.report.run(reportCtx) })
 	err := a.loop(ctx, events, tables)
 	cancel()
+	a.up.Leave()
 	a.detachAll()
 	endReports()
 	reports.Wait()

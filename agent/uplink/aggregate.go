@@ -102,6 +102,7 @@ type aggregate struct {
 	threats  map[threatKey]threat
 	dropped  map[string]uint64 // since the last request, by cause
 	lost     uint64            // since the beginning
+	living   *living           // nil for none
 	causes   map[string]uint64 // the same by cause
 }
 
@@ -176,6 +177,7 @@ func (a *aggregate) add(s *session) {
 	if s.Loopback && !s.onlyHere() {
 		return
 	}
+	s.remember(w, a.living)
 	k := key{workload: w, policy: s.Policy, client: s.Client, server: s.Server, rule: s.Rule, port: s.ServerPort, app: s.App, base: s.Base, proto: s.Proto,
 		dir: s.Dir, verdict: s.Verdict, reason: s.Reason, class: classOf(s.State), ipv6: s.IPv6, enforced: s.Enforced, answered: s.Answered, midstream: s.Midstream, loopback: s.Loopback}
 	c, ok := a.kinds[k]
@@ -204,6 +206,18 @@ func (a *aggregate) add(s *session) {
 		c.detail = s.Detail
 	}
 	a.kinds[k] = c
+}
+
+// remember notes on disk that a session lives, or does no more. One that a life before has told of is
+// not told to have begun again.
+func (s *session) remember(workload string, l *living) {
+	switch {
+	case l == nil:
+	case s.began > 0 && l.began(workload, &s.Flow, s.ended > 0):
+		s.began = 0
+	case s.began == 0 && s.ended > 0:
+		l.ended(workload, &s.Flow)
+	}
 }
 
 // onlyHere prepares a session between an application and its sidecar for being told. What the sidecar

@@ -39,6 +39,9 @@ type Config struct {
 	MaxKinds int
 	// Spool is the folder in which unsent reports are kept; "" keeps none.
 	Spool string
+	// Living is the file that remembers which sessions live, so that the agent's next life does not
+	// count them again; "" remembers none.
+	Living string
 	// Flush is how long Run may go on sending after its context ended; 1.5 s if 0.
 	Flush  time.Duration
 	Logger *slog.Logger
@@ -106,7 +109,20 @@ func New(cfg Config) *Uplink {
 			cfg.Logger.Error("unsent reports are not kept on disk", "error", err)
 		}
 	}
+	if cfg.Living != "" {
+		var err error
+		if u.agg.living, err = openLiving(cfg.Living, cfg.Logger); err != nil {
+			cfg.Logger.Error("sessions that live now are counted again after a restart", "error", err)
+		}
+	}
 	return u
+}
+
+// Leave says that the agent lets its workloads go: sessions that end from now on may live without it.
+func (u *Uplink) Leave() {
+	if u.agg.living != nil {
+		u.agg.living.left.Store(true)
+	}
 }
 
 // Stats may be called from any goroutine.
@@ -144,6 +160,7 @@ func (u *Uplink) Run(ctx context.Context) {
 		}
 		u.take(false)
 		u.offer()
+		u.agg.living.flush()
 	}
 	stop := time.AfterFunc(u.cfg.Flush, cancel)
 	defer stop.Stop()
@@ -152,6 +169,7 @@ func (u *Uplink) Run(ctx context.Context) {
 		u.out <- b
 	}
 	close(u.out)
+	u.agg.living.close()
 	<-sent
 }
 
