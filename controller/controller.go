@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/controller/server"
 	"github.com/sluicenet/sluice/internal/appnames"
@@ -45,6 +46,8 @@ type Config struct {
 	Journal bool
 	// Address is where others reach this controller; it is stored for them while it leads. "" stores none.
 	Address string
+	// Outlook is what status is to tell beside the controller's own.
+	Outlook server.Outlook
 }
 
 // leadName is what controllers of one store lead under.
@@ -108,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 	}
 	s, err := server.Open(ctx, server.Config{
 		Store: cfg.Store, StoreName: cfg.StoreName, Version: cfg.Version, Logger: cfg.Logger, Now: cfg.Now,
-		Settings: cfg.Settings, Debounce: cfg.Debounce, SaveEvery: cfg.SaveEvery, Journal: cfg.Journal,
+		Settings: cfg.Settings, Debounce: cfg.Debounce, SaveEvery: cfg.SaveEvery, Journal: cfg.Journal, Outlook: cfg.Outlook,
 	})
 	if err != nil {
 		return nil, errors.Join(err, lead.Resign())
@@ -118,6 +121,9 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 
 // Register adds the Collector and Control services to a gRPC server.
 func (c *Controller) Register(r grpc.ServiceRegistrar) { c.server.Register(r) }
+
+// Status is how the controller and the agents are. It may be called from any goroutine.
+func (c *Controller) Status() *controlv1.StatusResponse { return c.server.Status() }
 
 // ErrLost says that another controller leads now; this one must not go on.
 var ErrLost = errors.New("leadership was lost to another controller")

@@ -14,6 +14,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
 // Leading is a controller that leads.
@@ -45,7 +47,9 @@ type Config struct {
 	Dial func(address string) (*grpc.ClientConn, error)
 	// MaxMessage bounds messages, bytes.
 	MaxMessage int
-	Logger     *slog.Logger
+	// Alone is the answer to Control.Status where nobody leads who could give it; nil for an error.
+	Alone  func() *controlv1.StatusResponse
+	Logger *slog.Logger
 }
 
 // again is how long to wait before trying to lead after that went wrong.

@@ -26,6 +26,7 @@ type cluster struct {
 	mu     sync.Mutex
 	holder *replica
 	free   chan struct{} // closed and made anew when nobody leads
+	alone  func() *controlv1.StatusResponse
 }
 
 // replica is one controller behind its front.
@@ -136,7 +137,7 @@ func (c *cluster) start(t *testing.T, certs, name string) (r *replica, stop func
 	}
 	f := front.New(front.Config{Doors: []front.Door{{Listener: tcp, Creds: files.Server()}, {Listener: unix}},
 		Lead: func(ctx context.Context) (front.Leading, error) { return c.lead(ctx, r) }, Lost: func(err error) bool { return errors.Is(err, errLost) },
-		Leader: c.leader, Dial: files.Dial, MaxMessage: 1 << 20})
+		Leader: c.leader, Dial: files.Dial, MaxMessage: 1 << 20, Alone: c.alone})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
@@ -289,6 +290,18 @@ func TestAllowed(t *testing.T) {
 				t.Errorf("%s, asking %s: got %v, want %v", tc.name, r.name, err, tc.want)
 			}
 		}
+	}
+}
+
+// TestAlone asks a controller that stands by, and knows no other, how it is.
+func TestAlone(t *testing.T) {
+	certs, c := certificates(t), &cluster{free: make(chan struct{})}
+	c.holder = &replica{} // somebody without an address
+	c.alone = func() *controlv1.StatusResponse { return &controlv1.StatusResponse{Version: "by itself"} }
+	two, _ := c.start(t, certs, "c2")
+	version(t, dial(t, certs, "", two), "by itself")
+	if _, err := controlv1.NewControlClient(dial(t, certs, "", two)).ListRules(t.Context(), &controlv1.ListRulesRequest{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("another call: got %v, want Unavailable", err)
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
 // raw is a codec that leaves messages as they are.
@@ -118,15 +121,15 @@ func (p *proxy) pass(_ any, in grpc.ServerStream) error {
 	}
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(in.Context(), metadata.Pairs(headerFor, c.name())))
 	defer cancel()
+	request := new(message)
+	if err := in.RecvMsg(request); err != nil {
+		return err
+	}
 	asking, done := context.WithTimeout(ctx, leaderTime)
 	conn, err := p.leader(asking)
 	done()
 	if err != nil {
-		return err
-	}
-	request := new(message)
-	if err := in.RecvMsg(request); err != nil {
-		return err
+		return p.alone(method, in, err)
 	}
 	size := p.cfg.MaxMessage
 	out, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method, grpc.ForceCodecV2(raw{}),
@@ -140,7 +143,23 @@ func (p *proxy) pass(_ any, in grpc.ServerStream) error {
 	if err := out.CloseSend(); err != nil {
 		return err
 	}
-	return answers(in, out)
+	err = answers(in, out)
+	if status.Code(err) == codes.Unavailable {
+		return p.alone(method, in, err) // it has sent nothing: Status has one answer
+	}
+	return err
+}
+
+// alone answers what can be answered without the one that leads; everything else is the error.
+func (p *proxy) alone(method string, in grpc.ServerStream, err error) error {
+	if method != controlv1.Control_Status_FullMethodName || p.cfg.Alone == nil {
+		return err
+	}
+	data, merr := proto.Marshal(p.cfg.Alone())
+	if merr != nil {
+		return merr
+	}
+	return in.SendMsg(&message{mem.BufferSlice{mem.SliceBuffer(data)}})
 }
 
 // answers carries header, answers and outcome back.

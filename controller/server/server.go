@@ -39,6 +39,7 @@ type Config struct {
 	SaveEvery time.Duration
 	// Journal has each report stored before it is acknowledged.
 	Journal bool
+	Outlook Outlook
 }
 
 // Server is a controller's state. Open makes one, Run works, Close stores what is left.

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -194,27 +193,4 @@ func (s *Server) workloadMessage(m *member) *controlv1.Workload {
 		}
 	}
 	return w
-}
-
-// Status is how the controller and the agents are.
-func (c *control) Status(context.Context, *controlv1.StatusRequest) (*controlv1.StatusResponse, error) {
-	s := c.s
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := &controlv1.StatusResponse{
-		Version: s.cfg.Version, Started: s.started, Policy: s.version, Store: s.cfg.StoreName,
-		Groups: uint64(len(s.groups)), Dropped: maps.Clone(s.dropped),
-	}
-	s.countInto(out)
-	for _, name := range s.dir.names() {
-		n := s.dir.nodes[name]
-		out.Workloads += uint64(len(n.members))
-		ns := &controlv1.NodeStatus{Node: name, Policy: n.policy, LastSeen: n.seen}
-		if n.status != nil {
-			ns.Counters, ns.WorkloadErrors, ns.Warnings = n.status.Counters, n.status.WorkloadErrors, n.status.Warnings
-			ns.Started, ns.Version = n.status.Started, n.status.Version
-		}
-		out.Nodes = append(out.Nodes, ns)
-	}
-	return out, nil
 }
