@@ -89,6 +89,8 @@ type Agent struct {
 	hosted    map[string]hostmode.Workload
 	leaving   []leaving
 	gone      []gone
+	notes     map[string]string // of sources, by what they are about
+	warned    []string          // what was warned of last
 }
 
 // tracked is one workload that is there.
@@ -104,7 +106,7 @@ func New(cfg Config) *Agent {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	a := &Agent{cfg: cfg, log: cfg.Logger, boot: rand.Text(), started: time.Now(), names: newEndpointNames(), ready: make(chan struct{}), finder: wire.Finder{Processes: cfg.Processes},
-		workloads: map[string]*tracked{}, ids: map[string]uint32{}, unsynced: len(cfg.Sources)}
+		workloads: map[string]*tracked{}, ids: map[string]uint32{}, notes: map[string]string{}, unsynced: len(cfg.Sources)}
 	a.host = hostmode.New(hostmode.Config{Logger: cfg.Logger})
 	spool, living := "", ""
 	if cfg.Data != "" {
@@ -221,6 +223,8 @@ func (a *Agent) take(e told, more <-chan told) error {
 			a.removed(e.Workload.ID)
 		case e.Kind == workload.Synced:
 			a.unsynced--
+		case e.Kind == workload.Noted:
+			a.noted(e.About, e.Note)
 		}
 		select {
 		case e = <-more:
@@ -241,6 +245,9 @@ func (a *Agent) added(w workload.Workload) {
 		a.log.Info("workload found", "workload", w.ID, "group", w.Group(), "interfaces", len(w.Interfaces))
 	}
 	t.Workload = w
+	for _, e := range t.endpoints {
+		e.retry = time.Time{} // another choice may work
+	}
 	there := map[string]bool{loopback: true}
 	for i := range w.Interfaces {
 		n := &w.Interfaces[i]

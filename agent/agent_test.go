@@ -38,13 +38,14 @@ type dataplane struct {
 	calls     []string
 	listeners map[uint32][]engine.Listener
 	failKind  backend.Kind // Attach of this kind fails
+	failSide  func(backend.Side) bool
 	lost      chan uint32
 }
 
 func (d *dataplane) Attach(_ context.Context, _ backend.Backend, ep backend.Endpoint, w string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if ep.Kind == d.failKind {
+	if ep.Kind == d.failKind || ep.Kind == backend.Inline && d.failSide != nil && d.failSide(ep.Hook.Side) {
 		return errors.New("no " + ep.Kind.String())
 	}
 	d.eps[ep.ID] = ep
@@ -141,6 +142,7 @@ type lab struct {
 	source  source
 	data    string
 	version uint64
+	config  agent.Config // what is there counts before what start sets
 	stop    func()
 }
 
@@ -160,7 +162,9 @@ func newLab(t *testing.T) *lab {
 func (l *lab) start() {
 	l.plane = &dataplane{lost: make(chan uint32), eps: map[uint32]backend.Endpoint{}, listeners: map[uint32][]engine.Listener{}}
 	l.coll = &collector{}
-	a := agent.New(agent.Config{Node: "n1", Sources: []workload.Source{l.source}, Engine: l.plane, Store: l.store, Collector: l.coll, Data: l.data, Version: "test"})
+	cfg := l.config
+	cfg.Node, cfg.Sources, cfg.Engine, cfg.Store, cfg.Collector, cfg.Data, cfg.Version = "n1", []workload.Source{l.source}, l.plane, l.store, l.coll, l.data, "test"
+	a := agent.New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
@@ -176,10 +180,16 @@ func (l *lab) start() {
 // put gives the node a policy with the modes of workloads.
 func (l *lab) put(modes map[string]policy.Mode) {
 	l.t.Helper()
+	l.chosen(modes, nil)
+}
+
+// chosen is put with backends that people chose.
+func (l *lab) chosen(modes map[string]policy.Mode, backends map[string]string) {
+	l.t.Helper()
 	l.version++
 	s := &policy.Spec{Version: l.version, Groups: []policy.GroupSpec{{Name: "any", Any: true}}, Identities: []policy.IdentitySpec{{}}}
 	for id, m := range modes {
-		s.Workloads = append(s.Workloads, policy.WorkloadSpec{ID: id, Mode: m})
+		s.Workloads = append(s.Workloads, policy.WorkloadSpec{ID: id, Mode: m, Backend: backends[id]})
 	}
 	if err := specstore.Write(l.t.Context(), l.store, "n1", s); err != nil {
 		l.t.Fatal(err)

@@ -3,10 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -21,10 +19,10 @@ import (
 type endpoint struct {
 	id    uint32
 	iface workload.Interface
-	// plan is valid once planned.
-	plan    wire.Plan
+	// plans are the ways in which it can be enforced, the best first; valid once planned, for a choice.
+	plans   []wire.Plan
 	planned bool
-	choice  string // the backend that the plan was made for
+	choice  choice
 	// at is the endpoint as the engine has it; its Kind is NoKind while it is not attached.
 	at backend.Endpoint
 	// err says why it is not attached as it should be; it is tried again at retry.
@@ -127,19 +125,10 @@ func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wir
 	}
 	e.wait = min(max(firstRetry, 2*e.wait), lastRetry)
 	e.retry = time.Now().Add(e.wait)
-	if text := sentence(err, kind); e.err != text {
+	if text := sentence(err, kind, &e.at); e.err != text {
 		e.err = text
-		a.log.Warn("interface not attached", "workload", t.ID, "interface", e.iface.Name, "kind", kind, "retry", e.wait, "error", err)
+		a.log.Warn("interface not attached as wanted", "workload", t.ID, "interface", e.iface.Name, "kind", kind, "attached", shown(&e.at), "retry", e.wait, "error", err)
 	}
-}
-
-// sentence is what status shows of an error.
-func sentence(err error, kind backend.Kind) string {
-	text := strings.TrimSpace(err.Error())
-	if kind == backend.Inline {
-		return text + "; its policy is not enforced, only watched"
-	}
-	return text + "; its connections are not seen"
 }
 
 // wanted is how a workload's interfaces are to be attached.
@@ -156,57 +145,6 @@ func (a *Agent) wanted(id string) (backend.Kind, backend.FailMode) {
 		return backend.Inline, fail
 	}
 	return backend.Tap, fail
-}
-
-// plan looks where an endpoint is to be hooked: when it is new, and when it is about to go inline.
-func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Managed) error {
-	choice, why := a.choice(t)
-	if e.planned && e.choice == choice && (kind != backend.Inline || e.at.Kind == backend.Inline) {
-		return nil
-	}
-	if e.iface.Name == loopback {
-		e.plan, e.planned, e.choice = wire.Loopback(&t.Workload, &e.iface, t.mesh), true, choice
-		return nil
-	}
-	p, err := a.finder.Plan(&t.Workload, &e.iface, managed)
-	if err != nil {
-		return fmt.Errorf("look at %s: %w", e.iface.Name, err)
-	}
-	switch {
-	case a.cfg.Queues == nil:
-	case choice == byQueues:
-		p = wire.Stack(&t.Workload, &e.iface, p, why)
-	case p.TapOnly && choice == "":
-		p = wire.Stack(&t.Workload, &e.iface, p, p.Note+" by packet rings")
-	}
-	e.plan, e.planned, e.choice = p, true, choice
-	return nil
-}
-
-func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backend.Kind, fail backend.FailMode) error {
-	if e.plan.TapOnly {
-		kind = backend.Tap
-	}
-	ep := backend.Endpoint{ID: e.id, Kind: kind, NetNS: t.NetNS, Interface: e.iface.Name, Index: e.iface.Index, MAC: e.plan.MAC, Fail: fail}
-	if kind == backend.Inline {
-		ep.Hook = e.plan.Hook
-	}
-	if ep == e.at {
-		return nil
-	}
-	begin := time.Now()
-	a.names.add(e.id, t.ID)
-	be := a.cfg.Backend
-	if inStack(&ep) {
-		be = a.cfg.Queues
-	}
-	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
-		return err
-	}
-	e.at = ep
-	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", kind, "took", time.Since(begin))
-	a.listenersOf(t)
-	return nil
 }
 
 // detach ends an endpoint, leaving the interface as it was.

@@ -57,9 +57,9 @@ func (a *Agent) watchHost() {
 }
 
 // note is what is to be said of a workload as a whole.
-func (a *Agent) note(t *tracked) string {
-	if t.HostNet {
-		return a.host.Note()
+func (a *Agent) note(t *tracked) []string {
+	if n := a.host.Note(); t.HostNet && n != "" {
+		return []string{n}
 	}
-	return ""
+	return nil
 }

@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/policy"
 )
 
 const (
@@ -37,6 +40,7 @@ type reporter struct {
 	policy    uint64
 	errors    map[string]string
 	attached  map[string]string
+	warnings  []string
 }
 
 func newReporter(a *Agent) *reporter { return &reporter{a: a, wake: make(chan struct{}, 1)} }
@@ -53,18 +57,13 @@ func (a *Agent) publish() {
 			if e.at.Kind != backend.NoKind {
 				attached[id+"/"+name] = shown(&e.at)
 			}
-			text := e.err
-			if kind, _ := a.wanted(id); text == "" && kind == backend.Inline && e.plan.TapOnly {
-				text = e.plan.Note
-			}
-			if text != "" && errs[id] == "" {
+			if text := e.wrong(a, id); text != "" && errs[id] == "" && e.at.Kind != backend.Inline {
 				errs[id] = text
 			}
 		}
-		m := t.message()
-		m.Note = a.note(t)
-		list = append(list, m)
+		list = append(list, a.message(t))
 	}
+	warnings := a.warnings()
 	r := a.report
 	r.mu.Lock()
 	same := func(a, b *controlv1.Workload) bool { return proto.Equal(a, b) }
@@ -77,7 +76,7 @@ func (a *Agent) publish() {
 	if a.table != nil {
 		r.policy = a.table.Version()
 	}
-	r.errors, r.attached = errs, attached
+	r.errors, r.attached, r.warnings = errs, attached, warnings
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -85,10 +84,20 @@ func (a *Agent) publish() {
 	}
 }
 
+// wrong says why an endpoint is not attached as it should be; "" if it is.
+func (e *endpoint) wrong(a *Agent, id string) string {
+	if kind, _ := a.wanted(id); e.err == "" && kind == backend.Inline && e.planned && e.plans[0].TapOnly {
+		return e.plans[0].Note
+	}
+	return e.err
+}
+
 // message is a workload as the controller takes it.
-func (t *tracked) message() *controlv1.Workload {
+func (a *Agent) message(t *tracked) *controlv1.Workload {
+	c := a.choice(t)
 	m := &controlv1.Workload{Id: t.ID, Name: t.Name, Namespace: t.Namespace, Service: t.Service, Labels: t.Labels, Image: t.Image, Node: t.Node, Netns: t.NetNS,
-		HostNet: t.HostNet, Source: t.Source, Group: t.Group(), Members: t.Members}
+		HostNet: t.HostNet, Source: t.Source, Group: t.Group(), Members: t.Members, Choice: cmp.Or(c.backend, policy.AutoBackend), ChosenBy: c.by,
+		Note: strings.Join(append(a.note(t), t.oddLabels()...), "; ")}
 	for _, i := range t.Interfaces {
 		if i.Name == loopback {
 			continue
@@ -98,20 +107,59 @@ func (t *tracked) message() *controlv1.Workload {
 			p.Addresses = append(p.Addresses, a.String())
 		}
 		if e := t.endpoints[i.Name]; e != nil {
-			p.Note = e.plan.Note
-			if e.err != "" {
-				p.Note = e.err
-			}
-			if e.at.Kind != backend.NoKind {
-				p.Backend = shown(&e.at)
-			}
+			a.tell(t, e, p)
 		}
 		m.Interfaces = append(m.Interfaces, p)
 	}
-	if e := t.endpoints[loopback]; e != nil && e.at.Kind != backend.NoKind {
-		m.Interfaces = append(m.Interfaces, &controlv1.Interface{Name: loopback, Index: int32(e.iface.Index), Kind: e.iface.Kind, Backend: shown(&e.at), Note: e.plan.Note})
+	if e := t.endpoints[loopback]; e != nil {
+		p := &controlv1.Interface{Name: loopback, Index: int32(e.iface.Index), Kind: e.iface.Kind}
+		a.tell(t, e, p)
+		m.Interfaces = append(m.Interfaces, p)
 	}
 	return m
+}
+
+// tell adds how an endpoint is attached.
+func (a *Agent) tell(t *tracked, e *endpoint, p *controlv1.Interface) {
+	p.Note, p.Error = a.why(t, e), e.wrong(a, t.ID)
+	if e.at.Kind != backend.NoKind {
+		p.Backend = shown(&e.at)
+	}
+}
+
+// noted takes what a source has to tell people.
+func (a *Agent) noted(about, note string) {
+	if note == "" {
+		delete(a.notes, about)
+		return
+	}
+	a.notes[about] = note
+}
+
+// warnings are sentences about what cannot be used as it was given, and of ways that could not be had.
+func (a *Agent) warnings() []string {
+	var out []string
+	for _, about := range slices.Sorted(maps.Keys(a.notes)) {
+		out = append(out, a.notes[about])
+	}
+	for _, id := range slices.Sorted(maps.Keys(a.workloads)) {
+		t := a.workloads[id]
+		for _, text := range t.oddLabels() {
+			out = append(out, t.Name+": "+text)
+		}
+		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
+			if e := t.endpoints[name]; e.err != "" && e.at.Kind == backend.Inline {
+				out = append(out, t.Name+"/"+name+": "+e.err)
+			}
+		}
+	}
+	for _, text := range out {
+		if !slices.Contains(a.warned, text) {
+			a.log.Warn("not used as it was given", "reason", text)
+		}
+	}
+	a.warned = out
+	return out
 }
 
 func (r *reporter) run(ctx context.Context) {
@@ -145,7 +193,7 @@ func (r *reporter) tell(ctx context.Context, again bool) error {
 	r.mu.Lock()
 	list, send := r.workloads, (r.fresh || again) && r.workloads != nil
 	r.fresh = false
-	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Boot: r.a.boot, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached,
+	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Boot: r.a.boot, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: r.warnings,
 		Version: r.a.cfg.Version, Started: r.a.started.UnixNano()}
 	r.mu.Unlock()
 	if send {

@@ -6,12 +6,13 @@ import (
 )
 
 // Stack is the plan for an interface that is to be enforced inside of the workload's own network
-// stack, by netfilter; why is told to people.
-func Stack(w *workload.Workload, i *workload.Interface, p Plan, why string) Plan {
-	return Plan{
-		Hook: backend.Hook{NetNS: w.NetNS, Interface: i.Name, Index: i.Index, Side: backend.StackSide},
-		MAC:  p.MAC, Note: "enforced by queues inside of the workload: " + why,
+// stack, by netfilter; p is the plan for packet rings.
+func Stack(w *workload.Workload, i *workload.Interface, p Plan) Plan {
+	note := "queues inside of the workload"
+	if p.TapOnly {
+		note += ": " + p.Note + " by packet rings"
 	}
+	return Plan{Hook: backend.Hook{NetNS: w.NetNS, Interface: i.Name, Index: i.Index, Side: backend.StackSide}, MAC: p.MAC, Note: note}
 }
 
 // Loopback is the plan for what an application and its sidecar say to each other.

@@ -18,7 +18,7 @@ type Plan struct {
 	Hook backend.Hook
 	// TapOnly says that the interface can be listened to but not enforced on.
 	TapOnly bool
-	// Note says in a sentence why, where it is not the usual hook on the host's side.
+	// Note says where it is hooked, and why where that is not the usual place on the host's side.
 	Note string
 	// MAC is the interface's address; zero where it has none.
 	MAC [6]byte
@@ -65,6 +65,7 @@ func (f *Finder) Plan(w *workload.Workload, i *workload.Interface, managed Manag
 		p.Note = "hooked inside of the workload: the other end of " + i.Name + " is in workload " + name
 	default:
 		p.Hook = backend.Hook{NetNS: peer.path, Interface: peer.name, Index: peer.index, Side: backend.HostSide}
+		p.Note = "hooked on the host's end of its veth, " + peer.name
 	}
 	return p, nil
 }

@@ -41,7 +41,7 @@ func TestHostSide(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := wire.Plan{Hook: backend.Hook{NetNS: b.Host.Path, Interface: tw.HostInterface, Index: tw.HostIndex}, MAC: tw.MAC}
+		want := wire.Plan{Hook: backend.Hook{NetNS: b.Host.Path, Interface: tw.HostInterface, Index: tw.HostIndex}, MAC: tw.MAC, Note: "hooked on the host's end of its veth, " + tw.HostInterface}
 		if got != want {
 			t.Errorf("plan %+v, want %+v", got, want)
 		}

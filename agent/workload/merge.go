@@ -82,6 +82,8 @@ func (j *junction) take(h heard) []Event {
 			return []Event{h.Event}
 		}
 		return nil
+	case Noted:
+		return []Event{h.Event}
 	case Removed:
 		ns, ok := j.where[id]
 		if !ok {

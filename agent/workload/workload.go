@@ -53,6 +53,9 @@ const (
 	Added EventKind = 1 + iota
 	// Removed: it is gone; only Workload.ID is valid.
 	Removed
+	// Noted: there is something to tell people, About something; Note is the sentence, and "" takes the
+	// one before back.
+	Noted
 	// Synced: everything that existed at the beginning has been told.
 	Synced
 )
@@ -61,6 +64,8 @@ const (
 type Event struct {
 	Kind     EventKind
 	Workload Workload
+	About    string // with Noted
+	Note     string
 }
 
 // Source tells what exists, then Synced, then changes, until ctx ends. An error

@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/sluicenet/sluice/agent/wire"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/policy"
+)
+
+// plan looks by which ways an endpoint can be enforced: when it is new, when another one was chosen, and when it
+// is about to go inline.
+func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Managed) error {
+	c := a.choice(t)
+	if e.planned && e.choice == c && (kind != backend.Inline || e.at.Kind == backend.Inline) {
+		return nil
+	}
+	plans, err := a.plansOf(t, e, c, managed)
+	if err != nil {
+		return err
+	}
+	e.plans, e.planned, e.choice = plans, true, c
+	return nil
+}
+
+// plansOf are the ways of an endpoint, the best first. A choice is a wish: where it cannot be had, to be
+// enforced another way is better than not at all.
+func (a *Agent) plansOf(t *tracked, e *endpoint, c choice, managed wire.Managed) ([]wire.Plan, error) {
+	if e.iface.Name == loopback {
+		return []wire.Plan{wire.Loopback(&t.Workload, &e.iface, t.mesh)}, nil
+	}
+	rings, err := a.finder.Plan(&t.Workload, &e.iface, managed)
+	if err != nil {
+		return nil, fmt.Errorf("look at %s: %w", e.iface.Name, err)
+	}
+	if a.cfg.Queues == nil {
+		return []wire.Plan{rings}, nil
+	}
+	queues := wire.Stack(&t.Workload, &e.iface, rings)
+	switch {
+	case rings.TapOnly:
+		return []wire.Plan{queues}, nil
+	case c.backend == policy.NFQueueBackend:
+		return []wire.Plan{queues, rings}, nil
+	}
+	return []wire.Plan{rings, queues}, nil
+}
+
+// attach attaches an endpoint as a kind: inline by the best of its ways that can be had. An error
+// says why the best one cannot; the endpoint's at says what is there.
+func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backend.Kind, fail backend.FailMode) error {
+	ep := backend.Endpoint{ID: e.id, Kind: kind, NetNS: t.NetNS, Interface: e.iface.Name, Index: e.iface.Index, MAC: e.plans[0].MAC, Fail: fail}
+	if kind != backend.Inline || e.plans[0].TapOnly {
+		ep.Kind = backend.Tap
+		return a.attachAs(ctx, t, e, ep)
+	}
+	var first error
+	for _, p := range e.plans {
+		ep.MAC, ep.Hook = p.MAC, p.Hook
+		err := a.attachAs(ctx, t, e, ep)
+		if err == nil || ctx.Err() != nil {
+			return cmp.Or(first, err)
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// attachAs attaches an endpoint in one way; on error what was there stays.
+func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backend.Endpoint) error {
+	if ep == e.at {
+		return nil
+	}
+	begin := time.Now()
+	a.names.add(e.id, t.ID)
+	be := a.cfg.Backend
+	if inStack(&ep) {
+		be = a.cfg.Queues
+	}
+	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
+		return err
+	}
+	e.at = ep
+	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", ep.Kind, "backend", shown(&ep), "took", time.Since(begin))
+	a.listenersOf(t)
+	return nil
+}
+
+// step is what errors of attaching begin with, and what people know already.
+var step = regexp.MustCompile(`^attach \S+ of .*? \((?:tap|inline)\): (?:attach endpoint \d+: )?`)
+
+// sentence is what people are told of an error; at is what is there all the same.
+func sentence(err error, kind backend.Kind, at *backend.Endpoint) string {
+	text := step.ReplaceAllString(strings.TrimSpace(err.Error()), "")
+	switch {
+	case at.Kind == backend.Inline && inStack(at):
+		return policy.AFPacketBackend + " cannot be had: " + text + "; enforced by " + policy.NFQueueBackend + " instead"
+	case at.Kind == backend.Inline:
+		return policy.NFQueueBackend + " cannot be had: " + text + "; enforced by " + policy.AFPacketBackend + " instead"
+	case kind == backend.Inline:
+		return text + "; its policy is not enforced, only watched"
+	}
+	return text + "; its connections are not seen"
+}
+
+// why says why an endpoint is attached as it is.
+func (a *Agent) why(t *tracked, e *endpoint) string {
+	if !e.planned || e.at.Kind == backend.NoKind {
+		return ""
+	}
+	chosen := ""
+	if e.choice.backend != "" {
+		chosen = e.choice.backend + ", chosen by " + e.choice.by
+	}
+	var p wire.Plan
+	for _, p = range e.plans {
+		if p.Hook == e.at.Hook {
+			break
+		}
+	}
+	switch {
+	case e.iface.Name == loopback && e.choice.backend == policy.AFPacketBackend:
+		return p.Note + "; " + chosen + ", is for the other interfaces: on lo there are queues only"
+	case e.at.Kind == backend.Tap && e.err != "":
+		return "copies, for want of a way to enforce"
+	case e.at.Kind == backend.Tap && chosen != "":
+		return a.mode(t.ID) + " mode takes copies; in protect: " + chosen
+	case e.at.Kind == backend.Tap:
+		return a.mode(t.ID) + " mode takes copies"
+	case e.iface.Name == loopback, chosen == "":
+		return p.Note
+	case (e.choice.backend == policy.NFQueueBackend) == inStack(&e.at):
+		return "chosen by " + e.choice.by + "; " + p.Note
+	}
+	return p.Note + "; " + chosen + ", cannot be had"
+}
+
+// mode is a workload's mode in text.
+func (a *Agent) mode(id string) string {
+	if a.table != nil {
+		if w := a.table.Workload(id); w != nil {
+			return w.Mode().String()
+		}
+	}
+	return policy.Discover.String()
+}
