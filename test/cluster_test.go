@@ -2,10 +2,14 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluicenet/sluice/internal/consultest"
 	"github.com/sluicenet/sluice/internal/testnet"
@@ -38,7 +42,7 @@ func demoCluster(t *testing.T, args ...string) clusterReport {
 		t.Fatalf("demo-cluster: %v, %v in %q\n%s", err, jerr, out, &errs)
 	}
 	if err != nil || !r.OK {
-		t.Fatalf("demo-cluster: %v\n%s\n%s", err, strings.Join(r.Problems, "\n"), &errs)
+		t.Fatalf("demo-cluster %v: %v\n%s\n%s", args, err, strings.Join(r.Problems, "\n"), &errs)
 	}
 	return r
 }
@@ -50,5 +54,16 @@ func TestCluster(t *testing.T) {
 	t.Logf("%d connections, %d refused; a controller in place after %d ms, a rule in force after %d ms, an agent after %d ms", r.Made, r.Tried, r.TakeoverMS, r.RecoveryMS, r.AgentMS)
 	if r.Made < 200 || r.Tried < 100 || r.Known < r.Made-r.Unwatched || r.Known > r.Made {
 		t.Errorf("got %+v", r)
+	}
+}
+
+// TestClusterChance lets chance kill and stop Consul servers, controllers and agents for a while;
+// SLUICE_CHAOS=10m makes it longer, SLUICE_SEED=7 chooses what happens.
+func TestClusterChance(t *testing.T) {
+	seed := cmp.Or(os.Getenv("SLUICE_SEED"), fmt.Sprint(time.Now().Unix()))
+	r := demoCluster(t, "--chaos", cmp.Or(os.Getenv("SLUICE_CHAOS"), "30s"), "--seed", seed)
+	t.Logf("seed %s: %d connections, %d of them while their node had no agent, %d known; %d refused; without a controller for %d ms at most", seed, r.Made, r.Unwatched, r.Known, r.Tried, r.TakeoverMS)
+	if r.Made < 1000 || r.Tried < 100 || r.Known < r.Made-r.Unwatched || r.Known > r.Made {
+		t.Errorf("seed %s: got %+v", seed, r)
 	}
 }
