@@ -87,7 +87,7 @@ func echo(l net.Listener) {
 
 // get makes a request on a connection of its own.
 func (l *lab) get(from *testnet.Workload, family string) error {
-	c, err := from.TryDial(family, l.api.Addr(family, 8080), time.Second)
+	c, err := from.TryDial(family, l.api.Addr(family, 8080), 5*time.Second)
 	if err != nil {
 		return err
 	}
