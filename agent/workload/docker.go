@@ -71,17 +71,25 @@ func (d *Docker) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	}
 }
 
-// Labels by which container tools name what a container belongs to, the first that is there counts.
+// Labels by which people and container tools name what a container belongs to, the first that is there counts.
 var (
-	namespaceLabels = []string{"io.kubernetes.pod.namespace", "com.docker.compose.project", "com.docker.stack.namespace"}
-	serviceLabels   = []string{"com.docker.compose.service", "com.docker.swarm.service.name", "app.kubernetes.io/name", "k8s-app", "app", "io.kubernetes.pod.name"}
+	namespaceLabels = []string{"sluice.net/namespace", "io.kubernetes.pod.namespace", "com.docker.compose.project", "io.podman.compose.project", stackLabel}
+	serviceLabels   = []string{"sluice.net/service", "com.docker.compose.service", "io.podman.compose.service", swarmLabel, "app.kubernetes.io/name", "k8s-app", "app", "io.kubernetes.pod.name"}
 	nameLabels      = []string{"io.kubernetes.pod.name"}
+)
+
+// A stack's services are named STACK_SERVICE.
+const (
+	stackLabel = "com.docker.stack.namespace"
+	swarmLabel = "com.docker.swarm.service.name"
 )
 
 // dockerContainer is what is known of one container.
 type dockerContainer struct {
 	id, name, image string
-	labels          map[string]string
+	// born is the name under which it was seen first: a renamed container stays in its group while it lives.
+	born   string
+	labels map[string]string
 	// network is its network mode: "default", "host", "none", "container:ID" or a network's name; "" while unknown.
 	network string
 	parent  string // cgroup parent, "" for the usual one
@@ -91,6 +99,9 @@ type dockerContainer struct {
 // shares says that the container lives in another one's namespace.
 func (c *dockerContainer) shares() bool { return strings.HasPrefix(c.network, "container:") }
 
+// maker is the id of the container whose namespace it shares, or as much of it as was given.
+func (c *dockerContainer) maker() string { return strings.TrimPrefix(c.network, "container:") }
+
 // host says that the container lives in the host's network.
 func (c *dockerContainer) host() bool { return c.network == "host" }
 
@@ -99,7 +110,7 @@ func (c *dockerContainer) describe(e *dockerEvent) {
 	if e.Type != "container" {
 		return
 	}
-	c.name, c.image = e.Actor.Attributes["name"], e.Actor.Attributes["image"]
+	c.name, c.born, c.image = e.Actor.Attributes["name"], e.Actor.Attributes["name"], e.Actor.Attributes["image"]
 	c.labels = maps.Clone(e.Actor.Attributes)
 	for _, k := range []string{"name", "image", "oldName", "exitCode", "signal"} {
 		delete(c.labels, k)
@@ -121,26 +132,33 @@ func networkOf(e *dockerEvent) string {
 func (c *dockerContainer) workload(node string) Workload {
 	w := Workload{ID: "docker:" + c.id[:min(12, len(c.id))], Name: plain(c.name, "container"), Namespace: "default", Labels: boundedLabels(c.labels), Image: c.image,
 		Node: node, Source: "docker", Containers: []string{c.id}, HostNet: c.host()}
-	if s := c.label(nameLabels); s != "" {
+	w.Service = w.Name
+	if c.born != "" {
+		w.Service = plain(c.born, w.Name)
+	}
+	if _, s := c.label(nameLabels); s != "" {
 		w.Name = plain(s, w.Name)
 	}
-	w.Service = w.Name
-	if s := c.label(namespaceLabels); s != "" {
+	if _, s := c.label(namespaceLabels); s != "" {
 		w.Namespace = plain(s, w.Namespace)
 	}
-	if s := c.label(serviceLabels); s != "" {
+	if by, s := c.label(serviceLabels); s != "" {
+		if stack := c.labels[stackLabel]; by == swarmLabel && stack != "" {
+			s = strings.TrimPrefix(s, stack+"_")
+		}
 		w.Service = plain(s, w.Service)
 	}
 	return w
 }
 
-func (c *dockerContainer) label(names []string) string {
+// label is the first of some labels that is there, and what it says.
+func (c *dockerContainer) label(names []string) (name, value string) {
 	for _, n := range names {
 		if v := c.labels[n]; v != "" {
-			return v
+			return n, v
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // Bounds of what a container may say of itself.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,7 +92,7 @@ func TestDockerContainers(t *testing.T) {
 	d.Do("POST", "/containers/"+stopped+"/start", nil)
 	f.is("one that was made before", stopped, func(w *workload.Workload) bool { return w.Group() == "svc:default/later" })
 	d.Do("POST", "/containers/"+stopped+"/rename?name=renamed", nil)
-	f.is("its new name", stopped, func(w *workload.Workload) bool { return w.Name == "renamed" })
+	f.is("its new name and old group", stopped, func(w *workload.Workload) bool { return w.Name == "renamed" && w.Group() == "svc:default/later" })
 
 	d.Do("POST", "/networks/create", map[string]any{"Name": "second"})
 	d.Do("POST", "/networks/second/connect", map[string]any{"Container": web})
@@ -116,6 +117,16 @@ func TestDockerShared(t *testing.T) {
 	f.is("one workload for the namespace", pod, func(w *workload.Workload) bool {
 		return w.Name == "api-1" && w.Group() == "svc:prod/api" && slices.Equal(w.Members, []string{"app"}) && slices.Equal(w.Containers, []string{pod, app})
 	})
+	group := f.groups(app)
+	kill(t, d.Pid(pod))
+	f.gone("who made the namespace", pod)
+	d.Do("POST", "/containers/"+pod+"/start", nil)
+	f.is("there again", pod, always)
+	if later := f.groups(app); len(later) > len(group) && !slices.Equal(later[len(group):], []string{"svc:prod/api"}) {
+		t.Errorf("who shared it was told in groups %q meanwhile, want that of its maker", later)
+	}
+	d.Do("POST", "/containers/"+app+"/restart", nil)
+	f.is("the member again", pod, func(w *workload.Workload) bool { return len(w.Members) == 1 })
 	d.Remove(app)
 	f.is("the member gone", pod, func(w *workload.Workload) bool { return len(w.Members) == 0 })
 	host, none := d.Run(sleeper("hosty", "host", nil)), d.Run(sleeper("lonely", "none", nil))
@@ -139,6 +150,48 @@ func TestDockerDaemon(t *testing.T) {
 	if n := f.added(stays); n != added {
 		t.Errorf("a container that went on was told %d times, want %d", n, added)
 	}
+}
+
+// TestDockerLater: a daemon that is not there at the beginning is waited for.
+func TestDockerLater(t *testing.T) {
+	d := docker(t)
+	box := d.Create(sleeper("box", "", nil))
+	d.Stop()
+	f := followDocker(t, d) // synced without it
+	d.Start()
+	d.Do("POST", "/containers/"+box+"/start", nil)
+	f.is("one that runs since", box, always)
+}
+
+// TestDockerMany starts and removes many containers at one time, one of which is started again and again.
+func TestDockerMany(t *testing.T) {
+	d := docker(t)
+	f := followDocker(t, d)
+	loop := d.Create(testnet.Container{Name: "loop", Command: []string{"/bin/true"}})
+	const n = 12
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = d.Create(sleeper(fmt.Sprintf("many-%d", i), "", nil))
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range 5 {
+			_, _ = d.Call("POST", "/containers/"+loop+"/restart", nil)
+		}
+	})
+	for _, id := range ids {
+		wg.Go(func() { _, _ = d.Call("POST", "/containers/"+id+"/start", nil) })
+	}
+	wg.Wait()
+	for _, id := range ids {
+		f.is("each of many", id, func(w *workload.Workload) bool { return len(w.Interfaces) == 1 && len(w.Interfaces[0].Addresses) == 2 })
+	}
+	f.until("the one that ends at once told some times", func() bool { return f.addedLocked(loop) >= 2 })
+	for _, id := range ids {
+		wg.Go(func() { _, _ = d.Call("DELETE", "/containers/"+id+"?force=1", nil) })
+	}
+	wg.Wait()
+	f.until("all gone", func() bool { return len(f.last) == 0 })
 }
 
 // TestDockerQuick measures from the beginning of a container's first process to the event; most

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"syscall"
 )
 
 // dockerAPI asks a Docker daemon through its socket. Only what the Source needs of the Engine API
@@ -22,6 +24,25 @@ type dockerAPI struct {
 
 // errNoContainer says that the daemon does not know a container (any more).
 var errNoContainer = errors.New("no such container")
+
+// unreachable says in a sentence why a daemon does not answer and what is to be done about it.
+func unreachable(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("there is no such socket: it is waited for; is the daemon installed, and the path right?")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return errors.New("nobody listens on the socket: it is waited for; is the daemon running?")
+	case errors.Is(err, fs.ErrPermission):
+		return errors.New("the socket may not be opened: run this as root, or as a member of the socket's group")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the daemon ended the connection: it is waited for")
+	}
+	return err
+}
 
 func newDockerAPI(socket string) *dockerAPI {
 	a := &dockerAPI{}

@@ -55,7 +55,7 @@ func (w *dockerWatch) locate(c *living) bool {
 	}
 	pid := c.pid
 	if pid == 0 && !c.soon.IsZero() {
-		pid = firstProcess(&c.dockerContainer)
+		pid = w.groups.process(c.id, c.parent)
 	}
 	if pid == 0 {
 		return true
@@ -93,15 +93,16 @@ func (w *dockerWatch) refresh(c *living) bool {
 	if ino, err := nsInode(c.path); err == nil && ino == c.ino {
 		return true
 	}
-	pid := firstProcess(&c.dockerContainer)
-	if pid == 0 {
-		return false
+	for _, pid := range []int{c.main, w.groups.process(c.id, c.parent)} {
+		if pid == 0 {
+			continue
+		}
+		if ino, err := nsInode(netnsOf(pid)); err == nil && ino == c.ino {
+			c.pid, c.path = pid, netnsOf(pid)
+			return true
+		}
 	}
-	if ino, err := nsInode(netnsOf(pid)); err != nil || ino != c.ino {
-		return false
-	}
-	c.pid, c.path = pid, netnsOf(pid)
-	return true
+	return false
 }
 
 // tell compares what is in a namespace with what was told of it, and yields the difference.
@@ -153,6 +154,13 @@ func (w *dockerWatch) inside(ino uint64) []*living {
 // joined is the one workload of the containers of a namespace, if it has an address.
 func (w *dockerWatch) joined(ino uint64, list []*living) (Workload, bool) {
 	x := list[0].workload(w.src.cfg.Node)
+	if list[0].shares() {
+		// Whose namespace it was has ended before those who share it: what is left of it stays in its group.
+		if m := w.containers[list[0].maker()]; m != nil {
+			y := m.workload(w.src.cfg.Node)
+			x.Namespace, x.Service = y.Namespace, y.Service
+		}
+	}
 	for _, c := range list[1:] {
 		x.Members = append(x.Members, c.name)
 		x.Containers = append(x.Containers, c.id)

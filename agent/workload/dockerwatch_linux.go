@@ -28,6 +28,8 @@ type living struct {
 	// ino and path are its network namespace; 0 and "" while it has none that is known.
 	ino  uint64
 	path string
+	// main is its first process as the daemon says; 0 before it answers.
+	main int
 	// soon is until when its namespace is looked for many times a second.
 	soon time.Time
 }
@@ -37,6 +39,7 @@ type dockerWatch struct {
 	src    *Docker
 	yield  func(Event) bool
 	subs   *subscriptions
+	groups *controlGroups
 	news   chan dockerNews
 	asking chan struct{} // bounds the questions at one time
 	wg     sync.WaitGroup
@@ -61,7 +64,7 @@ func newDockerWatch(d *Docker) (*dockerWatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dockerWatch{src: d, subs: subs, news: make(chan dockerNews, 64), asking: make(chan struct{}, dockerAsks),
+	return &dockerWatch{src: d, subs: subs, groups: mountedGroups(), news: make(chan dockerNews, 64), asking: make(chan struct{}, dockerAsks),
 		containers: map[string]*living{}, told: map[uint64]map[string]Workload{}, bare: map[uint64]time.Time{}}, nil
 }
 
@@ -181,7 +184,11 @@ func (w *dockerWatch) take(ctx context.Context, n *dockerNews) bool {
 			return true
 		}
 		pid := c.pid
-		c.dockerContainer = *n.about
+		c.learn(n.about)
+		if c.run == n.run {
+			c.main = n.about.pid
+			w.groups.learn(c.id, c.main)
+		}
 		if pid != 0 || c.run != n.run {
 			c.pid = pid // the answer may be older than what is known
 		}
@@ -190,7 +197,7 @@ func (w *dockerWatch) take(ctx context.Context, n *dockerNews) bool {
 		return w.replace(n.all)
 	}
 	if !w.away {
-		w.src.cfg.Logger.Warn("docker does not answer, trying again", "endpoint", w.src.cfg.Endpoint, "error", n.away)
+		w.src.cfg.Logger.Warn("docker does not answer, trying again", "endpoint", w.src.cfg.Endpoint, "error", unreachable(n.away))
 	}
 	w.away = true
 	return w.sync()
@@ -222,7 +229,9 @@ func (w *dockerWatch) replace(all []dockerContainer) bool {
 			c = &living{}
 			w.containers[all[i].id] = c
 		}
-		c.dockerContainer = all[i]
+		c.learn(&all[i])
+		c.main = c.pid
+		w.groups.learn(c.id, c.main)
 	}
 	for _, id := range sortedKeys(w.containers) {
 		if c := w.containers[id]; !there[id] {
@@ -238,6 +247,15 @@ func (w *dockerWatch) replace(all []dockerContainer) bool {
 		}
 	}
 	return w.sync()
+}
+
+// learn takes what the daemon says of a container.
+func (c *living) learn(a *dockerContainer) {
+	born := c.born
+	c.dockerContainer = *a
+	if c.born = born; born == "" {
+		c.born = a.name
+	}
 }
 
 // event takes one event of the daemon.
@@ -290,6 +308,7 @@ func (w *dockerWatch) event(ctx context.Context, e *dockerEvent) bool {
 func (w *dockerWatch) ended(c *living) bool {
 	ino := c.ino
 	c.run++
-	c.ino, c.path, c.pid, c.soon = 0, "", 0, time.Time{}
+	c.ino, c.path, c.pid, c.main, c.soon = 0, "", 0, 0, time.Time{}
+	c.born = c.name
 	return ino == 0 || w.tell(ino)
 }

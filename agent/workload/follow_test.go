@@ -88,3 +88,15 @@ func kill(t *testing.T, pid int) {
 		t.Fatal(err)
 	}
 }
+
+// groups are the groups in which a container was told, one after the other.
+func (f *follow) groups(id string) (out []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.all {
+		if e.Kind == workload.Added && e.Workload.ID == wid(id) {
+			out = append(out, e.Workload.Group())
+		}
+	}
+	return out
+}

@@ -60,7 +60,7 @@ func (f *standaloneFlags) addAgentFlags(fl *pflag.FlagSet) {
 	fl.StringVar(&f.data, "data", "/var/lib/sluice", "folder for rules, groups and history")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:9473", `address for /healthz and /metrics; "" for none`)
 	fl.StringArrayVar(&f.netns, "netns", nil, "name or pattern of namespaces to watch; may be given again (default all)")
-	fl.StringArrayVar(&f.docker, "docker", nil, "socket of a Docker daemon whose containers are watched, such as unix:///run/docker.sock; may be given again")
+	fl.StringArrayVar(&f.docker, "docker", nil, "socket of a Docker daemon whose containers are watched, such as unix:///run/docker.sock, or auto: $DOCKER_HOST or that one; may be given again")
 	fl.BoolVar(&f.hostNetwork, "host-network", false, "watch the connections of this machine's own processes too; they are never refused")
 	fl.StringVar(&f.workloads, "workloads", "", "YAML file with names, services, labels and exclusions of namespaces")
 	fl.StringVar(&f.node, "node", host, "name of this machine")
