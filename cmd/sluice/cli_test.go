@@ -34,15 +34,17 @@ func (*fake) Status(context.Context, *controlv1.StatusRequest) (*controlv1.Statu
 	return &controlv1.StatusResponse{Version: "v1", Started: noon.Add(-time.Hour).UnixNano(), Policy: 7, Workloads: 2, Groups: 6, Rules: 2, Connections: 2, Sessions: 41,
 		Violations: 3, Store: "embedded /var/lib/sluice/sluice.db", Dropped: map[string]uint64{"uplink_full": 2},
 		Nodes: []*controlv1.NodeStatus{{Node: "n1", Policy: 6, LastSeen: noon.Add(-2 * time.Second).UnixNano(), Version: "v1", Counters: map[string]uint64{"engine.frames": 12},
+			Warnings:       []string{"workloads file w.yaml: it is empty: what it said before counts"},
 			WorkloadErrors: map[string]string{"netns:db": "eth0 is gone; its connections are not seen"}}}}, nil
 }
 
 func (*fake) ListWorkloads(context.Context, *controlv1.ListWorkloadsRequest) (*controlv1.ListWorkloadsResponse, error) {
 	return &controlv1.ListWorkloadsResponse{Workloads: []*controlv1.Workload{
 		{Id: "netns:web", Name: "web", Group: "svc:default/web", Mode: "protect", Namespace: "default", Service: "web", Node: "n1", Netns: "/run/netns/web", Source: "netns",
-			Interfaces: []*controlv1.Interface{{Name: "eth0", Mac: "02:00:00:00:00:01", Kind: "veth", Addresses: []string{"10.0.0.1/24", "fd00::1/64"}, Backend: "inline"},
-				{Name: "tun0", Kind: "tuntap", Addresses: []string{"10.9.0.1/24"}, Backend: "tap", Note: "no MAC address"}}},
-		{Id: "netns:db", Name: "db", Group: "svc:default/db", Mode: "discover", Namespace: "default", Interfaces: []*controlv1.Interface{{Name: "eth0", Addresses: []string{"10.0.0.2/24"}}}},
+			Interfaces: []*controlv1.Interface{{Name: "eth0", Mac: "02:00:00:00:00:01", Kind: "veth", Addresses: []string{"10.0.0.1/24", "fd00::1/64"}, Backend: "inline",
+				Note: "chosen by a command; hooked on the host's end of its veth, veth1"},
+				{Name: "tun0", Kind: "tuntap", Addresses: []string{"10.9.0.1/24"}, Backend: "tap", Note: "copies, for want of a way to enforce", Error: "no MAC address"}}},
+		{Id: "netns:db", Name: "db", Group: "svc:default/db", Mode: "discover", Namespace: "default", Node: "n1", Note: "the label sluice.net/backend says \"ebpf\" and is not followed", Interfaces: []*controlv1.Interface{{Name: "eth0", Addresses: []string{"10.0.0.2/24"}}}},
 		{Id: "host:n1", Name: "n1", Group: "svc:default/host", Mode: "protect", Namespace: "default", Service: "host", Node: "n1", HostNet: true, Source: "host", Note: "watched, never refused: host network"},
 	}}, nil
 }
@@ -95,10 +97,25 @@ func (f *fake) SetMode(_ context.Context, r *controlv1.SetModeRequest) (*control
 	return &controlv1.SetModeResponse{Groups: []*controlv1.Group{{Name: "svc:default/" + r.Groups[0], Mode: r.Mode, Members: []string{"netns:" + r.Groups[0]}}}, Policy: 8, Enforced: true}, nil
 }
 
+func (*fake) SetBackend(_ context.Context, r *controlv1.SetBackendRequest) (*controlv1.SetBackendResponse, error) {
+	w := &controlv1.Workload{Id: "netns:" + r.Workload, Name: r.Workload, Node: "n1", Choice: r.Backend, ChosenBy: "a command",
+		Interfaces: []*controlv1.Interface{{Name: "eth0", Backend: r.Backend, Note: "chosen by a command"}}}
+	switch r.Workload {
+	case "wep":
+		return nil, status.Error(codes.InvalidArgument, `no workload is called "wep": there are db, web`)
+	case "slow":
+		return &controlv1.SetBackendResponse{Workload: w, Policy: 9}, nil
+	case "full":
+		w.Interfaces[0].Backend, w.Interfaces[0].Error = "inline", "nfqueue cannot be had: no free queue number; enforced by afpacket instead"
+	}
+	return &controlv1.SetBackendResponse{Workload: w, Policy: 9, Enforced: true}, nil
+}
+
 func (*fake) Observe(r *controlv1.ObserveRequest, s grpc.ServerStreamingServer[controlv1.Event]) error {
 	for _, e := range []*controlv1.Event{
 		{Stamp: noon.UnixNano(), Kind: "connection", From: "web", To: "db", Proto: 6, Port: 5432, App: "postgresql", Verdict: "allow", Reason: "rule", Rule: 1001, Family: "ipv4", Attrs: map[string]string{"host": "x\x1b[31m"}},
 		{Stamp: noon.UnixNano(), Kind: "threat", From: "10.0.0.66", To: "db", Proto: 6, Port: 5432, Text: "scan", Missed: 3},
+		{Stamp: noon.UnixNano(), Kind: "warning", From: "n1", Text: "web: the label is odd"},
 	} {
 		if err := s.Send(e); err != nil {
 			return err
@@ -149,6 +166,7 @@ func TestGolden(t *testing.T) {
 		{"status", "status"}, {"workloads", "workloads"}, {"groups", "groups"}, {"rules", "rules"}, {"connections", "connections"},
 		{"violations", "violations"}, {"observe", "observe"}, {"observe_f", "observe -f"}, {"why", "why web db 5432 --app postgresql"},
 		{"rules_add", "rules add --from web --to db --ports tcp/80,udp/53 --apps http --action deny"}, {"rules_delete", "rules delete 3"},
+		{"backend", "workloads backend web nfqueue"},
 	}
 	for _, tt := range tests {
 		for _, format := range []string{"table", "json"} {
@@ -207,6 +225,29 @@ func TestModeSet(t *testing.T) {
 	}
 	if got := strings.Join(f.modes[:2], " "); got != "web=protect web+api=monitor" {
 		t.Errorf("modes set %q", got)
+	}
+}
+
+func TestBackend(t *testing.T) {
+	sock := serve(t, &fake{})
+	tests := []struct {
+		name, line, out, errs string
+		code                  int
+	}{
+		{"not to be had", "workloads backend full nfqueue", "full: nfqueue\nINTERFACE  BACKEND  WHY\neth0       inline   nfqueue cannot be had: no free queue number", "", 1},
+		{"agent away", "workloads backend slow nfqueue", "slow: nfqueue\n", "the agent did not follow it within 10s", 1},
+		{"not waited for", "workloads backend slow nfqueue --wait 0", "slow: nfqueue\n", "", 0},
+		{"no such workload", "workloads backend wep nfqueue", "", `error: no workload is called "wep": there are db, web`, 1},
+		{"no such backend", "workloads backend web ebpf", "", `there is no backend "ebpf": use nfqueue, afpacket or auto`, 1},
+		{"no backend", "workloads backend web", "", "name a workload, then nfqueue, afpacket or auto", 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			out, errs, code := exec(t, append(strings.Fields(tt.line), "--socket", sock)...)
+			if code != tt.code || !strings.HasPrefix(out, tt.out) || !strings.Contains(errs, tt.errs) {
+				t.Errorf("code %d, output %q, errors %q; want %d, %q, %q", code, out, errs, tt.code, tt.out, tt.errs)
+			}
+		})
 	}
 }
 

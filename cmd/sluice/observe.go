@@ -137,6 +137,10 @@ func (c *cli) event(v *eventView, ns int64) error {
 		fmt.Fprintln(c.out, c.out.paint(yellow, strconv.FormatUint(v.Missed, 10)+" events missed: this reader is too slow"))
 	}
 	at := time.Unix(0, ns).Format("15:04:05.000")
+	if v.Kind == "warning" {
+		_, err := fmt.Fprintf(c.out, "%s  %s: %s\n", c.out.paint(grey, at), v.From, c.out.paint(yellow, v.Text))
+		return err
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s → %s  %s", c.out.paint(grey, at), v.From, v.To, protoPort(v.Proto, v.Port))
 	if v.Kind == "threat" {

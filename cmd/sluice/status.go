@@ -34,6 +34,7 @@ type nodeView struct {
 	Started  string            `json:"started"`
 	LastSeen string            `json:"last_seen"`
 	Errors   map[string]string `json:"errors"`
+	Warnings []string          `json:"warnings"` // what people gave and what cannot be used of it
 	Counters map[string]uint64 `json:"counters"`
 }
 
@@ -68,7 +69,7 @@ func viewStatus(st *controlv1.StatusResponse) statusView {
 	v := statusView{Version: st.Version, Started: stamp(st.Started), Policy: st.Policy, Store: st.Store, Workloads: st.Workloads, Groups: st.Groups, Rules: st.Rules,
 		Connections: st.Connections, Sessions: st.Sessions, Violations: st.Violations, Dropped: orEmpty(st.Dropped), Nodes: []nodeView{}}
 	for _, n := range st.Nodes {
-		v.Nodes = append(v.Nodes, nodeView{n.Node, n.Version, n.Policy, stamp(n.Started), stamp(n.LastSeen), orEmpty(n.WorkloadErrors), orEmpty(n.Counters)})
+		v.Nodes = append(v.Nodes, nodeView{n.Node, n.Version, n.Policy, stamp(n.Started), stamp(n.LastSeen), orEmpty(n.WorkloadErrors), list(n.Warnings), orEmpty(n.Counters)})
 	}
 	return v
 }
@@ -101,6 +102,9 @@ func (c *cli) showStatus(st *controlv1.StatusResponse, counters bool) {
 	for _, n := range st.Nodes {
 		for _, w := range slices.Sorted(maps.Keys(n.WorkloadErrors)) {
 			fmt.Fprintln(c.out, c.out.paint(red, w+": ")+n.WorkloadErrors[w])
+		}
+		for _, text := range n.Warnings {
+			fmt.Fprintln(c.out, c.out.paint(yellow, n.Node+": ")+clean(text))
 		}
 		if !counters {
 			continue

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/policy"
 )
 
 type workloadView struct {
@@ -24,6 +26,8 @@ type workloadView struct {
 	Image      string            `json:"image"`
 	Members    []string          `json:"members"` // further containers in its namespace
 	HostNet    bool              `json:"host_net"`
+	Choice     string            `json:"choice"`    // the backend that was chosen for it: nfqueue, afpacket or auto
+	ChosenBy   string            `json:"chosen_by"` // who did; empty with auto
 	Note       string            `json:"note"`
 	Interfaces []interfaceView   `json:"interfaces"`
 }
@@ -34,18 +38,19 @@ type interfaceView struct {
 	Kind      string   `json:"kind"`
 	Addresses []string `json:"addresses"`
 	Backend   string   `json:"backend"`
-	Note      string   `json:"note"`
+	Note      string   `json:"note"`  // why it is attached so
+	Error     string   `json:"error"` // why it is not attached as it should be
 }
 
 func newWorkloads(c *cli) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "workloads",
 		Aliases: []string{"workload"},
 		Short:   "List the workloads, their modes and how they are attached",
 		Long: `Lists every workload that was found. BACKEND says how an interface is attached: "tap"
-watches copies of its packets, "inline" lets each packet through or not, "nfqueue" does so by a
-queue inside of the workload; NOTE says why it is not the usual way, or why it is not attached.`,
-		Example: "  sluice workloads\n  sluice workloads -o json",
+watches copies of its packets, "inline" lets each packet through or not where it is hooked, "nfqueue" does so by a
+queue inside of the workload. WHY says where and for what reason, and what is not as it should be.`,
+		Example: "  sluice workloads\n  sluice workloads -o json\n  sluice workloads backend web nfqueue",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
@@ -61,42 +66,61 @@ queue inside of the workload; NOTE says why it is not the usual way, or why it i
 			})
 		},
 	}
+	cmd.AddCommand(newBackend(c))
+	return cmd
 }
 
 func viewWorkloads(ws []*controlv1.Workload) []workloadView {
 	out := []workloadView{}
 	for _, w := range ws {
-		v := workloadView{w.Id, w.Name, w.Group, w.Mode, w.Namespace, w.Service, orEmpty(w.Labels), w.Node, w.Netns, w.Source, w.Image, list(w.Members), w.HostNet, w.Note, []interfaceView{}}
+		v := workloadView{w.Id, w.Name, w.Group, w.Mode, w.Namespace, w.Service, orEmpty(w.Labels), w.Node, w.Netns, w.Source, w.Image, list(w.Members), w.HostNet,
+			cmp.Or(w.Choice, policy.AutoBackend), w.ChosenBy, w.Note, []interfaceView{}}
 		for _, i := range w.Interfaces {
-			v.Interfaces = append(v.Interfaces, interfaceView{i.Name, i.Mac, i.Kind, list(i.Addresses), i.Backend, i.Note})
+			v.Interfaces = append(v.Interfaces, interfaceView{i.Name, i.Mac, i.Kind, list(i.Addresses), i.Backend, i.Note, i.Error})
 		}
 		out = append(out, v)
 	}
 	return out
 }
 
+// reason is why an interface is attached as it is: what is wrong comes first.
+func reason(i *controlv1.Interface) cell {
+	switch {
+	case i.Error != "" && i.Note != "":
+		return cell{text: clean(i.Error + " (" + i.Note + ")"), colour: yellow}
+	case i.Error != "":
+		return cell{text: clean(i.Error), colour: yellow}
+	}
+	return faint(clean(i.Note))
+}
+
 func (c *cli) showWorkloads(ws []*controlv1.Workload) {
-	rows := [][]cell{}
+	rows, nodes := [][]cell{}, map[string]bool{}
 	for _, w := range ws {
-		first := []cell{text(w.Name), text(w.Group), verdict(w.Mode), text(w.Namespace)}
+		nodes[w.Node] = true
+	}
+	for _, w := range ws {
+		first := []cell{text(clean(w.Name)), text(w.Group), verdict(w.Mode), {}}
+		if len(nodes) > 1 {
+			first[3] = text(w.Node)
+		}
 		if w.HostNet {
-			rows = append(rows, append(first, cell{}, cell{}, text("sockets"), faint(w.Note)))
+			rows = append(rows, append(first, cell{}, cell{}, text("sockets"), faint(clean(w.Note))))
 			continue
 		}
 		for _, i := range w.Interfaces {
-			backend := i.Backend
-			if backend == "" {
-				backend = "none"
-			}
-			rows = append(rows, append(first, text(i.Name), text(strings.Join(i.Addresses, " ")), text(backend), faint(i.Note)))
+			rows = append(rows, append(first, text(i.Name), text(strings.Join(i.Addresses, " ")), text(cmp.Or(i.Backend, "none")), reason(i)))
 			first = []cell{{}, {}, {}, {}}
+		}
+		if w.Note != "" {
+			rows = append(rows, append(first, cell{}, cell{}, cell{}, cell{text: clean(w.Note), colour: yellow}))
 		}
 	}
 	if len(rows) == 0 {
 		fmt.Fprintln(c.out, "No workloads yet: a workload is a named network namespace (`ip netns`) with an address.")
 		return
 	}
-	c.out.table([]string{"name", "group", "mode", "namespace", "interface", "addresses", "backend", "note"}, rows)
+	c.out.table([]string{"name", "group", "mode", "node", "interface", "addresses", "backend", "why"}, rows)
 }
 
 type groupView struct {
