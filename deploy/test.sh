@@ -10,7 +10,9 @@ trap 'rm -f "$log"' EXIT
 # A fresh machine builds the Consul server meanwhile; tests that need it wait for it.
 deploy/consul.sh >/dev/null &
 make --no-print-directory check
-go tool gotestsum --format pkgname --jsonfile "$log" -- -count=1 -timeout 15m "$@" ./...
+# On a shared machine a root test can starve: up to three that failed are run once more, alone, and
+# the summary tells it.
+go tool gotestsum --format pkgname --jsonfile "$log" --rerun-fails=1 --rerun-fails-max-failures=3 --packages ./... -- -count=1 -timeout 15m "$@"
 if [ "$(id -u)" = 0 ] && skipped=$(grep -c '"Action":"skip","Package":"[^"]*","Test"' "$log"); then
 	echo "$skipped tests were skipped although root runs them:" >&2
 	grep -o '"Action":"skip","Package":"[^"]*","Test":"[^"]*"' "$log" >&2
