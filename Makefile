@@ -36,7 +36,7 @@ check: ## what must hold before a commit: format, vet, shape of the tree, genera
 	go vet ./...
 	go test ./internal/archtest
 
-bench: ## measure plain veth, tap and inline side by side; writes bench.json (root)
+bench: ## measure plain veth, tap, inline and queues side by side, in five minutes; writes bench.json (root)
 	@deploy/setup.sh demo
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -o bin/bench ./test/bench

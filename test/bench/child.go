@@ -27,12 +27,13 @@ const rolePrefix = "child-"
 
 // params are what a child is told at its start.
 type params struct {
-	IPv6       bool   `json:"ipv6"`
-	Nice       int    `json:"nice"`
-	Contender  string `json:"contender"` // of the dataplane alone
-	HostNS     string `json:"host_ns"`
-	ServerNS   string `json:"server_ns"`
-	CPUProfile string `json:"cpu_profile"`
+	IPv6       bool     `json:"ipv6"`
+	Nice       int      `json:"nice"`
+	Contender  string   `json:"contender"` // of the dataplane alone
+	HostNS     string   `json:"host_ns"`
+	ServerNS   string   `json:"server_ns"`
+	Others     []string `json:"others"` // namespaces of the other workloads
+	CPUProfile string   `json:"cpu_profile"`
 }
 
 // request is one line that a child reads; its answer is one line of JSON.
@@ -52,6 +53,9 @@ type handler interface {
 // childMain is main of a child. It lives until its standard input ends, so that none
 // outlives a parent that was killed; signals of the terminal are the parent's business.
 func childMain(role, arg string) int {
+	if role == pluginRole {
+		return pluginMain()
+	}
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	// Seen in top and perf.
 	_ = os.WriteFile("/proc/self/comm", []byte("bench-"+role), 0)

@@ -3,11 +3,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime/pprof"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +24,8 @@ import (
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/internal/netns"
 	"github.com/sluicenet/sluice/parsers/builtin"
+	"github.com/sluicenet/sluice/plugins/host"
+	"github.com/sluicenet/sluice/plugins/sdk"
 )
 
 // dataplane is the child that is measured: the engine and the backend as the daemon
@@ -29,6 +34,7 @@ type dataplane struct {
 	backend backend.Backend
 	rings   *afpacket.Backend // the same, where it is packet rings; else nil
 	engine  *engine.Engine    // nil without one
+	plugins *host.Host        // nil where parsers are in process
 	queue   backend.Queue     // of reflect
 	profile *os.File
 	stop    chan struct{}
@@ -40,36 +46,32 @@ type dataplane struct {
 // usage is what the dataplane has used and counted since it began.
 type usage struct {
 	CPU      float64           `json:"cpu"` // seconds
-	RSS      int64             `json:"rss"` // largest so far, bytes
+	RSS      int64             `json:"rss"` // bytes
 	Records  uint64            `json:"records"`
 	Counters map[string]uint64 `json:"counters"`
 }
 
 func openDataplane(p params) (handler, error) {
-	d := &dataplane{stop: make(chan struct{})}
-	ep := backend.Endpoint{ID: 1, Kind: backend.Inline, NetNS: netns.Named(p.ServerNS), Interface: "eth0", MAC: serverMAC}
-	ep.Hook = backend.Hook{NetNS: netns.Named(p.HostNS), Interface: hostToServer}
-	switch p.Contender {
-	case "tap":
-		ep.Kind = backend.Tap
-	case "queue", "queue-reflect", "queue-marked":
-		ep.Hook = backend.Hook{NetNS: ep.NetNS, Interface: ep.Interface, Side: backend.StackSide}
+	c, err := contenderOf(p.Contender)
+	if err != nil {
+		return nil, err
 	}
-	var err error
-	switch p.Contender {
-	case "queue-marked":
-		d.backend = nfqueue.New(nfqueue.Config{Marks: true})
-	case "queue", "queue-reflect":
-		d.backend = nfqueue.New(nfqueue.Config{})
-	default:
+	d := &dataplane{stop: make(chan struct{})}
+	if c.way == byQueue {
+		d.backend = nfqueue.New(nfqueue.Config{Marks: c.marks})
+	} else {
 		d.rings = afpacket.New(afpacket.Config{})
 		d.backend = d.rings
 	}
-	switch p.Contender {
-	case "reflect", "queue-reflect":
-		err = d.reflect(ep)
-	default:
-		err = d.inspect(ep)
+	top := topology{host: p.HostNS, server: p.ServerNS, others: p.Others}
+	var eps []backend.Endpoint
+	for i, w := range top.workloads() {
+		eps = append(eps, c.endpoint(uint32(i+1), w, netns.Named(top.host)))
+	}
+	if c.engine {
+		err = d.inspect(eps, c.plugin)
+	} else {
+		err = d.reflect(eps[0])
 	}
 	if err == nil && p.CPUProfile != "" {
 		if d.profile, err = os.Create(p.CPUProfile); err == nil {
@@ -82,21 +84,57 @@ func openDataplane(p params) (handler, error) {
 	return d, nil
 }
 
-// inspect puts the engine on the endpoint, with every parser and the policy.
-func (d *dataplane) inspect(ep backend.Endpoint) error {
-	registry, err := builtin.Registry()
+// inspect puts the engine on the endpoints, with every parser and the policy.
+func (d *dataplane) inspect(eps []backend.Endpoint, plugin bool) error {
+	cfg, err := d.parsers(plugin)
 	if err != nil {
 		return err
 	}
-	table, err := makePolicy()
+	table, err := makePolicy(len(eps) - 1)
 	if err != nil {
 		return fmt.Errorf("compile policy: %w", err)
 	}
-	d.engine = engine.New(engine.Config{Parsers: registry})
+	d.engine = engine.New(cfg)
 	d.engine.Apply(table)
 	d.wg.Add(1)
 	go d.collect()
-	return d.engine.Attach(context.Background(), d.backend, ep, workloadID)
+	for i, ep := range eps {
+		if err := d.engine.Attach(context.Background(), d.backend, ep, workloadID(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parsers places the parsers as the daemon does.
+func (d *dataplane) parsers(plugin bool) (engine.Config, error) {
+	if !plugin {
+		registry, err := builtin.Registry()
+		return engine.Config{Parsers: registry}, err
+	}
+	registry, err := builtin.DNS()
+	if err != nil {
+		return engine.Config{}, err
+	}
+	self := host.Plugin{Name: "standard", Path: "/proc/self/exe", Args: []string{rolePrefix + pluginRole, "{}"}}
+	if d.plugins, err = host.Start(context.Background(), host.Config{Plugins: []host.Plugin{self}}); err != nil {
+		return engine.Config{}, fmt.Errorf("start plugin: %w", err)
+	}
+	return engine.Config{Parsers: registry, Remote: d.plugins}, nil
+}
+
+// pluginRole is the child that parses.
+const pluginRole = "plugin"
+
+// pluginMain is main of that child.
+func pluginMain() int {
+	registry, err := builtin.Registry()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	sdk.ServeRegistry("standard", registry)
+	return 0
 }
 
 // collect takes the records as the agent does.
@@ -145,11 +183,11 @@ func (d *dataplane) reflect(ep backend.Endpoint) error {
 
 // handle tells the usage.
 func (d *dataplane) handle(request) (any, error) {
-	var r unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
-		return nil, fmt.Errorf("read usage: %w", err)
+	u := usage{Counters: map[string]uint64{}}
+	var err error
+	if u.CPU, u.RSS, err = d.processes(); err != nil {
+		return nil, err
 	}
-	u := usage{CPU: float64(r.Utime.Nano()+r.Stime.Nano()) / 1e9, RSS: r.Maxrss << 10, Counters: map[string]uint64{}}
 	if d.rings != nil {
 		steering, err := d.rings.Counters()
 		if err != nil {
@@ -175,6 +213,42 @@ func (d *dataplane) handle(request) (any, error) {
 	return u, nil
 }
 
+// processes adds up what this process and its plugins have used: processor seconds, and
+// the memory that they have now.
+func (d *dataplane) processes() (cpu float64, rss int64, err error) {
+	pids := []int{os.Getpid()}
+	if d.plugins != nil {
+		for _, s := range d.plugins.Status() {
+			pids = append(pids, s.PID)
+		}
+	}
+	for _, pid := range pids {
+		ran, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return 0, 0, fmt.Errorf("read usage: %w", err)
+		}
+		// After the name in brackets: utime and stime are the 12th and 13th, the pages the 22nd.
+		f := strings.Fields(string(ran[bytes.LastIndexByte(ran, ')')+1:]))
+		if len(f) < 22 {
+			return 0, 0, fmt.Errorf("read usage: %q", ran)
+		}
+		for _, ticks := range f[11:13] {
+			n, _ := strconv.ParseUint(ticks, 10, 64)
+			cpu += float64(n) / userTicks
+		}
+		pages, _ := strconv.ParseInt(f[21], 10, 64)
+		rss += pages * int64(os.Getpagesize())
+	}
+	if len(pids) == 1 {
+		var r unix.Rusage // finer than ticks
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &r); err != nil {
+			return 0, 0, fmt.Errorf("read usage: %w", err)
+		}
+		cpu = float64(r.Utime.Nano()+r.Stime.Nano()) / 1e9
+	}
+	return cpu, rss, nil
+}
+
 // Close detaches and ends everything.
 func (d *dataplane) Close() error {
 	if d.profile != nil {
@@ -188,5 +262,8 @@ func (d *dataplane) Close() error {
 	close(d.stop)
 	errs = append(errs, d.backend.Close())
 	d.wg.Wait()
+	if d.plugins != nil {
+		d.plugins.Close()
+	}
 	return errors.Join(errs...)
 }

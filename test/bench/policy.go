@@ -11,16 +11,16 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// workloadID is the policy's name of the server.
-const workloadID = "server"
+// workloadID is the policy's name of the server, 0, and of the others.
+func workloadID(i int) string { return fmt.Sprint("workload-", i) }
 
 // rules is how many rules the policy has.
 const rules = 1000
 
 // makePolicy is a policy of a thousand rules, nearly all of which speak of others and of
 // ports that the traffic does not use; the last ones allow what is measured, HTTP
-// by its name. The server is in protect.
-func makePolicy() (*policy.Table, error) {
+// by its name. The server and others like it are in protect.
+func makePolicy(more int) (*policy.Table, error) {
 	const (
 		everyone, external, servers, clients, others = 0, 1, 2, 3, 4
 		groups                                       = 200
@@ -29,7 +29,9 @@ func makePolicy() (*policy.Table, error) {
 		Version:    1,
 		Groups:     []policy.GroupSpec{{Name: "any", Any: true}, {Name: "external"}, {Name: "servers"}, {Name: "clients"}},
 		Identities: []policy.IdentitySpec{{Groups: []uint32{external}}, {Groups: []uint32{servers}}, {Groups: []uint32{clients}}},
-		Workloads:  []policy.WorkloadSpec{{ID: workloadID, Identity: 1, Mode: policy.Protect}},
+	}
+	for i := range 1 + more {
+		s.Workloads = append(s.Workloads, policy.WorkloadSpec{ID: workloadID(i), Identity: 1, Mode: policy.Protect})
 	}
 	for _, ipv6 := range []bool{false, true} {
 		a := serverAddr(ipv6)

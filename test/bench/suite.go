@@ -31,20 +31,21 @@ func run(ctx context.Context, o *options) error {
 	t := &table{machine: describeMachine(o)}
 	begin := time.Now()
 	for round := range o.rounds {
-		for _, name := range o.only {
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s ", round+1, o.rounds, name)
-			if err := measure(ctx, o, name, round, t); err != nil {
+		for _, c := range o.tasks {
+			fmt.Fprintf(os.Stderr, "%4.0f s, round %d of %d: %s: ", time.Since(begin).Seconds(), round+1, o.rounds, c.name)
+			if err := measure(ctx, o, &c, round, t); err != nil {
 				fmt.Fprintln(os.Stderr)
 				if ctx.Err() != nil {
 					return errors.New("interrupted; everything has been removed")
 				}
-				return fmt.Errorf("%s: %w", name, err)
+				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			fmt.Fprintln(os.Stderr)
 		}
 	}
 	t.machine.Seconds = time.Since(begin).Seconds()
-	t.print(os.Stdout)
+	t.finish()
+	t.show(os.Stdout, o.markdown)
 	if o.out == "" {
 		return nil
 	}
@@ -79,33 +80,34 @@ type bench struct {
 }
 
 // measure sets a contender up, runs the tests and takes everything down again.
-func measure(ctx context.Context, o *options, name string, round int, t *table) (err error) {
+func measure(ctx context.Context, o *options, c *task, round int, t *table) (err error) {
+	name := c.name
 	t.machine.Load = append(t.machine.Load, quietMoment())
-	top, err := build()
+	top, err := build(c.others)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, top.remove()) }()
-	p := params{IPv6: o.ipv6, Nice: o.nice, Contender: name, HostNS: top.host, ServerNS: top.server}
+	p := params{IPv6: o.ipv6, Nice: o.nice, Contender: name, HostNS: top.host, ServerNS: top.server, Others: top.others}
 	if o.cpuProfile != "" {
 		p.CPUProfile = fmt.Sprintf("%s.%s.%d", o.cpuProfile, name, round+1)
 	}
 	b := &bench{o: o, name: name, t: t}
-	for _, c := range []struct {
+	for _, child := range []struct {
 		role, ns string
 		into     **child
 	}{{"serve", netns.Named(top.server), &b.server}, {"load", netns.Named(top.client), &b.load}, {"dataplane", "", &b.dataplane}} {
-		if c.role == "dataplane" && name == "plain" {
+		if child.role == "dataplane" && c.way == noWay {
 			continue
 		}
-		started, err := startChild(ctx, c.role, c.ns, p)
+		started, err := startChild(ctx, child.role, child.ns, p)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, started.stop()) }()
-		*c.into = started
+		*child.into = started
 	}
-	for _, test := range o.tests {
+	for _, test := range c.tests {
 		fmt.Fprintf(os.Stderr, "%s ", test)
 		if err := b.test(test); err != nil {
 			return fmt.Errorf("%s: %w", test, err)
@@ -127,6 +129,9 @@ func (b *bench) usage() (u usage, err error) {
 
 // test runs one test and notes what it found.
 func (b *bench) test(name string) error {
+	if name == "idle" {
+		return b.idle()
+	}
 	req := map[string]request{
 		"tcp1": {Do: "tcp", Streams: 1}, "tcp4": {Do: "tcp", Streams: 4}, "conn": {Do: "conn"}, "ping": {Do: "ping"},
 		"udp": {Do: "udp", Rate: b.o.rate},
@@ -167,6 +172,24 @@ func (b *bench) test(name string) error {
 	return nil
 }
 
+// idle notes what the dataplane costs while nothing happens: what it takes to start is over.
+func (b *bench) idle() error {
+	time.Sleep(500 * time.Millisecond)
+	before, err := b.usage()
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	time.Sleep(time.Duration(b.o.seconds * float64(time.Second)))
+	after, err := b.usage()
+	if err != nil {
+		return err
+	}
+	b.note("idle cpu", "% of a core", 100*(after.CPU-before.CPU)/time.Since(begin).Seconds())
+	b.note("idle memory", "MiB", float64(after.RSS)/(1<<20))
+	return nil
+}
+
 // udp notes what arrived.
 func (b *bench) udp(r *result, cpu float64) error {
 	var got udpResult
@@ -195,7 +218,9 @@ func (b *bench) lost(test string, before, after usage) {
 	b.fault(test+" ring full", diff("ring.dropped"))
 	b.fault(test+" not sent", diff("ring.send_dropped"))
 	b.fault(test+" uninspected", diff("steering.bypassed"))
-	b.fault(test+" refused", diff("engine.dropped", "steering.stopped", "steering.spoofed", "steering.foreign", "steering.forged", "steering.unknown"))
+	// What is held for a plugin's answer counts as dropped where it lay, and is sent on later.
+	refused := max(0, diff("engine.dropped")-diff("engine.held"))
+	b.fault(test+" refused", refused+diff("steering.stopped", "steering.spoofed", "steering.foreign", "steering.forged", "steering.unknown"))
 	b.fault(test+" records lost", diff("engine.reports_lost"))
 }
 

@@ -3,19 +3,14 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // table collects measurements.
@@ -26,29 +21,16 @@ type table struct {
 
 // row is one metric of one contender.
 type row struct {
-	Name   string  `json:"name"`
-	Metric string  `json:"metric"`
-	Unit   string  `json:"unit"`
-	Value  float64 `json:"value"`           // the median
-	Ratio  float64 `json:"ratio,omitempty"` // to plain; 0 where there is none
-	Min    float64 `json:"min"`
-	Max    float64 `json:"max"`
-	Runs   int     `json:"runs"`
+	Name   string   `json:"name"`
+	Metric string   `json:"metric"`
+	Unit   string   `json:"unit"`
+	Value  float64  `json:"value"` // the median
+	Ratio  *float64 `json:"ratio"` // to plain; null where that makes no sense
+	Min    float64  `json:"min"`
+	Max    float64  `json:"max"`
+	Runs   int      `json:"runs"`
 
 	values []float64
-}
-
-// machine is what the numbers were measured on.
-type machine struct {
-	Kernel  string    `json:"kernel"`
-	CPU     string    `json:"cpu"`
-	CPUs    int       `json:"cpus"`
-	Go      string    `json:"go"`
-	Load    []float64 `json:"load"` // cores that were busy before each contender
-	Command string    `json:"command"`
-	Family  string    `json:"family"`
-	Begin   time.Time `json:"begin"`
-	Seconds float64   `json:"seconds"`
 }
 
 // add notes one measurement.
@@ -63,7 +45,10 @@ func (t *table) add(name, metric, unit string, v float64) {
 
 // fault notes something that should not have happened; its row shows the sum's extremes
 // as all others do.
-func (t *table) fault(name, metric string, n float64) { t.add(name, metric, "(fault)", n) }
+func (t *table) fault(name, metric string, n float64) { t.add(name, metric, faultUnit, n) }
+
+// faultUnit stands for a unit where something is counted that should never happen.
+const faultUnit = "(fault)"
 
 func (t *table) find(name, metric string) *row {
 	for _, r := range t.rows {
@@ -87,7 +72,8 @@ func (t *table) finish() {
 	}
 	for _, r := range t.rows {
 		if p := t.find("plain", r.Metric); p != nil && p.Value != 0 {
-			r.Ratio = r.Value / p.Value
+			ratio := r.Value / p.Value
+			r.Ratio = &ratio
 		}
 	}
 	rank := func(metric string) int {
@@ -101,11 +87,16 @@ func (t *table) finish() {
 	slices.SortStableFunc(t.rows, func(a, b *row) int { return rank(a.Metric) - rank(b.Metric) })
 }
 
-// print writes the table for people.
-func (t *table) print(out io.Writer) {
-	t.finish()
+// show writes the finished table for people.
+func (t *table) show(out io.Writer, markdown bool) {
 	m := t.machine
-	fmt.Fprintf(out, "%s, %d CPUs (%s), Linux %s, %s; other load %.1f cores (median); %.0f s\n\n", m.Family, m.CPUs, m.CPU, m.Kernel, m.Go, median(m.Load), m.Seconds)
+	head := fmt.Sprintf("%s, %d CPUs (%s), Linux %s, %s; other load %.1f cores (median); %.0f s", m.Family, m.CPUs, m.CPU, m.Kernel, m.Go, median(m.Load), m.Seconds)
+	if markdown {
+		fmt.Fprintf(out, "`%s`, %s UTC. %s.\n\n", m.Command, m.Begin.Format("2006-01-02 15:04"), head)
+		t.markdown(out)
+		return
+	}
+	fmt.Fprintf(out, "%s\n\n", head)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "metric\tunit\tcontender\tmedian\t[min-max]\tto plain")
 	last := ""
@@ -115,12 +106,55 @@ func (t *table) print(out io.Writer) {
 		}
 		last = r.Metric
 		ratio := ""
-		if r.Ratio != 0 {
-			ratio = fmt.Sprintf("%.2f", r.Ratio)
+		if r.Ratio != nil {
+			ratio = fmt.Sprintf("%.2f", *r.Ratio)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t[%s-%s]\t%s\n", r.Metric, r.Unit, r.Name, short(r.Value), short(r.Min), short(r.Max), ratio)
 	}
 	w.Flush()
+}
+
+// markdown writes one line for each metric and one column for each contender.
+func (t *table) markdown(out io.Writer) {
+	var names, metrics []string
+	for _, r := range t.rows {
+		if !slices.Contains(names, r.Name) {
+			names = append(names, r.Name)
+		}
+		if !slices.Contains(metrics, r.Metric) {
+			metrics = append(metrics, r.Metric)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		all := contenderNames(true)
+		return slices.Index(all, a) - slices.Index(all, b)
+	})
+	fmt.Fprintf(out, "| | %s |\n|---|%s\n", strings.Join(names, " | "), strings.Repeat("---|", len(names)))
+	for _, metric := range metrics {
+		cells := make([]string, len(names))
+		unit := ""
+		for i, name := range names {
+			if r := t.find(name, metric); r != nil {
+				cells[i], unit = r.cell(), r.Unit
+			}
+		}
+		fmt.Fprintf(out, "| %s, %s | %s |\n", metric, unit, strings.Join(cells, " | "))
+	}
+}
+
+// cell is a row as the Markdown table shows it: median, range, ratio to plain.
+func (r *row) cell() string {
+	if r.Unit == faultUnit {
+		return fmt.Sprintf("%s, in %d of the rounds", short(r.Max), r.Runs)
+	}
+	s := short(r.Value)
+	if r.Min != r.Max {
+		s += fmt.Sprintf(" [%s-%s]", short(r.Min), short(r.Max))
+	}
+	if r.Ratio != nil && r.Name != "plain" {
+		s += fmt.Sprintf(", **%.2f**", *r.Ratio)
+	}
+	return s
 }
 
 // short gives a number three or four digits.
@@ -144,12 +178,15 @@ func median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
+// results is the file that -out writes.
+type results struct {
+	Rows    []*row  `json:"rows"`
+	Machine machine `json:"machine"`
+}
+
 // write writes the rows as JSON.
 func (t *table) write(path string) error {
-	data, err := json.MarshalIndent(struct {
-		Rows    []*row  `json:"rows"`
-		Machine machine `json:"machine"`
-	}{t.rows, t.machine}, "", "  ")
+	data, err := json.MarshalIndent(results{t.rows, t.machine}, "", "  ")
 	if err == nil {
 		err = os.WriteFile(path, append(data, '\n'), 0o644)
 	}
@@ -159,60 +196,17 @@ func (t *table) write(path string) error {
 	return nil
 }
 
-// describeMachine tells what is measured on.
-func describeMachine(o *options) machine {
-	m := machine{CPUs: runtime.NumCPU(), Go: runtime.Version(), Command: strings.Join(os.Args, " "), Family: "IPv4", Begin: time.Now().UTC().Round(time.Second), CPU: "unknown"}
-	if o.ipv6 {
-		m.Family = "IPv6"
-	}
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		m.Kernel = unix.ByteSliceToString(u.Release[:])
-	}
-	f, err := os.Open("/proc/cpuinfo")
+// show prints what an earlier run wrote.
+func show(o *options) error {
+	data, err := os.ReadFile(o.from)
 	if err != nil {
-		return m
+		return fmt.Errorf("read results: %w", err)
 	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if k, v, ok := strings.Cut(s.Text(), ":"); ok && strings.TrimSpace(k) == "model name" {
-			m.CPU = strings.TrimSpace(v)
-			break
-		}
+	var r results
+	if err := json.Unmarshal(data, &r); err != nil {
+		return fmt.Errorf("read results of %s: %w", o.from, err)
 	}
-	return m
-}
-
-// quietMoment waits a little for others to finish what they do, and says how many cores are
-// busy then.
-func quietMoment() float64 {
-	const enough, looks = 0.3, 5
-	busy := busyCores(300 * time.Millisecond)
-	for i := 1; i < looks && busy > enough; i++ {
-		busy = busyCores(300 * time.Millisecond)
-	}
-	return busy
-}
-
-// busyCores measures how many cores are busy.
-func busyCores(d time.Duration) float64 {
-	a := busyTicks()
-	time.Sleep(d)
-	const ticks = 100 // a second: USER_HZ
-	return float64(busyTicks()-a) / ticks / d.Seconds()
-}
-
-// busyTicks is the time that all cores spent on anything but idling.
-func busyTicks() (n uint64) {
-	data, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		return 0
-	}
-	line, _, _ := strings.Cut(string(data), "\n")
-	for i, f := range strings.Fields(line) {
-		if v, err := strconv.ParseUint(f, 10, 64); err == nil && i != 4 && i != 5 && i <= 8 {
-			n += v
-		}
-	}
-	return n
+	t := &table{rows: r.Rows, machine: r.Machine}
+	t.show(os.Stdout, o.markdown)
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -26,7 +27,12 @@ const (
 	hostToClient = "to-client"
 )
 
-var serverMAC = [6]byte{0x02, 0x77, 0, 0, 0, 2}
+// workload is a namespace whose frames a dataplane may get: where it is, its address, and the
+// host's end of its veth pair.
+type workload struct {
+	ns, hook string
+	mac      [6]byte
+}
 
 // serverAddr is where the server listens.
 func serverAddr(ipv6 bool) netip.Addr {
@@ -44,13 +50,29 @@ func sourceAddr(ipv6 bool, i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 77, 1, byte(i%sources + 1)})
 }
 
-// topology is client, host and server: two veth pairs on a bridge in the host's namespace.
-type topology struct{ client, host, server string }
+// topology is client, host and server: two veth pairs on a bridge in the host's namespace, and
+// any number of other workloads on the same bridge.
+type topology struct {
+	client, host, server string
+	others               []string
+}
+
+// workloads are the server and the others, in this order.
+func (t *topology) workloads() []workload {
+	list := []workload{{netns.Named(t.server), hostToServer, [6]byte{0x02, 0x77, 0, 0, 0, 2}}}
+	for i, n := range t.others {
+		list = append(list, workload{netns.Named(n), fmt.Sprint("to-", i+1), [6]byte{0x02, 0x77, 0, 1, 0, byte(i + 1)}})
+	}
+	return list
+}
 
 // build makes the namespaces and what is in them.
-func build() (*topology, error) {
+func build(others int) (*topology, error) {
 	base := nsPrefix + strconv.Itoa(os.Getpid())
 	t := &topology{client: base + "-client", host: base + "-host", server: base + "-server"}
+	for i := range others {
+		t.others = append(t.others, fmt.Sprintf("%s-%d", base, i+1))
+	}
 	if err := t.build(); err != nil {
 		return nil, errors.Join(fmt.Errorf("build namespaces: %w", err), t.remove())
 	}
@@ -58,7 +80,7 @@ func build() (*topology, error) {
 }
 
 func (t *topology) build() error {
-	for _, n := range []string{t.client, t.host, t.server} {
+	for _, n := range t.names() {
 		if err := netns.Create(n); err != nil {
 			return err
 		}
@@ -83,13 +105,25 @@ func (t *topology) build() error {
 	if err := t.plug(t.client, hostToClient, [6]byte{0x02, 0x77, 0, 0, 0, 1}, from); err != nil {
 		return err
 	}
-	return t.plug(t.server, hostToServer, serverMAC, []netip.Addr{serverAddr(false), serverAddr(true)})
+	for i, w := range t.workloads() {
+		addrs := []netip.Addr{serverAddr(false), serverAddr(true)}
+		if i > 0 {
+			addrs = []netip.Addr{netip.AddrFrom4([4]byte{10, 77, 2, byte(i)}), netip.MustParseAddr(fmt.Sprintf("fd77::2:%x", i))}
+		}
+		if err := t.plug(filepath.Base(w.ns), w.hook, w.mac, addrs); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// names are the names of all namespaces.
+func (t *topology) names() []string { return append([]string{t.client, t.host, t.server}, t.others...) }
 
 // remove deletes the namespaces, and with them everything inside.
 func (t *topology) remove() error {
 	var errs []error
-	for _, n := range []string{t.client, t.host, t.server} {
+	for _, n := range t.names() {
 		if err := netns.Delete(n); err != nil && !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
