@@ -51,6 +51,14 @@ const maxFile = 4 << 20
 
 // LoadFile reads a workloads file. Errors name the file, the line and what to do.
 func LoadFile(file string) ([]Description, error) {
+	data, err := readFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return parseFile(file, data)
+}
+
+func readFile(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		var pe *os.PathError
@@ -67,7 +75,7 @@ func LoadFile(file string) ([]Description, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("workloads file %s: larger than 4 MiB: is it the right file?", file)
 	}
-	return parseFile(file, data)
+	return data, nil
 }
 
 func parseFile(file string, data []byte) ([]Description, error) {

@@ -23,7 +23,8 @@ type NetNSConfig struct {
 	// Patterns are globs of namespace names; empty is all. A name without * ? [ must
 	// exist when the source is made.
 	Patterns []string
-	// File describes namespaces: names, services, labels, exclusions. See LoadFile.
+	// File describes namespaces: names, services, labels, exclusions. See LoadFile. Its
+	// changes count while it is watched.
 	File string
 	// Node is put into every workload.
 	Node string
@@ -39,6 +40,7 @@ type NetNSConfig struct {
 type NetNS struct {
 	cfg   NetNSConfig
 	descs []Description
+	file  []byte // what descs were read from
 }
 
 var _ Source = (*NetNS)(nil)
@@ -60,11 +62,13 @@ func NewNetNS(cfg NetNSConfig) (*NetNS, error) {
 	}
 	s := &NetNS{cfg: cfg}
 	if cfg.File != "" {
-		d, err := LoadFile(cfg.File)
-		if err != nil {
+		var err error
+		if s.file, err = readFile(cfg.File); err != nil {
 			return nil, err
 		}
-		s.descs = d
+		if s.descs, err = parseFile(cfg.File, s.file); err != nil {
+			return nil, err
+		}
 	}
 	return s, s.checkPatterns()
 }

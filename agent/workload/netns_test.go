@@ -108,6 +108,7 @@ type follow struct {
 	all  []workload.Event
 	at   []time.Time // of all
 	last map[string]workload.Workload
+	note string
 }
 
 func watch(t *testing.T, cfg workload.NetNSConfig) *follow {
@@ -143,6 +144,8 @@ func (f *follow) take(e workload.Event) {
 		f.last[e.Workload.ID] = e.Workload
 	case workload.Removed:
 		delete(f.last, e.Workload.ID)
+	case workload.Noted:
+		f.note = e.Note
 	}
 }
 
@@ -159,7 +162,7 @@ func (f *follow) count(k workload.EventKind) int {
 // until waits for what kernel notifications bring about.
 func (f *follow) until(what string, ok func() bool) {
 	f.t.Helper()
-	end := time.Now().Add(5 * time.Second)
+	end := time.Now().Add(20 * time.Second)
 	for time.Now().Before(end) {
 		f.mu.Lock()
 		is := ok()

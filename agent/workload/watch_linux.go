@@ -32,6 +32,9 @@ type watcher struct {
 	nss   map[string]*tracked
 	dirty map[uint64]bool // namespaces, by inode, whose interfaces changed
 	inDir bool            // the directory itself is watched
+	file  *refile         // the workloads file; nil without
+	again <-chan time.Time
+	note  string // about the file, as last told
 	// young counts the scans that found a name that is not mounted yet.
 	young int
 }
@@ -48,6 +51,10 @@ func newWatcher(s *NetNS) (*watcher, error) {
 	}
 	w := &watcher{src: s, fs: fs, subs: subs, nss: map[string]*tracked{}, dirty: map[uint64]bool{}}
 	w.own, _ = nsInode("/proc/self/ns/net")
+	if s.cfg.File != "" {
+		w.file = newRefile(s.cfg.File, s.file)
+		w.again = time.After(0) // it may have changed since it was read
+	}
 	// The parent tells when the directory is made or made anew; without it the poll does.
 	_ = fs.Add(filepath.Dir(s.cfg.Dir))
 	return w, nil
@@ -72,15 +79,22 @@ func (w *watcher) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case e := <-w.fs.Events:
-			if !w.concerns(e) {
+			if !w.concerns(e) && !w.reread(e.Name) {
+				continue
+			}
+			all = true
+		case <-w.again:
+			if !w.reread("") {
 				continue
 			}
 			all = true
 		case <-w.fs.Errors:
+			w.reread("")
 			all = true // events were lost; look at everything
 		case ino := <-w.subs.changed:
 			w.dirty[ino] = true
 		case <-poll.C:
+			w.reread("")
 			all = true
 		case <-settle:
 			settle = nil
@@ -96,6 +110,35 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
+// reread looks whether the workloads file says something else now, and whether that can be used. A change in a
+// directory is given by its name.
+func (w *watcher) reread(name string) bool {
+	if w.file == nil || name != "" && !w.file.concerns(name) {
+		return false
+	}
+	_ = w.fs.Add(filepath.Dir(w.file.path)) // nothing where it is watched; anew where it was made anew
+	descs, changed, again := w.file.look(time.Now())
+	if w.again = nil; again > 0 {
+		w.again = time.After(again)
+	}
+	if changed {
+		w.src.descs = descs
+		w.src.cfg.Logger.Info("workloads file read again", "file", w.file.path, "entries", len(descs))
+	}
+	return changed || w.file.note != w.note
+}
+
+// tell tells people what is wrong with the workloads file, or that nothing is any more.
+func (w *watcher) tell() bool {
+	if w.file == nil || w.file.note == w.note {
+		return true
+	}
+	if w.note = w.file.note; w.note != "" {
+		w.src.cfg.Logger.Warn("workloads file not used", "reason", w.note)
+	}
+	return w.yield(Event{Kind: Noted, About: w.file.path, Note: w.note})
+}
+
 func (w *watcher) concerns(e fsnotify.Event) bool {
 	if e.Name == w.src.cfg.Dir {
 		w.inDir = false // made anew: another directory under the same name
@@ -107,6 +150,9 @@ func (w *watcher) concerns(e fsnotify.Event) bool {
 // scan compares what there is with what was told and yields the difference. With all,
 // every namespace is read again, else those that are new or dirty. False ends the watch.
 func (w *watcher) scan(all bool) bool {
+	if !w.tell() {
+		return false
+	}
 	if !w.inDir {
 		w.inDir = w.fs.Add(w.src.cfg.Dir) == nil
 	}
