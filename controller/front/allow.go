@@ -72,6 +72,8 @@ func (c *caller) may(method string) error {
 		return nil
 	case c.Role == mtls.Agent && ofAgents[method]:
 		return nil
+	case c.Role == mtls.Nobody:
+		return status.Error(codes.Unauthenticated, "the caller's certificate has expired, or does not say whose it is: renew it with `sluice certs --renew`")
 	}
 	return status.Errorf(codes.PermissionDenied, "%s may not call %s", c.Identity, method)
 }

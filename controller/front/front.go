@@ -14,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
@@ -62,6 +63,10 @@ type Front struct {
 	ports []*port
 	proxy *proxy
 }
+
+// connectionAge is how long a connection is used: certificates that were renewed are seen with the next
+// one. Calls under way go on.
+const connectionAge = 5 * time.Minute
 
 // New makes a Front; Run does the work.
 func New(cfg Config) *Front {
@@ -153,7 +158,7 @@ func (f *Front) lead(ctx context.Context) (Leading, error) {
 func (f *Front) serve(register func(*grpc.Server), more ...grpc.ServerOption) (stop func()) {
 	var stops []func()
 	for i, p := range f.ports {
-		opts := append([]grpc.ServerOption{grpc.MaxRecvMsgSize(f.cfg.MaxMessage), grpc.MaxSendMsgSize(f.cfg.MaxMessage),
+		opts := append([]grpc.ServerOption{grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: connectionAge}), grpc.MaxRecvMsgSize(f.cfg.MaxMessage), grpc.MaxSendMsgSize(f.cfg.MaxMessage),
 			grpc.UnaryInterceptor(unary), grpc.StreamInterceptor(stream)}, more...)
 		if c := f.cfg.Doors[i].Creds; c != nil {
 			opts = append(opts, grpc.Creds(c))

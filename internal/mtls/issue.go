@@ -4,6 +4,7 @@
 package mtls
 
 import (
+	"cmp"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -45,12 +46,16 @@ type Subject struct {
 	Identity
 	// Hosts are the names and addresses that it is reached at; controllers need some.
 	Hosts []string
+	// Life is how long the certificate is good for; 0 is a year.
+	Life time.Duration
 }
 
 // authority is a CA that can sign.
 type authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
+	// trusted is what machines trust: its own certificate, and those of authorities before it.
+	trusted []byte
 }
 
 // Issue makes certificates below dir, a folder for each subject, and the authority where there is none
@@ -61,7 +66,7 @@ func Issue(dir string, subjects []Subject) error {
 			return err
 		}
 		if _, err := os.Stat(filepath.Join(dir, s.Name)); err == nil {
-			return fmt.Errorf("%s has a certificate already: remove %s to make a new one", s.Name, filepath.Join(dir, s.Name))
+			return fmt.Errorf("%s has a certificate already: make a new one with --renew %s", s.Name, s.Name)
 		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -98,7 +103,11 @@ func openAuthority(dir string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	block, err := readPEM(filepath.Join(dir, fileCA), "CERTIFICATE")
+	trusted, err := os.ReadFile(filepath.Join(dir, fileCA))
+	if err != nil {
+		return nil, err
+	}
+	block, err := readPEM(filepath.Join(dir, fileCA), "CERTIFICATE") // the newest is the first
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +118,7 @@ func openAuthority(dir string) (*authority, error) {
 	if p, ok := cert.PublicKey.(*ecdsa.PublicKey); !ok || !p.Equal(key.Public()) {
 		return nil, fmt.Errorf("%s and %s in %s do not belong together", fileCA, fileCAKey, dir)
 	}
-	return &authority{cert, key}, nil
+	return &authority{cert, key, trusted}, nil
 }
 
 func newAuthority(dir string) (*authority, error) {
@@ -134,7 +143,8 @@ func newAuthority(dir string) (*authority, error) {
 	if err := writeKey(filepath.Join(dir, fileCAKey), key); err != nil {
 		return nil, err
 	}
-	return &authority{cert, key}, writePEM(filepath.Join(dir, fileCA), "CERTIFICATE", der, 0o644)
+	a := &authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+	return a, writeFile(filepath.Join(dir, fileCA), a.trusted, 0o644)
 }
 
 func template(name pkix.Name, life time.Duration) (*x509.Certificate, error) {
@@ -152,7 +162,7 @@ func (a *authority) issue(dir string, s *Subject) error {
 	if err != nil {
 		return fmt.Errorf("make a key: %w", err)
 	}
-	t, err := template(pkix.Name{CommonName: s.Name, OrganizationalUnit: []string{s.Role.String()}}, certLife)
+	t, err := template(pkix.Name{CommonName: s.Name, OrganizationalUnit: []string{s.Role.String()}}, cmp.Or(s.Life, certLife))
 	if err != nil {
 		return err
 	}
@@ -173,13 +183,13 @@ func (a *authority) issue(dir string, s *Subject) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	return errors.Join(
+		writeFile(filepath.Join(dir, fileCA), a.trusted, 0o644),
 		writeKey(filepath.Join(dir, fileKey), key),
-		writePEM(filepath.Join(dir, fileCert), "CERTIFICATE", der, 0o644),
-		writePEM(filepath.Join(dir, fileCA), "CERTIFICATE", a.cert.Raw, 0o644),
+		writeFile(filepath.Join(dir, fileCert), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
 	)
 }
 
@@ -188,15 +198,15 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return fmt.Errorf("pack key: %w", err)
 	}
-	return writePEM(path, "PRIVATE KEY", der, 0o600)
+	return writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
 
-func writePEM(path, kind string, der []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
+// writeFile puts a whole file in the place of one that may be in use.
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	if err := os.WriteFile(path+".new", data, mode); err != nil {
+		return errors.Join(err, os.Remove(path+".new"))
 	}
-	return errors.Join(pem.Encode(f, &pem.Block{Type: kind, Bytes: der}), f.Close())
+	return os.Rename(path+".new", path)
 }
 
 func readPEM(path, kind string) ([]byte, error) {

@@ -3,6 +3,7 @@ package mtls_test
 import (
 	"context"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ func issue(t *testing.T, dir string, subjects ...mtls.Subject) {
 
 func load(t *testing.T, dir string) *mtls.Files {
 	t.Helper()
-	f, err := mtls.Load(dir)
+	f, err := mtls.Load(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestIssue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mtls.Load(dir); err == nil {
+	if _, err := mtls.Load(dir, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("the authority's own folder was taken for a machine's")
 	}
 }
@@ -98,6 +99,20 @@ func whoami(t *testing.T, f *mtls.Files) string {
 	return l.Addr().String()
 }
 
+// call makes one call on a connection of its own.
+func call(t *testing.T, f *mtls.Files, address string) error {
+	t.Helper()
+	conn, err := f.Dial(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err = healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{})
+	return err
+}
+
 func TestHandshake(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	issue(t, dir, controller("c1", "127.0.0.1"), controller("far", "10.0.0.1"), agent("n1"), agent("n2"))
@@ -117,14 +132,7 @@ func TestHandshake(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			conn, err := load(t, c.client).Dial(whoami(t, load(t, c.server)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-			defer cancel()
-			_, err = healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{})
+			err := call(t, load(t, c.client), whoami(t, load(t, c.server)))
 			if got := status.Code(err); got != c.want {
 				t.Errorf("got %v (%v), want %v", got, err, c.want)
 			}
