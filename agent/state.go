@@ -23,11 +23,7 @@ type Outlook struct {
 	Parsers string
 }
 
-// State is everything that changes while the agent works. It may be called from any goroutine.
-func (a *Agent) State() *controlv1.AgentState {
-	return a.state(a.cfg.Engine.Stats())
-}
-
+// state is everything that changes while the agent works. It may be called from any goroutine.
 func (a *Agent) state(s engine.Stats) *controlv1.AgentState {
 	o := &a.cfg.Outlook
 	out := &controlv1.AgentState{Parsers: o.Parsers, Traffic: a.sockets.list(), Uplink: a.link()}
@@ -60,13 +56,6 @@ func (a *Agent) state(s engine.Stats) *controlv1.AgentState {
 	default:
 	}
 	return out
-}
-
-// Enforced is the version of the policy in force; 0 before the first.
-func (a *Agent) Enforced() uint64 {
-	a.report.mu.Lock()
-	defer a.report.mu.Unlock()
-	return a.report.policy
 }
 
 // Status is the agent as it reports itself. It may be called from any goroutine.

@@ -61,7 +61,13 @@ func (a *Agent) publish() {
 				errs[id] = text
 			}
 		}
-		list = append(list, a.message(t))
+		m := a.message(t)
+		if a.table != nil {
+			if p := a.table.Workload(id); p != nil {
+				m.Mode = p.Mode().String()
+			}
+		}
+		list = append(list, m)
 	}
 	warnings := a.warnings()
 	r := a.report

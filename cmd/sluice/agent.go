@@ -12,6 +12,7 @@ type agentFlags struct {
 	standaloneFlags
 	controllers   []string
 	store, tlsDir string
+	socketAsked   bool // somebody gave --socket
 }
 
 const agentHelp = `Watches the workloads of this machine, as standalone does, and has controllers elsewhere learn and decide. It
@@ -30,7 +31,10 @@ func newAgent(c *cli) *cobra.Command {
       --tls-dir /etc/sluice/node1 --node node1`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.socket = c.socket
+			f.socket, f.socketAsked = c.socket, cmd.Flags().Changed("socket")
+			if f.socket == defaultSocket && !f.socketAsked {
+				f.socket = agentSocket
+			}
 			return runAgent(cmd.Context(), &f, c.errs)
 		},
 	}

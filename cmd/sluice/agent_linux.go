@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,7 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 	if err != nil {
 		return err
 	}
-	files, err := f.certificates()
+	files, err := f.certificates(log)
 	if err != nil {
 		return err
 	}
@@ -37,7 +38,11 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 	}
 	d := &daemon{flags: &f.standaloneFlags, log: log, fatal: make(chan error, 8)}
 	defer d.close()
-	metrics, err := d.listenHTTP()
+	metrics, err := d.listenHTTP("--listen", f.listen)
+	if err != nil {
+		return err
+	}
+	socket, err := d.listenAgent(f.socketAsked)
 	if err != nil {
 		return err
 	}
@@ -46,6 +51,8 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 		return err
 	}
 	d.later(func() { st.Close() })
+	state := newProbed(st, storeName)
+	d.run("store", state.run)
 	names := appnames.New(appnames.Config{Store: st, File: filepath.Join(f.data, "plugin-apps.json"), Logger: log})
 	names.LoadOr(ctx)
 	d.run("names of applications", names.Run)
@@ -59,7 +66,8 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 		return err
 	}
 	d.later(func() { pool.Close() })
-	ready, err := d.startAgent(&parts{source: source, store: st, conn: pool, metrics: metrics, parsers: parsers, keep: true})
+	ready, err := d.startAgent(&parts{source: source, store: st, conn: pool, metrics: metrics, parsers: parsers, keep: true, state: state, address: pool.Current,
+		socket: socket, addresses: f.controllers})
 	if err != nil {
 		return err
 	}
@@ -70,8 +78,8 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 }
 
 // certificates are the agent's, which must be this node's.
-func (f *agentFlags) certificates() (*mtls.Files, error) {
-	files, err := mtls.Load(f.tlsDir)
+func (f *agentFlags) certificates(log *slog.Logger) (*mtls.Files, error) {
+	files, err := mtls.Load(f.tlsDir, log)
 	if err != nil {
 		return files, err
 	}

@@ -32,6 +32,12 @@ const maxAnswer = 256 << 20
 // ask runs fn with a client of the daemon and makes its errors sentences.
 func (c *cli) ask(ctx context.Context, fn func(context.Context, controlv1.ControlClient) error) error {
 	probe, err := net.Dial("unix", c.socket)
+	if err != nil && c.socket == defaultSocket && !errors.Is(err, fs.ErrPermission) {
+		// A machine with an agent alone has an agent's socket.
+		if other, oerr := net.Dial("unix", agentSocket); oerr == nil || errors.Is(oerr, fs.ErrPermission) {
+			probe, err, c.socket = other, oerr, agentSocket
+		}
+	}
 	if err != nil {
 		return c.noDaemon(err)
 	}

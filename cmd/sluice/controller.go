@@ -15,6 +15,8 @@ type controllerFlags struct {
 	standaloneFlags       // of which mode, logs and socket are used
 	store, listen, tlsDir string
 	advertise, name       string
+	metrics               string
+	metricsAsked          bool // somebody gave --metrics
 }
 
 const controllerHelp = `Learns, decides and answers for agents on other machines. Several controllers share a Consul: one leads, the
@@ -34,7 +36,7 @@ func newController(c *cli) *cobra.Command {
   sluice status`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.socket = c.socket
+			f.socket, f.metricsAsked = c.socket, cmd.Flags().Changed("metrics")
 			return runController(cmd.Context(), &f, c.errs)
 		},
 	}
@@ -43,6 +45,7 @@ func newController(c *cli) *cobra.Command {
 	fl.StringVar(&f.store, "store", "", "Consul that agents and controllers share: consul://HOST:PORT,HOST:PORT?prefix=sluice (token and certificates: the CONSUL_ variables)")
 	fl.StringVar(&f.listen, "listen", "0.0.0.0:9474", "address for agents and other controllers")
 	fl.StringVar(&f.advertise, "advertise", "", "address at which others reach this controller (default that of --listen, or the host's name)")
+	fl.StringVar(&f.metrics, "metrics", "127.0.0.1:9475", `address for /healthz, /readyz and /metrics; "" for none`)
 	fl.StringVar(&f.tlsDir, "tls-dir", "", "this controller's folder of certificates")
 	fl.StringVar(&f.name, "name", host, "name of this controller")
 	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")

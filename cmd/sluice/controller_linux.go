@@ -47,7 +47,7 @@ func runController(ctx context.Context, f *controllerFlags, errs *screen) error 
 	if err != nil {
 		return err
 	}
-	files, err := mtls.Load(f.tlsDir)
+	files, err := mtls.Load(f.tlsDir, log)
 	if err != nil {
 		return err
 	}
@@ -62,23 +62,32 @@ func runController(ctx context.Context, f *controllerFlags, errs *screen) error 
 	}
 	listener, err := net.Listen("tcp", f.listen)
 	if err != nil {
-		return listenError(f.listen, err)
+		return listenError("--listen", f.listen, err)
 	}
 	d.later(func() { listener.Close() })
+	metrics, err := d.listenController(f.metrics, f.metricsAsked)
+	if err != nil {
+		return err
+	}
 	st, storeName, err := openShared(f.store, log)
 	if err != nil {
 		return err
 	}
 	d.later(func() { st.Close() })
-	cfg := controller.Config{Store: st, StoreName: storeName, Version: thisBuild().Version, Holder: f.name, Logger: log,
+	watch := d.watchControllers(f, st, storeName)
+	if metrics != nil {
+		d.serveHTTP(metrics, &observed{control: watch.status, store: watch.state.state, controllers: watch.roster.list, now: time.Now})
+	}
+	cfg := controller.Config{Outlook: watch.outlook(), Store: st, StoreName: storeName, Version: thisBuild().Version, Holder: f.name, Logger: log,
 		Settings: model.Settings{DefaultMode: mode}, SaveEvery: saveEvery, Journal: true, Address: f.advertise}
 	door := front.New(front.Config{
 		Doors:      []front.Door{{Listener: listener, Creds: files.Server()}, {Listener: socket}},
-		Lead:       func(ctx context.Context) (front.Leading, error) { return lead(ctx, cfg) },
+		Lead:       func(ctx context.Context) (front.Leading, error) { return watch.lead(ctx, cfg) },
 		Lost:       func(err error) bool { return errors.Is(err, controller.ErrLost) },
 		Leader:     func(ctx context.Context) (string, error) { return controller.Leader(ctx, st) },
 		Dial:       func(address string) (*grpc.ClientConn, error) { return files.Dial(address) },
 		MaxMessage: maxAnswer,
+		Alone:      watch.alone,
 		Logger:     log,
 	})
 	fmt.Fprintf(errs, "%s\n  agents and controllers %s, socket %s\n", errs.paint(bold, "sluice "+cfg.Version+" controller "+f.name+" on "+storeName), f.advertise, f.socket)
@@ -91,13 +100,4 @@ func runController(ctx context.Context, f *controllerFlags, errs *screen) error 
 		return nil
 	}
 	return err
-}
-
-// lead keeps a nil Controller from becoming a Leading that is not nil.
-func lead(ctx context.Context, cfg controller.Config) (front.Leading, error) {
-	c, err := controller.Open(ctx, cfg)
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
 }

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"sync"
 	"time"
@@ -20,6 +18,7 @@ import (
 	"github.com/sluicenet/sluice/backends/nfqueue"
 	"github.com/sluicenet/sluice/controller"
 	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/controller/server"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/internal/appnames"
@@ -108,7 +107,7 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := d.listenHTTP()
+	metrics, err := d.listenHTTP("--listen", d.flags.listen)
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +130,11 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 		return nil, err
 	}
 	d.later(parsers.close)
+	state := newProbed(st, "embedded "+file)
+	d.run("store", state.run)
 	build := thisBuild().Version
-	ctl, err := controller.New(controller.Config{Store: st, StoreName: "embedded " + file, Version: build, Settings: model.Settings{DefaultMode: mode}, Logger: d.log})
+	ctl, err := controller.New(controller.Config{Store: st, StoreName: "embedded " + file, Version: build, Settings: model.Settings{DefaultMode: mode}, Logger: d.log,
+		Outlook: server.Outlook{Role: roleStandalone, Store: state.state}})
 	if err != nil {
 		return nil, err
 	}
@@ -148,19 +150,7 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 		return nil, err
 	}
 	d.later(func() { conn.Close() })
-	return d.startAgent(&parts{source: source, store: st, conn: conn, metrics: metrics, parsers: parsers})
-}
-
-// serve answers on the unix socket.
-func (d *daemon) serve(ctl *controller.Controller, socket net.Listener) {
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxAnswer), grpc.MaxSendMsgSize(maxAnswer))
-	ctl.Register(server)
-	d.wg.Go(func() {
-		if err := server.Serve(socket); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-			d.fatal <- fmt.Errorf("service on %s ended: %w", d.flags.socket, err)
-		}
-	})
-	d.later(server.Stop)
+	return d.startAgent(&parts{source: source, store: st, conn: conn, metrics: metrics, parsers: parsers, state: state, control: ctl.Status})
 }
 
 // portLinger lets operators change their mind without waiting for a new service port.
@@ -174,6 +164,12 @@ type parts struct {
 	metrics net.Listener             // nil for none
 	parsers *placed
 	keep    bool // reports that are not taken yet are kept on disk
+	state   *probed
+	control func() *controlv1.StatusResponse // of the controller in this process; nil for none
+	address func() string                    // of the controller in use; nil in one process
+	// socket is for those who ask this machine's agent alone; nil where a controller answers, or nobody.
+	socket    net.Listener
+	addresses []string // of the controllers
 }
 
 // startAgent starts the dataplane and the agent. The channel is closed when the workloads are attached.
@@ -197,33 +193,14 @@ func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
 		}
 	})
 	a := agent.New(agent.Config{Node: d.flags.node, Sources: []workload.Source{p.source}, Engine: eng, Backend: be, Queues: queues, Choice: d.flags.choice, Store: p.store,
-		Collector: controlv1.NewCollectorClient(p.conn), Data: d.flags.data, KeepReports: p.keep, Version: thisBuild().Version, Processes: d.flags.processes, Logger: d.log})
+		Collector: controlv1.NewCollectorClient(p.conn), Data: d.flags.data, KeepReports: p.keep, Version: thisBuild().Version, Processes: d.flags.processes, Logger: d.log,
+		Outlook: agent.Outlook{Plugins: p.parsers.status, Store: p.state.state, Controller: p.address, Parsers: d.flags.place.where}})
 	d.run("agent", a.Run)
 	if p.metrics != nil {
-		d.serveHTTP(p.metrics, a, controlv1.NewControlClient(p.conn))
+		d.serveHTTP(p.metrics, &observed{agent: a, control: p.control, store: p.state.state, now: time.Now})
+	}
+	if p.socket != nil {
+		d.serveGRPC((&agentServer{a: a, version: thisBuild().Version, store: p.state.state, addresses: p.addresses}).server(), p.socket)
 	}
 	return a.Ready(), nil
-}
-
-// listenHTTP opens the metrics port; nil if it is switched off.
-func (d *daemon) listenHTTP() (net.Listener, error) {
-	if d.flags.listen == "" {
-		return nil, nil
-	}
-	l, err := net.Listen("tcp", d.flags.listen)
-	if err != nil {
-		return nil, listenError(d.flags.listen, err)
-	}
-	d.later(func() { l.Close() })
-	return l, nil
-}
-
-func (d *daemon) serveHTTP(l net.Listener, a *agent.Agent, cl controlv1.ControlClient) {
-	s := &http.Server{Handler: newMetrics(a, cl), ReadHeaderTimeout: 5 * time.Second}
-	d.wg.Go(func() {
-		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			d.fatal <- fmt.Errorf("metrics on %s ended: %w", d.flags.listen, err)
-		}
-	})
-	d.later(func() { s.Close() })
 }

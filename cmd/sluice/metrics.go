@@ -1,81 +1,176 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"strings"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/sluicenet/sluice/agent"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
-// metrics gives the agent's counters and the controller's totals to Prometheus.
-type metrics struct {
-	agent   *agent.Agent
-	control controlv1.ControlClient
+// observed is what a process shows of itself to Prometheus and to those who ask for its health.
+type observed struct {
+	agent watchedAgent // nil where there is none
+	// control is how the controller is, nil while another one leads; a nil func is a process without.
+	control func() *controlv1.StatusResponse
+	store   func() *controlv1.StoreState
+	// controllers are all of the store; nil where there is only this one.
+	controllers func() []*controlv1.ControllerState
+	now         func() time.Time
 }
 
-var _ prometheus.Collector = (*metrics)(nil)
+// watchedAgent is an agent as metrics see it; agent.Agent is one.
+type watchedAgent interface {
+	Status() *controlv1.NodeStatus
+	Workloads() []*controlv1.Workload
+}
 
-// newMetrics answers /healthz and /metrics.
-func newMetrics(a *agent.Agent, cl controlv1.ControlClient) http.Handler {
-	m := &metrics{a, cl}
+var (
+	_ prometheus.Collector = (*observed)(nil)
+	_ watchedAgent         = (*agent.Agent)(nil)
+)
+
+// registry holds the process's metrics and those of the Go runtime.
+func (o *observed) registry() *prometheus.Registry {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(m)
+	reg.MustRegister(o, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return reg
+}
+
+// handler answers /metrics, /healthz, /readyz and /livez.
+func (o *observed) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", m.health)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.registry(), promhttp.HandlerOpts{}))
+	say := func(problem func() string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			if p := problem(); p != "" {
+				http.Error(w, p, http.StatusServiceUnavailable)
+				return
+			}
+			fmt.Fprintln(w, "ok")
+		}
+	}
+	mux.HandleFunc("GET /livez", say(func() string { return "" }))
+	mux.HandleFunc("GET /readyz", say(o.unready))
+	mux.HandleFunc("GET /healthz", say(o.unwell))
 	return mux
 }
 
-// health is 200 when the workloads are attached and the controller answers, 503 otherwise.
-func (m *metrics) health(w http.ResponseWriter, r *http.Request) {
-	select {
-	case <-m.agent.Ready():
-	default:
-		http.Error(w, "workloads are being attached", http.StatusServiceUnavailable)
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-	defer cancel()
-	if _, err := m.control.Status(ctx, &controlv1.StatusRequest{}); err != nil {
-		http.Error(w, "controller does not answer", http.StatusServiceUnavailable)
-		return
-	}
-	fmt.Fprintln(w, "ok")
-}
-
-// Describe sends nothing: names depend on what the engine counts.
-func (m *metrics) Describe(chan<- *prometheus.Desc) {}
-
-// Collect sends the agent's counters, then the controller's totals if it answers.
-func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	send := func(name, help string, kind prometheus.ValueType, v uint64) {
-		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, nil, nil), kind, float64(v))
-	}
-	for name, v := range m.agent.Counters() {
-		kind, suffix := prometheus.CounterValue, "_total"
-		if name == "engine.sessions" {
-			kind, suffix = prometheus.GaugeValue, ""
+// unready says why the process does not do its work yet; "" if it does. What is enforced stays in force without
+// store and controllers: they are no part of it.
+func (o *observed) unready() string {
+	if o.agent != nil {
+		switch s := o.agent.Status(); {
+		case !s.State.Ready:
+			return "workloads are being attached"
+		case s.Policy == 0:
+			return "no policy yet"
 		}
-		send("sluice_"+strings.NewReplacer(".", "_", "-", "_", "/", "_").Replace(name)+suffix, "Counter "+name+" of the agent.", kind, v)
+		return ""
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	st, err := m.control.Status(ctx, &controlv1.StatusRequest{})
-	if err != nil {
+	if o.control() == nil && o.leader() == "" {
+		return "this controller stands by, and no other leads"
+	}
+	return ""
+}
+
+// unwell says what is wrong with the process or what it depends on.
+func (o *observed) unwell() string {
+	if o.agent != nil {
+		switch s := o.agent.Status().State; {
+		case !s.Ready:
+			return "workloads are being attached"
+		case !s.Uplink.Answers:
+			return "controller does not answer"
+		}
+		return ""
+	}
+	if s := o.store(); !s.Reachable {
+		return "store does not answer: " + s.Error
+	}
+	return o.unready()
+}
+
+// leader is the name of the controller that leads, "" where none is known to.
+func (o *observed) leader() string {
+	if o.controllers != nil {
+		for _, c := range o.controllers() {
+			if c.State == stateLeading {
+				return c.Name
+			}
+		}
+	}
+	return ""
+}
+
+// Describe sends nothing: which metrics there are depends on what runs.
+func (o *observed) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (o *observed) Collect(ch chan<- prometheus.Metric) {
+	s := sink{ch}
+	s.info(mBuild, thisBuild().Version, runtime.Version())
+	o.collectStore(s)
+	if o.control != nil {
+		o.collectController(s)
+	}
+	if o.agent != nil {
+		collectAgent(s, o.agent)
+	}
+}
+
+func (o *observed) collectStore(s sink) {
+	if o.store == nil {
 		return
 	}
-	send("sluice_workloads", "Workloads that are known.", prometheus.GaugeValue, st.Workloads)
-	send("sluice_groups", "Groups that there are.", prometheus.GaugeValue, st.Groups)
-	send("sluice_rules", "Rules that there are.", prometheus.GaugeValue, st.Rules)
-	send("sluice_connections", "Kinds of connection that were seen.", prometheus.GaugeValue, st.Connections)
-	send("sluice_policy_version", "Version of the policy that was compiled last.", prometheus.GaugeValue, st.Policy)
-	send("sluice_sessions_total", "Sessions that were reported.", prometheus.CounterValue, st.Sessions)
-	send("sluice_violations_total", "Violations that were reported.", prometheus.CounterValue, st.Violations)
+	st := o.store()
+	s.yes(mStoreUp, st.Reachable)
+	s.gauge(mStoreRevision, float64(st.Revision))
+	s.info(mStoreInfo, st.Name, st.Leader)
 }
+
+// sink is where metrics go.
+type sink struct{ ch chan<- prometheus.Metric }
+
+func (s sink) count(d *prometheus.Desc, n uint64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+}
+
+func (s sink) seconds(d *prometheus.Desc, v float64) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
+}
+
+func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (s sink) info(d *prometheus.Desc, labels ...string) {
+	for i := range labels {
+		labels[i] = clean(validText(labels[i]))
+	}
+	s.gauge(d, 1, labels...)
+}
+
+func (s sink) yes(d *prometheus.Desc, v bool, labels ...string) {
+	n := 0.0
+	if v {
+		n = 1
+	}
+	s.gauge(d, n, labels...)
+}
+
+// causes sends a counter for each cause.
+func (s sink) causes(d *prometheus.Desc, m map[string]uint64, labels ...string) {
+	for cause, n := range m {
+		s.count(d, n, append(labels[:len(labels):len(labels)], cause)...)
+	}
+}
+
+// stampSeconds is a time in ns since the epoch as Prometheus has it.
+func stampSeconds(ns int64) float64 { return float64(ns) / 1e9 }

@@ -56,6 +56,14 @@ func (p *placed) config(c engine.Config) engine.Config {
 	return c
 }
 
+// status is how the plugins are.
+func (p *placed) status() []host.Status {
+	if p.host == nil {
+		return nil
+	}
+	return p.host.Status()
+}
+
 func (p *placed) close() {
 	if p.host != nil {
 		p.host.Close()

@@ -9,7 +9,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const defaultSocket = "/run/sluice/sluice.sock"
+const (
+	defaultSocket = "/run/sluice/sluice.sock"
+	agentSocket   = "/run/sluice/agent.sock" // of `sluice agent`, which answers for its machine only
+)
+
+// Roles of a process, as status tells them.
+const (
+	roleStandalone = "standalone"
+	roleController = "controller"
+	roleAgent      = "agent"
+)
 
 // cli is what commands share: where to write, and the flags that every command has.
 type cli struct {

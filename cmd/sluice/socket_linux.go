@@ -12,17 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenError makes a sentence of why an address could not be had.
-func listenError(addr string, err error) error {
+// listenError makes a sentence of why an address, which a flag names, could not be had.
+func listenError(flag, addr string, err error) error {
+	var host *net.DNSError
+	var form *net.AddrError
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("port taken: something listens on %s already: stop it, choose another with --listen, or switch metrics off with --listen \"\"", addr)
+		return fmt.Errorf("port taken: something listens on %s already: stop it, or choose another address with %s", addr, flag)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("no right to listen on %s: choose another address with --listen", addr)
+		return fmt.Errorf("no right to listen on %s: choose another address with %s", addr, flag)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("this machine does not have the address %s: choose another with --listen", addr)
+		return fmt.Errorf("this machine does not have the address %s: choose another with %s", addr, flag)
+	case errors.As(err, &form):
+		return fmt.Errorf("%s %q is not HOST:PORT, such as 127.0.0.1:9473 (%s)", flag, addr, form.Err)
+	case errors.As(err, &host):
+		return fmt.Errorf("%s %q: there is no port or host of that name: give HOST:PORT, such as 127.0.0.1:9473", flag, addr)
 	}
-	return fmt.Errorf("cannot listen on %s: %w: choose another with --listen", addr, err)
+	return fmt.Errorf("cannot listen on %s: %w: choose another with %s", addr, err, flag)
 }
 
 // listenSocket opens the unix socket, for root only. A lock beside it tells a daemon that runs

@@ -58,7 +58,9 @@ SIGTERM and then leaves every workload as it was.`,
 func (f *standaloneFlags) addAgentFlags(fl *pflag.FlagSet) {
 	host, _ := os.Hostname()
 	fl.StringVar(&f.data, "data", "/var/lib/sluice", "folder for rules, groups and history")
-	fl.StringVar(&f.listen, "listen", "127.0.0.1:9473", `address for /healthz and /metrics; "" for none`)
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:9473", `address for /healthz, /readyz and /metrics; "" for none`)
+	fl.StringVar(&f.listen, "metrics", "127.0.0.1:9473", "the same as --listen: what a controller calls it")
+	_ = fl.MarkHidden("metrics") // it is there
 	fl.StringArrayVar(&f.netns, "netns", nil, "name or pattern of namespaces to watch; may be given again (default all)")
 	fl.StringArrayVar(&f.docker, "docker", nil, "socket of a Docker daemon whose containers are watched, such as unix:///run/docker.sock, or auto: $DOCKER_HOST or that one; may be given again")
 	fl.BoolVar(&f.hostNetwork, "host-network", false, "watch the connections of this machine's own processes too; they are never refused")

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller"
+	"github.com/sluicenet/sluice/controller/front"
+	"github.com/sluicenet/sluice/controller/server"
+	"github.com/sluicenet/sluice/store"
+)
+
+// watched is what a controller's process knows of itself whether it leads or not.
+type watched struct {
+	leads   atomic.Pointer[controller.Controller] // nil while it does not lead
+	state   *probed
+	roster  *roster
+	version string
+	store   string
+	started int64
+}
+
+// watchControllers begins to look at the store and at the controllers that share it.
+func (d *daemon) watchControllers(f *controllerFlags, st store.Store, storeName string) *watched {
+	w := &watched{state: newProbed(st, storeName), version: thisBuild().Version, store: storeName, started: time.Now().UnixNano()}
+	self := entry{Name: f.name, Address: f.advertise, Version: w.version, Started: w.started}
+	w.roster = newRoster(st, self, func() bool { return w.leads.Load() != nil }, d.log)
+	d.run("store", w.state.run)
+	d.run("controllers", w.roster.run)
+	return w
+}
+
+// outlook is what the one that leads is told for status.
+func (w *watched) outlook() server.Outlook {
+	return server.Outlook{Role: roleController, Store: w.state.state, Controllers: w.roster.list}
+}
+
+// status is how the controller is while it leads; nil else.
+func (w *watched) status() *controlv1.StatusResponse {
+	if c := w.leads.Load(); c != nil {
+		return c.Status()
+	}
+	return nil
+}
+
+// alone is what a controller says that stands by where nobody leads.
+func (w *watched) alone() *controlv1.StatusResponse {
+	return &controlv1.StatusResponse{Version: w.version, Started: w.started, Role: roleController, Store: w.store, StoreState: w.state.state(), Controllers: w.roster.list()}
+}
+
+// lead waits until this controller leads.
+func (w *watched) lead(ctx context.Context, cfg controller.Config) (front.Leading, error) {
+	c, err := controller.Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &leading{c, w}, nil
+}
+
+// leading is a controller that leads, and says so while it does.
+type leading struct {
+	*controller.Controller
+	w *watched
+}
+
+// Run implements front.Leading.
+func (l *leading) Run(ctx context.Context) error {
+	l.w.leads.Store(l.Controller)
+	defer l.w.leads.Store(nil)
+	return l.Controller.Run(ctx)
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"time"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+)
+
+// agentAway is how long an agent, which reports every two seconds, may say nothing.
+const agentAway = 10 * time.Second
+
+// away says whether an agent has been silent for too long.
+func away(n *controlv1.NodeStatus, now time.Time) bool {
+	return n.LastSeen == 0 || now.Sub(time.Unix(0, n.LastSeen)) > agentAway
+}
+
+// collectController sends what a controller knows; what all of them know comes from the one that leads.
+func (o *observed) collectController(s sink) {
+	st := o.control()
+	s.yes(mLeading, st != nil)
+	if o.controllers != nil {
+		n := map[string]int{stateLeading: 0, stateStandby: 0, stateAway: 0}
+		for _, c := range o.controllers() {
+			n[c.State]++
+		}
+		for state, n := range n {
+			s.gauge(mControllers, float64(n), state)
+		}
+	}
+	if st == nil {
+		return
+	}
+	s.gauge(mPolicy, float64(st.Policy), "compiled")
+	s.gauge(mKnown, float64(st.Workloads))
+	s.gauge(mGroups, float64(st.Groups))
+	s.gauge(mRules, float64(st.Rules))
+	s.gauge(mEdges, float64(st.Connections))
+	s.count(mGraphed, st.Sessions)
+	s.count(mViolations, st.Violations)
+	s.gauge(mJournal, float64(st.Backlog))
+	s.causes(mGraphLost, st.Dropped)
+	up := 0
+	for _, n := range st.Nodes {
+		there := !away(n, o.now())
+		if there {
+			up++
+		}
+		s.yes(mAgentUp, there, n.Node)
+		s.gauge(mAgentSeen, stampSeconds(n.LastSeen), n.Node)
+		s.gauge(mAgentPolicy, float64(n.Wanted), n.Node, "wanted")
+		s.gauge(mAgentPolicy, float64(n.Policy), n.Node, "enforced")
+	}
+	s.gauge(mAgents, float64(up), "connected")
+	s.gauge(mAgents, float64(len(st.Nodes)-up), "away")
+}

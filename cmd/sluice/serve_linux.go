@@ -1,0 +1,74 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/sluicenet/sluice/controller"
+)
+
+// serve answers on the unix socket.
+func (d *daemon) serve(ctl *controller.Controller, socket net.Listener) {
+	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxAnswer), grpc.MaxSendMsgSize(maxAnswer))
+	ctl.Register(g)
+	d.serveGRPC(g, socket)
+}
+
+func (d *daemon) serveGRPC(g *grpc.Server, socket net.Listener) {
+	d.wg.Go(func() {
+		if err := g.Serve(socket); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			d.fatal <- fmt.Errorf("service on %s ended: %w", d.flags.socket, err)
+		}
+	})
+	d.later(g.Stop)
+}
+
+// listenHTTP opens the metrics port, which a flag names; nil if it is switched off.
+func (d *daemon) listenHTTP(flag, addr string) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w; %s \"\" switches metrics off", listenError(flag, addr, err), flag)
+	}
+	d.later(func() { l.Close() })
+	return l, nil
+}
+
+func (d *daemon) serveHTTP(l net.Listener, o *observed) {
+	s := &http.Server{Handler: o.handler(), ReadHeaderTimeout: 5 * time.Second}
+	d.wg.Go(func() {
+		if err := s.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			d.fatal <- fmt.Errorf("metrics on %s ended: %w", l.Addr(), err)
+		}
+	})
+	d.later(func() { s.Close() })
+}
+
+// listenAgent opens an agent's socket. One that nobody asked for is done without where it cannot be had: a
+// controller or another agent of this machine may have it.
+func (d *daemon) listenAgent(asked bool) (net.Listener, error) {
+	l, err := d.listenSocket()
+	if err != nil && !asked {
+		d.log.Warn("no socket for sluice status on this machine's agent", "error", err)
+		return nil, nil
+	}
+	return l, err
+}
+
+// listenController opens a controller's metrics port. The address that nobody asked for is done without where
+// something else has it.
+func (d *daemon) listenController(addr string, asked bool) (net.Listener, error) {
+	l, err := d.listenHTTP("--metrics", addr)
+	if err != nil && !asked {
+		d.log.Warn("no metrics", "error", err)
+		return nil, nil
+	}
+	return l, err
+}
