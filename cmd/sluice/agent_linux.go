@@ -38,11 +38,7 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 	}
 	d := &daemon{flags: &f.standaloneFlags, log: log, fatal: make(chan error, 8)}
 	defer d.close()
-	metrics, err := d.listenHTTP("--listen", f.listen)
-	if err != nil {
-		return err
-	}
-	socket, err := d.listenAgent(f.socketAsked)
+	metrics, socket, err := d.listenAgent(f)
 	if err != nil {
 		return err
 	}

@@ -74,10 +74,7 @@ func runController(ctx context.Context, f *controllerFlags, errs *screen) error 
 		return err
 	}
 	d.later(func() { st.Close() })
-	watch := d.watchControllers(f, st, storeName)
-	if metrics != nil {
-		d.serveHTTP(metrics, &observed{control: watch.status, store: watch.state.state, controllers: watch.roster.list, now: time.Now})
-	}
+	watch := d.watchControllers(f, st, storeName, metrics)
 	cfg := controller.Config{Outlook: watch.outlook(), Store: st, StoreName: storeName, Version: thisBuild().Version, Holder: f.name, Logger: log,
 		Settings: model.Settings{DefaultMode: mode}, SaveEvery: saveEvery, Journal: true, Address: f.advertise}
 	door := front.New(front.Config{

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -22,13 +23,17 @@ type watched struct {
 	started int64
 }
 
-// watchControllers begins to look at the store and at the controllers that share it.
-func (d *daemon) watchControllers(f *controllerFlags, st store.Store, storeName string) *watched {
+// watchControllers begins to look at the store and at the controllers that share it, and to tell of it at the
+// metrics port, where there is one.
+func (d *daemon) watchControllers(f *controllerFlags, st store.Store, storeName string, metrics net.Listener) *watched {
 	w := &watched{state: newProbed(st, storeName), version: thisBuild().Version, store: storeName, started: time.Now().UnixNano()}
 	self := entry{Name: f.name, Address: f.advertise, Version: w.version, Started: w.started}
 	w.roster = newRoster(st, self, func() bool { return w.leads.Load() != nil }, d.log)
 	d.run("store", w.state.run)
 	d.run("controllers", w.roster.run)
+	if metrics != nil {
+		d.serveHTTP(metrics, &observed{control: w.status, store: w.state.state, controllers: w.roster.list, now: time.Now})
+	}
 	return w
 }
 

@@ -51,15 +51,17 @@ func (d *daemon) serveHTTP(l net.Listener, o *observed) {
 	d.later(func() { s.Close() })
 }
 
-// listenAgent opens an agent's socket. One that nobody asked for is done without where it cannot be had: a
-// controller or another agent of this machine may have it.
-func (d *daemon) listenAgent(asked bool) (net.Listener, error) {
-	l, err := d.listenSocket()
-	if err != nil && !asked {
-		d.log.Warn("no socket for sluice status on this machine's agent", "error", err)
-		return nil, nil
+// listenAgent opens an agent's metrics port and socket, nil for none. A socket that nobody asked for is done
+// without where it cannot be had: another agent of this machine may have it.
+func (d *daemon) listenAgent(f *agentFlags) (metrics, socket net.Listener, err error) {
+	if metrics, err = d.listenHTTP("--listen", f.standaloneFlags.listen); err != nil {
+		return nil, nil, err
 	}
-	return l, err
+	if socket, err = d.listenSocket(); err != nil && !f.socketAsked {
+		d.log.Warn("no socket for sluice status on this machine's agent", "error", err)
+		return metrics, nil, nil
+	}
+	return metrics, socket, err
 }
 
 // listenController opens a controller's metrics port. The address that nobody asked for is done without where

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -305,19 +304,6 @@ func (e *Engine) retire(w *worker) {
 	e.abandon(w)
 	e.retired = append(e.retired, w)
 	w.addCounters(e.gone)
-}
-
-// Forget drops what was counted of a workload that is gone.
-func (e *Engine) Forget(workload string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.tallies.forget(workload)
-	maps.DeleteFunc(e.rings, func(k ringKey, _ backend.Stats) bool { return k.workload == workload })
-	for _, w := range e.workers {
-		if w.ring.workload == workload {
-			w.ring = ringKey{} // it is about to end
-		}
-	}
 }
 
 // Detach ends an endpoint; its sessions end with it.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
 )
@@ -124,6 +125,19 @@ func (ts *tallies) forget(workload string) {
 		maps.DeleteFunc(m, func(_ uint32, t *tally) bool { return t.key.workload == workload })
 	}
 	maps.DeleteFunc(ts.gone, func(k tallyKey, _ *counts) bool { return k.workload == workload })
+}
+
+// Forget drops what was counted of a workload that is gone.
+func (e *Engine) Forget(workload string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.tallies.forget(workload)
+	maps.DeleteFunc(e.rings, func(k ringKey, _ backend.Stats) bool { return k.workload == workload })
+	for _, w := range e.workers {
+		if w.ring.workload == workload {
+			w.ring = ringKey{} // it is about to end
+		}
+	}
 }
 
 // Traffic is what was counted of one interface of one workload in one way of being attached.
