@@ -58,7 +58,8 @@ type session struct {
 	report.Flow // the last record; its counters are sums
 	began       uint8
 	ended       uint8
-	held        bool // it waits a second interval for its application
+	held        bool  // it waits a second interval for its application
+	folds       uint8 // how often it waited for its like outside of the workload
 }
 
 // kind is what sessions of one kind told since they were sent last.
@@ -100,14 +101,15 @@ type aggregate struct {
 	sessions map[uint64]session
 	kinds    map[key]kind
 	threats  map[threatKey]threat
-	dropped  map[string]uint64 // since the last request, by cause
-	lost     uint64            // since the beginning
-	living   *living           // nil for none
-	causes   map[string]uint64 // the same by cause
+	targets  map[target]struct{} // where sessions outside of lo go
+	dropped  map[string]uint64   // since the last request, by cause
+	lost     uint64              // since the beginning
+	living   *living             // nil for none
+	causes   map[string]uint64   // the same by cause
 }
 
 func newAggregate(limit int, workload func(uint32) string) *aggregate {
-	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, threats: map[threatKey]threat{}, dropped: map[string]uint64{}, causes: map[string]uint64{}}
+	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, threats: map[threatKey]threat{}, targets: map[target]struct{}{}, dropped: map[string]uint64{}, causes: map[string]uint64{}}
 }
 
 func (a *aggregate) empty() bool {
@@ -157,9 +159,23 @@ func (a *aggregate) flow(f *report.Flow) {
 // fold moves sessions into their kinds. One that has just begun and has no application yet waits
 // for the next fold, so that most sessions are told once, by their name; with all, none waits.
 func (a *aggregate) fold(all bool) {
+	a.foldOf(all, false)
+	a.foldOf(all, true) // what is on lo is compared with what is outside
+}
+
+// foldOf moves the sessions on lo, or the others.
+func (a *aggregate) foldOf(all, loopback bool) {
 	for id, s := range a.sessions {
+		if s.Loopback != loopback {
+			continue
+		}
 		if !all && !s.held && s.began > 0 && s.ended == 0 && app.ID(s.App) == app.Undecided && s.Verdict != report.Deny {
 			s.held = true
+			a.sessions[id] = s
+			continue
+		}
+		if !all && a.waits(&s) {
+			s.folds++
 			a.sessions[id] = s
 			continue
 		}
@@ -174,7 +190,10 @@ func (a *aggregate) add(s *session) {
 		a.drop("unknown_endpoint", 1)
 		return
 	}
-	if s.Loopback && !s.onlyHere() {
+	switch {
+	case !s.Loopback:
+		a.outside(w, s)
+	case !a.onlyHere(w, s):
 		return
 	}
 	s.remember(w, a.living)
@@ -218,25 +237,6 @@ func (s *session) remember(workload string, l *living) {
 	case s.began == 0 && s.ended > 0:
 		l.ended(workload, &s.Flow)
 	}
-}
-
-// onlyHere prepares a session between an application and its sidecar for being told. What the sidecar
-// makes of it counts on the way out of the workload, so that here it tells
-// only what was said to whom; false where it does not know that yet. One that was
-// refused got no further and counts here.
-func (s *session) onlyHere() bool {
-	if s.Verdict == report.Deny {
-		return true
-	}
-	if s.Verdict == report.Open {
-		return false // within the workload: from its sidecar, or to itself
-	}
-	if app.ID(s.App) == app.Undecided || s.Verdict == report.Pending {
-		return false
-	}
-	s.began, s.ended, s.Session = 0, 0, 0
-	s.Packets, s.Bytes = [2]uint64{}, [2]uint64{}
-	return true
 }
 
 // threat merges a threat with others of its kind.
