@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -191,4 +192,61 @@ func TestMeshByApplication(t *testing.T) {
 	if v := l.run("violations"); strings.Contains(v, " none ") {
 		t.Errorf("the sidecar's own connection is told as refused:\n%s", v)
 	}
+}
+
+// TestMeshService has a sidecar that sends what goes to a service to one of its servers: then the connection
+// of the application and that of the sidecar are two, to two places.
+func TestMeshService(t *testing.T) {
+	l := newLab(t)
+	service := map[string]string{"tcp4": "10.77.0.200:80", "tcp6": "[fd77::200]:80"}
+	l.sidecar(l.web, "", labs.SidecarConfig{Route: func(to netip.AddrPort) netip.AddrPort {
+		for family, at := range service {
+			if at == to.String() {
+				return netip.MustParseAddrPort(l.api.Addr(family, 8080))
+			}
+		}
+		return to
+	}})
+	l.start()
+	l.attached("web", "lo", "nfqueue")
+	const rounds = 3
+	ask := func(when string) {
+		t.Helper()
+		for _, family := range families {
+			c, err := l.web.TryDial(family, service[family], 10*time.Second)
+			if err == nil {
+				err = request(c)
+				c.Close()
+			}
+			if err != nil {
+				t.Errorf("%s: the service over %s: %v", when, family, err)
+			}
+		}
+	}
+	for range rounds {
+		ask("discover")
+	}
+	until(t, 20*time.Second, "a rule for the service", func() error {
+		if out := l.run("rules"); !strings.Contains(out, "tcp/80 ") {
+			return errors.New(out)
+		}
+		return nil
+	})
+	l.learnedByName("web", "api", 8080, "http", rounds)
+	until(t, 20*time.Second, "the service is known by its address", func() error {
+		seen := 0
+		for _, c := range read[[]connection](l.program, "connections", "--from", "web") {
+			if c.Port == 80 && c.App == "http" && c.Sessions == rounds {
+				seen++
+			}
+		}
+		if seen != 2 {
+			return errors.New(l.run("connections"))
+		}
+		return nil
+	})
+	l.run("mode", "set", "web", "protect")
+	l.attached("web", "eth0", "inline")
+	ask("protect")
+	l.meshRefuses(9090)
 }

@@ -81,8 +81,8 @@ func startDaemon(binary, dir string, l *lab.Lab) (*daemon, error) {
 	return d, nil
 }
 
-// ready waits until n workloads are tapped.
-func (d *daemon) ready(ctx context.Context, n int) error {
+// ready waits until n workloads are tapped, and the lo of those with a sidecar is queued.
+func (d *daemon) ready(ctx context.Context, n, meshed int) error {
 	why := "it does not answer"
 	for {
 		select {
@@ -92,18 +92,21 @@ func (d *daemon) ready(ctx context.Context, n int) error {
 		default:
 		}
 		if res, err := d.api.ListWorkloads(ctx, &controlv1.ListWorkloadsRequest{}); err == nil {
-			up := 0
+			up, lo := 0, 0
 			for _, w := range res.Workloads {
 				for _, i := range w.Interfaces {
-					if i.Backend == "tap" {
+					switch {
+					case i.Backend == "tap":
 						up++
+					case i.Name == "lo" && i.Backend == "nfqueue":
+						lo++
 					}
 				}
 			}
-			if up == n {
+			if up == n && lo == meshed {
 				return nil
 			}
-			why = fmt.Sprintf("it taps %d of %d machines", up, n)
+			why = fmt.Sprintf("it taps %d of %d machines, and listens to %d of %d sidecars", up, n, lo, meshed)
 		}
 		if err := sleep(ctx, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("sluice standalone is not ready: %s:\n%s", why, d.tail())

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +54,8 @@ type demo struct {
 	api  controlv1.ControlClient
 	run  *traffic
 	rep  *Report
+
+	meshed int // machines with a sidecar
 }
 
 // Run runs the demo. The report says what held; an error is something that went
@@ -89,7 +93,7 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 
 // build makes the lab and starts its traffic.
 func (d *demo) build(ctx context.Context) (err error) {
-	d.tell.step("A lab of six machines", "web, api, db, cache, dns and an intruder, each in a network namespace of its own, on one bridge, with IPv4 and IPv6.")
+	d.tell.step("A lab of eight machines", "Each in a network namespace of its own, on one bridge, with IPv4 and IPv6. Two live in a mesh: a sidecar takes over all\n   that they send and get, and the sidecars encrypt to each other.")
 	if d.dir, err = os.MkdirTemp("", prefix); err != nil {
 		return err
 	}
@@ -103,7 +107,12 @@ func (d *demo) build(ctx context.Context) (err error) {
 		return err
 	}
 	for _, h := range d.lab.Hosts() {
-		d.tell.say("%-9s %-11s %s", h.Name, h.V4, h.V6)
+		with := ""
+		if h.Meshed {
+			with = "with a sidecar"
+			d.meshed++
+		}
+		d.tell.say("%-9s %-11s %-10s %s", h.Name, h.V4, h.V6, with)
 	}
 	return nil
 }
@@ -118,10 +127,10 @@ func (d *demo) start(ctx context.Context) (err error) {
 	d.api = d.d.api
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	if err := d.d.ready(ctx, len(d.lab.Hosts())); err != nil {
+	if err := d.d.ready(ctx, len(d.lab.Hosts()), d.meshed); err != nil {
 		return err
 	}
-	d.tell.say("watching %d machines, each by a tap", len(d.lab.Hosts()))
+	d.tell.say("watching %d machines, each by a tap; with %d of them, also what application and sidecar say on lo", len(d.lab.Hosts()), d.meshed)
 	d.run, err = startTraffic(d.lab)
 	return err
 }
@@ -152,7 +161,23 @@ func (d *demo) learn(ctx context.Context) error {
 		}
 	}
 	d.tell.settle()
+	d.mesh()
 	return nil
+}
+
+// mesh shows what was learned of connections that are TLS to everybody else.
+func (d *demo) mesh() {
+	hidden := map[string]bool{}
+	for _, e := range d.rep.Learned {
+		if e.Over == "tls" && e.App != "tls" {
+			hidden[fmt.Sprintf("%s to %s", e.From, e.To)] = true
+		}
+	}
+	if len(hidden) > 0 {
+		d.tell.say("")
+		d.tell.say("Between the sidecars there is only TLS (%s); the name comes from lo, where it", strings.Join(slices.Sorted(maps.Keys(hidden)), ", "))
+		d.tell.say("is not encrypted yet. Both looks at one connection are counted as one.")
+	}
 }
 
 // missing lists the flows of the lab that were not learned yet.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ type Edge struct {
 	Proto    string `json:"proto"`
 	Port     int    `json:"port"`
 	App      string `json:"app"`
+	Over     string `json:"over,omitempty"` // what the application is wrapped in, where that is known
 	Sessions uint64 `json:"sessions"`
 	Bytes    uint64 `json:"bytes"`
 	Family   string `json:"family"`
@@ -92,6 +94,9 @@ func (r *Report) judge() {
 	if len(p.Denied) == 0 {
 		bad("nobody tried anything")
 	}
+	if !slices.ContainsFunc(r.Learned, func(e Edge) bool { return e.Over == "tls" && e.App == "http" }) {
+		bad("nothing was learned of what the sidecars encrypt")
+	}
 	for _, d := range p.Denied {
 		who := fmt.Sprintf("%s to %s, %s/%d over %s", d.From, d.To, d.Proto, d.Port, d.Family)
 		switch {
@@ -140,7 +145,7 @@ func (d *demo) edges(ctx context.Context) ([]Edge, error) {
 		if e.Proto != 6 && e.Proto != 17 || e.App == "undecided" {
 			continue
 		}
-		out = append(out, Edge{From: short(e.From), To: short(e.To), Proto: protoName(e.Proto), Port: int(e.Port), App: e.App,
+		out = append(out, Edge{From: short(e.From), To: short(e.To), Proto: protoName(e.Proto), Port: int(e.Port), App: e.App, Over: over(e),
 			Sessions: e.Sessions, Bytes: e.BytesOut + e.BytesIn, Family: e.Family})
 	}
 	sort.Slice(out, func(i, j int) bool {
@@ -148,6 +153,14 @@ func (d *demo) edges(ctx context.Context) ([]Edge, error) {
 		return fmt.Sprint(a.From, a.To, a.Proto, a.Port, a.App, a.Family) < fmt.Sprint(b.From, b.To, b.Proto, b.Port, b.App, b.Family)
 	})
 	return out, nil
+}
+
+// over is the protocol below an edge's application.
+func over(e *controlv1.Edge) string {
+	if e.Base == e.App || e.Base == "unknown" || e.Base == "undecided" {
+		return ""
+	}
+	return e.Base
 }
 
 func rulesOf(in []*controlv1.Rule) []Rule {

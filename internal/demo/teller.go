@@ -14,8 +14,8 @@ type teller struct {
 	colour bool
 	live   bool
 	n      int
-	drawn  int // lines of the table that stands last on the screen
-	shown  int // learned connections told so far, where lines cannot be written over
+	drawn  int             // lines of the table that stands last on the screen
+	shown  map[string]bool // learned connections told so far, where lines cannot be written over
 }
 
 func newTeller(cfg Config) *teller {
@@ -23,7 +23,7 @@ func newTeller(cfg Config) *teller {
 	if w == nil {
 		w = io.Discard
 	}
-	return &teller{w: w, colour: cfg.Colour, live: cfg.Live}
+	return &teller{w: w, colour: cfg.Colour, live: cfg.Live, shown: map[string]bool{}}
 }
 
 func (t *teller) paint(code, text string) string {
@@ -46,8 +46,11 @@ func (t *teller) say(format string, args ...any) {
 // learned shows the connections known so far, over the ones shown before where that is possible.
 func (t *teller) learned(edges []Edge) {
 	if !t.live {
-		for ; t.shown < len(edges); t.shown++ {
-			t.edge(edges[t.shown])
+		for _, e := range edges {
+			if k := fmt.Sprint(e.From, e.To, e.Proto, e.Port, e.App, e.Family); !t.shown[k] {
+				t.shown[k] = true
+				t.edge(e)
+			}
 		}
 		return
 	}
@@ -56,7 +59,7 @@ func (t *teller) learned(edges []Edge) {
 	}
 	t.drawn = 0
 	if len(edges) > 0 {
-		fmt.Fprintf(t.w, "\x1b[2K   %s\n", t.paint("1", fmt.Sprintf("%-8s    %-8s %-9s %-11s %-6s %8s %9s", "FROM", "TO", "PORT", "APP", "FAMILY", "SESSIONS", "BYTES")))
+		fmt.Fprintf(t.w, "\x1b[2K   %s\n", t.paint("1", fmt.Sprintf("%-8s    %-8s %-9s %-13s %-6s %8s %9s", "FROM", "TO", "PORT", "APP", "FAMILY", "SESSIONS", "BYTES")))
 		t.drawn++
 	}
 	for _, e := range edges {
@@ -67,8 +70,12 @@ func (t *teller) learned(edges []Edge) {
 }
 
 func (t *teller) edge(e Edge) {
+	name := e.App
+	if e.Over != "" {
+		name += " in " + e.Over
+	}
 	fmt.Fprintf(t.w, "   %-8s -> %-8s %-9s %s %-6s %8d %9d\n", e.From, e.To, fmt.Sprintf("%s/%d", e.Proto, e.Port),
-		t.paint("32", fmt.Sprintf("%-11s", e.App)), e.Family, e.Sessions, e.Bytes)
+		t.paint("32", fmt.Sprintf("%-13s", name)), e.Family, e.Sessions, e.Bytes)
 }
 
 // settle says that the table is finished.

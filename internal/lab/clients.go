@@ -53,6 +53,9 @@ func (l *Lab) Flows() []*Flow {
 		{"api", "db", "tcp", portDB, "postgresql", useDB},
 		{"api", "cache", "tcp", portRedis, "redis", useRedis},
 		{"api", "web", "tcp", portTLS, "tls", useTLS},
+		{"web", "cart", "tcp", portHTTP, "http", useHTTP},
+		{"cart", "pay", "tcp", portHTTP, "http", useHTTP},
+		{"cart", "cache", "tcp", portRedis, "redis", useRedis},
 	} {
 		for suffix, family := range map[string]string{"4": "ipv4", "6": "ipv6"} {
 			from, addr := l.hosts[f.from], l.hosts[f.to].Addr(f.proto+suffix, f.port)

@@ -44,6 +44,9 @@ func (l *Lab) Attempts() []Attempt {
 	add("web", "db", "tcp", portDB, "\x00\x00\x00\x08\x04\xd2\x16\x2f", "web goes straight to the database")
 	add("web", "cache", "udp", portRedis, "stats\n", "web tries a datagram")
 	add("web", "api", "tcp", portHTTP, "*1\r\n$4\r\nPING\r\n", "web speaks redis on an open http port")
+	add("cart", "db", "tcp", portDB, "\x00\x00\x00\x08\x04\xd2\x16\x2f", "cart sends its sidecar to the database")
+	add("cart", "pay", "tcp", portHTTP, "*1\r\n$4\r\nPING\r\n", "cart hides redis in the mesh's encryption")
+	add("intruder", "pay", "tcp", portHTTP, "GET / HTTP/1.0\r\n\r\n", "the intruder calls a meshed service")
 	return out
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,10 +23,15 @@ type Host struct {
 	Name   string
 	NetNS  string // name of the namespace
 	V4, V6 netip.Addr
+	// Meshed says that all it sends and gets over TCP goes through a sidecar.
+	Meshed bool
 }
 
 // names are the lab's hosts; the last part of their addresses follows.
-var names = []string{"web", "api", "db", "cache", "dns", "intruder"}
+var names = []string{"web", "api", "db", "cache", "dns", "cart", "pay", "intruder"}
+
+// meshed are those of them that have a sidecar.
+var meshed = []string{"cart", "pay"}
 
 // Lab is the namespaces, and what runs in them.
 type Lab struct {
@@ -40,7 +46,7 @@ func New(prefix string) (*Lab, error) {
 	l := &Lab{prefix: prefix, wire: prefix + "switch", hosts: map[string]*Host{}}
 	for i, n := range names {
 		l.hosts[n] = &Host{
-			Name: n, NetNS: prefix + n,
+			Name: n, NetNS: prefix + n, Meshed: slices.Contains(meshed, n),
 			V4: netip.AddrFrom4([4]byte{10, 77, 0, byte(11 + i)}),
 			V6: netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x77, 15: byte(0x11 + i)}),
 		}

@@ -13,6 +13,8 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -20,6 +22,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/sluicenet/sluice/internal/netns"
 )
 
 // Ports that the lab's servers listen on.
@@ -41,12 +45,35 @@ func (l *Lab) Serve() error {
 	}{
 		{"api", "http", serveHTTP}, {"api", "grpc", serveGRPC}, {"web", "https", serveTLS},
 		{"db", "postgresql", serveDB}, {"cache", "redis", serveRedis}, {"dns", "dns", l.serveDNS},
+		{"cart", "http", serveHTTP}, {"pay", "http", serveHTTP},
 	} {
 		stop, err := s.start(l.hosts[s.host])
 		if err != nil {
 			return fmt.Errorf("start %s on %s: %w", s.what, s.host, err)
 		}
 		l.stops = append(l.stops, stop)
+	}
+	return l.mesh()
+}
+
+// mesh gives some machines their sidecars, which encrypt to each other.
+func (l *Lab) mesh() error {
+	m, err := NewMutual()
+	if err != nil {
+		return fmt.Errorf("credentials of the mesh: %w", err)
+	}
+	among := func(a netip.Addr) bool {
+		return slices.ContainsFunc(l.Hosts(), func(h *Host) bool { return h.Meshed && (h.V4 == a || h.V6 == a) })
+	}
+	for _, h := range l.Hosts() {
+		if !h.Meshed {
+			continue
+		}
+		s, err := StartSidecar(SidecarConfig{NetNS: netns.Named(h.NetNS), Mutual: m, Meshed: among})
+		if err != nil {
+			return fmt.Errorf("sidecar of %s: %w", h.Name, err)
+		}
+		l.stops = append(l.stops, func() { _ = s.Close() })
 	}
 	return nil
 }

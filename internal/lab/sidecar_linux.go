@@ -36,6 +36,8 @@ type SidecarConfig struct {
 	// connections as well as plain ones.
 	Mutual *Mutual
 	Meshed func(netip.Addr) bool
+	// Route, where it is set, says where what goes out really goes, as for a service of several servers.
+	Route func(netip.AddrPort) netip.AddrPort
 }
 
 // Sidecar is a transparent proxy inside of one namespace: whatever connections come in or go out there
@@ -119,6 +121,9 @@ func (s *Sidecar) serve(c *net.TCPConn, family string, in bool) error {
 		if down, err = s.cfg.Mutual.accept(c); err != nil {
 			return err
 		}
+	}
+	if !in && s.cfg.Route != nil {
+		to = s.cfg.Route(to)
 	}
 	up, err := s.dial(family, to, in)
 	if err != nil {
