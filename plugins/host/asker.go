@@ -208,6 +208,9 @@ func (a *asker) End(session uint64) {
 	if e := a.sessions[session]; e != nil && !e.ending {
 		e.ending = true
 		a.record(e, wire.Append(a.scratch[:0], wire.End, 0, session, nil))
+		for i := range e.parts {
+			a.links[i].urgent = a.links[i].urgent || e.winner < 0 && e.parts[i].state == asking
+		}
 	}
 }
 
@@ -251,6 +254,16 @@ func (a *asker) settle(e *entry, i int) {
 // Flush implements detect.Remote.
 func (a *asker) Flush() {
 	for _, k := range a.links {
+		if k.due() {
+			k.seal()
+		}
+		k.push(&a.h.count)
+	}
+}
+
+// flushAll sends what is held back, too.
+func (a *asker) flushAll() {
+	for _, k := range a.links {
 		k.seal()
 		k.push(&a.h.count)
 	}
@@ -261,6 +274,7 @@ func (a *asker) Wait(d time.Duration) {
 	if a.idle() {
 		return
 	}
+	a.flushAll()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for !a.idle() {
@@ -270,7 +284,7 @@ func (a *asker) Wait(d time.Duration) {
 		case <-a.news:
 		}
 		a.connect()
-		a.Flush()
+		a.flushAll()
 	}
 }
 

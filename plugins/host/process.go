@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os/exec"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,7 @@ type live struct {
 	tcp, udp bool
 	names    []string
 	pid      int
+	addr     net.Addr   // where it listens
 	failed   chan error // holds the first
 	plug     *plugin.Client
 	run      *runnerBox
@@ -139,7 +141,8 @@ func (p *process) launch(ctx context.Context) (*live, error) {
 		HandshakeConfig:  plugin.HandshakeConfig{ProtocolVersion: wire.Format, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
 		Plugins:          plugin.PluginSet{wire.PluginKind: called{}},
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		StartTimeout:     c.StartTimeout, AutoMTLS: true, SkipHostEnv: true,
+		StartTimeout:     c.StartTimeout, SkipHostEnv: true,
+		GRPCDialOptions:  append(windows(), grpc.WithContextDialer(l.dial)),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.h.dir},
 		Logger:           hclog.NewNullLogger(), Stderr: &lineLog{log: p.log},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (goplugin.Runner, error) {
@@ -159,6 +162,10 @@ func (p *process) launch(ctx context.Context) (*live, error) {
 }
 
 func (p *process) connect(ctx context.Context, l *live) error {
+	var err error
+	if l.addr, err = l.plug.Start(); err != nil {
+		return p.problem("start", err)
+	}
 	proto, err := l.plug.Client()
 	if err != nil {
 		return p.problem("start", err)

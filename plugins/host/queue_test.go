@@ -24,8 +24,10 @@ type queue struct {
 	in      []packet.Frame
 	settled int
 	out     []packet.Frame // passed or sent
-	woken   bool
-	closed  bool
+	// payloads is how many frames of out are longer than headers.
+	payloads int
+	woken    bool
+	closed   bool
 }
 
 func newQueue() *queue {
@@ -58,7 +60,7 @@ func (q *queue) Settle(b *packet.Batch) error {
 	for _, f := range b.All() {
 		q.settled++
 		if f.Verdict.Action == packet.Pass {
-			q.out = append(q.out, f)
+			q.went(&f)
 		}
 	}
 	q.cond.Broadcast()
@@ -69,8 +71,9 @@ func (q *queue) Send(f *packet.Frame) error {
 	g := *f
 	g.Data = append([]byte(nil), f.Data...)
 	q.mu.Lock()
-	q.out = append(q.out, g)
+	q.went(&g)
 	q.mu.Unlock()
+	q.cond.Broadcast()
 	return nil
 }
 
@@ -249,22 +252,26 @@ func (c *conn) frame(end int, flags uint8, payload string) packet.Frame {
 	return packet.Frame{Data: append(b, payload...), Wire: uint32(len(b) + len(payload)), Endpoint: 1, Dir: dir}
 }
 
-// requests is how many segments with payload went on.
-func (q *queue) requests() int {
+// await waits until so many segments with payload went on.
+func (q *queue) await(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := 0
-	for i := range q.out {
-		if len(q.out[i].Data) > 14+60 {
-			n++
-		}
+	for q.payloads < n {
+		q.cond.Wait()
 	}
-	return n
 }
 
 // clear forgets what went on.
 func (q *queue) clear() {
 	q.mu.Lock()
-	q.out = q.out[:0]
+	q.out, q.payloads = q.out[:0], 0
 	q.mu.Unlock()
+}
+
+// went keeps a frame that went on. The lock is held.
+func (q *queue) went(f *packet.Frame) {
+	q.out = append(q.out, *f)
+	if len(f.Data) > 14+60 {
+		q.payloads++
+	}
 }

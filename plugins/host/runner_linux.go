@@ -43,6 +43,7 @@ func newRunner(p *Plugin, c *Config, spec *exec.Cmd, dir string) (*runner, error
 	// checked is what runs.
 	r.cmd = &exec.Cmd{Path: "/proc/self/fd/3", Args: append([]string{"sluice-plugin-" + p.Name}, p.Args...), ExtraFiles: []*os.File{exe}, Dir: "/"}
 	r.cmd.Env = append(append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + dir, "GOMEMLIMIT=" + strconv.FormatInt(c.Memory, 10), "GOTRACEBACK=single",
+		"GOMAXPROCS=" + strconv.Itoa(max(1, runtime.NumCPU()/4)), // parsing is a small part of the work, and goroutines of one thread wake each other for little
 		wire.SpaceKey + "=" + strconv.FormatUint(space(c.Memory), 10)}, p.Env...), spec.Env...)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if os.Geteuid() == 0 {

@@ -12,7 +12,7 @@ import (
 )
 
 // stream carries the sessions of one worker to one life of a plugin. Two goroutines move its
-// messages, so that the worker never waits: one sends, one receives.
+// messages, so that the worker never waits: one receives, one sends what the worker may not send itself.
 type stream struct {
 	live   *live
 	nudge  func()
@@ -25,6 +25,9 @@ type stream struct {
 	done    atomic.Uint64 // bytes of requests that the plugin has worked on
 	drained atomic.Uint64 // bytes of answers that the worker has read
 	dead    atomic.Bool
+
+	opened atomic.Pointer[parserv1.Parser_IdentifyClient] // nil before
+	queued atomic.Int64                                   // messages that the sender has not sent
 
 	mu      sync.Mutex
 	answers [][]byte // guarded by mu; bounded by the credit that the plugin was given
@@ -57,6 +60,7 @@ func (st *stream) run() {
 		st.broken(err)
 		return
 	}
+	st.opened.Store(&g)
 	ctx := g.Context()
 	st.wg.Go(func() {
 		defer st.cancel()
@@ -71,8 +75,26 @@ func (st *stream) run() {
 				st.cancel()
 				return // the receiver has the reason
 			}
+			st.queued.Add(-1)
 		}
 	}
+}
+
+// shortBytes is how much may be without an answer for a message to be sent by the worker itself: gRPC takes 64 KiB
+// of a stream before a send waits for the connection.
+const shortBytes = 32 << 10
+
+// send sends a message, here if that cannot wait for anything, else on the sender's goroutine, which costs a change of
+// goroutines. There is room in out.
+func (st *stream) send(q *parserv1.IdentifyRequest) {
+	if g := st.opened.Load(); g != nil && st.queued.Load() == 0 && st.handed.Load()-st.done.Load() <= shortBytes {
+		if err := (*g).Send(q); err != nil {
+			st.cancel()
+		}
+		return
+	}
+	st.queued.Add(1)
+	st.out <- q
 }
 
 // broken ends the plugin's life, unless it was this side that ended the stream.
@@ -137,6 +159,8 @@ type link struct {
 	pos    uint64                 // bytes of records written since the stream began
 	sent   []stamp                // when messages went, until they are answered
 	told   uint64                 // credit that the plugin knows of
+	urgent bool                   // somebody waits for an answer to the message at hand
+	since  time.Time              // when it was first held back; zero: it was not
 }
 
 type message struct {
@@ -175,6 +199,31 @@ func (k *link) write(rec []byte) {
 	k.cur = append(k.cur, rec...)
 	k.items++
 	k.pos += uint64(len(rec))
+	if kind := wire.Kind(rec[0]); kind != wire.End && kind != wire.Close {
+		k.urgent = true
+	}
+}
+
+// Bounds of what is held back because nobody waits for it.
+const (
+	lazyBytes = 16 << 10
+	lazyTime  = 5 * time.Millisecond
+)
+
+// due says whether the message at hand is to go now. One that only ends sessions waits a little for
+// others: each message costs as much as parsing some sessions.
+func (k *link) due() bool {
+	if len(k.cur) == 0 {
+		return false
+	}
+	if k.urgent || len(k.cur) >= lazyBytes {
+		return true
+	}
+	now := time.Now()
+	if k.since.IsZero() {
+		k.since = now
+	}
+	return now.Sub(k.since) >= lazyTime
 }
 
 // seal ends the message at hand.
@@ -183,7 +232,7 @@ func (k *link) seal() {
 		return
 	}
 	k.queue = append(k.queue, message{append([]byte(nil), k.cur...), k.items})
-	k.cur, k.items = k.cur[:0], 0
+	k.cur, k.items, k.urgent, k.since = k.cur[:0], 0, false, time.Time{}
 }
 
 // push hands over what credit allows, and tells the plugin its own credit when much of it is new.
@@ -200,9 +249,9 @@ func (k *link) push(c *counters) {
 			return
 		}
 		st.handed.Store(handed)
-		st.out <- &parserv1.IdentifyRequest{Records: m.data, Credit: credit}
-		k.told = credit
 		k.sent = append(k.sent, stamp{handed, time.Now()})
+		st.send(&parserv1.IdentifyRequest{Records: m.data, Credit: credit})
+		k.told = credit
 		k.queue[0] = message{}
 		k.queue = k.queue[1:]
 		c.messages.Add(1)
@@ -212,7 +261,7 @@ func (k *link) push(c *counters) {
 	}
 	if credit-k.told > wire.Window/4 && len(st.out) < cap(st.out) {
 		k.told = credit
-		st.out <- &parserv1.IdentifyRequest{Credit: credit}
+		st.send(&parserv1.IdentifyRequest{Credit: credit})
 	}
 }
 
@@ -239,4 +288,5 @@ func (k *link) clock(c *counters) {
 func (k *link) reset(st *stream) {
 	k.stream.Store(st)
 	k.cur, k.items, k.queue, k.pos, k.sent, k.told = k.cur[:0], 0, nil, 0, k.sent[:0], 0
+	k.urgent, k.since = false, time.Time{}
 }

@@ -79,9 +79,15 @@ func ServeRegistry(name string, reg *parsers.Registry) {
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{ProtocolVersion: wire.Format, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
 		Plugins:         plugin.PluginSet{wire.PluginKind: &served{server: NewServer(name, reg)}},
-		GRPCServer:      plugin.DefaultGRPCServer,
+		GRPCServer:      newGRPC,
 		Logger:          hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, JSONFormat: true}),
 	})
+}
+
+// newGRPC is a server whose HTTP/2 windows need not be measured, which would cost messages of its own.
+func newGRPC(opts []grpc.ServerOption) *grpc.Server {
+	return grpc.NewServer(append(opts, grpc.InitialWindowSize(wire.Window), grpc.InitialConnWindowSize(2*wire.Window),
+		grpc.ReadBufferSize(wire.Buffer), grpc.WriteBufferSize(wire.Buffer))...)
 }
 
 // served is the server as go-plugin takes it.

@@ -27,6 +27,7 @@ const (
 	MaxBody    = 64 << 10  // bytes of one record's body
 	Window     = 4 << 20   // bytes that may be under way in each direction of a stream
 	MaxValue   = 256       // bytes of an attribute's value or a threat's text
+	Buffer     = 128 << 10 // bytes that a side reads and writes at once
 )
 
 // Head is the length of a record's head.
