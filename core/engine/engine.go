@@ -67,6 +67,7 @@ type attached struct {
 	be        backend.Backend
 	workload  string
 	listeners map[Listener]bool
+	since     int64 // when it was attached first, ns since the epoch; 0 is long ago
 	att       backend.Attachment
 	workers   []*worker
 }
@@ -89,6 +90,7 @@ type view struct {
 	mac       [6]byte
 	pol       *policy.Workload // nil before the workload's policy has come
 	listeners map[Listener]bool
+	since     int64 // what was said before this was not seen; 0 where everything was
 	mesh      *mesh // nil without a sidecar
 	key       tallyKey
 	tally     *tally // of the first of its workers; nil without
@@ -118,7 +120,7 @@ func (e *Engine) publish() {
 	}
 	e.meet()
 	for id, a := range e.eps {
-		v := &view{id: id, mesh: e.meshes[a.workload], inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners, loopback: a.ep.Hook.Side == backend.LoopbackSide}
+		v := &view{id: id, mesh: e.meshes[a.workload], inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners, since: a.since, loopback: a.ep.Hook.Side == backend.LoopbackSide}
 		if a.ep.Fail == backend.FailClosed {
 			v.pass = packet.Drop
 		}
@@ -213,7 +215,10 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 		}
 		return fail(err)
 	}
-	next := &attached{ep: ep, be: be, workload: workload, att: att}
+	next := &attached{ep: ep, be: be, workload: workload, att: att, since: e.cfg.Now()}
+	if old != nil {
+		next.since = old.since
+	}
 	for _, q := range att.Queues() {
 		next.workers = append(next.workers, e.worker(q, next))
 	}

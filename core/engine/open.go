@@ -82,8 +82,10 @@ func (w *worker) clientSide(v *view, f *packet.Frame, p *packet.Packet) (src boo
 	case packet.ProtoTCP:
 		return serverPort(p.DstPort, p.SrcPort), report.ByPort, true
 	case packet.ProtoUDP:
-		// An answer whose question was not seen comes from a well-known port to a high one.
-		if p.SrcPort < 1024 && p.DstPort >= 1024 {
+		// An answer whose question was not seen comes from a well-known port to a high one. Where
+		// questions went by unseen a moment ago it comes from any port to one that systems give to
+		// clients; who took it for a question there would refuse a conversation that is allowed.
+		if p.SrcPort < 1024 && p.DstPort >= 1024 || p.SrcPort < ephemeral && p.DstPort >= ephemeral && w.news(v) {
 			return false, report.ByPort, true
 		}
 		return true, report.ByHandshake, false
@@ -95,9 +97,22 @@ func (w *worker) clientSide(v *view, f *packet.Frame, p *packet.Packet) (src boo
 	return true, report.ByHandshake, false
 }
 
+const (
+	// ephemeral is where net.ipv4.ip_local_port_range begins.
+	ephemeral = 32768
+	// unseenAfter is the time without a batch after which a worker may have been stopped; steered
+	// frames went by then. unseenFor is how long conversations may show up that began unseen, ns.
+	unseenAfter = int64(500e6)
+	unseenFor   = int64(5e9)
+)
+
+// news says whether the endpoint's frames are judged since a moment ago only.
+func (w *worker) news(v *view) bool {
+	return v.inline && v.since != 0 && w.now-max(v.since, w.awake) < unseenFor
+}
+
 // serverPort says whether a is likelier than b to be a server's port.
 func serverPort(a, b uint16) bool {
-	const ephemeral = 32768 // net.ipv4.ip_local_port_range begins here
 	if (a < 1024) != (b < 1024) {
 		return a < 1024
 	}

@@ -79,8 +79,9 @@ type worker struct {
 	count   counters
 	shown   published
 	shownAt int64
-	tunnels bool // judge what tunnels carry instead of the tunnels (captures)
-	depth   int  // of tunnels within tunnels
+	awake   int64 // when it went on after it had been stopped, perhaps
+	tunnels bool  // judge what tunnels carry instead of the tunnels (captures)
+	depth   int   // of tunnels within tunnels
 
 	pending atomic.Bool
 	mu      sync.Mutex
@@ -146,7 +147,10 @@ func (w *worker) run() {
 	for {
 		w.batch.Reset()
 		err := w.q.Recv(w.batch)
-		w.now = w.e.cfg.Now()
+		before := w.now
+		if w.now = w.e.cfg.Now(); w.now-before > unseenAfter {
+			w.awake = w.now
+		}
 		w.refresh()
 		frames := w.batch.All()
 		for i := range frames {

@@ -66,7 +66,7 @@ func talk(h *host, address, text string) error {
 // echo has a datagram come back. It is sent again for a while: datagrams may be lost.
 func echo(h *host, address string) error {
 	// A port that was used before may belong to the same session still.
-	local := &net.UDPAddr{Port: 10_000 + int(h.ports.Add(1))%20_000}
+	local := &net.UDPAddr{Port: 32_768 + int(h.ports.Add(1))%28_000}
 	conn, err := h.dial(net.Dialer{LocalAddr: local}, "udp", address)
 	if err != nil {
 		return err
