@@ -27,6 +27,13 @@ func (r records) Drain(fn func(*report.Flow)) int {
 	})
 }
 
+// peer is the workload in the host's network that has the other end of a workload's connection, and its
+// process: the workload sees the host's address only.
+func (a *Agent) peer(f *report.Flow) (string, *report.Detail) {
+	p, _ := a.host.Peer(f)
+	return p.Workload, p.Detail
+}
+
 // watchHost has the sockets of workloads in the host's network watched, when there are others than before.
 func (a *Agent) watchHost() {
 	now := map[string]hostmode.Workload{}

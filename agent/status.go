@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -148,6 +149,9 @@ func (a *Agent) warnings() []string {
 	for _, about := range slices.Sorted(maps.Keys(a.notes)) {
 		out = append(out, a.notes[about])
 	}
+	if len(a.hosted) > 0 {
+		out = append(out, fmt.Sprintf("workloads in the host's network, of which there are %d: %s", len(a.hosted), a.host.Note()))
+	}
 	for _, id := range slices.Sorted(maps.Keys(a.workloads)) {
 		t := a.workloads[id]
 		for _, text := range t.oddLabels() {
@@ -161,7 +165,7 @@ func (a *Agent) warnings() []string {
 	}
 	for _, text := range out {
 		if !slices.Contains(a.warned, text) {
-			a.log.Warn("not used as it was given", "reason", text)
+			a.log.Warn("shown in status", "text", text)
 		}
 	}
 	a.warned = out

@@ -44,6 +44,13 @@ func TestHostNetwork(t *testing.T) {
 	c := seen("x", true, "192.0.2.1", "10.7.0.3", 80, app.Unknown, report.Learn)
 	c.Workload = "host:n1"
 	l.report("n1", 1, c)
+	in := seen("api", false, "192.0.2.1", "10.7.0.3", 80, app.HTTP, report.Learn)
+	in.Peer = "host:n1"
+	l.report("n1", 2, in)
+	es := must[*controlv1.ListConnectionsResponse](t)(l.control.ListConnections(t.Context(), &controlv1.ListConnectionsRequest{})).Edges
+	if len(es) != 1 || es[0].FromWorkload != "n1" || es[0].From != "nodes" || es[0].ToWorkload != "api" || es[0].App != "http" || es[0].Sessions != 1 {
+		t.Errorf("edges %v, want the host's connection once, as the workload's packets tell it", es)
+	}
 	r := must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"host"}, Mode: "protect"}))
 	const note = "watched, never refused: host network"
 	if len(r.Groups) != 1 || r.Groups[0].Note != note {

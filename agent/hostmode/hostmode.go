@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
 )
@@ -48,6 +49,8 @@ type Watcher struct {
 
 	mu      sync.Mutex // guards everything below
 	table   *table
+	sources map[source]holder
+	hurried time.Time // when sockets were listed before their time
 	owners  *owners
 	policy  *policy.Table // nil before the first
 	spaces  map[uint32]*space
@@ -64,8 +67,9 @@ type space struct {
 	path string
 	// workloads by container id; "" has what is in no container.
 	workloads map[string]Workload
-	listeners map[listener]uint32 // to the process, 0 where it is not known
-	pids      map[uint32]uint32   // processes of sockets, by the inodes of the last listing
+	listeners map[listener]uint32  // to the process, 0 where it is not known
+	own       map[packet.Addr]bool // addresses of the namespace itself
+	pids      map[uint32]uint32    // processes of sockets, by the inodes of the last listing
 	// suspects are connections that the last listing saw and the tracepoint did not tell.
 	suspects map[tuple]bool
 	// listed counts the times that its sockets were listed.
@@ -100,7 +104,7 @@ func New(cfg Config) *Watcher {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	w := &Watcher{cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), table: newTable(cfg.MaxConnections), owners: newOwners(), spaces: map[uint32]*space{}}
+	w := &Watcher{cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), table: newTable(cfg.MaxConnections), sources: map[source]holder{}, owners: newOwners(), spaces: map[uint32]*space{}}
 	w.note = Note
 	return w
 }

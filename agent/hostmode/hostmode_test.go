@@ -2,9 +2,12 @@ package hostmode_test
 
 import (
 	"context"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,7 +60,7 @@ func (l *lab) count(k report.Kind, ok func(*report.Flow) bool) int {
 
 func (l *lab) until(what string, ok func() bool) {
 	l.t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			l.t.Fatalf("never: %s; counters %v, records %+v", what, l.w.Counters(), l.flows)
 		}
@@ -94,7 +97,7 @@ func (l *lab) serve(network string) string {
 func (l *lab) short(network, to string, n int, apart time.Duration) {
 	l.t.Helper()
 	for range n {
-		c, err := l.host.TryDial(network, to, time.Second)
+		c, err := l.host.TryDial(network, to, 10*time.Second)
 		if err != nil {
 			l.t.Fatal(err)
 		}
@@ -223,6 +226,70 @@ func TestServer(t *testing.T) {
 	if n := l.count(report.Start, func(f *report.Flow) bool { return f.Server[12] == 127 }); n != 0 {
 		t.Errorf("%d connections of loopback told", n)
 	}
+}
+
+// TestPeer: who has the host's end of a connection that its other end reports, by address and port.
+func TestPeer(t *testing.T) {
+	l := newLab(t, hostmode.Config{Every: 200 * time.Millisecond})
+	l.traced()
+	is := func(what string, f report.Flow) {
+		t.Helper()
+		l.until(what, func() bool {
+			p, ok := l.w.Peer(&f)
+			return ok && p.Workload == "host:n" && p.Detail.Get("process") != "" && p.Detail.Get("pid") != ""
+		})
+	}
+	for _, network := range []string{"tcp4", "tcp6"} {
+		c := l.host.Dial(network, l.serve(network))
+		local := netip.MustParseAddrPort(c.LocalAddr().String())
+		f := report.Flow{Client: packet.AddrFrom(local.Addr()), ClientPort: local.Port(), Proto: packet.ProtoTCP, Dir: packet.Ingress, IPv6: network == "tcp6"}
+		is("a client on "+network, f)
+		c.Close()
+		l.until("its end", func() bool {
+			return l.count(report.End, func(f *report.Flow) bool { return f.ClientPort == local.Port() }) == 1
+		})
+		is("a client that has gone", f)
+		other := f
+		other.ClientPort++
+		if p, ok := l.w.Peer(&other); ok {
+			t.Errorf("another port is %s's", p.Workload)
+		}
+		other = f
+		other.Client = packet.AddrFrom(addrOf(l.peer, network))
+		if p, ok := l.w.Peer(&other); ok {
+			t.Errorf("another address is %s's", p.Workload)
+		}
+	}
+	for _, network := range []string{"udp4", "udp6"} {
+		local := netip.MustParseAddrPort(l.host.Addr(network, 5300))
+		l.bind(network, local.String())
+		is("a server on "+network, report.Flow{Server: packet.AddrFrom(local.Addr()), ServerPort: local.Port(), Proto: packet.ProtoUDP, Dir: packet.Egress, IPv6: network == "udp6"})
+	}
+}
+
+// bind has another process bind a UDP socket on the host until the test ends.
+func (l *lab) bind(network, addr string) {
+	l.t.Helper()
+	c := l.host.Command(os.Args[0], "-test.run=^TestBind$")
+	c.Env = append(os.Environ(), "SLUICE_TEST_BIND="+network+" "+addr)
+	if err := c.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+}
+
+// TestBind is the process of bind; without its variable it has nothing to do.
+func TestBind(t *testing.T) {
+	network, addr, ok := strings.Cut(os.Getenv("SLUICE_TEST_BIND"), " ")
+	if !ok {
+		return
+	}
+	c, err := net.ListenPacket(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	time.Sleep(time.Minute)
 }
 
 // TestJudged checks each mode's verdict, that none refuses, and that a new policy judges again.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"strconv"
 
@@ -74,6 +76,7 @@ type reading struct {
 	sockets       []socket
 	listeners     map[listener]uint32 // to inodes, then to processes
 	opens         uint64
+	own           map[packet.Addr]bool
 	buf           []byte
 }
 
@@ -98,10 +101,22 @@ func (r *reading) read(path string) error {
 				}
 			}
 		}
-		r.opens = openedInAll()
+		r.opens, r.own = openedInAll(), ownAddresses()
 		return nil
 	})
 	return err
+}
+
+// ownAddresses are the addresses of the thread's namespace, but for loopback.
+func ownAddresses() map[packet.Addr]bool {
+	own := map[packet.Addr]bool{}
+	list, _ := net.InterfaceAddrs()
+	for _, x := range list {
+		if p, err := netip.ParsePrefix(x.String()); err == nil && !p.Addr().IsLoopback() {
+			own[packet.AddrFrom(p.Addr().Unmap())] = true
+		}
+	}
+	return own
 }
 
 // ask asks for the sockets of one family and protocol, in one buffer.

@@ -18,6 +18,8 @@ func (w *Watcher) merge(s *space, r *reading) {
 	if first {
 		s.opens = r.opens
 	}
+	s.own = r.own
+	w.forget(time.Now().UnixNano())
 	clear(s.listeners)
 	for l, ino := range r.listeners {
 		s.listeners[l] = s.pids[ino]

@@ -58,13 +58,16 @@ func newTable(limit int) *table {
 	return &table{conns: map[tuple]conn{}, max: limit, sessions: firstSession}
 }
 
-// local says that a connection does not leave the host.
-func (k *tuple) isLocal() bool {
-	loop := k.remote[12] == 127
+// isLocal says that a connection does not leave the host, as far as its socket knows: the host may
+// send one to its own address on to a workload (a published port).
+func (k *tuple) isLocal() bool { return k.loopback() || k.local == k.remote }
+
+// loopback says that a connection is to a loopback address.
+func (k *tuple) loopback() bool {
 	if k.ipv6 {
-		loop = k.remote == packet.Addr{15: 1}
+		return k.remote == packet.Addr{15: 1}
 	}
-	return loop || k.local == k.remote
+	return k.remote[12] == 127
 }
 
 // normal makes IPv4 addresses what packet.Addr wants, those of IPv6 sockets too.
@@ -81,11 +84,14 @@ func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
 	if k.proto == packet.ProtoTCP && !c.midstream {
 		s.seen++
 	}
+	x, ok := s.owner(p)
+	if ok && !k.loopback() {
+		w.hold(&k, x.ID, p)
+	}
 	if k.isLocal() {
 		w.n.local++
 		return c, false
 	}
-	x, ok := s.owner(p)
 	switch {
 	case !ok:
 		w.n.unowned++
@@ -110,6 +116,7 @@ func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
 // end records the end of a connection. w.mu is held.
 func (w *Watcher) end(k tuple, c conn, state report.State, stamp int64) {
 	delete(w.table.conns, k)
+	w.release(&k, stamp)
 	if c.over {
 		return
 	}
@@ -239,7 +246,11 @@ func (w *Watcher) event(e *socketsEvent) {
 		c = conn{first: stamp, last: stamp, client: true, evidence: report.ByHandshake, state: report.Opening, now: now}
 		if c, ok := w.begin(s, k, c, w.processOf(s, e)); ok {
 			w.end(k, c, ending(e), stamp)
+		} else {
+			w.release(&k, stamp)
 		}
+	case e.Now == closed:
+		w.release(&k, stamp) // one that was not ours to tell
 	}
 }
 

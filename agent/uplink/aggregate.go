@@ -13,7 +13,7 @@ import (
 
 // key is what sessions of one kind have in common.
 type key struct {
-	workload       string
+	workload, peer string
 	policy         uint64
 	client, server packet.Addr
 	rule           uint32
@@ -69,6 +69,7 @@ type kind struct {
 	first, last    int64
 	session        uint64 // the only one, 0 if several
 	detail         *report.Detail
+	peer           *report.Detail // of the process at the other end
 	clientPort     uint16
 	strength       uint8
 	evidence       report.Evidence
@@ -97,6 +98,7 @@ const maxThreats = 10_000
 type aggregate struct {
 	max      int
 	workload func(uint32) string
+	peer     func(*report.Flow) (string, *report.Detail) // nil without
 
 	sessions map[uint64]session
 	kinds    map[key]kind
@@ -199,6 +201,10 @@ func (a *aggregate) add(s *session) {
 	s.remember(w, a.living)
 	k := key{workload: w, policy: s.Policy, client: s.Client, server: s.Server, rule: s.Rule, port: s.ServerPort, app: s.App, base: s.Base, proto: s.Proto,
 		dir: s.Dir, verdict: s.Verdict, reason: s.Reason, class: classOf(s.State), ipv6: s.IPv6, enforced: s.Enforced, answered: s.Answered, midstream: s.Midstream, loopback: s.Loopback}
+	var peer *report.Detail
+	if a.peer != nil && !s.Loopback {
+		k.peer, peer = a.peer(&s.Flow)
+	}
 	c, ok := a.kinds[k]
 	switch {
 	case !ok && len(a.kinds) >= a.max:
@@ -223,6 +229,9 @@ func (a *aggregate) add(s *session) {
 	c.evidence = max(c.evidence, s.Evidence)
 	if s.Detail != nil {
 		c.detail = s.Detail
+	}
+	if peer != nil {
+		c.peer = peer
 	}
 	a.kinds[k] = c
 }
@@ -293,11 +302,16 @@ func connection(k *key, c *kind) *controlv1.Connection {
 		Strength: uint32(c.strength), Verdict: uint32(k.verdict), Reason: uint32(k.reason), Rule: k.rule, Policy: k.policy,
 		Sessions: c.began, Ended: c.ended, PacketsOut: c.packets[0], PacketsIn: c.packets[1], BytesOut: c.bytes[0], BytesIn: c.bytes[1],
 		First: c.first, Last: c.last, Evidence: uint32(c.evidence), State: uint32(c.state), Answered: k.answered, Midstream: k.midstream,
-		Enforced: k.enforced, Session: c.session,
+		Enforced: k.enforced, Session: c.session, Peer: k.peer,
 	}
-	if c.detail != nil && len(c.detail.Attrs) > 0 {
-		m.Attrs = make(map[string]string, len(c.detail.Attrs))
-		for _, p := range c.detail.Attrs {
+	for _, d := range []*report.Detail{c.peer, c.detail} {
+		if d == nil || len(d.Attrs) == 0 {
+			continue
+		}
+		if m.Attrs == nil {
+			m.Attrs = make(map[string]string, len(d.Attrs))
+		}
+		for _, p := range d.Attrs {
 			m.Attrs[p.Key] = valid(p.Value)
 		}
 	}

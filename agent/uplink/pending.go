@@ -58,6 +58,9 @@ func (c kind) with(o *kind) kind {
 	if o.detail != nil {
 		c.detail = o.detail
 	}
+	if o.peer != nil {
+		c.peer = o.peer
+	}
 	return c
 }
 

@@ -33,6 +33,9 @@ type Config struct {
 	Boot      string // one life of the agent
 	// Workload names the workload of an endpoint, "" if it is not known. The uplink's goroutine calls it.
 	Workload func(endpoint uint32) string
+	// Peer is the workload in the node's own network that has the other end of a connection, and its process;
+	// "" if there is none that is known. nil without. The uplink's goroutine calls it.
+	Peer func(*report.Flow) (string, *report.Detail)
 	// Interval is how often records are taken and sent; 200 ms if 0.
 	Interval time.Duration
 	// MaxKinds bounds the kinds of connection that wait for the collector; 100,000 if 0.
@@ -103,6 +106,7 @@ func New(cfg Config) *Uplink {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	u := &Uplink{cfg: cfg, agg: newAggregate(cfg.MaxKinds, cfg.Workload), pending: newAggregate(cfg.MaxKinds, cfg.Workload), out: make(chan *batch, 1)}
+	u.agg.peer = cfg.Peer
 	if cfg.Spool != "" {
 		var err error
 		if u.spool, u.left, err = openSpool(cfg.Spool, cfg.Logger); err != nil {

@@ -47,7 +47,7 @@ type dockerWatch struct {
 	containers map[string]*living
 	told       map[uint64]map[string]Workload // by namespace and workload id
 	bare       map[uint64]time.Time           // namespaces without an address yet, until when they are polled
-	away       bool
+	away       string                         // why the daemon does not answer; "" while it does
 	synced     bool
 }
 
@@ -196,11 +196,20 @@ func (w *dockerWatch) take(ctx context.Context, n *dockerNews) bool {
 	case n.listed:
 		return w.replace(n.all)
 	}
-	if !w.away {
-		w.src.cfg.Logger.Warn("docker does not answer, trying again", "endpoint", w.src.cfg.Endpoint, "error", unreachable(n.away))
+	why := unreachable(n.away).Error()
+	if w.away == "" {
+		w.src.cfg.Logger.Warn("docker does not answer, trying again", "endpoint", w.src.cfg.Endpoint, "error", why)
 	}
-	w.away = true
+	if w.away != why && !w.note("docker "+w.src.cfg.Endpoint+": "+why) {
+		return false
+	}
+	w.away = why
 	return w.sync()
+}
+
+// note tells people about the daemon; "" takes it back.
+func (w *dockerWatch) note(text string) bool {
+	return w.yield(Event{Kind: Noted, About: "docker " + w.src.cfg.Endpoint, Note: text})
 }
 
 // sync tells once that everything was told that was there at the beginning.
@@ -214,10 +223,13 @@ func (w *dockerWatch) sync() bool {
 
 // replace takes what a daemon says that was away, and tells the difference.
 func (w *dockerWatch) replace(all []dockerContainer) bool {
-	if w.away {
+	if w.away != "" {
 		w.src.cfg.Logger.Info("docker answers again", "endpoint", w.src.cfg.Endpoint, "containers", len(all))
+		if !w.note("") {
+			return false
+		}
 	}
-	w.away = false
+	w.away = ""
 	there := map[string]bool{}
 	for i := range all {
 		there[all[i].id] = true

@@ -37,6 +37,9 @@ type Observation struct {
 	// ClientReports says that the client is a managed workload, whose own report counts; that of
 	// the server then adds only violations.
 	ClientReports bool
+	// Doubled says that the other end reports the same packets and more of them: this one
+	// adds only violations.
+	Doubled bool
 
 	Kind
 	Client, Server string // addresses
@@ -174,7 +177,7 @@ func (g *Graph) Add(o *Observation) {
 		s = g.session(o)
 	}
 	g.violation(o, s)
-	if o.Egress || !o.ClientReports {
+	if !o.Doubled && (o.Egress || !o.ClientReports) {
 		c := *o
 		c.Kind.Verdict = class(o.Verdict)
 		g.count(&c, s)

@@ -65,6 +65,8 @@ func TestAdd(t *testing.T) {
 		{"counts once when both ends report", []func(*graph.Observation){nil, server}, []string{"web>api 80 http learn: 1 sessions, 1 open, 4500 bytes"}},
 		{"counts the server's end where the client is nobody's", []func(*graph.Observation){with(server, func(o *graph.Observation) { o.ClientReports = false })},
 			[]string{"web>api 80 http learn: 1 sessions, 1 open, 4500 bytes"}},
+		{"counts once what a socket and packets tell", []func(*graph.Observation){nil, with(denied, func(o *graph.Observation) { o.Doubled = true })},
+			[]string{"web>api 80 http learn: 1 sessions, 1 open, 4500 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 deny by rule 3: 1"}},
 		{"moves a session to its application", []func(*graph.Observation){with(undecided, number), with(follow, number), with(follow, number, ended)},
 			[]string{"web>api 80 http learn: 1 sessions, 0 open, 4700 bytes"}},
 		{"moves only what the session counted", []func(*graph.Observation){undecided, with(undecided, number), with(follow, number)},

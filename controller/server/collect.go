@@ -148,8 +148,15 @@ func worthTelling(c *controlv1.Connection) bool {
 }
 
 func (s *Server) observation(n *node, c *controlv1.Connection, client, server *end) *graph.Observation {
+	near, far := server, client
+	if c.Egress {
+		near, far = far, near
+	}
 	return &graph.Observation{
 		Node: n.name, Reporter: c.Workload, Egress: c.Egress, ClientReports: s.reports(client),
+		// What a socket of the host's network tells of a connection with a workload is less than what
+		// that workload's packets tell.
+		Doubled: near.member != nil && near.member.workload.HostNet && s.reports(far),
 		Kind: graph.Kind{
 			From: client.group, To: server.group, FromWorkload: client.name(), ToWorkload: server.name(),
 			Proto: uint8(c.Proto), Port: uint16(c.ServerPort), App: app.ID(c.App), IPv6: client.addr.Is6(),

@@ -58,10 +58,15 @@ func (d *directory) leave(name string, members []*member, now int64) {
 // reporter is the workload that saw a connection, if it is there or was when the connection began; nil
 // if it is not known.
 func (d *directory) reporter(n *node, c *controlv1.Connection) *member {
-	if m := n.members[c.Workload]; m != nil {
+	return d.known(n, c.Workload, c.First)
+}
+
+// known is the workload of a node with an id, if it is there or was at a time; nil if it is not known.
+func (d *directory) known(n *node, id string, at int64) *member {
+	if m := n.members[id]; m != nil {
 		return m
 	}
-	if l, ok := d.gone.ids[n.name+"\x00"+c.Workload]; ok && c.First <= l.at+departedSlack {
+	if l, ok := d.gone.ids[n.name+"\x00"+id]; ok && at <= l.at+departedSlack {
 		return l.member
 	}
 	return nil

@@ -13,12 +13,18 @@ type end struct {
 	member *member // nil where the address is no workload's
 	addr   netip.Addr
 	group  string // service group or a reserved one
+	// host is the workload in its node's network that has this end, where its agent could tell. Policy
+	// knows the end by the node's address only, so that member and group are those of that.
+	host *member
 }
 
 // name is the workload's name, or the address.
 func (e *end) name() string {
 	if e.member != nil {
 		return e.member.workload.Name
+	}
+	if e.host != nil {
+		return e.host.workload.Name
 	}
 	return e.addr.String()
 }
@@ -58,12 +64,15 @@ func (d *directory) ends(n *node, c *controlv1.Connection) (client, server end, 
 		return client, server, fmt.Errorf("addresses of %d and %d bytes: they have 4 or 16", len(c.Client), len(c.Server))
 	}
 	client, server = d.peerThen(n.name, ca.Unmap(), c.First), d.peerThen(n.name, sa.Unmap(), c.First)
-	local := &server
+	local, far := &server, &client
 	if c.Egress {
-		local = &client
+		local, far = far, local
 	}
 	if m := d.reporter(n, c); m != nil {
 		local.member, local.group = m, m.group
+	}
+	if far.member == nil && c.Peer != "" {
+		far.host = d.known(n, c.Peer, c.First)
 	}
 	return client, server, nil
 }

@@ -425,6 +425,7 @@ type Connection struct {
 	Ended         uint64                 `protobuf:"varint,27,opt,name=ended,proto3" json:"ended,omitempty"`                                                                          // sessions that ended since the last report
 	Attrs         map[string]string      `protobuf:"bytes,28,rep,name=attrs,proto3" json:"attrs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of the last session that told any
 	Session       uint64                 `protobuf:"varint,29,opt,name=session,proto3" json:"session,omitempty"`                                                                      // engine's number where sessions + ended concern just one; else 0
+	Peer          string                 `protobuf:"bytes,30,opt,name=peer,proto3" json:"peer,omitempty"`                                                                             // id of the workload in the node's own network that has the other end; "" where none is known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -660,6 +661,13 @@ func (x *Connection) GetSession() uint64 {
 		return x.Session
 	}
 	return 0
+}
+
+func (x *Connection) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
 }
 
 type ThreatRecord struct {
@@ -4132,7 +4140,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x129\n" +
 	"\tworkloads\x18\x02 \x03(\v2\x1b.sluice.control.v1.WorkloadR\tworkloads\x12%\n" +
 	"\x0enode_addresses\x18\x03 \x03(\tR\rnodeAddresses\"\x19\n" +
-	"\x17ReportWorkloadsResponse\"\xd8\x06\n" +
+	"\x17ReportWorkloadsResponse\"\xec\x06\n" +
 	"\n" +
 	"Connection\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x16\n" +
@@ -4168,7 +4176,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\benforced\x18\x1a \x01(\bR\benforced\x12\x14\n" +
 	"\x05ended\x18\x1b \x01(\x04R\x05ended\x12>\n" +
 	"\x05attrs\x18\x1c \x03(\v2(.sluice.control.v1.Connection.AttrsEntryR\x05attrs\x12\x18\n" +
-	"\asession\x18\x1d \x01(\x04R\asession\x1a8\n" +
+	"\asession\x18\x1d \x01(\x04R\asession\x12\x12\n" +
+	"\x04peer\x18\x1e \x01(\tR\x04peer\x1a8\n" +
 	"\n" +
 	"AttrsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
