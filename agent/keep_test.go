@@ -27,7 +27,9 @@ func TestKeepDamaged(t *testing.T) {
 		{"one bit", func(t *testing.T, path string) { change(t, path, func(b []byte) []byte { b[11] ^= 1; return b }) }, 1},
 		{"gone", func(t *testing.T, path string) { remove(t, path) }, 1},
 		{"by an earlier version of the program", func(t *testing.T, path string) {
-			change(t, path, func([]byte) []byte { return []byte(`{"version":2,"groups":[{"name":"any","any":true}],"identities":[{}]}`) })
+			change(t, path, func([]byte) []byte {
+				return []byte(`{"version":2,"groups":[{"name":"any","any":true}],"identities":[{}]}`)
+			})
 		}, 2},
 		{"both", func(t *testing.T, path string) { cut(t, path, 2); cut(t, path+suffixBefore, 2) }, 0},
 		{"half of a new one beside it", func(t *testing.T, path string) {

@@ -21,7 +21,9 @@ type demoReport struct {
 		From, To, App, Over, Family string
 		Sessions                    int
 	}
-	Protect  struct{ Denied []struct{ From, To, Family, Outcome, App string } }
+	Protect struct {
+		Denied []struct{ From, To, Family, Outcome, App string }
+	}
 	Problems []string
 }
 
