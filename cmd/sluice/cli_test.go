@@ -31,11 +31,27 @@ type fake struct {
 }
 
 func (*fake) Status(context.Context, *controlv1.StatusRequest) (*controlv1.StatusResponse, error) {
+	state := &controlv1.AgentState{Ready: true, Parsers: "plugin", PolicyWanted: 7,
+		Traffic: []*controlv1.Traffic{
+			{Workload: "netns:web", Interface: "eth0", Backend: "inline", FramesOut: 900, FramesIn: 1100, BytesOut: 90_000, BytesIn: 2 << 20, Sessions: 3, Opened: 40,
+				Verdicts: map[string]uint64{"allow": 38, "deny": 2}, Dropped: map[string]uint64{"denied": 4}},
+			{Workload: "netns:web", Interface: "lo", Backend: "nfqueue", FramesOut: 5, FramesIn: 6, BytesOut: 100},
+			{Workload: "netns:db", Interface: "eth0", Backend: "tap", FramesOut: 50, FramesIn: 60, BytesOut: 100, Sessions: 1, Verdicts: map[string]uint64{"learn": 1}},
+			{Workload: "netns:db", Interface: "eth1", Backend: "tap", FramesOut: 1, FramesIn: 1, BytesOut: 100, Verdicts: map[string]uint64{"violate": 1}}},
+		Queues: []*controlv1.Queue{{Backend: "inline", Queues: 1, Received: 2000, Sent: 1996, Waiting: 12, Fill: 0.25, Dropped: map[string]uint64{"ring_full": 0, "oversize": 1}, Bypassed: map[string]uint64{"no_heartbeat": 3}},
+			{Backend: "tap", Workload: "netns:db", Interface: "eth0", Queues: 2, Received: 110, Dropped: map[string]uint64{"ring_full": 7}}},
+		Plugins: []*controlv1.Plugin{{Name: "standard", Path: "/proc/self/exe", User: "nobody", Pid: 4711, State: "running", Restarts: 1, Items: 99, Error: "it does not answer\x1b", Protocols: 48, Since: noon.UnixNano()},
+			{Name: "own", Path: "/etc/sluice/plugins/own", User: "nobody", State: "given up", Restarts: 10}},
+		Uplink: &controlv1.Uplink{Controller: "10.0.0.11:9474", Answers: true, LastReport: noon.UnixNano(), Backlog: 5, Sent: 1000, Dropped: map[string]uint64{"uplink_full": 2}},
+		Store:  &controlv1.StoreState{Name: "consul 10.0.0.1:8500", Error: "no server leads"}}
 	return &controlv1.StatusResponse{Version: "v1", Started: noon.Add(-time.Hour).UnixNano(), Policy: 7, Workloads: 2, Groups: 6, Rules: 2, Connections: 2, Sessions: 41,
-		Violations: 3, Store: "embedded /var/lib/sluice/sluice.db", Dropped: map[string]uint64{"uplink_full": 2},
-		Nodes: []*controlv1.NodeStatus{{Node: "n1", Policy: 6, LastSeen: noon.Add(-2 * time.Second).UnixNano(), Version: "v1", Counters: map[string]uint64{"engine.frames": 12},
-			Warnings:       []string{"workloads file w.yaml: it is empty: what it said before counts"},
-			WorkloadErrors: map[string]string{"netns:db": "eth0 is gone; its connections are not seen"}}}}, nil
+		Violations: 3, Store: "consul 10.0.0.1:8500", Dropped: map[string]uint64{"uplink_full": 2}, Role: roleController,
+		StoreState: &controlv1.StoreState{Name: "consul 10.0.0.1:8500", Reachable: true, Revision: 4711, Leader: "10.0.0.1:8300", Checked: noon.UnixNano()},
+		Controllers: []*controlv1.ControllerState{{Name: "c1", Address: "10.0.0.11:9474", Version: "v1", State: stateLeading, LastSeen: noon.UnixNano()},
+			{Name: "c2", Address: "10.0.0.12:9474", Version: "v1", State: stateAway, LastSeen: noon.Add(-time.Minute).UnixNano()}},
+		Nodes: []*controlv1.NodeStatus{{Node: "n1", Policy: 6, Wanted: 7, LastSeen: noon.Add(-2 * time.Second).UnixNano(), Version: "v1", Counters: map[string]uint64{"engine.frames": 12},
+			WorkloadErrors: map[string]string{"netns:db": "eth0 is gone; its connections are not seen"}, State: state,
+			Warnings: []string{"workloads file w.yaml: it is empty: what it said before counts"}}}}, nil
 }
 
 func (*fake) ListWorkloads(context.Context, *controlv1.ListWorkloadsRequest) (*controlv1.ListWorkloadsResponse, error) {
