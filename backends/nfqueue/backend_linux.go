@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
@@ -70,7 +71,11 @@ func (b *Backend) attach(ep backend.Endpoint) (*attachment, error) {
 	}
 	// The queues have references of their own.
 	defer func() { _ = b.release(s) }()
-	srcs, err := s.sources(b.cfg.Queues, ep.Fail == backend.FailOpen)
+	n := b.cfg.Queues
+	if ep.Hook.Side == backend.LoopbackSide {
+		n = 1 // there, nobody is at the other end
+	}
+	srcs, err := s.sources(n, ep.Fail == backend.FailOpen)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +146,10 @@ func present(ep backend.Endpoint) error {
 	})
 }
 
-var _ backend.Recaller = (*attachment)(nil)
+var (
+	_ backend.Recaller = (*attachment)(nil)
+	_ backend.Spreader = (*attachment)(nil)
+)
 
 // attachment is one endpoint with its queues.
 type attachment struct {
@@ -160,6 +168,9 @@ func (a *attachment) Queues() []backend.Queue {
 	}
 	return out
 }
+
+// Place implements backend.Spreader, as the rules do.
+func (a *attachment) Place(peer packet.Addr) int { return int(peer[15]) & (len(a.queues) - 1) }
 
 // Activate implements backend.Attachment.
 func (a *attachment) Activate() error {

@@ -6,13 +6,15 @@ package nfqueue
 
 import (
 	"errors"
+	"math/bits"
 	"time"
 )
 
 // Config tunes the queues. The zero value is what production uses.
 type Config struct {
-	// Queues is how many kernel queues an endpoint has; packets are spread by
-	// their addresses, both directions of a connection to the same one. 0 is 1.
+	// Queues is how many kernel queues an endpoint has, a power of 2, each with a worker of its own.
+	// Flows are spread by the address of their other end, so that everything of one, its fragments
+	// and the errors about it too, comes to the same. 0 is 1. A queue on lo is always alone.
 	Queues int
 	// Buffer is what the kernel may keep for one queue, in bytes; 0 is 32 MiB. What
 	// does not fit follows the fail mode and is counted.
@@ -81,7 +83,7 @@ const (
 
 // withDefaults fills in what is zero.
 func (c Config) withDefaults() Config {
-	c.Queues = min(max(c.Queues, 1), maxQueues)
+	c.Queues = 1 << (bits.Len(uint(min(max(c.Queues, 1), maxQueues))) - 1)
 	if c.Buffer <= 0 {
 		c.Buffer = defaultBuffer
 	}

@@ -102,19 +102,34 @@ func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any 
 		if r.marks.base != 0 {
 			out = append(out, r.decided(of))
 		}
-		if !e.loopback {
-			out = append(out, append(of, r.queue(e)))
-			continue
-		}
-		for _, which := range besides(family) {
-			rule := append(append([]expr.Any{}, of...), protocol(unix.IPPROTO_TCP)...)
-			out = append(out, append(append(rule, which...), r.queue(e)))
-		}
+		out = append(out, r.queued(e, of, chain, family)...)
 	}
 	if len(out) == 0 {
 		return nil
 	}
 	return append(exempt(chain, family, r.inject), out...)
+}
+
+// queued hand the packets of an endpoint over.
+func (r *ruleset) queued(e hooked, of []expr.Any, chain string, family nftables.TableFamily) (out [][]expr.Any) {
+	add := func(i uint16, which ...[]expr.Any) {
+		out = append(out, append(append(slices.Clone(of), slices.Concat(which...)...), r.queue(e, i)))
+	}
+	switch {
+	case e.loopback:
+		for _, which := range besides(family) {
+			add(0, protocol(unix.IPPROTO_TCP), which)
+		}
+	case e.queues == 1:
+		add(0)
+	default:
+		for _, at := range spread(chain, family) {
+			for i := range e.queues {
+				add(i, at.of, compared(at.base, at.offset, []byte{byte(e.queues - 1)}, []byte{byte(i)}))
+			}
+		}
+	}
+	return out
 }
 
 // exempt are packets that never go to a queue: our own, those to groups, and those that keep a
@@ -128,9 +143,9 @@ func exempt(chain string, family nftables.TableFamily, inject uint32) [][]expr.A
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{unix.PACKET_HOST}}, accept(),
 		})
 	case chain == "out" && family == nftables.TableFamilyIPv4:
-		out = append(out, append(masked(16, 4, []byte{0xf0, 0, 0, 0}, []byte{0xe0, 0, 0, 0}), accept()))
+		out = append(out, append(masked(16, []byte{0xf0, 0, 0, 0}, []byte{0xe0, 0, 0, 0}), accept()))
 	case chain == "out":
-		out = append(out, append(masked(24, 1, []byte{0xff}, []byte{0xff}), accept()))
+		out = append(out, append(masked(24, []byte{0xff}, []byte{0xff}), accept()))
 	}
 	if family == nftables.TableFamilyIPv6 && chain != "lo" {
 		for _, span := range [][2]byte{{130, 137}, {143, 143}} {
@@ -155,9 +170,9 @@ func (r *ruleset) decided(of []expr.Any) []expr.Any {
 func left(family nftables.TableFamily) [][]expr.Any {
 	plain := func(proto byte) []expr.Any {
 		if family == nftables.TableFamilyIPv4 {
-			return append(protocol(proto), masked(0, 1, []byte{0x0f}, []byte{5})...) // no options
+			return append(protocol(proto), masked(0, []byte{0x0f}, []byte{5})...) // no options
 		}
-		return masked(6, 1, []byte{0xff}, []byte{proto}) // no extension headers
+		return masked(6, []byte{0xff}, []byte{proto}) // no extension headers
 	}
 	const ack, others = 0x10, 0x27 // FIN, SYN, RST, URG
 	return [][]expr.Any{
@@ -193,19 +208,53 @@ func (r *ruleset) save() [][]expr.Any {
 	}
 }
 
-// queue hands over to the kernel queues of an endpoint.
-func (r *ruleset) queue(e hooked) expr.Any {
+// last is where packets of some kind have the last byte of the other end's address.
+type last struct {
+	of     []expr.Any // the kind
+	base   expr.PayloadBase
+	offset uint32
+}
+
+// spread says where the other end's address is. An ICMP error that comes in quotes a packet that was sent
+// there, and belongs to its flow.
+func spread(chain string, family nftables.TableFamily) []last {
+	v6 := family == nftables.TableFamilyIPv6
+	kind := func(proto, low, high byte) []expr.Any {
+		return append(protocol(proto), &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
+			&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: []byte{low}}, &expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: []byte{high}})
+	}
+	const icmpHeader = 8
+	switch {
+	case chain == "out" && v6:
+		return []last{{nil, expr.PayloadBaseNetworkHeader, 39}}
+	case chain == "out":
+		return []last{{nil, expr.PayloadBaseNetworkHeader, 19}}
+	case v6:
+		return []last{
+			{kind(unix.IPPROTO_ICMPV6, 1, 4), expr.PayloadBaseTransportHeader, icmpHeader + 39},
+			{nil, expr.PayloadBaseNetworkHeader, 23},
+		}
+	}
+	return []last{
+		{kind(unix.IPPROTO_ICMP, 3, 3), expr.PayloadBaseTransportHeader, icmpHeader + 19},
+		{kind(unix.IPPROTO_ICMP, 11, 12), expr.PayloadBaseTransportHeader, icmpHeader + 19},
+		{nil, expr.PayloadBaseNetworkHeader, 15},
+	}
+}
+
+// queue hands over to one of the kernel queues of an endpoint.
+func (r *ruleset) queue(e hooked, i uint16) expr.Any {
 	var flags uint16
 	if e.bypass {
 		flags = uint16(expr.QueueFlagBypass)
 	}
 	if r.native {
-		return &expr.Queue{Num: e.queue, Total: e.queues, Flag: expr.QueueFlag(flags)}
+		return &expr.Queue{Num: e.queue + i, Total: 1, Flag: expr.QueueFlag(flags)}
 	}
 	// struct xt_NFQ_info_v3 (linux/netfilter/xt_NFQUEUE.h)
 	info := make(xt.Unknown, 8)
-	binary.NativeEndian.PutUint16(info, e.queue)
-	binary.NativeEndian.PutUint16(info[2:], e.queues)
+	binary.NativeEndian.PutUint16(info, e.queue+i)
+	binary.NativeEndian.PutUint16(info[2:], 1)
 	binary.NativeEndian.PutUint16(info[4:], flags)
 	return &expr.Target{Name: "NFQUEUE", Rev: 3, Info: &info}
 }
@@ -251,9 +300,15 @@ func besides(family nftables.TableFamily) [][]expr.Any {
 }
 
 // masked compares bytes of the network header.
-func masked(offset, length uint32, mask, value []byte) []expr.Any {
+func masked(offset uint32, mask, value []byte) []expr.Any {
+	return compared(expr.PayloadBaseNetworkHeader, offset, mask, value)
+}
+
+// compared compares bytes of a header.
+func compared(base expr.PayloadBase, offset uint32, mask, value []byte) []expr.Any {
+	length := uint32(len(mask))
 	return []expr.Any{
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: length},
+		&expr.Payload{DestRegister: 1, Base: base, Offset: offset, Len: length},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: length, Mask: mask, Xor: make([]byte, length)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: value},
 	}

@@ -32,7 +32,7 @@ func TestOne(t *testing.T) { backendtest.Run(t, oneHarness()) }
 func TestServe(t *testing.T) { backendtest.Serve(t, oneHarness()) }
 
 func TestSeveral(t *testing.T) {
-	h := harness(nfqueue.Config{Queues: 3}, "")
+	h := harness(nfqueue.Config{Queues: 4}, "")
 	h.Rounds = 3
 	backendtest.Run(t, h)
 }

@@ -117,6 +117,13 @@ type Attachment interface {
 	io.Closer
 }
 
+// Spreader is an attachment that spreads the flows of its endpoint over several queues. It may be called from
+// any goroutine.
+type Spreader interface {
+	// Place says which of Queues has the frames of a flow, by the address of its other end.
+	Place(peer packet.Addr) int
+}
+
 // Queue is a source of frames. One worker drives it; only Wake and
 // Close may be called from elsewhere.
 type Queue interface {

@@ -105,13 +105,10 @@ func (e *Engine) swap(old, next *attached, patient bool) bool {
 	for _, w := range old.workers {
 		w.expectLate(id, late)
 	}
+	shares := next.shares(sessions)
 	for i, w := range next.workers {
-		mine := sessions
-		if i > 0 {
-			mine = nil // one worker has all sessions of an endpoint
-		}
 		w.now = e.cfg.Now()
-		w.adopt(id, mine)
+		w.adopt(id, shares[i])
 	}
 	for _, w := range next.workers {
 		w.skim(id, judged)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -90,13 +91,35 @@ func (e *Engine) take(a *attached, id uint32, drain bool) []moved {
 
 // give hands sessions to the workers of an endpoint.
 func (e *Engine) give(a *attached, sessions []moved) {
+	shares := a.shares(sessions)
 	for i, w := range a.workers {
-		mine := sessions
-		if i > 0 {
-			mine = nil // one worker has all sessions of an endpoint
-		}
-		w.do(func() { w.adopt(a.ep.ID, mine) })
+		w.do(func() { w.adopt(a.ep.ID, shares[i]) })
 	}
+}
+
+// shares parts sessions among the workers of an endpoint: each to the one that will have its frames.
+func (a *attached) shares(sessions []moved) [][]moved {
+	out := make([][]moved, len(a.workers))
+	spread, _ := a.att.(backend.Spreader)
+	if spread == nil || len(out) == 1 {
+		out[0] = sessions
+		return out
+	}
+	for i := range sessions {
+		at := spread.Place(peerOf(&sessions[i].s))
+		out[at] = append(out[at], sessions[i])
+	}
+	return out
+}
+
+// peerOf is the end of a session that is not the endpoint's workload.
+func peerOf(s *session.Session) packet.Addr {
+	if s.Dir == packet.Egress {
+		peer, _ := s.Server()
+		return peer
+	}
+	peer, _ := s.Client()
+	return peer
 }
 
 // export gives up the sessions of an endpoint.

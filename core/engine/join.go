@@ -126,13 +126,10 @@ func (e *Engine) fromTap(old, next *attached) error {
 	}
 	e.eps[id] = next
 	e.publish()
+	shares := next.shares(sessions)
 	for i, w := range next.workers {
-		mine := sessions
-		if i > 0 {
-			mine = nil // one worker has all sessions of an endpoint
-		}
 		w.do(func() {
-			w.adopt(id, mine)
+			w.adopt(id, shares[i])
 			w.replay(id, cut)
 		})
 	}
@@ -156,14 +153,11 @@ func (e *Engine) toTap(old, next *attached) error {
 		sessions = e.leave(old)
 		e.eps[id] = next
 		e.publish()
+		shares := next.shares(sessions)
 		for i, w := range next.workers {
 			w.since = cut
-			mine := sessions
-			if i > 0 {
-				mine = nil // a tap has one queue
-			}
 			w.now = e.cfg.Now()
-			w.adopt(id, mine)
+			w.adopt(id, shares[i])
 		}
 	})
 	if err != nil {
