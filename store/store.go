@@ -56,7 +56,8 @@ type Leadership interface {
 
 // Fencer is what the Leadership of a store may be that several processes use. What is
 // committed through Fence is done only while the leadership is held, else it is ErrNotLeading: one
-// that was away and does not know yet that another leads changes nothing.
+// that was away and does not know yet that another leads changes nothing. Such a Commit holds MaxCommit bytes
+// at most, of one operation too; more is ErrTooLarge.
 type Fencer interface {
 	Fence() Store
 }

@@ -3,6 +3,7 @@ package front_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"strings"
@@ -122,7 +123,7 @@ func (c *cluster) leader(context.Context) (string, error) {
 // start runs a replica behind a front until stop is called.
 func (c *cluster) start(t *testing.T, certs, name string) (r *replica, stop func()) {
 	t.Helper()
-	files, err := mtls.Load(filepath.Join(certs, name))
+	files, err := mtls.Load(filepath.Join(certs, name), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func dial(t *testing.T, certs, as string, r *replica) *grpc.ClientConn {
 		conn, err = grpc.NewClient("unix://"+r.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	} else {
 		var f *mtls.Files
-		if f, err = mtls.Load(filepath.Join(certs, as)); err == nil {
+		if f, err = mtls.Load(filepath.Join(certs, as), slog.New(slog.DiscardHandler)); err == nil {
 			conn, err = f.Dial(r.address)
 		}
 	}

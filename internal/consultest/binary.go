@@ -49,17 +49,24 @@ type TB interface {
 // New starts n servers on loopback addresses for a test, which they end with.
 func New(t TB, n int) *Cluster {
 	t.Helper()
-	binary, err := Binary(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	ips, err := Loopback(n)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return NewAt(t, Place{IPs: ips})
+}
+
+// NewAt is New for servers of one's own making: Place needs addresses alone.
+func NewAt(t TB, p Place) *Cluster {
+	t.Helper()
+	binary, err := Binary(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Binary, p.Dir = binary, t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	c, err := Start(ctx, Place{Binary: binary, Dir: t.TempDir(), IPs: ips})
+	c, err := Start(ctx, p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,8 +37,9 @@ type server struct {
 
 // The ports of every server; each has an address of its own.
 const (
-	portHTTP = 8500
-	portRPC  = 8300
+	portHTTP  = 8500
+	portHTTPS = 8501
+	portRPC   = 8300
 )
 
 // Place is where servers run.
@@ -49,6 +50,31 @@ type Place struct {
 	NetNS string
 	// IPs are the servers' addresses, one for each server.
 	IPs []string
+	// HCL is configuration beside that which servers need, Token the ACL token that manages them.
+	HCL, Token string
+	// TLS has them speak HTTPS alone; nil for HTTP alone.
+	TLS *TLS
+}
+
+// TLS are files: the authority, and a certificate for the servers' addresses.
+type TLS struct{ CA, Cert, Key string }
+
+// port is where servers answer.
+func (p *Place) port() string {
+	if p.TLS != nil {
+		return fmt.Sprint(portHTTPS)
+	}
+	return fmt.Sprint(portHTTP)
+}
+
+// hcl is the servers' configuration.
+func (p *Place) hcl() string {
+	text := "performance { raft_multiplier = 1 } disable_update_check = true leave_on_terminate = false " + p.HCL
+	if p.TLS != nil {
+		text += fmt.Sprintf(` ports { http = -1 https = %d } tls { https { ca_file = %q cert_file = %q key_file = %q verify_incoming = true } }`,
+			portHTTPS, p.TLS.CA, p.TLS.Cert, p.TLS.Key)
+	}
+	return text
 }
 
 // Loopback are n loopback addresses on which no Consul runs, so that several clusters find room on one
@@ -102,7 +128,7 @@ func (c *Cluster) Restart(i int) error {
 	data := filepath.Join(c.place.Dir, fmt.Sprintf("consul-%d", s.n))
 	args := []string{"agent", "-server", fmt.Sprintf("-bootstrap-expect=%d", len(c.servers)), fmt.Sprintf("-node=s%d", s.n), "-bind=" + s.ip, "-client=" + s.ip,
 		"-data-dir=" + data, "-grpc-port=-1", "-dns-port=-1", "-log-level=warn", "-disable-host-node-id",
-		"-hcl=performance { raft_multiplier = 1 } disable_update_check = true leave_on_terminate = false"}
+		"-hcl=" + c.place.hcl()}
 	for _, o := range c.servers {
 		if o != s {
 			args = append(args, "-retry-join="+o.ip)
@@ -131,13 +157,19 @@ func (c *Cluster) Restart(i int) error {
 func (c *Cluster) Addresses() []string {
 	var out []string
 	for _, s := range c.servers {
-		out = append(out, net.JoinHostPort(s.ip, fmt.Sprint(portHTTP)))
+		out = append(out, net.JoinHostPort(s.ip, c.place.port()))
 	}
 	return out
 }
 
 // URL is the cluster as sluice's --store takes it.
-func (c *Cluster) URL() string { return "consul://" + strings.Join(c.Addresses(), ",") }
+func (c *Cluster) URL() string {
+	scheme := "consul://"
+	if c.place.TLS != nil {
+		scheme = "consuls://"
+	}
+	return scheme + strings.Join(c.Addresses(), ",")
+}
 
 // Ready waits until a server leads and takes writes.
 func (c *Cluster) Ready(ctx context.Context) error {
@@ -153,7 +185,7 @@ func (c *Cluster) Ready(ctx context.Context) error {
 				return fmt.Errorf("consul server %d ended: %w: %s", s.n, err, c.log(s.n))
 			default:
 			}
-			cl, err := s.client()
+			cl, err := c.client(s)
 			if err != nil {
 				return err
 			}
@@ -175,9 +207,17 @@ func (c *Cluster) Ready(ctx context.Context) error {
 	}
 }
 
-func (s *server) client() (*api.Client, error) {
+func (c *Cluster) client(s *server) (*api.Client, error) {
 	cfg := api.DefaultNonPooledConfig()
-	cfg.Address = net.JoinHostPort(s.ip, fmt.Sprint(portHTTP))
+	cfg.Address, cfg.Token, cfg.TokenFile = net.JoinHostPort(s.ip, c.place.port()), c.place.Token, ""
+	if t := c.place.TLS; t != nil {
+		cfg.Scheme = "https"
+		secure, err := api.SetupTLSConfig(&api.TLSConfig{CAFile: t.CA, CertFile: t.Cert, KeyFile: t.Key})
+		if err != nil {
+			return nil, err
+		}
+		cfg.Transport.TLSClientConfig = secure
+	}
 	cfg.Transport.DialContext = func(ctx context.Context, network, address string) (c net.Conn, err error) {
 		err = netns.Do(s.netns, func() error {
 			d := net.Dialer{Timeout: time.Second, FallbackDelay: -1}
@@ -190,13 +230,23 @@ func (s *server) client() (*api.Client, error) {
 	return api.NewClient(cfg)
 }
 
+// Client is a client of the first server that runs, with the token that manages it.
+func (c *Cluster) Client() (*api.Client, error) {
+	for _, s := range c.servers {
+		if s.cmd != nil && !s.stopped {
+			return c.client(s)
+		}
+	}
+	return nil, errors.New("no consul server runs")
+}
+
 // Leader is the number of the server that leads.
 func (c *Cluster) Leader() (int, error) {
 	for _, s := range c.servers {
 		if s.cmd == nil || s.stopped {
 			continue
 		}
-		cl, err := s.client()
+		cl, err := c.client(s)
 		if err != nil {
 			return 0, err
 		}

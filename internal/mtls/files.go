@@ -41,11 +41,7 @@ const (
 
 // Load checks a machine's folder, as Issue made it. A certificate that has expired is no error: it may be
 // renewed, and is named when it is used.
-func Load(dir string, logs ...*slog.Logger) (*Files, error) {
-	log := slog.New(slog.DiscardHandler)
-	if len(logs) > 0 {
-		log = logs[0]
-	}
+func Load(dir string, log *slog.Logger) (*Files, error) {
 	if _, err := os.Stat(filepath.Join(dir, fileKey)); err != nil {
 		return nil, fmt.Errorf("certificates: %w: make them with `sluice certs`, and give the machine's own folder", err)
 	}

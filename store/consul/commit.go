@@ -28,6 +28,10 @@ func (s *Store) commit(ctx context.Context, fence *lead, ops []store.Op) (store.
 	if err := store.Check(ops); err != nil {
 		return 0, err
 	}
+	if fence != nil && len(ops) == 1 && ops[0].Size() > store.MaxCommit {
+		// Consul cannot check the leadership and write so much as one.
+		return 0, fmt.Errorf("%w: %d bytes, through a fence of %d at most", store.ErrTooLarge, ops[0].Size(), store.MaxCommit)
+	}
 	// The flags make every value another one: Consul leaves a key and its index alone when the same
 	// is written again. They also tell whether a write whose answer was lost was done.
 	w := &write{s: s, fence: fence, ops: ops, nonce: rand.Uint64() | 1}
@@ -137,16 +141,10 @@ func (w *write) transact(ctx context.Context, c *api.Client, txn api.TxnOps) (st
 	return store.Revision(rev), nil
 }
 
-// put writes one value that is too large for a transaction, which would carry it in base64. It is
-// checked just before, and not together with it, whether the leadership is held.
+// put writes one value that is too large for a transaction, which would carry it in base64.
 func (w *write) put(ctx context.Context, c *api.Client) (store.Revision, error) {
 	op := w.ops[0]
 	o := (&api.WriteOptions{}).WithContext(ctx)
-	if w.fence != nil {
-		if _, err := w.transact(ctx, c, w.txn()[:1]); err != nil {
-			return 0, err
-		}
-	}
 	pair := &api.KVPair{Key: w.s.objects + escape(op.Key), Value: op.Value, Flags: w.nonce}
 	if op.Revision == store.Any {
 		if _, err := c.KV().Put(pair, o); err != nil {

@@ -29,9 +29,8 @@ type Options struct {
 	Prefix string
 	// TLS speaks HTTPS.
 	TLS bool
-	// Config is what else the Consul client is to know (token, certificates); nil takes the usual
-	// CONSUL_ variables of the environment.
-	Config *api.Config
+	// Access is how this client proves to be allowed.
+	Access Access
 	// Patience is how long an operation goes on trying while no server answers or none leads; 0 is 15 s.
 	Patience time.Duration
 	// Silence is how long a leader may say nothing, with Consul working, before another takes its
@@ -56,6 +55,8 @@ type Store struct {
 	clients []*api.Client
 	// transports are the clients' own, so that closing leaves no connection.
 	transports []*http.Transport
+	names      []string // addresses, for people
+	away       complaints
 	at         atomic.Uint32 // the client that answered last
 	objects    string        // what every object's key begins with
 	inner      string        // what the store's own keys begin with
@@ -103,28 +104,35 @@ const maxPrefix = 64
 
 func (s *Store) addClient(address string) error {
 	cfg := api.DefaultConfig()
-	if s.o.Config != nil {
-		c := *s.o.Config
-		cfg = &c
-	}
 	if address != "" {
 		cfg.Address = address
 	}
 	if s.o.TLS {
 		cfg.Scheme = "https"
 	}
-	cfg.HttpClient = nil
-	cfg.Transport = &http.Transport{
+	if err := s.o.Access.apply(cfg); err != nil {
+		return err
+	}
+	secure, err := api.SetupTLSConfig(&cfg.TLSConfig)
+	if err != nil {
+		return err
+	}
+	transport := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: dialTime, KeepAlive: 10 * time.Second}).DialContext,
+		TLSClientConfig:     secure,
 		TLSHandshakeTimeout: dialTime,
 		MaxIdleConnsPerHost: 16,
 		IdleConnTimeout:     90 * time.Second,
+	}
+	cfg.HttpClient = &http.Client{Transport: transport}
+	if cfg.TokenFile != "" {
+		cfg.HttpClient.Transport = &tokens{RoundTripper: transport, file: cfg.TokenFile}
 	}
 	c, err := api.NewClient(cfg)
 	if err != nil {
 		return err
 	}
-	s.clients, s.transports = append(s.clients, c), append(s.transports, cfg.Transport)
+	s.clients, s.transports, s.names = append(s.clients, c), append(s.transports, transport), append(s.names, cfg.Address)
 	return nil
 }
 
@@ -156,7 +164,7 @@ func Parse(text string) (Options, error) {
 		}
 		name, value, _ := strings.Cut(part, "=")
 		if name != "prefix" {
-			return o, fmt.Errorf("store %q: there is no setting %q, only prefix; tokens and certificates come from the CONSUL_ variables", text, name)
+			return o, fmt.Errorf("store %q: there is no setting %q, only prefix; tokens and certificates have flags of their own", text, name)
 		}
 		o.Prefix = value
 	}

@@ -36,6 +36,7 @@ func (s *Store) ask(ctx context.Context, limit time.Duration, fn func(context.Co
 	err := fn(attempt, s.clients[int(at)%len(s.clients)])
 	switch {
 	case err == nil:
+		s.note(nil)
 		return nil
 	case s.ctx.Err() != nil:
 		return store.ErrClosed
@@ -43,10 +44,11 @@ func (s *Store) ask(ctx context.Context, limit time.Duration, fn func(context.Co
 		return ctx.Err()
 	}
 	if permanent(err) {
-		return refused{err}
+		return refused{explain(err)}
 	}
+	s.note(err)
 	s.at.CompareAndSwap(at, at+1)
-	return err
+	return explain(err)
 }
 
 // answer is what one server said.
@@ -85,13 +87,15 @@ func (s *Store) first(ctx context.Context, fn func(context.Context, *api.Client)
 		case a := <-answers:
 			switch {
 			case a.err == nil:
+				s.note(nil)
 				s.at.CompareAndSwap(begin, a.at)
 				return a.yes, nil
 			case permanent(a.err):
-				return false, refused{a.err}
+				return false, refused{explain(a.err)}
 			case s.ctx.Err() != nil:
 				return false, store.ErrClosed
 			}
+			s.note(a.err)
 			if failed++; failed == most {
 				return false, a.err
 			}

@@ -18,10 +18,12 @@ import (
 func (s *Store) Watch(ctx context.Context, prefix string, from store.Revision) iter.Seq2[store.Event, error] {
 	return func(yield func(store.Event, error) bool) {
 		w := &watch{s: s, prefix: prefix, yield: yield}
-		var err error
-		if from == 0 {
+		err := s.allowed(ctx)
+		switch {
+		case err != nil:
+		case from == 0:
 			err = w.snapshot(ctx)
-		} else {
+		default:
 			err = w.resume(ctx, uint64(from))
 		}
 		for err == nil {
@@ -30,6 +32,25 @@ func (s *Store) Watch(ctx context.Context, prefix string, from store.Revision) i
 		if !errors.Is(err, errLeft) && ctx.Err() == nil {
 			yield(store.Event{}, fmt.Errorf("watch %s: %w", prefix, err))
 		}
+	}
+}
+
+// allowed says whether keys may be read. To who may not, lists are just empty.
+func (s *Store) allowed(ctx context.Context) error {
+	pause := firstWait
+	for {
+		err := s.ask(ctx, requestTime, func(ctx context.Context, c *api.Client) error {
+			_, _, err := c.KV().Get(s.inner+"none", (&api.QueryOptions{AllowStale: true}).WithContext(ctx))
+			return err
+		})
+		var no refused
+		if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.As(err, &no) {
+			return err
+		}
+		if err := s.sleep(ctx, pause); err != nil {
+			return err
+		}
+		pause = min(2*pause, lastWait)
 	}
 }
 
