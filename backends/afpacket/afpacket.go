@@ -16,6 +16,10 @@ type Config struct {
 	// TapRing is the size of a tap's ring in bytes; 0 is 1 MiB. It is rounded up to
 	// whole blocks, and two at least.
 	TapRing int
+	// TapBusyRing is the size of the ring that a tap gets instead once a third of its own waits to
+	// be read, until nothing has come for half a minute; 0 is 8 MiB where TapRing is 0, too,
+	// and else as TapRing, which is no other ring.
+	TapBusyRing int
 	// TapSnap is how much of a frame a tap copies, in bytes, at most 128 KiB; 0 is all of
 	// it up to 8 KiB and the first 512 bytes of a longer one, which is bulk data in
 	// the middle of a stream. Frame.Wire keeps the real length.
@@ -63,15 +67,16 @@ func (s Steering) String() string {
 
 // Defaults of Config.
 const (
-	defaultTapRing   = 1 << 20
-	defaultTapSnap   = 8 << 10
-	defaultTapBulk   = 512
-	maxTapSnap       = 128 << 10
-	defaultTapRetire = 30 * time.Millisecond
-	defaultRxSmall   = 8 * 496
-	defaultRxLarge   = 16 * 15
-	defaultTxSlots   = 496
-	defaultHeartbeat = 500 * time.Millisecond
+	defaultTapRing     = 1 << 20
+	defaultTapBusyRing = 8 << 20
+	defaultTapSnap     = 8 << 10
+	defaultTapBulk     = 512
+	maxTapSnap         = 128 << 10
+	defaultTapRetire   = 30 * time.Millisecond
+	defaultRxSmall     = 8 * 496
+	defaultRxLarge     = 16 * 15
+	defaultTxSlots     = 496
+	defaultHeartbeat   = 500 * time.Millisecond
 )
 
 // withDefaults fills in what is zero.
@@ -80,6 +85,9 @@ func (c Config) withDefaults() Config {
 		if *v <= 0 {
 			*v = d
 		}
+	}
+	if c.TapRing <= 0 {
+		def(&c.TapBusyRing, defaultTapBusyRing)
 	}
 	def(&c.TapRing, defaultTapRing)
 	if c.tapBulk = c.TapSnap; c.TapSnap <= 0 {

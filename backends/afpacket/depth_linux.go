@@ -14,15 +14,16 @@ var (
 // Depth implements backend.Gauge: what is in the blocks that the kernel has handed over.
 func (t *tap) Depth() (d backend.Depth) {
 	t.whileOpen(func() {
+		s := t.sock.Load()
 		blocks := 0
-		for i := range t.blocks {
-			base := i * t.blockSize
-			if t.ring.status(base+blockStatus)&unix.TP_STATUS_USER != 0 {
+		for i := range s.blocks {
+			base := i * s.blockSize
+			if s.ring.status(base+blockStatus)&unix.TP_STATUS_USER != 0 {
 				blocks++
-				d.Waiting += uint64(t.ring.u32(base + blockPackets))
+				d.Waiting += uint64(s.ring.u32(base + blockPackets))
 			}
 		}
-		d.Fill = float64(blocks) / float64(t.blocks)
+		d.Fill = float64(blocks) / float64(s.blocks)
 	})
 	return d
 }

@@ -54,6 +54,16 @@ func (g *gate) isOpen() bool {
 	return !g.closed
 }
 
+// unlessClosed runs fn unless close was called, and says whether it did.
+func (g *gate) unlessClosed(fn func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		fn()
+	}
+	return !g.closed
+}
+
 // whileOpen runs fn unless the memory has been released.
 func (g *gate) whileOpen(fn func()) {
 	g.mu.Lock()

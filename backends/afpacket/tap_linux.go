@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,22 +27,20 @@ type tap struct {
 	mtu      uint32
 	index    int
 	retire   time.Duration
+	cfg      Config
+	ep       backend.Endpoint
 
-	file *os.File
-	conn syscall.RawConn
 	wait func(fd uintptr) bool // bound once: no closure per wait
+	// sock is the socket that is read. Only the worker replaces it, by next, which
+	// resize makes.
+	sock, next atomic.Pointer[tapSocket]
+	turn       turn           // the worker's own
+	resizing   sync.WaitGroup // Add holds gate.mu while the gate is open
 
-	ring      ring
-	blockSize int
-	blocks    int
-
-	// The worker's own. cur is the block being read, at the offset of its next
-	// frame and left the frames that it still holds; done blocks before it are
-	// given back by Settle.
-	cur, at, left, done int
-	asked               bool // wait has looked once
-	idle                int  // ticks without a frame
-	gone                bool // the interface is no more
+	// The worker's own.
+	asked bool // wait has looked once
+	idle  int  // ticks without a frame
+	gone  bool // the interface is no more
 
 	woken    atomic.Bool
 	bound    atomic.Bool  // Activate has given the socket its interface
@@ -63,6 +61,7 @@ func (t *tap) Recv(b *packet.Batch) error {
 	if !t.enter() {
 		return io.EOF
 	}
+	t.change()
 	t.fill(b)
 	if b.N == 0 {
 		if t.ended() {
@@ -81,7 +80,7 @@ func (t *tap) Recv(b *packet.Batch) error {
 		t.received.Add(uint64(b.N))
 		return nil
 	}
-	t.giveBack()
+	t.sock.Load().giveBack()
 	t.leave()
 	return nil
 }
@@ -89,8 +88,8 @@ func (t *tap) Recv(b *packet.Batch) error {
 // ended says whether nothing more can come: the interface is gone or the attachment
 // was closed long enough ago for the last block to have been retired.
 func (t *tap) ended() bool {
-	if t.gone {
-		return true
+	if t.gone || t.turn.cut != 0 {
+		return t.gone // or the other socket has to be read yet
 	}
 	at := t.stopped.Load()
 	return at != 0 && time.Since(time.Unix(0, at)) > 2*t.retire+10*time.Millisecond
@@ -100,12 +99,13 @@ func (t *tap) ended() bool {
 func (t *tap) block() error {
 	d := tick
 	switch {
-	case t.stopped.Load() != 0:
+	case t.stopped.Load() != 0 || t.turn.cut != 0:
 		d = t.retire
 	case t.idle >= idleAfter:
 		d = idleTick
 	}
-	if err := t.file.SetReadDeadline(time.Now().Add(d)); err != nil {
+	s := t.sock.Load()
+	if err := s.file.SetReadDeadline(time.Now().Add(d)); err != nil {
 		return t.waitError(err)
 	}
 	// After the deadline is set: a Wake before it had its own overwritten.
@@ -113,11 +113,11 @@ func (t *tap) block() error {
 		return nil
 	}
 	t.asked = false
-	err := t.conn.Read(t.wait)
+	err := s.conn.Read(t.wait)
 	t.woken.Store(false)
 	switch {
 	case err == nil:
-		if !t.ready() {
+		if !s.ready() {
 			t.checkLink()
 		}
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -142,12 +142,7 @@ func (t *tap) waitError(err error) error {
 func (t *tap) readable(uintptr) bool {
 	again := t.asked
 	t.asked = true
-	return again || t.ready()
-}
-
-// ready says whether the kernel has handed a block over.
-func (t *tap) ready() bool {
-	return t.left > 0 || t.ring.status(t.cur*t.blockSize+blockStatus)&unix.TP_STATUS_USER != 0
+	return again || t.sock.Load().ready()
 }
 
 // Waiting says whether the block that the kernel fills has frames. It implements backend.Buffered.
@@ -156,13 +151,18 @@ func (t *tap) Waiting() bool {
 		return false
 	}
 	defer t.leave()
-	return t.left > 0 || t.ring.u32(t.cur*t.blockSize+blockPackets) > 0
+	for _, s := range []*tapSocket{t.sock.Load(), t.next.Load()} {
+		if s != nil && (s.left > 0 || s.ring.u32(s.cur*s.blockSize+blockPackets) > 0) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkLink takes a pending error off the socket. An interface that is
 // down may come back; one that was deleted leaves the socket without a number.
 func (t *tap) checkLink() {
-	_ = t.conn.Control(func(fd uintptr) {
+	_ = t.sock.Load().conn.Control(func(fd uintptr) {
 		_, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
 		sa, err := unix.Getsockname(int(fd))
 		if ll, ok := sa.(*unix.SockaddrLinklayer); err == nil && ok {
@@ -173,27 +173,31 @@ func (t *tap) checkLink() {
 
 // fill adds frames until the batch or half of the ring is full.
 func (t *tap) fill(b *packet.Batch) {
-	for !b.Full() && t.done < (t.blocks+1)/2 && t.ready() {
-		base := t.cur * t.blockSize
-		if t.left == 0 {
-			t.left = int(t.ring.u32(base + blockPackets))
-			t.at = base + int(t.ring.u32(base+blockFirst))
+	s := t.sock.Load()
+	for !b.Full() && s.done < (s.blocks+1)/2 && s.ready() {
+		base := s.cur * s.blockSize
+		if s.left == 0 {
+			s.left = int(s.ring.u32(base + blockPackets))
+			s.at = base + int(s.ring.u32(base+blockFirst))
 		}
-		for t.left > 0 && !b.Full() {
-			t.add(b, t.at)
-			t.at += int(t.ring.u32(t.at + v3Next))
-			t.left--
+		for s.left > 0 && !b.Full() {
+			t.add(b, s.ring, s.at)
+			s.at += int(s.ring.u32(s.at + v3Next))
+			s.left--
 		}
-		if t.left == 0 {
-			t.done++
-			t.cur = (t.cur + 1) % t.blocks
+		if s.left == 0 {
+			s.done++
+			s.cur = (s.cur + 1) % s.blocks
 		}
 	}
 }
 
 // add fills in a frame from the header at off.
-func (t *tap) add(b *packet.Batch, off int) {
-	r := t.ring
+func (t *tap) add(b *packet.Batch, r ring, off int) {
+	stamp := int64(r.u32(off+v3Sec))*1e9 + int64(r.u32(off+v3Nsec))
+	if t.turn.skips(stamp) {
+		return
+	}
 	dir := packet.Ingress
 	switch r[off+v3Addr+addrPkttype] {
 	case unix.PACKET_OUTGOING:
@@ -206,7 +210,7 @@ func (t *tap) add(b *packet.Batch, off int) {
 	n := int(r.u32(off + v3Snaplen))
 	status := r.u32(off + v3Status)
 	f.Data = r[start : start+n : start+n]
-	f.Stamp = int64(r.u32(off+v3Sec))*1e9 + int64(r.u32(off+v3Nsec))
+	f.Stamp = stamp
 	f.Wire = r.u32(off + v3Len)
 	f.Endpoint, f.Dir, f.Link = t.endpoint, dir, t.link
 	if status&unix.TP_STATUS_CSUMNOTREADY != 0 {
@@ -234,23 +238,15 @@ func (t *tap) Settle(b *packet.Batch) error {
 		return nil
 	}
 	b.Reset()
-	t.giveBack()
+	t.sock.Load().giveBack()
 	t.leave()
 	return nil
-}
-
-// giveBack hands the blocks that were read to the kernel.
-func (t *tap) giveBack() {
-	for ; t.done > 0; t.done-- {
-		i := (t.cur - t.done + t.blocks) % t.blocks
-		t.ring.setStatus(i*t.blockSize+blockStatus, unix.TP_STATUS_KERNEL)
-	}
 }
 
 // Wake ends a wait. It implements backend.Queue.
 func (t *tap) Wake() {
 	t.woken.Store(true)
-	_ = t.file.SetReadDeadline(time.Unix(1, 0))
+	_ = t.sock.Load().file.SetReadDeadline(time.Unix(1, 0))
 }
 
 // Close ends the capture; the ring goes when the worker has let go of it.
@@ -259,15 +255,18 @@ func (t *tap) Close() error {
 	if t.gate.close() {
 		t.Wake()
 	}
+	t.resizing.Wait()
 	return nil
 }
 
 // free is called by the gate.
 func (t *tap) free() {
 	t.countDrops()
-	_ = unix.Munmap(t.ring)
-	t.ring = nil
-	_ = t.file.Close()
+	for _, s := range []*tapSocket{t.sock.Load(), t.next.Swap(nil)} {
+		if s != nil {
+			s.close()
+		}
+	}
 }
 
 // Stats implements backend.Counter.
@@ -278,9 +277,9 @@ func (t *tap) Stats() backend.Stats {
 
 // countDrops adds what the kernel counted since it was last asked.
 func (t *tap) countDrops() {
-	_ = t.conn.Control(func(fd uintptr) {
-		if s, err := unix.GetsockoptTpacketStatsV3(int(fd), unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
-			t.dropped.Add(uint64(s.Drops))
+	for _, s := range []*tapSocket{t.sock.Load(), t.next.Load()} {
+		if s != nil {
+			t.dropped.Add(s.drops())
 		}
-	})
+	}
 }

@@ -1,0 +1,205 @@
+package afpacket
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/internal/netns"
+)
+
+// tapSocket is one packet socket of a tap and its ring.
+type tapSocket struct {
+	file  *os.File
+	conn  syscall.RawConn
+	index int
+	mtu   uint32
+	link  packet.LinkType
+
+	ring      ring
+	blockSize int
+	blocks    int
+
+	// The worker's own. cur is the block being read, at the offset of its next
+	// frame and left the frames that it still holds; done blocks before it are
+	// given back by Settle.
+	cur, at, left, done int
+}
+
+// openTapSocket opens a socket with a ring of size bytes; nothing comes before bind.
+func openTapSocket(ep backend.Endpoint, cfg Config, size int) (*tapSocket, error) {
+	s := &tapSocket{}
+	fd := -1
+	err := netns.Do(ep.NetNS, func() (err error) {
+		// Protocol 0: the socket receives nothing until it is bound.
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open packet socket: %w", err)
+		}
+		return s.describe(fd, ep)
+	})
+	if err == nil {
+		err = s.setUp(fd, cfg, size)
+	}
+	if err != nil {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+		return nil, err
+	}
+	s.file = os.NewFile(uintptr(fd), "tap")
+	if s.conn, err = s.file.SyscallConn(); err == nil {
+		// Fails when the runtime's poller cannot watch the socket.
+		err = s.file.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		s.close()
+		return nil, fmt.Errorf("watch packet socket: %w", err)
+	}
+	return s, nil
+}
+
+// control runs fn on the descriptor.
+func (s *tapSocket) control(fn func(fd int) error) error {
+	var err error
+	if cerr := s.conn.Control(func(fd uintptr) { err = fn(int(fd)) }); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+// bind lets frames come.
+func (s *tapSocket) bind() error {
+	return s.control(func(fd int) error {
+		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: s.index})
+	})
+}
+
+// snap sets how much of a frame is copied, as setSnap does.
+func (s *tapSocket) snap(n, bulk int) error {
+	return s.control(func(fd int) error { return setSnap(fd, n, bulk) })
+}
+
+// drops is what the kernel counted since it was last asked.
+func (s *tapSocket) drops() (n uint64) {
+	_ = s.control(func(fd int) error {
+		st, err := unix.GetsockoptTpacketStatsV3(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
+		if err == nil {
+			n = uint64(st.Drops)
+		}
+		return err
+	})
+	return n
+}
+
+// close lets go of everything.
+func (s *tapSocket) close() {
+	_ = unix.Munmap(s.ring)
+	s.ring = nil
+	_ = s.file.Close()
+}
+
+// ready says whether the kernel has handed a block over.
+func (s *tapSocket) ready() bool {
+	return s.left > 0 || s.ring.status(s.cur*s.blockSize+blockStatus)&unix.TP_STATUS_USER != 0
+}
+
+// crowded says whether a third of the ring waits to be read.
+func (s *tapSocket) crowded() bool {
+	ahead := (s.cur + s.blocks/3) % s.blocks
+	return s.ring.status(ahead*s.blockSize+blockStatus)&unix.TP_STATUS_USER != 0
+}
+
+// giveBack hands the blocks that were read to the kernel.
+func (s *tapSocket) giveBack() {
+	for ; s.done > 0; s.done-- {
+		i := (s.cur - s.done + s.blocks) % s.blocks
+		s.ring.setStatus(i*s.blockSize+blockStatus, unix.TP_STATUS_KERNEL)
+	}
+}
+
+// describe reads what the interface is; it runs inside the namespace.
+func (s *tapSocket) describe(fd int, ep backend.Endpoint) error {
+	ifr, err := unix.NewIfreq(ep.Interface)
+	if err != nil {
+		return fmt.Errorf("%w: interface %q: %w", ErrEndpoint, ep.Interface, err)
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
+		return fmt.Errorf("find interface %s: %w", ep.Interface, err)
+	}
+	s.index = int(ifr.Uint32())
+	if ep.Index != 0 && ep.Index != s.index {
+		return fmt.Errorf("%w: interface %s is number %d, not %d", ErrEndpoint, ep.Interface, s.index, ep.Index)
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFMTU, ifr); err != nil {
+		return fmt.Errorf("read mtu of %s: %w", ep.Interface, err)
+	}
+	s.mtu = ifr.Uint32()
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, ifr); err != nil {
+		return fmt.Errorf("read type of %s: %w", ep.Interface, err)
+	}
+	switch ifr.Uint16() {
+	case unix.ARPHRD_ETHER, unix.ARPHRD_LOOPBACK:
+		s.link = packet.Ethernet
+	case unix.ARPHRD_NONE, unix.ARPHRD_RAWIP, unix.ARPHRD_TUNNEL, unix.ARPHRD_TUNNEL6, unix.ARPHRD_SIT, unix.ARPHRD_PPP:
+		s.link = packet.RawIP
+	default:
+		return fmt.Errorf("%w: interface %s is of link type %d", backend.ErrUnsupported, ep.Interface, ifr.Uint16())
+	}
+	return nil
+}
+
+// setUp gives the socket its ring and maps it.
+func (s *tapSocket) setUp(fd int, cfg Config, size int) error {
+	s.blockSize = 64 << 10
+	// A block must hold a whole frame of the snap length, and several to be worth it.
+	for s.blockSize < 2*cfg.TapSnap {
+		s.blockSize *= 2
+	}
+	s.blocks = max(2, (size+s.blockSize-1)/s.blockSize)
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
+		return fmt.Errorf("%w: TPACKET_V3: %w", backend.ErrUnsupported, err)
+	}
+	if err := setSnap(fd, cfg.TapSnap, cfg.tapBulk); err != nil {
+		return err
+	}
+	const frame = 2048 // a formality in this version, but it has to divide the block
+	req := unix.TpacketReq3{
+		Block_size: uint32(s.blockSize), Block_nr: uint32(s.blocks),
+		Frame_size: frame, Frame_nr: uint32(s.blockSize / frame * s.blocks),
+		Retire_blk_tov: uint32(max(1, cfg.TapRetire.Milliseconds())),
+	}
+	if err := unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
+		return fmt.Errorf("make tap ring of %d x %d bytes: %w", s.blocks, s.blockSize, err)
+	}
+	mem, err := unix.Mmap(fd, 0, s.blocks*s.blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map tap ring: %w", err)
+	}
+	s.ring = mem
+	return nil
+}
+
+// setSnap lets the kernel copy frames of up to n bytes, and bulk bytes at most of longer
+// ones; 0 lets none in.
+func setSnap(fd, n, bulk int) error {
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN},
+		{Code: unix.BPF_JMP | unix.BPF_JGT | unix.BPF_K, K: uint32(n), Jt: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: uint32(n)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: uint32(bulk)},
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
+		return fmt.Errorf("set snap length: %w", err)
+	}
+	return nil
+}
+
+// htons is v in network order: every machine that we support is little endian.
+func htons(v uint16) uint16 { return v<<8 | v>>8 }
