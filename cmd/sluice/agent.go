@@ -10,16 +10,17 @@ import (
 // agentFlags are the flags of `sluice agent`.
 type agentFlags struct {
 	standaloneFlags
-	controllers   []string
-	store, tlsDir string
-	socketAsked   bool // somebody gave --socket
+	sharedFlags
+	controllers []string
+	socketAsked bool // somebody gave --socket
 }
 
 const agentHelp = `Watches the workloads of this machine, as standalone does, and has controllers elsewhere learn and decide. It
 reports to whichever controller answers, and takes its policy from the Consul that they share. The last
-policy is kept in --data: while controllers and Consul are away it stays in force, after a restart too.
+policy is kept in --data: while controllers and Consul are away it stays in force, after a restart too. So are
+reports that no controller has taken yet: an agent that is killed loses what its last second brought, no more.
 
-It needs root. It is stopped by SIGINT or SIGTERM and then leaves every workload as it was.`
+It needs root. It is stopped by SIGINT or SIGTERM and then leaves every workload as it was.` + sharedHelp
 
 func newAgent(c *cli) *cobra.Command {
 	var f agentFlags
@@ -41,8 +42,7 @@ func newAgent(c *cli) *cobra.Command {
 	fl := cmd.Flags()
 	f.addAgentFlags(fl)
 	fl.StringSliceVar(&f.controllers, "controller", nil, "addresses of controllers, HOST:PORT; several by commas")
-	fl.StringVar(&f.store, "store", "", "Consul that agents and controllers share: consul://HOST:PORT,HOST:PORT?prefix=sluice (token and certificates: the CONSUL_ variables)")
-	fl.StringVar(&f.tlsDir, "tls-dir", "", "this node's folder of certificates")
+	f.sharedFlags.add(fl)
 	return cmd
 }
 
@@ -60,5 +60,5 @@ func (f *agentFlags) checkAgent() error {
 			return fmt.Errorf("--controller %q is not HOST:PORT", a)
 		}
 	}
-	return needShared(f.store, f.tlsDir)
+	return f.need()
 }

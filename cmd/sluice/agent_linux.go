@@ -42,7 +42,7 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 	if err != nil {
 		return err
 	}
-	st, storeName, err := openShared(f.store, log)
+	st, storeName, err := f.sharedFlags.open(log)
 	if err != nil {
 		return err
 	}

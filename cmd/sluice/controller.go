@@ -12,11 +12,11 @@ import (
 
 // controllerFlags are the flags of `sluice controller`.
 type controllerFlags struct {
-	standaloneFlags       // of which mode, logs and socket are used
-	store, listen, tlsDir string
-	advertise, name       string
-	metrics               string
-	metricsAsked          bool // somebody gave --metrics
+	standaloneFlags // of which mode, logs and socket are used
+	sharedFlags
+	listen, advertise, name string
+	metrics                 string
+	metricsAsked            bool // somebody gave --metrics
 }
 
 const controllerHelp = `Learns, decides and answers for agents on other machines. Several controllers share a Consul: one leads, the
@@ -24,7 +24,7 @@ others pass calls on to it and take its place within seconds. Agents and control
 by certificates (see ` + "`sluice certs`" + `); people use the unix socket of any controller's machine.
 
 Everything that an agent was told is taken is in the store by then: a controller may be
-killed at any moment, and the next one knows it.`
+killed at any moment, and the next one knows it. While Consul is away it waits, and its log says so.` + sharedHelp
 
 func newController(c *cli) *cobra.Command {
 	var f controllerFlags
@@ -42,11 +42,10 @@ func newController(c *cli) *cobra.Command {
 	}
 	host, _ := os.Hostname()
 	fl := cmd.Flags()
-	fl.StringVar(&f.store, "store", "", "Consul that agents and controllers share: consul://HOST:PORT,HOST:PORT?prefix=sluice (token and certificates: the CONSUL_ variables)")
+	f.sharedFlags.add(fl)
 	fl.StringVar(&f.listen, "listen", "0.0.0.0:9474", "address for agents and other controllers")
 	fl.StringVar(&f.advertise, "advertise", "", "address at which others reach this controller (default that of --listen, or the host's name)")
 	fl.StringVar(&f.metrics, "metrics", "127.0.0.1:9475", `address for /healthz, /readyz and /metrics; "" for none`)
-	fl.StringVar(&f.tlsDir, "tls-dir", "", "this controller's folder of certificates")
 	fl.StringVar(&f.name, "name", host, "name of this controller")
 	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -60,7 +59,7 @@ func (f *controllerFlags) check() (policy.Mode, error) {
 	if err != nil {
 		return m, fmt.Errorf("--mode: %w", err)
 	}
-	if err := needShared(f.store, f.tlsDir); err != nil {
+	if err := f.need(); err != nil {
 		return m, err
 	}
 	if len(f.socket) > maxSocketPath {
@@ -82,15 +81,4 @@ func (f *controllerFlags) check() (policy.Mode, error) {
 		return m, fmt.Errorf("--advertise %q is not HOST:PORT", f.advertise)
 	}
 	return m, nil
-}
-
-// needShared says what is missing to work with other machines.
-func needShared(store, tlsDir string) error {
-	switch {
-	case store == "":
-		return fmt.Errorf("--store is missing: give the Consul that all machines share, such as consul://10.0.0.1:8500, or use `sluice standalone` for one machine")
-	case tlsDir == "":
-		return fmt.Errorf("--tls-dir is missing: make certificates with `sluice certs` and give this machine's folder")
-	}
-	return nil
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,27 +13,10 @@ import (
 	"github.com/sluicenet/sluice/controller/front"
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/internal/mtls"
-	"github.com/sluicenet/sluice/store/consul"
 )
 
 // saveEvery is how often controllers that share a store put the graph there; reports are there at once.
 const saveEvery = 10 * time.Second
-
-// openShared opens the store that machines share. Its name is for people.
-func openShared(text string, log *slog.Logger) (st *consul.Store, name string, err error) {
-	if strings.HasPrefix(text, "embedded") {
-		return nil, "", errors.New("--store: the embedded store is for one process: use `sluice standalone`, or a Consul, such as consul://10.0.0.1:8500")
-	}
-	o, err := consul.Parse(text)
-	if err != nil {
-		return nil, "", fmt.Errorf("--store: %w", err)
-	}
-	o.Logger = log
-	if st, err = consul.Open(o); err != nil {
-		return nil, "", fmt.Errorf("--store: %w", err)
-	}
-	return st, "consul " + strings.Join(o.Addresses, ", "), nil
-}
 
 // runController runs until ctx ends, which is no error.
 func runController(ctx context.Context, f *controllerFlags, errs *screen) error {
@@ -69,7 +50,7 @@ func runController(ctx context.Context, f *controllerFlags, errs *screen) error 
 	if err != nil {
 		return err
 	}
-	st, storeName, err := openShared(f.store, log)
+	st, storeName, err := f.sharedFlags.open(log)
 	if err != nil {
 		return err
 	}
