@@ -168,23 +168,25 @@ func (t *trial) call(ctx context.Context, n int, limit time.Duration, fn func(co
 func (t *trial) rules(ctx context.Context) error {
 	t.tell.step("Everything is back", "Every rule that a controller said it had added is there, and both nodes enforce the newest policy.")
 	for _, p := range t.controllers {
-		if err := t.answers(ctx, p, 30*time.Second); err != nil {
-			return err
-		}
-	}
-	for _, p := range t.controllers {
-		res, err := p.api.ListRules(ctx, &controlv1.ListRulesRequest{})
-		if err != nil {
-			return fmt.Errorf("list rules: %w", err)
-		}
-		there := map[string]int{}
-		for _, r := range res.Rules {
-			there[r.Comment]++
-		}
-		for comment := range t.added {
-			if there[comment] != 1 {
-				t.rep.Problems = append(t.rep.Problems, fmt.Sprintf("%s has the rule %q %d times, which was added and acknowledged", p.name, comment, there[comment]))
+		// One that was stopped while it led answers a last time before it finds out.
+		err := t.until(ctx, back, p.name+" lists the rules", func(ctx context.Context) error {
+			res, err := p.api.ListRules(ctx, &controlv1.ListRulesRequest{})
+			if err != nil {
+				return err
 			}
+			there := map[string]int{}
+			for _, r := range res.Rules {
+				there[r.Comment]++
+			}
+			for comment := range t.added {
+				if there[comment] != 1 {
+					return fmt.Errorf("the rule %q, which was added and acknowledged, is there %d times", comment, there[comment])
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	t.tell.say("%d rules were added under way", len(t.added))
