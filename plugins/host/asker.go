@@ -157,12 +157,16 @@ func (a *asker) record(e *entry, rec []byte) {
 	a.write(e, rec)
 }
 
-// write gives a record to the plugins that are asked.
+// write gives a record to the plugins that are asked. It is urgent while the session has no name.
 func (a *asker) write(e *entry, rec []byte) {
+	named := e.winner >= 0 && e.parts[e.winner].news.Outcome == detect.Decided
+	urgent := !named && wire.Kind(rec[0]) != wire.Close
 	for i := range e.parts {
 		if pt := &e.parts[i]; pt.state == asking {
-			a.links[i].write(rec)
-			pt.at = a.links[i].pos
+			k := a.links[i]
+			k.write(rec)
+			k.urgent = k.urgent || urgent
+			pt.at = k.pos
 		}
 	}
 }
@@ -208,9 +212,6 @@ func (a *asker) End(session uint64) {
 	if e := a.sessions[session]; e != nil && !e.ending {
 		e.ending = true
 		a.record(e, wire.Append(a.scratch[:0], wire.End, 0, session, nil))
-		for i := range e.parts {
-			a.links[i].urgent = a.links[i].urgent || e.winner < 0 && e.parts[i].state == asking
-		}
 	}
 }
 

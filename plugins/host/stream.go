@@ -199,25 +199,27 @@ func (k *link) write(rec []byte) {
 	k.cur = append(k.cur, rec...)
 	k.items++
 	k.pos += uint64(len(rec))
-	if kind := wire.Kind(rec[0]); kind != wire.End && kind != wire.Close {
-		k.urgent = true
-	}
 }
 
-// Bounds of what is held back because nobody waits for it.
+// Bounds of what is held back: because nobody waits for it, or because the plugin is busy.
 const (
 	lazyBytes = 16 << 10
+	busyBytes = 4 << 10
 	lazyTime  = 5 * time.Millisecond
 )
 
-// due says whether the message at hand is to go now. One that only ends sessions waits a little for
-// others: each message costs as much as parsing some sessions.
+// due says whether the message at hand is to go now. One that is only about sessions with a name waits a little for
+// others, and any waits for the answer to the one before: each message costs as much as parsing
+// some sessions.
 func (k *link) due() bool {
 	if len(k.cur) == 0 {
 		return false
 	}
-	if k.urgent || len(k.cur) >= lazyBytes {
+	if k.urgent && (len(k.cur) >= busyBytes || k.answered(k.pos-uint64(len(k.cur)))) || len(k.cur) >= lazyBytes {
 		return true
+	}
+	if k.urgent {
+		return false // its answer lets the next one go
 	}
 	now := time.Now()
 	if k.since.IsZero() {
