@@ -44,7 +44,7 @@ func (e *Engine) leave(old *attached) []moved {
 	if err := old.att.Close(); err != nil {
 		e.cfg.Logger.Warn("inline endpoint not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
 	}
-	sessions := e.take(old, old.ep.ID, true)
+	sessions := e.take(old, old.ep.ID)
 	if sessions == nil {
 		sessions = []moved{}
 	}
@@ -75,16 +75,11 @@ func (e *Engine) forget(a *attached) {
 }
 
 // take removes the sessions of an endpoint from its workers, which ignore
-// it from then on. With drain the frames that are in the queues come first.
-func (e *Engine) take(a *attached, id uint32, drain bool) []moved {
+// it from then on. The frames that are in the queues come first.
+func (e *Engine) take(a *attached, id uint32) []moved {
 	var out []moved
 	for _, w := range a.workers {
-		fn := func() { out = append(out, w.export(id)...) }
-		if drain {
-			w.drained(fn)
-		} else {
-			w.do(fn)
-		}
+		w.emptied(func() { out = append(out, w.export(id)...) })
 	}
 	return out
 }

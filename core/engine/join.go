@@ -15,8 +15,9 @@ import (
 const (
 	// cutAhead is how long before the cut a tap's worker is told of it.
 	cutAhead = time.Millisecond
-	// tapPatience bounds the wait for what a tap saw before the cut.
-	tapPatience = 100 * time.Millisecond
+	// tapPatience bounds the wait for what a tap saw before the cut: a worker that does not get to run
+	// has much to read.
+	tapPatience = 3 * time.Second
 	// tapAgain is how often a tap is asked meanwhile.
 	tapAgain = time.Millisecond
 
@@ -122,7 +123,7 @@ func (e *Engine) fromTap(old, next *attached) error {
 	var sessions []moved
 	for _, w := range old.workers {
 		w.enqueue(command{fn: func() { sessions = append(sessions, w.export(id)...) },
-			cut: true, drain: cut + int64(tapPatience), done: make(chan struct{})})
+			cut: cut + int64(tapPatience), done: make(chan struct{})})
 	}
 	e.eps[id] = next
 	e.publish()

@@ -91,9 +91,8 @@ type worker struct {
 // command is a piece of work for the worker's goroutine, between batches. One that
 // drains waits until the queue has nothing left.
 type command struct {
-	fn    func()
-	drain int64 // ns since the epoch until which it waits for an empty queue; 0: at once
-	cut   bool  // it waits for everything from before the tap's cut instead
+	fn  func()
+	cut int64 // ns since the epoch until which it waits for everything from before the tap's cut; 0: it does not
 	// after is the time from which on a batch that leaves the queue empty is waited for, ns since the epoch;
 	// 0: none is. seen says that the next batch may be the one.
 	after int64
@@ -113,10 +112,7 @@ func (c *command) waits(w *worker, now int64, received int) bool {
 		c.tries++
 		return !due && c.tries < triesAtMost
 	}
-	if c.cut {
-		return c.drain > now && !w.allSeen(received)
-	}
-	return c.drain > now && received > 0
+	return c.cut > now && !w.allSeen(received)
 }
 
 func newWorker(e *Engine, q backend.Queue) *worker {
@@ -205,11 +201,6 @@ func (w *worker) refresh() {
 // do runs fn on the worker's goroutine and waits for it; after the worker's end it
 // runs here.
 func (w *worker) do(fn func()) { w.enqueue(command{fn: fn, done: make(chan struct{})}) }
-
-// drained is do, after the frames that are in the queue now; it waits 50 ms at most.
-func (w *worker) drained(fn func()) {
-	w.enqueue(command{fn: fn, drain: w.e.cfg.Now() + int64(50*time.Millisecond), done: make(chan struct{})})
-}
 
 // emptied is do, after every frame that another queue let pass until now was judged here.
 func (w *worker) emptied(fn func()) {
