@@ -89,6 +89,7 @@ type Agent struct {
 	hosted    map[string]hostmode.Workload
 	leaving   []leaving
 	gone      []gone
+	begun     bool              // ready is closed
 	notes     map[string]string // of sources, by what they are about
 	warned    []string          // what was warned of last
 }
@@ -179,6 +180,7 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 	defer sockets.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
+	watched := a.host.Settled()
 	for {
 		select {
 		case <-ctx.Done():
@@ -202,6 +204,8 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 			if !changed {
 				continue
 			}
+		case <-watched:
+			watched = nil
 		case <-retry.C:
 		}
 		if next := a.reconcile(ctx); !next.IsZero() {

@@ -63,6 +63,19 @@ func (a *Agent) watchHost() {
 	a.hosted = now
 }
 
+// hostSettled says whether the workloads in the host's network that were found are watched.
+func (a *Agent) hostSettled() bool {
+	if len(a.hosted) == 0 {
+		return true
+	}
+	select {
+	case <-a.host.Settled():
+		return true
+	default:
+		return false
+	}
+}
+
 // note is what is to be said of a workload as a whole.
 func (a *Agent) note(t *tracked) []string {
 	if n := a.host.Note(); t.HostNet && n != "" {

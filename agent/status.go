@@ -75,10 +75,11 @@ func (a *Agent) publish() {
 	r.mu.Lock()
 	same := func(a, b *controlv1.Workload) bool { return proto.Equal(a, b) }
 	if a.unsynced <= 0 && (r.workloads == nil || !slices.EqualFunc(list, r.workloads, same)) {
-		if r.workloads == nil {
-			close(a.ready)
-		}
 		r.workloads, r.fresh = list, true
+	}
+	if a.unsynced <= 0 && !a.begun && a.hostSettled() {
+		a.begun = true
+		close(a.ready)
 	}
 	if a.table != nil {
 		r.policy = a.table.Version()

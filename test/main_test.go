@@ -22,6 +22,9 @@ var binary string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
+		if role := os.Getenv(roleVariable); role != "" {
+			return play(role)
+		}
 		dir, err := os.MkdirTemp("", "sluice-test")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

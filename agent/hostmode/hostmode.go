@@ -46,6 +46,8 @@ type Watcher struct {
 	cfg  Config
 	log  *slog.Logger
 	wake chan struct{}
+	// settled is closed when there was something to watch and its sockets were listed.
+	settled chan struct{}
 
 	mu      sync.Mutex // guards everything below
 	table   *table
@@ -104,7 +106,7 @@ func New(cfg Config) *Watcher {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	w := &Watcher{cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), table: newTable(cfg.MaxConnections), sources: map[source]holder{}, owners: newOwners(), spaces: map[uint32]*space{}}
+	w := &Watcher{cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), settled: make(chan struct{}), table: newTable(cfg.MaxConnections), sources: map[source]holder{}, owners: newOwners(), spaces: map[uint32]*space{}}
 	w.note = Note
 	return w
 }
@@ -203,6 +205,10 @@ func (w *Watcher) Note() string {
 	return w.note
 }
 
+// Settled is closed when the first workloads are watched: from then on nothing of theirs is missed that
+// can be seen at all.
+func (w *Watcher) Settled() <-chan struct{} { return w.settled }
+
 // Counters are the watcher's, by name. "missed" are the TCP connections that the kernel counted and
 // we did not see.
 func (w *Watcher) Counters() map[string]uint64 {
@@ -226,6 +232,7 @@ func (w *Watcher) Counters() map[string]uint64 {
 func (w *Watcher) Run(ctx context.Context) {
 	var t tracer
 	var wg sync.WaitGroup
+	var once sync.Once
 	defer wg.Wait()
 	ticker := time.NewTicker(w.cfg.Every)
 	defer ticker.Stop()
@@ -238,6 +245,9 @@ func (w *Watcher) Run(ctx context.Context) {
 		}
 		w.follow(t)
 		w.list()
+		if t != nil {
+			once.Do(func() { close(w.settled) })
+		}
 		select {
 		case <-ctx.Done():
 			return
