@@ -36,11 +36,9 @@ func (o *Outbox) Flush() {
 		o.dropped += uint64(n - room)
 		o.local = o.local[:room]
 	}
-	if len(o.ready) == 0 {
-		o.ready, o.local = o.local, o.ready
-	} else {
-		o.ready = append(o.ready, o.local...)
-	}
+	// The collector's buffer keeps its size from one Drain to the next: to swap it for the
+	// small one here would have it grow anew each time.
+	o.ready = append(o.ready, o.local...)
 	if room := outboxLimit - len(o.readyT); len(o.threats) > room {
 		o.dropped += uint64(len(o.threats) - room)
 		o.threats = o.threats[:room]
@@ -66,7 +64,8 @@ func (o *Outbox) Drain(fn func(*Flow)) int {
 	}
 	clear(got)
 	o.mu.Lock()
-	if o.spare == nil && cap(got) <= outboxLimit/4 {
+	// A buffer that was made for far more than came now goes back to the heap.
+	if cap(got) <= outboxLimit/64 || len(got) > cap(got)/4 {
 		o.spare = got[:0]
 	}
 	o.mu.Unlock()
