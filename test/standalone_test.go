@@ -87,17 +87,24 @@ func echo(l net.Listener) {
 
 // get makes a request on a connection of its own.
 func (l *lab) get(from *testnet.Workload, family string) error {
+	return l.getIn(from, family, 2*time.Second)
+}
+
+// getIn is get with a limit for the answer.
+func (l *lab) getIn(from *testnet.Workload, family string, limit time.Duration) error {
 	c, err := from.TryDial(family, l.api.Addr(family, 8080), 5*time.Second)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return request(c)
+	return requestIn(c, limit)
 }
 
 // request makes one HTTP request on an open connection and leaves it open.
-func request(c net.Conn) error {
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+func request(c net.Conn) error { return requestIn(c, 2*time.Second) }
+
+func requestIn(c net.Conn, limit time.Duration) error {
+	_ = c.SetDeadline(time.Now().Add(limit))
 	if _, err := io.WriteString(c, "GET /hello HTTP/1.1\r\nHost: api.test\r\n\r\n"); err != nil {
 		return err
 	}

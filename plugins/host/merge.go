@@ -236,8 +236,8 @@ func (a *asker) choose(e *entry) int {
 			continue
 		case pt.news.Outcome != detect.Decided:
 			silent = true
-			// One that is only being started keeps no claim waiting.
-			slow = slow || pt.state == asking && !a.turned(e, i)
+			// One that is only being started, or has not answered for long, keeps no claim waiting.
+			slow = slow || pt.state == asking && !a.turned(e, i) && !a.links[i].late
 		case pt.news.App != app.Unknown && pt.news.Strength > strength:
 			best, strength = i, pt.news.Strength
 		}

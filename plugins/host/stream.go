@@ -159,6 +159,7 @@ type link struct {
 	pos    uint64                 // bytes of records written since the stream began
 	sent   []stamp                // when messages went, until they are answered
 	told   uint64                 // credit that the plugin knows of
+	late   bool                   // it has not answered for long
 	urgent bool                   // somebody waits for an answer to the message at hand
 	since  time.Time              // when it was first held back; zero: it was not
 }
@@ -267,10 +268,14 @@ func (k *link) push(c *counters) {
 	}
 }
 
-// clock notes how long answered messages took.
+// lateTime is how long a plugin may leave a message without an answer for claims of others to wait for it.
+const lateTime = 100 * time.Millisecond
+
+// clock notes how long answered messages took, and whether one takes too long.
 func (k *link) clock(c *counters) {
 	st := k.stream.Load()
 	if len(k.sent) == 0 || st == nil {
+		k.late = false
 		return
 	}
 	done, now, n := st.done.Load(), time.Now(), 0
@@ -284,6 +289,7 @@ func (k *link) clock(c *counters) {
 		n++
 	}
 	k.sent = k.sent[:copy(k.sent, k.sent[n:])]
+	k.late = len(k.sent) > 0 && now.Sub(k.sent[0].at) > lateTime
 }
 
 // reset empties the link for another life of its plugin.
