@@ -11,13 +11,20 @@ import (
 // rewatch is how long to wait after a policy watch broke.
 const rewatch = time.Second
 
+// sayAgain is how long the same error is not told again.
+const sayAgain = 30 * time.Second
+
 // watchPolicy compiles each policy that the store has for the node and passes it on, until ctx ends.
 // One that cannot be used is logged and the one before stays in force.
 func (a *Agent) watchPolicy(ctx context.Context, to chan<- *policy.Table) {
+	said, when := "", time.Time{}
 	for ctx.Err() == nil {
 		for spec, err := range specstore.Watch(ctx, a.cfg.Store, a.cfg.Node) {
 			if err != nil {
-				a.log.Warn("policy not read", "error", err)
+				if text := err.Error(); text != said || time.Since(when) > sayAgain {
+					said, when = text, time.Now()
+					a.log.Error("policy not read, the one before stays in force", "error", err)
+				}
 				continue
 			}
 			a.seen.Store(spec.Version)

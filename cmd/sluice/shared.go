@@ -26,7 +26,8 @@ Consul's own tools take from the environment (CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOK
 CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY) holds here too. A controller's token needs
     key_prefix "sluice/" { policy = "write" }  session_prefix "" { policy = "write" }
 and an agent's
-    key_prefix "sluice/" { policy = "read" }`
+    key_prefix "sluice/" { policy = "read" }
+where plugins of your own name applications, also  key_prefix "sluice/o/app/" { policy = "write" }`
 
 func (f *sharedFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.store, "store", "", "Consul that agents and controllers share: consul://HOST:PORT,HOST:PORT?prefix=sluice, or consuls:// for TLS")

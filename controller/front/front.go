@@ -56,6 +56,9 @@ type Config struct {
 // again is how long to wait before trying to lead after that went wrong.
 const again = time.Second
 
+// sayAgain is how long the same error is not told again.
+const sayAgain = 30 * time.Second
+
 // Front answers calls.
 type Front struct {
 	cfg   Config
@@ -137,6 +140,7 @@ func (f *Front) turn(ctx context.Context) error {
 
 // lead waits until this controller leads; nil when ctx ended first.
 func (f *Front) lead(ctx context.Context) (Leading, error) {
+	said, when := "", time.Time{}
 	for {
 		l, err := f.cfg.Lead(ctx)
 		if err == nil {
@@ -145,7 +149,10 @@ func (f *Front) lead(ctx context.Context) (Leading, error) {
 		if ctx.Err() != nil {
 			return nil, nil
 		}
-		f.log.Error("not able to lead, trying again", "error", err)
+		if text := err.Error(); text != said || time.Since(when) > sayAgain {
+			said, when = text, time.Now()
+			f.log.Error("not able to lead, trying again", "error", err)
+		}
 		select {
 		case <-time.After(again):
 		case <-ctx.Done():
