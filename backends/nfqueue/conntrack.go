@@ -29,6 +29,7 @@ const (
 	ctInfoTCP, ctTCPState = 1, 1
 	ctPackets, ctBytes    = 1, 2
 
+	tcpSynRecv            = 2
 	tcpTimeWait, tcpClose = 7, 8
 )
 

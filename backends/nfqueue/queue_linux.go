@@ -42,6 +42,7 @@ type queue struct {
 	tracker *tracker      // nil before it was asked first
 	found   entry         // of its last answer
 	own     addresses
+	resets  redirects
 
 	woken   atomic.Bool
 	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
@@ -278,6 +279,9 @@ func (q *queue) Send(f *packet.Frame) error {
 		}
 		q.sent.Add(1)
 		return nil
+	}
+	if again := q.resets.known(f.Data); again != nil {
+		_ = q.inject.send(&packet.Frame{Data: again, Link: packet.RawIP}, q.ep.Index)
 	}
 	if err := q.inject.send(f, q.ep.Index); err != nil {
 		q.sendDrop.Add(1)
