@@ -153,17 +153,20 @@ func (l *lab) meshRefuses(port int) {
 func (l *lab) violated(from, to string, port int) {
 	l.t.Helper()
 	until(l.t, 20*time.Second, "violations name both ends", func() error {
-		seen := map[string]bool{}
+		seen := map[string]int{}
 		for _, v := range read[[]violation](l.program, "violations") {
 			if v.From != from || v.To != to || v.Port != port {
 				continue
 			}
-			seen[v.Family] = true
-			if v.Count != 1 || v.Verdict != "deny" {
-				l.t.Errorf("%+v: want it refused and counted once, on lo", v)
+			seen[v.Family] += v.Count // a row without a count is a later name of what another row counts
+			if v.Verdict != "deny" {
+				l.t.Errorf("%+v: want it refused, on lo", v)
 			}
 		}
-		if len(seen) != 2 {
+		if seen["ipv4"] > 1 || seen["ipv6"] > 1 {
+			l.t.Errorf("counted %v, want each once:\n%s", seen, l.run("violations"))
+		}
+		if seen["ipv4"] == 0 || seen["ipv6"] == 0 {
 			return fmt.Errorf("seen in %v of\n%s", seen, l.run("violations"))
 		}
 		return nil

@@ -177,7 +177,7 @@ func (a *aggregate) foldOf(all, loopback bool) {
 			continue
 		}
 		if !all && a.waits(&s) {
-			s.folds++
+			s.folds = min(s.folds+1, meshFolds)
 			a.sessions[id] = s
 			continue
 		}

@@ -53,9 +53,15 @@ func (a *aggregate) twin(workload string, s *session) (there, named bool) {
 	return there, named
 }
 
-// waits says whether a session on lo is to be kept for another fold, because its like outside may be told yet.
+// waits says whether a session on lo is to be kept for another fold: nothing can be told of it yet, or its
+// like outside may be told yet.
 func (a *aggregate) waits(s *session) bool {
-	if !s.Loopback || s.Dir != packet.Egress || s.Verdict == report.Deny || s.within() || s.folds >= meshFolds {
+	switch {
+	case !s.Loopback || s.Verdict == report.Deny || s.within():
+		return false
+	case s.unknown():
+		return s.ended == 0 // if it is refused yet, it is to have begun
+	case s.Dir != packet.Egress || s.folds >= meshFolds:
 		return false
 	}
 	_, named := a.twin(a.workload(s.Endpoint), s)
@@ -65,6 +71,11 @@ func (a *aggregate) waits(s *session) bool {
 // within says whether a session on lo is between the workload's own ends: from its sidecar, or to itself.
 func (s *session) within() bool {
 	return s.Verdict == report.Open && (s.Reason != report.ByUnready || ownEnd(s.Client, s.IPv6) || ownEnd(s.Server, s.IPv6))
+}
+
+// unknown says that there is nothing to tell of a session on lo yet.
+func (s *session) unknown() bool {
+	return app.ID(s.App) == app.Undecided || s.Verdict == report.Pending
 }
 
 // ownEnd says whether an address means the workload itself: a loopback address, or ::6 of a sidecar.
@@ -87,7 +98,7 @@ func (a *aggregate) onlyHere(workload string, s *session) bool {
 		return true
 	case s.within():
 		return false
-	case app.ID(s.App) == app.Undecided || s.Verdict == report.Pending:
+	case s.unknown():
 		return false
 	}
 	there, named := a.twin(workload, s)

@@ -2,6 +2,7 @@ package uplink_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/packet"
@@ -57,4 +58,30 @@ func TestSidecars(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRefusedLate has a session on lo refused long after it began.
+func TestRefusedLate(t *testing.T) {
+	c, r := &collector{}, &records{}
+	_, stop := start(t, r, c.serve(t), 0)
+	lo := func(a app.ID, v report.Verdict) func(*report.Flow) {
+		return func(f *report.Flow) { f.Loopback, f.App, f.Verdict = true, uint16(a), v }
+	}
+	r.put(flow(1, report.Start, lo(app.Undecided, report.Pending)))
+	for r.left() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(100 * time.Millisecond) // ten times the interval
+	r.put(flow(1, report.Update, lo(app.Redis, report.Deny)))
+	stop()
+	if began, _, _ := c.sums(); len(c.conns) != 1 || began != 1 {
+		t.Errorf("%d connections of %d sessions, want one of one", len(c.conns), began)
+	}
+}
+
+// left is how many records were not taken yet.
+func (r *records) left() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.flows)
 }
