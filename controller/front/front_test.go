@@ -304,6 +304,15 @@ func TestAlone(t *testing.T) {
 	if _, err := controlv1.NewControlClient(dial(t, certs, "", two)).ListRules(t.Context(), &controlv1.ListRulesRequest{}); status.Code(err) != codes.Unavailable {
 		t.Errorf("another call: got %v, want Unavailable", err)
 	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	c.mu.Lock()
+	c.holder.address = l.Addr().String() // one that was killed
+	c.mu.Unlock()
+	version(t, dial(t, certs, "", two), "by itself")
 }
 
 // TestNobodyLeads asks a controller that stands by and knows no other.

@@ -134,6 +134,9 @@ func (p *proxy) pass(_ any, in grpc.ServerStream) error {
 	size := p.cfg.MaxMessage
 	out, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, method, grpc.ForceCodecV2(raw{}),
 		grpc.MaxCallRecvMsgSize(size), grpc.MaxCallSendMsgSize(size))
+	if status.Code(err) == codes.Unavailable {
+		return p.alone(method, in, err)
+	}
 	if err != nil {
 		return err
 	}
