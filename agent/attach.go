@@ -25,6 +25,8 @@ type endpoint struct {
 	choice  choice
 	// at is the endpoint as the engine has it; its Kind is NoKind while it is not attached.
 	at backend.Endpoint
+	// stays says why decided connections stay in its queue; "" where they leave it.
+	stays string
 	// err says why it is not attached as it should be; it is tried again at retry.
 	err   string
 	retry time.Time

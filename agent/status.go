@@ -133,6 +133,9 @@ func (a *Agent) tell(t *tracked, e *endpoint, p *controlv1.Interface) {
 	if e.at.Kind != backend.NoKind {
 		p.Backend = shown(&e.at)
 	}
+	if e.stays != "" && inStack(&e.at) {
+		p.Note += "; decided connections stay in the queue: " + e.stays
+	}
 }
 
 // noted takes what a source has to tell people.

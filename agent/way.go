@@ -87,7 +87,10 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
 		return err
 	}
-	e.at = ep
+	e.at, e.stays = ep, ""
+	if s, ok := a.cfg.Engine.(stayer); ok {
+		e.stays = s.Stays(ep.ID)
+	}
 	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", ep.Kind, "backend", shown(&ep), "took", time.Since(begin))
 	a.listenersOf(t)
 	return nil
@@ -108,6 +111,12 @@ func sentence(err error, kind backend.Kind, at *backend.Endpoint) string {
 		return text + "; its policy is not enforced, only watched"
 	}
 	return text + "; its connections are not seen"
+}
+
+// stayer is a Dataplane with queues that decided connections can leave.
+type stayer interface {
+	// Stays says why those of an endpoint stay; "" where they leave.
+	Stays(endpoint uint32) string
 }
 
 // why says why an endpoint is attached as it is.

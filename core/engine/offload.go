@@ -208,6 +208,25 @@ func (e *Engine) open(ctx context.Context, be backend.Backend, ep backend.Endpoi
 	return att, nil
 }
 
+// Stays says why no decided flow of an endpoint can leave its queues and pass in the kernel; "" where
+// they can, and where the endpoint has no queues of that kind.
+func (e *Engine) Stays(endpoint uint32) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := e.eps[endpoint]
+	if a == nil {
+		return ""
+	}
+	r, ok := a.att.(backend.Recaller)
+	switch {
+	case !ok:
+		return ""
+	case a.ep.Fail == backend.FailClosed:
+		return "its group fails closed"
+	}
+	return r.Stays()
+}
+
 // recall makes the present generation that of an attachment's queues. The caller holds mu.
 func (e *Engine) recall(att backend.Attachment) error {
 	if r, ok := att.(backend.Recaller); ok && e.marks != 0 {
