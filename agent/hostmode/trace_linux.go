@@ -20,6 +20,15 @@ type tracepoint struct {
 
 var _ tracer = (*tracepoint)(nil)
 
+// Probe says why the tracepoint cannot be had here; nil if it can.
+func Probe() error {
+	t, err := openTracer()
+	if err == nil {
+		t.close()
+	}
+	return err
+}
+
 // openTracer attaches the program. It needs a kernel with BTF, 5.8 or later.
 func openTracer() (tracer, error) {
 	t := &tracepoint{}

@@ -33,13 +33,13 @@ func unreachable(err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return errors.New("there is no such socket: it is waited for; is the daemon installed, and the path right?")
+		return errors.New("there is no such socket: is the daemon installed, and the path right?")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return errors.New("nobody listens on the socket: it is waited for; is the daemon running?")
+		return errors.New("nobody listens on the socket: is the daemon running?")
 	case errors.Is(err, fs.ErrPermission):
 		return errors.New("the socket may not be opened: run this as root, or as a member of the socket's group")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("the daemon ended the connection: it is waited for")
+		return errors.New("the daemon ended the connection")
 	}
 	return err
 }
@@ -93,6 +93,20 @@ func (a *dockerAPI) get(ctx context.Context, path string, q url.Values, out any)
 	}
 	defer body.Close()
 	return json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(out)
+}
+
+// PingDocker asks a daemon for its version, and says so in words with its address.
+func PingDocker(ctx context.Context, endpoint string) (string, error) {
+	d, err := NewDocker(DockerConfig{Endpoint: endpoint})
+	if err != nil {
+		return "", err
+	}
+	defer d.api.client.CloseIdleConnections()
+	var v struct{ Version string }
+	if err := d.api.get(ctx, "/version", nil, &v); err != nil {
+		return "", fmt.Errorf("%s: %w", d.cfg.Endpoint, unreachable(err))
+	}
+	return fmt.Sprintf("%.64s at %s", v.Version, d.cfg.Endpoint), nil
 }
 
 // list is every container, running or not, without its process.

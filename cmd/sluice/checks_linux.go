@@ -78,6 +78,7 @@ func machineChecks() []check {
 	}
 	out = append(out, bpfChecks()...)
 	out = append(out, namespaceChecks()...)
+	out = append(out, hostChecks()...)
 	return append(out, namedCheck())
 }
 
@@ -119,6 +120,7 @@ func namespaceChecks() []check {
 			tried("socket diagnosis", tryDiag(), false, "inet_diag", "the server side of connections that were open before the start is told by port numbers only", "load the modules: modprobe inet_diag tcp_diag udp_diag"))
 		if veth == nil {
 			out = append(out, tried("clsact", addClsact(), true, "programs can be hooked on interfaces", "nothing can be enforced", "load the modules: modprobe sch_ingress cls_bpf"))
+			out = append(out, queueChecks("sld0")...)
 		}
 		result <- append(out, tcxCheck())
 	}()

@@ -11,15 +11,20 @@ import (
 // dockerAuto stands for the daemon that the docker command would ask.
 const dockerAuto = "auto"
 
+// dockerEndpoint is the address that a flag speaks of; "" is the usual one.
+func dockerEndpoint(flag string) string {
+	if flag == dockerAuto {
+		return os.Getenv("DOCKER_HOST")
+	}
+	return flag
+}
+
 // source is where the workloads come from that the flags ask for. Of a namespace that is a container's
 // and has a name as well, the container counts.
 func (f *standaloneFlags) source(log *slog.Logger) (workload.Source, error) {
 	var all []workload.Source
 	for _, endpoint := range f.docker {
-		if endpoint == dockerAuto {
-			endpoint = os.Getenv("DOCKER_HOST") // or the usual one, if it is empty
-		}
-		d, err := workload.NewDocker(workload.DockerConfig{Endpoint: endpoint, Node: f.node, Logger: log})
+		d, err := workload.NewDocker(workload.DockerConfig{Endpoint: dockerEndpoint(endpoint), Node: f.node, Logger: log})
 		if err != nil {
 			return nil, fmt.Errorf("--docker: %w", err)
 		}
