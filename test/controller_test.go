@@ -108,7 +108,15 @@ func TestControllers(t *testing.T) {
 	}
 	two.stop()
 	one.stop()
-	if left, _ := os.ReadDir(filepath.Dir(first.socket())); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
+	gone(t, first, second)
+}
+
+// gone checks that no socket was left behind.
+func gone(t *testing.T, ps ...*program) {
+	t.Helper()
+	for _, p := range ps {
+		if left, _ := os.ReadDir(filepath.Dir(p.socket())); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
 	}
 }

@@ -13,29 +13,25 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/sluicenet/sluice/internal/consultest"
-	"github.com/sluicenet/sluice/internal/mtls"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/consul"
 )
 
 const manager = "8f5ba7a5-6c0e-4d1c-9a0c-2f6f0f6b1d10"
 
-// secured is one Consul with ACLs and TLS, and the folder of certificates.
-func secured(t *testing.T) (*consultest.Cluster, string) {
+// secured is one Consul with ACLs and TLS, and what a client of it needs beside a token.
+func secured(t *testing.T) (*consultest.Cluster, consul.Access) {
 	t.Helper()
 	ips, err := consultest.Loopback(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(t.TempDir(), "certs")
-	err = mtls.Issue(dir, []mtls.Subject{{Identity: mtls.Identity{Role: mtls.Controller, Name: "consul"}, Hosts: ips}, {Identity: mtls.Identity{Role: mtls.Agent, Name: "n1"}}})
+	servers, client, err := consultest.Certificates(filepath.Join(t.TempDir(), "certs"), ips)
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(name, file string) string { return filepath.Join(dir, name, file) }
-	return consultest.NewAt(t, consultest.Place{IPs: ips, Token: manager,
-		HCL: `acl { enabled = true default_policy = "deny" tokens { initial_management = "` + manager + `" } }`,
-		TLS: &consultest.TLS{CA: at("consul", "ca.crt"), Cert: at("consul", "tls.crt"), Key: at("consul", "tls.key")}}), dir
+	return consultest.NewAt(t, consultest.Place{IPs: ips, Token: manager, TLS: servers,
+		HCL: `acl { enabled = true default_policy = "deny" tokens { initial_management = "` + manager + `" } }`}), consul.Access{CA: client.CA, Cert: client.Cert, Key: client.Key}
 }
 
 // token makes a token that may do what the rules say.
@@ -74,9 +70,7 @@ const (
 // TestAccess uses a Consul with ACLs and TLS with the tokens that the user guide describes, and with wrong
 // ones: the errors say what to do.
 func TestAccess(t *testing.T) {
-	c, dir := secured(t)
-	n1 := filepath.Join(dir, "n1")
-	mine := consul.Access{CA: filepath.Join(n1, "ca.crt"), Cert: filepath.Join(n1, "tls.crt"), Key: filepath.Join(n1, "tls.key")}
+	c, mine := secured(t)
 	with := func(token string) consul.Access { a := mine; a.TokenFile = file(t, token); return a }
 	writer, reader := token(t, c, "controller", rulesController), token(t, c, "agent", rulesAgent)
 	st := open(t, consul.Options{Addresses: c.Addresses(), TLS: true, Access: with(writer)})
@@ -136,8 +130,8 @@ func TestAccess(t *testing.T) {
 
 // TestTokenExchanged puts a new token into the file of a store that is in use, and takes the old one away.
 func TestTokenExchanged(t *testing.T) {
-	c, dir := secured(t)
-	a := consul.Access{CA: filepath.Join(dir, "n1", "ca.crt"), Cert: filepath.Join(dir, "n1", "tls.crt"), Key: filepath.Join(dir, "n1", "tls.key"), TokenFile: file(t, token(t, c, "first", rulesController))}
+	c, a := secured(t)
+	a.TokenFile = file(t, token(t, c, "first", rulesController))
 	st := open(t, consul.Options{Addresses: c.Addresses(), TLS: true, Access: a})
 	put := func() error {
 		_, err := st.Commit(t.Context(), store.Op{Key: "k", Value: []byte("v"), Revision: store.Any})
