@@ -44,8 +44,8 @@ type Config struct {
 	// Restarts is how many times in a row a plugin is started again before it is given up; 0 is
 	// 10. A plugin that ran for 30 s begins anew.
 	Restarts int
-	// Memory is what a plugin's heap should stay below, in bytes (GOMEMLIMIT); 0 is 512 MiB. Its address
-	// space is limited to 8 times that, and 4 GiB at least.
+	// Memory is what a plugin's heap should stay below, in bytes (GOMEMLIMIT); 0 is 512 MiB. A quarter and 256 MiB
+	// more is what it gets at most; then it dies. Its address space is limited to 8 times that, and 4 GiB at least.
 	Memory int64
 }
 

@@ -234,39 +234,6 @@ func TestPluginsTogether(t *testing.T) {
 	}
 }
 
-func TestNoPrivileges(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("SLUICE_ROOT_TESTS") == "1" {
-			t.Fatal("this test needs root")
-		}
-		t.Skip("only root can start a process as another user")
-	}
-	h := start(t, host.Config{Plugins: roles("standard")})
-	pid := h.Status()[0].PID
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534\n", "Groups:\t \n", "CapInh:\t0000000000000000\n", "CapPrm:\t0000000000000000\n",
-		"CapEff:\t0000000000000000\n", "CapBnd:\t0000000000000000\n", "CapAmb:\t0000000000000000\n", "NoNewPrivs:\t1\n"} {
-		if !strings.Contains(string(status), want) {
-			t.Errorf("the process's status has no line %q:\n%s", want, status)
-		}
-	}
-	own, _ := os.Readlink("/proc/self/ns/net")
-	its, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
-	if err != nil || its == own {
-		t.Errorf("network namespace %s (%v), ours is %s: want another", its, err, own)
-	}
-	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := fmt.Sprint(4 << 30); !strings.Contains(string(limits), want) {
-		t.Errorf("no limit of %s bytes of address space:\n%s", want, limits)
-	}
-}
-
 func TestCloseLeavesNothing(t *testing.T) {
 	dir, err := os.MkdirTemp("", "sluice-test-") // t.TempDir's parent is closed to other users
 	if err != nil {

@@ -35,6 +35,15 @@ func TestMain(m *testing.M) {
 		sdk.ServeRegistry("standard", reg)
 	case "line":
 		fmt.Fprintln(os.Stderr, sdk.Serve("line", sdk.Protocol{Parser: line{}, On: sdk.TCP}))
+	case "leak":
+		fmt.Fprintln(os.Stderr, sdk.Serve("leak", sdk.Protocol{Parser: &leak{}, On: sdk.TCP}))
+	case "parent":
+		h, err := host.Start(context.Background(), host.Config{Plugins: roles("standard")})
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(h.Status()[0].PID)
+		select {}
 	case "garbage":
 		serveGarbage()
 	}
@@ -71,6 +80,18 @@ func (s lineStream) Parse(_ parsers.Dir, data []byte) parsers.Result {
 }
 func (lineStream) Gap(parsers.Dir, int) bool { return false }
 func (lineStream) Close()                    {}
+
+// leak never gives memory back.
+type leak struct{ kept [][]byte }
+
+func (*leak) Name() string { return "test-leak" }
+
+func (l *leak) Probe(*parsers.Meta, parsers.Dir, []byte) parsers.Match {
+	l.kept = append(l.kept, bytes.Repeat([]byte{1}, 16<<20))
+	return parsers.No
+}
+
+func (*leak) Open(*parsers.Meta, parsers.Sink) parsers.Stream { return nil }
 
 // garbage describes itself well and then answers nonsense.
 type garbage struct {

@@ -28,9 +28,6 @@ type runner struct {
 	done           chan struct{}
 }
 
-// maxFiles is how many descriptors a plugin may have open.
-const maxFiles = 256
-
 // newRunner prepares a process. Spec holds the environment that go-plugin wants; dir is where its
 // socket goes.
 func newRunner(p *Plugin, c *Config, spec *exec.Cmd, dir string) (*runner, error) {
@@ -44,8 +41,8 @@ func newRunner(p *Plugin, c *Config, spec *exec.Cmd, dir string) (*runner, error
 	r.cmd = &exec.Cmd{Path: "/proc/self/fd/3", Args: append([]string{"sluice-plugin-" + p.Name}, p.Args...), ExtraFiles: []*os.File{exe}, Dir: "/"}
 	r.cmd.Env = append(append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + dir, "GOMEMLIMIT=" + strconv.FormatInt(c.Memory, 10), "GOTRACEBACK=single",
 		"GOMAXPROCS=" + strconv.Itoa(max(1, runtime.NumCPU()/4)), // parsing is a small part of the work, and goroutines of one thread wake each other for little
-		wire.SpaceKey + "=" + strconv.FormatUint(space(c.Memory), 10)}, p.Env...), spec.Env...)
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
+		wire.SpaceKey + "=" + strconv.FormatUint(space(c.Memory), 10), wire.DataKey + "=" + strconv.FormatUint(data(c.Memory), 10)}, p.Env...), spec.Env...)
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if os.Geteuid() == 0 {
 		err = r.unprivileged(c.User, dir)
 	}
@@ -77,7 +74,7 @@ func (r *runner) unprivileged(name, dir string) error {
 		return fmt.Errorf("user of plugins: %w", err)
 	}
 	if err := os.Chown(dir, int(uid), int(gid)); err != nil {
-		return fmt.Errorf("folder of the plugin's socket: %w", err)
+		return permitted(fmt.Errorf("folder of the plugin's socket: %w", err))
 	}
 	r.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	r.cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
@@ -93,7 +90,7 @@ func (r *runner) Start(context.Context) error {
 		runtime.LockOSThread()
 		err := confine()
 		if err == nil {
-			err = r.cmd.Start()
+			err = permitted(r.cmd.Start())
 		}
 		for _, f := range r.cmd.ExtraFiles {
 			f.Close()
@@ -120,11 +117,22 @@ func trusted(info os.FileInfo) bool {
 	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
+// permitted adds to an error what to do about it where containers lack what starting a plugin takes.
+func permitted(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("run it as another user in a network namespace of its own: %w: give sluice CAP_CHOWN, CAP_SETUID, CAP_SETGID, CAP_SETPCAP and CAP_SYS_ADMIN, or use --parsers inprocess", err)
+	}
+	return err
+}
+
 // confine takes from the calling thread, and so from what it starts, every way to privileges.
 func confine() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no new privileges: %w", err)
 	}
+	// What whoever started this process left open for its children is not for plugins. Older kernels than 5.11
+	// do not know the flag; files of our own have it in any case.
+	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -132,7 +140,7 @@ func confine() error {
 	// takes stay with this thread until then.
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
-			return fmt.Errorf("drop capability %d: %w", c, err)
+			return permitted(fmt.Errorf("drop capability %d: %w", c, err))
 		}
 	}
 	return nil
@@ -141,13 +149,17 @@ func confine() error {
 // space is how large a plugin's address space may be. Go reserves far more than it uses.
 func space(memory int64) uint64 { return uint64(max(8*memory, 4<<30)) }
 
+// data is how much memory of its own a plugin may map: the heap that it should stay below, a quarter more, and what a
+// Go program has beside the heap (RLIMIT_DATA counts private writable mappings, not what is only reserved).
+func data(memory int64) uint64 { return uint64(memory + memory/4 + 256<<20) }
+
 // limit sets the limits of the process that was started. Another user's takes CAP_SYS_RESOURCE, which
 // containers often lack; then the limits are those that plugins/sdk sets for itself.
 func (r *runner) limit() error {
 	for _, l := range []struct {
 		what int
 		n    uint64
-	}{{unix.RLIMIT_AS, space(r.memory)}, {unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, maxFiles}, {unix.RLIMIT_FSIZE, 1 << 20}} {
+	}{{unix.RLIMIT_AS, space(r.memory)}, {unix.RLIMIT_DATA, data(r.memory)}, {unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, wire.MaxFiles}, {unix.RLIMIT_FSIZE, wire.MaxFile}} {
 		if err := unix.Prlimit(r.cmd.Process.Pid, l.what, &unix.Rlimit{Cur: l.n, Max: l.n}, nil); err != nil && err != unix.EPERM && err != unix.ESRCH {
 			return fmt.Errorf("limit a plugin: %w", err)
 		}

@@ -227,11 +227,18 @@ func (r *Record) Threat() (id uint16, text []byte) {
 	return binary.LittleEndian.Uint16(r.Body), r.Body[2:]
 }
 
+// Limits of a plugin's process beside those that it is told.
+const (
+	MaxFiles = 256     // descriptors open
+	MaxFile  = 1 << 20 // bytes of a file that it writes
+)
+
 // What both sides say to each other before the first call, so that a plugin started by hand
 // says what it is instead of waiting.
 const (
 	CookieKey   = "SLUICE_PARSER_PLUGIN"
 	CookieValue = "f3b7c9e2-parsers"
 	SpaceKey    = "SLUICE_PLUGIN_SPACE" // bytes of address space that a plugin limits itself to
+	DataKey     = "SLUICE_PLUGIN_DATA"  // bytes of memory of its own that it limits itself to
 	PluginKind  = "parser"              // its name in go-plugin's set
 )
