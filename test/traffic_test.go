@@ -6,13 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sluicenet/sluice/internal/testnet"
 )
@@ -75,6 +80,7 @@ func newTraffic(l *lab) (tr *traffic, end func()) {
 func udp(family string) string { return "udp" + family[len(family)-1:] }
 
 func echoDatagrams(c net.PacketConn) {
+	roomy(c)
 	b := make([]byte, 2048)
 	for {
 		n, from, err := c.ReadFrom(b)
@@ -82,6 +88,15 @@ func echoDatagrams(c net.PacketConn) {
 			return
 		}
 		_, _ = c.WriteTo(b[:n], from)
+	}
+}
+
+// roomy gives a socket room for what comes in a burst after its reader or the engine had to wait for a processor.
+func roomy(c any) {
+	if s, ok := c.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20) })
+		}
 	}
 }
 
@@ -121,6 +136,7 @@ func (tr *traffic) datagrams(family string, done *atomic.Uint64) error {
 		return err
 	}
 	defer c.Close()
+	roomy(c)
 	missing := map[uint64]bool{}
 	var mu sync.Mutex
 	got := make(chan struct{})
@@ -155,7 +171,7 @@ func (tr *traffic) datagrams(family string, done *atomic.Uint64) error {
 	c.Close()
 	<-got
 	if n := left(); n > 0 {
-		return fmt.Errorf("%d were lost", n)
+		return fmt.Errorf("%d were lost: %v", n, slices.Sorted(maps.Keys(missing)))
 	}
 	return nil
 }
