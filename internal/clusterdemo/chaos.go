@@ -142,7 +142,7 @@ func (t *trial) asks(ctx context.Context) {
 	last := time.Now()
 	for n := 0; ctx.Err() == nil; n++ {
 		err := t.call(ctx, n, time.Second, func(ctx context.Context, api controlv1.ControlClient) error {
-			_, err := api.Status(ctx, &controlv1.StatusRequest{})
+			_, err := api.ListGroups(ctx, &controlv1.ListGroupsRequest{})
 			return err
 		})
 		t.rep.Takeover = max(t.rep.Takeover, time.Since(last).Milliseconds())
@@ -194,6 +194,9 @@ func (t *trial) rules(ctx context.Context) error {
 		st, err := t.controllers[0].api.Status(ctx, &controlv1.StatusRequest{})
 		if err != nil {
 			return err
+		}
+		if len(st.Nodes) != len(t.nodes) {
+			return fmt.Errorf("%d nodes have told how they are", len(st.Nodes))
 		}
 		for _, n := range st.Nodes {
 			if n.Policy != st.Policy {

@@ -37,12 +37,13 @@ func (d *demo) until(ctx context.Context, limit time.Duration, what string, ok f
 	}
 }
 
-// answers waits until a controller answers, itself or through the one that leads.
+// answers waits until a controller answers, itself or through the one that leads. Their status they tell
+// without one that leads, too.
 func (d *demo) answers(ctx context.Context, p *process, limit time.Duration) error {
 	return d.until(ctx, limit, p.name+" answers", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		_, err := p.api.Status(ctx, &controlv1.StatusRequest{})
+		_, err := p.api.ListGroups(ctx, &controlv1.ListGroupsRequest{})
 		return err
 	})
 }
