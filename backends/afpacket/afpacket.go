@@ -16,8 +16,8 @@ type Config struct {
 	// TapRing is the size of a tap's ring in bytes; 0 is 1 MiB. It is rounded up to
 	// whole blocks, and two at least.
 	TapRing int
-	// TapBusyRing is the size of the ring that a tap gets instead once a third of its own waits to
-	// be read, until nothing has come for half a minute; 0 is 8 MiB where TapRing is 0, too,
+	// TapBusyRing is the size of the ring that a tap gets instead once a quarter of its own waits to
+	// be read, until nothing has come for half a minute; 0 is 4 MiB where TapRing is 0, too,
 	// and else as TapRing, which is no other ring.
 	TapBusyRing int
 	// TapSnap is how much of a frame a tap copies, in bytes, at most 128 KiB; 0 is all of
@@ -68,7 +68,7 @@ func (s Steering) String() string {
 // Defaults of Config.
 const (
 	defaultTapRing     = 1 << 20
-	defaultTapBusyRing = 8 << 20
+	defaultTapBusyRing = 4 << 20
 	defaultTapSnap     = 8 << 10
 	defaultTapBulk     = 512
 	maxTapSnap         = 128 << 10

@@ -43,6 +43,7 @@ func TestLayout(t *testing.T) {
 		{"v3 address", v3Addr, unsafe.Sizeof(v3)},
 		{"block status", blockStatus, hdrOff + unsafe.Offsetof(hdr.Block_status)},
 		{"block packets", blockPackets, hdrOff + unsafe.Offsetof(hdr.Num_pkts)},
+		{"block number", blockSeq, hdrOff + unsafe.Offsetof(hdr.Seq_num)},
 		{"block first", blockFirst, hdrOff + unsafe.Offsetof(hdr.Offset_to_first_pkt)},
 		{"block size", sizeofBlockDescr, unsafe.Sizeof(block)},
 		{"address hatype", addrHatype, unsafe.Offsetof(addr.Hatype)},

@@ -19,6 +19,7 @@ const (
 	v3Status, v3Mac, v3VlanTCI, v3VlanProto  = 20, 24, 32, 36
 	v3Addr                                   = 48
 	blockStatus, blockPackets, blockFirst    = 8, 12, 16
+	blockSeq                                 = 24
 	addrHatype, addrPkttype                  = 8, 10
 	v2HdrLen, sizeofAddrLL, sizeofBlockDescr = 52, 20, 48
 )

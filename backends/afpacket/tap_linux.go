@@ -99,7 +99,9 @@ func (t *tap) ended() bool {
 func (t *tap) block() error {
 	d := tick
 	switch {
-	case t.stopped.Load() != 0 || t.turn.cut != 0:
+	case t.turn.cut != 0:
+		d = time.Millisecond
+	case t.stopped.Load() != 0:
 		d = t.retire
 	case t.idle >= idleAfter:
 		d = idleTick
@@ -175,10 +177,8 @@ func (t *tap) checkLink() {
 func (t *tap) fill(b *packet.Batch) {
 	s := t.sock.Load()
 	for !b.Full() && s.done < (s.blocks+1)/2 && s.ready() {
-		base := s.cur * s.blockSize
 		if s.left == 0 {
-			s.left = int(s.ring.u32(base + blockPackets))
-			s.at = base + int(s.ring.u32(base+blockFirst))
+			s.begin()
 		}
 		for s.left > 0 && !b.Full() {
 			t.add(b, s.ring, s.at)
@@ -275,11 +275,12 @@ func (t *tap) Stats() backend.Stats {
 	return backend.Stats{Received: t.received.Load(), Dropped: t.dropped.Load()}
 }
 
-// countDrops adds what the kernel counted since it was last asked.
+// countDrops adds what the kernel counted since it was last asked. What the socket before loses, when
+// there is a next one, is in that one's ring.
 func (t *tap) countDrops() {
-	for _, s := range []*tapSocket{t.sock.Load(), t.next.Load()} {
-		if s != nil {
-			t.dropped.Add(s.drops())
-		}
+	s := t.next.Load()
+	if s == nil {
+		s = t.sock.Load()
 	}
+	t.dropped.Add(s.drops())
 }

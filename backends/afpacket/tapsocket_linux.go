@@ -20,6 +20,7 @@ type tapSocket struct {
 	index int
 	mtu   uint32
 	link  packet.LinkType
+	since int64 // when it was bound, ns since the epoch; of one that takes another's place
 
 	ring      ring
 	blockSize int
@@ -29,6 +30,7 @@ type tapSocket struct {
 	// frame and left the frames that it still holds; done blocks before it are
 	// given back by Settle.
 	cur, at, left, done int
+	seq                 uint32 // of the block that was begun last
 }
 
 // openTapSocket opens a socket with a ring of size bytes; nothing comes before bind.
@@ -109,9 +111,29 @@ func (s *tapSocket) ready() bool {
 	return s.left > 0 || s.ring.status(s.cur*s.blockSize+blockStatus)&unix.TP_STATUS_USER != 0
 }
 
-// crowded says whether a third of the ring waits to be read.
+// begin goes to the first frame of the block at cur.
+func (s *tapSocket) begin() {
+	base := s.cur * s.blockSize
+	s.left = int(s.ring.u32(base + blockPackets))
+	s.at = base + int(s.ring.u32(base+blockFirst))
+	s.seq = s.ring.u32(base + blockSeq)
+}
+
+// unfinished begins the block that the kernel has not handed over, if it holds frames: for when no more can come.
+// The kernel's own timer could take twice as long as the larger ring lasts.
+func (s *tapSocket) unfinished() bool {
+	base := s.cur * s.blockSize
+	// A block that was given back and not opened again has its old number.
+	if s.ring.u32(base+blockSeq) != s.seq+1 || s.ring.u32(base+blockPackets) == 0 {
+		return false
+	}
+	s.begin()
+	return true
+}
+
+// crowded says whether a quarter of the ring waits to be read.
 func (s *tapSocket) crowded() bool {
-	ahead := (s.cur + s.blocks/3) % s.blocks
+	ahead := (s.cur + s.blocks/4) % s.blocks
 	return s.ring.status(ahead*s.blockSize+blockStatus)&unix.TP_STATUS_USER != 0
 }
 

@@ -8,7 +8,8 @@ import "time"
 type turn struct {
 	cut  int64     // of the socket that is read; 0 while it is the only one
 	mute bool      // and it gets nothing any more
-	over time.Time // when its last block has been retired; valid with mute
+	over time.Time // when nothing can be on its way there any more; valid with mute
+	last bool      // its unfinished block has been read
 	from int64     // of the socket that has taken over; 0 once a frame of its own has come
 	busy bool      // the larger ring is in use, or was tried
 	held bool      // resize is at work or its socket waits to be used
@@ -47,14 +48,18 @@ func (t *tap) change() {
 	s := t.sock.Load()
 	switch {
 	case t.turn.mute:
-		if !s.ready() && time.Now().After(t.turn.over) {
+		switch {
+		case s.ready() || time.Now().Before(t.turn.over):
+		case !t.turn.last && s.unfinished():
+			t.turn.last = true
+		default:
 			t.turnOver(s)
 		}
 	case t.turn.cut != 0:
 		t.turnAway(s)
 	case t.turn.held:
-		if t.next.Load() != nil {
-			t.turn.cut = time.Now().UnixNano()
+		if next := t.next.Load(); next != nil {
+			t.turn.cut = next.since
 		}
 	case !t.turn.busy && t.cfg.TapBusyRing > t.cfg.TapRing && s.crowded():
 		t.turn.busy = true
@@ -70,22 +75,19 @@ func (t *tap) change() {
 // turnAway ends what comes to the socket that is read, a while after the other one has begun: a
 // frame may have its stamp before it comes here.
 func (t *tap) turnAway(s *tapSocket) {
-	const overlap = time.Millisecond
+	const overlap, settled = time.Millisecond, 5 * time.Millisecond
 	now := time.Now()
 	if since := now.UnixNano() - t.turn.cut; since >= 0 && since < int64(overlap) {
 		return
 	}
-	t.turn.mute, t.turn.over = true, now.Add(2*t.retire+10*time.Millisecond)
+	t.turn.mute, t.turn.over = true, now.Add(settled)
 	_ = s.snap(0, 0)
 }
 
 // turnOver goes on with the other socket; nothing is left in the one before.
 func (t *tap) turnOver(s *tapSocket) {
 	s.giveBack()
-	t.whileOpen(func() {
-		t.dropped.Add(s.drops())
-		t.sock.Store(t.next.Swap(nil))
-	})
+	t.whileOpen(func() { t.sock.Store(t.next.Swap(nil)) })
 	s.close()
 	t.turn = turn{from: t.turn.cut, busy: t.turn.busy}
 }
@@ -105,8 +107,10 @@ func (t *tap) resize(size int) {
 		}
 		used := false
 		if s.index == t.index && s.bind() == nil {
+			s.since = time.Now().UnixNano()
 			t.whileOpen(func() {
 				used = true
+				t.countDrops() // what the socket before loses from now on, this one has
 				if t.stopped.Load() != 0 {
 					_ = s.snap(0, 0)
 				}
