@@ -65,7 +65,7 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 	n := &controlv1.NodeStatus{Node: a.cfg.Node, Started: a.started.UnixNano(), Version: a.cfg.Version, Counters: a.counters(stats), State: a.state(stats)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n.Policy, n.WorkloadErrors = r.policy, maps.Clone(r.errors)
+	n.Policy, n.WorkloadErrors, n.Warnings = r.policy, maps.Clone(r.errors), r.warnings
 	n.Wanted = n.State.PolicyWanted
 	return n
 }
