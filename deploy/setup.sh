@@ -20,7 +20,7 @@ case $task in
 demo) ;;
 test)
 	need ip iproute2; need tc iproute2; need iperf3 iperf3; need ethtool ethtool
-	need nft nftables; need iptables-nft-restore iptables
+	need nft nftables; need iptables-nft-restore iptables; need haproxy haproxy
 	need redis-server redis-server; need nginx nginx-light; need mariadbd mariadb-server; need sshd openssh-server
 	need dockerd docker.io; need containerd containerd; need runc runc; need crun crun; need busybox busybox-static
 	[ -x /usr/lib/cni/bridge ] || package[containernetworking-plugins]=1
