@@ -51,6 +51,16 @@ func newYard(t *testing.T) *yard {
 	return y
 }
 
+// address is the IPv4 address of a container.
+func (y *yard) address(id string) string {
+	y.t.Helper()
+	var c struct{ NetworkSettings struct{ IPAddress string } }
+	if err := json.Unmarshal(y.docker.Do("GET", "/containers/"+id+"/json", nil), &c); err != nil {
+		y.t.Fatal(err)
+	}
+	return c.NetworkSettings.IPAddress
+}
+
 // get asks api from inside of a container.
 func (y *yard) get(from, family string) error {
 	c, err := y.docker.NS(from).TryDial(family, y.to[family], 3*time.Second)
