@@ -91,7 +91,7 @@ func (f *parserFlags) open(ctx context.Context, numbers host.Numbers, log *slog.
 			return nil, err
 		}
 		if len(own) == 0 {
-			return nil, fmt.Errorf("plugin folder: there is no executable in %s", f.dir)
+			return nil, fmt.Errorf("plugin folder: there is no executable in %s: a plugin is a file that may be executed (chmod +x)", f.dir)
 		}
 		list = append(list, own...)
 	}
