@@ -63,14 +63,16 @@ var (
 )
 
 const (
-	maxQueues      = 16
-	defaultBuffer  = 32 << 20
-	defaultHeld    = 1024
-	firstQueue     = 0x5100 // of the numbers that are tried
-	lastQueue      = 0x5fff
-	batch          = 64       // packets of one system call
-	slotSize       = 68 << 10 // one message: a packet of 64 KiB and its attributes
-	copyRange      = 0xffff
+	maxQueues     = 16
+	defaultBuffer = 32 << 20
+	defaultHeld   = 1024
+	firstQueue    = 0x5100 // of the numbers that are tried
+	lastQueue     = 0x5fff
+	batch         = 64 // packets of one system call
+	// copyRange is what is copied of a packet: its headers and as many bytes as identification reads of one
+	// direction (core/detect: 16 KiB). What a larger one has behind them nobody looks at.
+	copyRange      = 16<<10 + 512
+	slotSize       = 18 << 10 // one message: that, and its attributes
 	idleTick       = time.Second
 	linger         = 50 * time.Millisecond // for packets that were on their way when the rules went
 	lastHeld       = 500 * time.Millisecond

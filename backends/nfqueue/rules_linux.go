@@ -26,6 +26,7 @@ type ruleset struct {
 	inject    uint32 // the mark of packets of our own
 	marks     marks
 	native    bool
+	lo, stack bool // there are chains for endpoints on lo, and for others
 }
 
 var families = []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6}
@@ -37,14 +38,15 @@ var chains = []struct {
 	hook     *nftables.ChainHook
 	priority nftables.ChainPriority
 	save     bool
+	loopback bool
 }{
-	{chainLeft, nil, 0, true}, // before those whose rules lead to it
-	{"in", nftables.ChainHookPrerouting, priorityBefore, false},
-	{"in-save", nftables.ChainHookPrerouting, priorityBefore + 1, true},
-	{"out", nftables.ChainHookPostrouting, priorityAfter, false},
-	{"out-save", nftables.ChainHookPostrouting, priorityAfter + 1, true},
-	{"lo", nftables.ChainHookPostrouting, priorityBefore, false},
-	{"lo-save", nftables.ChainHookPostrouting, priorityBefore + 1, true},
+	{chainLeft, nil, 0, true, false}, // before those whose rules lead to it
+	{"in", nftables.ChainHookPrerouting, priorityBefore, false, false},
+	{"in-save", nftables.ChainHookPrerouting, priorityBefore + 1, true, false},
+	{"out", nftables.ChainHookPostrouting, priorityAfter, false, false},
+	{"out-save", nftables.ChainHookPostrouting, priorityAfter + 1, true, false},
+	{"lo", nftables.ChainHookPostrouting, priorityBefore, false, true},
+	{"lo-save", nftables.ChainHookPostrouting, priorityBefore + 1, true, true},
 }
 
 // chainLeft is where packets of decided flows come by.
@@ -63,7 +65,7 @@ func (r *ruleset) place(c *nftables.Conn, fresh bool) {
 			c.AddChain(&nftables.Chain{Name: chainCounting, Table: t})
 		}
 		for _, def := range chains {
-			if def.save && r.marks.base == 0 {
+			if def.save && r.marks.base == 0 || def.hook != nil && !r.needs(def.loopback) {
 				continue
 			}
 			ch := &nftables.Chain{Name: def.name, Table: t}
@@ -79,6 +81,14 @@ func (r *ruleset) place(c *nftables.Conn, fresh bool) {
 			}
 		}
 	}
+}
+
+// needs says whether chains of a kind are needed, or were: taking one away drops what waits in queues.
+func (r *ruleset) needs(loopback bool) bool {
+	for _, e := range r.endpoints {
+		r.lo, r.stack = r.lo || e.loopback, r.stack || !e.loopback
+	}
+	return loopback && r.lo || !loopback && r.stack
 }
 
 // rules are those of one chain.

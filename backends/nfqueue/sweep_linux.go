@@ -57,7 +57,7 @@ func (s *space) remember(c *nftables.Conn, t *nftables.Table) error {
 		switch ch.Name {
 		case chainCounting:
 			s.set.marks.acct = true
-		case "out-save":
+		case "out-save", "lo-save":
 			rules, err := c.GetRules(t, ch)
 			if err != nil {
 				return fmt.Errorf("list rules: %w", err)
