@@ -241,7 +241,7 @@ func (a *aggregate) add(s *session) {
 func (s *session) remember(workload string, l *living) {
 	switch {
 	case l == nil:
-	case s.began > 0 && l.began(workload, &s.Flow, s.ended > 0):
+	case s.began > 0 && l.began(workload, &s.Flow, s.ended > 0 && !l.left.Load()):
 		s.began = 0
 	case s.began == 0 && s.ended > 0:
 		l.ended(workload, &s.Flow)

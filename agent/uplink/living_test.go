@@ -22,7 +22,7 @@ func lifeOf(t *testing.T, file string, leave bool, records_ ...report.Flow) uint
 	go func() { defer close(done); u.Run(ctx) }()
 	for i, f := range records_ {
 		if leave && i == len(records_)-1 {
-			u.Leave()
+			u.Leave() // before the end, which may come in one tick with the beginning
 		}
 		r.put(f)
 		time.Sleep(3 * time.Millisecond) // most come in different ticks; the outcome is the same
