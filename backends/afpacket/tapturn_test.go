@@ -68,10 +68,16 @@ func TestTapBusy(t *testing.T) {
 	if int(next) != frames || missed != int(dropped) || missed > 0 || twice > 2 {
 		t.Errorf("%d of %d frames, %d missed (%d counted), %d came twice", next, frames, missed, dropped, twice)
 	}
-	// Once the worker has gone on in the larger ring, what did not fit before does.
+	holdsMore(t, q, func() { send(4 * small / size) })
+}
+
+// holdsMore waits until the worker has gone on in the larger ring, in which fits what did not before.
+func holdsMore(t *testing.T, q backend.Queue, send func()) {
+	t.Helper()
+	batch := packet.NewBatch(256)
 	fill := 0.0
 	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
-		send(4 * small / size)
+		send()
 		if fill = q.(backend.Gauge).Depth().Fill; fill > 0 && fill < 0.5 {
 			return
 		}
