@@ -133,9 +133,7 @@ func (w *watcher) tell() bool {
 	if w.file == nil || w.file.note == w.note {
 		return true
 	}
-	if w.note = w.file.note; w.note != "" {
-		w.src.cfg.Logger.Warn("workloads file not used", "reason", w.note)
-	}
+	w.note = w.file.note // the agent logs it
 	return w.yield(Event{Kind: Noted, About: w.file.path, Note: w.note})
 }
 
