@@ -186,7 +186,7 @@ func (l *lab) learnedByName(from, to string, port int, app string, sessions int)
 				continue
 			}
 			if c.App != app || c.Sessions != sessions {
-				return fmt.Errorf("%+v, want %d sessions of %s", c, sessions, app)
+				return fmt.Errorf("%+v, want %d sessions of %s:\n%s", c, sessions, app, l.run("connections"))
 			}
 			found++
 		}

@@ -37,8 +37,9 @@ func (m *Mutual) server() *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{m.cert}, ClientCAs: m.pool, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
 }
 
-// sniffFor is how long a client may be silent before the server is asked to speak first.
-const sniffFor = 200 * time.Millisecond
+// sniffFor is how long a client may be silent before the server is asked to speak first. On a busy machine
+// it may be long until a client comes to speak, and the lab's servers behind this never begin.
+const sniffFor = opTimeout
 
 // accept takes an encrypted connection, or a plain one as it is.
 func (m *Mutual) accept(c *net.TCPConn) (stream, error) {
