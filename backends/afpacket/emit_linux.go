@@ -24,14 +24,13 @@ const (
 
 var errSend = errors.New("frame cannot be sent")
 
-// Send implements backend.Sender.
+// Send puts a frame into the TX ring; the next Settle or Recv lets the kernel send it, with what
+// else was put there. It implements backend.Sender.
 func (q *inline) Send(f *packet.Frame) error {
 	if f.Link != packet.Ethernet || len(f.Data) < 14 || f.Dir == packet.NoDirection || f.Endpoint == 0 || f.Endpoint >= 1<<24 {
 		return fmt.Errorf("send on endpoint %d: %w", f.Endpoint, errSend)
 	}
-	ok := q.emit(f)
-	q.kick()
-	if !ok {
+	if !q.emit(f) {
 		return fmt.Errorf("send on endpoint %d: %w: ring is full or frame too large", f.Endpoint, errSend)
 	}
 	return nil

@@ -103,6 +103,7 @@ func (q *inline) Recv(b *packet.Batch) error {
 		return io.EOF
 	}
 	q.beat()
+	q.kick()
 	q.fill(b)
 	if !q.holds() {
 		if err := q.wait(); err != nil {

@@ -35,6 +35,7 @@ func (w *worker) hold(l *look) packet.Action {
 	}
 	l.s.Dropped(l.dir, l.tcp)
 	if l.tcp.Has(session.Retransmit) && len(id.held) > 0 {
+		w.count.heldAgain++
 		return w.stop(byRepetition) // the first copy is here already
 	}
 	if w.rebuilding && w.holder != nil || len(id.held)+len(w.fragments)+1 > maxHeldFrames || w.held+len(l.f.Data) > maxHeldBytes {

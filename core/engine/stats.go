@@ -11,17 +11,18 @@ import (
 // counters are what a worker counts. Its goroutine adds to them; between
 // batches they are published for readers elsewhere.
 type counters struct {
-	frames, bytes, passed, dropped, undecided    uint64
-	strangers, notIP, fragments, malformed       uint64
-	opened, ended, tableFull, identified         uint64
-	heldFrames, holdFull, holdQuiet, holdExpired uint64
-	resets, unreachables, sendFailed             uint64
-	icmpErrors, threats, badFragments, evicted   uint64
-	neighbours, unanswered, lost                 uint64
-	traced, untraced                             uint64
-	moved, movedHeld                             uint64
-	offloaded, unseenPackets, unseenBytes        uint64
-	sessions                                     uint64
+	frames, bytes, passed, dropped, undecided  uint64
+	strangers, notIP, fragments, malformed     uint64
+	opened, ended, tableFull, identified       uint64
+	heldFrames, heldAgain, holdFull            uint64
+	holdQuiet, holdExpired                     uint64
+	resets, unreachables, sendFailed           uint64
+	icmpErrors, threats, badFragments, evicted uint64
+	neighbours, unanswered, lost               uint64
+	traced, untraced                           uint64
+	moved, movedHeld                           uint64
+	offloaded, unseenPackets, unseenBytes      uint64
+	sessions                                   uint64
 }
 
 // counterNames are the names in Stats, in the order of counters.list.
@@ -29,7 +30,7 @@ var counterNames = [...]string{
 	"engine.frames", "engine.bytes", "engine.passed", "engine.dropped", "engine.undecided",
 	"engine.unknown_endpoint", "engine.not_ip", "engine.fragments", "engine.malformed",
 	"engine.sessions_opened", "engine.sessions_ended", "engine.table_full", "engine.identified",
-	"engine.held", "engine.hold_full", "engine.hold_quiet", "engine.hold_expired",
+	"engine.held", "engine.held_again", "engine.hold_full", "engine.hold_quiet", "engine.hold_expired",
 	"engine.resets_sent", "engine.unreachables_sent", "engine.send_failed",
 	"engine.icmp_errors", "engine.threats", "engine.bad_fragments", "engine.sessions_evicted",
 	"engine.neighbour_discovery", "engine.unanswered", "engine.unidentified",
@@ -44,7 +45,7 @@ func (c *counters) list() [len(counterNames)]uint64 {
 		c.frames, c.bytes, c.passed, c.dropped, c.undecided,
 		c.strangers, c.notIP, c.fragments, c.malformed,
 		c.opened, c.ended, c.tableFull, c.identified,
-		c.heldFrames, c.holdFull, c.holdQuiet, c.holdExpired,
+		c.heldFrames, c.heldAgain, c.holdFull, c.holdQuiet, c.holdExpired,
 		c.resets, c.unreachables, c.sendFailed,
 		c.icmpErrors, c.threats, c.badFragments, c.evicted,
 		c.neighbours, c.unanswered, c.lost,

@@ -218,8 +218,9 @@ func (b *bench) lost(test string, before, after usage) {
 	b.fault(test+" ring full", diff("ring.dropped"))
 	b.fault(test+" not sent", diff("ring.send_dropped"))
 	b.fault(test+" uninspected", diff("steering.bypassed"))
-	// What is held for a plugin's answer counts as dropped where it lay, and is sent on later.
-	refused := max(0, diff("engine.dropped")-diff("engine.held"))
+	// What is held for a plugin's answer counts as dropped where it lay, and is sent on later; what comes again
+	// meanwhile is not.
+	refused := max(0, diff("engine.dropped")-diff("engine.held", "engine.held_again"))
 	b.fault(test+" refused", refused+diff("steering.stopped", "steering.spoofed", "steering.foreign", "steering.forged", "steering.unknown"))
 	b.fault(test+" records lost", diff("engine.reports_lost"))
 }
