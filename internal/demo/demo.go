@@ -39,6 +39,7 @@ const (
 	learnTime = 25 * time.Second
 	pace      = 250 * time.Millisecond // between two uses of each flow
 	keepOn    = 3 * time.Second        // traffic after the switch, before the attempts
+	opTime    = 10 * time.Second       // until a record tells of a refusal
 )
 
 // prefix begins the names of everything that a demo makes.

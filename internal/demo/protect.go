@@ -76,7 +76,7 @@ func (d *demo) intrude(ctx context.Context) error {
 
 // explain finds the record of a refusal, which says by which rule it was.
 func (d *demo) explain(ctx context.Context, a lab.Attempt, x *Denied) error {
-	for deadline := time.Now().Add(4 * time.Second); ; {
+	for deadline := time.Now().Add(opTime); ; {
 		res, err := d.api.ListViolations(ctx, &controlv1.ListViolationsRequest{})
 		if err != nil {
 			return fmt.Errorf("list violations: %w", err)

@@ -17,7 +17,7 @@ import (
 )
 
 // opTimeout bounds one operation of a client.
-const opTimeout = 3 * time.Second
+const opTimeout = 10 * time.Second
 
 // Flow is one kind of traffic of the lab: From opens a connection to To and uses it.
 type Flow struct {

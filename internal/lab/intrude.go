@@ -52,7 +52,7 @@ func (l *Lab) Attempts() []Attempt {
 
 // Try makes an attempt and says how it ended and how long it took.
 func (l *Lab) Try(ctx context.Context, a Attempt) (Outcome, time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	suffix := "4"
 	if a.Family == "ipv6" {
