@@ -188,8 +188,8 @@ func encrypted(v *view, q *policy.Query, d policy.Decision) policy.Decision {
 // clear was judged there.
 func (w *worker) delivered(v *view, s *session.Session, q *policy.Query) policy.Decision {
 	open := policy.Decision{Verdict: report.Open}
-	if v.mesh == nil {
-		return open
+	if v.mesh == nil || q.App == app.None {
+		return open // nothing was said
 	}
 	v.mesh.mu.RLock()
 	p := v.mesh.peers[w.placeOf(s)]
