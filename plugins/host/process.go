@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -329,7 +331,7 @@ func (p *process) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stat
-	s.Name, s.Path, s.User, s.Items = p.spec.Name, p.spec.Path, p.h.cfg.User, p.items.Load()
+	s.Name, s.Path, s.User, s.Items = p.spec.Name, where(p.spec.Path), p.h.cfg.User, p.items.Load()
 	return s
 }
 
@@ -346,4 +348,14 @@ func (called) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
 // GRPCClient implements plugin.GRPCPlugin.
 func (called) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, c *grpc.ClientConn) (any, error) {
 	return parserv1.NewParserClient(c), nil
+}
+
+// where is the path that people know a plugin's file by: a link in /proc says little.
+func where(path string) string {
+	if strings.HasPrefix(path, "/proc/") {
+		if to, err := os.Readlink(path); err == nil {
+			return to
+		}
+	}
+	return path
 }
