@@ -18,7 +18,7 @@ type Host struct {
 	processes []*process
 	cancel    context.CancelFunc
 	wg        sync.WaitGroup
-	dir       string // of the plugins' sockets
+	folder    *os.File // of the plugins' sockets, locked
 	count     counters
 
 	mu     sync.Mutex
@@ -60,16 +60,12 @@ func Start(ctx context.Context, cfg Config) (*Host, error) {
 	if len(cfg.Plugins) == 0 {
 		return nil, errors.New("there are no plugins to run")
 	}
-	// Each plugin's own folder in it is closed to others.
-	dir, err := os.MkdirTemp("", "sluice-plugins-")
+	folder, err := openFolder()
 	if err != nil {
-		return nil, fmt.Errorf("folder of the plugins' sockets: %w", err)
-	}
-	if err := os.Chmod(dir, 0o711); err != nil {
-		return nil, fmt.Errorf("folder of the plugins' sockets: %w", err)
+		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	h := &Host{dir: dir, cfg: cfg, cancel: cancel, askers: map[*asker]bool{}}
+	h := &Host{folder: folder, cfg: cfg, cancel: cancel, askers: map[*asker]bool{}}
 	first := make(chan error, len(cfg.Plugins))
 	for i := range cfg.Plugins {
 		p := &process{h: h, index: i, spec: &h.cfg.Plugins[i], log: cfg.Logger.With("plugin", cfg.Plugins[i].Name)}
@@ -95,7 +91,8 @@ func Start(ctx context.Context, cfg Config) (*Host, error) {
 func (h *Host) Close() {
 	h.cancel()
 	h.wg.Wait()
-	_ = os.RemoveAll(h.dir)
+	_ = os.RemoveAll(h.folder.Name())
+	_ = h.folder.Close()
 }
 
 // Remote implements detect.Remotes.

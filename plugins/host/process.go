@@ -145,7 +145,7 @@ func (p *process) launch(ctx context.Context) (*live, error) {
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 		StartTimeout:     c.StartTimeout, SkipHostEnv: true,
 		GRPCDialOptions:  append(windows(), grpc.WithContextDialer(l.dial)),
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.h.dir},
+		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.h.folder.Name()},
 		Logger:           hclog.NewNullLogger(), Stderr: &lineLog{log: p.log},
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (goplugin.Runner, error) {
 			r, err := newRunner(p.spec, c, spec, dir)
