@@ -205,35 +205,20 @@ func (a *aggregate) add(s *session) {
 	if a.peer != nil && !s.Loopback {
 		k.peer, peer = a.peer(&s.Flow)
 	}
-	c, ok := a.kinds[k]
-	switch {
-	case !ok && len(a.kinds) >= a.max:
+	c := s.kind(peer)
+	if old, ok := a.kinds[k]; ok {
+		c = old.with(&c)
+	} else if len(a.kinds) >= a.max {
 		a.drop("uplink_full", 1)
 		return
-	case !ok:
-		c = kind{first: s.First, session: s.Session}
-	case c.session != s.Session:
-		c.session = 0
-	}
-	for i := range c.packets {
-		c.packets[i] += s.Packets[i]
-		c.bytes[i] += s.Bytes[i]
-	}
-	c.began += uint64(s.began)
-	c.ended += uint64(s.ended)
-	c.first = min(c.first, s.First)
-	if s.Last >= c.last {
-		c.last, c.clientPort, c.state = s.Last, s.ClientPort, s.State
-	}
-	c.strength = max(c.strength, s.Strength)
-	c.evidence = max(c.evidence, s.Evidence)
-	if s.Detail != nil {
-		c.detail = s.Detail
-	}
-	if peer != nil {
-		c.peer = peer
 	}
 	a.kinds[k] = c
+}
+
+// kind is what is packed of one session.
+func (s *session) kind(peer *report.Detail) kind {
+	return kind{packets: s.Packets, bytes: s.Bytes, began: uint64(s.began), ended: uint64(s.ended), first: s.First, last: s.Last, session: s.Session,
+		detail: s.Detail, peer: peer, clientPort: s.ClientPort, strength: s.Strength, evidence: s.Evidence, state: s.State}
 }
 
 // remember notes on disk that a session lives, or does no more. One that a life before has told of is
