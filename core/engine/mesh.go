@@ -121,22 +121,17 @@ func (w *worker) tell(v *view, s *session.Session) {
 	}
 }
 
-func (m *mesh) hear(at place, h heard) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.heard) >= maxPlaces {
-		clear(m.heard)
-	}
-	m.heard[at] = h
-}
+func (m *mesh) hear(at place, h heard)     { note(m, m.heard, at, h) }
+func (m *mesh) refuse(at place, now int64) { note(m, m.shut, at, now) }
 
-func (m *mesh) refuse(at place, now int64) {
+// note enters what is known of a place. A map that is full begins anew.
+func note[V any](m *mesh, known map[place]V, at place, v V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.shut) >= maxPlaces {
-		clear(m.shut)
+	if len(known) >= maxPlaces {
+		clear(known)
 	}
-	m.shut[at] = now
+	known[at] = v
 }
 
 // shadow says whether a session outside is what a sidecar opened for a connection that was refused on lo
