@@ -201,14 +201,15 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
 	}
 	var waiting []moved
-	exchange := old != nil && old.ep.Kind == backend.Inline && ep.Kind == backend.Inline && old.be != be
-	if old != nil && old.ep.Kind == backend.Inline && ep.Kind == backend.Inline && !exchange {
+	inline := old != nil && old.ep.Kind == backend.Inline && ep.Kind == backend.Inline
+	exchange, again := inline && old.be != be, inline && old.be == be
+	if again {
 		// One endpoint of a backend is inline once: the old way ends before the new one begins.
 		waiting = e.leave(old)
 	}
 	att, err := e.open(ctx, be, ep)
 	if err != nil {
-		if waiting != nil {
+		if again {
 			e.give(old, waiting)
 			e.forget(old)
 			e.tellLost(ep.ID)
@@ -225,7 +226,7 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 	switch {
 	case exchange:
 		err = e.exchange(old, next)
-	case waiting != nil:
+	case again:
 		if err = e.enter(old, next, waiting); err != nil {
 			e.tellLost(ep.ID)
 		}

@@ -35,15 +35,8 @@ const (
 // on as if nothing had been. The caller holds mu.
 func (e *Engine) exchange(old, next *attached) error {
 	id := next.ep.ID
-	next.listeners = old.listeners
-	for _, w := range next.workers {
-		w.do(func() { w.ignore[id] = true })
-	}
-	if err := next.att.Activate(); err != nil {
-		for _, w := range next.workers {
-			w.do(func() { delete(w.ignore, id) })
-		}
-		next.att.Close()
+	pass := func(w *worker) { w.ignore[id] = true }
+	if err := openBeside(old, next, pass); err != nil {
 		return err
 	}
 	limit := time.Now().Add(exchangePatience)

@@ -38,17 +38,35 @@ func (e *Engine) handOver(old, next *attached) error {
 	return e.enter(old, next, e.leave(old))
 }
 
+// openBeside opens an inline way while the old one goes on. Its workers let the endpoint's frames pass, as
+// pass tells them, until they are given its sessions. On error everything is as it was.
+func openBeside(old, next *attached, pass func(*worker)) error {
+	id := next.ep.ID
+	next.listeners = old.listeners
+	for _, w := range next.workers {
+		w.do(func() { pass(w) })
+	}
+	err := next.att.Activate()
+	if err == nil {
+		return nil
+	}
+	for _, w := range next.workers {
+		w.do(func() {
+			delete(w.ignore, id)
+			delete(w.joining, id)
+		})
+	}
+	next.att.Close()
+	return err
+}
+
 // leave takes an endpoint off the inline path: first its frames go past, then what is in
 // the queue is judged, then its sessions are taken.
 func (e *Engine) leave(old *attached) []moved {
 	if err := old.att.Close(); err != nil {
 		e.cfg.Logger.Warn("inline endpoint not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
 	}
-	sessions := e.take(old, old.ep.ID)
-	if sessions == nil {
-		sessions = []moved{}
-	}
-	return sessions
+	return old.take()
 }
 
 // enter puts next in the place of an endpoint that was left.
@@ -76,10 +94,10 @@ func (e *Engine) forget(a *attached) {
 
 // take removes the sessions of an endpoint from its workers, which ignore
 // it from then on. The frames that are in the queues come first.
-func (e *Engine) take(a *attached, id uint32) []moved {
+func (a *attached) take() []moved {
 	var out []moved
 	for _, w := range a.workers {
-		w.emptied(func() { out = append(out, w.export(id)...) })
+		w.emptied(func() { out = append(out, w.export(a.ep.ID)...) })
 	}
 	return out
 }

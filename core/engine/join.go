@@ -40,12 +40,6 @@ func (w *worker) join(id uint32) {
 	w.ignore[id], w.joining[id] = true, &joiner{}
 }
 
-// notJoin undoes join.
-func (w *worker) notJoin(id uint32) {
-	delete(w.ignore, id)
-	delete(w.joining, id)
-}
-
 // collect keeps a copy of a frame that passes unjudged; false where nobody will look at it.
 func (w *worker) collect(f *packet.Frame) bool {
 	j := w.joining[f.Endpoint]
@@ -105,15 +99,7 @@ func (w *worker) allSeen(received int) bool {
 // fromTap puts an inline endpoint in the place of a tap. The caller holds mu.
 func (e *Engine) fromTap(old, next *attached) error {
 	id := next.ep.ID
-	next.listeners = old.listeners
-	for _, w := range next.workers {
-		w.do(func() { w.join(id) })
-	}
-	if err := next.att.Activate(); err != nil {
-		for _, w := range next.workers {
-			w.do(func() { w.notJoin(id) })
-		}
-		next.att.Close()
+	if err := openBeside(old, next, func(w *worker) { w.join(id) }); err != nil {
 		return err
 	}
 	cut := e.cfg.Now() + int64(cutAhead)
