@@ -49,22 +49,13 @@ func newDemo(c *cli) *cobra.Command {
 				cfg.Wait = func() { waitForEnter(cmd.Context(), c.out) }
 			}
 			rep, err := demo.Run(cmd.Context(), cfg)
-			if rep != nil && asJSON {
-				if err != nil {
-					rep.OK = false
-					rep.Problems = append(rep.Problems, err.Error())
-				}
-				if jerr := json.NewEncoder(c.out).Encode(rep); jerr != nil {
-					return jerr
-				}
-			}
-			if err != nil {
+			if rep == nil {
 				return err
 			}
-			if !rep.OK {
-				return exitCode(1)
+			if err != nil {
+				rep.OK, rep.Problems = false, append(rep.Problems, err.Error())
 			}
-			return nil
+			return c.closeDemo(rep, rep.OK, asJSON, err)
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "run once without pauses and without a terminal")
@@ -89,4 +80,18 @@ func waitForEnter(ctx context.Context, out *screen) {
 	case <-time.After(lookAround):
 	}
 	fmt.Fprintln(out)
+}
+
+// closeDemo ends a demo that has something to report: as one JSON object where that was asked for, and by
+// its exit code.
+func (c *cli) closeDemo(report any, ok, asJSON bool, err error) error {
+	if asJSON {
+		if jerr := json.NewEncoder(c.out).Encode(report); jerr != nil {
+			return jerr
+		}
+	}
+	if err == nil && !ok {
+		return exitCode(1)
+	}
+	return err
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 
@@ -48,22 +47,13 @@ func newDemoCluster(c *cli) *cobra.Command {
 				run = func() (*clusterdemo.Report, error) { return clusterdemo.Try(cmd.Context(), cfg, chaos) }
 			}
 			rep, err := run()
-			if err != nil && rep != nil {
-				rep.OK = false
-				rep.Problems = append(rep.Problems, err.Error())
-			}
-			if asJSON && rep != nil {
-				if jerr := json.NewEncoder(c.out).Encode(rep); jerr != nil {
-					return jerr
-				}
-			}
-			if err != nil {
+			if rep == nil {
 				return err
 			}
-			if !rep.OK {
-				return exitCode(1)
+			if err != nil {
+				rep.OK, rep.Problems = false, append(rep.Problems, err.Error())
 			}
-			return nil
+			return c.closeDemo(rep, rep.OK, asJSON, err)
 		},
 	}
 	cmd.Flags().StringVar(&consul, "consul", envOr("SLUICE_CONSUL", "consul"), "Consul server program (environment: SLUICE_CONSUL)")

@@ -66,7 +66,7 @@ func (t *trial) hang(ctx context.Context) error {
 
 // disturb lets chance rule.
 func (t *trial) disturb(ctx context.Context) error {
-	t.tell.step("Chance rules", fmt.Sprintf("For %s Consul servers, controllers and agents are killed (kill -9) or stopped (SIGSTOP), and come back. Seed %d.", t.Time, t.Seed))
+	t.tell.Step("Chance rules", fmt.Sprintf("For %s Consul servers, controllers and agents are killed (kill -9) or stopped (SIGSTOP), and come back. Seed %d.", t.Time, t.Seed))
 	t.begin = time.Now()
 	until, cancel := context.WithTimeout(ctx, t.Time)
 	defer cancel()
@@ -92,9 +92,9 @@ func (t *trial) disturb(ctx context.Context) error {
 	wg.Go(func() { t.asks(until) })
 	wg.Wait()
 	for _, what := range sortedKeys(t.counts) {
-		t.tell.say("%-24s %d times", what, t.counts[what])
+		t.tell.Say("%-24s %d times", what, t.counts[what])
 	}
-	t.tell.say("the longest time without a served connection: %d ms, without an answer of a controller: %d ms", t.gap(), t.rep.Takeover)
+	t.tell.Say("the longest time without a served connection: %d ms, without an answer of a controller: %d ms", t.gap(), t.rep.Takeover)
 	return errors.Join(errors.Join(t.errs...), ctx.Err())
 }
 
@@ -117,7 +117,7 @@ func (t *trial) note(what, whom string, d time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.counts[what]++
-	t.tell.say("%6.1f s  %-24s %-8s for %.1f s", time.Since(t.begin).Seconds(), what, whom, d.Seconds())
+	t.tell.Say("%6.1f s  %-24s %-8s for %.1f s", time.Since(t.begin).Seconds(), what, whom, d.Seconds())
 }
 
 // addRules adds a rule each second or so, through whichever controller, and remembers those that were
@@ -166,7 +166,7 @@ func (t *trial) call(ctx context.Context, n int, limit time.Duration, fn func(co
 // rules looks whether every rule is there that was acknowledged, once, and that both nodes enforce the
 // newest policy.
 func (t *trial) rules(ctx context.Context) error {
-	t.tell.step("Everything is back", "Every rule that a controller said it had added is there, and both nodes enforce the newest policy.")
+	t.tell.Step("Everything is back", "Every rule that a controller said it had added is there, and both nodes enforce the newest policy.")
 	for _, p := range t.controllers {
 		// One that was stopped while it led answers a last time before it finds out.
 		err := t.until(ctx, back, p.name+" lists the rules", func(ctx context.Context) error {
@@ -189,7 +189,7 @@ func (t *trial) rules(ctx context.Context) error {
 			return err
 		}
 	}
-	t.tell.say("%d rules were added under way", len(t.added))
+	t.tell.Say("%d rules were added under way", len(t.added))
 	return t.until(ctx, 30*time.Second, "both nodes enforce the newest policy", func(ctx context.Context) error {
 		st, err := t.controllers[0].api.Status(ctx, &controlv1.StatusRequest{})
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/internal/consultest"
+	"github.com/sluicenet/sluice/internal/story"
 )
 
 // Config is how a demo is run.
@@ -63,7 +64,7 @@ func newDemo(cfg Config) *demo {
 	if cfg.Out == nil {
 		cfg.Out = io.Discard
 	}
-	return &demo{cfg: cfg, tell: &teller{w: cfg.Out, colour: cfg.Colour}, rep: &Report{Problems: []string{}}, hosts: map[string]*host{}}
+	return &demo{cfg: cfg, tell: &teller{story.Teller{W: cfg.Out, Colour: cfg.Colour}}, rep: &Report{Problems: []string{}}, hosts: map[string]*host{}}
 }
 
 // play takes the steps and clears away.
@@ -84,7 +85,7 @@ func (d *demo) play(ctx context.Context, steps ...func(context.Context) error) (
 
 // build makes the machines and the workloads.
 func (d *demo) build(context.Context) (err error) {
-	d.tell.step("Three machines", "One for the servers, two nodes with two workloads each: network namespaces on bridges, joined by cables, IPv4 and IPv6.")
+	d.tell.Step("Three machines", "One for the servers, two nodes with two workloads each: network namespaces on bridges, joined by cables, IPv4 and IPv6.")
 	if d.dir, err = os.MkdirTemp("", "sldc"); err != nil {
 		return err
 	}
@@ -117,14 +118,14 @@ func (d *demo) build(context.Context) (err error) {
 			return err
 		}
 		d.hosts[name] = h
-		d.tell.say("%-9s on node%d  %-12s %s", name, n.n, h.v4, h.v6)
+		d.tell.Say("%-9s on node%d  %-12s %s", name, n.n, h.v4, h.v6)
 	}
 	return nil
 }
 
 // servers starts Consul and the controllers.
 func (d *demo) servers(ctx context.Context) (err error) {
-	d.tell.step("Three Consul servers, two controllers", "One controller leads by a lock in Consul, the other stands by and passes calls on to it. Certificates are made by sluice certs.")
+	d.tell.Step("Three Consul servers, two controllers", "One controller leads by a lock in Consul, the other stands by and passes calls on to it. Certificates are made by sluice certs.")
 	begin := time.Now()
 	ips := []string{v4(0, 1).String(), v4(0, 2).String(), v4(0, 3).String()}
 	start, cancel := context.WithTimeout(ctx, 40*time.Second)
@@ -132,7 +133,7 @@ func (d *demo) servers(ctx context.Context) (err error) {
 	if d.consul, err = consultest.Start(start, consultest.Place{Binary: d.cfg.Consul, Dir: d.dir, NetNS: d.core.path(), IPs: ips}); err != nil {
 		return err
 	}
-	d.tell.say("Consul is ready after %.1f s", time.Since(begin).Seconds())
+	d.tell.Say("Consul is ready after %.1f s", time.Since(begin).Seconds())
 	controllers := []string{v4(0, 11).String(), v4(0, 12).String()}
 	certs := exec.CommandContext(ctx, d.cfg.Binary, "certs", "--out", d.certs(""), "--agents", "node1,node2",
 		"--controllers", "ctl1="+controllers[0]+",ctl2="+controllers[1])
@@ -153,7 +154,7 @@ func (d *demo) servers(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	d.tell.say("ctl1 leads, ctl2 stands by; both answer")
+	d.tell.Say("ctl1 leads, ctl2 stands by; both answer")
 	return nil
 }
 
@@ -161,7 +162,7 @@ func (d *demo) certs(name string) string { return filepath.Join(d.dir, "certs", 
 
 // nodesStart starts the nodes' agents, and the workloads' servers.
 func (d *demo) nodesStart(ctx context.Context) error {
-	d.tell.step("An agent on each node", "It reports to whichever controller answers, and takes its policy from Consul.")
+	d.tell.Step("An agent on each node", "It reports to whichever controller answers, and takes its policy from Consul.")
 	for _, n := range d.nodes {
 		name := fmt.Sprintf("node%d", n.n)
 		list := filepath.Join(d.dir, name+".yaml")
@@ -191,6 +192,6 @@ func (d *demo) nodesStart(ctx context.Context) error {
 	if err := d.until(ctx, 30*time.Second, "every workload is watched", d.watched("tap")); err != nil {
 		return err
 	}
-	d.tell.say("4 workloads on 2 nodes, each watched by a tap")
+	d.tell.Say("4 workloads on 2 nodes, each watched by a tap")
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/internal/netns"
+	"github.com/sluicenet/sluice/internal/story"
 )
 
 // process is one running sluice.
@@ -156,13 +157,7 @@ func (p *process) stop() error {
 }
 
 // tail is the end of the process's log.
-func (p *process) tail() string {
-	data, _ := os.ReadFile(p.log)
-	if lines := bytes.Split(bytes.TrimSpace(data), []byte("\n")); len(lines) > 15 {
-		data = bytes.Join(lines[len(lines)-15:], []byte("\n"))
-	}
-	return string(data)
-}
+func (p *process) tail() string { return story.Tail(p.log) }
 
 // close takes everything down.
 func (d *demo) close() error {

@@ -2,8 +2,9 @@ package clusterdemo
 
 import (
 	"fmt"
-	"io"
 	"time"
+
+	"github.com/sluicenet/sluice/internal/story"
 )
 
 // Report is what a demo found, as `sluice demo-cluster --json` prints it.
@@ -44,35 +45,16 @@ func (r *Report) judge() {
 }
 
 // teller tells the story to a person.
-type teller struct {
-	w      io.Writer
-	colour bool
-	n      int
-}
-
-func (t *teller) paint(code, text string) string {
-	if !t.colour {
-		return text
-	}
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
-}
-
-// step begins a chapter.
-func (t *teller) step(title, text string) {
-	t.n++
-	fmt.Fprintf(t.w, "\n%s\n%s\n\n", t.paint("1;36", fmt.Sprintf("%d. %s", t.n, title)), t.paint("90", "   "+text))
-}
-
-func (t *teller) say(format string, args ...any) { fmt.Fprintf(t.w, "   "+format+"\n", args...) }
+type teller struct{ story.Teller }
 
 // verdict ends the story.
 func (t *teller) verdict(r *Report) {
 	if r.OK {
-		fmt.Fprintf(t.w, "\n%s\n", t.paint("1;32", fmt.Sprintf("Everything held: of %d connections none was lost and none counted twice, %d attempts were refused.", r.Made, r.Tried)))
+		fmt.Fprintf(t.W, "\n%s\n", t.Paint("1;32", fmt.Sprintf("Everything held: of %d connections none was lost and none counted twice, %d attempts were refused.", r.Made, r.Tried)))
 		return
 	}
-	fmt.Fprintf(t.w, "\n%s\n", t.paint("1;31", "Not everything held:"))
+	fmt.Fprintf(t.W, "\n%s\n", t.Paint("1;31", "Not everything held:"))
 	for _, p := range r.Problems {
-		t.say("%s", p)
+		t.Say("%s", p)
 	}
 }

@@ -73,7 +73,7 @@ func (d *demo) watched(backend string) func(context.Context) error {
 // learn starts the traffic and waits until its rules are there.
 func (d *demo) learn(uses []use) func(context.Context) error {
 	return func(ctx context.Context) error {
-		d.tell.step("It learns", "web on node1 and worker on node2 call api on node2, over both families, a new connection each time.")
+		d.tell.Step("It learns", "web on node1 and worker on node2 call api on node2, over both families, a new connection each time.")
 		clients := []*host{d.hosts["web"], d.hosts["worker"]}
 		d.run = startTraffic(clients, d.hosts["intruder"], d.hosts["api"], uses)
 		err := d.until(ctx, 30*time.Second, "rules are learned", func(ctx context.Context) error {
@@ -85,7 +85,7 @@ func (d *demo) learn(uses []use) func(context.Context) error {
 				return fmt.Errorf("%d rules", len(res.Rules))
 			}
 			for _, r := range res.Rules {
-				d.tell.say("%d: %s to %s, %s, %s", r.Id, r.From, r.To, strings.Join(r.Ports, " "), strings.Join(r.Apps, " "))
+				d.tell.Say("%d: %s to %s, %s, %s", r.Id, r.From, r.To, strings.Join(r.Ports, " "), strings.Join(r.Apps, " "))
 			}
 			return nil
 		})
@@ -95,7 +95,7 @@ func (d *demo) learn(uses []use) func(context.Context) error {
 
 // protect switches every group, through the controller that stands by.
 func (d *demo) protect(ctx context.Context) error {
-	d.tell.step("It protects", "Every group goes to protect mode, under traffic. From now on the intruder tries the same as web does, all the time.")
+	d.tell.Step("It protects", "Every group goes to protect mode, under traffic. From now on the intruder tries the same as web does, all the time.")
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	res, err := d.controllers[1].api.SetMode(ctx, &controlv1.SetModeRequest{Groups: []string{"all"}, Mode: "protect", Wait: true})
@@ -107,7 +107,7 @@ func (d *demo) protect(ctx context.Context) error {
 	}
 	d.run.probe.Store(true)
 	d.run.fresh()
-	d.tell.say("%d groups are protected by policy %d on both nodes", len(res.Groups), res.Policy)
+	d.tell.Say("%d groups are protected by policy %d on both nodes", len(res.Groups), res.Policy)
 	return d.hold(ctx, 2*time.Second)
 }
 
@@ -122,7 +122,7 @@ func (d *demo) hold(ctx context.Context, t time.Duration) error {
 // killController kills the one that leads.
 func (d *demo) killController(ctx context.Context) error {
 	dead, other := d.controllers[0], d.controllers[1]
-	d.tell.step("The leading controller is killed", "Enforcement goes on without it, agents keep what they have to tell, the other one takes its place.")
+	d.tell.Step("The leading controller is killed", "Enforcement goes on without it, agents keep what they have to tell, the other one takes its place.")
 	begin := time.Now()
 	if err := dead.kill(); err != nil {
 		return err
@@ -132,9 +132,9 @@ func (d *demo) killController(ctx context.Context) error {
 		return err
 	}
 	d.rep.Takeover = time.Since(begin).Milliseconds()
-	d.tell.say("%s leads after %d ms", other.name, d.rep.Takeover)
+	d.tell.Say("%s leads after %d ms", other.name, d.rep.Takeover)
 	err := d.hold(ctx, 2*time.Second)
-	d.tell.say("the longest time without a served connection: %d ms", d.gap())
+	d.tell.Say("the longest time without a served connection: %d ms", d.gap())
 	return err
 }
 
@@ -147,7 +147,7 @@ func (d *demo) gap() int64 {
 
 // killConsul kills the server that leads, and changes a rule.
 func (d *demo) killConsul(ctx context.Context) error {
-	d.tell.step("Consul's leader is killed", "Two of three servers choose another; then a new rule reaches the nodes by the controller that is left.")
+	d.tell.Step("Consul's leader is killed", "Two of three servers choose another; then a new rule reaches the nodes by the controller that is left.")
 	leader, err := d.consul.Leader()
 	if err != nil {
 		return err
@@ -178,16 +178,16 @@ func (d *demo) killConsul(ctx context.Context) error {
 		return err
 	}
 	d.rep.Recovery = time.Since(begin).Milliseconds()
-	d.tell.say("server %d killed; the new rule is in force after %d ms", leader, d.rep.Recovery)
+	d.tell.Say("server %d killed; the new rule is in force after %d ms", leader, d.rep.Recovery)
 	err = d.hold(ctx, 2*time.Second)
-	d.tell.say("the longest time without a served connection: %d ms", d.gap())
+	d.tell.Say("the longest time without a served connection: %d ms", d.gap())
 	return err
 }
 
 // killAgent kills the agent of the node from which web and the intruder call, and starts it again while
 // no Consul leader and one controller less are there for it.
 func (d *demo) killAgent(ctx context.Context) error {
-	d.tell.step("An agent is killed", "Connections of node1 go on, nobody there watches them for a moment; the intruder is refused by node2's agent alone. Then node1 has an agent again.")
+	d.tell.Step("An agent is killed", "Connections of node1 go on, nobody there watches them for a moment; the intruder is refused by node2's agent alone. Then node1 has an agent again.")
 	node, dead := d.nodes[0], d.agents[0]
 	begin := time.Now()
 	node.away.open(begin.Add(-lostByKill))
@@ -208,9 +208,9 @@ func (d *demo) killAgent(ctx context.Context) error {
 	}
 	node.away.close()
 	d.rep.AgentBack = time.Since(start).Milliseconds()
-	d.tell.say("without an agent for %d ms; the new one enforces the policy on its disk %d ms after it was started", start.Sub(begin).Milliseconds(), d.rep.AgentBack)
+	d.tell.Say("without an agent for %d ms; the new one enforces the policy on its disk %d ms after it was started", start.Sub(begin).Milliseconds(), d.rep.AgentBack)
 	err = d.hold(ctx, 2*time.Second)
-	d.tell.say("the longest time without a served connection: %d ms", d.gap())
+	d.tell.Say("the longest time without a served connection: %d ms", d.gap())
 	return err
 }
 
@@ -224,7 +224,7 @@ func (p *process) back() error {
 
 // count stops the traffic and compares what the clients did with what the controller knows.
 func (d *demo) count(ctx context.Context) error {
-	d.tell.step("Nothing is missing", "What the clients counted, from the first connection on, against what the controller knows that is left.")
+	d.tell.Step("Nothing is missing", "What the clients counted, from the first connection on, against what the controller knows that is left.")
 	d.run.stop()
 	r, want := d.rep, d.bounds()
 	known, wrong, err := d.compare(ctx, want)
@@ -239,7 +239,7 @@ func (d *demo) count(ctx context.Context) error {
 		r.Problems = append(r.Problems, fmt.Sprintf("%s (%d times)", text, n))
 	}
 	r.judge()
-	d.tell.say("%d connections were made, %d of them while their node had no agent: %d are known", r.Made, r.Unwatched, r.Known)
-	d.tell.say("%d times the intruder was refused, %d of them while its node had no agent: %d are known", r.Tried, unwatched, r.Violations)
+	d.tell.Say("%d connections were made, %d of them while their node had no agent: %d are known", r.Made, r.Unwatched, r.Known)
+	d.tell.Say("%d times the intruder was refused, %d of them while its node had no agent: %d are known", r.Tried, unwatched, r.Violations)
 	return nil
 }

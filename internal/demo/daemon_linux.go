@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/internal/lab"
 	"github.com/sluicenet/sluice/internal/netns"
+	"github.com/sluicenet/sluice/internal/story"
 )
 
 // daemon is the program under demonstration.
@@ -115,13 +115,7 @@ func (d *daemon) ready(ctx context.Context, n, meshed int) error {
 }
 
 // tail is the end of the program's log.
-func (d *daemon) tail() string {
-	data, _ := os.ReadFile(d.log)
-	if lines := bytes.Split(bytes.TrimSpace(data), []byte("\n")); len(lines) > 15 {
-		data = bytes.Join(lines[len(lines)-15:], []byte("\n"))
-	}
-	return string(data)
-}
+func (d *daemon) tail() string { return story.Tail(d.log) }
 
 // stop ends the program as an operator would.
 func (d *daemon) stop() error {

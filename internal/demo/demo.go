@@ -86,7 +86,7 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 	d.rep.judge()
 	d.tell.verdict(d.rep)
 	if cfg.Wait != nil {
-		d.tell.say("Look around in another terminal: %s --socket %s connections", filepath.Base(cfg.Binary), d.d.socket)
+		d.tell.Say("Look around in another terminal: %s --socket %s connections", filepath.Base(cfg.Binary), d.d.socket)
 		cfg.Wait()
 	}
 	return d.rep, nil
@@ -94,7 +94,7 @@ func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 
 // build makes the lab and starts its traffic.
 func (d *demo) build(ctx context.Context) (err error) {
-	d.tell.step("A lab of eight machines", "Each in a network namespace of its own, on one bridge, with IPv4 and IPv6. Two live in a mesh: a sidecar takes over all\n   that they send and get, and the sidecars encrypt to each other.")
+	d.tell.Step("A lab of eight machines", "Each in a network namespace of its own, on one bridge, with IPv4 and IPv6. Two live in a mesh: a sidecar takes over all\n   that they send and get, and the sidecars encrypt to each other.")
 	if d.dir, err = os.MkdirTemp("", prefix); err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (d *demo) build(ctx context.Context) (err error) {
 			with = "with a sidecar"
 			d.meshed++
 		}
-		d.tell.say("%-9s %-11s %-10s %s", h.Name, h.V4, h.V6, with)
+		d.tell.Say("%-9s %-11s %-10s %s", h.Name, h.V4, h.V6, with)
 	}
 	return nil
 }
@@ -121,7 +121,7 @@ func (d *demo) build(ctx context.Context) (err error) {
 // start starts the program over the lab, and then the lab's traffic, so that it sees connections
 // begin; those that live on began before the switch.
 func (d *demo) start(ctx context.Context) (err error) {
-	d.tell.step("sluice standalone watches", "One process: the agent taps each machine's interface, the controller learns, the store keeps. The machines are not touched.")
+	d.tell.Step("sluice standalone watches", "One process: the agent taps each machine's interface, the controller learns, the store keeps. The machines are not touched.")
 	if d.d, err = startDaemon(d.cfg.Binary, d.dir, d.lab); err != nil {
 		return err
 	}
@@ -131,14 +131,14 @@ func (d *demo) start(ctx context.Context) (err error) {
 	if err := d.d.ready(ctx, len(d.lab.Hosts()), d.meshed); err != nil {
 		return err
 	}
-	d.tell.say("watching %d machines, each by a tap; with %d of them, also what application and sidecar say on lo", len(d.lab.Hosts()), d.meshed)
+	d.tell.Say("watching %d machines, each by a tap; with %d of them, also what application and sidecar say on lo", len(d.lab.Hosts()), d.meshed)
 	d.run, err = startTraffic(d.lab)
 	return err
 }
 
 // learn waits until every flow of the lab is known, and shows them as they come.
 func (d *demo) learn(ctx context.Context) error {
-	d.tell.step("It learns who talks to whom", "From packets alone: the application is named by its content, not by its port.")
+	d.tell.Step("It learns who talks to whom", "From packets alone: the application is named by its content, not by its port.")
 	deadline := time.Now().Add(learnTime)
 	for {
 		edges, err := d.edges(ctx)
@@ -175,9 +175,9 @@ func (d *demo) mesh() {
 		}
 	}
 	if len(hidden) > 0 {
-		d.tell.say("")
-		d.tell.say("Between the sidecars there is only TLS (%s); the name comes from lo, where it", strings.Join(slices.Sorted(maps.Keys(hidden)), ", "))
-		d.tell.say("is not encrypted yet. Both looks at one connection are counted as one.")
+		d.tell.Say("")
+		d.tell.Say("Between the sidecars there is only TLS (%s); the name comes from lo, where it", strings.Join(slices.Sorted(maps.Keys(hidden)), ", "))
+		d.tell.Say("is not encrypted yet. Both looks at one connection are counted as one.")
 	}
 }
 
@@ -198,7 +198,7 @@ func (d *demo) missing(edges []Edge) []string {
 
 // rules shows the rules that were made of it.
 func (d *demo) rules(ctx context.Context) error {
-	d.tell.step("It makes rules of it", "Between groups, not addresses: one rule covers both families and every copy of a service.")
+	d.tell.Step("It makes rules of it", "Between groups, not addresses: one rule covers both families and every copy of a service.")
 	want := map[string]bool{}
 	for _, f := range d.lab.Flows() {
 		want[f.From+" "+f.To+" "+f.App] = true

@@ -11,7 +11,7 @@ import (
 
 // protect switches every group of the lab.
 func (d *demo) protect(ctx context.Context) error {
-	d.tell.step("Now it protects", "Every group goes to protect mode, under traffic: frames are steered through the engine, no link goes down.")
+	d.tell.Step("Now it protects", "Every group goes to protect mode, under traffic: frames are steered through the engine, no link goes down.")
 	if err := d.run.trouble(); err != nil {
 		return fmt.Errorf("the lab's traffic failed before the switch: %w", err)
 	}
@@ -30,13 +30,13 @@ func (d *demo) protect(ctx context.Context) error {
 	if !res.Enforced {
 		return fmt.Errorf("set mode: the agent does not enforce policy %d", res.Policy)
 	}
-	d.tell.say("%d groups protected in %d ms, policy %d", len(res.Groups), time.Since(begin).Milliseconds(), res.Policy)
+	d.tell.Say("%d groups protected in %d ms, policy %d", len(res.Groups), time.Since(begin).Milliseconds(), res.Policy)
 	return nil
 }
 
 // keep lets what was learned go on for a while.
 func (d *demo) keep(ctx context.Context) error {
-	d.tell.step("What was learned goes on", "Connections from before the switch as well as new ones.")
+	d.tell.Step("What was learned goes on", "Connections from before the switch as well as new ones.")
 	if err := sleep(ctx, keepOn); err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (d *demo) count() {
 
 // intrude lets those try who should not get through.
 func (d *demo) intrude(ctx context.Context) error {
-	d.tell.step("What was not is refused", "TCP by a reset within a millisecond or so, UDP by silence; IPv4 and IPv6 alike.")
+	d.tell.Step("What was not is refused", "TCP by a reset within a millisecond or so, UDP by silence; IPv4 and IPv6 alike.")
 	for _, a := range d.lab.Attempts() {
 		outcome, took, err := d.lab.Try(ctx, a)
 		if err != nil {
@@ -69,7 +69,7 @@ func (d *demo) intrude(ctx context.Context) error {
 	}
 	d.count()
 	if err := d.run.trouble(); err != nil {
-		d.tell.say("broken: %v", err)
+		d.tell.Say("broken: %v", err)
 	}
 	return nil
 }
