@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/sluicenet/sluice/internal/testnet"
 )
 
@@ -112,28 +110,7 @@ func (y *yard) from(name string) {
 // links lists what an agent could leave behind in the host's namespace and the containers'.
 func (y *yard) links() []string {
 	y.t.Helper()
-	var out []string
-	for _, ns := range []*testnet.NS{y.host, y.docker.NS(y.web), y.docker.NS(y.api)} {
-		ns.Do(func() error {
-			ls, err := netlink.LinkList()
-			if err != nil {
-				return err
-			}
-			for _, k := range ls {
-				qs, err := netlink.QdiscList(k)
-				if err != nil {
-					return err
-				}
-				name := fmt.Sprintf("%s mtu %d %s", k.Attrs().Name, k.Attrs().MTU, k.Attrs().Flags&net.FlagUp)
-				for _, q := range qs {
-					name += " " + q.Type()
-				}
-				out = append(out, name)
-			}
-			return nil
-		})
-	}
-	return out
+	return linksOf(y.host, y.docker.NS(y.web), y.docker.NS(y.api))
 }
 
 func (y *yard) works(when, from string) {

@@ -265,32 +265,43 @@ func TestRestart(t *testing.T) {
 // links lists what an agent could leave behind: interfaces and queueing disciplines.
 func (l *lab) links() []string {
 	l.t.Helper()
-	var out []string
-	list := func() error {
-		ls, err := netlink.LinkList()
-		if err != nil {
-			return err
-		}
-		for _, k := range ls {
-			qs, err := netlink.QdiscList(k)
-			if err != nil {
-				return err
-			}
-			name := fmt.Sprintf("%s mtu %d %s", k.Attrs().Name, k.Attrs().MTU, k.Attrs().Flags&net.FlagUp)
-			for _, q := range qs {
-				name += " " + q.Type()
-			}
-			out = append(out, name)
-		}
-		return nil
-	}
-	if err := list(); err != nil {
+	own, err := linksHere()
+	if err != nil {
 		l.t.Fatal(err)
 	}
-	for _, ns := range []*testnet.NS{l.host, l.web.NS, l.api.NS, l.intruder.NS} {
-		ns.Do(list)
+	return append(own, linksOf(l.host, l.web.NS, l.api.NS, l.intruder.NS)...)
+}
+
+// linksOf is linksHere in each of the namespaces.
+func linksOf(spaces ...*testnet.NS) (out []string) {
+	for _, ns := range spaces {
+		ns.Do(func() error {
+			links, err := linksHere()
+			out = append(out, links...)
+			return err
+		})
 	}
 	return out
+}
+
+// linksHere lists the interfaces and queueing disciplines of the thread's namespace.
+func linksHere() (out []string, err error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range links {
+		qs, err := netlink.QdiscList(k)
+		if err != nil {
+			return nil, err
+		}
+		name := fmt.Sprintf("%s mtu %d %s", k.Attrs().Name, k.Attrs().MTU, k.Attrs().Flags&net.FlagUp)
+		for _, q := range qs {
+			name += " " + q.Type()
+		}
+		out = append(out, name)
+	}
+	return out, nil
 }
 
 // exitOf waits for a daemon that is to end by itself and gives its output.
