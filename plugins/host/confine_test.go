@@ -21,6 +21,7 @@ import (
 func TestNoPrivileges(t *testing.T) {
 	testnet.RequireRoot(t)
 	h := start(t, host.Config{Plugins: roles("standard")})
+	until(t, "the plugin runs", func() bool { return h.Status()[0].Running })
 	proc := fmt.Sprintf("/proc/%d/", h.Status()[0].PID)
 	contains := func(file string, want ...string) {
 		t.Helper()
@@ -67,6 +68,7 @@ func TestNothingInherited(t *testing.T) {
 		defer syscall.Close(fd)
 	}
 	h := start(t, host.Config{Plugins: roles("standard")})
+	until(t, "the plugin runs", func() bool { return h.Status()[0].Running })
 	proc := fmt.Sprintf("/proc/%d/", h.Status()[0].PID)
 	if env, err := os.ReadFile(proc + "environ"); err != nil || strings.Contains(string(env), "SLUICE_SECRET") || strings.Contains(string(env), "HOME=") {
 		t.Errorf("environment (%v): %s", err, strings.ReplaceAll(string(env), "\x00", " "))
