@@ -22,6 +22,7 @@ func TestNoPrivileges(t *testing.T) {
 	testnet.RequireRoot(t)
 	h := start(t, host.Config{Plugins: roles("standard")})
 	until(t, "the plugin runs", func() bool { return h.Status()[0].Running })
+	until(t, "the plugin runs", func() bool { return h.Status()[0].Running })
 	proc := fmt.Sprintf("/proc/%d/", h.Status()[0].PID)
 	contains := func(file string, want ...string) {
 		t.Helper()
