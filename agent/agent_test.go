@@ -20,6 +20,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
@@ -75,7 +76,7 @@ func (d *dataplane) SetListeners(ep uint32, l []engine.Listener) {
 	d.listeners[ep] = l
 }
 
-func (*dataplane) Drain(func(*report.Flow)) int     { return 0 }
+func (*dataplane) Drain(func(*flow.Record)) int     { return 0 }
 func (*dataplane) Threats(func(*report.Threat)) int { return 0 }
 func (*dataplane) Stats() engine.Stats              { return engine.Stats{} }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/sluicenet/sluice/agent/hostmode"
 	"github.com/sluicenet/sluice/agent/uplink"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // sockets is the name under which a workload in the host's network has its endpoint number.
@@ -20,8 +20,8 @@ type records struct {
 }
 
 // Drain gives every record that waits to fn, and counts them.
-func (r records) Drain(fn func(*report.Flow)) int {
-	return r.Records.Drain(fn) + r.a.host.Drain(func(f *report.Flow) {
+func (r records) Drain(fn func(*flow.Record)) int {
+	return r.Records.Drain(fn) + r.a.host.Drain(func(f *flow.Record) {
 		r.a.sockets.add(r.a.names.workload(f.Endpoint), f)
 		fn(f)
 	})
@@ -29,7 +29,7 @@ func (r records) Drain(fn func(*report.Flow)) int {
 
 // peer is the workload in the host's network that has the other end of a workload's connection, and its
 // process: the workload sees the host's address only.
-func (a *Agent) peer(f *report.Flow) (string, *report.Detail) {
+func (a *Agent) peer(f *flow.Record) (string, *flow.Detail) {
 	p, _ := a.host.Peer(f)
 	return p.Workload, p.Detail
 }

@@ -7,8 +7,8 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/plugins/host"
 )
 
@@ -165,7 +165,7 @@ type hostTraffic struct {
 }
 
 // add counts a record of a workload.
-func (h *hostTraffic) add(workload string, f *report.Flow) {
+func (h *hostTraffic) add(workload string, f *flow.Record) {
 	if workload == "" {
 		return
 	}
@@ -186,11 +186,11 @@ func (h *hostTraffic) add(workload string, f *report.Flow) {
 	t.FramesOut, t.FramesIn = t.FramesOut+f.Packets[out], t.FramesIn+f.Packets[in]
 	t.BytesOut, t.BytesIn = t.BytesOut+f.Bytes[out], t.BytesIn+f.Bytes[in]
 	switch f.Kind {
-	case report.Start:
+	case flow.Start:
 		t.Opened++
 		t.Sessions++
 		t.Verdicts[f.Verdict.String()]++
-	case report.End:
+	case flow.End:
 		t.Sessions--
 	}
 }

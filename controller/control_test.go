@@ -13,8 +13,8 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 func TestSetModeWaits(t *testing.T) {
@@ -203,10 +203,10 @@ func TestObserve(t *testing.T) {
 	}
 	all := observe(&controlv1.ObserveRequest{})
 	denied := observe(&controlv1.ObserveRequest{Workloads: []string{"db"}, Verdicts: []string{"deny"}})
-	update := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Allow)
+	update := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Allow)
 	update.Sessions, update.Ended = 0, 0
-	l.report("n1", 1, seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Allow), update,
-		seen("db", false, "203.0.113.9", "10.7.0.4", 5432, app.PostgreSQL, report.Deny))
+	l.report("n1", 1, seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Allow), update,
+		seen("db", false, "203.0.113.9", "10.7.0.4", 5432, app.PostgreSQL, flow.Deny))
 	text := func(s controlv1.Control_ObserveClient) string {
 		e := must[*controlv1.Event](t)(s.Recv())
 		return fmt.Sprintf("%s %s>%s %s>%s %d %s %s by %s", e.Kind, e.From, e.To, e.FromGroup, e.ToGroup, e.Port, e.App, e.Verdict, e.Reporter)
@@ -233,7 +233,7 @@ func TestObserveSlowly(t *testing.T) {
 	const reports, each = 60, 1000
 	conns := make([]*controlv1.Connection, each)
 	for i := range conns {
-		conns[i] = seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Allow)
+		conns[i] = seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Allow)
 	}
 	begun := time.Now()
 	for i := range reports {

@@ -18,8 +18,8 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/controller"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/internal/specstore"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/embedded"
@@ -170,17 +170,17 @@ func (l *lab) shop(node string) {
 func bytesOf(addr string) []byte { return netip.MustParseAddr(addr).AsSlice() }
 
 // seen is a TCP connection as the named workload's end reports it.
-func seen(name string, egress bool, client, server string, port uint32, id app.ID, v report.Verdict) *controlv1.Connection {
+func seen(name string, egress bool, client, server string, port uint32, id app.ID, v flow.Verdict) *controlv1.Connection {
 	now := time.Now().UnixNano()
-	reason := report.ByDefault
-	if v == report.Allow {
-		reason = report.ByRule
+	reason := flow.ByDefault
+	if v == flow.Allow {
+		reason = flow.ByRule
 	}
 	return &controlv1.Connection{
 		Workload: "netns:" + name, Egress: egress, Client: bytesOf(client), Server: bytesOf(server), Proto: 6, ServerPort: port,
 		ClientPort: 40000, App: uint32(id), Base: uint32(id.Base()), Strength: 3, Verdict: uint32(v), Reason: uint32(reason),
 		Sessions: 1, PacketsOut: 5, PacketsIn: 4, BytesOut: 500, BytesIn: 4000, First: now, Last: now, Ended: 1,
-		Evidence: uint32(report.ByHandshake), State: uint32(report.Closed), Answered: true,
+		Evidence: uint32(flow.EvidenceHandshake), State: uint32(flow.PhaseClosed), Answered: true,
 	}
 }
 

@@ -6,16 +6,16 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // TestDeparted: reports that come when a short-lived workload is gone already still count as its.
 func TestDeparted(t *testing.T) {
 	l := newLab(t)
 	l.shop("n1")
-	out := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Learn)
-	in := seen("api", false, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Learn)
-	late := seen("api", false, "10.7.0.2", "10.7.0.3", 22, app.SSH, report.Learn)
+	out := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Learn)
+	in := seen("api", false, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Learn)
+	late := seen("api", false, "10.7.0.2", "10.7.0.3", 22, app.SSH, flow.Learn)
 	late.First += int64(60e9) // begins long after
 	_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Workloads: []*controlv1.Workload{workload("api", "10.7.0.3/24")}})
 	if err != nil {
@@ -41,10 +41,10 @@ func TestHostNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := seen("x", true, "192.0.2.1", "10.7.0.3", 80, app.Unknown, report.Learn)
+	c := seen("x", true, "192.0.2.1", "10.7.0.3", 80, app.Unknown, flow.Learn)
 	c.Workload = "host:n1"
 	l.report("n1", 1, c)
-	in := seen("api", false, "192.0.2.1", "10.7.0.3", 80, app.HTTP, report.Learn)
+	in := seen("api", false, "192.0.2.1", "10.7.0.3", 80, app.HTTP, flow.Learn)
 	in.Peer = "host:n1"
 	l.report("n1", 2, in)
 	es := must[*controlv1.ListConnectionsResponse](t)(l.control.ListConnections(t.Context(), &controlv1.ListConnectionsRequest{})).Edges

@@ -11,7 +11,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/store"
 )
 
@@ -33,7 +33,7 @@ func TestJournal(t *testing.T) {
 	l.restart()
 	l.shop("n1")
 	web := func(port uint32) *controlv1.Connection {
-		return seen("web", true, "10.7.0.2", "10.7.0.3", port, app.HTTP, report.Learn)
+		return seen("web", true, "10.7.0.2", "10.7.0.3", port, app.HTTP, flow.Learn)
 	}
 	const reports = 30
 	for n := uint64(1); n <= reports; n++ {
@@ -83,7 +83,7 @@ func TestJournalTogether(t *testing.T) {
 		wg.Go(func() {
 			for n := uint64(1); n <= each; n++ {
 				_, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Boot: string(rune('a' + a%2)), Sequence: uint64(a/2)*each + n,
-					Connections: []*controlv1.Connection{seen("web", true, "10.7.0.2", "10.7.0.3", 8080, app.HTTP, report.Learn)}})
+					Connections: []*controlv1.Connection{seen("web", true, "10.7.0.2", "10.7.0.3", 8080, app.HTTP, flow.Learn)}})
 				if err != nil {
 					t.Error(err)
 				}
@@ -119,7 +119,7 @@ func TestJournalSlow(t *testing.T) {
 	l.restart()
 	l.shop("n1")
 	slow.Store(true)
-	r := &controlv1.ReportConnectionsRequest{Node: "n1", Boot: "b", Sequence: 1, Connections: []*controlv1.Connection{seen("web", true, "10.7.0.2", "10.7.0.3", 8080, app.HTTP, report.Learn)}}
+	r := &controlv1.ReportConnectionsRequest{Node: "n1", Boot: "b", Sequence: 1, Connections: []*controlv1.Connection{seen("web", true, "10.7.0.2", "10.7.0.3", 8080, app.HTTP, flow.Learn)}}
 	acked := make(chan error, 2)
 	send := func() {
 		_, err := l.collector.ReportConnections(context.WithoutCancel(t.Context()), r)

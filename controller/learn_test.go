@@ -14,9 +14,9 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/embedded"
 )
@@ -48,13 +48,13 @@ func (l *lab) edges() []string {
 func (l *lab) learned(node string) {
 	l.t.Helper()
 	l.report(node, 1,
-		seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Learn),
-		seen("api", false, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Learn),
-		seen("api", true, "fd07::3", "fd07::4", 5432, app.PostgreSQL, report.Learn),
-		seen("db", false, "fd07::3", "fd07::4", 5432, app.PostgreSQL, report.Learn),
-		seen("web", true, "10.7.0.2", "203.0.113.9", 443, app.TLS, report.Learn),
-		seen("web", false, "192.0.2.1", "10.7.0.2", 80, app.HTTP, report.Learn),
-		seen("web", true, "10.7.0.2", "10.7.0.99", 22, app.SSH, report.Learn),
+		seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Learn),
+		seen("api", false, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Learn),
+		seen("api", true, "fd07::3", "fd07::4", 5432, app.PostgreSQL, flow.Learn),
+		seen("db", false, "fd07::3", "fd07::4", 5432, app.PostgreSQL, flow.Learn),
+		seen("web", true, "10.7.0.2", "203.0.113.9", 443, app.TLS, flow.Learn),
+		seen("web", false, "192.0.2.1", "10.7.0.2", 80, app.HTTP, flow.Learn),
+		seen("web", true, "10.7.0.2", "10.7.0.99", 22, app.SSH, flow.Learn),
 	)
 }
 
@@ -91,14 +91,14 @@ func TestLearn(t *testing.T) {
 		}
 		d := table.Workload("netns:db").Decide(&policy.Query{Dir: packet.Ingress, Peer: packet.AddrFrom(netip.MustParseAddr("fd07::3")),
 			IPv6: true, Proto: 6, Port: 5432, App: app.PostgreSQL, Base: app.PostgreSQL})
-		return d == policy.Decision{Verdict: report.Allow, Reason: report.ByRule, Rule: 10003}
+		return d == policy.Decision{Verdict: flow.Allow, Reason: flow.ByRule, Rule: 10003}
 	})
 }
 
 func TestExactlyOnce(t *testing.T) {
 	l := newLab(t)
 	l.shop("n1")
-	web := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Learn)
+	web := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Learn)
 	l.report("n1", 1, web)
 	l.report("n1", 1, web)
 	l.report("n1", 2, web)
@@ -137,7 +137,7 @@ func TestRestart(t *testing.T) {
 	l := newLab(t)
 	l.shop("n1")
 	l.learned("n1")
-	l.report("n1", 2, seen("db", false, "10.7.0.2", "10.7.0.4", 5432, app.PostgreSQL, report.Violate))
+	l.report("n1", 2, seen("db", false, "10.7.0.2", "10.7.0.4", 5432, app.PostgreSQL, flow.Violate))
 	must[*controlv1.AddRuleResponse](t)(l.control.AddRule(t.Context(), &controlv1.AddRuleRequest{Rule: &controlv1.Rule{
 		From: "web", To: "db", Ports: []string{"tcp/5432"}, Action: "deny", Comment: "no short cuts"}}))
 	must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"db"}, Mode: "protect"}))
@@ -163,7 +163,7 @@ func TestRestart(t *testing.T) {
 		t.Fatalf("policy version: got %d after %d", again, version)
 	}
 	// New traffic: the ids of deleted rules are not given again.
-	l.report("n1", 3, seen("api", true, "10.7.0.3", "10.7.0.2", 8080, app.HTTP, report.Learn))
+	l.report("n1", 3, seen("api", true, "10.7.0.3", "10.7.0.2", 8080, app.HTTP, flow.Learn))
 	if got := l.rules(); got[len(got)-1] != "10006 svc:default/api>svc:default/web tcp/8080 http allow learned" {
 		t.Fatalf("a rule learned after it: got %s", got[len(got)-1])
 	}
@@ -206,7 +206,7 @@ func TestBrokenHistory(t *testing.T) {
 	if d := cmp.Diff(shopRules, l.rules()); d != "" {
 		t.Fatalf("rules (-want +got):\n%s", d)
 	}
-	l.report("n1", 1, seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Allow))
+	l.report("n1", 1, seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Allow))
 	l.restart()
 	if got := l.edges(); len(got) != 1 {
 		t.Fatalf("after the next save: got %v", got)
@@ -244,9 +244,9 @@ func TestReportsThatAreWrong(t *testing.T) {
 		}
 	}
 	// One bad connection does not spoil the report.
-	bad := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Learn)
+	bad := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Learn)
 	bad.Client = []byte{1, 2, 3}
-	l.report("n1", 1, bad, nil, seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, report.Learn))
+	l.report("n1", 1, bad, nil, seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Learn))
 	s := must[*controlv1.StatusResponse](t)(l.control.Status(t.Context(), &controlv1.StatusRequest{}))
 	if s.Dropped["malformed"] != 2 || s.Sessions != 1 {
 		t.Errorf("status: got %v", s)
@@ -259,7 +259,7 @@ func BenchmarkReportConnections(b *testing.B) {
 	l.shop("n1")
 	var conns []*controlv1.Connection
 	for i := range each {
-		c := seen("web", true, "10.7.0.2", fmt.Sprintf("10.7.%d.%d", i%4, i%250+1), uint32(1+i%500), app.HTTP, report.Learn)
+		c := seen("web", true, "10.7.0.2", fmt.Sprintf("10.7.%d.%d", i%4, i%250+1), uint32(1+i%500), app.HTTP, flow.Learn)
 		c.Session, c.Attrs = uint64(i+1), map[string]string{"host": "api.example.com", "method": "GET"}
 		conns = append(conns, c)
 	}
@@ -278,8 +278,8 @@ func BenchmarkReportConnections(b *testing.B) {
 // What ended before a workload's first policy came is learned too, in discover mode only.
 func TestLearnBeforePolicy(t *testing.T) {
 	early := func(port uint32) *controlv1.Connection {
-		c := seen("web", true, "10.7.0.2", "10.7.0.3", port, app.HTTP, report.Open)
-		c.Reason = uint32(report.ByUnready)
+		c := seen("web", true, "10.7.0.2", "10.7.0.3", port, app.HTTP, flow.Open)
+		c.Reason = uint32(flow.ByUnready)
 		return c
 	}
 	l := newLab(t)
@@ -299,15 +299,15 @@ func TestLearnBeforePolicy(t *testing.T) {
 
 // What nobody could identify, because parsers were away, is no lesson about its application.
 func TestLearnNothingUnidentified(t *testing.T) {
-	lost := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.Unknown, report.Learn)
-	lost.Reason = uint32(report.ByUnidentified)
+	lost := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.Unknown, flow.Learn)
+	lost.Reason = uint32(flow.ByUnidentified)
 	l := newLab(t)
 	l.shop("n1")
 	l.report("n1", 1, lost)
 	if got := l.rules(); len(got) != 0 {
 		t.Errorf("rules %v, want none", got)
 	}
-	lost.Reason = uint32(report.ByDefault)
+	lost.Reason = uint32(flow.ByDefault)
 	l.report("n1", 2, lost)
 	if got := l.rules(); len(got) != 1 {
 		t.Errorf("rules %v of one that every parser declined, want one", got)

@@ -3,8 +3,8 @@ package hostmode
 import (
 	"testing"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // connection is a watcher and the two events of one connection of a process.
@@ -22,7 +22,7 @@ func connection() (*Watcher, *socketsEvent, *socketsEvent) {
 // TestEventAllocates holds a connection to the one allocation by which a Go map keeps a large value.
 func TestEventAllocates(t *testing.T) {
 	w, begin, end := connection()
-	drop := func(*report.Flow) {}
+	drop := func(*flow.Record) {}
 	once := func() {
 		w.event(begin)
 		w.event(end)
@@ -44,6 +44,6 @@ func BenchmarkConnection(b *testing.B) {
 	for b.Loop() {
 		w.event(begin)
 		w.event(end)
-		w.Drain(func(*report.Flow) {})
+		w.Drain(func(*flow.Record) {})
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // Note is what is to be said wherever a mode of such a workload is shown.
@@ -58,8 +58,8 @@ type Watcher struct {
 	spaces  map[uint32]*space
 	gone    []uint32 // spaces that are not watched any more
 	note    string
-	records []report.Flow
-	spare   []report.Flow // the other half of Drain's exchange
+	records []flow.Record
+	spare   []flow.Record // the other half of Drain's exchange
 	n       counts
 }
 
@@ -159,7 +159,7 @@ func (w *Watcher) Watch(list []Workload) {
 func (w *Watcher) endSpace(s *space) {
 	for k, c := range w.table.conns {
 		if k.space == s.ino {
-			w.end(k, c, report.Closed, time.Now().UnixNano())
+			w.end(k, c, flow.PhaseClosed, time.Now().UnixNano())
 		}
 	}
 }
@@ -175,14 +175,14 @@ func (w *Watcher) Apply(t *policy.Table) {
 		}
 		before := c.verdict
 		if w.judge(&k, &c); c.verdict != before {
-			w.record(&k, &c, report.Update)
+			w.record(&k, &c, flow.Update)
 		}
 		w.table.conns[k] = c
 	}
 }
 
 // Drain gives every record that waits to fn, and counts them. One goroutine calls it.
-func (w *Watcher) Drain(fn func(*report.Flow)) int {
+func (w *Watcher) Drain(fn func(*flow.Record)) int {
 	w.mu.Lock()
 	list := w.records
 	w.records = w.spare[:0]

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/agent/hostmode"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/internal/testnet"
 )
 
@@ -24,7 +24,7 @@ type lab struct {
 	net        *testnet.Net
 	host, peer *testnet.Workload
 	w          *hostmode.Watcher
-	flows      []report.Flow
+	flows      []flow.Record
 }
 
 func newLab(t *testing.T, cfg hostmode.Config, containers ...string) *lab {
@@ -44,11 +44,11 @@ func newLab(t *testing.T, cfg hostmode.Config, containers ...string) *lab {
 
 // drain takes what was recorded into flows.
 func (l *lab) drain() {
-	l.w.Drain(func(f *report.Flow) { l.flows = append(l.flows, *f) })
+	l.w.Drain(func(f *flow.Record) { l.flows = append(l.flows, *f) })
 }
 
 // count counts the records of a kind that are as they should be.
-func (l *lab) count(k report.Kind, ok func(*report.Flow) bool) int {
+func (l *lab) count(k flow.Kind, ok func(*flow.Record) bool) int {
 	n := 0
 	for i := range l.flows {
 		if l.flows[i].Kind == k && ok(&l.flows[i]) {
@@ -124,18 +124,18 @@ func TestShortConnections(t *testing.T) {
 			to := l.serve(network)
 			const n = 10
 			l.short(network, to, n, 100*time.Millisecond)
-			is := func(f *report.Flow) bool {
+			is := func(f *flow.Record) bool {
 				return f.ServerPort == port(to) && f.Endpoint == 7 && f.Dir == packet.Egress && f.Answered && f.IPv6 == (network == "tcp6") && f.Client == packet.AddrFrom(addrOf(l.host, network)) &&
 					f.Proto == packet.ProtoTCP && !f.Enforced
 			}
-			l.until("all begun and ended", func() bool { return l.count(report.Start, is) == n && l.count(report.End, is) == n })
+			l.until("all begun and ended", func() bool { return l.count(flow.Start, is) == n && l.count(flow.End, is) == n })
 			time.Sleep(700 * time.Millisecond) // two more listings must not tell them again
 			l.drain()
-			if got := l.count(report.Start, is); got != n || len(l.flows) != 2*n {
+			if got := l.count(flow.Start, is); got != n || len(l.flows) != 2*n {
 				t.Errorf("%d beginnings and %d records, want %d and %d", got, len(l.flows), n, 2*n)
 			}
 			for _, f := range l.flows {
-				if f.Kind == report.Start && (f.Detail.Get("process") == "" || f.Detail.Get("pid") == "" || f.Evidence != report.ByHandshake) {
+				if f.Kind == flow.Start && (f.Detail.Get("process") == "" || f.Detail.Get("pid") == "" || f.Evidence != flow.EvidenceHandshake) {
 					t.Errorf("record %+v does not say whose it is", f)
 				}
 			}
@@ -159,16 +159,16 @@ func TestListed(t *testing.T) {
 	l.until("the note", func() bool { return l.w.Note() != hostmode.Note })
 	to := l.serve("tcp4")
 	c := l.host.Dial("tcp4", to)
-	long := func(f *report.Flow) bool { return f.ServerPort == port(to) && f.Dir == packet.Egress }
-	l.until("a connection that lasts", func() bool { return l.count(report.Start, long) == 1 })
+	long := func(f *flow.Record) bool { return f.ServerPort == port(to) && f.Dir == packet.Egress }
+	l.until("a connection that lasts", func() bool { return l.count(flow.Start, long) == 1 })
 	if _, err := c.Write([]byte("hello")); err != nil {
 		t.Fatal(err)
 	}
 	l.until("its bytes", func() bool {
-		return l.count(report.Update, func(f *report.Flow) bool { return long(f) && f.Bytes[0] >= 45 && f.Packets[0] > 0 }) == 1
+		return l.count(flow.Update, func(f *flow.Record) bool { return long(f) && f.Bytes[0] >= 45 && f.Packets[0] > 0 }) == 1
 	})
 	c.Close()
-	l.until("its end", func() bool { return l.count(report.End, long) == 1 })
+	l.until("its end", func() bool { return l.count(flow.End, long) == 1 })
 
 	// The peer of these closes first, so that no TIME_WAIT is left on the host's side.
 	s := l.peer.Listen("tcp4", l.peer.Addr("tcp4", 0))
@@ -191,11 +191,11 @@ func TestListed(t *testing.T) {
 		_, _ = c.Read(b[:])
 		c.Close()
 	}
-	is := func(f *report.Flow) bool { return f.ServerPort == port(s.Addr().String()) }
+	is := func(f *flow.Record) bool { return f.ServerPort == port(s.Addr().String()) }
 	l.until("those missed counted", func() bool {
-		return int(l.w.Counters()["hostmode.missed"])+l.count(report.Start, is) == n && l.w.Counters()["hostmode.missed"] > 0
+		return int(l.w.Counters()["hostmode.missed"])+l.count(flow.Start, is) == n && l.w.Counters()["hostmode.missed"] > 0
 	})
-	t.Logf("%d of %d short connections seen, %d counted as missed; note: %s", l.count(report.Start, is), n, l.w.Counters()["hostmode.missed"], l.w.Note())
+	t.Logf("%d of %d short connections seen, %d counted as missed; note: %s", l.count(flow.Start, is), n, l.w.Counters()["hostmode.missed"], l.w.Note())
 }
 
 func TestServer(t *testing.T) {
@@ -208,22 +208,22 @@ func TestServer(t *testing.T) {
 	defer func() { _ = c.Process.Kill(); _ = c.Wait() }()
 	to := l.host.Addr("tcp4", 8088)
 	l.until("the server", func() bool { _, err := l.peer.TryDial("tcp4", to, time.Second); return err == nil })
-	is := func(f *report.Flow) bool {
+	is := func(f *flow.Record) bool {
 		return f.ServerPort == 8088 && f.Dir == packet.Ingress && f.Client == packet.AddrFrom(l.peer.IPv4) && f.Detail.Get("process") == "busybox"
 	}
-	l.until("a connection in", func() bool { return l.count(report.Start, is) == 1 })
+	l.until("a connection in", func() bool { return l.count(flow.Start, is) == 1 })
 
 	if _, err := l.host.TryDial("tcp4", l.peer.Addr("tcp4", 9), time.Second); err == nil {
 		t.Fatal("somebody listens on port 9")
 	}
 	l.until("a refused one", func() bool {
-		return l.count(report.End, func(f *report.Flow) bool { return f.ServerPort == 9 && f.State == report.Refused && !f.Answered }) == 1
+		return l.count(flow.End, func(f *flow.Record) bool { return f.ServerPort == 9 && f.Phase == flow.PhaseRefused && !f.Answered }) == 1
 	})
 	if _, err := l.host.TryDial("tcp4", "127.0.0.1:8088", time.Second); err != nil {
 		t.Fatal(err)
 	}
 	l.until("one that stays on the host counted", func() bool { return l.w.Counters()["hostmode.local"] > 0 })
-	if n := l.count(report.Start, func(f *report.Flow) bool { return f.Server[12] == 127 }); n != 0 {
+	if n := l.count(flow.Start, func(f *flow.Record) bool { return f.Server[12] == 127 }); n != 0 {
 		t.Errorf("%d connections of loopback told", n)
 	}
 }
@@ -232,7 +232,7 @@ func TestServer(t *testing.T) {
 func TestPeer(t *testing.T) {
 	l := newLab(t, hostmode.Config{Every: 200 * time.Millisecond})
 	l.traced()
-	is := func(what string, f report.Flow) {
+	is := func(what string, f flow.Record) {
 		t.Helper()
 		l.until(what, func() bool {
 			p, ok := l.w.Peer(&f)
@@ -242,11 +242,11 @@ func TestPeer(t *testing.T) {
 	for _, network := range []string{"tcp4", "tcp6"} {
 		c := l.host.Dial(network, l.serve(network))
 		local := netip.MustParseAddrPort(c.LocalAddr().String())
-		f := report.Flow{Client: packet.AddrFrom(local.Addr()), ClientPort: local.Port(), Proto: packet.ProtoTCP, Dir: packet.Ingress, IPv6: network == "tcp6"}
+		f := flow.Record{Key: flow.Key{Client: packet.AddrFrom(local.Addr()), ClientPort: local.Port(), Proto: packet.ProtoTCP, IPv6: network == "tcp6"}, Dir: packet.Ingress}
 		is("a client on "+network, f)
 		c.Close()
 		l.until("its end", func() bool {
-			return l.count(report.End, func(f *report.Flow) bool { return f.ClientPort == local.Port() }) == 1
+			return l.count(flow.End, func(f *flow.Record) bool { return f.ClientPort == local.Port() }) == 1
 		})
 		is("a client that has gone", f)
 		other := f
@@ -263,7 +263,7 @@ func TestPeer(t *testing.T) {
 	for _, network := range []string{"udp4", "udp6"} {
 		local := netip.MustParseAddrPort(l.host.Addr(network, 5300))
 		l.bind(network, local.String())
-		is("a server on "+network, report.Flow{Server: packet.AddrFrom(local.Addr()), ServerPort: local.Port(), Proto: packet.ProtoUDP, Dir: packet.Egress, IPv6: network == "udp6"})
+		is("a server on "+network, flow.Record{Key: flow.Key{Server: packet.AddrFrom(local.Addr()), ServerPort: local.Port(), Proto: packet.ProtoUDP, IPv6: network == "udp6"}, Dir: packet.Egress})
 	}
 }
 
@@ -297,14 +297,14 @@ func TestJudged(t *testing.T) {
 	l := newLab(t, hostmode.Config{Every: 200 * time.Millisecond})
 	to := l.serve("tcp4")
 	c := l.host.Dial("tcp4", to)
-	is := func(v report.Verdict) func(*report.Flow) bool {
-		return func(f *report.Flow) bool { return f.ServerPort == port(to) && f.Verdict == v && !f.Enforced }
+	is := func(v flow.Verdict) func(*flow.Record) bool {
+		return func(f *flow.Record) bool { return f.ServerPort == port(to) && f.Verdict == v && !f.Enforced }
 	}
-	l.until("open before there is a policy", func() bool { return l.count(report.Start, is(report.Open)) == 1 })
+	l.until("open before there is a policy", func() bool { return l.count(flow.Start, is(flow.Open)) == 1 })
 	for i, m := range []struct {
 		mode policy.Mode
-		want report.Verdict
-	}{{policy.Discover, report.Learn}, {policy.Monitor, report.Violate}, {policy.Discover, report.Learn}, {policy.Protect, report.Violate}} {
+		want flow.Verdict
+	}{{policy.Discover, flow.Learn}, {policy.Monitor, flow.Violate}, {policy.Discover, flow.Learn}, {policy.Protect, flow.Violate}} {
 		table, err := policy.Compile(&policy.Spec{Version: uint64(i + 1), Groups: []policy.GroupSpec{{Name: "any", Any: true}}, Identities: []policy.IdentitySpec{{}},
 			Workloads: []policy.WorkloadSpec{{ID: "host:n", Mode: m.mode}}})
 		if err != nil {
@@ -312,7 +312,7 @@ func TestJudged(t *testing.T) {
 		}
 		l.flows = nil
 		l.w.Apply(table)
-		l.until("judged as "+m.want.String(), func() bool { return l.count(report.Update, is(m.want)) == 1 })
+		l.until("judged as "+m.want.String(), func() bool { return l.count(flow.Update, is(m.want)) == 1 })
 	}
 	if _, err := c.Write([]byte("still open")); err != nil {
 		t.Error(err)
@@ -320,7 +320,7 @@ func TestJudged(t *testing.T) {
 	l.flows = nil
 	l.short("tcp4", to, 1, 0)
 	l.until("a new one is a violation and passes", func() bool {
-		return slices.ContainsFunc(l.flows, func(f report.Flow) bool { return is(report.Violate)(&f) && f.Answered })
+		return slices.ContainsFunc(l.flows, func(f flow.Record) bool { return is(flow.Violate)(&f) && f.Answered })
 	})
 }
 
@@ -351,13 +351,13 @@ func TestContainer(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); l.w.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	its := func(f *report.Flow) bool {
+	its := func(f *flow.Record) bool {
 		return f.Endpoint == 8 && f.ServerPort == port(to) && f.Detail.Get("container") == id[:12] && f.Detail.Get("process") == "nc"
 	}
-	l.until("connections of the container", func() bool { return l.count(report.Start, its) >= 3 })
+	l.until("connections of the container", func() bool { return l.count(flow.Start, its) >= 3 })
 	l.short("tcp4", to, 1, 0)
 	l.until("one of the host itself", func() bool {
-		return l.count(report.Start, func(f *report.Flow) bool { return f.Endpoint == 7 && f.ServerPort == port(to) }) == 1
+		return l.count(flow.Start, func(f *flow.Record) bool { return f.Endpoint == 7 && f.ServerPort == port(to) }) == 1
 	})
 }
 

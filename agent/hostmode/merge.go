@@ -3,8 +3,8 @@ package hostmode
 import (
 	"time"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // firstDynamic is where the ports begin that clients are given (net.ipv4.ip_local_port_range).
@@ -32,9 +32,9 @@ func (w *Watcher) merge(s *space, r *reading) {
 	for k, c := range w.table.conns {
 		// What the tracepoint told since the listing before may not be in this one yet.
 		if k.space == s.ino && c.listed < s.listed && (c.born < s.listed-1 || !s.traced) {
-			state := report.Closed
-			if c.state == report.Opening {
-				state = report.Opening
+			state := flow.PhaseClosed
+			if c.state == flow.PhaseOpening {
+				state = flow.PhaseOpening
 			}
 			w.end(k, c, state, m.stamp)
 		}
@@ -92,15 +92,15 @@ func (m *listing) take(x *socket) {
 	switch {
 	case c.over:
 	case x.state == timeWait:
-		c.state, c.last = report.Closed, m.stamp
-		w.record(&x.tuple, &c, report.End)
+		c.state, c.last = flow.PhaseClosed, m.stamp
+		w.record(&x.tuple, &c, flow.End)
 		c.over = true
 	case x.now != totals{} && x.now != c.now:
 		c.now, c.last = x.now, m.stamp
-		if c.state == report.Opening && x.state != synSent {
-			c.state, c.answered = report.Established, true
+		if c.state == flow.PhaseOpening && x.state != synSent {
+			c.state, c.answered = flow.PhaseEstablished, true
 		}
-		w.record(&x.tuple, &c, report.Update)
+		w.record(&x.tuple, &c, flow.Update)
 	}
 	w.table.conns[x.tuple] = c
 }
@@ -114,15 +114,15 @@ func (m *listing) found(x *socket) {
 		return
 	}
 	_, listens := s.listeners[listener{x.proto, x.localPort}]
-	c := conn{first: m.stamp, last: m.stamp, client: !listens, answered: x.state != synSent, evidence: report.ByListener, now: x.now,
+	c := conn{first: m.stamp, last: m.stamp, client: !listens, answered: x.state != synSent, evidence: flow.EvidenceListener, now: x.now,
 		midstream: x.proto == packet.ProtoTCP && (m.first || s.traced)}
 	switch {
 	case x.proto == packet.ProtoUDP:
 		c.client, c.answered = !listens || x.localPort >= firstDynamic, false
 	case x.state == synSent:
-		c.client, c.state = true, report.Opening
+		c.client, c.state = true, flow.PhaseOpening
 	default:
-		c.state = report.Established
+		c.state = flow.PhaseEstablished
 	}
 	if m.first && x.state == timeWait { // it ended before we came
 		m.remember(x, conn{})
@@ -133,8 +133,8 @@ func (m *listing) found(x *socket) {
 	case !ours:
 		m.remember(x, conn{})
 	case x.state == timeWait:
-		c.state = report.Closed
-		w.record(&x.tuple, &c, report.End)
+		c.state = flow.PhaseClosed
+		w.record(&x.tuple, &c, flow.End)
 		m.remember(x, c)
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // process is what is known of a process.
@@ -20,8 +20,8 @@ type process struct {
 	container string // whole id; "" in none
 	name      string
 	mntns     uint32
-	detail    *report.Detail // shared by the records of its connections
-	at        time.Time      // of the look
+	detail    *flow.Detail // shared by the records of its connections
+	at        time.Time    // of the look
 }
 
 // owners remembers processes for a while, and which containers have which mount namespace, so that a
@@ -87,9 +87,9 @@ func (o *owners) keep(pid uint32, p *process) *process {
 		clear(o.pids)
 	}
 	p.at = time.Now()
-	p.detail = &report.Detail{Attrs: []report.Pair{{Key: "process", Value: p.name}, {Key: "pid", Value: strconv.Itoa(int(pid))}}}
+	p.detail = &flow.Detail{Attrs: []flow.Pair{{Key: "process", Value: p.name}, {Key: "pid", Value: strconv.Itoa(int(pid))}}}
 	if p.container != "" {
-		p.detail.Attrs = append(p.detail.Attrs, report.Pair{Key: "container", Value: p.container[:min(12, len(p.container))]})
+		p.detail.Attrs = append(p.detail.Attrs, flow.Pair{Key: "container", Value: p.container[:min(12, len(p.container))]})
 	}
 	o.pids[pid] = p
 	return p

@@ -3,14 +3,14 @@ package hostmode
 import (
 	"time"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // Peer is who has the host's end of a connection.
 type Peer struct {
-	Workload string         // id
-	Detail   *report.Detail // its process; nil where that is not known
+	Workload string       // id
+	Detail   *flow.Detail // its process; nil where that is not known
 }
 
 // source is the host's end of a connection: enough to tell whose it is, also where the far end was
@@ -26,7 +26,7 @@ type source struct {
 // connection is open).
 type holder struct {
 	workload string
-	detail   *report.Detail
+	detail   *flow.Detail
 	until    int64
 }
 
@@ -35,7 +35,7 @@ const heldAfter = 10 * time.Second
 
 // Peer is who has the host's end of a connection that a workload of this machine reported. Any goroutine
 // may ask.
-func (w *Watcher) Peer(f *report.Flow) (Peer, bool) {
+func (w *Watcher) Peer(f *flow.Record) (Peer, bool) {
 	addr, port := f.Client, f.ClientPort
 	if f.Dir == packet.Egress {
 		addr, port = f.Server, f.ServerPort

@@ -4,9 +4,9 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // tuple is one connection of a namespace, as its sockets name it.
@@ -25,7 +25,7 @@ type conn struct {
 	first, last int64
 	// told are counters up to the last record, now up to the last look; index 0 is what the socket sent.
 	told, now totals
-	detail    *report.Detail
+	detail    *flow.Detail
 	workload  string
 	endpoint  uint32
 	rule      uint32
@@ -35,10 +35,10 @@ type conn struct {
 	midstream bool
 	answered  bool
 	over      bool // its end was told; it is remembered while it is still listed
-	verdict   report.Verdict
-	reason    report.Reason
-	evidence  report.Evidence
-	state     report.State
+	verdict   flow.Verdict
+	reason    flow.Reason
+	evidence  flow.Evidence
+	state     flow.Phase
 }
 
 // totals are a socket's segments and payload bytes, sent and received.
@@ -107,21 +107,21 @@ func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
 	}
 	w.judge(&k, &c)
 	w.n.sessions++
-	w.record(&k, &c, report.Start)
+	w.record(&k, &c, flow.Start)
 	c.detail = nil // told once
 	w.table.conns[k] = c
 	return c, true
 }
 
 // end records the end of a connection. w.mu is held.
-func (w *Watcher) end(k tuple, c conn, state report.State, stamp int64) {
+func (w *Watcher) end(k tuple, c conn, state flow.Phase, stamp int64) {
 	delete(w.table.conns, k)
 	w.release(&k, stamp)
 	if c.over {
 		return
 	}
 	c.state, c.last = state, stamp
-	w.record(&k, &c, report.End)
+	w.record(&k, &c, flow.End)
 }
 
 // owner is the workload of a process; nil is one that is not known.
@@ -141,7 +141,7 @@ func (s *space) owner(p *process) (Workload, bool) {
 
 // judge asks policy. What it would refuse is a violation: nothing is refused here. w.mu is held.
 func (w *Watcher) judge(k *tuple, c *conn) {
-	c.verdict, c.reason, c.rule, c.policy = report.Open, report.ByUnready, 0, 0
+	c.verdict, c.reason, c.rule, c.policy = flow.Open, flow.ByUnready, 0, 0
 	if w.policy == nil {
 		return
 	}
@@ -156,21 +156,21 @@ func (w *Watcher) judge(k *tuple, c *conn) {
 		q.Dir, q.Port = packet.Egress, k.remotePort
 	}
 	d := p.Decide(&q)
-	if d.Verdict == report.Deny || d.Verdict == report.Pending {
-		d.Verdict = report.Violate
+	if d.Verdict == flow.Deny || d.Verdict == flow.Pending {
+		d.Verdict = flow.Violate
 	}
 	c.verdict, c.reason, c.rule, c.policy = d.Verdict, d.Reason, d.Rule, w.policy.Version()
 }
 
 // record puts what is new of a connection into the records. w.mu is held.
-func (w *Watcher) record(k *tuple, c *conn, kind report.Kind) {
+func (w *Watcher) record(k *tuple, c *conn, kind flow.Kind) {
 	if len(w.records) >= maxRecords {
 		w.n.dropped++
 		return
 	}
-	f := report.Flow{Session: c.session, Endpoint: c.endpoint, Rule: c.rule, Policy: c.policy, First: c.first, Last: c.last,
-		Client: k.remote, Server: k.local, ClientPort: k.remotePort, ServerPort: k.localPort, App: uint16(app.Unknown), Base: uint16(app.Unknown),
-		Proto: k.proto, IPv6: k.ipv6, Dir: packet.Ingress, Kind: kind, Verdict: c.verdict, Reason: c.reason, Evidence: c.evidence, State: c.state,
+	f := flow.Record{Session: c.session, Endpoint: c.endpoint, Rule: c.rule, Policy: c.policy, First: c.first, Last: c.last,
+		Key: flow.Key{Client: k.remote, Server: k.local, ClientPort: k.remotePort, ServerPort: k.localPort, Proto: k.proto, IPv6: k.ipv6},
+		App: uint16(app.Unknown), Base: uint16(app.Unknown), Dir: packet.Ingress, Kind: kind, Verdict: c.verdict, Reason: c.reason, Evidence: c.evidence, Phase: c.state,
 		Answered: c.answered, Midstream: c.midstream, Detail: c.detail}
 	out, back := 1, 0 // what the socket sent goes from server to client
 	if c.client {
@@ -235,15 +235,15 @@ func (w *Watcher) event(e *socketsEvent) {
 	switch {
 	case e.Now == established:
 		if known {
-			w.end(k, c, report.Closed, stamp) // the same tuple again: its end was lost
+			w.end(k, c, flow.PhaseClosed, stamp) // the same tuple again: its end was lost
 		}
-		c = conn{first: stamp, last: stamp, client: e.Before == synSent, answered: true, evidence: report.ByHandshake, state: report.Established, now: now}
+		c = conn{first: stamp, last: stamp, client: e.Before == synSent, answered: true, evidence: flow.EvidenceHandshake, state: flow.PhaseEstablished, now: now}
 		w.begin(s, k, c, w.processOf(s, e))
 	case known:
 		c.now = now
 		w.end(k, c, ending(e), stamp)
 	case e.Before == synSent:
-		c = conn{first: stamp, last: stamp, client: true, evidence: report.ByHandshake, state: report.Opening, now: now}
+		c = conn{first: stamp, last: stamp, client: true, evidence: flow.EvidenceHandshake, state: flow.PhaseOpening, now: now}
 		if c, ok := w.begin(s, k, c, w.processOf(s, e)); ok {
 			w.end(k, c, ending(e), stamp)
 		} else {
@@ -255,16 +255,16 @@ func (w *Watcher) event(e *socketsEvent) {
 }
 
 // ending is how a connection ended.
-func ending(e *socketsEvent) report.State {
+func ending(e *socketsEvent) flow.Phase {
 	switch {
 	case e.Before == synSent && e.Error == refused:
-		return report.Refused
+		return flow.PhaseRefused
 	case e.Before == synSent:
-		return report.Opening
+		return flow.PhaseOpening
 	case e.Error == reset:
-		return report.ResetState
+		return flow.PhaseReset
 	}
-	return report.Closed
+	return flow.PhaseClosed
 }
 
 // processOf is whose connection an event tells of: who connected, or who listens on the port.

@@ -7,6 +7,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
 )
@@ -21,8 +22,8 @@ type key struct {
 	app, base      uint16
 	proto          uint8
 	dir            packet.Direction
-	verdict        report.Verdict
-	reason         report.Reason
+	verdict        flow.Verdict
+	reason         flow.Reason
 	class          class
 	ipv6           bool
 	enforced       bool
@@ -41,13 +42,13 @@ const (
 	classRefused
 )
 
-func classOf(s report.State) class {
+func classOf(s flow.Phase) class {
 	switch s {
-	case report.Opening:
+	case flow.PhaseOpening:
 		return classOpening
-	case report.ResetState:
+	case flow.PhaseReset:
 		return classReset
-	case report.Refused:
+	case flow.PhaseRefused:
 		return classRefused
 	}
 	return classLive
@@ -55,7 +56,7 @@ func classOf(s report.State) class {
 
 // session is what one session told since it was folded last.
 type session struct {
-	report.Flow // the last record; its counters are sums
+	flow.Record // the last record; its counters are sums
 	began       uint8
 	ended       uint8
 	held        bool  // it waits a second interval for its application
@@ -68,12 +69,12 @@ type kind struct {
 	began, ended   uint64
 	first, last    int64
 	session        uint64 // the only one, 0 if several
-	detail         *report.Detail
-	peer           *report.Detail // of the process at the other end
+	detail         *flow.Detail
+	peer           *flow.Detail // of the process at the other end
 	clientPort     uint16
 	strength       uint8
-	evidence       report.Evidence
-	state          report.State
+	evidence       flow.Evidence
+	state          flow.Phase
 }
 
 type threatKey struct {
@@ -98,7 +99,7 @@ const maxThreats = 10_000
 type aggregate struct {
 	max      int
 	workload func(uint32) string
-	peer     func(*report.Flow) (string, *report.Detail) // nil without
+	peer     func(*flow.Record) (string, *flow.Detail) // nil without
 
 	sessions map[uint64]session
 	kinds    map[key]kind
@@ -129,12 +130,12 @@ func (a *aggregate) drop(cause string, n uint64) {
 }
 
 // flow merges a record with others of its session.
-func (a *aggregate) flow(f *report.Flow) {
+func (a *aggregate) record(f *flow.Record) {
 	s, ok := a.sessions[f.Session]
 	switch {
 	case ok:
 		packets, bytes, first, detail := s.Packets, s.Bytes, s.First, s.Detail
-		s.Flow = *f
+		s.Record = *f
 		s.First = first
 		for i := range packets {
 			s.Packets[i] += packets[i]
@@ -145,14 +146,14 @@ func (a *aggregate) flow(f *report.Flow) {
 		}
 	case len(a.sessions) >= a.max:
 		a.fold(true) // many at once: they are merged by kind early
-		s = session{Flow: *f}
+		s = session{Record: *f}
 	default:
-		s = session{Flow: *f}
+		s = session{Record: *f}
 	}
 	switch f.Kind {
-	case report.Start:
+	case flow.Start:
 		s.began++
-	case report.End:
+	case flow.End:
 		s.ended++
 	}
 	a.sessions[f.Session] = s
@@ -171,7 +172,7 @@ func (a *aggregate) foldOf(all, loopback bool) {
 		if s.Loopback != loopback {
 			continue
 		}
-		if !all && !s.held && s.began > 0 && s.ended == 0 && app.ID(s.App) == app.Undecided && s.Verdict != report.Deny {
+		if !all && !s.held && s.began > 0 && s.ended == 0 && app.ID(s.App) == app.Undecided && s.Verdict != flow.Deny {
 			s.held = true
 			a.sessions[id] = s
 			continue
@@ -200,10 +201,10 @@ func (a *aggregate) add(s *session) {
 	}
 	s.remember(w, a.living)
 	k := key{workload: w, policy: s.Policy, client: s.Client, server: s.Server, rule: s.Rule, port: s.ServerPort, app: s.App, base: s.Base, proto: s.Proto,
-		dir: s.Dir, verdict: s.Verdict, reason: s.Reason, class: classOf(s.State), ipv6: s.IPv6, enforced: s.Enforced, answered: s.Answered, midstream: s.Midstream, loopback: s.Loopback}
-	var peer *report.Detail
+		dir: s.Dir, verdict: s.Verdict, reason: s.Reason, class: classOf(s.Phase), ipv6: s.IPv6, enforced: s.Enforced, answered: s.Answered, midstream: s.Midstream, loopback: s.Loopback}
+	var peer *flow.Detail
 	if a.peer != nil && !s.Loopback {
-		k.peer, peer = a.peer(&s.Flow)
+		k.peer, peer = a.peer(&s.Record)
 	}
 	c := s.kind(peer)
 	if old, ok := a.kinds[k]; ok {
@@ -216,9 +217,9 @@ func (a *aggregate) add(s *session) {
 }
 
 // kind is what is packed of one session.
-func (s *session) kind(peer *report.Detail) kind {
+func (s *session) kind(peer *flow.Detail) kind {
 	return kind{packets: s.Packets, bytes: s.Bytes, began: uint64(s.began), ended: uint64(s.ended), first: s.First, last: s.Last, session: s.Session,
-		detail: s.Detail, peer: peer, clientPort: s.ClientPort, strength: s.Strength, evidence: s.Evidence, state: s.State}
+		detail: s.Detail, peer: peer, clientPort: s.ClientPort, strength: s.Strength, evidence: s.Evidence, state: s.Phase}
 }
 
 // remember notes on disk that a session lives, or does no more. One that a life before has told of is
@@ -226,10 +227,10 @@ func (s *session) kind(peer *report.Detail) kind {
 func (s *session) remember(workload string, l *living) {
 	switch {
 	case l == nil:
-	case s.began > 0 && l.began(workload, &s.Flow, s.ended > 0 && !l.left.Load()):
+	case s.began > 0 && l.began(workload, &s.Record, s.ended > 0 && !l.left.Load()):
 		s.began = 0
 	case s.began == 0 && s.ended > 0:
-		l.ended(workload, &s.Flow)
+		l.ended(workload, &s.Record)
 	}
 }
 
@@ -289,7 +290,7 @@ func connection(k *key, c *kind) *controlv1.Connection {
 		First: c.first, Last: c.last, Evidence: uint32(c.evidence), State: uint32(c.state), Answered: k.answered, Midstream: k.midstream,
 		Enforced: k.enforced, Session: c.session, Peer: k.peer,
 	}
-	for _, d := range []*report.Detail{c.peer, c.detail} {
+	for _, d := range []*flow.Detail{c.peer, c.detail} {
 		if d == nil || len(d.Attrs) == 0 {
 			continue
 		}

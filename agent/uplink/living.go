@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // living remembers on disk which sessions were told to have begun and not to have ended, by a hash of their
@@ -106,7 +106,7 @@ func line(what byte, h uint64) []byte {
 }
 
 // began notes a beginning, unless it is over too, and says whether a life before has told it.
-func (l *living) began(workload string, f *report.Flow, over bool) (again bool) {
+func (l *living) began(workload string, f *flow.Record, over bool) (again bool) {
 	if over && len(l.before) == 0 || f.Proto != packet.ProtoTCP && f.Proto != packet.ProtoUDP {
 		return false
 	}
@@ -129,7 +129,7 @@ func (l *living) began(workload string, f *report.Flow, over bool) (again bool) 
 }
 
 // ended notes an end.
-func (l *living) ended(workload string, f *report.Flow) {
+func (l *living) ended(workload string, f *flow.Record) {
 	if l.left.Load() {
 		return
 	}
@@ -170,7 +170,7 @@ func (l *living) close() {
 }
 
 // hashOf is FNV-1a of a session's workload, protocol and ends, whichever of them is the client.
-func hashOf(workload string, f *report.Flow) uint64 {
+func hashOf(workload string, f *flow.Record) uint64 {
 	const offset, prime = 14695981039346656037, 1099511628211
 	h := uint64(offset)
 	add := func(b byte) { h = (h ^ uint64(b)) * prime }

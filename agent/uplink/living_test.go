@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/agent/uplink"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // lifeOf runs an agent's life that sees these records; it says how many sessions it told to have begun.
-func lifeOf(t *testing.T, file string, leave bool, records_ ...report.Flow) uint64 {
+func lifeOf(t *testing.T, file string, leave bool, records_ ...flow.Record) uint64 {
 	t.Helper()
 	c, r := &collector{}, &records{}
 	u := uplink.New(uplink.Config{Records: r, Collector: c.serve(t), Node: "n", Boot: "b", Living: file, Interval: time.Millisecond, Workload: func(uint32) string { return "w" }})
@@ -35,30 +35,30 @@ func lifeOf(t *testing.T, file string, leave bool, records_ ...report.Flow) uint
 
 // TestLiving has sessions that go on while the agent is exchanged: only what is new is counted.
 func TestLiving(t *testing.T) {
-	udp := func(f *report.Flow) { f.Proto, f.ClientPort = 17, 777 }
-	mid := func(f *report.Flow) { f.Midstream = true }
-	turned := func(f *report.Flow) {
+	udp := func(f *flow.Record) { f.Proto, f.ClientPort = 17, 777 }
+	mid := func(f *flow.Record) { f.Midstream = true }
+	turned := func(f *flow.Record) {
 		f.Midstream, f.Dir = true, packet.Ingress
 		f.Client, f.Server, f.ClientPort, f.ServerPort = f.Server, f.Client, f.ServerPort, f.ClientPort
 	}
-	start := func(edit func(*report.Flow)) []report.Flow { return []report.Flow{flow(1, report.Start, edit)} }
+	start := func(edit func(*flow.Record)) []flow.Record { return []flow.Record{record(1, flow.Start, edit)} }
 	cases := []struct {
 		name          string
-		first, second []report.Flow
+		first, second []flow.Record
 		leave         bool // the first life ends as it is asked to
 		want          uint64
 	}{
 		{"goes on", start(nil), start(mid), false, 0},
 		{"goes on, client and server mistaken", start(nil), start(turned), false, 0},
 		{"goes on and is told late", start(undecided), start(mid), false, 0},
-		{"goes on and ends at once", start(nil), []report.Flow{flow(1, report.Start, mid), flow(1, report.End, mid)}, false, 0},
+		{"goes on and ends at once", start(nil), []flow.Record{record(1, flow.Start, mid), record(1, flow.End, mid)}, false, 0},
 		{"datagrams go on", start(udp), start(udp), false, 0},
-		{"ended before", []report.Flow{flow(1, report.Start, nil), flow(1, report.End, nil)}, start(mid), false, 1},
-		{"let go at the end", []report.Flow{flow(1, report.Start, nil), flow(1, report.End, nil)}, start(mid), true, 0},
+		{"ended before", []flow.Record{record(1, flow.Start, nil), record(1, flow.End, nil)}, start(mid), false, 1},
+		{"let go at the end", []flow.Record{record(1, flow.Start, nil), record(1, flow.End, nil)}, start(mid), true, 0},
 		{"a new one from the same port", start(nil), start(nil), false, 1},
-		{"another one", start(nil), []report.Flow{flow(2, report.Start, mid)}, false, 1},
-		{"pings", start(func(f *report.Flow) { f.Proto = 1 }), start(func(f *report.Flow) { f.Proto = 1 }), false, 1},
-		{"twice over", start(nil), []report.Flow{flow(1, report.Start, mid), flow(1, report.End, mid), flow(7, report.Start, func(f *report.Flow) { f.Midstream, f.ClientPort = true, 30001 })}, false, 1},
+		{"another one", start(nil), []flow.Record{record(2, flow.Start, mid)}, false, 1},
+		{"pings", start(func(f *flow.Record) { f.Proto = 1 }), start(func(f *flow.Record) { f.Proto = 1 }), false, 1},
+		{"twice over", start(nil), []flow.Record{record(1, flow.Start, mid), record(1, flow.End, mid), record(7, flow.Start, func(f *flow.Record) { f.Midstream, f.ClientPort = true, 30001 })}, false, 1},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -77,8 +77,8 @@ func TestLiving(t *testing.T) {
 // a kill in the middle of a write would.
 func TestLivingLong(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sessions")
-	mid := func(f *report.Flow) { f.Midstream = true }
-	if got := lifeOf(t, file, false, flow(1, report.Start, nil)); got != 1 {
+	mid := func(f *flow.Record) { f.Midstream = true }
+	if got := lifeOf(t, file, false, record(1, flow.Start, nil)); got != 1 {
 		t.Fatalf("first life: %d began, want 1", got)
 	}
 	for range 3 {
@@ -93,14 +93,14 @@ func TestLivingLong(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.Close()
-		if got := lifeOf(t, file, false, flow(1, report.Start, mid)); got != 0 {
+		if got := lifeOf(t, file, false, record(1, flow.Start, mid)); got != 0 {
 			t.Errorf("a life that sees it: %d began, want none", got)
 		}
 	}
 	if err := os.WriteFile(file, []byte("not ours, but long enough"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := lifeOf(t, file, false, flow(1, report.Start, mid)); got != 1 {
+	if got := lifeOf(t, file, false, record(1, flow.Start, mid)); got != 1 {
 		t.Errorf("after the file was damaged: %d began, want 1", got)
 	}
 }

@@ -2,8 +2,8 @@ package uplink
 
 import (
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // What an application says to its sidecar is seen on lo, and what the sidecar makes of it on the way out of
@@ -57,7 +57,7 @@ func (a *aggregate) twin(workload string, s *session) (there, named bool) {
 // like outside may be told yet.
 func (a *aggregate) waits(s *session) bool {
 	switch {
-	case !s.Loopback || s.Verdict == report.Deny || s.within():
+	case !s.Loopback || s.Verdict == flow.Deny || s.within():
 		return false
 	case s.unknown():
 		return s.ended == 0 // if it is refused yet, it is to have begun
@@ -70,12 +70,12 @@ func (a *aggregate) waits(s *session) bool {
 
 // within says whether a session on lo is between the workload's own ends: from its sidecar, or to itself.
 func (s *session) within() bool {
-	return s.Verdict == report.Open && (s.Reason != report.ByUnready || ownEnd(s.Client, s.IPv6) || ownEnd(s.Server, s.IPv6))
+	return s.Verdict == flow.Open && (s.Reason != flow.ByUnready || ownEnd(s.Client, s.IPv6) || ownEnd(s.Server, s.IPv6))
 }
 
 // unknown says that there is nothing to tell of a session on lo yet.
 func (s *session) unknown() bool {
-	return app.ID(s.App) == app.Undecided || s.Verdict == report.Pending
+	return app.ID(s.App) == app.Undecided || s.Verdict == flow.Pending
 }
 
 // ownEnd says whether an address means the workload itself: a loopback address, or ::6 of a sidecar.
@@ -94,7 +94,7 @@ func ownEnd(a packet.Addr, ipv6 bool) bool {
 // name, its own is told, and nothing is counted.
 func (a *aggregate) onlyHere(workload string, s *session) bool {
 	switch {
-	case s.Verdict == report.Deny:
+	case s.Verdict == flow.Deny:
 		return true
 	case s.within():
 		return false

@@ -21,7 +21,7 @@ import (
 
 	"github.com/sluicenet/sluice/agent/uplink"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // strict is a controller: it takes each number of a boot once and in order, and is away now and then.
@@ -98,8 +98,8 @@ func TestMain(m *testing.M) {
 	first, _ := strconv.Atoi(os.Getenv(envFirst))
 	last, _ := strconv.Atoi(os.Getenv(envLast))
 	for n := first; n < last; n++ {
-		port := func(f *report.Flow) { f.ServerPort = uint16(n) }
-		r.put(flow(uint64(n), report.Start, port), flow(uint64(n), report.End, port))
+		port := func(f *flow.Record) { f.ServerPort = uint16(n) }
+		r.put(record(uint64(n), flow.Start, port), record(uint64(n), flow.End, port))
 		fmt.Println(n)
 		time.Sleep(500 * time.Microsecond)
 	}
@@ -219,7 +219,7 @@ func TestSpoolNotThere(t *testing.T) {
 			done := make(chan struct{})
 			go func() { defer close(done); u.Run(ctx) }()
 			for n := uint64(1); n <= 50; n++ {
-				r.put(flow(n, report.Start, nil))
+				r.put(record(n, flow.Start, nil))
 				time.Sleep(time.Millisecond)
 			}
 			for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {

@@ -16,12 +16,13 @@ import (
 	"google.golang.org/grpc/status"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/report"
 )
 
 // Records is where records come from; the uplink's goroutine alone calls it.
 type Records interface {
-	Drain(fn func(*report.Flow)) int
+	Drain(fn func(*flow.Record)) int
 	Threats(fn func(*report.Threat)) int
 }
 
@@ -35,7 +36,7 @@ type Config struct {
 	Workload func(endpoint uint32) string
 	// Peer is the workload in the node's own network that has the other end of a connection, and its process;
 	// "" if there is none that is known. nil without. The uplink's goroutine calls it.
-	Peer func(*report.Flow) (string, *report.Detail)
+	Peer func(*flow.Record) (string, *flow.Detail)
 	// Interval is how often records are taken and sent; 200 ms if 0.
 	Interval time.Duration
 	// MaxKinds bounds the kinds of connection that wait for the collector; 100,000 if 0.
@@ -181,7 +182,7 @@ func (u *Uplink) Run(ctx context.Context) {
 // to be decided first are given up as well.
 func (u *Uplink) take(all bool) {
 	u.cfg.Records.Threats(u.agg.threat)
-	n := u.cfg.Records.Drain(u.agg.flow)
+	n := u.cfg.Records.Drain(u.agg.record)
 	u.agg.fold(all)
 	u.stat.records.Add(uint64(n))
 	u.stat.waiting.Store(u.agg.waiting() + u.pending.waiting())

@@ -16,6 +16,7 @@ import (
 	"github.com/sluicenet/sluice/agent/uplink"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
 )
@@ -93,17 +94,17 @@ func (c *collector) serve(t testing.TB) controlv1.CollectorClient {
 // records is an engine that tells what it was given.
 type records struct {
 	mu      sync.Mutex
-	flows   []report.Flow
+	flows   []flow.Record
 	threats []report.Threat
 }
 
-func (r *records) put(fs ...report.Flow) {
+func (r *records) put(fs ...flow.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.flows = append(r.flows, fs...)
 }
 
-func (r *records) Drain(fn func(*report.Flow)) int {
+func (r *records) Drain(fn func(*flow.Record)) int {
 	r.mu.Lock()
 	fs := r.flows
 	r.flows = nil
@@ -139,37 +140,37 @@ func start(t testing.TB, r *records, client controlv1.CollectorClient, limit int
 
 func addr(s string) packet.Addr { return packet.AddrFrom(netip.MustParseAddr(s)) }
 
-// flow is a record of session n, from web to a server.
-func flow(n uint64, k report.Kind, edit func(*report.Flow)) report.Flow {
-	f := report.Flow{Session: n, Endpoint: 1, Kind: k, Client: addr("10.0.0.1"), Server: addr("10.0.0.2"), ClientPort: uint16(30000 + n), ServerPort: 80, Proto: 6,
-		Dir: packet.Egress, Verdict: report.Learn, Reason: report.ByDefault, App: uint16(app.HTTP), Base: uint16(app.HTTP), First: 100, Last: 200,
-		Packets: [2]uint64{1, 1}, Bytes: [2]uint64{10, 20}, State: report.Established}
+// record is a record of session n, from web to a server.
+func record(n uint64, k flow.Kind, edit func(*flow.Record)) flow.Record {
+	f := flow.Record{Session: n, Endpoint: 1, Kind: k, Key: flow.Key{Client: addr("10.0.0.1"), Server: addr("10.0.0.2"), ClientPort: uint16(30000 + n), ServerPort: 80, Proto: 6},
+		Dir: packet.Egress, Verdict: flow.Learn, Reason: flow.ByDefault, App: uint16(app.HTTP), Base: uint16(app.HTTP), First: 100, Last: 200,
+		Counters: flow.Counters{Packets: [2]uint64{1, 1}, Bytes: [2]uint64{10, 20}}, Phase: flow.PhaseEstablished}
 	if edit != nil {
 		edit(&f)
 	}
 	return f
 }
 
-func undecided(f *report.Flow) {
-	f.App, f.Base, f.State = uint16(app.Undecided), uint16(app.Undecided), report.Opening
+func undecided(f *flow.Record) {
+	f.App, f.Base, f.Phase = uint16(app.Undecided), uint16(app.Undecided), flow.PhaseOpening
 }
 
 func TestMerge(t *testing.T) {
-	v6 := func(f *report.Flow) { f.IPv6, f.Client, f.Server = true, addr("fd00::1"), addr("fd00::2") }
+	v6 := func(f *flow.Record) { f.IPv6, f.Client, f.Server = true, addr("fd00::1"), addr("fd00::2") }
 	tests := []struct {
 		name   string
-		flows  []report.Flow
+		flows  []flow.Record
 		conns  int
 		began  uint64
 		single bool // every connection names its session
 		drops  map[string]uint64
 	}{
-		{"one session told three times", []report.Flow{flow(1, report.Start, undecided), flow(1, report.Update, nil), flow(1, report.End, nil)}, 1, 1, true, nil},
-		{"two of a kind", []report.Flow{flow(1, report.Start, nil), flow(2, report.Start, nil)}, 1, 2, false, nil},
-		{"two families", []report.Flow{flow(1, report.Start, nil), flow(2, report.Start, v6)}, 2, 2, true, nil},
-		{"two verdicts", []report.Flow{flow(1, report.Start, nil), flow(2, report.Start, func(f *report.Flow) { f.Verdict = report.Deny })}, 2, 2, true, nil},
-		{"still undecided", []report.Flow{flow(1, report.Start, undecided)}, 1, 1, true, nil},
-		{"unknown endpoint", []report.Flow{flow(1, report.Start, func(f *report.Flow) { f.Endpoint = 9 })}, 0, 0, true, map[string]uint64{"unknown_endpoint": 1}},
+		{"one session told three times", []flow.Record{record(1, flow.Start, undecided), record(1, flow.Update, nil), record(1, flow.End, nil)}, 1, 1, true, nil},
+		{"two of a kind", []flow.Record{record(1, flow.Start, nil), record(2, flow.Start, nil)}, 1, 2, false, nil},
+		{"two families", []flow.Record{record(1, flow.Start, nil), record(2, flow.Start, v6)}, 2, 2, true, nil},
+		{"two verdicts", []flow.Record{record(1, flow.Start, nil), record(2, flow.Start, func(f *flow.Record) { f.Verdict = flow.Deny })}, 2, 2, true, nil},
+		{"still undecided", []flow.Record{record(1, flow.Start, undecided)}, 1, 1, true, nil},
+		{"unknown endpoint", []flow.Record{record(1, flow.Start, func(f *flow.Record) { f.Endpoint = 9 })}, 0, 0, true, map[string]uint64{"unknown_endpoint": 1}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -201,9 +202,9 @@ func TestMerge(t *testing.T) {
 
 func TestAttributes(t *testing.T) {
 	c, r := &collector{}, &records{}
-	r.put(flow(1, report.Start, func(f *report.Flow) {
-		f.Detail = &report.Detail{Attrs: []report.Pair{{Key: "host", Value: "a\xffb"}, {Key: "method", Value: "GET"}}}
-	}), flow(1, report.End, nil))
+	r.put(record(1, flow.Start, func(f *flow.Record) {
+		f.Detail = &flow.Detail{Attrs: []flow.Pair{{Key: "host", Value: "a\xffb"}, {Key: "method", Value: "GET"}}}
+	}), record(1, flow.End, nil))
 	r.threats = []report.Threat{{ID: 2007, Endpoint: 1, Text: "x", Src: addr("10.0.0.1"), Dst: addr("10.0.0.2")}, {ID: 2007, Endpoint: 1, Text: "x", Src: addr("10.0.0.1"), Dst: addr("10.0.0.2")}}
 	_, stop := start(t, r, c.serve(t), 0)
 	stop()
@@ -223,8 +224,8 @@ func TestCollectorAway(t *testing.T) {
 	u, stop := start(t, r, c.serve(t), 0)
 	const sessions = 300
 	for n := uint64(1); n <= sessions; n++ {
-		r.put(flow(n, report.Start, func(f *report.Flow) { undecided(f); f.ServerPort = uint16(n % 50) }))
-		r.put(flow(n, report.Update, func(f *report.Flow) { f.ServerPort = uint16(n % 50) }), flow(n, report.End, func(f *report.Flow) { f.ServerPort = uint16(n % 50) }))
+		r.put(record(n, flow.Start, func(f *flow.Record) { undecided(f); f.ServerPort = uint16(n % 50) }))
+		r.put(record(n, flow.Update, func(f *flow.Record) { f.ServerPort = uint16(n % 50) }), record(n, flow.End, func(f *flow.Record) { f.ServerPort = uint16(n % 50) }))
 		if n%10 == 0 {
 			time.Sleep(5 * time.Millisecond) // spreads the records over many requests
 		}
@@ -252,7 +253,7 @@ func TestBounded(t *testing.T) {
 	r := &records{}
 	u, _ := start(t, r, c.serve(t), 10)
 	for n := uint64(1); n <= 100; n++ {
-		r.put(flow(n, report.Start, func(f *report.Flow) { f.ServerPort = uint16(n) }))
+		r.put(record(n, flow.Start, func(f *flow.Record) { f.ServerPort = uint16(n) }))
 	}
 	for end := time.Now().Add(5 * time.Second); u.Stats().Dropped == 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
@@ -282,7 +283,7 @@ func TestSoon(t *testing.T) {
 	go func() { defer close(done); u.Run(ctx) }()
 	defer func() { cancel(); <-done }()
 	begin := time.Now()
-	r.put(flow(1, report.Start, undecided))
+	r.put(record(1, flow.Start, undecided))
 	for n := uint64(0); n == 0; n, _, _ = c.sums() {
 		if time.Since(begin) > time.Second {
 			t.Fatal("not there after a second")
@@ -299,8 +300,8 @@ func BenchmarkFlows(b *testing.B) {
 	b.ReportAllocs()
 	for n := range b.N {
 		id, port := uint64(n+1), uint16(n%100)
-		r.put(flow(id, report.Start, func(f *report.Flow) { undecided(f); f.ServerPort = port }), flow(id, report.Update, func(f *report.Flow) { f.ServerPort = port }),
-			flow(id, report.End, func(f *report.Flow) { f.ServerPort = port }))
+		r.put(record(id, flow.Start, func(f *flow.Record) { undecided(f); f.ServerPort = port }), record(id, flow.Update, func(f *flow.Record) { f.ServerPort = port }),
+			record(id, flow.End, func(f *flow.Record) { f.ServerPort = port }))
 	}
 	stop()
 	if began, _, _ := c.sums(); began != uint64(b.N) {

@@ -17,7 +17,7 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/internal/testnet"
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
@@ -28,7 +28,7 @@ type enforced struct {
 	e       *engine.Engine
 	a, b    *testnet.Workload
 	version uint64
-	flows   []report.Flow
+	flows   []flow.Record
 }
 
 func newEnforced(t *testing.T, cfg nfqueue.Config) *enforced {
@@ -71,8 +71,8 @@ func (x *enforced) apply(rules ...policy.RuleSpec) {
 func (x *enforced) counter(name string) uint64 { return x.e.Stats().Counters[name] }
 
 // of adds up the records of a connection.
-func (x *enforced) of(c net.Conn) (packets, bytes uint64, last report.Flow) {
-	x.e.Drain(func(f *report.Flow) { x.flows = append(x.flows, *f) })
+func (x *enforced) of(c net.Conn) (packets, bytes uint64, last flow.Record) {
+	x.e.Drain(func(f *flow.Record) { x.flows = append(x.flows, *f) })
 	port := netip.MustParseAddrPort(c.LocalAddr().String()).Port()
 	for _, f := range x.flows {
 		if f.ClientPort == port {
@@ -133,7 +133,7 @@ func TestEngineOffloads(t *testing.T) {
 			closed.Close()
 			await(t, "end of a flow that left", func() bool {
 				_, sum, last := x.of(closed)
-				return last.Kind == report.End && last.State == report.Closed && sum > size/2
+				return last.Kind == flow.End && last.Phase == flow.PhaseClosed && sum > size/2
 			})
 			x.denied(long)
 		})
@@ -181,5 +181,5 @@ func (x *enforced) denied(c net.Conn) {
 		break
 	}
 	x.t.Logf("a flow that had left is reset %s after the policy that denies it", time.Since(begin).Round(time.Millisecond))
-	await(x.t, "the refusal is reported", func() bool { _, _, last := x.of(c); return last.Verdict == report.Deny })
+	await(x.t, "the refusal is reported", func() bool { _, _, last := x.of(c); return last.Verdict == flow.Deny })
 }

@@ -155,11 +155,11 @@ func (r *replayer) file(name string) error {
 		r.sum.Packets++
 		off.Frame(&f)
 		if n%1024 == 0 {
-			off.Drain(take.flow, take.threat)
+			off.Drain(take.record, take.threat)
 		}
 	}
 	off.Finish()
-	off.Drain(take.flow, take.threat)
+	off.Drain(take.record, take.threat)
 	r.sum.Malformed += off.Malformed()
 	if errors.Is(err, io.EOF) {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/parsers"
@@ -124,7 +125,7 @@ func newReplayTake(name string, r *replayer) *replayTake {
 }
 
 // flow takes one record; the last one of a session prints it.
-func (t *replayTake) flow(f *report.Flow) {
+func (t *replayTake) record(f *flow.Record) {
 	s := t.live[f.Session]
 	if s == nil {
 		s = &replaySession{Type: "session", Pcap: t.name, Proto: protoName(f.Proto), Family: familyName(f.IPv6), First: f.First}
@@ -137,14 +138,14 @@ func (t *replayTake) flow(f *report.Flow) {
 		s.Bytes[d] += f.Bytes[d]
 	}
 	appID, base := app.ID(f.App), app.ID(f.Base)
-	if f.Kind == report.End && (appID == app.Undecided || appID == app.None) {
+	if f.Kind == flow.End && (appID == app.Undecided || appID == app.None) {
 		appID, base = app.Unknown, app.Unknown
 	}
 	s.App, s.Base, s.Strength = appID.Name(), base.Name(), parsers.Match(f.Strength).String()
 	if appID == app.Unknown {
 		s.Strength = "none"
 	}
-	s.State, s.Verdict, s.Reason, s.Rule = f.State.String(), f.Verdict.String(), f.Reason.String(), f.Rule
+	s.State, s.Verdict, s.Reason, s.Rule = f.Phase.String(), f.Verdict.String(), f.Reason.String(), f.Rule
 	if f.Detail != nil {
 		if s.Attrs == nil {
 			s.Attrs = map[string]string{}
@@ -153,13 +154,13 @@ func (t *replayTake) flow(f *report.Flow) {
 			s.Attrs[p.Key] = p.Value
 		}
 	}
-	if f.Kind == report.End {
+	if f.Kind == flow.End {
 		t.end(f, s)
 	}
 }
 
 // end prints a session.
-func (t *replayTake) end(f *report.Flow, s *replaySession) {
+func (t *replayTake) end(f *flow.Record, s *replaySession) {
 	delete(t.live, f.Session)
 	s.AllPkts, s.AllBytes = s.Packets[0]+s.Packets[1], s.Bytes[0]+s.Bytes[1]
 	s.Out, s.In = s.Bytes[0], s.Bytes[1]
@@ -168,7 +169,7 @@ func (t *replayTake) end(f *report.Flow, s *replaySession) {
 		t.r.sum.Identified++
 	}
 	t.r.show.session(s)
-	if f.Verdict == report.Violate || f.Verdict == report.Deny {
+	if f.Verdict == flow.Violate || f.Verdict == flow.Deny {
 		t.r.sum.Violations++
 		t.r.show.violation(&replayViolation{Type: "violation", Pcap: t.name, Src: s.Src, SrcPort: s.SrcPort, Dst: s.Dst, DstPort: s.DstPort,
 			Proto: s.Proto, App: s.App, Verdict: s.Verdict, Reason: s.Reason, Rule: s.Rule})

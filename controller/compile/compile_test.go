@@ -11,9 +11,9 @@ import (
 
 	"github.com/sluicenet/sluice/controller/compile"
 	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 func prefixes(list ...string) (out []netip.Prefix) {
@@ -72,28 +72,28 @@ func TestCompileDecides(t *testing.T) {
 		dir                  packet.Direction
 		proto                uint8
 		port                 uint16
-		want                 report.Verdict
+		want                 flow.Verdict
 		rule                 uint32
 	}{
-		{"by label", "web", "10.7.0.3", packet.Egress, 6, 80, report.Allow, 1},
-		{"by label, IPv6", "web", "fd07::3", packet.Egress, 6, 80, report.Allow, 1},
-		{"the server's end", "api", "fd07::2", packet.Ingress, 6, 80, report.Allow, 1},
-		{"another port", "web", "10.7.0.3", packet.Egress, 6, 81, report.Deny, 0},
-		{"monitor", "api", "10.7.0.2", packet.Ingress, 6, 81, report.Violate, 0},
-		{"another node's workload", "web", "10.8.0.4", packet.Egress, 6, 5432, report.Allow, 4},
-		{"a node", "web", "10.7.0.1", packet.Egress, 1, 0, report.Allow, 5},
-		{"a node, ICMPv6", "web", "fd07::1", packet.Egress, 58, 0, report.Allow, 5},
-		{"external", "web", "203.0.113.9", packet.Egress, 6, 444, report.Allow, 6},
-		{"external, IPv6", "web", "2001:db8::9", packet.Egress, 6, 444, report.Allow, 6},
-		{"a subnet of workloads", "web", "10.7.0.77", packet.Egress, 6, 445, report.Allow, 7},
-		{"a subnet of the settings", "web", "172.17.1.1", packet.Egress, 6, 445, report.Allow, 7},
-		{"a subnet is not external", "web", "fd07::77", packet.Egress, 6, 444, report.Deny, 0},
-		{"by prefix", "web", "198.51.100.7", packet.Ingress, 6, 443, report.Allow, 2},
-		{"by prefix, external too", "web", "198.51.100.7", packet.Egress, 6, 444, report.Allow, 6},
-		{"by prefix inside a subnet", "web", "10.7.0.200", packet.Ingress, 6, 443, report.Allow, 2},
-		{"by prefix inside a subnet, unmanaged too", "web", "10.7.0.200", packet.Egress, 6, 445, report.Allow, 7},
-		{"disabled", "web", "10.7.0.3", packet.Egress, 17, 9, report.Deny, 0},
-		{"link-local", "web", "fe80::3", packet.Egress, 6, 9, report.Open, 0},
+		{"by label", "web", "10.7.0.3", packet.Egress, 6, 80, flow.Allow, 1},
+		{"by label, IPv6", "web", "fd07::3", packet.Egress, 6, 80, flow.Allow, 1},
+		{"the server's end", "api", "fd07::2", packet.Ingress, 6, 80, flow.Allow, 1},
+		{"another port", "web", "10.7.0.3", packet.Egress, 6, 81, flow.Deny, 0},
+		{"monitor", "api", "10.7.0.2", packet.Ingress, 6, 81, flow.Violate, 0},
+		{"another node's workload", "web", "10.8.0.4", packet.Egress, 6, 5432, flow.Allow, 4},
+		{"a node", "web", "10.7.0.1", packet.Egress, 1, 0, flow.Allow, 5},
+		{"a node, ICMPv6", "web", "fd07::1", packet.Egress, 58, 0, flow.Allow, 5},
+		{"external", "web", "203.0.113.9", packet.Egress, 6, 444, flow.Allow, 6},
+		{"external, IPv6", "web", "2001:db8::9", packet.Egress, 6, 444, flow.Allow, 6},
+		{"a subnet of workloads", "web", "10.7.0.77", packet.Egress, 6, 445, flow.Allow, 7},
+		{"a subnet of the settings", "web", "172.17.1.1", packet.Egress, 6, 445, flow.Allow, 7},
+		{"a subnet is not external", "web", "fd07::77", packet.Egress, 6, 444, flow.Deny, 0},
+		{"by prefix", "web", "198.51.100.7", packet.Ingress, 6, 443, flow.Allow, 2},
+		{"by prefix, external too", "web", "198.51.100.7", packet.Egress, 6, 444, flow.Allow, 6},
+		{"by prefix inside a subnet", "web", "10.7.0.200", packet.Ingress, 6, 443, flow.Allow, 2},
+		{"by prefix inside a subnet, unmanaged too", "web", "10.7.0.200", packet.Egress, 6, 445, flow.Allow, 7},
+		{"disabled", "web", "10.7.0.3", packet.Egress, 17, 9, flow.Deny, 0},
+		{"link-local", "web", "fe80::3", packet.Egress, 6, 9, flow.Open, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"sync"
 
 	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // Limits of a Graph; a zero value is the default.
@@ -45,7 +45,7 @@ type Observation struct {
 	Client, Server string // addresses
 
 	Base   app.ID
-	Reason report.Reason
+	Reason flow.Reason
 	Rule   uint32
 
 	Sessions, Ended       uint64 // that began and ended since the last report
@@ -70,13 +70,13 @@ type Kind struct {
 	IPv6         bool   `json:"ipv6,omitempty"`
 	// Verdict of an edge is one of its class: what passes by learning, by a rule or openly
 	// is one edge, whatever the policy of the day; Edge.Now says which it was last.
-	Verdict report.Verdict `json:"verdict"`
+	Verdict flow.Verdict `json:"verdict"`
 }
 
 // class is the verdict under which an edge is kept.
-func class(v report.Verdict) report.Verdict {
-	if v == report.Open || v == report.Learn {
-		return report.Allow
+func class(v flow.Verdict) flow.Verdict {
+	if v == flow.Open || v == flow.Learn {
+		return flow.Allow
 	}
 	return v
 }
@@ -113,8 +113,8 @@ type Edge struct {
 	Counts
 	Open     uint64            `json:"-"` // sessions not yet ended; not kept over a restart
 	Base     app.ID            `json:"base"`
-	Now      report.Verdict    `json:"now"`    // of the last session
-	Reason   report.Reason     `json:"reason"` // of the last session, as is Rule
+	Now      flow.Verdict      `json:"now"`    // of the last session
+	Reason   flow.Reason       `json:"reason"` // of the last session, as is Rule
 	Rule     uint32            `json:"rule,omitempty"`
 	First    int64             `json:"first"`
 	Last     int64             `json:"last"`
@@ -255,7 +255,7 @@ func (g *Graph) settle(o *Observation, e *Edge) {
 	if o.App == app.Undecided || o.Ended <= e.Open {
 		return
 	}
-	for _, v := range []report.Verdict{o.Verdict, report.Pending} {
+	for _, v := range []flow.Verdict{o.Verdict, flow.Pending} {
 		k := o.Kind
 		k.App, k.Verdict = app.Undecided, v
 		if old, ok := g.edges.get(k); ok && e.Open < o.Ended {

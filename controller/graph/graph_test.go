@@ -10,7 +10,7 @@ import (
 
 	"github.com/sluicenet/sluice/controller/graph"
 	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // seen is one session from web to api, told by the client's end, as a test changes it.
@@ -18,7 +18,7 @@ func seen(change func(*graph.Observation)) *graph.Observation {
 	o := &graph.Observation{
 		Node: "n", Boot: "b", Reporter: "netns:web", Egress: true, ClientReports: true, Client: "10.0.0.1", Server: "10.0.0.2",
 		Kind: graph.Kind{From: "svc:default/web", To: "svc:default/api", FromWorkload: "web", ToWorkload: "api",
-			Proto: 6, Port: 80, App: app.HTTP, Verdict: report.Learn},
+			Proto: 6, Port: 80, App: app.HTTP, Verdict: flow.Learn},
 		Sessions: 1, PacketsOut: 5, PacketsIn: 4, BytesOut: 500, BytesIn: 4000, First: 10, Last: 20, Answered: true,
 	}
 	if change != nil {
@@ -55,7 +55,7 @@ func TestAdd(t *testing.T) {
 	number := func(o *graph.Observation) { o.Session = 7 }
 	ended := func(o *graph.Observation) { o.Ended = 1 }
 	server := func(o *graph.Observation) { o.Egress, o.Reporter = false, "netns:api" }
-	denied := func(o *graph.Observation) { o.Verdict, o.Rule = report.Deny, 3 }
+	denied := func(o *graph.Observation) { o.Verdict, o.Rule = flow.Deny, 3 }
 	tests := []struct {
 		name string
 		in   []func(*graph.Observation)
@@ -96,7 +96,7 @@ func TestBounds(t *testing.T) {
 	g := graph.New(graph.Limits{Edges: 3, Violations: 2, Sessions: 2})
 	for i := range 10 {
 		g.Add(seen(func(o *graph.Observation) {
-			o.Port, o.Session, o.Verdict = uint16(i), uint64(i+1), report.Violate
+			o.Port, o.Session, o.Verdict = uint16(i), uint64(i+1), flow.Violate
 			o.Attrs = map[string]string{"long": strings.Repeat("é", 300), strings.Repeat("n", 65): "x"}
 			for n := range 40 {
 				o.Attrs[fmt.Sprint("k", n)] = "v"
@@ -121,7 +121,7 @@ func TestBounds(t *testing.T) {
 func TestSurvivesRestart(t *testing.T) {
 	g := graph.New(graph.Limits{})
 	g.Add(seen(nil))
-	g.Add(seen(func(o *graph.Observation) { o.Port, o.Verdict = 81, report.Deny }))
+	g.Add(seen(func(o *graph.Observation) { o.Port, o.Verdict = 81, flow.Deny }))
 	b, err := json.Marshal(g)
 	if err != nil {
 		t.Fatal(err)

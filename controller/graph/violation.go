@@ -1,7 +1,7 @@
 package graph
 
 import (
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // violationKind is what makes two violations the same.
@@ -10,22 +10,22 @@ type violationKind struct {
 	client, server string
 	reporter       string
 	egress         bool
-	reason         report.Reason
+	reason         flow.Reason
 	rule           uint32
 }
 
 // Violation is sessions of one kind that an end refused, or would have in protect mode.
 type Violation struct {
 	Kind
-	Client   string        `json:"client"` // addresses
-	Server   string        `json:"server"`
-	Reporter string        `json:"reporter"` // id of the workload whose end decided
-	Egress   bool          `json:"egress,omitempty"`
-	Reason   report.Reason `json:"reason"`
-	Rule     uint32        `json:"rule,omitempty"`
-	Count    uint64        `json:"count"`
-	First    int64         `json:"first"`
-	Last     int64         `json:"last"`
+	Client   string      `json:"client"` // addresses
+	Server   string      `json:"server"`
+	Reporter string      `json:"reporter"` // id of the workload whose end decided
+	Egress   bool        `json:"egress,omitempty"`
+	Reason   flow.Reason `json:"reason"`
+	Rule     uint32      `json:"rule,omitempty"`
+	Count    uint64      `json:"count"`
+	First    int64       `json:"first"`
+	Last     int64       `json:"last"`
 }
 
 func (v *Violation) kind() violationKind {
@@ -35,7 +35,7 @@ func (v *Violation) kind() violationKind {
 // violation notes a violating observation. Each session counts once, whenever its verdict
 // became a violation; a report that only adds packets or ends moves the time.
 func (g *Graph) violation(o *Observation, s *live) {
-	if o.Verdict != report.Violate && o.Verdict != report.Deny {
+	if o.Verdict != flow.Violate && o.Verdict != flow.Deny {
 		return
 	}
 	n := o.Sessions

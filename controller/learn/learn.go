@@ -15,8 +15,8 @@ import (
 
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // MaxPorts is how many ports a learned rule lists; one more makes it any.
@@ -34,9 +34,9 @@ type Connection struct {
 	// ClientPort is that of any of the sessions; 0 where it is not known.
 	ClientPort uint16
 	App        app.ID
-	Verdict    report.Verdict
-	Evidence   report.Evidence
-	State      report.State
+	Verdict    flow.Verdict
+	Evidence   flow.Evidence
+	State      flow.Phase
 	Answered   bool
 	// Ended says that all sessions that it stands for are over, so that an application that
 	// is undecided will stay without a name.
@@ -131,13 +131,13 @@ func (l *Learner) learn(k key, p model.Port, now int64) (model.Rule, bool) {
 // teaches says whether a rule is to come of the connection.
 func (c *Connection) teaches() bool {
 	switch {
-	case c.Verdict != report.Learn:
+	case c.Verdict != flow.Learn:
 		return false
 	case !learnable(c.From) || !learnable(c.To):
 		return false
 	case model.KindOf(c.From) != model.Service && model.KindOf(c.To) != model.Service:
 		return false
-	case c.Proto == packet.ProtoTCP && (!c.Answered || c.State == report.Refused || c.State == report.Opening):
+	case c.Proto == packet.ProtoTCP && (!c.Answered || c.State == flow.PhaseRefused || c.State == flow.PhaseOpening):
 		return false
 	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended:
 		return false
@@ -164,9 +164,9 @@ func (c *Connection) serverKnown() bool {
 		return true
 	}
 	switch c.Evidence {
-	case report.ByListener, report.ByProtocol:
+	case flow.EvidenceListener, flow.EvidenceProtocol:
 		return true
-	case report.ByHandshake:
+	case flow.EvidenceHandshake:
 		return c.Proto != packet.ProtoUDP || c.ClientPort == 0 || c.ClientPort >= Ephemeral
 	}
 	return false

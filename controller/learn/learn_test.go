@@ -11,13 +11,13 @@ import (
 	"github.com/sluicenet/sluice/controller/learn"
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // conn is an established HTTP connection that is to be learned, as a test changes it.
 func conn(change func(*learn.Connection)) learn.Connection {
 	c := learn.Connection{From: "svc:default/web", To: "svc:default/api", Proto: 6, Port: 80, ClientPort: 40000, App: app.HTTP,
-		Verdict: report.Learn, Evidence: report.ByHandshake, State: report.Established, Answered: true}
+		Verdict: flow.Learn, Evidence: flow.EvidenceHandshake, State: flow.PhaseEstablished, Answered: true}
 	if change != nil {
 		change(&c)
 	}
@@ -41,9 +41,9 @@ func TestLearn(t *testing.T) {
 		want   string // ports and applications; "" is nothing learned
 	}{
 		{"http", nil, "tcp/80 for http"},
-		{"not to be learned", func(c *c) { c.Verdict = report.Allow }, ""},
-		{"refused", func(c *c) { c.State, c.Answered = report.Refused, false }, ""},
-		{"unanswered", func(c *c) { c.State, c.Answered = report.Opening, false }, ""},
+		{"not to be learned", func(c *c) { c.Verdict = flow.Allow }, ""},
+		{"refused", func(c *c) { c.State, c.Answered = flow.PhaseRefused, false }, ""},
+		{"unanswered", func(c *c) { c.State, c.Answered = flow.PhaseOpening, false }, ""},
 		{"unanswered UDP", func(c *c) { c.Proto, c.Answered, c.App = 17, false, app.Syslog }, "udp/80 for syslog"},
 		{"undecided", func(c *c) { c.App = app.Undecided }, ""},
 		{"undecided to the end", func(c *c) { c.App, c.Ended = app.Undecided, true }, "tcp/80 for unknown"},
@@ -52,9 +52,9 @@ func TestLearn(t *testing.T) {
 		{"icmpv6", func(c *c) { c.Proto, c.Port, c.App, c.State = 58, 0, app.Unknown, 0 }, "icmp for any"},
 		{"sctp", func(c *c) { c.Proto, c.Port, c.App = 132, 3868, app.Undecided }, "sctp/3868 for any"},
 		{"high port by handshake", func(c *c) { c.Port = 50051 }, "tcp/50051 for http"},
-		{"high port by port", func(c *c) { c.Port, c.Evidence = 50051, report.ByPort }, ""},
-		{"high port by listener", func(c *c) { c.Port, c.Evidence = 50051, report.ByListener }, "tcp/50051 for http"},
-		{"low port by port", func(c *c) { c.Evidence = report.ByPort }, "tcp/80 for http"},
+		{"high port by port", func(c *c) { c.Port, c.Evidence = 50051, flow.EvidencePort }, ""},
+		{"high port by listener", func(c *c) { c.Port, c.Evidence = 50051, flow.EvidenceListener }, "tcp/50051 for http"},
+		{"low port by port", func(c *c) { c.Evidence = flow.EvidencePort }, "tcp/80 for http"},
 		{"UDP to a high port", func(c *c) { c.Proto, c.Port = 17, 50000 }, "udp/50000 for http"},
 		{"an answer taken for a question", func(c *c) { c.Proto, c.Port, c.ClientPort = 17, 50000, 5353 }, ""},
 		{"nobody we know", func(c *c) { c.From, c.To = model.External, model.Nodes }, ""},

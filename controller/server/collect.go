@@ -15,8 +15,8 @@ import (
 	"github.com/sluicenet/sluice/controller/graph"
 	"github.com/sluicenet/sluice/controller/learn"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/blob"
 )
@@ -104,12 +104,12 @@ func (s *Server) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.C
 // teaches says whether a rule may come of a connection: one that was let through to be learned,
 // or one of a workload in discover mode that ended before its first policy came. The lock is held.
 func (s *Server) teaches(n *node, c *controlv1.Connection) bool {
-	switch report.Verdict(c.Verdict) {
-	case report.Learn:
-		return report.Reason(c.Reason) != report.ByUnidentified // its name is that of nothing
-	case report.Open:
+	switch flow.Verdict(c.Verdict) {
+	case flow.Learn:
+		return flow.Reason(c.Reason) != flow.ByUnidentified // its name is that of nothing
+	case flow.Open:
 		m := s.dir.reporter(n, c)
-		return report.Reason(c.Reason) == report.ByUnready && m != nil && s.mode(m.group) == policy.Discover.String()
+		return flow.Reason(c.Reason) == flow.ByUnready && m != nil && s.mode(m.group) == policy.Discover.String()
 	}
 	return false
 }
@@ -143,8 +143,8 @@ func (s *Server) learn(list []learn.Connection) error {
 // worthTelling says whether observers are told: of beginnings, ends and violations, but
 // not of mere packets of connections that go on.
 func worthTelling(c *controlv1.Connection) bool {
-	v := report.Verdict(c.Verdict)
-	return c.Sessions > 0 || c.Ended > 0 || v == report.Violate || v == report.Deny
+	v := flow.Verdict(c.Verdict)
+	return c.Sessions > 0 || c.Ended > 0 || v == flow.Violate || v == flow.Deny
 }
 
 func (s *Server) observation(n *node, c *controlv1.Connection, client, server *end) *graph.Observation {
@@ -160,10 +160,10 @@ func (s *Server) observation(n *node, c *controlv1.Connection, client, server *e
 		Kind: graph.Kind{
 			From: client.group, To: server.group, FromWorkload: client.name(), ToWorkload: server.name(),
 			Proto: uint8(c.Proto), Port: uint16(c.ServerPort), App: app.ID(c.App), IPv6: client.addr.Is6(),
-			Verdict: report.Verdict(c.Verdict),
+			Verdict: flow.Verdict(c.Verdict),
 		},
 		Client: client.addr.String(), Server: server.addr.String(), Base: app.ID(c.Base),
-		Reason: report.Reason(c.Reason), Rule: c.Rule, Sessions: c.Sessions, Ended: c.Ended,
+		Reason: flow.Reason(c.Reason), Rule: c.Rule, Sessions: c.Sessions, Ended: c.Ended,
 		PacketsOut: c.PacketsOut, PacketsIn: c.PacketsIn, BytesOut: c.BytesOut, BytesIn: c.BytesIn,
 		First: c.First, Last: c.Last, Answered: c.Answered, Attrs: c.Attrs, Session: c.Session,
 	}
@@ -182,7 +182,7 @@ func (s *Server) reports(e *end) bool {
 func lesson(c *controlv1.Connection, client, server *end) learn.Connection {
 	return learn.Connection{
 		From: client.group, To: server.group, Proto: uint8(c.Proto), Port: uint16(c.ServerPort), ClientPort: uint16(c.ClientPort),
-		App: app.ID(c.App), Verdict: report.Learn, Evidence: report.Evidence(c.Evidence), State: report.State(c.State),
+		App: app.ID(c.App), Verdict: flow.Learn, Evidence: flow.Evidence(c.Evidence), State: flow.Phase(c.State),
 		Answered: c.Answered, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
 	}
 }

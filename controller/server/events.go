@@ -11,7 +11,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // Kinds of event.
@@ -76,11 +76,11 @@ func connectionEvent(c *controlv1.Connection, client, server *end) *controlv1.Ev
 		Stamp: c.Last, Kind: eventConnection,
 		From: client.name(), To: server.name(), FromGroup: client.group, ToGroup: server.group,
 		Proto: c.Proto, Port: c.ServerPort, App: app.ID(c.App).Name(),
-		Verdict: report.Verdict(c.Verdict).String(), Reason: report.Reason(c.Reason).String(), Rule: c.Rule,
-		Family: family(client.addr.Is6()), State: report.State(c.State).String(),
+		Verdict: flow.Verdict(c.Verdict).String(), Reason: flow.Reason(c.Reason).String(), Rule: c.Rule,
+		Family: family(client.addr.Is6()), State: flow.Phase(c.State).String(),
 		Bytes: c.BytesOut + c.BytesIn, Sessions: c.Sessions, Attrs: c.Attrs, Reporter: c.Workload,
 	}
-	if v := report.Verdict(c.Verdict); v == report.Violate || v == report.Deny {
+	if v := flow.Verdict(c.Verdict); v == flow.Violate || v == flow.Deny {
 		e.Kind = eventViolation
 	}
 	if local := reporter(c, client, server); local.member != nil {

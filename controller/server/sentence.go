@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // anyOther stands for an application that no rule names.
@@ -21,7 +21,7 @@ func (q *question) sentence(ds []policy.Decision) string {
 	if q.app != app.Undecided {
 		return fmt.Sprintf("%s with %s %s.", what, q.app.Name(), q.outcome(ds))
 	}
-	if together(ds) != report.Pending {
+	if together(ds) != flow.Pending {
 		return fmt.Sprintf("%s %s, whatever the application.", what, q.outcome(ds))
 	}
 	other := q.outcome(q.decide(anyOther))
@@ -66,15 +66,15 @@ func (q *question) outcome(ds []policy.Decision) string {
 	}
 	why := because(ds[i], q.judges[i].workload.Mode())
 	switch verdict {
-	case report.Open:
+	case flow.Open:
 		return "passes: it is not subject to policy"
-	case report.Learn:
+	case flow.Learn:
 		return "passes and is learned: " + why
-	case report.Allow:
+	case flow.Allow:
 		return "is allowed: " + why
-	case report.Violate:
+	case flow.Violate:
 		return "passes and is reported as a violation: " + why + " at the " + side + " end"
-	case report.Deny:
+	case flow.Deny:
 		return "is denied: " + why + " at the " + side + " end"
 	}
 	return "waits until its application is known"
@@ -83,9 +83,9 @@ func (q *question) outcome(ds []policy.Decision) string {
 // because is the reason of a decision in words.
 func because(d policy.Decision, mode policy.Mode) string {
 	switch d.Reason {
-	case report.ByRule:
+	case flow.ByRule:
 		return fmt.Sprintf("rule %d decides", d.Rule)
-	case report.ByQuarantine:
+	case flow.ByQuarantine:
 		return "the workload is quarantined"
 	}
 	return fmt.Sprintf("no rule matches in mode %s", mode)

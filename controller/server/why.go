@@ -15,9 +15,9 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // question is a Why request with its names resolved.
@@ -39,8 +39,8 @@ type judge struct {
 
 // done is what becomes of a decision: nothing is refused in the host's network.
 func (j *judge) done(d policy.Decision) policy.Decision {
-	if j.member.workload.HostNet && d.Verdict == report.Deny {
-		d.Verdict = report.Violate
+	if j.member.workload.HostNet && d.Verdict == flow.Deny {
+		d.Verdict = flow.Violate
 	}
 	return d
 }
@@ -306,11 +306,11 @@ func (q *question) query(j judge, id app.ID) *policy.Query {
 }
 
 // severity orders verdicts: what one end refuses does not pass.
-var severity = map[report.Verdict]int{
-	report.Open: 1, report.Allow: 2, report.Learn: 3, report.Violate: 4, report.Pending: 5, report.Deny: 6,
+var severity = map[flow.Verdict]int{
+	flow.Open: 1, flow.Allow: 2, flow.Learn: 3, flow.Violate: 4, flow.Pending: 5, flow.Deny: 6,
 }
 
 // together is the verdict of both ends.
-func together(ds []policy.Decision) report.Verdict {
+func together(ds []policy.Decision) flow.Verdict {
 	return slices.MaxFunc(ds, func(a, b policy.Decision) int { return cmp.Compare(severity[a.Verdict], severity[b.Verdict]) }).Verdict
 }

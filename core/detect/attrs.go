@@ -1,7 +1,7 @@
 package detect
 
 import (
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/parsers"
 )
 
@@ -49,14 +49,14 @@ func (a *Attrs) Len() int { return a.n }
 func (a *Attrs) At(i int) (parsers.Attr, string) { return a.keys[i], a.values[i] }
 
 // Detail is a copy of the attributes if they changed since the last call, else nil.
-func (a *Attrs) Detail() *report.Detail {
+func (a *Attrs) Detail() *flow.Detail {
 	if !a.changed {
 		return nil
 	}
 	a.changed = false
-	d := &report.Detail{Attrs: make([]report.Pair, a.n)}
+	d := &flow.Detail{Attrs: make([]flow.Pair, a.n)}
 	for i := range d.Attrs {
-		d.Attrs[i] = report.Pair{Key: a.keys[i].String(), Value: a.values[i]}
+		d.Attrs[i] = flow.Pair{Key: a.keys[i].String(), Value: a.values[i]}
 	}
 	return d
 }

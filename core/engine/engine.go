@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
@@ -384,7 +385,7 @@ func (e *Engine) Threats(fn func(*report.Threat)) int {
 }
 
 // Drain gives every record since the last call to fn and says how many.
-func (e *Engine) Drain(fn func(*report.Flow)) int {
+func (e *Engine) Drain(fn func(*flow.Record)) int {
 	n := 0
 	for _, o := range e.outboxes(true) {
 		n += o.Drain(fn)

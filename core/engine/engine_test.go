@@ -10,9 +10,9 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 const httpRequest = "GET /index.html HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: test\r\n\r\n"
@@ -55,12 +55,12 @@ func TestDiscoverLearnsAndNames(t *testing.T) {
 		q.give(c.handshake(t)...)
 		q.give(c.seg(t, 0, "PA", httpRequest), c.seg(t, 1, "PA", httpAnswer))
 		q.give(c.seg(t, 0, "FA", ""), c.seg(t, 1, "FA", ""), c.seg(t, 0, "A", ""))
-		all := b.flows(func(f report.Flow) bool { return f.Kind == report.End })
+		all := b.flows(func(f flow.Record) bool { return f.Kind == flow.End })
 		last := all[len(all)-1]
 		if got, want := app.ID(last.App), app.HTTP; got != want {
 			t.Errorf("app %v, want %v", got, want)
 		}
-		if last.Verdict != report.Learn || last.ServerPort != 8080 || last.Dir != packet.Egress || last.IPv6 != v6 || last.State != report.Closed {
+		if last.Verdict != flow.Learn || last.ServerPort != 8080 || last.Dir != packet.Egress || last.IPv6 != v6 || last.Phase != flow.PhaseClosed {
 			t.Errorf("record %+v: want learn, egress, port 8080, closed", last)
 		}
 		var packets [2]uint64
@@ -102,8 +102,8 @@ func TestProtectRefusesWithResets(t *testing.T) {
 		if sent[0].Dir != packet.Ingress || sent[0].Endpoint != 1 {
 			t.Errorf("reset goes %s on endpoint %d, want ingress on 1", sent[0].Dir, sent[0].Endpoint)
 		}
-		all := b.flows(func(f report.Flow) bool { return f.Verdict == report.Deny })
-		if all[0].Reason != report.ByDefault || all[0].Rule != 0 || !all[0].Enforced {
+		all := b.flows(func(f flow.Record) bool { return f.Verdict == flow.Deny })
+		if all[0].Reason != flow.ByDefault || all[0].Rule != 0 || !all[0].Enforced {
 			t.Errorf("record %+v: want the default's, enforced", all[0])
 		}
 	})
@@ -127,7 +127,7 @@ func TestProtectPassesWhatARuleAllows(t *testing.T) {
 		if got := actions(q.give(c.seg(t, 0, "PA", httpRequest))); got != "pass" {
 			t.Errorf("request: %s, want pass", got)
 		}
-		all := b.flows(func(f report.Flow) bool { return f.Verdict == report.Allow })
+		all := b.flows(func(f flow.Record) bool { return f.Verdict == flow.Allow })
 		if got := all[len(all)-1].Rule; got != 7 {
 			t.Errorf("rule %d, want 7", got)
 		}
@@ -209,11 +209,11 @@ func TestHoldTimeEnds(t *testing.T) {
 		c := newConn(false, 40000, 8080)
 		q.give(c.handshake(t)...)
 		q.give(c.seg(t, 0, "PA", "GE"))
-		want := report.Violate
+		want := flow.Violate
 		if deny {
-			want = report.Deny
+			want = flow.Deny
 		}
-		b.flows(func(f report.Flow) bool { return f.Verdict == want && f.Reason == report.ByHoldExpired })
+		b.flows(func(f flow.Record) bool { return f.Verdict == want && f.Reason == flow.ByHoldExpired })
 		sent := q.takeSent()
 		switch {
 		case deny && len(sent) != 2:
@@ -243,11 +243,11 @@ func TestModeChangeKeepsSessions(t *testing.T) {
 			t.Errorf("a session identified half before and half after: %s, want pass", got)
 		}
 		b.attach(backend.Tap)
-		all := b.flows(func(f report.Flow) bool { return f.Rule == 7 })
+		all := b.flows(func(f flow.Record) bool { return f.Rule == 7 })
 		ids := map[uint64]bool{}
 		for _, f := range all {
 			ids[f.Session] = true
-			if f.Kind == report.End {
+			if f.Kind == flow.End {
 				t.Errorf("a session ended in the change: %+v", f)
 			}
 		}
@@ -265,7 +265,7 @@ func TestLiveSessionIsJudgedAgain(t *testing.T) {
 	q.give(c.handshake(t)...)
 	q.give(c.seg(t, 0, "PA", httpRequest), c.seg(t, 1, "PA", httpAnswer))
 	b.policy(2, policy.Protect, policy.WorkloadSpec{})
-	b.flows(func(f report.Flow) bool { return f.Verdict == report.Deny && f.Policy == 2 }) // by the sweep, without a packet
+	b.flows(func(f flow.Record) bool { return f.Verdict == flow.Deny && f.Policy == 2 }) // by the sweep, without a packet
 	if got := actions(q.give(c.seg(t, 0, "PA", httpRequest))); got != "drop" {
 		t.Errorf("after the rule is gone: %s, want drop", got)
 	}
@@ -351,7 +351,7 @@ func TestModeChangeDrainsTheTap(t *testing.T) {
 	seen := map[uint64]bool{}
 	for deadline := time.Now().Add(3 * time.Second); len(seen) < n && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		b.be.inline.Wake()
-		b.e.Drain(func(f *report.Flow) { seen[f.Session] = true })
+		b.e.Drain(func(f *flow.Record) { seen[f.Session] = true })
 	}
 	if len(seen) != n {
 		t.Errorf("%d connections were told, want %d", len(seen), n)

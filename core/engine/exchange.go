@@ -5,9 +5,9 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -209,5 +209,5 @@ func (w *worker) tooLate(f *packet.Frame) bool {
 	if f.Dir == packet.Ingress {
 		q.Peer, q.Local = p.Src, p.Dst
 	}
-	return v.pol.Decide(&q).Verdict == report.Deny
+	return v.pol.Decide(&q).Verdict == flow.Deny
 }

@@ -8,9 +8,9 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // otherWay is a second backend, whose Activate may fail.
@@ -109,7 +109,7 @@ func TestExchangeKeepsSessions(t *testing.T) {
 		}
 		q := ways[rounds%2].q
 		q.give(c.seg(t, 0, "FA", ""), c.seg(t, 1, "FA", ""), c.seg(t, 0, "A", ""))
-		all := b.flows(func(f report.Flow) bool { return f.Kind == report.End && f.ServerPort == 8080 })
+		all := b.flows(func(f flow.Record) bool { return f.Kind == flow.End && f.ServerPort == 8080 })
 		opened := map[uint64]bool{}
 		for _, f := range all {
 			if f.ServerPort != 8080 {
@@ -189,7 +189,7 @@ func TestExchangeHoldsBack(t *testing.T) {
 			t.Errorf("sent again: %s, want it held (drop)", got)
 		}
 		other.inline.give(c.seg(t, 0, "PA", "no such protocol has this\r\n\x00\x01"))
-		b.flows(func(f report.Flow) bool { return f.Verdict == report.Deny })
+		b.flows(func(f flow.Record) bool { return f.Verdict == flow.Deny })
 		for _, f := range other.inline.takeSent() {
 			if f.Flags&packet.Injected == 0 {
 				t.Error("what was held of a refused session was sent on")

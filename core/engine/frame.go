@@ -1,8 +1,8 @@
 package engine
 
 import (
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/threat"
 )
@@ -193,7 +193,7 @@ func (w *worker) judge(l *look) packet.Action {
 	if l.v.loopback && s.Flags&flagTraced == 0 {
 		w.trace(l)
 	}
-	if s.Generation != w.snap.version || s.Verdict == uint8(report.NoVerdict) {
+	if s.Generation != w.snap.version || s.Verdict == uint8(flow.NoVerdict) {
 		w.evaluate(l.v, s)
 	}
 	if s.Flags&flagIdentified == 0 && l.p.PayloadWire > 0 && l.readable() {
@@ -202,10 +202,10 @@ func (w *worker) judge(l *look) packet.Action {
 	if !l.v.inline || w.replaying {
 		return packet.Pass
 	}
-	switch report.Verdict(s.Verdict) {
-	case report.Deny:
+	switch flow.Verdict(s.Verdict) {
+	case flow.Deny:
 		return w.deny(l)
-	case report.Pending:
+	case flow.Pending:
 		// What was picked up in mid-stream has had its first request long ago.
 		if l.p.PayloadWire > 0 && s.Flags&(session.Midstream|flagReleased) == 0 {
 			return w.hold(l)

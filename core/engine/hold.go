@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -90,7 +90,7 @@ func (w *worker) quietOf(v *view, s *session.Session) int64 {
 	}
 	q := w.query(s)
 	q.App, q.Base = app.Unknown, app.Unknown
-	if v.pol.Decide(&q).Verdict == report.Allow {
+	if v.pol.Decide(&q).Verdict == flow.Allow {
 		return quietNameless
 	}
 	return quietAfter
@@ -118,7 +118,7 @@ func (w *worker) settleHeld(s *session.Session, id *ident) {
 	if len(id.held) == 0 {
 		return
 	}
-	if report.Verdict(s.Verdict) == report.Deny {
+	if flow.Verdict(s.Verdict) == flow.Deny {
 		w.refuseHeld(s, id)
 		w.cause = noCause // it is the held frames', not that of the frame at hand
 		if v := w.snap.endpoints[s.Key.Endpoint]; v != nil {
@@ -206,9 +206,9 @@ func (w *worker) holdExpired(v *view, s *session.Session, id *ident) {
 		w.release(s, id)
 		return
 	}
-	s.Verdict, s.Reason = uint8(report.Deny), uint8(report.ByHoldExpired)
+	s.Verdict, s.Reason = uint8(flow.Deny), uint8(flow.ByHoldExpired)
 	if v != nil {
-		w.judged(v, report.Deny)
+		w.judged(v, flow.Deny)
 	}
 	w.settleHeld(s, id)
 }

@@ -6,8 +6,8 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // Who has said what there is to say and waits for an answer waits a moment only, where held packets
@@ -43,11 +43,11 @@ func TestHoldEndsInSilence(t *testing.T) {
 				t.Errorf("the next piece: %s, want pass", got)
 			}
 			q.give(c.seg(t, 0, "PA", " / HTTP/1.1\r\nHost: a\r\n\r\n"), c.seg(t, 0, "R", ""))
-			b.flows(func(f report.Flow) bool {
-				if f.Verdict == report.Violate || f.Reason == report.ByHoldExpired {
+			b.flows(func(f flow.Record) bool {
+				if f.Verdict == flow.Violate || f.Reason == flow.ByHoldExpired {
 					t.Errorf("a violation is told: %+v", f)
 				}
-				return f.Verdict == report.Allow && app.ID(f.App) == app.HTTP
+				return f.Verdict == flow.Allow && app.ID(f.App) == app.HTTP
 			})
 		})
 	}

@@ -5,9 +5,9 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // What cannot be an allowed application any more is refused at its first bytes, not when it has a
@@ -55,8 +55,8 @@ func TestHopelessIsNamed(t *testing.T) {
 	c := newConn(false, 40000, 8080)
 	q.give(c.handshake(t)...)
 	q.give(c.seg(t, 0, "PA", "SSH-2.0-x\r\n"))
-	b.flows(func(f report.Flow) bool {
-		return f.Verdict == report.Deny && f.Reason == report.ByDefault && app.ID(f.App) == app.SSH
+	b.flows(func(f flow.Record) bool {
+		return f.Verdict == flow.Deny && f.Reason == flow.ByDefault && app.ID(f.App) == app.SSH
 	})
 }
 
@@ -72,5 +72,5 @@ func TestTapWaitsForTheName(t *testing.T) {
 			t.Fatalf("%q: %v, want pass", part, got[0].Verdict.Action)
 		}
 	}
-	b.flows(func(f report.Flow) bool { return f.Verdict == report.Violate && app.ID(f.App) == app.Redis })
+	b.flows(func(f flow.Record) bool { return f.Verdict == flow.Violate && app.ID(f.App) == app.Redis })
 }

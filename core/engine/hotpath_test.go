@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
@@ -81,7 +82,7 @@ func established(tb testing.TB, o *Offline, v6 bool, client uint16) (seq uint32)
 	return 100 + uint32(len(request))
 }
 
-func drop(*report.Flow)    {}
+func drop(*flow.Record)    {}
 func dropT(*report.Threat) {}
 
 func TestFramePathDoesNotAllocate(t *testing.T) {

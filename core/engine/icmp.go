@@ -1,8 +1,8 @@
 package engine
 
 import (
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -19,7 +19,7 @@ func (w *worker) icmpError(v *view, f *packet.Frame, p *packet.Packet) (a packet
 		return packet.Undecided, false
 	}
 	w.count.icmpErrors++
-	if report.Verdict(s.Verdict) == report.Deny && v.inline {
+	if flow.Verdict(s.Verdict) == flow.Deny && v.inline {
 		return w.stop(byPolicy), true
 	}
 	return packet.Pass, true

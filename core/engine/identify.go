@@ -3,8 +3,8 @@ package engine
 import (
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/stream"
 	"github.com/sluicenet/sluice/core/threat"
@@ -237,7 +237,7 @@ func (w *worker) settle(v *view, s *session.Session, id *ident) {
 			}
 			w.count.identified++
 			w.evaluate(v, s)
-			if report.Verdict(s.Verdict) != report.Pending {
+			if flow.Verdict(s.Verdict) != flow.Pending {
 				w.settleHeld(s, id)
 			}
 		} else if s.Strength != uint8(id.Strength) {
@@ -254,7 +254,7 @@ func (w *worker) settle(v *view, s *session.Session, id *ident) {
 func (w *worker) endIdent(s *session.Session, id *ident) {
 	s.Flags |= flagIdentified
 	if d := id.Attrs.Detail(); d != nil {
-		w.record(s, report.Update, d)
+		w.record(s, flow.Update, d)
 	}
 	w.dropHeld(id)
 	w.leave(id)

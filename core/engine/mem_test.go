@@ -13,9 +13,9 @@ import (
 
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
@@ -183,11 +183,11 @@ func (b *bench) attach(kind backend.Kind) *memQueue {
 }
 
 // flows drains records until one satisfies ok, for 3 s at most.
-func (b *bench) flows(ok func(report.Flow) bool) []report.Flow {
+func (b *bench) flows(ok func(flow.Record) bool) []flow.Record {
 	b.t.Helper()
-	var all []report.Flow
+	var all []flow.Record
 	for deadline := time.Now().Add(3 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		b.e.Drain(func(f *report.Flow) { all = append(all, *f) })
+		b.e.Drain(func(f *flow.Record) { all = append(all, *f) })
 		for _, f := range all {
 			if ok(f) {
 				return all

@@ -5,9 +5,9 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -100,7 +100,7 @@ func (w *worker) carries(v *view, s *session.Session) bool {
 
 // awaits says whether a session may still turn out to carry something: until then it has no application.
 func (w *worker) awaits(v *view, s *session.Session) bool {
-	return v != nil && v.mesh != nil && !v.loopback && app.ID(s.App) == app.TLS && report.Verdict(s.Verdict) != report.Deny &&
+	return v != nil && v.mesh != nil && !v.loopback && app.ID(s.App) == app.TLS && flow.Verdict(s.Verdict) != flow.Deny &&
 		!s.State.Over() && w.now-s.Created < tellWithin
 }
 
@@ -108,10 +108,10 @@ func (w *worker) awaits(v *view, s *session.Session) bool {
 func (w *worker) tell(v *view, s *session.Session) {
 	switch {
 	case v.mesh == nil:
-	case v.loopback && report.Verdict(s.Verdict) == report.Deny:
+	case v.loopback && flow.Verdict(s.Verdict) == flow.Deny:
 		v.mesh.refuse(w.placeOf(s), w.now)
 	case v.loopback:
-		if a := app.ID(s.App); a == app.Undecided || a == app.Unknown || a == app.None || s.Flags&flagTraced == 0 || !report.Verdict(s.Verdict).Passes() {
+		if a := app.ID(s.App); a == app.Undecided || a == app.Unknown || a == app.None || s.Flags&flagTraced == 0 || !flow.Verdict(s.Verdict).Passes() {
 			return
 		}
 		v.mesh.hear(w.placeOf(s), heard{s.App, s.Base, s.Strength})
@@ -167,13 +167,13 @@ func (m *mesh) came(to place, from packet.Addr) {
 // encrypted is the decision about a session outside whose content only the sidecar and lo can see:
 // what no rule names by TLS passes where a rule names the two ends and the port, and is judged on lo.
 func encrypted(v *view, q *policy.Query, d policy.Decision) policy.Decision {
-	if v.mesh == nil || v.loopback || q.App != app.TLS || d.Reason != report.ByDefault {
+	if v.mesh == nil || v.loopback || q.App != app.TLS || d.Reason != flow.ByDefault {
 		return d
 	}
 	some := *q
 	some.App, some.Base = app.Undecided, app.Undecided
-	if e := v.pol.Decide(&some); e.Verdict == report.Pending {
-		return policy.Decision{Verdict: report.Allow, Reason: report.ByRule, Rule: e.Rule}
+	if e := v.pol.Decide(&some); e.Verdict == flow.Pending {
+		return policy.Decision{Verdict: flow.Allow, Reason: flow.ByRule, Rule: e.Rule}
 	}
 	return d
 }
@@ -182,7 +182,7 @@ func encrypted(v *view, q *policy.Query, d policy.Decision) policy.Decision {
 // somebody outside, and one of those who came last must be allowed to say it. Who came in the
 // clear was judged there.
 func (w *worker) delivered(v *view, s *session.Session, q *policy.Query) policy.Decision {
-	open := policy.Decision{Verdict: report.Open}
+	open := policy.Decision{Verdict: flow.Open}
 	if v.mesh == nil || q.App == app.None {
 		return open // nothing was said
 	}
@@ -198,10 +198,10 @@ func (w *worker) delivered(v *view, s *session.Session, q *policy.Query) policy.
 		at := (p.n - 1 - i) % maxPeers // the newest first
 		q.Peer = p.addr[at]
 		d := v.pol.Decide(q)
-		if d.Verdict.Passes() && d.Verdict != report.Violate {
+		if d.Verdict.Passes() && d.Verdict != flow.Violate {
 			return open
 		}
-		if d.Verdict == report.Pending {
+		if d.Verdict == flow.Pending {
 			return d
 		}
 		if i == 0 {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // Addresses of a workload, of a peer, and of a sidecar that speaks to its application.
@@ -130,14 +130,14 @@ func TestWhatIsEncryptedIsNamedOnLo(t *testing.T) {
 		if got := outside(40001, peer[v6]); got != "pass pass pass pass" {
 			t.Fatalf("after it was heard: %s", got)
 		}
-		all := b.flows(func(f report.Flow) bool { return f.ClientPort == 40001 && app.ID(f.App) == app.HTTP })
+		all := b.flows(func(f flow.Record) bool { return f.ClientPort == 40001 && app.ID(f.App) == app.HTTP })
 		last := all[len(all)-1]
 		for _, f := range all {
 			if f.ClientPort == 40001 {
 				last = f
 			}
 		}
-		if app.ID(last.Base) != app.TLS || last.Rule != 7 || last.Verdict != report.Allow {
+		if app.ID(last.Base) != app.TLS || last.Rule != 7 || last.Verdict != flow.Allow {
 			t.Errorf("%+v: want it over TLS, allowed by rule 7", last)
 		}
 	})
@@ -157,9 +157,9 @@ func TestWhatLoRefuses(t *testing.T) {
 		if n := len(q.takeSent()); n != 2 {
 			t.Errorf("%d resets, want one for each end", n)
 		}
-		all := b.flows(func(f report.Flow) bool { return f.Verdict == report.Deny })
+		all := b.flows(func(f flow.Record) bool { return f.Verdict == flow.Deny })
 		for _, f := range all {
-			if f.Verdict != report.Deny {
+			if f.Verdict != flow.Deny {
 				continue
 			}
 			if got := f.Client.Netip(); got != netip.MustParseAddr(peer[v6]) || !f.Loopback || app.ID(f.App) != app.Redis {
@@ -174,13 +174,13 @@ func TestNamesAreAwaited(t *testing.T) {
 	b, q := meshed(t)
 	out := &between{newConn(false, 40000, 8080), 1, peer[false], own[false], true}
 	q.give(append(out.open(t), out.seg(t, 0, "PA", clientHello(t)))...)
-	first := b.flows(func(report.Flow) bool { return true })[0]
+	first := b.flows(func(flow.Record) bool { return true })[0]
 	if app.ID(first.App) != app.Undecided {
 		t.Errorf("told as %v at first, want undecided", app.ID(first.App))
 	}
 	for end := time.Now().Add(20 * time.Second); ; {
 		found := false
-		b.e.Drain(func(f *report.Flow) { found = found || app.ID(f.App) == app.TLS })
+		b.e.Drain(func(f *flow.Record) { found = found || app.ID(f.App) == app.TLS })
 		if found {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
@@ -61,10 +62,10 @@ func (o *Offline) Frame(f *packet.Frame) {
 }
 
 // Drain gives what was found so far: records and threats, in order.
-func (o *Offline) Drain(flow func(*report.Flow), threat func(*report.Threat)) {
+func (o *Offline) Drain(record func(*flow.Record), threat func(*report.Threat)) {
 	o.w.out.Flush()
 	o.w.out.DrainThreats(threat)
-	o.w.out.Drain(flow)
+	o.w.out.Drain(record)
 }
 
 // Finish ends every session. Drain gives the last records.

@@ -6,8 +6,8 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -20,8 +20,8 @@ const (
 	maxQuiet     = int64(16e9)  // ns between two questions about a flow that carries nothing
 )
 
-// flow is what a worker remembers of a session that may pass in the kernel.
-type flow struct {
+// kernelFlow is what a worker remembers of a session that may pass in the kernel.
+type kernelFlow struct {
 	packets, bytes [2]uint64 // what the session had that the kernel has not counted; may be "negative"
 	seen, seenSize uint64    // frames that came here all the same since the kernel was asked last
 	quiet          int64     // ns until it is asked again
@@ -44,13 +44,13 @@ func (w *worker) offload(l *look) {
 // nobody reads it any more. DNS is read to its end, as each answer may say where a name leads.
 func (w *worker) decided(v *view, s *session.Session) bool {
 	switch {
-	case s.Key.Proto != packet.ProtoTCP && s.Key.Proto != packet.ProtoUDP, s.Aux != 0, s.State.Over(), s.State == session.Closing:
+	case s.Key.Proto != packet.ProtoTCP && s.Key.Proto != packet.ProtoUDP, s.Aux != 0, s.State.Over(), s.State == flow.PhaseClosing:
 		return false
 	case w.awaits(v, s), app.ID(s.App) == app.DNS, app.ID(s.Base) == app.DNS, app.ID(s.App) == app.MDNS:
 		return false
 	}
-	reason := report.Reason(s.Reason)
-	return report.Verdict(s.Verdict).Passes() && reason != report.ByUnready && reason != report.ByFailOpen
+	reason := flow.Reason(s.Reason)
+	return flow.Verdict(s.Verdict).Passes() && reason != flow.ByUnready && reason != flow.ByFailOpen
 }
 
 // departs prepares a session to pass in the kernel; false where it has to stay.
@@ -61,7 +61,7 @@ func (w *worker) departs(s *session.Session) bool {
 		s.Flags |= session.Stays
 		return false
 	}
-	o := &flow{quiet: updateEvery}
+	o := &kernelFlow{quiet: updateEvery}
 	// The kernel has counted a connection that it saw from its first packet on right, and what waits in the
 	// queue as well. Of any other it counts what comes from now on.
 	if s.Flags&session.Midstream != 0 || c.Packets[0] < s.Packets[0] || c.Packets[1] < s.Packets[1] {
@@ -70,7 +70,7 @@ func (w *worker) departs(s *session.Session) bool {
 		}
 	}
 	if w.flows == nil {
-		w.flows = map[uint64]*flow{}
+		w.flows = map[uint64]*kernelFlow{}
 	}
 	w.flows[s.ID] = o
 	s.Flags |= flagOffloaded
@@ -146,22 +146,22 @@ func (w *worker) ask(s *session.Session) (changed bool) {
 // closed ends a connection that the kernel saw end.
 func (w *worker) closed(s *session.Session) {
 	if s.Doubtful() {
-		s.State = session.ResetState
+		s.State = flow.PhaseReset
 	} else {
-		s.State = session.Closed
+		s.State = flow.PhaseClosed
 	}
 	s.Flags |= flagChanged
 }
 
 // forgetFlow makes a session that the kernel knows no more one like any other.
-func (w *worker) forgetFlow(s *session.Session, o *flow) {
+func (w *worker) forgetFlow(s *session.Session, o *kernelFlow) {
 	s.Flags = s.Flags&^flagOffloaded | session.Away
 	delete(w.flows, s.ID)
 	if o != nil && o.seen > 0 {
 		s.Packets[0] += o.seen // which way they went is not known any more
 		s.Bytes[0] += o.seenSize
 	}
-	if s.State == session.Closing || s.Doubtful() {
+	if s.State == flow.PhaseClosing || s.Doubtful() {
 		w.closed(s)
 	}
 }
@@ -172,7 +172,7 @@ func (w *worker) recount(s *session.Session) (again int64) {
 	if w.asks >= asksPerBatch {
 		return w.now + session.Tick
 	}
-	if report.Verdict(s.Verdict) == report.Deny {
+	if flow.Verdict(s.Verdict) == flow.Deny {
 		w.settleCount(s) // all of it comes here
 		return 0
 	}
@@ -181,7 +181,7 @@ func (w *worker) recount(s *session.Session) (again int64) {
 	switch {
 	case s.Flags&flagOffloaded == 0, s.State.Over():
 		return 0
-	case changed || s.State == session.Closing:
+	case changed || s.State == flow.PhaseClosing:
 		o.quiet = max(updateEvery, int64(len(w.flows))*askCost)
 	default:
 		o.quiet = min(2*o.quiet, max(maxQuiet, int64(len(w.flows))*askCost))

@@ -13,9 +13,9 @@ import (
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
@@ -88,7 +88,7 @@ type offloading struct {
 	bench
 	k   *memKernel
 	now atomic.Int64
-	all []report.Flow
+	all []flow.Record
 }
 
 const (
@@ -176,7 +176,7 @@ func (o *offloading) settle() {
 	for range 2 {
 		o.give(ping.seg(o.t, 0, "R", ""))
 	}
-	o.e.Drain(func(f *report.Flow) {
+	o.e.Drain(func(f *flow.Record) {
 		if f.ServerPort == shopPort {
 			o.all = append(o.all, *f)
 		}
@@ -190,7 +190,7 @@ func (o *offloading) total() (packets, bytes [2]uint64, ended bool) {
 			packets[d] += f.Packets[d]
 			bytes[d] += f.Bytes[d]
 		}
-		ended = ended || f.Kind == report.End
+		ended = ended || f.Kind == flow.End
 	}
 	return packets, bytes, ended
 }

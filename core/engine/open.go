@@ -2,8 +2,8 @@ package engine
 
 import (
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -65,36 +65,36 @@ func clientDir(frame packet.Direction, srcIsClient bool) packet.Direction {
 // clientSide tells whether the packet's sender is the client, by evidence: a SYN; listening
 // sockets of the workload; ports. Who spoke the protocol's client part corrects
 // a guess later (identify).
-func (w *worker) clientSide(v *view, f *packet.Frame, p *packet.Packet) (src bool, by report.Evidence, midstream bool) {
+func (w *worker) clientSide(v *view, f *packet.Frame, p *packet.Packet) (src bool, by flow.Evidence, midstream bool) {
 	if p.Proto == packet.ProtoTCP {
 		switch p.Flags & (packet.SYN | packet.ACK | packet.RST) {
 		case packet.SYN:
-			return true, report.ByHandshake, false
+			return true, flow.EvidenceHandshake, false
 		case packet.SYN | packet.ACK:
-			return false, report.ByHandshake, false
+			return false, flow.EvidenceHandshake, false
 		}
 		midstream = true
 	}
 	if src, ok := byListener(v, f, p); ok {
-		return src, report.ByListener, midstream
+		return src, flow.EvidenceListener, midstream
 	}
 	switch p.Proto {
 	case packet.ProtoTCP:
-		return serverPort(p.DstPort, p.SrcPort), report.ByPort, true
+		return serverPort(p.DstPort, p.SrcPort), flow.EvidencePort, true
 	case packet.ProtoUDP:
 		// An answer whose question was not seen comes from a well-known port to a high one. Where
 		// questions went by unseen a moment ago it comes from any port to one that systems give to
 		// clients; who took it for a question there would refuse a conversation that is allowed.
 		if p.SrcPort < 1024 && p.DstPort >= 1024 || p.SrcPort < ephemeral && p.DstPort >= ephemeral && w.news(v) {
-			return false, report.ByPort, true
+			return false, flow.EvidencePort, true
 		}
-		return true, report.ByHandshake, false
+		return true, flow.EvidenceHandshake, false
 	case packet.ProtoICMP:
-		return p.ICMPType != 0, report.ByHandshake, false
+		return p.ICMPType != 0, flow.EvidenceHandshake, false
 	case packet.ProtoICMPv6:
-		return p.ICMPType != 129, report.ByHandshake, false
+		return p.ICMPType != 129, flow.EvidenceHandshake, false
 	}
-	return true, report.ByHandshake, false
+	return true, flow.EvidenceHandshake, false
 }
 
 const (

@@ -1,9 +1,9 @@
 package engine
 
 import (
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -49,7 +49,7 @@ func (w *worker) trace(l *look) {
 	}
 	w.origins[s.ID] = d
 	if s.Flags&flagTraced != 0 {
-		s.Verdict = uint8(report.NoVerdict)
+		s.Verdict = uint8(flow.NoVerdict)
 	}
 }
 
@@ -86,13 +86,13 @@ func (w *worker) client(s *session.Session) (packet.Addr, uint16) {
 func (w *worker) redirected(v *view, s *session.Session, q *policy.Query) (d policy.Decision, ok bool) {
 	switch {
 	case s.Flags&flagTraced == 0:
-		return policy.Decision{Verdict: report.Pending}, true
+		return policy.Decision{Verdict: flow.Pending}, true
 	case w.origins[s.ID].known && s.Dir == packet.Ingress && local(q.Peer, q.IPv6):
 		return w.delivered(v, s, q), true
 	case w.origins[s.ID].known:
 		return policy.Decision{}, false
 	case v.pass == packet.Drop:
-		return policy.Decision{Verdict: report.Deny, Reason: report.ByUnready}, true
+		return policy.Decision{Verdict: flow.Deny, Reason: flow.ByUnready}, true
 	}
-	return policy.Decision{Verdict: report.Open, Reason: report.ByFailOpen}, true
+	return policy.Decision{Verdict: flow.Open, Reason: flow.ByFailOpen}, true
 }

@@ -3,20 +3,20 @@ package engine
 import (
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 )
 
 // record writes what is new of a session: a Start before anything else, and an End
 // last. Counters go with the first record that is written.
-func (w *worker) record(s *session.Session, kind report.Kind, d *report.Detail) {
+func (w *worker) record(s *session.Session, kind flow.Kind, d *flow.Detail) {
 	if v := w.snap.endpoints[s.Key.Endpoint]; v != nil && v.mesh != nil {
 		if w.carries(v, s) {
 			w.evaluate(v, s)
 		}
 		if w.shadow(v, s) {
-			if kind == report.End {
+			if kind == flow.End {
 				s.Flags |= flagEnded
 			}
 			return
@@ -24,31 +24,31 @@ func (w *worker) record(s *session.Session, kind report.Kind, d *report.Detail) 
 	}
 	if s.Flags&session.Reported == 0 {
 		s.Flags |= session.Reported
-		w.put(s, report.Start, d)
-		if kind != report.End {
+		w.put(s, flow.Start, d)
+		if kind != flow.End {
 			return
 		}
 		d = nil
 	}
-	if kind == report.End {
+	if kind == flow.End {
 		s.Flags |= flagEnded
 	}
 	w.put(s, kind, d)
 }
 
-func (w *worker) put(s *session.Session, kind report.Kind, d *report.Detail) {
+func (w *worker) put(s *session.Session, kind flow.Kind, d *flow.Detail) {
 	client, cport := w.client(s)
 	server, sport := w.server(s)
 	packets, bytes := s.Unreported()
 	s.MarkReported()
 	s.Flags &^= flagChanged
-	f := report.Flow{
-		Session: s.ID, Endpoint: s.Key.Endpoint, Rule: s.Rule, Policy: s.Generation,
-		First: s.Created, Last: s.Last, Packets: packets, Bytes: bytes,
-		Client: client, Server: server, ClientPort: cport, ServerPort: sport,
-		App: s.App, Base: s.Base, Proto: s.Key.Proto, IPv6: s.Key.IPv6, Dir: s.Dir, Kind: kind,
-		Verdict: report.Verdict(s.Verdict), Reason: report.Reason(s.Reason), Strength: s.Strength,
-		Evidence: report.Evidence(s.Evidence), State: report.State(s.State),
+	f := flow.Record{
+		Key:      flow.Key{Client: client, Server: server, ClientPort: cport, ServerPort: sport, Proto: s.Key.Proto, IPv6: s.Key.IPv6},
+		Counters: flow.Counters{Packets: packets, Bytes: bytes},
+		Session:  s.ID, Endpoint: s.Key.Endpoint, Rule: s.Rule, Policy: s.Generation,
+		First: s.Created, Last: s.Last, App: s.App, Base: s.Base, Dir: s.Dir, Kind: kind,
+		Verdict: flow.Verdict(s.Verdict), Reason: flow.Reason(s.Reason), Strength: s.Strength,
+		Evidence: flow.Evidence(s.Evidence), Phase: s.State,
 		Answered: s.Flags&session.Answered != 0, Midstream: s.Flags&session.Midstream != 0, Detail: d,
 	}
 	if f.Proto == packet.ProtoICMP || f.Proto == packet.ProtoICMPv6 {
@@ -92,7 +92,7 @@ func (w *worker) expire(s *session.Session) (keepUntil int64) {
 			return at
 		}
 		w.closeIdent(v, s)
-		w.record(s, report.End, nil)
+		w.record(s, flow.End, nil)
 	}
 	if now-s.Last < updateEvery && s.Flags&flagEnded == 0 {
 		return now + updateEvery
@@ -122,13 +122,13 @@ func (w *worker) expireIdent(v *view, s *session.Session, id *ident) int64 {
 
 // reportNews writes a record if there is something new of the session.
 func (w *worker) reportNews(s *session.Session, id *ident) {
-	var d *report.Detail
+	var d *flow.Detail
 	if id != nil {
 		d = id.Attrs.Detail()
 	}
 	packets, _ := s.Unreported()
 	if d != nil || s.Flags&flagChanged != 0 || packets[0]+packets[1] > 0 {
-		w.record(s, report.Update, d)
+		w.record(s, flow.Update, d)
 	}
 }
 
@@ -173,11 +173,11 @@ func (w *worker) finish(s *session.Session) {
 	w.count.ended++
 	w.over(v)
 	if s.Flags&flagEnded == 0 {
-		w.record(s, report.End, nil)
+		w.record(s, flow.End, nil)
 		return
 	}
 	if packets, _ := s.Unreported(); packets[0]+packets[1] > 0 {
-		w.put(s, report.Update, nil)
+		w.put(s, flow.Update, nil)
 	}
 }
 

@@ -5,7 +5,7 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/detect"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/stream"
 	"github.com/sluicenet/sluice/parsers"
@@ -325,7 +325,7 @@ func (w *worker) releaseSeen(s *session.Session, id *ident, seen uint32) {
 	for n < len(id.heldAt) && id.heldAt[n] <= seen {
 		n++
 	}
-	if n > 0 && report.Verdict(s.Verdict) == report.Pending {
+	if n > 0 && flow.Verdict(s.Verdict) == flow.Pending {
 		w.releaseSome(s, id, n)
 	}
 }

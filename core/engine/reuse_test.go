@@ -4,15 +4,15 @@ import (
 	"testing"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // began counts the sessions that began, by the numbers that records name.
 func began(b *bench, want int) int {
 	seen := map[uint64]bool{}
-	b.flows(func(f report.Flow) bool {
+	b.flows(func(f flow.Record) bool {
 		seen[f.Session] = true
 		return len(seen) == want
 	})

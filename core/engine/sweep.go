@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -45,7 +45,7 @@ func (w *worker) sweepSome() {
 		}
 		w.evaluate(v, s)
 		if id := w.identOf(s); id != nil && len(id.held) > 0 {
-			if report.Verdict(s.Verdict) != report.Pending {
+			if flow.Verdict(s.Verdict) != flow.Pending {
 				w.settleHeld(s, id)
 			}
 		}

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // cause says why a frame of an inline endpoint did not go on when it came.
@@ -36,7 +36,7 @@ const (
 	atBytes    = atFrames + 4
 	atDropped  = atBytes + 4
 	atVerdicts = atDropped + int(causes)
-	atOpened   = atVerdicts + int(report.Pending) + 1
+	atOpened   = atVerdicts + int(flow.Pending) + 1
 	atSessions = atOpened + 1
 	countsLen  = atSessions + 1
 )
@@ -196,7 +196,7 @@ func (c *counts) traffic(k tallyKey) Traffic {
 			t.Dropped[name] = n
 		}
 	}
-	for v := report.Open; v <= report.Pending; v++ {
+	for v := flow.Open; v <= flow.Pending; v++ {
 		if n := c[atVerdicts+int(v)]; n > 0 {
 			t.Verdicts[v.String()] = n
 		}
@@ -256,4 +256,4 @@ func (w *worker) over(v *view) {
 }
 
 // judged counts a verdict.
-func (w *worker) judged(v *view, r report.Verdict) { w.tally(v).n[atVerdicts+int(r)]++ }
+func (w *worker) judged(v *view, r flow.Verdict) { w.tally(v).n[atVerdicts+int(r)]++ }

@@ -2,9 +2,9 @@ package engine
 
 import (
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -16,11 +16,11 @@ func (w *worker) evaluate(v *view, s *session.Session) {
 	}
 	d := w.decide(v, s)
 	s.Generation = w.snap.version
-	if d.Verdict == report.Deny && !v.inline {
-		d.Verdict = report.Violate // a tap reports; it refuses nothing
+	if d.Verdict == flow.Deny && !v.inline {
+		d.Verdict = flow.Violate // a tap reports; it refuses nothing
 	}
-	if d.Verdict == report.Pending && s.Flags&flagPassed != 0 {
-		d = policy.Decision{Verdict: report.Violate, Reason: report.ByHoldExpired, Rule: d.Rule}
+	if d.Verdict == flow.Pending && s.Flags&flagPassed != 0 {
+		d = policy.Decision{Verdict: flow.Violate, Reason: flow.ByHoldExpired, Rule: d.Rule}
 	}
 	if uint8(d.Verdict) == s.Verdict && d.Rule == s.Rule && uint8(d.Reason) == s.Reason {
 		return
@@ -36,9 +36,9 @@ func (w *worker) evaluate(v *view, s *session.Session) {
 func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 	if v.pol == nil {
 		if s.Flags&flagLost != 0 {
-			return policy.Decision{Verdict: report.Open, Reason: report.ByUnidentified}
+			return policy.Decision{Verdict: flow.Open, Reason: flow.ByUnidentified}
 		}
-		return policy.Decision{Verdict: report.Open, Reason: report.ByUnready}
+		return policy.Decision{Verdict: flow.Open, Reason: flow.ByUnready}
 	}
 	q := w.query(s)
 	if v.loopback {
@@ -53,7 +53,7 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 // allowed: then its application's name is not worth waiting for. Waiting would fail, too,
 // where the sender must be acknowledged before it says more.
 func (w *worker) hopeless(v *view, s *session.Session, id *ident) bool {
-	if !v.inline || v.loopback || v.pol == nil || report.Verdict(s.Verdict) != report.Pending || s.Flags&session.Midstream != 0 {
+	if !v.inline || v.loopback || v.pol == nil || flow.Verdict(s.Verdict) != flow.Pending || s.Flags&session.Midstream != 0 {
 		return false
 	}
 	if v.mesh != nil && id.Could(app.TLS) {
@@ -61,7 +61,7 @@ func (w *worker) hopeless(v *view, s *session.Session, id *ident) bool {
 	}
 	q := w.query(s)
 	q.Open, q.Lost = id, id.far.lost
-	return v.pol.Decide(&q).Verdict == report.Deny
+	return v.pol.Decide(&q).Verdict == flow.Deny
 }
 
 // query is what policy is asked about a session.
@@ -86,7 +86,7 @@ func (w *worker) query(s *session.Session) policy.Query {
 // the session's timer comes or its application is known.
 func (w *worker) changed(s *session.Session) {
 	s.Flags |= flagChanged
-	if report.Verdict(s.Verdict) == report.Deny {
-		w.record(s, report.Update, nil)
+	if flow.Verdict(s.Verdict) == flow.Deny {
+		w.record(s, flow.Update, nil)
 	}
 }

@@ -49,7 +49,7 @@ type worker struct {
 	frags        *frag.Reassembler
 	idents       identPool
 	origins      map[uint64]destination // by session number, of sessions on lo
-	flows        map[uint64]*flow       // by session number, of those that may pass in the kernel
+	flows        map[uint64]*kernelFlow // by session number, of those that may pass in the kernel
 	asks         int                    // questions about them since the last batch
 	remote       detect.Remote          // nil: every parser is in process
 	ring         ringKey                // of its queue, for Stats

@@ -4,8 +4,8 @@ import (
 	"math"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // candidate is one thing that a rule says about one point of the port space.
@@ -27,18 +27,18 @@ const (
 // Decide is the verdict of the workload's end on one connection. It allocates nothing.
 func (w *Workload) Decide(q *Query) Decision {
 	if w.spec.Quarantined {
-		return Decision{Verdict: report.Deny, Reason: report.ByQuarantine}
+		return Decision{Verdict: flow.Deny, Reason: flow.ByQuarantine}
 	}
 	if w.table.open(q) {
-		return Decision{Verdict: report.Open}
+		return Decision{Verdict: flow.Open}
 	}
-	d := Decision{Verdict: w.spec.Mode.byDefault(), Reason: report.ByDefault}
+	d := Decision{Verdict: w.spec.Mode.byDefault(), Reason: flow.ByDefault}
 	c := w.first(q, w.spec.FailClosed)
 	if c != nil {
-		d = Decision{Verdict: w.spec.Mode.byRule(c.bits, q), Reason: report.ByRule, Rule: c.rule}
+		d = Decision{Verdict: w.spec.Mode.byRule(c.bits, q), Reason: flow.ByRule, Rule: c.rule}
 	}
 	if q.lost() && w.lostMattered(c != nil, c != nil && c.bits&candApp != 0, q) {
-		d.Reason = report.ByUnidentified
+		d.Reason = flow.ByUnidentified
 	}
 	return d
 }
@@ -60,27 +60,27 @@ func (w *Workload) lostMattered(found, byApps bool, q *Query) bool {
 }
 
 // byDefault is the mode's verdict where no rule matches.
-func (m Mode) byDefault() report.Verdict {
+func (m Mode) byDefault() flow.Verdict {
 	switch m {
 	case Protect:
-		return report.Deny
+		return flow.Deny
 	case Monitor:
-		return report.Violate
+		return flow.Violate
 	}
-	return report.Learn
+	return flow.Learn
 }
 
 // byRule is the verdict of a candidate that matches.
-func (m Mode) byRule(bits uint8, q *Query) report.Verdict {
+func (m Mode) byRule(bits uint8, q *Query) flow.Verdict {
 	switch {
 	case bits&candApp != 0 && q.App == app.Undecided:
-		return report.Pending
+		return flow.Pending
 	case bits&candDeny == 0:
-		return report.Allow
+		return flow.Allow
 	case m == Protect:
-		return report.Deny
+		return flow.Deny
 	}
-	return report.Violate
+	return flow.Violate
 }
 
 // first is the first candidate in rule order that decides the query or that it has to

@@ -2,8 +2,8 @@ package policy
 
 import (
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // Query is one connection as one managed end asks about it.
@@ -42,7 +42,7 @@ type Openness interface {
 
 // Decision is the answer to a Query.
 type Decision struct {
-	Verdict report.Verdict
-	Reason  report.Reason
+	Verdict flow.Verdict
+	Reason  flow.Reason
 	Rule    uint32 // 0 for a default
 }

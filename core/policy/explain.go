@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // Step is one step of an explanation.
@@ -24,11 +24,11 @@ type Step struct {
 func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 	if w.spec.Quarantined {
 		return []Step{{Text: "the workload is quarantined", Outcome: "denies everything"}},
-			Decision{Verdict: report.Deny, Reason: report.ByQuarantine}
+			Decision{Verdict: flow.Deny, Reason: flow.ByQuarantine}
 	}
 	if w.table.open(q) {
 		return []Step{{Text: "loopback, link-local, multicast, address configuration or exempted by the settings",
-			Outcome: "not subject to policy"}}, Decision{Verdict: report.Open}
+			Outcome: "not subject to policy"}}, Decision{Verdict: flow.Open}
 	}
 	from, to := w.spec.Identity, w.table.Identity(q.Peer, q.IPv6)
 	if q.Dir != packet.Egress {
@@ -42,13 +42,13 @@ func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 		}
 		outcome, d := w.consider(r, q)
 		steps = append(steps, Step{r.ID, w.table.sentence(r), outcome})
-		if d.Verdict != report.NoVerdict {
+		if d.Verdict != flow.NoVerdict {
 			return steps, d
 		}
 	}
-	d := Decision{Verdict: w.spec.Mode.byDefault(), Reason: report.ByDefault}
+	d := Decision{Verdict: w.spec.Mode.byDefault(), Reason: flow.ByDefault}
 	if q.lost() && w.lostMattered(false, false, q) {
-		d.Reason = report.ByUnidentified
+		d.Reason = flow.ByUnidentified
 	}
 	return append(steps, Step{Text: "no rule between the two ends matches", Outcome: "mode " + w.spec.Mode.String() + ": " + d.Verdict.String()}), d
 }
@@ -67,12 +67,12 @@ func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
 	if len(r.Ports) > 0 && !slices.ContainsFunc(r.Ports, func(p PortSpec) bool { return p.Contains(q.Proto, q.Port) }) {
 		return "no: the connection is to " + portText(q), Decision{}
 	}
-	d := Decision{Reason: report.ByRule, Rule: r.ID}
+	d := Decision{Reason: flow.ByRule, Rule: r.ID}
 	note := ""
 	switch {
 	case len(r.Apps) == 0, !q.lost() && slices.Contains(r.Apps, q.App):
 	case q.App == app.Undecided && (q.Open == nil || slices.ContainsFunc(r.Apps, q.Open.Could) || q.Lost && !w.spec.FailClosed):
-		d.Verdict = report.Pending
+		d.Verdict = flow.Pending
 		return "waits until the application is known", d
 	case q.App == app.Unknown && q.Midstream && !r.Deny:
 		note = ", because the connection was picked up without its beginning"
@@ -84,15 +84,15 @@ func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
 		return "no: the application is " + q.App.Name(), Decision{}
 	}
 	if q.lost() && w.lostMattered(true, len(r.Apps) > 0, q) {
-		d.Reason = report.ByUnidentified
+		d.Reason = flow.ByUnidentified
 	}
 	switch {
 	case !r.Deny:
-		d.Verdict = report.Allow
+		d.Verdict = flow.Allow
 	case w.spec.Mode == Protect:
-		d.Verdict = report.Deny
+		d.Verdict = flow.Deny
 	default:
-		d.Verdict = report.Violate
+		d.Verdict = flow.Violate
 		note += ", which mode " + w.spec.Mode.String() + " only reports"
 	}
 	return "matches: " + d.Verdict.String() + note, d

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // village is a policy in which web may call api, and api (10.7.0.3) is listed; web is not.
@@ -78,7 +78,7 @@ func TestNewcomers(t *testing.T) {
 			if now == table != tt.unchanged || now.Version() != 3 {
 				t.Errorf("the same table %v, want %v; version %d", now == table, tt.unchanged, now.Version())
 			}
-			if got := decide(table, "api", packet.Ingress, "10.7.0.9"); got != report.Deny.String() {
+			if got := decide(table, "api", packet.Ingress, "10.7.0.9"); got != flow.Deny.String() {
 				t.Errorf("the table before has changed: %s", got)
 			}
 		})

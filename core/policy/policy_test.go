@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // pairSpec is a policy of one workload, web, and one peer, 10.0.0.2 and 2001:db8::2, with the rules
@@ -87,18 +87,18 @@ func TestOpen(t *testing.T) {
 		name, local, peer string
 		proto             uint8
 		port              uint16
-		want              report.Verdict
+		want              flow.Verdict
 	}{
-		{"loopback", "127.0.0.1", "127.0.0.53", 17, 53, report.Open}, {"loopback, IPv6", "::1", "::1", 6, 80, report.Open},
-		{"itself", "10.0.0.1", "10.0.0.1", 6, 80, report.Open}, {"link-local", "169.254.1.1", "169.254.1.2", 6, 80, report.Open},
-		{"link-local, IPv6", "fe80::1", "fe80::2", 6, 80, report.Open}, {"multicast", "10.0.0.1", "224.0.0.251", 17, 5353, report.Open},
-		{"multicast, IPv6", "2001:db8::1", "ff02::1", 58, 0, report.Open}, {"to us by multicast", "ff02::fb", "2001:db8::9", 17, 5353, report.Open},
-		{"neighbour discovery from our link-local", "fe80::1", "2001:db8::9", 58, 0, report.Open},
-		{"TCP from our link-local", "fe80::1", "2001:db8::9", 6, 80, report.Deny},
-		{"DHCP", "0.0.0.0", "255.255.255.255", 17, 67, report.Open}, {"DHCP by TCP", "10.0.0.1", "10.0.0.9", 6, 67, report.Deny},
-		{"DHCPv6", "2001:db8::1", "2001:db8::9", 17, 547, report.Open}, {"DHCPv6's port in IPv4", "10.0.0.1", "10.0.0.9", 17, 547, report.Deny},
-		{"exempt", "10.0.0.1", "192.0.2.3", 6, 80, report.Open}, {"everything else", "10.0.0.1", "198.51.100.1", 6, 80, report.Deny},
-		{"SCTP", "2001:db8::1", "2001:db8::9", 132, 80, report.Deny},
+		{"loopback", "127.0.0.1", "127.0.0.53", 17, 53, flow.Open}, {"loopback, IPv6", "::1", "::1", 6, 80, flow.Open},
+		{"itself", "10.0.0.1", "10.0.0.1", 6, 80, flow.Open}, {"link-local", "169.254.1.1", "169.254.1.2", 6, 80, flow.Open},
+		{"link-local, IPv6", "fe80::1", "fe80::2", 6, 80, flow.Open}, {"multicast", "10.0.0.1", "224.0.0.251", 17, 5353, flow.Open},
+		{"multicast, IPv6", "2001:db8::1", "ff02::1", 58, 0, flow.Open}, {"to us by multicast", "ff02::fb", "2001:db8::9", 17, 5353, flow.Open},
+		{"neighbour discovery from our link-local", "fe80::1", "2001:db8::9", 58, 0, flow.Open},
+		{"TCP from our link-local", "fe80::1", "2001:db8::9", 6, 80, flow.Deny},
+		{"DHCP", "0.0.0.0", "255.255.255.255", 17, 67, flow.Open}, {"DHCP by TCP", "10.0.0.1", "10.0.0.9", 6, 67, flow.Deny},
+		{"DHCPv6", "2001:db8::1", "2001:db8::9", 17, 547, flow.Open}, {"DHCPv6's port in IPv4", "10.0.0.1", "10.0.0.9", 17, 547, flow.Deny},
+		{"exempt", "10.0.0.1", "192.0.2.3", 6, 80, flow.Open}, {"everything else", "10.0.0.1", "198.51.100.1", 6, 80, flow.Deny},
+		{"SCTP", "2001:db8::1", "2001:db8::9", 132, 80, flow.Deny},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	loop := packet.AddrFrom(netip.MustParseAddr("127.0.0.1"))
-	if d := table.Workload("w").Decide(&policy.Query{Peer: loop, Local: loop}); d.Verdict != report.Deny || d.Reason != report.ByQuarantine {
+	if d := table.Workload("w").Decide(&policy.Query{Peer: loop, Local: loop}); d.Verdict != flow.Deny || d.Reason != flow.ByQuarantine {
 		t.Errorf("quarantined: got %+v", d)
 	}
 }

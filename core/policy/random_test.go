@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 )
 
 // naive is the verdict as POLICY tells it, from the Spec alone.
@@ -18,12 +18,12 @@ func naive(s *policy.Spec, w *policy.WorkloadSpec, q *policy.Query) policy.Decis
 	peer := q.Peer.Netip()
 	switch {
 	case w.Quarantined:
-		return policy.Decision{Verdict: report.Deny, Reason: report.ByQuarantine}
+		return policy.Decision{Verdict: flow.Deny, Reason: flow.ByQuarantine}
 	case peer.IsLoopback(), peer.IsLinkLocalUnicast(), peer.IsMulticast(), q.Peer == q.Local,
 		slices.ContainsFunc(s.Exempt, func(p netip.Prefix) bool { return p.Contains(peer) }),
 		q.Proto == packet.ProtoUDP && !q.IPv6 && (q.Port == 67 || q.Port == 68),
 		q.Proto == packet.ProtoUDP && q.IPv6 && (q.Port == 546 || q.Port == 547):
-		return policy.Decision{Verdict: report.Open}
+		return policy.Decision{Verdict: flow.Open}
 	}
 	from, to := w.Identity, longest(s, peer)
 	if q.Dir == packet.Ingress {
@@ -37,27 +37,27 @@ func naive(s *policy.Spec, w *policy.WorkloadSpec, q *policy.Query) policy.Decis
 			} else if waits == 0 {
 				waits = 2
 			}
-			if v := naiveRule(&r, w, q); v != report.NoVerdict {
-				why := report.ByRule
+			if v := naiveRule(&r, w, q); v != flow.NoVerdict {
+				why := flow.ByRule
 				if lost && waits == 1 {
-					why = report.ByUnidentified
+					why = flow.ByUnidentified
 				}
 				return policy.Decision{Verdict: v, Reason: why, Rule: r.ID}
 			}
 		}
 	}
-	d := policy.Decision{Reason: report.ByDefault}
-	d.Verdict = map[policy.Mode]report.Verdict{policy.Discover: report.Learn, policy.Monitor: report.Violate, policy.Protect: report.Deny}[w.Mode]
+	d := policy.Decision{Reason: flow.ByDefault}
+	d.Verdict = map[policy.Mode]flow.Verdict{policy.Discover: flow.Learn, policy.Monitor: flow.Violate, policy.Protect: flow.Deny}[w.Mode]
 	if lost && (waits == 1 || w.Mode == policy.Discover) {
-		d.Reason = report.ByUnidentified
+		d.Reason = flow.ByUnidentified
 	}
 	return d
 }
 
-func naiveRule(r *policy.RuleSpec, w *policy.WorkloadSpec, q *policy.Query) report.Verdict {
+func naiveRule(r *policy.RuleSpec, w *policy.WorkloadSpec, q *policy.Query) flow.Verdict {
 	if len(r.Apps) > 0 {
 		if q.App == app.Undecided {
-			return report.Pending
+			return flow.Pending
 		}
 		named := slices.Contains(r.Apps, q.App) || q.App != app.Unknown && q.Base != app.Unknown && slices.Contains(r.Apps, q.Base)
 		lenient := q.Midstream && q.App == app.Unknown && !r.Deny
@@ -65,16 +65,16 @@ func naiveRule(r *policy.RuleSpec, w *policy.WorkloadSpec, q *policy.Query) repo
 			named = w.FailClosed == r.Deny
 		}
 		if !named && !lenient {
-			return report.NoVerdict
+			return flow.NoVerdict
 		}
 	}
 	switch {
 	case !r.Deny:
-		return report.Allow
+		return flow.Allow
 	case w.Mode == policy.Protect:
-		return report.Deny
+		return flow.Deny
 	}
-	return report.Violate
+	return flow.Violate
 }
 
 func longest(s *policy.Spec, a netip.Addr) (id uint32) {
@@ -192,7 +192,7 @@ func randomQuery(r *rand.Rand) policy.Query {
 // TestDecideAgrees compares the compiled form, Explain and the plain reading of the rules.
 func TestDecideAgrees(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	seen := map[report.Verdict]int{}
+	seen := map[flow.Verdict]int{}
 	for n := range 1500 {
 		s := randomSpec(r)
 		table, err := policy.Compile(s)
@@ -213,7 +213,7 @@ func TestDecideAgrees(t *testing.T) {
 			seen[got.Verdict]++
 		}
 	}
-	for _, v := range []report.Verdict{report.Open, report.Learn, report.Allow, report.Violate, report.Deny, report.Pending} {
+	for _, v := range []flow.Verdict{flow.Open, flow.Learn, flow.Allow, flow.Violate, flow.Deny, flow.Pending} {
 		if seen[v] < 500 {
 			t.Errorf("verdict %s came only %d times", v, seen[v])
 		}

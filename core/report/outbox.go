@@ -1,6 +1,10 @@
 package report
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/sluicenet/sluice/core/flow"
+)
 
 // outboxLimit bounds the records that wait for Drain, per worker.
 const outboxLimit = 1 << 16
@@ -9,18 +13,18 @@ const outboxLimit = 1 << 16
 // buffer of its own and hands it over with Flush, once a batch: the lock is
 // taken per batch and never per frame. What does not fit is counted.
 type Outbox struct {
-	local   []Flow
+	local   []flow.Record
 	threats []Threat
 
 	mu      sync.Mutex
-	ready   []Flow // guarded by mu
+	ready   []flow.Record // guarded by mu
 	readyT  []Threat
-	spare   []Flow
+	spare   []flow.Record
 	dropped uint64
 }
 
 // Put adds a record; only the worker calls it.
-func (o *Outbox) Put(f *Flow) { o.local = append(o.local, *f) }
+func (o *Outbox) Put(f *flow.Record) { o.local = append(o.local, *f) }
 
 // Threat adds a threat; only the worker calls it.
 func (o *Outbox) Threat(t *Threat) { o.threats = append(o.threats, *t) }
@@ -53,7 +57,7 @@ func (o *Outbox) Flush() {
 
 // Drain gives every record handed over so far to fn, in order, and says how many. One
 // goroutine calls it; records are valid during the call.
-func (o *Outbox) Drain(fn func(*Flow)) int {
+func (o *Outbox) Drain(fn func(*flow.Record)) int {
 	o.mu.Lock()
 	got := o.ready
 	o.ready = o.spare[:0]

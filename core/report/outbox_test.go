@@ -3,6 +3,7 @@ package report_test
 import (
 	"testing"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/report"
 )
 
@@ -12,14 +13,14 @@ func TestOutboxLosesNothingUnaccounted(t *testing.T) {
 	var got uint64
 	for r := range rounds {
 		for i := range each {
-			o.Put(&report.Flow{Session: uint64(r*each + i)})
+			o.Put(&flow.Record{Session: uint64(r*each + i)})
 		}
 		o.Flush()
 		if r%30 == 29 {
-			o.Drain(func(f *report.Flow) { got++ })
+			o.Drain(func(f *flow.Record) { got++ })
 		}
 	}
-	o.Drain(func(f *report.Flow) { got++ })
+	o.Drain(func(f *flow.Record) { got++ })
 	if want := uint64(rounds * each); got+o.Dropped() != want {
 		t.Errorf("drained %d and dropped %d, want %d together", got, o.Dropped(), want)
 	}
@@ -31,7 +32,7 @@ func TestOutboxLosesNothingUnaccounted(t *testing.T) {
 func TestOutboxKeepsOrder(t *testing.T) {
 	var o report.Outbox
 	next := uint64(0)
-	check := func(f *report.Flow) {
+	check := func(f *flow.Record) {
 		if f.Session != next {
 			t.Fatalf("record %d came, want %d", f.Session, next)
 		}
@@ -40,7 +41,7 @@ func TestOutboxKeepsOrder(t *testing.T) {
 	n := uint64(0)
 	for r := range 20 {
 		for range 10 {
-			o.Put(&report.Flow{Session: n})
+			o.Put(&flow.Record{Session: n})
 			n++
 		}
 		o.Flush()
@@ -56,8 +57,8 @@ func TestOutboxKeepsOrder(t *testing.T) {
 
 func TestOutboxSteadyStateDoesNotAllocate(t *testing.T) {
 	var o report.Outbox
-	f := &report.Flow{}
-	sink := func(*report.Flow) {}
+	f := &flow.Record{}
+	sink := func(*flow.Record) {}
 	round := func() {
 		for range 100 {
 			o.Put(f)
@@ -76,7 +77,7 @@ func TestOutboxSteadyStateDoesNotAllocate(t *testing.T) {
 // BenchmarkOutbox is what a record costs a busy worker: twenty a batch, and drained five times a second at 35,000 connections each.
 func BenchmarkOutbox(b *testing.B) {
 	var o report.Outbox
-	f := report.Flow{Session: 1}
+	f := flow.Record{Session: 1}
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		o.Put(&f)
@@ -84,7 +85,7 @@ func BenchmarkOutbox(b *testing.B) {
 			o.Flush()
 		}
 		if n%14000 == 13999 {
-			o.Drain(func(*report.Flow) {})
+			o.Drain(func(*flow.Record) {})
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 )
@@ -36,7 +37,7 @@ func FuzzTrack(f *testing.F) {
 				t.Fatalf("%+v is not valid, yet changed %+v to %+v", p, was, s)
 			case r.State != s.State:
 				t.Fatalf("%+v: result says %v, session %v", p, r.State, s.State)
-			case was.State.Over() && s.State != was.State, was.State != session.NoState && s.State == session.NoState:
+			case was.State.Over() && s.State != was.State, was.State != flow.NoPhase && s.State == flow.NoPhase:
 				t.Fatalf("%+v: from %v to %v", p, was.State, s.State)
 			case r.Has(session.Gap) != (r.Lost > 0):
 				t.Fatalf("%+v: %+v", p, r)

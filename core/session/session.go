@@ -5,31 +5,10 @@
 // records (core/engine does).
 package session
 
-import "github.com/sluicenet/sluice/core/packet"
-
-// State is how far a TCP connection is. The values equal those of report.State,
-// which this package may not import.
-type State uint8
-
-// States of a connection.
-const (
-	NoState     State = iota // not TCP, or nothing believable seen yet
-	Opening                  // a SYN was seen
-	Established              // open, both ways
-	Closing                  // a FIN was seen
-	Closed                   // both FINs were seen and acknowledged
-	ResetState               // an RST ended it
-	Refused                  // the SYN was answered with an RST
-	MidStream                // picked up without its beginning, and open
+import (
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/packet"
 )
-
-// Over says that the connection has ended, however it did.
-func (s State) Over() bool { return s == Closed || s == ResetState || s == Refused }
-
-// String is the state's name in reports.
-func (s State) String() string {
-	return [...]string{"", "opening", "established", "closing", "closed", "reset", "refused", "midstream"}[s&7]
-}
 
 // Flags of a session. The lower byte has a meaning here (timeouts and eviction look at
 // Answered and Denied); bits from EngineFlag on are the engine's own.
@@ -66,8 +45,8 @@ type Session struct {
 	// Dir is Egress where the endpoint's workload is the client.
 	Dir packet.Direction
 	// State is written by Track; the engine may write it when it ends a session itself.
-	State State
-	// Evidence holds a report.Evidence.
+	State flow.Phase
+	// Evidence holds a flow.Evidence.
 	Evidence uint8
 	// ID is unique in the life of an engine.
 	ID uint64
@@ -85,7 +64,7 @@ type Session struct {
 	Flags uint32
 	// App and Base are app.IDs.
 	App, Base uint16
-	// Strength holds a parsers.Match, Verdict a report.Verdict, Reason a report.Reason.
+	// Strength holds a parsers.Match, Verdict a flow.Verdict, Reason a flow.Reason.
 	Strength, Verdict, Reason uint8
 
 	slot            uint8 // where the timer wheel holds it: level<<6 | slot

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 )
@@ -174,7 +175,7 @@ func TestExpireIsBounded(t *testing.T) {
 func TestEvict(t *testing.T) {
 	var out []uint64
 	tab := session.New(session.Config{Max: 200, Evict: func(s *session.Session) { out = append(out, s.ID) }})
-	fill := func(from, n int, state session.State) {
+	fill := func(from, n int, state flow.Phase) {
 		for i := from; i < from+n; i++ {
 			k := key(i)
 			s := tab.Insert(&k, start+int64(i)*1e7)
@@ -182,12 +183,12 @@ func TestEvict(t *testing.T) {
 			tab.Schedule(s, s.Last+tab.Timeout(s))
 		}
 	}
-	fill(0, 190, session.Established)
-	fill(190, 5, session.Opening)
-	fill(195, 3, session.Refused)
-	fill(198, 2, session.Closed)
+	fill(0, 190, flow.PhaseEstablished)
+	fill(190, 5, flow.PhaseOpening)
+	fill(195, 3, flow.PhaseRefused)
+	fill(198, 2, flow.PhaseClosed)
 	for i := range 10 {
-		fill(200+i, 1, session.Established)
+		fill(200+i, 1, flow.PhaseEstablished)
 	}
 	if len(out) != 10 || tab.Len() != 200 {
 		t.Fatalf("evicted: got %v, want ten", out)

@@ -1,6 +1,9 @@
 package session
 
-import "github.com/sluicenet/sluice/core/packet"
+import (
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/packet"
+)
 
 // Events are what a segment changed, as bits.
 type Events uint16
@@ -45,7 +48,7 @@ type TCPResult struct {
 	before uint32 // what the receiver expected before this segment, for Dropped
 	Events Events
 	// State is the session's state after the segment.
-	State State
+	State flow.Phase
 	// Valid says that the segment is one that its receiver can take: in the window,
 	// or harmless. A segment that is not valid changed nothing.
 	Valid bool

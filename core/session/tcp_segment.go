@@ -1,6 +1,9 @@
 package session
 
-import "github.com/sluicenet/sluice/core/packet"
+import (
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/packet"
+)
 
 // begin starts a wing with its SYN. una is the SYN's own number until it is acknowledged.
 func (w *wing) begin(p *packet.Packet, r *TCPResult) {
@@ -47,10 +50,10 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 	me, other := &s.wings[dir], &s.wings[dir^1]
 	r.Valid = true
 	switch s.State {
-	case NoState:
+	case flow.NoPhase:
 		me.begin(p, r)
-		s.State = Opening
-	case Opening:
+		s.State = flow.PhaseOpening
+	case flow.PhaseOpening:
 		switch {
 		case me.flags&wSyn == 0 && me.flags&wSeen != 0 && p.Seq+1 == me.una:
 			// The tap saw the SYN+ACK first.
@@ -78,14 +81,14 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 		default:
 			me.challenge(p, r)
 		}
-	case Established, MidStream:
+	case flow.PhaseEstablished, flow.PhaseMidStream:
 		// RFC 9293 3.10.7.4: a SYN in a synchronized state is answered with a challenge ACK.
 		if s.Doubtful() || s.Flags&Denied != 0 {
 			r.Events |= Reopen
 		} else {
 			me.challenge(p, r)
 		}
-	case Closing:
+	case flow.PhaseClosing:
 		// An end that has sent its FIN may begin anew; one that has not would have to forget first.
 		if me.flags&wFin != 0 || s.Doubtful() || s.Flags&Denied != 0 {
 			r.Events |= Reopen
@@ -100,7 +103,7 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 // rejoin takes a connection up again after segments that were not seen, from one that tells the numbers
 // of both ends. Window scales are kept, and that an end has sent its FIN.
 func (s *Session) rejoin(p *packet.Packet, dir int) {
-	if p.Flags&(packet.SYN|packet.RST|packet.ACK) != packet.ACK || s.State != Established && s.State != MidStream && s.State != Closing {
+	if p.Flags&(packet.SYN|packet.RST|packet.ACK) != packet.ACK || s.State != flow.PhaseEstablished && s.State != flow.PhaseMidStream && s.State != flow.PhaseClosing {
 		return
 	}
 	s.Flags &^= Away
@@ -125,8 +128,8 @@ func (s *Session) trackSYNACK(p *packet.Packet, dir int, r *TCPResult) {
 		return
 	}
 	switch s.State {
-	case NoState, Opening:
-	case Established, MidStream, Closing:
+	case flow.NoPhase, flow.PhaseOpening:
+	case flow.PhaseEstablished, flow.PhaseMidStream, flow.PhaseClosing:
 		r.Valid = true // repeated because its ACK was lost; the answer is an ACK
 		return
 	default:
@@ -156,7 +159,7 @@ func (s *Session) trackSYNACK(p *packet.Packet, dir int, r *TCPResult) {
 	}
 	other.flags |= wAcked
 	other.offer(p.Ack, uint32(p.Window))
-	s.State = Opening
+	s.State = flow.PhaseOpening
 	s.advance(r)
 }
 
@@ -179,14 +182,14 @@ func (s *Session) trackRST(p *packet.Packet, dir int, r *TCPResult) {
 	case s.State.Over():
 		r.Valid = true
 		return
-	case s.State == NoState:
+	case s.State == flow.NoPhase:
 		s.Flags |= Midstream
-	case s.State == Opening && me.flags&wSeen == 0:
+	case s.State == flow.PhaseOpening && me.flags&wSeen == 0:
 		// RFC 9293 3.10.7.3: in SYN-SENT an RST is believed by its ACK.
 		if p.Flags&packet.ACK == 0 || int32(p.Ack-other.una) <= 0 || int32(p.Ack-other.nxt) > 0 {
 			return
 		}
-		s.State = Refused
+		s.State = flow.PhaseRefused
 		r.Valid, r.Events = true, RefusedNow
 		return
 	case me.flags&wSeen == 0:
@@ -203,7 +206,7 @@ func (s *Session) trackRST(p *packet.Packet, dir int, r *TCPResult) {
 		}
 		return
 	}
-	s.State = ResetState
+	s.State = flow.PhaseReset
 	r.Valid, r.Events = true, ResetNow
 }
 
@@ -212,12 +215,12 @@ func (s *Session) trackData(p *packet.Packet, dir int, r *TCPResult) {
 	me, other := &s.wings[dir], &s.wings[dir^1]
 	end := endOf(p)
 	switch {
-	case s.State == NoState:
-		s.State = MidStream
+	case s.State == flow.NoPhase:
+		s.State = flow.PhaseMidStream
 		s.Flags |= Midstream
 		me.assume(p.Seq)
 		other.assume(p.Ack)
-	case me.flags&wSeen == 0 && s.State == Opening && int32(p.Ack-other.una) > 0 && int32(p.Ack-other.nxt) <= 0:
+	case me.flags&wSeen == 0 && s.State == flow.PhaseOpening && int32(p.Ack-other.una) > 0 && int32(p.Ack-other.nxt) <= 0:
 		me.assume(p.Seq) // its SYN+ACK was missed
 	case me.flags&wSeen == 0:
 		return
@@ -311,18 +314,18 @@ func (w *wing) sent(p *packet.Packet, end uint32, r *TCPResult) {
 // advance moves the state by what is known of both wings.
 func (s *Session) advance(r *TCPResult) {
 	a, b := &s.wings[0], &s.wings[1]
-	if s.State == Opening && a.flags&b.flags&wAcked != 0 {
-		s.State = Established
+	if s.State == flow.PhaseOpening && a.flags&b.flags&wAcked != 0 {
+		s.State = flow.PhaseEstablished
 		r.Events |= Opened
 	}
-	if s.State != Established && s.State != MidStream && s.State != Closing {
+	if s.State != flow.PhaseEstablished && s.State != flow.PhaseMidStream && s.State != flow.PhaseClosing {
 		return
 	}
 	if (a.flags|b.flags)&wFin != 0 {
-		s.State = Closing
+		s.State = flow.PhaseClosing
 	}
 	if a.flags&b.flags&wFin != 0 && a.una == a.nxt && b.una == b.nxt {
-		s.State = Closed
+		s.State = flow.PhaseClosed
 		r.Events |= ClosedNow
 	}
 }

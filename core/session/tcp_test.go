@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 )
@@ -25,7 +26,7 @@ type seg struct {
 	drop     bool
 	invalid  bool
 	ev       session.Events
-	state    session.State
+	state    flow.Phase
 }
 
 func (g seg) packet() *packet.Packet {
@@ -44,20 +45,20 @@ func (g seg) packet() *packet.Packet {
 // open is the three steps of a handshake, with more behind them.
 func open(more ...seg) []seg {
 	return append([]seg{
-		{0, syn, 0, 0, 0, 0, false, false, 0, session.Opening},
-		{1, syn | ack, 0, 1, 0, 0, false, false, 0, session.Opening},
-		{0, ack, 1, 1, 0, 0, false, false, session.Opened, session.Established},
+		{0, syn, 0, 0, 0, 0, false, false, 0, flow.PhaseOpening},
+		{1, syn | ack, 0, 1, 0, 0, false, false, 0, flow.PhaseOpening},
+		{0, ack, 1, 1, 0, 0, false, false, session.Opened, flow.PhaseEstablished},
 	}, more...)
 }
 
 const (
-	opening     = session.Opening
-	established = session.Established
-	closing     = session.Closing
-	closed      = session.Closed
-	reset       = session.ResetState
-	refused     = session.Refused
-	midStream   = session.MidStream
+	opening     = flow.PhaseOpening
+	established = flow.PhaseEstablished
+	closing     = flow.PhaseClosing
+	closed      = flow.PhaseClosed
+	reset       = flow.PhaseReset
+	refused     = flow.PhaseRefused
+	midStream   = flow.PhaseMidStream
 )
 
 var tcpCases = []struct {
@@ -340,7 +341,7 @@ func TestDroppedTogetherAndDelivered(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	tcp := func(state session.State, flags uint32) session.Session {
+	tcp := func(state flow.Phase, flags uint32) session.Session {
 		return session.Session{Key: session.Key{Proto: packet.ProtoTCP}, State: state, Flags: flags}
 	}
 	other := func(proto uint8, flags uint32) session.Session {

@@ -3,6 +3,7 @@ package session
 import (
 	"time"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 )
 
@@ -69,7 +70,7 @@ func (t *Timeouts) Of(s *Session) int64 {
 
 func (t *Timeouts) tcp(s *Session) int64 {
 	switch s.State {
-	case Established, MidStream:
+	case flow.PhaseEstablished, flow.PhaseMidStream:
 		if s.Doubtful() {
 			return t.Closing
 		}
@@ -77,11 +78,11 @@ func (t *Timeouts) tcp(s *Session) int64 {
 			return t.Idle
 		}
 		return t.Established
-	case Closing:
+	case flow.PhaseClosing:
 		return t.Closing
-	case Closed, ResetState:
+	case flow.PhaseClosed, flow.PhaseReset:
 		return t.Closed
-	case Refused:
+	case flow.PhaseRefused:
 		return t.Refused
 	}
 	return t.Opening

@@ -15,16 +15,17 @@ type rule struct {
 var rules = []rule{
 	{"core/app", nil},
 	{"core/packet", []string{"core/app"}},
-	{"core/backend", []string{"core/packet"}},
+	{"core/flow", []string{"core/packet", "core/app"}},
+	{"core/backend", []string{"core/packet", "core/flow"}},
 	{"core/frag", []string{"core/packet", "core/app"}},
-	{"core/session", []string{"core/packet", "core/app"}},
+	{"core/session", []string{"core/packet", "core/app", "core/flow"}},
 	{"core/stream", []string{"core/packet", "core/app"}},
-	{"core/report", []string{"core/packet", "core/app"}},
-	{"core/detect", []string{"core/packet", "core/app", "core/report", "core/stream", "core/session", "parsers"}},
-	{"core/policy", []string{"core/packet", "core/app", "core/report"}},
-	{"core/names", []string{"core/packet", "core/app", "core/report"}},
-	{"core/threat", []string{"core/packet", "core/app", "core/report", "core/session"}},
-	{"core/sensor", []string{"core/packet", "core/app", "core/report", "core/stream"}},
+	{"core/report", []string{"core/packet", "core/app", "core/flow"}},
+	{"core/detect", []string{"core/packet", "core/app", "core/flow", "core/report", "core/stream", "core/session", "parsers"}},
+	{"core/policy", []string{"core/packet", "core/app", "core/flow", "core/report"}},
+	{"core/names", []string{"core/packet", "core/app", "core/flow", "core/report"}},
+	{"core/threat", []string{"core/packet", "core/app", "core/flow", "core/report", "core/session"}},
+	{"core/sensor", []string{"core/packet", "core/app", "core/flow", "core/report", "core/stream"}},
 	{"core/engine", []string{"core/...", "parsers"}},
 	{"parsers/parsertest", []string{"parsers", "core/app", "core/detect"}},
 	{"parsers/builtin", []string{"parsers", "parsers/...", "core/app"}},
@@ -42,8 +43,8 @@ var rules = []rule{
 	{"agent/...", []string{"core/...", "backends/...", "parsers/...", "parsers", "plugins/host", "store", "store/...", "api/...", "internal/...", "agent/..."}},
 	{"agent", []string{"core/...", "backends/...", "parsers/...", "parsers", "plugins/host", "store", "store/...", "api/...", "internal/...", "agent/..."}},
 	{"controller/simulate", []string{"core/...", "controller/...", "store/...", "api/...", "internal/..."}},
-	{"controller/...", []string{"core/policy", "core/app", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
-	{"controller", []string{"core/policy", "core/app", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
+	{"controller/...", []string{"core/policy", "core/app", "core/flow", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
+	{"controller", []string{"core/policy", "core/app", "core/flow", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
 	{"internal/demo", []string{"api/...", "internal/..."}},
 	{"internal/clusterdemo", []string{"api/...", "internal/..."}},
 	{"internal/specstore", []string{"store", "store/blob", "core/policy"}},
@@ -55,7 +56,7 @@ var rules = []rule{
 // testsMayAlso are packages that any test may import.
 var testsMayAlso = []string{"internal/testnet", "internal/netns", "parsers/parsertest", "parsers/builtin", "store/storetest", "store/embedded", "backends/backendtest", "core/packet", "core/detect", "internal/consultest",
 	// Plugins are tried under a whole engine.
-	"core/engine", "core/policy", "core/report", "core/backend"}
+	"core/engine", "core/policy", "core/flow", "core/report", "core/backend"}
 
 func fits(pattern, pkg string) bool {
 	if folder, ok := strings.CutSuffix(pattern, "/..."); ok {

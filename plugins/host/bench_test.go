@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/plugins/host"
 )
 
@@ -50,8 +50,8 @@ func connections(b *testing.B, name string, wave int) {
 		before[1] = cpu(b, h.Status()[0].PID)
 	}
 	named, total := 0, 0
-	tell := func(f *report.Flow) {
-		if f.Kind == report.End && app.ID(f.App) == app.HTTP {
+	tell := func(f *flow.Record) {
+		if f.Kind == flow.End && app.ID(f.App) == app.HTTP {
 			named++
 		}
 	}

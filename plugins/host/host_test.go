@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/plugins/host"
 )
 
@@ -40,7 +40,7 @@ func TestDeniedRequestNeverArrives(t *testing.T) {
 				for _, p := range parts {
 					b.q.give(c.frame(0, packet.ACK|packet.PSH, p))
 				}
-				until(t, "the denial", func() bool { return b.drain(40000).Verdict == report.Deny })
+				until(t, "the denial", func() bool { return b.drain(40000).Verdict == flow.Deny })
 				until(t, "resets", func() bool { _, n := b.q.seen(40000); return n == 2 })
 				if got, _ := b.q.seen(40000); got != "" {
 					t.Errorf("the server got %q, want nothing", got)
@@ -89,7 +89,7 @@ func TestAllowedRequestArrivesInOrder(t *testing.T) {
 		}
 		until(t, "its record", func() bool {
 			f := b.drain(40000)
-			return f.Verdict == report.Allow && f.Detail.Get("host") == "shop.example"
+			return f.Verdict == flow.Allow && f.Detail.Get("host") == "shop.example"
 		})
 	})
 }
@@ -106,7 +106,7 @@ func TestPrefaceArrivesAndRequestWaits(t *testing.T) {
 	until(t, "the preface", func() bool { got, _ := b.q.seen(40000); return got == preface })
 	b.q.give(c.frame(1, packet.ACK|packet.PSH, "\x00\x00\x00\x04\x00\x00\x00\x00\x00"))
 	b.q.give(c.frame(0, packet.ACK|packet.PSH, headers))
-	until(t, "the denial", func() bool { return b.drain(40000).Verdict == report.Deny })
+	until(t, "the denial", func() bool { return b.drain(40000).Verdict == flow.Deny })
 	if got, _ := b.q.seen(40000); got != preface {
 		t.Errorf("the server got %q, want the preface alone", got)
 	}
@@ -176,16 +176,16 @@ func TestGarbageIsGivenUp(t *testing.T) {
 func garbageIsGivenUp(t *testing.T, w policy.WorkloadSpec) {
 	h := start(t, host.Config{Plugins: roles("garbage"), FirstDelay: time.Millisecond, LastDelay: 2 * time.Millisecond, Restarts: 3})
 	b := newBedOf(t, h, w, allow(app.HTTP))
-	want, passed := report.Allow, request
+	want, passed := flow.Allow, request
 	if w.FailClosed {
-		want, passed = report.Deny, ""
+		want, passed = flow.Deny, ""
 	}
 	began := time.Now()
 	for i := uint16(0); count(h, "given_up") == 0; i++ {
 		c := newConn(false, 10000+i)
 		b.q.give(c.open()...)
 		b.q.give(c.frame(0, packet.ACK|packet.PSH, request))
-		until(t, "its verdict", func() bool { return b.drain(10000+i).Reason == report.ByUnidentified })
+		until(t, "its verdict", func() bool { return b.drain(10000+i).Reason == flow.ByUnidentified })
 		if f := b.drain(10000 + i); f.Verdict != want || app.ID(f.App) != app.Unknown {
 			t.Fatalf("%v of %v, want %v of unknown", f.Verdict, app.ID(f.App), want)
 		}
@@ -223,7 +223,7 @@ func TestPluginsTogether(t *testing.T) {
 		b.q.give(n.frame(0, packet.ACK|packet.PSH, c.payload))
 		b.q.give(n.frame(1, packet.ACK|packet.PSH, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
 		b.q.give(n.frame(0, packet.ACK|packet.FIN, ""), n.frame(1, packet.ACK|packet.FIN, ""), n.frame(0, packet.ACK, ""))
-		until(t, c.payload, func() bool { return b.drain(port).Kind == report.End })
+		until(t, c.payload, func() bool { return b.drain(port).Kind == flow.End })
 		f := b.drain(port)
 		if got := app.ID(f.App); got != c.want {
 			t.Errorf("%q: app %v, want %v", c.payload, got, c.want)

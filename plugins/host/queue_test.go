@@ -10,9 +10,9 @@ import (
 
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/parsers/builtin"
 	"github.com/sluicenet/sluice/plugins/host"
 )
@@ -133,7 +133,7 @@ func (m memory) Close() error                                                   
 type bed struct {
 	q     *queue
 	e     *engine.Engine
-	flows map[uint64]report.Flow // the newest record of each session
+	flows map[uint64]flow.Record // the newest record of each session
 }
 
 func newBed(t testing.TB, h *host.Host, rules ...policy.RuleSpec) *bed {
@@ -155,7 +155,7 @@ func newBedOf(t testing.TB, h *host.Host, w policy.WorkloadSpec, rules ...policy
 	} else if cfg.Parsers, err = builtin.Registry(); err != nil {
 		t.Fatal(err)
 	}
-	b := &bed{q: newQueue(), e: engine.New(cfg), flows: map[uint64]report.Flow{}}
+	b := &bed{q: newQueue(), e: engine.New(cfg), flows: map[uint64]flow.Record{}}
 	table, err := policy.Compile(&policy.Spec{
 		Version: 1, Groups: []policy.GroupSpec{{Name: "any", Any: true}}, Identities: []policy.IdentitySpec{{Groups: []uint32{0}}},
 		Workloads: []policy.WorkloadSpec{w}, Rules: rules,
@@ -172,9 +172,9 @@ func newBedOf(t testing.TB, h *host.Host, w policy.WorkloadSpec, rules ...policy
 }
 
 // drain takes the newest records in; those of a client's port are returned.
-func (b *bed) drain(client uint16) (f report.Flow) {
+func (b *bed) drain(client uint16) (f flow.Record) {
 	b.q.Wake()
-	b.e.Drain(func(x *report.Flow) {
+	b.e.Drain(func(x *flow.Record) {
 		if d := b.flows[x.Session].Detail; x.Detail == nil {
 			x.Detail = d
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/internal/netns"
 	"github.com/sluicenet/sluice/parsers/builtin"
@@ -144,7 +145,7 @@ func (d *dataplane) collect() {
 	defer tick.Stop()
 	for {
 		d.engine.Threats(func(*report.Threat) {})
-		n := d.engine.Drain(func(*report.Flow) {})
+		n := d.engine.Drain(func(*flow.Record) {})
 		d.mu.Lock()
 		d.records += uint64(n)
 		d.mu.Unlock()
