@@ -47,6 +47,7 @@ var rules = []rule{
 	{"controller", []string{"core/policy", "core/app", "core/flow", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
 	{"internal/demo", []string{"api/...", "internal/..."}},
 	{"internal/clusterdemo", []string{"api/...", "internal/..."}},
+	{"internal/vocab", []string{"api/...", "core/flow"}},
 	{"internal/specstore", []string{"store", "store/blob", "core/policy"}},
 	{"internal/appnames", []string{"store", "core/app"}},
 	{"internal/...", []string{"internal/..."}},
