@@ -97,7 +97,7 @@ func TestAttachmentIsTold(t *testing.T) {
 	tell(1)
 	tell(1)
 	e := must[*controlv1.Event](t)(events.Recv())
-	if e.Kind != "warning" || e.Text != "the label is odd" || e.From != "n1" {
+	if e.Kind != controlv1.EventKind_EVENT_KIND_WARNING || e.Text != "the label is odd" || e.From != "n1" {
 		t.Errorf("event %v", e)
 	}
 	w := must[*controlv1.ListWorkloadsResponse](t)(l.control.ListWorkloads(ctx, &controlv1.ListWorkloadsRequest{})).Workloads[0]

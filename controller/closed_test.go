@@ -15,8 +15,8 @@ import (
 // is protected or monitored, or from one, teaches no rule: one refused attempt would let the next
 // one through.
 func TestLearnNothingForProtected(t *testing.T) {
-	for _, mode := range []string{"protect", "monitor"} {
-		t.Run(mode, func(t *testing.T) {
+	for _, mode := range []controlv1.Mode{controlv1.Mode_MODE_PROTECT, controlv1.Mode_MODE_MONITOR} {
+		t.Run(mode.String(), func(t *testing.T) {
 			l := newLab(t)
 			l.shop("n1")
 			l.learned("n1")

@@ -21,6 +21,7 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/internal/specstore"
+	"github.com/sluicenet/sluice/internal/vocab"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/embedded"
 )
@@ -178,9 +179,9 @@ func seen(name string, egress bool, client, server string, port uint32, id app.I
 	}
 	return &controlv1.Connection{
 		Workload: "netns:" + name, Egress: egress, Client: bytesOf(client), Server: bytesOf(server), Proto: 6, ServerPort: port,
-		ClientPort: 40000, App: uint32(id), Base: uint32(id.Base()), Strength: 3, Verdict: uint32(v), Reason: uint32(reason),
+		ClientPort: 40000, App: uint32(id), Base: uint32(id.Base()), Strength: 3, Verdict: vocab.Verdict(v), Reason: vocab.Reason(reason),
 		Sessions: 1, PacketsOut: 5, PacketsIn: 4, BytesOut: 500, BytesIn: 4000, First: now, Last: now, Ended: 1,
-		Evidence: uint32(flow.EvidenceHandshake), State: uint32(flow.PhaseClosed), Answered: true,
+		Evidence: vocab.Evidence(flow.EvidenceHandshake), Outcome: vocab.Outcome(flow.OutcomeClosed), Answered: true,
 	}
 }
 
@@ -188,7 +189,7 @@ func seen(name string, egress bool, client, server string, port uint32, id app.I
 func (l *lab) report(node string, sequence uint64, conns ...*controlv1.Connection) {
 	l.t.Helper()
 	r, err := l.collector.ReportConnections(l.t.Context(), &controlv1.ReportConnectionsRequest{
-		Node: node, Boot: "boot-1", Sequence: sequence, Connections: conns})
+		Node: node, Run: "boot-1", Sequence: sequence, Connections: conns})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -234,7 +235,7 @@ func (l *lab) agent(node string) *agent {
 			for _, w := range s.Workloads {
 				attached[w.ID+"/eth0"] = map[bool]string{true: "inline", false: "tap"}[w.Mode == policy.Protect]
 			}
-			_, err = collector.ReportStatus(ctx, &controlv1.ReportStatusRequest{Node: node, Boot: "boot-1", Policy: s.Version, Attached: attached})
+			_, err = collector.ReportStatus(ctx, &controlv1.ReportStatusRequest{Node: node, Run: "boot-1", Policy: s.Version, Attached: attached})
 			if err != nil {
 				return
 			}

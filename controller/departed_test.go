@@ -51,21 +51,21 @@ func TestHostNetwork(t *testing.T) {
 	if len(es) != 1 || es[0].FromWorkload != "n1" || es[0].From != "nodes" || es[0].ToWorkload != "api" || es[0].App != "http" || es[0].Sessions != 1 {
 		t.Errorf("edges %v, want the host's connection once, as the workload's packets tell it", es)
 	}
-	r := must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"host"}, Mode: "protect"}))
+	r := must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"host"}, Mode: controlv1.Mode_MODE_PROTECT}))
 	const note = "watched, never refused: host network"
 	if len(r.Groups) != 1 || r.Groups[0].Note != note {
 		t.Errorf("groups %v, want one with the note", r.Groups)
 	}
 	ws := must[*controlv1.ListWorkloadsResponse](t)(l.control.ListWorkloads(t.Context(), &controlv1.ListWorkloadsRequest{})).Workloads
-	if len(ws) != 2 || ws[0].Id != "host:n1" || ws[0].Note != note || ws[0].Mode != "protect" {
+	if len(ws) != 2 || ws[0].Id != "host:n1" || ws[0].Note != note || ws[0].Mode != controlv1.Mode_MODE_PROTECT {
 		t.Errorf("workloads %v, want the host's with its note", ws)
 	}
 	eventually(t, "the policy speaks of it", func() bool {
 		w, err := l.control.Why(t.Context(), &controlv1.WhyRequest{From: "n1", To: "203.0.113.9", Port: "443"})
-		return err == nil && w.Verdict == "violate" && len(w.Ends) == 1 && strings.Contains(w.Ends[0].Mode, note)
+		return err == nil && w.Verdict == controlv1.Verdict_VERDICT_VIOLATE && len(w.Ends) == 1 && strings.Contains(w.Text, note)
 	})
 	w := must[*controlv1.WhyResponse](t)(l.control.Why(t.Context(), &controlv1.WhyRequest{From: "n1", To: "api", Port: "80", App: "unknown"}))
-	if len(w.Ends) != 2 || w.Ends[0].Verdict != "allow" {
+	if len(w.Ends) != 2 || w.Ends[0].Verdict != controlv1.Verdict_VERDICT_ALLOW {
 		t.Errorf("learned connection: got %v", w.Ends)
 	}
 }

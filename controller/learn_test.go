@@ -17,6 +17,7 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/vocab"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/embedded"
 )
@@ -27,7 +28,7 @@ func (l *lab) rules() []string {
 	r := must[*controlv1.ListRulesResponse](l.t)(l.control.ListRules(l.t.Context(), &controlv1.ListRulesRequest{}))
 	var out []string
 	for _, x := range r.Rules {
-		out = append(out, fmt.Sprintf("%d %s>%s %s %s %s %s", x.Id, x.From, x.To, strings.Join(x.Ports, ","), strings.Join(x.Apps, ","), x.Action, x.Origin))
+		out = append(out, fmt.Sprintf("%d %s>%s %s %s %s %s", x.Id, x.From, x.To, strings.Join(x.Ports, ","), strings.Join(x.Apps, ","), vocab.Text(x.Action), vocab.Text(x.Origin)))
 	}
 	return out
 }
@@ -38,7 +39,7 @@ func (l *lab) edges() []string {
 	r := must[*controlv1.ListConnectionsResponse](l.t)(l.control.ListConnections(l.t.Context(), &controlv1.ListConnectionsRequest{}))
 	var out []string
 	for _, e := range r.Edges {
-		out = append(out, fmt.Sprintf("%s>%s %d/%d %s %s %s: %d sessions, %d bytes", e.FromWorkload, e.ToWorkload, e.Proto, e.Port, e.App, e.Family, e.Verdict,
+		out = append(out, fmt.Sprintf("%s>%s %d/%d %s %s %s: %d sessions, %d bytes", e.FromWorkload, e.ToWorkload, e.Proto, e.Port, e.App, vocab.Text(e.Family), vocab.Text(e.Verdict),
 			e.Sessions, e.BytesIn+e.BytesOut))
 	}
 	return out
@@ -115,8 +116,8 @@ func TestExactlyOnce(t *testing.T) {
 	}
 	// Another boot, and another node, count for themselves.
 	for _, r := range []*controlv1.ReportConnectionsRequest{
-		{Node: "n1", Boot: "boot-2", Sequence: 1, Connections: []*controlv1.Connection{web}},
-		{Node: "n2", Boot: "boot-1", Sequence: 1, Connections: []*controlv1.Connection{web}, Dropped: map[string]uint64{"ring": 7}},
+		{Node: "n1", Run: "boot-2", Sequence: 1, Connections: []*controlv1.Connection{web}},
+		{Node: "n2", Run: "boot-1", Sequence: 1, Connections: []*controlv1.Connection{web}, Dropped: map[string]uint64{"ring": 7}},
 	} {
 		must[*controlv1.ReportConnectionsResponse](t)(l.collector.ReportConnections(t.Context(), r))
 	}
@@ -138,9 +139,9 @@ func TestRestart(t *testing.T) {
 	l.shop("n1")
 	l.learned("n1")
 	l.report("n1", 2, seen("db", false, "10.7.0.2", "10.7.0.4", 5432, app.PostgreSQL, flow.Violate))
-	must[*controlv1.AddRuleResponse](t)(l.control.AddRule(t.Context(), &controlv1.AddRuleRequest{Rule: &controlv1.Rule{
-		From: "web", To: "db", Ports: []string{"tcp/5432"}, Action: "deny", Comment: "no short cuts"}}))
-	must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"db"}, Mode: "protect"}))
+	must[*controlv1.PutRuleResponse](t)(l.control.PutRule(t.Context(), &controlv1.PutRuleRequest{Rule: &controlv1.Rule{
+		From: "web", To: "db", Ports: []string{"tcp/5432"}, Action: controlv1.Action_ACTION_DENY, Comment: "no short cuts"}}))
+	must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"db"}, Mode: controlv1.Mode_MODE_PROTECT}))
 	must[*controlv1.DeleteRuleResponse](t)(l.control.DeleteRule(t.Context(), &controlv1.DeleteRuleRequest{Id: 10005}))
 	read := func() (state, uint64) {
 		ctx := t.Context()
@@ -176,13 +177,13 @@ func TestKilled(t *testing.T) {
 	l := newLab(t)
 	l.shop("n1")
 	l.learned("n1")
-	must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"all"}, Mode: "monitor"}))
+	must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"all"}, Mode: controlv1.Mode_MODE_MONITOR}))
 	l.crash()
 	if d := cmp.Diff(shopRules, l.rules()); d != "" {
 		t.Fatalf("rules (-want +got):\n%s", d)
 	}
 	for _, g := range must[*controlv1.ListGroupsResponse](t)(l.control.ListGroups(t.Context(), &controlv1.ListGroupsRequest{})).Groups {
-		if g.Kind == "service" && g.Mode != "monitor" {
+		if g.Kind == controlv1.GroupKind_GROUP_KIND_SERVICE && g.Mode != controlv1.Mode_MODE_MONITOR {
 			t.Errorf("group %s: got mode %s", g.Name, g.Mode)
 		}
 	}
@@ -222,13 +223,13 @@ func TestReportsThatAreWrong(t *testing.T) {
 		want string
 	}{
 		{"no node", func() error {
-			_, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Boot: "b", Sequence: 1})
+			_, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Run: "b", Sequence: 1})
 			return err
 		}, "the node's name must have 1 to 253 bytes"},
 		{"no sequence", func() error {
-			_, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Boot: "b"})
+			_, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: "b"})
 			return err
-		}, "node n1: a report needs the boot of its agent and a sequence from 1 on"},
+		}, "node n1: a report needs the run of its agent and a sequence from 1 on"},
 		{"address without its length", func() error {
 			_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Workloads: []*controlv1.Workload{workload("x", "10.0.0.1")}})
 			return err
@@ -267,7 +268,7 @@ func BenchmarkReportConnections(b *testing.B) {
 	begun := time.Now()
 	for b.Loop() {
 		seq++
-		_, err := l.collector.ReportConnections(b.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Boot: "b", Sequence: seq, Connections: conns})
+		_, err := l.collector.ReportConnections(b.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: "b", Sequence: seq, Connections: conns})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -279,7 +280,7 @@ func BenchmarkReportConnections(b *testing.B) {
 func TestLearnBeforePolicy(t *testing.T) {
 	early := func(port uint32) *controlv1.Connection {
 		c := seen("web", true, "10.7.0.2", "10.7.0.3", port, app.HTTP, flow.Open)
-		c.Reason = uint32(flow.ByUnready)
+		c.Reason = vocab.Reason(flow.ByUnready)
 		return c
 	}
 	l := newLab(t)
@@ -288,7 +289,7 @@ func TestLearnBeforePolicy(t *testing.T) {
 	if d := cmp.Diff([]string{"10001 svc:default/web>svc:default/api tcp/80 http allow learned"}, l.rules()); d != "" {
 		t.Errorf("in discover mode (-want +got):\n%s", d)
 	}
-	if _, err := l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"web"}, Mode: "monitor"}); err != nil {
+	if _, err := l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"web"}, Mode: controlv1.Mode_MODE_MONITOR}); err != nil {
 		t.Fatal(err)
 	}
 	l.report("n1", 2, early(81))
@@ -300,14 +301,14 @@ func TestLearnBeforePolicy(t *testing.T) {
 // What nobody could identify, because parsers were away, is no lesson about its application.
 func TestLearnNothingUnidentified(t *testing.T) {
 	lost := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.Unknown, flow.Learn)
-	lost.Reason = uint32(flow.ByUnidentified)
+	lost.Reason = vocab.Reason(flow.ByUnidentified)
 	l := newLab(t)
 	l.shop("n1")
 	l.report("n1", 1, lost)
 	if got := l.rules(); len(got) != 0 {
 		t.Errorf("rules %v, want none", got)
 	}
-	lost.Reason = uint32(flow.ByDefault)
+	lost.Reason = vocab.Reason(flow.ByDefault)
 	l.report("n1", 2, lost)
 	if got := l.rules(); len(got) != 1 {
 		t.Errorf("rules %v of one that every parser declined, want one", got)

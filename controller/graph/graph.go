@@ -29,9 +29,9 @@ const (
 
 // Observation is what one end reported of one or more sessions of one kind, its ends resolved.
 type Observation struct {
-	// Reporter is the id of the workload that reports; with Node and Boot it tells the engine whose
+	// Reporter is the id of the workload that reports; with Node and Run it tells the engine whose
 	// session numbers these are.
-	Node, Boot, Reporter string
+	Node, Run, Reporter string
 	// Egress: the reporter is the client.
 	Egress bool
 	// ClientReports says that the client is a managed workload, whose own report counts; that of
@@ -143,8 +143,8 @@ type Graph struct {
 
 // sessionKey is one session of one engine.
 type sessionKey struct {
-	node, boot, reporter string
-	session              uint64
+	node, run, reporter string
+	session             uint64
 }
 
 // live is what a session has added to the edge that it is on, so that it can move.
@@ -184,13 +184,13 @@ func (g *Graph) Add(o *Observation) {
 		g.edge(&c).tell(o)
 	}
 	if o.Session != 0 && o.Ended > 0 {
-		g.sessions.remove(sessionKey{o.Node, o.Boot, o.Reporter, o.Session})
+		g.sessions.remove(sessionKey{o.Node, o.Run, o.Reporter, o.Session})
 	}
 }
 
 // session is what is remembered of the observation's session.
 func (g *Graph) session(o *Observation) *live {
-	k := sessionKey{o.Node, o.Boot, o.Reporter, o.Session}
+	k := sessionKey{o.Node, o.Run, o.Reporter, o.Session}
 	s, ok := g.sessions.touch(k)
 	if !ok {
 		s = &live{kind: o.Kind}

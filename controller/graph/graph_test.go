@@ -16,7 +16,7 @@ import (
 // seen is one session from web to api, told by the client's end, as a test changes it.
 func seen(change func(*graph.Observation)) *graph.Observation {
 	o := &graph.Observation{
-		Node: "n", Boot: "b", Reporter: "netns:web", Egress: true, ClientReports: true, Client: "10.0.0.1", Server: "10.0.0.2",
+		Node: "n", Run: "b", Reporter: "netns:web", Egress: true, ClientReports: true, Client: "10.0.0.1", Server: "10.0.0.2",
 		Kind: graph.Kind{From: "svc:default/web", To: "svc:default/api", FromWorkload: "web", ToWorkload: "api",
 			Proto: 6, Port: 80, App: app.HTTP, Verdict: flow.Learn},
 		Sessions: 1, PacketsOut: 5, PacketsIn: 4, BytesOut: 500, BytesIn: 4000, First: 10, Last: 20, Answered: true,

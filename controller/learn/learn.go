@@ -36,7 +36,7 @@ type Connection struct {
 	App        app.ID
 	Verdict    flow.Verdict
 	Evidence   flow.Evidence
-	State      flow.Phase
+	Outcome    flow.Outcome
 	Answered   bool
 	// Ended says that all sessions that it stands for are over, so that an application that
 	// is undecided will stay without a name.
@@ -137,7 +137,7 @@ func (c *Connection) teaches() bool {
 		return false
 	case model.KindOf(c.From) != model.Service && model.KindOf(c.To) != model.Service:
 		return false
-	case c.Proto == packet.ProtoTCP && (!c.Answered || c.State == flow.PhaseRefused || c.State == flow.PhaseOpening):
+	case c.Proto == packet.ProtoTCP && (!c.Answered || c.Outcome == flow.OutcomeRefused || c.Outcome == flow.OutcomeOpening):
 		return false
 	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended:
 		return false

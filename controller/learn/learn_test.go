@@ -17,7 +17,7 @@ import (
 // conn is an established HTTP connection that is to be learned, as a test changes it.
 func conn(change func(*learn.Connection)) learn.Connection {
 	c := learn.Connection{From: "svc:default/web", To: "svc:default/api", Proto: 6, Port: 80, ClientPort: 40000, App: app.HTTP,
-		Verdict: flow.Learn, Evidence: flow.EvidenceHandshake, State: flow.PhaseEstablished, Answered: true}
+		Verdict: flow.Learn, Evidence: flow.EvidenceHandshake, Outcome: flow.OutcomeEstablished, Answered: true}
 	if change != nil {
 		change(&c)
 	}
@@ -42,14 +42,14 @@ func TestLearn(t *testing.T) {
 	}{
 		{"http", nil, "tcp/80 for http"},
 		{"not to be learned", func(c *c) { c.Verdict = flow.Allow }, ""},
-		{"refused", func(c *c) { c.State, c.Answered = flow.PhaseRefused, false }, ""},
-		{"unanswered", func(c *c) { c.State, c.Answered = flow.PhaseOpening, false }, ""},
+		{"refused", func(c *c) { c.Outcome, c.Answered = flow.OutcomeRefused, false }, ""},
+		{"unanswered", func(c *c) { c.Outcome, c.Answered = flow.OutcomeOpening, false }, ""},
 		{"unanswered UDP", func(c *c) { c.Proto, c.Answered, c.App = 17, false, app.Syslog }, "udp/80 for syslog"},
 		{"undecided", func(c *c) { c.App = app.Undecided }, ""},
 		{"undecided to the end", func(c *c) { c.App, c.Ended = app.Undecided, true }, "tcp/80 for unknown"},
 		{"unknown", func(c *c) { c.App = app.Unknown }, "tcp/80 for unknown"},
-		{"icmp", func(c *c) { c.Proto, c.Port, c.App, c.State = 1, 0, app.Unknown, 0 }, "icmp for any"},
-		{"icmpv6", func(c *c) { c.Proto, c.Port, c.App, c.State = 58, 0, app.Unknown, 0 }, "icmp for any"},
+		{"icmp", func(c *c) { c.Proto, c.Port, c.App, c.Outcome = 1, 0, app.Unknown, 0 }, "icmp for any"},
+		{"icmpv6", func(c *c) { c.Proto, c.Port, c.App, c.Outcome = 58, 0, app.Unknown, 0 }, "icmp for any"},
 		{"sctp", func(c *c) { c.Proto, c.Port, c.App = 132, 3868, app.Undecided }, "sctp/3868 for any"},
 		{"high port by handshake", func(c *c) { c.Port = 50051 }, "tcp/50051 for http"},
 		{"high port by port", func(c *c) { c.Port, c.Evidence = 50051, flow.EvidencePort }, ""},

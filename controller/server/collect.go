@@ -16,7 +16,7 @@ import (
 	"github.com/sluicenet/sluice/controller/learn"
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/flow"
-	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/vocab"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/blob"
 )
@@ -30,8 +30,8 @@ func (c *collector) ReportConnections(ctx context.Context, r *controlv1.ReportCo
 	if err := checkNode(r.Node); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if r.Boot == "" || len(r.Boot) > maxName || r.Sequence == 0 {
-		return nil, status.Errorf(codes.InvalidArgument, "node %s: a report needs the boot of its agent and a sequence from 1 on", r.Node)
+	if r.Run == "" || len(r.Run) > maxName || r.Sequence == 0 {
+		return nil, status.Errorf(codes.InvalidArgument, "node %s: a report needs the run of its agent and a sequence from 1 on", r.Node)
 	}
 	if c.s.cfg.Journal && proto.Size(r) > store.MaxCommit/2 {
 		return nil, status.Errorf(codes.InvalidArgument, "report %d of %s is larger than %d bytes", r.Sequence, r.Node, store.MaxCommit/2)
@@ -68,7 +68,7 @@ func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (dirty bool, err
 // is held.
 func (s *Server) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.Connection, fresh bool) {
 	n := s.dir.node(r.Node)
-	b := n.boot(r.Boot)
+	b := n.boot(r.Run)
 	if r.Sequence <= b.Sequence {
 		return nil, false
 	}
@@ -86,7 +86,7 @@ func (s *Server) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.C
 			continue
 		}
 		o := s.observation(n, c, &client, &server)
-		o.Boot = r.Boot
+		o.Run = r.Run
 		s.graph.Add(o)
 		if s.teaches(n, c) && s.opens(&client, c.First) && s.opens(&server, c.First) {
 			lessons = append(lessons, lesson(c, &client, &server))
@@ -104,12 +104,12 @@ func (s *Server) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.C
 // teaches says whether a rule may come of a connection: one that was let through to be learned,
 // or one of a workload in discover mode that ended before its first policy came. The lock is held.
 func (s *Server) teaches(n *node, c *controlv1.Connection) bool {
-	switch flow.Verdict(c.Verdict) {
+	switch vocab.FlowVerdict(c.GetVerdict()) {
 	case flow.Learn:
-		return flow.Reason(c.Reason) != flow.ByUnidentified // its name is that of nothing
+		return vocab.FlowReason(c.Reason) != flow.ByUnidentified // its name is that of nothing
 	case flow.Open:
 		m := s.dir.reporter(n, c)
-		return flow.Reason(c.Reason) == flow.ByUnready && m != nil && s.mode(m.group) == policy.Discover.String()
+		return vocab.FlowReason(c.Reason) == flow.ByUnready && m != nil && s.mode(m.group) == controlv1.Mode_MODE_DISCOVER
 	}
 	return false
 }
@@ -118,7 +118,7 @@ func (s *Server) teaches(n *node, c *controlv1.Connection) bool {
 // the connection began. A workload that still learns must not teach what may reach one that
 // is protected or monitored, least of all what was refused there. The lock is held.
 func (s *Server) opens(e *end, began int64) bool {
-	return e.member == nil || s.mode(e.group) == policy.Discover.String() || began <= s.since[e.group]
+	return e.member == nil || s.mode(e.group) == controlv1.Mode_MODE_DISCOVER || began <= s.since[e.group]
 }
 
 // learn makes rules of what was let through to be learned. The lock is held.
@@ -143,7 +143,7 @@ func (s *Server) learn(list []learn.Connection) error {
 // worthTelling says whether observers are told: of beginnings, ends and violations, but
 // not of mere packets of connections that go on.
 func worthTelling(c *controlv1.Connection) bool {
-	v := flow.Verdict(c.Verdict)
+	v := vocab.FlowVerdict(c.Verdict)
 	return c.Sessions > 0 || c.Ended > 0 || v == flow.Violate || v == flow.Deny
 }
 
@@ -160,10 +160,10 @@ func (s *Server) observation(n *node, c *controlv1.Connection, client, server *e
 		Kind: graph.Kind{
 			From: client.group, To: server.group, FromWorkload: client.name(), ToWorkload: server.name(),
 			Proto: uint8(c.Proto), Port: uint16(c.ServerPort), App: app.ID(c.App), IPv6: client.addr.Is6(),
-			Verdict: flow.Verdict(c.Verdict),
+			Verdict: vocab.FlowVerdict(c.Verdict),
 		},
 		Client: client.addr.String(), Server: server.addr.String(), Base: app.ID(c.Base),
-		Reason: flow.Reason(c.Reason), Rule: c.Rule, Sessions: c.Sessions, Ended: c.Ended,
+		Reason: vocab.FlowReason(c.Reason), Rule: c.Rule, Sessions: c.Sessions, Ended: c.Ended,
 		PacketsOut: c.PacketsOut, PacketsIn: c.PacketsIn, BytesOut: c.BytesOut, BytesIn: c.BytesIn,
 		First: c.First, Last: c.Last, Answered: c.Answered, Attrs: c.Attrs, Session: c.Session,
 	}
@@ -182,7 +182,7 @@ func (s *Server) reports(e *end) bool {
 func lesson(c *controlv1.Connection, client, server *end) learn.Connection {
 	return learn.Connection{
 		From: client.group, To: server.group, Proto: uint8(c.Proto), Port: uint16(c.ServerPort), ClientPort: uint16(c.ClientPort),
-		App: app.ID(c.App), Verdict: flow.Learn, Evidence: flow.Evidence(c.Evidence), State: flow.Phase(c.State),
+		App: app.ID(c.App), Verdict: flow.Learn, Evidence: vocab.FlowEvidence(c.Evidence), Outcome: vocab.FlowOutcome(c.Outcome),
 		Answered: c.Answered, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
 	}
 }
@@ -198,7 +198,7 @@ func (s *Server) publishThreats(n *node, list []*controlv1.ThreatRecord) {
 		}
 		from, to := s.dir.peer(n.name, src.Unmap()), s.dir.peer(n.name, dst.Unmap())
 		e := &controlv1.Event{
-			Stamp: t.Stamp, Kind: eventThreat, From: from.name(), To: to.name(), FromGroup: from.group, ToGroup: to.group,
+			Stamp: t.Stamp, Kind: controlv1.EventKind_EVENT_KIND_THREAT, From: from.name(), To: to.name(), FromGroup: from.group, ToGroup: to.group,
 			Proto: t.Proto, Port: t.DstPort, Family: family(from.addr.Is6()), Text: t.Text, Sessions: t.Count, Reporter: t.Workload,
 		}
 		if m := n.members[t.Workload]; m != nil {

@@ -5,21 +5,12 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/flow"
-)
-
-// Kinds of event.
-const (
-	eventConnection = "connection"
-	eventViolation  = "violation"
-	eventThreat     = "threat"
-	eventWarning    = "warning"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // Observe streams events from now on until the caller has enough or the controller closes.
@@ -49,20 +40,15 @@ func (c *control) Observe(r *controlv1.ObserveRequest, stream grpc.ServerStreami
 	}
 }
 
-// filter is the request as a function.
+// filter returns the request as a function.
 func filter(r *controlv1.ObserveRequest) (func(*controlv1.Event) bool, error) {
-	known := []string{"open", "learn", "allow", "violate", "deny", "pending"}
-	for _, v := range r.Verdicts {
-		if !slices.Contains(known, v) {
-			return nil, status.Errorf(codes.InvalidArgument, "no verdict is called %q: they are %s", v, strings.Join(known, ", "))
-		}
-	}
+	f := r.GetFilter()
 	about := make(map[string]bool)
-	for _, w := range r.Workloads {
+	for _, w := range f.GetAbout() {
 		about[w] = true
 	}
 	return func(e *controlv1.Event) bool {
-		if len(r.Verdicts) > 0 && !slices.Contains(r.Verdicts, e.Verdict) {
+		if len(f.GetVerdicts()) > 0 && !slices.Contains(f.GetVerdicts(), e.Verdict) {
 			return false
 		}
 		return len(about) == 0 || about[e.From] || about[e.To] || about[e.Reporter] ||
@@ -73,15 +59,15 @@ func filter(r *controlv1.ObserveRequest) (func(*controlv1.Event) bool, error) {
 // connectionEvent is a reported connection as observers see it.
 func connectionEvent(c *controlv1.Connection, client, server *end) *controlv1.Event {
 	e := &controlv1.Event{
-		Stamp: c.Last, Kind: eventConnection,
+		Stamp: c.Last, Kind: controlv1.EventKind_EVENT_KIND_ENDED,
 		From: client.name(), To: server.name(), FromGroup: client.group, ToGroup: server.group,
 		Proto: c.Proto, Port: c.ServerPort, App: app.ID(c.App).Name(),
-		Verdict: flow.Verdict(c.Verdict).String(), Reason: flow.Reason(c.Reason).String(), Rule: c.Rule,
-		Family: family(client.addr.Is6()), State: flow.Phase(c.State).String(),
-		Bytes: c.BytesOut + c.BytesIn, Sessions: c.Sessions, Attrs: c.Attrs, Reporter: c.Workload,
+		Verdict: c.Verdict, Reason: c.Reason, Rule: c.Rule,
+		Family: family(client.addr.Is6()), Outcome: c.Outcome,
+		BytesOut: c.BytesOut, BytesIn: c.BytesIn, Sessions: c.Sessions, Attrs: c.Attrs, Reporter: c.Workload,
 	}
-	if v := flow.Verdict(c.Verdict); v == flow.Violate || v == flow.Deny {
-		e.Kind = eventViolation
+	if v := vocab.FlowVerdict(c.Verdict); v == flow.Violate || v == flow.Deny {
+		e.Kind = controlv1.EventKind_EVENT_KIND_VIOLATION
 	}
 	if local := reporter(c, client, server); local.member != nil {
 		e.Reporter = local.name()

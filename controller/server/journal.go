@@ -28,7 +28,7 @@ type journal struct {
 
 // journalKey is where a report is kept. Names of nodes and boots may be longer than a key.
 func journalKey(r *controlv1.ReportConnectionsRequest) string {
-	sum := sha256.Sum256([]byte(r.Node + "\x00" + r.Boot))
+	sum := sha256.Sum256([]byte(r.Node + "\x00" + r.Run))
 	return fmt.Sprintf("%s%s/%020d", keyJournal, hex.EncodeToString(sum[:12]), r.Sequence)
 }
 

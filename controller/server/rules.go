@@ -61,13 +61,13 @@ func (c *control) ListRules(context.Context, *controlv1.ListRulesRequest) (*cont
 
 func ruleMessage(r *model.Rule) *controlv1.Rule {
 	return &controlv1.Rule{
-		Id: r.ID, From: r.From, To: r.To, Ports: r.Ports.Strings(), Apps: r.Apps.Strings(), Action: string(r.Action),
-		Origin: string(r.Origin), Disabled: r.Disabled, Comment: r.Comment, Created: r.Created,
+		Id: r.ID, From: r.From, To: r.To, Ports: r.Ports.Strings(), Apps: r.Apps.Strings(), Action: actionEnum(r.Action),
+		Origin: originEnum(r.Origin), Disabled: r.Disabled, Comment: r.Comment, Created: r.Created,
 	}
 }
 
-// AddRule adds a rule of people.
-func (c *control) AddRule(ctx context.Context, r *controlv1.AddRuleRequest) (*controlv1.AddRuleResponse, error) {
+// PutRule adds a user rule.
+func (c *control) PutRule(ctx context.Context, r *controlv1.PutRuleRequest) (*controlv1.PutRuleResponse, error) {
 	rule, err := c.s.addRule(r)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
@@ -75,7 +75,7 @@ func (c *control) AddRule(ctx context.Context, r *controlv1.AddRuleRequest) (*co
 	if err := c.s.inForce(ctx); err != nil {
 		return nil, err
 	}
-	return &controlv1.AddRuleResponse{Rule: ruleMessage(&rule)}, nil
+	return &controlv1.PutRuleResponse{Rule: ruleMessage(&rule)}, nil
 }
 
 // ruleWait is how long a change of rules waits for agents; one that is away gets it later.
@@ -109,7 +109,7 @@ func notStored(err error) error {
 	return status.Errorf(codes.Unavailable, "the change is not stored yet and is tried again: %v", err)
 }
 
-func (s *Server) addRule(r *controlv1.AddRuleRequest) (model.Rule, error) {
+func (s *Server) addRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
 	m := r.GetRule()
 	if m == nil {
 		return model.Rule{}, errors.New("no rule is given")
@@ -122,18 +122,15 @@ func (s *Server) addRule(r *controlv1.AddRuleRequest) (model.Rule, error) {
 	if err != nil {
 		return model.Rule{}, err
 	}
+	rule := model.Rule{Ports: ports, Apps: apps, Disabled: m.Disabled, Comment: m.Comment, Created: s.now().UnixNano()}
+	if rule.Action, err = parseAction(m.Action); err != nil {
+		return model.Rule{}, err
+	}
+	if rule.Origin, err = parseOrigin(m.Origin); err != nil {
+		return model.Rule{}, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rule := model.Rule{
-		Ports: ports, Apps: apps, Action: model.Action(m.Action), Origin: model.Origin(m.Origin),
-		Disabled: m.Disabled, Comment: m.Comment, Created: s.now().UnixNano(),
-	}
-	if rule.Action == "" {
-		rule.Action = model.Allow
-	}
-	if rule.Origin == "" {
-		rule.Origin = model.ByUser
-	}
 	if rule.From, err = s.resolveForRule(m.From); err != nil {
 		return model.Rule{}, fmt.Errorf("from: %w", err)
 	}
@@ -205,14 +202,14 @@ func (s *Server) groupMessages(names []string) []*controlv1.Group {
 	}
 	out := make([]*controlv1.Group, len(names))
 	for i, name := range names {
-		out[i] = &controlv1.Group{Name: name, Kind: string(model.KindOf(name)), Mode: s.mode(name), Members: members[name], Rules: count[name], Note: s.dir.hostNote(name)}
+		out[i] = &controlv1.Group{Name: name, Kind: kindEnum(model.KindOf(name)), Mode: s.mode(name), Members: members[name], Rules: count[name], Note: s.dir.hostNote(name)}
 	}
 	return out
 }
 
 // SetMode gives service groups a mode and, where it is asked to, waits until agents enforce it.
 func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*controlv1.SetModeResponse, error) {
-	mode, err := policy.ParseMode(r.Mode)
+	mode, err := parseMode(r.Mode)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}

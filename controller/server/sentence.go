@@ -64,7 +64,7 @@ func (q *question) outcome(ds []policy.Decision) string {
 	if q.judges[i].dir == packet.Ingress {
 		side = "server's"
 	}
-	why := because(ds[i], q.judges[i].workload.Mode())
+	why := q.judges[i].because(ds[i])
 	switch verdict {
 	case flow.Open:
 		return "passes: it is not subject to policy"
@@ -81,12 +81,15 @@ func (q *question) outcome(ds []policy.Decision) string {
 }
 
 // because is the reason of a decision in words.
-func because(d policy.Decision, mode policy.Mode) string {
+func (j *judge) because(d policy.Decision) string {
 	switch d.Reason {
 	case flow.ByRule:
 		return fmt.Sprintf("rule %d decides", d.Rule)
 	case flow.ByQuarantine:
 		return "the workload is quarantined"
 	}
-	return fmt.Sprintf("no rule matches in mode %s", mode)
+	if j.member.workload.HostNet {
+		return fmt.Sprintf("no rule matches in mode %s (%s)", j.workload.Mode(), hostNote)
+	}
+	return fmt.Sprintf("no rule matches in mode %s", j.workload.Mode())
 }

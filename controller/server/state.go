@@ -183,12 +183,12 @@ func (s *Server) unmarkRule(id uint32) error {
 	return s.mark(keyOrder, s.rules.Order())
 }
 
-// mode is a service group's mode in text, "" for other groups. The lock is held.
-func (s *Server) mode(group string) string {
+// mode returns a service group's mode, unspecified for other groups. The lock is held.
+func (s *Server) mode(group string) controlv1.Mode {
 	if g := s.groups[group]; g != nil && g.Kind() == model.Service {
-		return g.Mode.String()
+		return modeEnum(g.Mode)
 	}
-	return ""
+	return controlv1.Mode_MODE_UNSPECIFIED
 }
 
 // addGroup makes a service group that is not there yet. The lock is held.

@@ -18,6 +18,7 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // question is a Why request with its names resolved.
@@ -45,14 +46,6 @@ func (j *judge) done(d policy.Decision) policy.Decision {
 	return d
 }
 
-// mode is the mode of the end, and what it does not mean there.
-func (j *judge) mode() string {
-	if j.member.workload.HostNet {
-		return j.workload.Mode().String() + " (" + hostNote + ")"
-	}
-	return j.workload.Mode().String()
-}
-
 // Why says what becomes of a connection and which rules decide it.
 func (c *control) Why(ctx context.Context, r *controlv1.WhyRequest) (*controlv1.WhyResponse, error) {
 	q, err := c.s.question(ctx, r)
@@ -72,8 +65,8 @@ func (c *control) Why(ctx context.Context, r *controlv1.WhyRequest) (*controlv1.
 		d = j.done(d)
 		decisions[i] = d
 		e := &controlv1.WhyEnd{
-			Workload: j.member.workload.Name, End: j.dir.String(), Mode: j.mode(),
-			Verdict: d.Verdict.String(), Reason: d.Reason.String(), Rule: d.Rule,
+			Workload: j.member.workload.Name, End: j.dir.String(), Mode: modeEnum(j.workload.Mode()),
+			Verdict: vocab.Verdict(d.Verdict), Reason: vocab.Reason(d.Reason), Rule: d.Rule,
 		}
 		for _, s := range steps {
 			e.Steps = append(e.Steps, &controlv1.WhyStep{Rule: s.Rule, Text: s.Text, Outcome: s.Outcome})
@@ -81,7 +74,7 @@ func (c *control) Why(ctx context.Context, r *controlv1.WhyRequest) (*controlv1.
 		out.Ends = append(out.Ends, e)
 	}
 	verdict := together(decisions)
-	out.Verdict, out.Text = verdict.String(), q.sentence(decisions)
+	out.Verdict, out.Text = vocab.Verdict(verdict), q.sentence(decisions)
 	return out, nil
 }
 

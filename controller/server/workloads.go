@@ -100,7 +100,7 @@ func newMember(node string, w *controlv1.Workload) (*member, error) {
 	if w.Service == "" {
 		w.Service = w.Name
 	}
-	w.Node, w.Group, w.Mode = node, model.ServiceGroup(w.Namespace, w.Service), ""
+	w.Node, w.Group, w.Mode = node, model.ServiceGroup(w.Namespace, w.Service), 0
 	w.Note, w.Choice, w.ChosenBy = "", "", ""
 	if err := model.CheckName(w.Group); err != nil {
 		return nil, fmt.Errorf("workload %q: %w", w.Id, err)
@@ -158,7 +158,7 @@ const maxWarnings = 100
 func (s *Server) warn(n *node, warnings []string) {
 	for _, text := range warnings[:min(len(warnings), maxWarnings)] {
 		if !slices.Contains(n.status.GetWarnings(), text) {
-			s.bus.publish(&controlv1.Event{Stamp: s.now().UnixNano(), Kind: eventWarning, Reporter: n.name, From: n.name, Text: text})
+			s.bus.publish(&controlv1.Event{Stamp: s.now().UnixNano(), Kind: controlv1.EventKind_EVENT_KIND_WARNING, Reporter: n.name, From: n.name, Text: text})
 		}
 	}
 }
