@@ -56,6 +56,7 @@ type aggregate struct {
 	max      int
 	workload func(uint32) string
 	peer     func(*flow.Record) (string, *flow.Detail) // nil without
+	ended    func(workload string, o flow.Outcome)     // of each session; nil without
 
 	sessions map[uint64]session
 	kinds    map[key]kind
@@ -160,6 +161,9 @@ func (a *aggregate) add(s *session) {
 		return
 	}
 	s.remember(w, a.living)
+	if s.ended > 0 && a.ended != nil {
+		a.ended(w, s.Outcome)
+	}
 	k, c := keyOf(w, &s.Record), kind{Record: s.Record, began: uint64(s.began), ended: uint64(s.ended)}
 	if a.peer != nil && !s.Loopback {
 		k.peer, c.peer = a.peer(&s.Record)

@@ -108,6 +108,9 @@ func TestOutcomes(t *testing.T) {
 						ends++
 					}
 				}
+				if o := u.Outcomes()["netns:web"]; o[flow.OutcomeClosed]+o[flow.OutcomeRefused]+o[flow.OutcomeDenied] != uint64(ends) {
+					t.Errorf("outcomes %v, want %d ended", o, ends)
+				}
 				if began != uint64(starts) || ended != uint64(ends) {
 					t.Errorf("%d began and %d ended, want %d and %d", began, ended, starts, ends)
 				}

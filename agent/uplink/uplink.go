@@ -74,6 +74,7 @@ type Uplink struct {
 	busy atomic.Bool // the sender has something to send
 
 	unjudged unjudgedBox
+	outcomes outcomeBox
 	stat     struct {
 		records, sent, requests, retries, dropped, waiting, onWay atomic.Uint64
 		taken                                                     atomic.Int64
@@ -109,7 +110,7 @@ func New(cfg Config) *Uplink {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	u := &Uplink{cfg: cfg, agg: newAggregate(cfg.MaxKinds, cfg.Workload), pending: newAggregate(cfg.MaxKinds, cfg.Workload), out: make(chan *batch, 1)}
-	u.agg.peer = cfg.Peer
+	u.agg.peer, u.agg.ended = cfg.Peer, u.outcomes.add
 	if cfg.Spool != "" {
 		var err error
 		if u.spool, u.left, err = openSpool(cfg.Spool, cfg.Logger); err != nil {

@@ -9,15 +9,18 @@ import (
 	"strings"
 )
 
-// Connections is a copy of every edge, by ends, port and application.
-func (g *Graph) Connections() []Edge {
+// Connections returns a copy of every edge with sessions that match accepts, by ends, port and
+// application. A nil match accepts all. match is called with the lock held and keeps nothing.
+func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	out := make([]Edge, 0, len(g.edges.items))
-	for _, e := range g.edges.newest(0) {
-		out = append(out, e.clone())
-	}
-	slices.SortFunc(out, func(a, b Edge) int { return a.compare(&b.Kind) })
+	var out []Edge
+	g.edges.each(func(e *Edge, _ string) {
+		if e.Sessions > 0 && (match == nil || match(e)) {
+			out = append(out, e.clone())
+		}
+	})
+	g.mu.Unlock()
+	slices.SortFunc(out, func(a, b Edge) int { return a.Compare(&b.Kind) })
 	return out
 }
 
@@ -27,7 +30,8 @@ func (e *Edge) clone() Edge {
 	return c
 }
 
-func (k *Kind) compare(o *Kind) int {
+// Compare orders kinds by ends, port and application.
+func (k *Kind) Compare(o *Kind) int {
 	family := func(v6 bool) int {
 		if v6 {
 			return 6
@@ -37,73 +41,110 @@ func (k *Kind) compare(o *Kind) int {
 	return cmp.Or(strings.Compare(k.From, o.From), strings.Compare(k.To, o.To),
 		strings.Compare(k.FromWorkload, o.FromWorkload), strings.Compare(k.ToWorkload, o.ToWorkload),
 		cmp.Compare(k.Proto, o.Proto), cmp.Compare(k.Port, o.Port), cmp.Compare(k.App, o.App),
-		cmp.Compare(family(k.IPv6), family(o.IPv6)), cmp.Compare(k.Verdict, o.Verdict))
+		cmp.Compare(family(k.IPv6), family(o.IPv6)), strings.Compare(k.FromNode, o.FromNode), strings.Compare(k.ToNode, o.ToNode))
 }
 
-// Violations is a copy of the kinds of violation seen last, newest first, at most limit; 0 is all.
-func (g *Graph) Violations(limit int) []Violation {
+// Violations returns a copy of the kinds of violation that match accepts, newest first, and the
+// number of the last touch. A nil match accepts all.
+func (g *Graph) Violations(match func(*Violation) bool) (out []Violation, touched uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	list := g.violations.newest(limit)
-	out := make([]Violation, len(list))
-	for i, v := range list {
-		out[i] = *v
-	}
-	return out
+	g.violations.each(func(v *Violation, _ string) {
+		if match == nil || match(v) {
+			out = append(out, *v)
+		}
+	})
+	return out, g.touched
 }
 
-// Totals are counts over the whole graph.
+// Threats returns a copy of the kinds of threat that match accepts, newest first, and the number
+// of the last touch. A nil match accepts all. Frames are not to be changed.
+func (g *Graph) Threats(match func(*Threat) bool) (out []Threat, touched uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.threats.each(func(t *Threat, _ string) {
+		if match == nil || match(t) {
+			out = append(out, *t)
+		}
+	})
+	return out, g.touched
+}
+
+// Totals returns counts over the whole graph.
 func (g *Graph) Totals() Totals {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	t := g.totals
-	t.Edges = uint64(len(g.edges.items))
+	g.edges.each(func(e *Edge, _ string) {
+		if e.Sessions > 0 {
+			t.Edges++
+		}
+	})
 	return t
 }
 
-// saved is the written form; lists are touched last first.
-type saved struct {
-	Edges      []Edge      `json:"edges"`
-	Violations []Violation `json:"violations"`
-	Sessions   uint64      `json:"sessions"`
-	Violated   uint64      `json:"violated"`
-	Evicted    uint64      `json:"evicted"`
+// Snapshot is a copy of a Graph's history, in a form that can be written down. Which sessions are
+// open is not part of it.
+type Snapshot struct {
+	Edges      []Kept[Edge]      `json:"edges"` // touched last first, as the other lists
+	Violations []Kept[Violation] `json:"violations"`
+	Threats    []Kept[Threat]    `json:"threats"`
+	Totals     Totals            `json:"totals"`
 }
 
-// MarshalJSON writes the history down. Which sessions are open is not part of it.
-func (g *Graph) MarshalJSON() ([]byte, error) {
-	g.mu.Lock()
-	s := saved{Sessions: g.totals.Sessions, Violated: g.totals.Violations, Evicted: g.totals.Evicted}
-	for _, e := range g.edges.newest(0) {
-		s.Edges = append(s.Edges, e.clone())
-	}
-	for _, v := range g.violations.newest(0) {
-		s.Violations = append(s.Violations, *v)
-	}
-	g.mu.Unlock()
-	return json.Marshal(s)
+// Kept is one row and whose share it is of.
+type Kept[T any] struct {
+	Row   T      `json:"row"`
+	Share string `json:"share"`
 }
+
+// Snapshot copies the history.
+func (g *Graph) Snapshot() *Snapshot {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := &Snapshot{Totals: g.totals}
+	g.edges.each(func(e *Edge, share string) { s.Edges = append(s.Edges, Kept[Edge]{e.clone(), share}) })
+	g.violations.each(func(v *Violation, share string) { s.Violations = append(s.Violations, Kept[Violation]{*v, share}) })
+	g.threats.each(func(t *Threat, share string) { s.Threats = append(s.Threats, Kept[Threat]{*t, share}) })
+	return s
+}
+
+// MarshalJSON writes the history down.
+func (g *Graph) MarshalJSON() ([]byte, error) { return json.Marshal(g.Snapshot()) }
 
 // UnmarshalJSON replaces the history of a Graph made by New by one that was written down; what is
 // over its limits is left out, oldest first.
 func (g *Graph) UnmarshalJSON(b []byte) error {
-	var s saved
+	var s Snapshot
 	if err := json.Unmarshal(b, &s); err != nil {
 		return fmt.Errorf("read history of connections: %w", err)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.edges, g.violations = newBounded[Kind, *Edge](), newBounded[violationKind, *Violation]()
-	g.sessions = newBounded[sessionKey, *live]()
-	g.totals = Totals{Sessions: s.Sessions, Violations: s.Violated, Evicted: s.Evicted}
-	for _, e := range slices.Backward(s.Edges) {
-		if _, ok := g.edges.get(e.Kind); !ok {
-			g.edges.put(e.Kind, &e, g.limits.Edges)
+	g.clear()
+	g.totals = s.Totals
+	for _, k := range slices.Backward(s.Edges) {
+		e := &k.Row
+		if _, ok := g.edges.get(e.Kind); ok || int(e.Outcome) >= Outcomes || e.Sessions == 0 {
+			continue
+		}
+		for _, old := range g.edges.put(e.Kind, e, k.Share, g.limits.Edges) {
+			g.unlink(old)
+		}
+		g.siblings[e.ends()] = append(g.siblings[e.ends()], e)
+	}
+	for _, k := range slices.Backward(s.Violations) {
+		v := &k.Row
+		if _, ok := g.violations.get(v.kind()); !ok && v.Count > 0 {
+			v.Touched = g.next()
+			g.violations.put(v.kind(), v, k.Share, g.limits.Violations)
 		}
 	}
-	for _, v := range slices.Backward(s.Violations) {
-		if _, ok := g.violations.get(v.kind()); !ok {
-			g.violations.put(v.kind(), &v, g.limits.Violations)
+	for _, k := range slices.Backward(s.Threats) {
+		t := &k.Row
+		if _, ok := g.threats.get(t.kind()); !ok {
+			t.Touched = g.next()
+			g.threats.put(t.kind(), t, k.Share, g.limits.Threats)
 		}
 	}
 	return nil

@@ -1,61 +1,193 @@
 package graph
 
 import (
+	"net/netip"
+
 	"github.com/sluicenet/sluice/core/flow"
 )
 
 // violationKind is what makes two violations the same.
 type violationKind struct {
 	Kind
-	client, server string
+	client, server netip.Addr
 	reporter       string
 	egress         bool
+	verdict        flow.Verdict
 	reason         flow.Reason
 	rule           uint32
+	text           string
 }
 
-// Violation is sessions of one kind that an end refused, or would have in protect mode.
+// Violation is sessions of one kind that an end refused, or would have in protect mode; or,
+// where its reason is ByFailOpen, frames that nobody judged.
 type Violation struct {
 	Kind
-	Client   string      `json:"client"` // addresses
-	Server   string      `json:"server"`
-	Reporter string      `json:"reporter"` // id of the workload whose end decided
-	Egress   bool        `json:"egress,omitempty"`
-	Reason   flow.Reason `json:"reason"`
-	Rule     uint32      `json:"rule,omitempty"`
-	Count    uint64      `json:"count"`
-	First    int64       `json:"first"`
-	Last     int64       `json:"last"`
+	Verdict  flow.Verdict `json:"verdict"`
+	Client   netip.Addr   `json:"client"`
+	Server   netip.Addr   `json:"server"`
+	Reporter string       `json:"reporter"` // id of the workload whose end decided
+	Egress   bool         `json:"egress,omitempty"`
+	Reason   flow.Reason  `json:"reason"`
+	Rule     uint32       `json:"rule,omitempty"`
+	Outcome  flow.Outcome `json:"outcome,omitempty"` // of the last
+	Text     string       `json:"text,omitempty"`    // backend and cause of frames that nobody judged
+	Count    uint64       `json:"count"`
+	First    int64        `json:"first"`
+	Last     int64        `json:"last"`
+	Touched  uint64       `json:"-"` // counts up with every change of any row
+
+	open uint64 // sessions not yet ended, of those that are reported without their numbers
 }
 
 func (v *Violation) kind() violationKind {
-	return violationKind{v.Kind, v.Client, v.Server, v.Reporter, v.Egress, v.Reason, v.Rule}
+	return violationKind{v.Kind, v.Client, v.Server, v.Reporter, v.Egress, v.Verdict, v.Reason, v.Rule, v.Text}
 }
 
-// violation notes a violating observation. Each session counts once, whenever its verdict
-// became a violation; a report that only adds packets or ends moves the time.
+// connectionKind is what the reports of both ends about one violating connection have in common.
+type connectionKind struct {
+	Kind           // without the application, which one end may not know
+	client, server netip.Addr
+}
+
+// recent is what the ends reported of a connection's violations a moment ago, each waiting for
+// the other end's report of the same.
+type recent struct{ ends [2]counted }
+
+type counted struct {
+	kind violationKind
+	n    uint64
+	last int64
+}
+
+const (
+	maxRecent = 10_000
+	// together is how far two ends' reports of one connection may be apart, ns.
+	together = int64(5e9)
+)
+
+// violation notes a violating observation. Each connection counts once, whenever its verdict
+// became a violation and whichever ends report it, at the end whose verdict is the stricter one.
 func (g *Graph) violation(o *Observation, s *live) {
 	if o.Verdict != flow.Violate && o.Verdict != flow.Deny {
 		return
 	}
-	n := o.Sessions
-	if s != nil {
-		n = 1
-		if s.violated {
-			n = 0
-		}
-		s.violated = true
+	x := Violation{Kind: o.Kind, Verdict: o.Verdict, Client: o.Client, Server: o.Server, Reporter: o.Reporter, Egress: o.Egress,
+		Reason: o.Reason, Rule: o.Rule, Outcome: o.Outcome, First: o.First, Last: o.Last}
+	k := x.kind()
+	if s != nil && s.violated && !Stricter(o.Verdict, s.violation.verdict) && (s.violation.App == o.App || !o.named()) {
+		g.update(s.violation, o)
+		return
 	}
-	x := Violation{Kind: o.Kind, Client: o.Client, Server: o.Server, Reporter: o.Reporter, Egress: o.Egress, Reason: o.Reason, Rule: o.Rule, First: o.First}
-	v, ok := g.violations.touch(x.kind())
-	if !ok {
-		v = &x
-		if s == nil {
-			n = max(n, 1)
+	n := g.news(k, o, s)
+	if s != nil {
+		if s.violated && s.violation != k { // it became stricter, or its application known
+			n = g.take(s.violation, 1)
 		}
-		g.totals.Evicted += g.violations.put(x.kind(), v, g.limits.Violations)
+		s.violated, s.violation = true, k
+	}
+	if n == 0 {
+		g.update(k, o)
+		return
+	}
+	if n = g.unmatched(o, k, n); n > 0 {
+		g.addViolations(k, &x, n, o.Share)
+	}
+}
+
+// news returns how many sessions of an observation are not counted as violations yet.
+func (g *Graph) news(k violationKind, o *Observation, s *live) uint64 {
+	if s != nil {
+		if s.violated {
+			return 0
+		}
+		return 1
+	}
+	v, ok := g.violations.get(k)
+	if !ok {
+		return max(o.Sessions, o.Ended, 1)
+	}
+	n := o.Sessions
+	if open := v.open + o.Sessions; o.Ended > open {
+		n += o.Ended - open // they began with another verdict
+	}
+	v.open = v.open + n - min(v.open+n, o.Ended)
+	return n
+}
+
+// update moves the time of a row.
+func (g *Graph) update(k violationKind, o *Observation) {
+	if v, ok := g.violations.touch(k); ok {
+		v.Last, v.Outcome, v.Touched = max(v.Last, o.Last), o.Outcome, g.next()
+	}
+}
+
+// unmatched returns how many of n sessions the other end has not counted. Where this end's verdict
+// prevails, those that it has are taken from its row.
+func (g *Graph) unmatched(o *Observation, k violationKind, n uint64) uint64 {
+	c := connectionKind{k.Kind.ends(), k.client, k.server}
+	r, ok := g.recent.touch(c)
+	if !ok {
+		r = new(recent)
+		g.recent.put(c, r, o.Share, maxRecent)
+	}
+	own, far := &r.ends[1], &r.ends[0]
+	if o.Egress {
+		own, far = far, own
+	}
+	var matched uint64
+	if far.n > 0 && far.last >= o.Last-together && far.last <= o.Last+together {
+		matched = min(n, far.n)
+		far.n -= matched
+	}
+	rest := n - matched
+	if own.kind != k || own.last < o.Last-together {
+		*own = counted{kind: k}
+	}
+	own.n, own.last = own.n+rest, max(own.last, o.Last)
+	if matched == 0 {
+		return n
+	}
+	if Stricter(k.verdict, far.kind.verdict) || k.verdict == far.kind.verdict && o.Egress {
+		return rest + g.take(far.kind, matched)
+	}
+	return rest
+}
+
+// take takes sessions from a row, and the row away when none are left. It returns how many they were.
+func (g *Graph) take(k violationKind, n uint64) uint64 {
+	v, ok := g.violations.get(k)
+	if !ok {
+		return n // it made room for others
+	}
+	n = min(n, v.Count)
+	if v.Count -= n; v.Count == 0 {
+		g.violations.remove(k)
+	}
+	g.totals.Violations -= min(g.totals.Violations, n)
+	return n
+}
+
+// addViolations adds sessions to a row, made where there is none.
+func (g *Graph) addViolations(k violationKind, x *Violation, n uint64, share string) {
+	v, ok := g.violations.touch(k)
+	if !ok {
+		c := *x
+		v = &c
+		v.Count = 0
+		g.totals.Evicted += uint64(len(g.violations.put(k, v, share, g.limits.Violations)))
 	}
 	v.Count += n
-	v.First, v.Last = min(v.First, o.First), max(v.Last, o.Last)
-	g.totals.Violations += n
+	v.First, v.Last, v.Outcome, v.Touched = min(v.First, x.First), max(v.Last, x.Last), x.Outcome, g.next()
+	if x.Reason != flow.ByFailOpen {
+		g.totals.Violations += n
+	}
+}
+
+// AddUnjudged counts frames that nobody judged: v.Count of them. Its reason is ByFailOpen.
+func (g *Graph) AddUnjudged(v *Violation, share string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if v.Count > 0 {
+		g.addViolations(v.kind(), v, v.Count, share)
+	}
 }

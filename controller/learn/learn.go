@@ -19,7 +19,8 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// MaxPorts is how many ports a learned rule lists; one more makes it any.
+// MaxPorts is how many ports of one protocol a learned rule lists; one more makes it every port of
+// that protocol, and never of another.
 const MaxPorts = 20
 
 // Ephemeral is where the ports begin that clients are given (net.ipv4.ip_local_port_range).
@@ -38,6 +39,8 @@ type Connection struct {
 	Evidence   flow.Evidence
 	Outcome    flow.Outcome
 	Answered   bool
+	// Lossy: frames or records were lost while it was observed.
+	Lossy bool
 	// Ended says that all sessions that it stands for are over, so that an application that
 	// is undecided will stay without a name.
 	Ended bool
@@ -77,23 +80,26 @@ func New(rules *model.Rules) *Learner {
 // Learn takes connections in and gives the rules that are new or have changed, by id. They are
 // in the Rules already and are to be stored.
 func (l *Learner) Learn(list []Connection, now int64) []model.Rule {
-	type lesson struct {
-		key  key
-		port model.Port
-	}
 	var lessons []lesson
 	for i := range list {
 		if c := &list[i]; c.teaches() {
-			lessons = append(lessons, lesson{c.key(), c.port()})
+			lessons = append(lessons, lesson{c.key(), c.port(), c.Lossy})
 		}
 	}
 	slices.SortFunc(lessons, func(a, b lesson) int {
-		return cmp.Or(a.key.compare(b.key), cmp.Compare(a.port.Proto, b.port.Proto), cmp.Compare(a.port.Lo, b.port.Lo))
+		lossy := 0
+		if a.lossy != b.lossy {
+			lossy = 1
+			if b.lossy { // what was seen whole teaches first
+				lossy = -1
+			}
+		}
+		return cmp.Or(a.key.compare(b.key), cmp.Compare(a.port.Proto, b.port.Proto), cmp.Compare(a.port.Lo, b.port.Lo), lossy)
 	})
 	lessons = slices.Compact(lessons)
 	changed := make(map[uint32]model.Rule)
 	for _, x := range lessons {
-		if r, ok := l.learn(x.key, x.port, now); ok {
+		if r, ok := l.learn(x, now); ok {
 			changed[r.ID] = r
 		}
 	}
@@ -105,30 +111,70 @@ func (l *Learner) Learn(list []Connection, now int64) []model.Rule {
 	return out
 }
 
-// learn adds one port to one rule, and says whether that changed it.
-func (l *Learner) learn(k key, p model.Port, now int64) (model.Rule, bool) {
+// lesson is what one connection teaches.
+type lesson struct {
+	key   key
+	port  model.Port
+	lossy bool
+}
+
+// LossyComment is the comment of a rule that was learned, or widened, while frames or records were
+// lost: what it allows may be less, or named otherwise, than what there was.
+const LossyComment = "learned while frames were lost"
+
+// learn adds one port to one rule, and reports whether that changed it.
+func (l *Learner) learn(x lesson, now int64) (model.Rule, bool) {
+	k, p := x.key, x.port
 	r, ok := l.rules.Find(l.index[k])
 	if !ok {
 		r = model.Rule{From: k.from, To: k.to, Ports: model.Ports{p}, Action: model.Allow, Origin: model.Learned, Created: now}
 		if k.app != anyApp {
 			r.Apps = model.Apps{app.ID(k.app)}
 		}
+		mark(&r, x.lossy)
 		r = l.rules.PutLearned(r)
 		l.index[k] = r.ID
 		return r, true
 	}
-	if len(r.Ports) == 0 || slices.Contains(r.Ports, p) {
+	if len(r.Ports) == 0 || covers(r.Ports, p) {
 		return r, false
 	}
-	if len(r.Ports) >= MaxPorts {
-		r.Ports = nil
-	} else {
-		r.Ports = append(slices.Clone(r.Ports), p).Normal()
-	}
+	r.Ports = widen(r.Ports, p)
+	mark(&r, x.lossy)
 	return l.rules.PutLearned(r), true
 }
 
-// teaches says whether a rule is to come of the connection.
+// covers reports whether a port is in one of the ranges.
+func covers(list model.Ports, p model.Port) bool {
+	return slices.ContainsFunc(list, func(have model.Port) bool {
+		return have.Proto == p.Proto && have.Lo <= p.Lo && p.Hi <= have.Hi
+	})
+}
+
+// widen adds a port. Where there are too many of its protocol, every port of that protocol takes
+// their place.
+func widen(list model.Ports, p model.Port) model.Ports {
+	same := func(have model.Port) bool { return have.Proto == p.Proto }
+	n := 0
+	for _, have := range list {
+		if same(have) {
+			n++
+		}
+	}
+	if n < MaxPorts {
+		return append(slices.Clone(list), p).Normal()
+	}
+	return append(slices.DeleteFunc(slices.Clone(list), same), model.Port{Proto: p.Proto, Hi: 65535}).Normal()
+}
+
+// mark notes in a rule that frames were lost while it was learned.
+func mark(r *model.Rule, lossy bool) {
+	if lossy && r.Comment == "" {
+		r.Comment = LossyComment
+	}
+}
+
+// teaches reports whether a rule comes of the connection.
 func (c *Connection) teaches() bool {
 	switch {
 	case c.Verdict != flow.Learn:
@@ -137,12 +183,22 @@ func (c *Connection) teaches() bool {
 		return false
 	case model.KindOf(c.From) != model.Service && model.KindOf(c.To) != model.Service:
 		return false
-	case c.Proto == packet.ProtoTCP && (!c.Answered || c.Outcome == flow.OutcomeRefused || c.Outcome == flow.OutcomeOpening):
+	case c.Outcome == flow.OutcomeRefused || c.Outcome == flow.OutcomeDenied:
+		return false // an attempt is no habit
+	case c.Proto == packet.ProtoTCP && (!c.Answered || c.Outcome == flow.OutcomeOpening):
+		return false
+	case !c.Answered && !c.oneWay():
 		return false
 	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended:
 		return false
 	}
 	return c.serverKnown()
+}
+
+// oneWay reports whether a conversation without an answer is over and was one all the same: datagrams of
+// an application that was identified, as of syslog. Anybody can send those that are not.
+func (c *Connection) oneWay() bool {
+	return c.Proto == packet.ProtoUDP && c.Outcome == flow.OutcomeUnanswered && c.App != app.Undecided && c.App != app.Unknown && c.App != app.None
 }
 
 // learnable groups are those that stand for somebody: a service, or the reserved ones but any.

@@ -44,7 +44,19 @@ func TestLearn(t *testing.T) {
 		{"not to be learned", func(c *c) { c.Verdict = flow.Allow }, ""},
 		{"refused", func(c *c) { c.Outcome, c.Answered = flow.OutcomeRefused, false }, ""},
 		{"unanswered", func(c *c) { c.Outcome, c.Answered = flow.OutcomeOpening, false }, ""},
-		{"unanswered UDP", func(c *c) { c.Proto, c.Answered, c.App = 17, false, app.Syslog }, "udp/80 for syslog"},
+		{"denied", func(c *c) { c.Outcome = flow.OutcomeDenied }, ""},
+		{"unanswered UDP", func(c *c) {
+			c.Proto, c.Answered, c.App, c.Outcome, c.Ended = 17, false, app.Unknown, flow.OutcomeUnanswered, true
+		}, ""},
+		{"unanswered UDP of an application", func(c *c) {
+			c.Proto, c.Answered, c.App, c.Outcome, c.Ended = 17, false, app.Syslog, flow.OutcomeUnanswered, true
+		}, "udp/80 for syslog"},
+		{"the same when it may be answered yet", func(c *c) { c.Proto, c.Answered, c.App, c.Outcome = 17, false, app.DNS, flow.OutcomeOpening }, ""},
+		{"the same when it was refused", func(c *c) { c.Proto, c.Answered, c.App, c.Outcome = 17, false, app.DNS, flow.OutcomeRefused }, ""},
+		{"answered UDP", func(c *c) { c.Proto, c.App = 17, app.DNS }, "udp/80 for dns"},
+		{"unanswered ICMP", func(c *c) {
+			c.Proto, c.Port, c.App, c.Answered, c.Outcome = 1, 0, app.Unknown, false, flow.OutcomeUnanswered
+		}, ""},
 		{"undecided", func(c *c) { c.App = app.Undecided }, ""},
 		{"undecided to the end", func(c *c) { c.App, c.Ended = app.Undecided, true }, "tcp/80 for unknown"},
 		{"unknown", func(c *c) { c.App = app.Unknown }, "tcp/80 for unknown"},
@@ -88,19 +100,50 @@ func TestLearn(t *testing.T) {
 	}
 }
 
-func TestPortsUntilAny(t *testing.T) {
+// TestManyPorts: one port too many makes every port of its protocol, and of no other.
+func TestManyPorts(t *testing.T) {
 	rules := model.NewRules(nil, model.Order{})
 	l := learn.New(rules)
-	for p := range learn.MaxPorts {
-		l.Learn([]learn.Connection{conn(func(c *learn.Connection) { c.Port = uint16(100 - p) })}, 1)
+	at := func(proto uint8, port int) {
+		l.Learn([]learn.Connection{conn(func(c *learn.Connection) { c.Proto, c.Port = proto, uint16(port) })}, 1)
 	}
-	if got := rules.All(); len(got) != 1 || len(got[0].Ports) != learn.MaxPorts || got[0].Ports[0].Lo != 81 {
+	at(6, 5432)
+	for p := range learn.MaxPorts {
+		at(17, 100-p)
+	}
+	if got := rules.All(); len(got) != 1 || len(got[0].Ports) != learn.MaxPorts+1 {
 		t.Fatalf("got %v", brief(got))
 	}
-	l.Learn([]learn.Connection{conn(func(c *learn.Connection) { c.Port = 443 })}, 1)
-	want := []string{"10001 allow from web to api on any for http"}
+	at(17, 443)
+	at(17, 444)
+	want := []string{"10001 allow from web to api on tcp/5432, udp/any for http"}
 	if d := cmp.Diff(brief(rules.All()), want); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestLossy: what is learned while frames were lost is marked, unless it was seen whole, too.
+func TestLossy(t *testing.T) {
+	lossy := func(port uint16) learn.Connection {
+		return conn(func(c *learn.Connection) { c.Port, c.Lossy = port, true })
+	}
+	tests := []struct {
+		name string
+		in   []learn.Connection
+		want string
+	}{
+		{"lost", []learn.Connection{lossy(80)}, learn.LossyComment},
+		{"seen whole, too", []learn.Connection{lossy(80), conn(nil)}, ""},
+		{"widened by it", []learn.Connection{conn(nil), lossy(81)}, learn.LossyComment},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			rules := model.NewRules(nil, model.Order{})
+			learn.New(rules).Learn(tt.in, 1)
+			if got := rules.All(); len(got) != 1 || got[0].Comment != tt.want {
+				t.Errorf("got %q of %v, want %q", got[0].Comment, brief(got), tt.want)
+			}
+		})
 	}
 }
 

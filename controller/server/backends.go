@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -109,49 +108,41 @@ func (s *Server) setBackend(r *controlv1.SetBackendRequest) (*backendChoice, err
 // choiceFor is the choice, without a backend yet, for the workload that a person means. One that is away can
 // be named where there is a choice for it. The lock is held.
 func (s *Server) choiceFor(name string) (*backendChoice, error) {
-	var found []*backendChoice
-	var known []string
-	for _, m := range s.dir.all() {
-		w := m.workload
-		known = append(known, w.Name)
-		if w.Id == name || m.node+"/"+w.Id == name || w.Name == name || m.node+"/"+w.Name == name || w.Namespace+"/"+w.Name == name {
-			if w.HostNet {
-				return nil, fmt.Errorf("%s lives in the network of its host, where connections are watched by their sockets and nothing is enforced: it has no backend to choose", w.Name)
-			}
-			found = append(found, &backendChoice{Node: m.node, ID: w.Id, Name: w.Name})
+	var choices []*backendChoice
+	for _, m := range s.dir.named(name) {
+		if m.workload.HostNet {
+			return nil, fmt.Errorf("%s lives in the network of its host, where connections are watched by their sockets and nothing is enforced: it has no backend to choose", m.workload.Name)
 		}
+		choices = append(choices, &backendChoice{Node: m.node, ID: m.workload.Id, Name: m.workload.Name})
 	}
-	if len(found) == 0 {
+	if len(choices) == 0 {
 		for _, c := range s.backends {
 			if c.Name == name || c.ID == name || c.Node+"/"+c.Name == name {
-				found = append(found, &backendChoice{Node: c.Node, ID: c.ID, Name: c.Name})
+				choices = append(choices, &backendChoice{Node: c.Node, ID: c.ID, Name: c.Name})
 			}
 		}
 	}
-	switch len(found) {
+	switch len(choices) {
 	case 0:
-		return nil, unknownWorkload(name, known)
+		return nil, s.dir.unknownWorkload(name)
 	case 1:
-		return found[0], nil
+		return choices[0], nil
 	}
-	var which []string
-	for _, c := range found {
-		which = append(which, c.Node+"/"+c.ID)
+	var all []string
+	for _, c := range choices {
+		all = append(all, c.Node+"/"+c.ID)
 	}
-	slices.Sort(which)
-	return nil, fmt.Errorf("%d workloads are called %q: say which one: %s", len(found), name, strings.Join(which, ", "))
+	return nil, fmt.Errorf("%d workloads are called %q: say which one: %s", len(choices), name, listed(all))
 }
 
-func unknownWorkload(name string, known []string) error {
-	slices.Sort(known)
-	known = slices.Compact(known)
-	more := ""
-	if len(known) > namesShown {
-		more = fmt.Sprintf(" and %d more", len(known)-namesShown)
-		known = known[:namesShown]
+// unknownWorkload is the error where no workload has a name.
+func (d *directory) unknownWorkload(name string) error {
+	var known []string
+	for _, m := range d.all() {
+		known = append(known, m.workload.Name)
 	}
 	if len(known) == 0 {
 		return fmt.Errorf("no workload is called %q: there are none now", name)
 	}
-	return fmt.Errorf("no workload is called %q: there are %s%s", name, strings.Join(known, ", "), more)
+	return fmt.Errorf("no workload is called %q: there are %s", name, listed(known))
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller/filter"
 	"github.com/sluicenet/sluice/controller/model"
 )
 
@@ -18,15 +19,42 @@ type end struct {
 	host *member
 }
 
+// managed returns the workload that has the end; nil where none is known.
+func (e *end) managed() *member {
+	if e.member != nil {
+		return e.member
+	}
+	return e.host
+}
+
 // name is the workload's name, or the address.
 func (e *end) name() string {
-	if e.member != nil {
-		return e.member.workload.Name
-	}
-	if e.host != nil {
-		return e.host.workload.Name
+	if m := e.managed(); m != nil {
+		return m.workload.Name
 	}
 	return e.addr.String()
+}
+
+// node is the node of the workload, "" for an address.
+func (e *end) node() string {
+	if m := e.managed(); m != nil {
+		return m.node
+	}
+	return ""
+}
+
+// seen is the end as filters see it.
+func (e *end) seen() filter.End {
+	return filter.End{Identity: filter.Identity{Node: e.node(), Name: e.name(), Group: e.group}, Addresses: []netip.Addr{e.addr}}
+}
+
+// share is whose part of bounded memory a connection takes: the client's where that is a workload,
+// else the reporter's, because others choose their addresses freely.
+func share(client *end, node, reporter string) string {
+	if m := client.managed(); m != nil {
+		return m.node + "/" + m.workload.Id
+	}
+	return node + "/" + reporter
 }
 
 // peer is who has an address, as a workload of a node sees it.
@@ -58,10 +86,10 @@ func (d *directory) peerThen(node string, a netip.Addr, began int64) end {
 // ends are client and server of a reported connection. The reporter is one of them
 // whatever its address: that of a workload may have changed since.
 func (d *directory) ends(n *node, c *controlv1.Connection) (client, server end, err error) {
-	ca, ok1 := netip.AddrFromSlice(c.Client)
-	sa, ok2 := netip.AddrFromSlice(c.Server)
+	ca, ok1 := netip.AddrFromSlice(c.GetClient())
+	sa, ok2 := netip.AddrFromSlice(c.GetServer())
 	if !ok1 || !ok2 {
-		return client, server, fmt.Errorf("addresses of %d and %d bytes: they have 4 or 16", len(c.Client), len(c.Server))
+		return client, server, fmt.Errorf("addresses of %d and %d bytes: they have 4 or 16", len(c.GetClient()), len(c.GetServer()))
 	}
 	client, server = d.peerThen(n.name, ca.Unmap(), c.First), d.peerThen(n.name, sa.Unmap(), c.First)
 	local, far := &server, &client

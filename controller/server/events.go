@@ -1,33 +1,41 @@
 package server
 
 import (
-	"slices"
-	"strings"
+	"context"
+	"errors"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
-	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/flow"
-	"github.com/sluicenet/sluice/internal/vocab"
+	"github.com/sluicenet/sluice/controller/eventlog"
+	"github.com/sluicenet/sluice/controller/filter"
 )
 
-// Observe streams events from now on until the caller has enough or the controller closes.
+// Observe streams events until the caller has enough or the controller closes: those behind the
+// cursor, or the last ones, and then new ones.
 func (c *control) Observe(r *controlv1.ObserveRequest, stream grpc.ServerStreamingServer[controlv1.Event]) error {
-	match, err := filter(r)
+	f, err := c.s.wanted(r.GetFilter(), filter.Events)
 	if err != nil {
 		return err
 	}
-	reader := c.s.bus.subscribe(match)
-	defer c.s.bus.unsubscribe(reader)
+	reader, err := c.s.events.Subscribe(f, r.Cursor, int(min(r.Last, largestPage)))
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	defer c.s.events.Close(reader)
 	// The header says that nothing from here on is missed.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
 	for {
-		e, missed, err := reader.next(stream.Context(), c.s.closed)
-		if err != nil {
+		e, missed, err := reader.Next(stream.Context(), c.s.closed)
+		switch {
+		case errors.Is(err, eventlog.ErrClosed):
+			return status.Error(codes.Unavailable, "the controller is closing")
+		case err != nil:
 			return err
 		}
 		if missed > 0 {
@@ -40,54 +48,15 @@ func (c *control) Observe(r *controlv1.ObserveRequest, stream grpc.ServerStreami
 	}
 }
 
-// filter returns the request as a function.
-func filter(r *controlv1.ObserveRequest) (func(*controlv1.Event) bool, error) {
-	f := r.GetFilter()
-	about := make(map[string]bool)
-	for _, w := range f.GetAbout() {
-		about[w] = true
+// ListEvents returns the events that are kept and match, oldest first.
+func (c *control) ListEvents(_ context.Context, r *controlv1.ListEventsRequest) (*controlv1.ListEventsResponse, error) {
+	f, err := c.s.wanted(r.GetFilter(), filter.Events)
+	if err != nil {
+		return nil, err
 	}
-	return func(e *controlv1.Event) bool {
-		if len(f.GetVerdicts()) > 0 && !slices.Contains(f.GetVerdicts(), e.Verdict) {
-			return false
-		}
-		return len(about) == 0 || about[e.From] || about[e.To] || about[e.Reporter] ||
-			about[e.FromGroup] || about[e.ToGroup] || about[short(e.FromGroup)] || about[short(e.ToGroup)]
-	}, nil
-}
-
-// connectionEvent is a reported connection as observers see it.
-func connectionEvent(c *controlv1.Connection, client, server *end) *controlv1.Event {
-	e := &controlv1.Event{
-		Stamp: c.Last, Kind: controlv1.EventKind_EVENT_KIND_ENDED,
-		From: client.name(), To: server.name(), FromGroup: client.group, ToGroup: server.group,
-		Proto: c.Proto, Port: c.ServerPort, App: app.ID(c.App).Name(),
-		Verdict: c.Verdict, Reason: c.Reason, Rule: c.Rule,
-		Family: family(client.addr.Is6()), Outcome: c.Outcome,
-		BytesOut: c.BytesOut, BytesIn: c.BytesIn, Sessions: c.Sessions, Attrs: c.Attrs, Reporter: c.Workload,
+	p, err := c.s.events.List(eventlog.Query{Filter: f, Token: r.GetPage().GetToken(), Limit: pageLimit(r.GetPage()), Newest: r.Newest})
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if v := vocab.FlowVerdict(c.Verdict); v == flow.Violate || v == flow.Deny {
-		e.Kind = controlv1.EventKind_EVENT_KIND_VIOLATION
-	}
-	if local := reporter(c, client, server); local.member != nil {
-		e.Reporter = local.name()
-	}
-	return e
-}
-
-// reporter is the end that told of the connection.
-func reporter(c *controlv1.Connection, client, server *end) *end {
-	if c.Egress {
-		return client
-	}
-	return server
-}
-
-// short is the part of a service group's name that people type: "web" of
-// "svc:default/web".
-func short(group string) string {
-	if _, service, ok := strings.Cut(group, "/"); ok && strings.HasPrefix(group, "svc:") {
-		return service
-	}
-	return group
+	return &controlv1.ListEventsResponse{Events: p.Events, NextToken: p.Next, Total: p.Total, Lost: p.Lost}, nil
 }

@@ -75,6 +75,8 @@ func (s *Server) replay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.replaying = true
+	defer func() { s.replaying = false }()
 	for _, o := range list {
 		r := new(controlv1.ReportConnectionsRequest)
 		if err := proto.Unmarshal(o.Value, r); err != nil {

@@ -96,7 +96,9 @@ func describe(r *owner.Run) string {
 
 // announce publishes an event about a node.
 func (s *Server) announce(node, text string) {
-	s.bus.publish(&controlv1.Event{Stamp: s.now().UnixNano(), Kind: controlv1.EventKind_EVENT_KIND_NODE, Reporter: node, From: node, Text: text})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.publish(controlv1.EventKind_EVENT_KIND_NODE, node, text)
 }
 
 // storeOwner has the owner of a node's name stored with the next apply.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -17,44 +16,26 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// namesShown is how many groups an error lists.
-const namesShown = 12
-
-// resolve is the group that a person means. The lock is held.
-func (s *Server) resolve(name string) (string, error) {
-	known := slices.Sorted(maps.Keys(s.groups))
-	g, err := model.Resolve(known, name)
-	if err == nil {
-		return g, nil
+// ListRules returns the rules that match, in order of evaluation.
+func (c *control) ListRules(_ context.Context, r *controlv1.ListRulesRequest) (*controlv1.ListRulesResponse, error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	match, err := s.ruleFilter(r)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if len(known) == 0 {
-		return "", fmt.Errorf("%w; there are none yet", err)
+	all := slices.DeleteFunc(s.rules.All(), func(x model.Rule) bool { return !match(&x) })
+	part, next, err := cutAfter(all, r.Page, func(x *model.Rule) uint32 { return x.ID })
+	if err != nil {
+		return nil, err
 	}
-	more := ""
-	if len(known) > namesShown {
-		more = fmt.Sprintf(" and %d more", len(known)-namesShown)
-		known = known[:namesShown]
-	}
-	return "", fmt.Errorf("%w; there are %s%s", err, strings.Join(known, ", "), more)
-}
-
-// resolveForRule also takes the whole name of a service group that is not there yet, so
-// that rules may come before workloads. The lock is held.
-func (s *Server) resolveForRule(name string) (string, error) {
-	g, err := s.resolve(name)
-	if err != nil && model.KindOf(name) == model.Service && model.CheckName(name) == nil {
-		return name, nil
-	}
-	return g, err
-}
-
-// ListRules is every rule, in order of evaluation.
-func (c *control) ListRules(context.Context, *controlv1.ListRulesRequest) (*controlv1.ListRulesResponse, error) {
-	c.s.mu.Lock()
-	defer c.s.mu.Unlock()
-	out := &controlv1.ListRulesResponse{Policy: c.s.version}
-	for _, r := range c.s.rules.All() {
-		out.Rules = append(out.Rules, ruleMessage(&r))
+	out := &controlv1.ListRulesResponse{Policy: s.version, Total: uint64(len(all)), NextToken: next}
+	members := s.membersOf()
+	for i := range part {
+		m := ruleMessage(&part[i])
+		m.Warnings = s.ruleWarnings(&part[i], members)
+		out.Rules = append(out.Rules, m)
 	}
 	return out, nil
 }
@@ -75,7 +56,11 @@ func (c *control) PutRule(ctx context.Context, r *controlv1.PutRuleRequest) (*co
 	if err := c.s.inForce(ctx); err != nil {
 		return nil, err
 	}
-	return &controlv1.PutRuleResponse{Rule: ruleMessage(&rule)}, nil
+	out := &controlv1.PutRuleResponse{Rule: ruleMessage(&rule)}
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	out.Rule.Warnings = c.s.ruleWarnings(&rule, c.s.membersOf())
+	return out, nil
 }
 
 // ruleWait is how long a change of rules waits for agents; one that is away gets it later.
@@ -171,15 +156,31 @@ func (s *Server) deleteRule(id uint32) error {
 	return s.unmarkRule(id)
 }
 
-// ListGroups is the service and user groups, then the reserved ones.
-func (c *control) ListGroups(context.Context, *controlv1.ListGroupsRequest) (*controlv1.ListGroupsResponse, error) {
+// ListGroups returns the groups that are selected: service and user groups, then the reserved ones.
+func (c *control) ListGroups(_ context.Context, r *controlv1.ListGroupsRequest) (*controlv1.ListGroupsResponse, error) {
 	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := new(controlv1.ListGroupsResponse)
 	names := append(slices.Sorted(maps.Keys(s.groups)), model.ReservedNames()...)
-	out.Groups = s.groupMessages(names)
-	return out, nil
+	if len(r.Select) > 0 {
+		wanted := make(map[string]bool)
+		for _, name := range r.Select {
+			g, err := s.resolve(name)
+			if err != nil {
+				return nil, status.Errorf(codes.InvalidArgument, "select: %v", err)
+			}
+			wanted[g] = true
+		}
+		names = slices.DeleteFunc(names, func(name string) bool { return !wanted[name] })
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return len(r.Kinds) > 0 && !slices.Contains(r.Kinds, kindEnum(model.KindOf(name)))
+	})
+	part, next, err := cutAfter(names, r.Page, func(name *string) string { return *name })
+	if err != nil {
+		return nil, err
+	}
+	return &controlv1.ListGroupsResponse{Groups: s.groupMessages(part), Total: uint64(len(names)), NextToken: next}, nil
 }
 
 // groupMessages is groups as people see them. The lock is held.
@@ -191,15 +192,7 @@ func (s *Server) groupMessages(names []string) []*controlv1.Group {
 			count[r.To]++
 		}
 	}
-	members := make(map[string][]string)
-	for _, m := range s.dir.all() {
-		members[m.group] = append(members[m.group], m.workload.Id)
-		for name, g := range s.groups {
-			if g.Selector.Matches(&m.policy) {
-				members[name] = append(members[name], m.workload.Id)
-			}
-		}
-	}
+	members := s.membersOf()
 	out := make([]*controlv1.Group, len(names))
 	for i, name := range names {
 		out[i] = &controlv1.Group{Name: name, Kind: kindEnum(model.KindOf(name)), Mode: s.mode(name), Members: members[name], Rules: count[name], Note: s.dir.hostNote(name)}
@@ -269,12 +262,9 @@ func (s *Server) modeGroups(names []string) (map[string]bool, error) {
 			}
 			continue
 		}
-		g, err := s.resolve(name)
+		g, err := s.serviceGroup(name)
 		if err != nil {
 			return nil, err
-		}
-		if kind := model.KindOf(g); kind != model.Service {
-			return nil, fmt.Errorf("group %q is a %s group, which has no mode: set that of service groups", g, kind)
 		}
 		out[g] = true
 	}

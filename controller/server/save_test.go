@@ -21,7 +21,7 @@ func BenchmarkSave(b *testing.B) {
 		b.Fatal(err)
 	}
 	for i := range 50_000 {
-		s.graph.Add(&graph.Observation{Egress: true, Sessions: 1, Kind: graph.Kind{From: "svc:default/web", To: "svc:default/api",
+		s.graph.Add(&graph.Observation{Egress: true, Leads: true, Sessions: 1, Kind: graph.Kind{From: "svc:default/web", To: "svc:default/api",
 			FromWorkload: fmt.Sprint("web-", i%100), ToWorkload: fmt.Sprint("api-", i/100), Port: 80}})
 	}
 	for b.Loop() {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller/eventlog"
 	"github.com/sluicenet/sluice/controller/graph"
 	"github.com/sluicenet/sluice/controller/learn"
 	"github.com/sluicenet/sluice/controller/model"
@@ -50,9 +51,9 @@ type Server struct {
 	log     *slog.Logger
 	now     func() time.Time
 	started int64
-	bus     bus
+	events  *eventlog.Log
 	owners  *owner.Registry // who owns the nodes' names; has a lock of its own
-	closed  chan struct{}   // closed by Close
+	closed  chan struct{} // closed by Close
 	close   sync.Once
 	kicked  chan struct{} // there is something to store or compile
 	full    chan struct{} // the journal is to be emptied
@@ -72,6 +73,8 @@ type Server struct {
 	graph        *graph.Graph
 	graphVersion uint64            // of the graph in the store
 	dropped      map[string]uint64 // records that agents or we lost, by cause
+	unjudged     unjudged
+	replaying    bool              // reports of the controller before are counted; they make no events
 	version      uint64            // of the policy compiled last
 	tables       map[string]*table // by node
 	dirty        map[string]store.Op
@@ -121,7 +124,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 		owners: owner.New(cfg.Now), closed: make(chan struct{}), kicked: make(chan struct{}, 1), full: make(chan struct{}, 1), changed: make(chan struct{}),
 		dir: newDirectory(), groups: make(map[string]*model.Group), backends: make(map[string]*backendChoice), since: make(map[string]int64), dropped: make(map[string]uint64),
 		tables: make(map[string]*table), dirty: make(map[string]store.Op), nodesDirty: make(map[string]bool),
-		settings: cfg.Settings, stale: true,
+		settings: cfg.Settings, stale: true, unjudged: newUnjudged(), events: eventlog.New(eventlog.Config{Now: cfg.Now}),
 	}
 	if err := s.load(ctx); err != nil {
 		return nil, fmt.Errorf("read the controller's state: %w", err)
@@ -138,6 +141,11 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 
 // Run stores and compiles what changes until ctx ends. One goroutine at a time may be in it.
 func (s *Server) Run(ctx context.Context) error {
+	log, cancel := context.WithCancel(ctx)
+	var events sync.WaitGroup
+	events.Go(func() { s.events.Run(log) })
+	defer events.Wait()
+	defer cancel()
 	save := time.NewTicker(s.cfg.SaveEvery)
 	defer save.Stop()
 	for {

@@ -43,7 +43,7 @@ func (s *Server) Status() *controlv1.StatusResponse {
 			ns.Wanted = t.spec.Version
 		}
 		if n.status != nil {
-			ns.Counters, ns.WorkloadErrors, ns.Warnings, ns.State = n.status.Counters, n.status.WorkloadErrors, n.status.Warnings, n.status.State
+			ns.Counters, ns.WorkloadErrors, ns.Warnings, ns.State = s.unjudged.counters(name, n.status.Counters), n.status.WorkloadErrors, n.status.Warnings, n.status.State
 			ns.Started, ns.Version = n.status.Started, n.status.Version
 		}
 		s.ownerInto(ns)

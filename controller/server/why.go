@@ -196,20 +196,20 @@ var outside = []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseA
 // candidates are the ends that a person may mean by a workload, a group or an address:
 // IPv4 first. The lock is held.
 func (s *Server) candidates(name string) ([]end, error) {
-	name = strings.TrimSpace(name)
-	if a, err := netip.ParseAddr(name); err == nil {
-		return []end{s.dir.peer("", a.Unmap().WithZone(""))}, nil
+	f, err := s.find(name)
+	switch {
+	case err != nil:
+		return nil, err
+	case f.prefix.IsValid() && !f.prefix.IsSingleIP():
+		return nil, fmt.Errorf("%s is a range of addresses: ask about one address", f.prefix)
+	case f.prefix.IsValid():
+		return []end{s.dir.peer("", f.prefix.Addr())}, nil
+	case len(f.members) > 1:
+		return nil, fmt.Errorf("%d workloads are called %q: write which one: %s", len(f.members), name, which(f.members))
+	case len(f.members) == 1:
+		return s.dir.endsOf(f.members[0])
 	}
-	for _, m := range s.dir.all() {
-		w := m.workload
-		if w.Name == name || w.Id == name || m.node+"/"+w.Name == name || w.Namespace+"/"+w.Name == name {
-			return s.dir.endsOf(m)
-		}
-	}
-	group, err := s.resolve(name)
-	if err != nil {
-		return nil, fmt.Errorf("no workload or group is called %q, and it is not an address (%w)", name, err)
-	}
+	group := f.group
 	for _, m := range s.dir.all() {
 		if g := s.groups[group]; m.group == group || g != nil && g.Selector.Matches(&m.policy) {
 			return s.dir.endsOf(m)

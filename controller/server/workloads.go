@@ -163,22 +163,39 @@ func (c *collector) ReportStatus(ctx context.Context, r *controlv1.ReportStatusR
 // maxWarnings bounds what is shown of what an agent warns of.
 const maxWarnings = 100
 
-// warn tells observers of what an agent warns of and did not before. The lock is held.
+// warn makes events of what an agent warns of and did not before. The lock is held.
 func (s *Server) warn(n *node, warnings []string) {
 	for _, text := range warnings[:min(len(warnings), maxWarnings)] {
 		if !slices.Contains(n.status.GetWarnings(), text) {
-			s.bus.publish(&controlv1.Event{Stamp: s.now().UnixNano(), Kind: controlv1.EventKind_EVENT_KIND_WARNING, Reporter: n.name, From: n.name, Text: text})
+			s.publish(controlv1.EventKind_EVENT_KIND_WARNING, n.name, text)
 		}
 	}
 }
 
-// ListWorkloads is every workload of every node, with what its agent says of it.
-func (c *control) ListWorkloads(context.Context, *controlv1.ListWorkloadsRequest) (*controlv1.ListWorkloadsResponse, error) {
+// ListWorkloads returns the workloads that are selected, by node and id, with what their agents report of them.
+func (c *control) ListWorkloads(_ context.Context, r *controlv1.ListWorkloadsRequest) (*controlv1.ListWorkloadsResponse, error) {
 	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := new(controlv1.ListWorkloadsResponse)
-	for _, m := range s.dir.all() {
+	all := s.dir.all()
+	sets, err := s.sets(r.Select)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "select: %v", err)
+	}
+	for _, name := range r.Nodes {
+		if s.dir.nodes[name] == nil {
+			return nil, status.Errorf(codes.InvalidArgument, "no node is called %q: there are %s", name, listed(s.dir.names()))
+		}
+	}
+	all = slices.DeleteFunc(all, func(m *member) bool {
+		return len(r.Nodes) > 0 && !slices.Contains(r.Nodes, m.node) || len(r.Modes) > 0 && !slices.Contains(r.Modes, s.mode(m.group)) || !s.inOne(sets, m)
+	})
+	part, next, err := cut(all, r.Page, func(m *member) string { return m.node + "\x00" + m.workload.Id })
+	if err != nil {
+		return nil, err
+	}
+	out := &controlv1.ListWorkloadsResponse{Total: uint64(len(all)), NextToken: next}
+	for _, m := range part {
 		out.Workloads = append(out.Workloads, s.workloadMessage(m))
 	}
 	return out, nil

@@ -1,0 +1,312 @@
+package graph
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
+)
+
+// Bounds of an edge.
+const (
+	maxAttrs     = 16
+	maxAttrName  = 64
+	maxAttrValue = 256
+	maxAddresses = 4
+)
+
+// Outcomes is how many outcomes there are.
+const Outcomes = int(flow.OutcomeDenied) + 1
+
+// Counts are what is summed up.
+type Counts struct {
+	Sessions   uint64 `json:"sessions"`
+	PacketsOut uint64 `json:"packets_out"`
+	PacketsIn  uint64 `json:"packets_in"`
+	BytesOut   uint64 `json:"bytes_out"`
+	BytesIn    uint64 `json:"bytes_in"`
+}
+
+func (c *Counts) add(o Counts) {
+	c.Sessions += o.Sessions
+	c.PacketsOut += o.PacketsOut
+	c.PacketsIn += o.PacketsIn
+	c.BytesOut += o.BytesOut
+	c.BytesIn += o.BytesIn
+}
+
+// subtract subtracts o, but never below 0.
+func (c *Counts) subtract(o Counts) {
+	c.Sessions -= min(c.Sessions, o.Sessions)
+	c.PacketsOut -= min(c.PacketsOut, o.PacketsOut)
+	c.PacketsIn -= min(c.PacketsIn, o.PacketsIn)
+	c.BytesOut -= min(c.BytesOut, o.BytesOut)
+	c.BytesIn -= min(c.BytesIn, o.BytesIn)
+}
+
+// End is what one managed end decided last. Its verdict is NoVerdict where the end is not
+// managed or has not reported.
+type End struct {
+	Workload string       `json:"workload,omitempty"` // id
+	Verdict  flow.Verdict `json:"verdict,omitempty"`
+	Reason   flow.Reason  `json:"reason,omitempty"`
+	Rule     uint32       `json:"rule,omitempty"`
+	Enforced bool         `json:"enforced,omitempty"`
+	Last     int64        `json:"last,omitempty"`
+}
+
+// Edge is what is known of one kind of connection, both ends' reports joined. An edge without
+// sessions waits for them and is in no list.
+type Edge struct {
+	Kind
+	Counts
+	Open     uint64           `json:"-"` // sessions not yet ended; not kept over a restart
+	Base     app.ID           `json:"base"`
+	Ends     [2]End           `json:"ends"` // client, server
+	Ended    [Outcomes]uint64 `json:"ended"`
+	Outcome  flow.Outcome     `json:"outcome"` // of the last session
+	Pending  flow.Outcome     `json:"-"`       // of those that are open
+	Evidence flow.Evidence    `json:"evidence"`
+	Lossy    bool             `json:"lossy,omitempty"`
+	First    int64            `json:"first"`
+	Last     int64            `json:"last"`
+	Answered bool             `json:"answered,omitempty"`
+	// Addresses of the client and the server, at most maxAddresses each, the last used in front.
+	Addresses [2][]netip.Addr   `json:"addresses"`
+	Attrs     map[string]string `json:"attrs,omitempty"`
+}
+
+// Decision returns what both ends together decided: the stricter verdict, of two alike the client's.
+func (e *Edge) Decision() End {
+	if Stricter(e.Ends[1].Verdict, e.Ends[0].Verdict) {
+		return e.Ends[1]
+	}
+	return e.Ends[0]
+}
+
+// ByOutcome returns how many sessions had which outcome, those that are open among them.
+func (e *Edge) ByOutcome() [Outcomes]uint64 {
+	out := e.Ended
+	out[e.Pending] += e.Open
+	return out
+}
+
+// severity orders verdicts: what one end refuses does not pass.
+var severity = [...]uint8{flow.NoVerdict: 0, flow.Open: 1, flow.Allow: 2, flow.Learn: 3, flow.Pending: 4, flow.Violate: 5, flow.Deny: 6}
+
+// Stricter reports whether verdict a prevails over b at the other end.
+func Stricter(a, b flow.Verdict) bool {
+	return int(a) < len(severity) && int(b) < len(severity) && severity[a] > severity[b]
+}
+
+// count adds an observation to its edge. A session whose application has changed takes what it
+// counted along to its new edge.
+func (g *Graph) count(o *Observation, s *live) {
+	c := Counts{o.Sessions, o.PacketsOut, o.PacketsIn, o.BytesOut, o.BytesIn}
+	e := g.edge(o, s)
+	g.totals.Sessions += o.Sessions
+	e.Open += o.Sessions
+	if s != nil {
+		if s.kind != e.Kind {
+			g.move(s.kind, e, s.counts)
+			s.kind = e.Kind
+		}
+		s.counts.add(c)
+	}
+	g.settle(o, e)
+	e.Counts.add(c)
+	e.Open -= min(e.Open, o.Ended)
+	e.describe(o)
+	e.decide(o)
+}
+
+// join notes what the end decided whose counts are not those of the connection.
+func (g *Graph) join(o *Observation) {
+	e, ok := g.edges.touch(o.Kind)
+	if !ok {
+		if e = g.sibling(o.Kind); e == nil {
+			e = g.put(o) // the client's end is about to report
+		}
+	}
+	e.decide(o)
+	e.Evidence, e.Lossy = max(e.Evidence, o.Evidence), e.Lossy || o.Lossy
+}
+
+// edge returns the edge of a leading observation. One that brings no session of its own goes
+// to an edge of the same ends: its sessions are counted there.
+func (g *Graph) edge(o *Observation, s *live) *Edge {
+	if e, ok := g.edges.touch(o.Kind); ok {
+		return e
+	}
+	near := g.sibling(o.Kind)
+	moves := s != nil && s.counts.Sessions > 0
+	if near != nil && near.Sessions > 0 && o.Sessions == 0 && !moves && (near.App != app.Undecided || !o.named()) {
+		g.edges.touch(near.Kind)
+		return near
+	}
+	e := g.put(o)
+	switch {
+	case near == nil:
+	case near.Sessions == 0: // it waited for this one, under another application
+		e.Ends = near.Ends
+		g.remove(near)
+	case near.App == app.Undecided && o.Sessions == 0 && !moves:
+		g.move(near.Kind, e, Counts{Sessions: max(o.Ended, 1)})
+	}
+	return e
+}
+
+// named reports whether the application of the observation is settled.
+func (o *Observation) named() bool { return o.App != app.Undecided && o.App != app.Unknown }
+
+// put makes the edge of an observation.
+func (g *Graph) put(o *Observation) *Edge {
+	e := &Edge{Kind: o.Kind, First: o.First}
+	for _, old := range g.edges.put(o.Kind, e, o.Share, g.limits.Edges) {
+		g.unlink(old)
+		if old.Sessions > 0 {
+			g.totals.Evicted++
+		}
+	}
+	g.siblings[e.ends()] = append(g.siblings[e.ends()], e)
+	return e
+}
+
+func (g *Graph) remove(e *Edge) {
+	g.edges.remove(e.Kind)
+	g.unlink(e)
+}
+
+// unlink takes an edge out of the siblings.
+func (g *Graph) unlink(e *Edge) {
+	k := e.ends()
+	list := slices.DeleteFunc(g.siblings[k], func(x *Edge) bool { return x == e })
+	if len(list) == 0 {
+		delete(g.siblings, k)
+		return
+	}
+	g.siblings[k] = list
+}
+
+// sibling returns the newest edge of the same ends with another application; nil if there is none.
+func (g *Graph) sibling(k Kind) *Edge {
+	list := g.siblings[k.ends()]
+	if len(list) == 0 {
+		return nil
+	}
+	return slices.MaxFunc(list, func(a, b *Edge) int {
+		return cmp.Or(cmp.Compare(min(a.Sessions, 1), min(b.Sessions, 1)), cmp.Compare(a.Last, b.Last))
+	})
+}
+
+// move takes the counts of sessions from an edge to another, and the edge away when nothing is left.
+func (g *Graph) move(from Kind, to *Edge, c Counts) {
+	old, ok := g.edges.get(from)
+	if !ok || old == to {
+		return
+	}
+	c.Sessions = min(c.Sessions, old.Sessions)
+	old.Counts.subtract(c)
+	to.Counts.add(c)
+	open := min(c.Sessions, old.Open)
+	old.Open -= open
+	to.Open += open
+	to.First = min(to.First, old.First)
+	for i := range to.Ends {
+		if to.Ends[i].Verdict == flow.NoVerdict {
+			to.Ends[i] = old.Ends[i]
+		}
+	}
+	to.Lossy = to.Lossy || old.Lossy
+	if old.Sessions == 0 {
+		to.Counts.add(old.Counts)
+		g.remove(old)
+	}
+}
+
+// settle moves sessions that were counted while their application was undecided and several were
+// reported without their numbers: more end here than had begun here.
+func (g *Graph) settle(o *Observation, e *Edge) {
+	if o.App == app.Undecided || o.Ended <= e.Open {
+		return
+	}
+	k := o.Kind
+	k.App = app.Undecided
+	if old, ok := g.edges.get(k); ok {
+		g.move(k, e, Counts{Sessions: min(o.Ended-e.Open, old.Open)})
+	}
+}
+
+// decide notes what the reporting end decided last. That a verdict is pending is only noted
+// where nothing else is known, and a refused session keeps the verdict that refused it.
+func (e *Edge) decide(o *Observation) {
+	x := &e.Ends[1]
+	if o.Egress {
+		x = &e.Ends[0]
+	}
+	refused := o.Outcome == flow.OutcomeDenied && o.Verdict != flow.Deny && o.Verdict != flow.Violate
+	decided := x.Verdict != flow.NoVerdict && x.Verdict != flow.Pending
+	if o.Verdict == flow.NoVerdict || refused && decided || o.Verdict == flow.Pending && decided || o.Last < x.Last {
+		return
+	}
+	*x = End{Workload: o.Reporter, Verdict: o.Verdict, Reason: o.Reason, Rule: o.Rule, Enforced: o.Enforced, Last: o.Last}
+}
+
+// describe notes what the newest observation of the leading end says.
+func (e *Edge) describe(o *Observation) {
+	e.First = min(e.First, o.First)
+	e.Answered = e.Answered || o.Answered
+	e.Evidence, e.Lossy = max(e.Evidence, o.Evidence), e.Lossy || o.Lossy
+	e.Ended[o.final()] += o.Ended
+	if o.Ended < o.Sessions || o.Ended == 0 {
+		e.Pending = o.Outcome
+	}
+	if o.Last < e.Last {
+		return
+	}
+	e.Last, e.Base, e.Outcome = o.Last, o.Base, o.Outcome
+	if o.Ended > 0 {
+		e.Outcome = o.final()
+	}
+	e.Addresses[0], e.Addresses[1] = withAddress(e.Addresses[0], o.Client), withAddress(e.Addresses[1], o.Server)
+	for _, k := range slices.Sorted(maps.Keys(o.Attrs)) {
+		_, have := e.Attrs[k]
+		if len(k) > maxAttrName || !have && len(e.Attrs) >= maxAttrs {
+			continue
+		}
+		if e.Attrs == nil {
+			e.Attrs = make(map[string]string)
+		}
+		v := o.Attrs[k]
+		e.Attrs[k] = strings.ToValidUTF8(v[:min(len(v), maxAttrValue)], "")
+	}
+}
+
+// withAddress returns the list with an address in front. The list itself is not changed.
+func withAddress(list []netip.Addr, a netip.Addr) []netip.Addr {
+	if !a.IsValid() || len(list) > 0 && list[0] == a {
+		return list
+	}
+	out := append(make([]netip.Addr, 0, maxAddresses), a)
+	for _, x := range list {
+		if x != a && len(out) < maxAddresses {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// final returns the outcome of sessions that have ended.
+func (o *Observation) final() flow.Outcome {
+	switch {
+	case o.Outcome.Over() && int(o.Outcome) < Outcomes:
+		return o.Outcome
+	case o.Answered || o.Outcome == flow.OutcomeEstablished:
+		return flow.OutcomeClosed
+	}
+	return flow.OutcomeUnanswered
+}
