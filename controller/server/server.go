@@ -53,7 +53,7 @@ type Server struct {
 	started int64
 	events  *eventlog.Log
 	owners  *owner.Registry // who owns the nodes' names; has a lock of its own
-	closed  chan struct{} // closed by Close
+	closed  chan struct{}   // closed by Close
 	close   sync.Once
 	kicked  chan struct{} // there is something to store or compile
 	full    chan struct{} // the journal is to be emptied
