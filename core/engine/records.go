@@ -162,9 +162,7 @@ func (w *worker) closeIdent(v *view, s *session.Session) {
 
 // finish writes a session's last record. The caller deletes it, or lets Expire do so.
 func (w *worker) finish(s *session.Session) {
-	if len(w.origins) > 0 {
-		defer delete(w.origins, s.ID)
-	}
+	defer w.origins.Remove(s.ID)
 	if s.Flags&flagOffloaded != 0 {
 		w.settleCount(s)
 	}

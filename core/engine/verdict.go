@@ -46,7 +46,7 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 			return d
 		}
 	}
-	return encrypted(v, &q, v.pol.Decide(&q))
+	return w.encrypted(v, s, &q)
 }
 
 // hopeless says that a session whose packets are held cannot turn out to be anything that is

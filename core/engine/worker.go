@@ -13,6 +13,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/sidecar"
 	"github.com/sluicenet/sluice/core/stream"
 )
 
@@ -48,7 +49,7 @@ type worker struct {
 	table        *session.Table
 	frags        *frag.Reassembler
 	idents       identPool
-	origins      map[uint64]destination // by session number, of sessions on lo
+	origins      sidecar.Destinations   // of sessions on lo
 	flows        map[uint64]*kernelFlow // by session number, of those that may pass in the kernel
 	asks         int                    // questions about them since the last batch
 	remote       detect.Remote          // nil: every parser is in process

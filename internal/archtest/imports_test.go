@@ -24,6 +24,8 @@ var rules = []rule{
 	{"core/detect", []string{"core/packet", "core/app", "core/flow", "core/report", "core/stream", "core/session", "parsers"}},
 	{"core/policy", []string{"core/packet", "core/app", "core/flow", "core/report"}},
 	{"core/names", []string{"core/packet", "core/app", "core/flow", "core/report"}},
+	{"core/sidecar", []string{"core/packet", "core/app", "core/flow"}},
+	{"core/counter", nil},
 	{"core/threat", []string{"core/packet", "core/app", "core/flow", "core/report", "core/session"}},
 	{"core/sensor", []string{"core/packet", "core/app", "core/flow", "core/report", "core/stream"}},
 	{"core/engine", []string{"core/...", "parsers"}},
@@ -31,7 +33,7 @@ var rules = []rule{
 	{"parsers/builtin", []string{"parsers", "parsers/...", "core/app"}},
 	{"parsers/...", []string{"parsers", "core/app"}},
 	{"parsers", []string{"core/app"}},
-	{"backends/...", []string{"core/backend", "core/packet", "internal/...", "backends/..."}},
+	{"backends/...", []string{"core/backend", "core/packet", "core/sidecar", "core/counter", "internal/...", "backends/..."}},
 	// A plugin identifies sessions as a whole, with the engine's own core/detect, so that both placements
 	// of the parsers name the same (docs/decisions/0010).
 	{"plugins/example", []string{"parsers", "plugins/sdk", "plugins/sdk/sdktest"}},
