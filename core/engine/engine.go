@@ -120,7 +120,7 @@ func (e *Engine) publish() {
 	if e.table != nil {
 		s.version = e.table.Version()
 	}
-	e.meet()
+	e.renewMeshes()
 	for id, a := range e.eps {
 		v := &view{id: id, mesh: e.meshes[a.workload], inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners, since: a.since, loopback: a.ep.Hook.Side == backend.LoopbackSide}
 		if a.ep.Fail == backend.FailClosed {

@@ -9,8 +9,8 @@ import (
 	"github.com/sluicenet/sluice/core/sidecar"
 )
 
-// meet gives every workload that has an endpoint on lo its mesh. The caller holds mu.
-func (e *Engine) meet() {
+// renewMeshes gives every workload that has an endpoint on lo its mesh. The caller holds mu.
+func (e *Engine) renewMeshes() {
 	there := map[string]*sidecar.Mesh{}
 	for _, a := range e.eps {
 		if a.ep.Hook.Side != backend.LoopbackSide {
@@ -62,15 +62,15 @@ func (w *worker) awaits(v *view, s *session.Session) bool {
 	return v.mesh.Awaits(&m, w.now)
 }
 
-// tell shows the workload's other workers what was decided about a session.
-func (w *worker) tell(v *view, s *session.Session) {
+// shareMeshed shows the workload's other workers what was decided about a session.
+func (w *worker) shareMeshed(v *view, s *session.Session) {
 	m := w.meshed(v, s)
 	v.mesh.Observe(&m, w.now)
 }
 
-// shadow reports whether a session outside is what a sidecar opened for a connection that was
+// followsRefusal reports whether a session outside is what a sidecar opened for a connection that was
 // refused, and reported, on lo.
-func (w *worker) shadow(v *view, s *session.Session) bool {
+func (w *worker) followsRefusal(v *view, s *session.Session) bool {
 	m := w.meshed(v, s)
 	return v.mesh.FollowsRefusal(&m, w.now)
 }

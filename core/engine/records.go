@@ -16,7 +16,7 @@ func (w *worker) record(s *session.Session, kind flow.Kind, d *flow.Detail) {
 		if w.carries(v, s) {
 			w.evaluate(v, s)
 		}
-		if w.shadow(v, s) {
+		if w.followsRefusal(v, s) {
 			if kind == flow.End {
 				s.Flags |= flagEnded
 			}

@@ -12,7 +12,7 @@ import (
 func (w *worker) evaluate(v *view, s *session.Session) {
 	if v.mesh != nil {
 		w.carries(v, s)
-		defer w.tell(v, s)
+		defer w.shareMeshed(v, s)
 	}
 	d := w.decide(v, s)
 	s.Generation = w.snap.version

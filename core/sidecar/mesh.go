@@ -64,7 +64,8 @@ func (m *Mesh) Observe(s *Session, now int64) {
 		m.mu.Lock()
 		put(m.carried, s.At, s.Carried)
 		m.mu.Unlock()
-	case s.Dir == packet.Ingress && (s.App == app.TLS || s.Base == app.TLS):
+	case s.Dir == packet.Ingress && s.Verdict != flow.Deny && (s.App == app.TLS || s.Base == app.TLS):
+		// Who was refused outside does not reach the sidecar, and must not take the place of others.
 		m.addClient(s.At, s.Client)
 	}
 }

@@ -180,6 +180,7 @@ func TestOpaque(t *testing.T) {
 }
 
 // TestClients has the clients of a port, the newest first, each once, and no more than there is room for.
+// Those that were refused take nobody's place.
 func TestClients(t *testing.T) {
 	for _, f := range families {
 		m := sidecar.NewMesh()
@@ -197,6 +198,12 @@ func TestClients(t *testing.T) {
 			came, who = append(came, s.Client), who.Next()
 		}
 		m.Observe(ptr(between(f.other, f.own, packet.Ingress, app.Redis)), 0) // in the clear
+		for range sidecar.MaxClients {
+			s := between(who.String(), f.own, packet.Ingress, app.TLS)
+			s.Verdict = flow.Deny
+			m.Observe(&s, 0)
+			who = who.Next()
+		}
 		c := m.Clients(delivered)
 		if len(c.All()) != sidecar.MaxClients {
 			t.Fatalf("%s: %d clients, want %d", f.name, len(c.All()), sidecar.MaxClients)
