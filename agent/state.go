@@ -4,6 +4,7 @@ import (
 	"maps"
 	"sync"
 
+	"github.com/sluicenet/sluice/agent/uplink"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
@@ -77,6 +78,14 @@ func (a *Agent) Workloads() []*controlv1.Workload {
 	return a.report.workloads
 }
 
+// Unjudged returns all frames since the agent's start that went by or were dropped without a verdict,
+// workloads by their ids. It may be called from any goroutine.
+func (a *Agent) Unjudged() []uplink.Unjudged { return a.up.UnjudgedTotals() }
+
+// Outcomes returns how many sessions of each workload ended, by what became of them; workloads by their
+// ids. It may be called from any goroutine.
+func (a *Agent) Outcomes() map[string]uplink.Outcomes { return a.up.Outcomes() }
+
 // link is how reports get to the controllers.
 func (a *Agent) link() *controlv1.Uplink {
 	s := a.up.Stats()
@@ -141,13 +150,13 @@ func (a *Agent) steered() map[string]uint64 {
 }
 
 func plugin(p *host.Status) *controlv1.Plugin {
-	out := &controlv1.Plugin{Name: p.Name, Path: p.Path, User: p.User, Pid: uint32(p.PID), State: "restarting", Restarts: p.Restarts, Items: p.Items,
+	out := &controlv1.Plugin{Name: p.Name, Path: p.Path, User: p.User, Pid: uint32(p.PID), Phase: controlv1.PluginPhase_PLUGIN_PHASE_RESTARTING, Restarts: p.Restarts, Items: p.Items,
 		Error: p.Last, Protocols: uint32(len(p.Apps))}
 	switch {
 	case p.GivenUp:
-		out.State = "given up"
+		out.Phase = controlv1.PluginPhase_PLUGIN_PHASE_GIVEN_UP
 	case p.Running:
-		out.State = "running"
+		out.Phase = controlv1.PluginPhase_PLUGIN_PHASE_RUNNING
 	}
 	if !p.Since.IsZero() {
 		out.Since = p.Since.UnixNano()
@@ -215,6 +224,7 @@ func (h *hostTraffic) list() []*controlv1.Traffic {
 // uncount drops what was counted of a workload that is gone.
 func (a *Agent) uncount(id string) {
 	a.sockets.forget(id)
+	a.up.ForgetOutcomes(id)
 	if f, ok := a.cfg.Engine.(interface{ Forget(workload string) }); ok {
 		f.Forget(id)
 	}

@@ -65,7 +65,7 @@ func (a *Agent) publish() {
 		m := a.message(t)
 		if a.table != nil {
 			if p := a.table.Workload(id); p != nil {
-				m.Mode = p.Mode().String()
+				m.Mode = modes[p.Mode()]
 			}
 		}
 		list = append(list, m)
@@ -90,6 +90,11 @@ func (a *Agent) publish() {
 	case r.wake <- struct{}{}:
 	default:
 	}
+}
+
+// modes are the modes of core/policy in the API.
+var modes = map[policy.Mode]controlv1.Mode{
+	policy.Discover: controlv1.Mode_MODE_DISCOVER, policy.Monitor: controlv1.Mode_MODE_MONITOR, policy.Protect: controlv1.Mode_MODE_PROTECT,
 }
 
 // wrong says why an endpoint is not attached as it should be; "" if it is.
@@ -207,11 +212,11 @@ func (r *reporter) tell(ctx context.Context, again bool) error {
 	r.mu.Lock()
 	list, send := r.workloads, (r.fresh || again) && r.workloads != nil
 	r.fresh = false
-	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Boot: r.a.boot, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: r.warnings,
+	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Run: r.a.boot, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: r.warnings,
 		Version: r.a.cfg.Version, Started: r.a.started.UnixNano()}
 	r.mu.Unlock()
 	if send {
-		req := &controlv1.ReportWorkloadsRequest{Node: r.a.cfg.Node, Workloads: list, NodeAddresses: nodeAddresses()}
+		req := &controlv1.ReportWorkloadsRequest{Node: r.a.cfg.Node, Run: r.a.boot, Workloads: list, NodeAddresses: nodeAddresses()}
 		if _, err := r.a.cfg.Collector.ReportWorkloads(ctx, req); err != nil {
 			r.mu.Lock()
 			r.fresh = true

@@ -180,7 +180,7 @@ func workload(name string, cidrs ...string) *controlv1.Workload {
 // shop is the workloads that most tests speak of.
 func (l *lab) shop(node string) {
 	l.t.Helper()
-	_, err := l.collector.ReportWorkloads(l.t.Context(), &controlv1.ReportWorkloadsRequest{Node: node, NodeAddresses: []string{"192.0.2.1"},
+	_, err := l.collector.ReportWorkloads(l.t.Context(), &controlv1.ReportWorkloadsRequest{Node: node, Run: "boot-1", NodeAddresses: []string{"192.0.2.1"},
 		Workloads: []*controlv1.Workload{
 			workload("web", "10.7.0.2/24", "fd07::2/64"), workload("api", "10.7.0.3/24", "fd07::3/64"), workload("db", "10.7.0.4/24", "fd07::4/64"),
 		}})

@@ -82,7 +82,7 @@ func TestJournalTogether(t *testing.T) {
 	for a := range agents {
 		wg.Go(func() {
 			for n := uint64(1); n <= each; n++ {
-				_, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: string(rune('a' + a%2)), Sequence: uint64(a/2)*each + n,
+				_, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: string(rune('a' + a%2)), Sender: "b", Sequence: uint64(a/2)*each + n,
 					Connections: []*controlv1.Connection{seen("web", true, "10.7.0.2", "10.7.0.3", 8080, app.HTTP, flow.Learn)}})
 				if err != nil {
 					t.Error(err)

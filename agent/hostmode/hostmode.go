@@ -60,6 +60,7 @@ type Watcher struct {
 	note    string
 	records []flow.Record
 	spare   []flow.Record // the other half of Drain's exchange
+	lossy   bool          // a record found no room since the last Drain
 	n       counts
 }
 
@@ -181,13 +182,17 @@ func (w *Watcher) Apply(t *policy.Table) {
 	}
 }
 
-// Drain gives every record that waits to fn, and counts them. One goroutine calls it.
+// Drain gives every record that waits to fn, and counts them. Where others found no room since the
+// last call these are marked as lossy. One goroutine calls it.
 func (w *Watcher) Drain(fn func(*flow.Record)) int {
 	w.mu.Lock()
 	list := w.records
 	w.records = w.spare[:0]
+	lossy := w.lossy
+	w.lossy = false
 	w.mu.Unlock()
 	for i := range list {
+		list[i].Lossy = list[i].Lossy || lossy
 		fn(&list[i])
 	}
 	n := len(list)

@@ -135,6 +135,9 @@ func TestShortConnections(t *testing.T) {
 				t.Errorf("%d beginnings and %d records, want %d and %d", got, len(l.flows), n, 2*n)
 			}
 			for _, f := range l.flows {
+				if want := map[flow.Kind]flow.Outcome{flow.Start: flow.OutcomeEstablished, flow.End: flow.OutcomeClosed}[f.Kind]; f.Outcome != want {
+					t.Errorf("%v: outcome %v, want %v", f.Kind, f.Outcome, want)
+				}
 				if f.Kind == flow.Start && (f.Detail.Get("process") == "" || f.Detail.Get("pid") == "" || f.Evidence != flow.EvidenceHandshake) {
 					t.Errorf("record %+v does not say whose it is", f)
 				}
@@ -217,7 +220,7 @@ func TestServer(t *testing.T) {
 		t.Fatal("somebody listens on port 9")
 	}
 	l.until("a refused one", func() bool {
-		return l.count(flow.End, func(f *flow.Record) bool { return f.ServerPort == 9 && f.Phase == flow.PhaseRefused && !f.Answered }) == 1
+		return l.count(flow.End, func(f *flow.Record) bool { return f.ServerPort == 9 && f.Outcome == flow.OutcomeRefused && !f.Answered }) == 1
 	})
 	if _, err := l.host.TryDial("tcp4", "127.0.0.1:8088", time.Second); err != nil {
 		t.Fatal(err)

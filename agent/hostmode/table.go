@@ -162,15 +162,39 @@ func (w *Watcher) judge(k *tuple, c *conn) {
 	c.verdict, c.reason, c.rule, c.policy = d.Verdict, d.Reason, d.Rule, w.policy.Version()
 }
 
+// outcome is what became of a connection, as far as its socket shows. A UDP socket does not show
+// whether it was answered.
+func (c *conn) outcome(proto uint8, kind flow.Kind) flow.Outcome {
+	over := kind == flow.End
+	switch {
+	case proto != packet.ProtoTCP && !over:
+		return flow.OutcomeEstablished
+	case proto != packet.ProtoTCP:
+		return flow.OutcomeClosed
+	case c.state == flow.PhaseRefused:
+		return flow.OutcomeRefused
+	case c.state == flow.PhaseOpening && over:
+		return flow.OutcomeUnanswered
+	case c.state == flow.PhaseOpening:
+		return flow.OutcomeOpening
+	case c.state == flow.PhaseReset:
+		return flow.OutcomeReset
+	case over:
+		return flow.OutcomeClosed
+	}
+	return flow.OutcomeEstablished
+}
+
 // record puts what is new of a connection into the records. w.mu is held.
 func (w *Watcher) record(k *tuple, c *conn, kind flow.Kind) {
 	if len(w.records) >= maxRecords {
 		w.n.dropped++
+		w.lossy = true
 		return
 	}
 	f := flow.Record{Session: c.session, Endpoint: c.endpoint, Rule: c.rule, Policy: c.policy, First: c.first, Last: c.last,
 		Key: flow.Key{Client: k.remote, Server: k.local, ClientPort: k.remotePort, ServerPort: k.localPort, Proto: k.proto, IPv6: k.ipv6},
-		App: uint16(app.Unknown), Base: uint16(app.Unknown), Dir: packet.Ingress, Kind: kind, Verdict: c.verdict, Reason: c.reason, Evidence: c.evidence, Phase: c.state,
+		App: uint16(app.Unknown), Base: uint16(app.Unknown), Dir: packet.Ingress, Kind: kind, Verdict: c.verdict, Reason: c.reason, Outcome: c.outcome(k.proto, kind), Evidence: c.evidence, Phase: c.state,
 		Answered: c.answered, Midstream: c.midstream, Detail: c.detail}
 	out, back := 1, 0 // what the socket sent goes from server to client
 	if c.client {

@@ -16,7 +16,7 @@ import (
 func lifeOf(t *testing.T, file string, leave bool, records_ ...flow.Record) uint64 {
 	t.Helper()
 	c, r := &collector{}, &records{}
-	u := uplink.New(uplink.Config{Records: r, Collector: c.serve(t), Node: "n", Boot: "b", Living: file, Interval: time.Millisecond, Workload: func(uint32) string { return "w" }})
+	u := uplink.New(uplink.Config{Records: r, Collector: c.serve(t), Node: "n", Run: "b", Living: file, Interval: time.Millisecond, Workload: func(uint32) string { return "w" }})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); u.Run(ctx) }()

@@ -7,23 +7,15 @@ import (
 // absorb moves what another aggregate has by kind into this one; sessions under way stay there.
 func (a *aggregate) absorb(o *aggregate) {
 	for k, c := range o.kinds {
-		old, ok := a.kinds[k]
-		switch {
-		case ok:
-			c = old.with(&c)
-		case len(a.kinds) >= a.max:
+		if !a.put(k, &c) {
 			a.drop("uplink_full", max(1, c.began))
-			continue
 		}
-		a.kinds[k] = c
 	}
 	for k, t := range o.threats {
-		old, ok := a.threats[k]
-		if !ok && len(a.threats) >= maxThreats {
-			a.drop("threats_full", t.count)
-			continue
-		}
-		a.threats[k] = threat{old.count + t.count, max(old.stamp, t.stamp)}
+		a.putThreat(k, t)
+	}
+	for _, u := range o.unjudged {
+		a.putUnjudged(&u)
 	}
 	for cause, n := range o.dropped {
 		a.dropped[cause] += n // counted as lost there
@@ -34,34 +26,35 @@ func (a *aggregate) absorb(o *aggregate) {
 // reset forgets what was packed.
 func (a *aggregate) reset() {
 	clear(a.kinds)
+	clear(a.waiting)
 	clear(a.threats)
+	clear(a.unjudged)
 	a.dropped = map[string]uint64{}
 }
 
 // with is the sum of two, of which o is the newer one.
 func (c kind) with(o *kind) kind {
-	for i := range c.packets {
-		c.packets[i] += o.packets[i]
-		c.bytes[i] += o.bytes[i]
+	sum := *o
+	sum.Counters.Add(&c.Counters)
+	sum.began += c.began
+	sum.ended += c.ended
+	sum.First = min(c.First, o.First)
+	if c.Session != o.Session {
+		sum.Session = 0
 	}
-	c.began += o.began
-	c.ended += o.ended
-	c.first = min(c.first, o.first)
-	if c.session != o.session {
-		c.session = 0
+	if c.Last > o.Last {
+		sum.Last, sum.ClientPort = c.Last, c.ClientPort
 	}
-	if o.last >= c.last {
-		c.last, c.clientPort, c.state = o.last, o.clientPort, o.state
+	sum.Strength = max(c.Strength, o.Strength)
+	sum.Evidence = max(c.Evidence, o.Evidence)
+	sum.Lossy = c.Lossy || o.Lossy
+	if sum.Detail == nil {
+		sum.Detail = c.Detail
 	}
-	c.strength = max(c.strength, o.strength)
-	c.evidence = max(c.evidence, o.evidence)
-	if o.detail != nil {
-		c.detail = o.detail
+	if sum.peer == nil {
+		sum.peer = c.peer
 	}
-	if o.peer != nil {
-		c.peer = o.peer
-	}
-	return c
+	return sum
 }
 
 // parts is what the spool has of what waits: files that follow each other.
@@ -91,7 +84,7 @@ func (u *Uplink) keep() {
 	rs := u.agg.pack()
 	first := u.seq + 1
 	for i, r := range rs {
-		r.Node, r.Boot, r.Sequence = u.cfg.Node, u.cfg.Boot, first+uint64(i)
+		r.Node, r.Run, r.Sequence = u.cfg.Node, u.cfg.Run, first+uint64(i)
 	}
 	u.seq += uint64(len(rs))
 	if p.first == 0 {

@@ -41,8 +41,8 @@ func (c *strict) ReportConnections(_ context.Context, r *controlv1.ReportConnect
 	if before {
 		return nil, errors.New("away")
 	}
-	if r.Sequence > c.last[r.Boot] {
-		c.last[r.Boot] = r.Sequence
+	if r.Sequence > c.last[r.Run] {
+		c.last[r.Run] = r.Sequence
 		for _, x := range r.Connections {
 			c.ports[x.ServerPort] += x.Sessions
 		}
@@ -90,7 +90,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	r := &records{}
-	u := uplink.New(uplink.Config{Records: r, Collector: controlv1.NewCollectorClient(conn), Node: "n", Boot: os.Getenv(envFirst), Spool: os.Getenv(envSpool),
+	u := uplink.New(uplink.Config{Records: r, Collector: controlv1.NewCollectorClient(conn), Node: "n", Run: os.Getenv(envFirst), Spool: os.Getenv(envSpool),
 		Interval: 10 * time.Millisecond, Flush: 20 * time.Second, Workload: func(uint32) string { return "w" }})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -214,7 +214,7 @@ func TestSpoolNotThere(t *testing.T) {
 			k.prepare(t, dir)
 			c, r := &collector{}, &records{}
 			c.fail = func(call int) (bool, bool) { return call < 5, false }
-			u := uplink.New(uplink.Config{Records: r, Collector: c.serve(t), Node: "n", Boot: "b", Spool: dir, Interval: time.Millisecond, Workload: func(uint32) string { return "w" }})
+			u := uplink.New(uplink.Config{Records: r, Collector: c.serve(t), Node: "n", Run: "b", Spool: dir, Interval: time.Millisecond, Workload: func(uint32) string { return "w" }})
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
 			go func() { defer close(done); u.Run(ctx) }()

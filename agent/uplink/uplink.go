@@ -1,7 +1,7 @@
-// Package uplink carries what the engine tells to the controller: it drains records, merges
+// Package uplink carries what the engine observes to the controller: it drains records, merges
 // those of one session and those of one kind, and sends them with sequence numbers until they
 // are acknowledged. What is not acknowledged is on disk too, where there is a folder for it, and is
-// sent by the agent's next life if this one is killed. Memory is bounded; what cannot be kept is
+// sent by the agent's next run if this one is killed. Memory is bounded; what cannot be kept is
 // counted by cause. It judges nothing and learns nothing.
 package uplink
 
@@ -26,13 +26,13 @@ type Records interface {
 	Threats(fn func(*report.Threat)) int
 }
 
-// Config is what an uplink needs. Records, Collector, Workload, Node and Boot are required.
+// Config is what an uplink needs. Records, Collector, Workload, Node and Run are required.
 type Config struct {
 	Records   Records
 	Collector controlv1.CollectorClient
 	Node      string
-	Boot      string // one life of the agent
-	// Workload names the workload of an endpoint, "" if it is not known. The uplink's goroutine calls it.
+	Run       string // of the agent: unique for each start
+	// Workload returns the workload of an endpoint, "" if it is not known. The uplink's goroutine calls it.
 	Workload func(endpoint uint32) string
 	// Peer is the workload in the node's own network that has the other end of a connection, and its process;
 	// "" if there is none that is known. nil without. The uplink's goroutine calls it.
@@ -60,7 +60,7 @@ type Stats struct {
 	Dropped  uint64 // records that could not be kept
 	// Lost is the same by cause.
 	Lost map[string]uint64
-	// Backlog is how many sessions, kinds of connection and threats wait to be sent.
+	// Backlog is how many sessions, kinds of connection, threats and rows of unjudged frames wait to be sent.
 	Backlog uint64
 	// Acknowledged is when the collector took something last, ns since the epoch; 0 for never.
 	Acknowledged int64
@@ -72,7 +72,10 @@ type Uplink struct {
 	agg  *aggregate // since the last tick
 	out  chan *batch
 	busy atomic.Bool // the sender has something to send
-	stat struct {
+
+	unjudged unjudgedBox
+	outcomes outcomeBox
+	stat     struct {
 		records, sent, requests, retries, dropped, waiting, onWay atomic.Uint64
 		taken                                                     atomic.Int64
 		lost                                                      atomic.Pointer[map[string]uint64] // not changed
@@ -107,7 +110,7 @@ func New(cfg Config) *Uplink {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	u := &Uplink{cfg: cfg, agg: newAggregate(cfg.MaxKinds, cfg.Workload), pending: newAggregate(cfg.MaxKinds, cfg.Workload), out: make(chan *batch, 1)}
-	u.agg.peer = cfg.Peer
+	u.agg.peer, u.agg.ended = cfg.Peer, u.outcomes.add
 	if cfg.Spool != "" {
 		var err error
 		if u.spool, u.left, err = openSpool(cfg.Spool, cfg.Logger); err != nil {
@@ -183,9 +186,10 @@ func (u *Uplink) Run(ctx context.Context) {
 func (u *Uplink) take(all bool) {
 	u.cfg.Records.Threats(u.agg.threat)
 	n := u.cfg.Records.Drain(u.agg.record)
+	u.unjudged.drain(u.agg)
 	u.agg.fold(all)
 	u.stat.records.Add(uint64(n))
-	u.stat.waiting.Store(u.agg.waiting() + u.pending.waiting())
+	u.stat.waiting.Store(u.agg.backlog() + u.pending.backlog())
 	if lost := u.agg.lost + u.pending.lost; lost != u.stat.dropped.Load() {
 		u.stat.dropped.Store(lost)
 		by := maps.Clone(u.agg.causes)
@@ -230,7 +234,7 @@ func (u *Uplink) number(rs []*controlv1.ReportConnectionsRequest) (first, last u
 		first = u.parts.first
 	}
 	for i, r := range rs {
-		r.Node, r.Boot, r.Sequence = u.cfg.Node, u.cfg.Boot, first+uint64(i)
+		r.Node, r.Run, r.Sequence = u.cfg.Node, u.cfg.Run, first+uint64(i)
 		u.seq = max(u.seq, r.Sequence)
 	}
 	return first, u.seq
@@ -298,7 +302,7 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 // backlog is how many records requests carry.
 func backlog(rs []*controlv1.ReportConnectionsRequest) (n uint64) {
 	for _, r := range rs {
-		n += uint64(len(r.Connections) + len(r.Threats))
+		n += uint64(len(r.Connections) + len(r.Threats) + len(r.Unjudged))
 	}
 	return n
 }

@@ -20,7 +20,7 @@ type agentServer struct {
 	addresses []string // of the controllers
 }
 
-// server is a gRPC server with the agent's answers; what it cannot answer it says.
+// server returns a gRPC server with the agent's answers; for others it is an error.
 func (s *agentServer) server() *grpc.Server {
 	elsewhere := status.Error(codes.FailedPrecondition, "this socket is an agent's, which knows its own machine only: ask on a controller's machine")
 	answered := map[string]bool{controlv1.Control_Status_FullMethodName: true, controlv1.Control_ListWorkloads_FullMethodName: true}
@@ -36,7 +36,7 @@ func (s *agentServer) server() *grpc.Server {
 	return g
 }
 
-// Status is how the agent is, in the shape in which a controller tells it of all.
+// Status returns the agent's state, in the shape in which a controller returns that of all.
 func (s *agentServer) Status(context.Context, *controlv1.StatusRequest) (*controlv1.StatusResponse, error) {
 	n := s.a.Status()
 	n.LastSeen = n.State.Uplink.LastReport
@@ -44,13 +44,7 @@ func (s *agentServer) Status(context.Context, *controlv1.StatusRequest) (*contro
 		Workloads: uint64(len(s.a.Workloads()))}
 	out.Store = out.StoreState.GetName()
 	for _, a := range s.addresses {
-		c := &controlv1.ControllerState{Address: a, State: "not in use"}
-		if a == n.State.Uplink.Controller {
-			if c.State = "does not answer"; n.State.Uplink.Answers {
-				c.State = "in use"
-			}
-		}
-		out.Controllers = append(out.Controllers, c)
+		out.Controllers = append(out.Controllers, &controlv1.ControllerState{Address: a}) // which one is in use is in the node's uplink
 	}
 	return out, nil
 }

@@ -51,7 +51,7 @@ func (c *cli) setBackend(ctx context.Context, cl controlv1.ControlClient, worklo
 		callCtx, cancel = context.WithTimeout(ctx, wait)
 		defer cancel()
 	}
-	late := fmt.Errorf("the choice is stored, but the agent did not follow it within %s: `sluice status` says whether it is there", wait)
+	late := fmt.Errorf("the choice is stored, but the agent did not follow it within %s: `sluice status` shows whether it is there", wait)
 	r, err := cl.SetBackend(callCtx, &controlv1.SetBackendRequest{Workload: workload, Backend: backend, Wait: wait > 0})
 	if err != nil {
 		if errors.Is(callCtx.Err(), context.DeadlineExceeded) && ctx.Err() == nil {

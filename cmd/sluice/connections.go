@@ -10,7 +10,9 @@ import (
 	"github.com/spf13/cobra"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 type connectionView struct {
@@ -22,9 +24,13 @@ type connectionView struct {
 	Port       uint32            `json:"port"`
 	App        string            `json:"app"`
 	Base       string            `json:"base"`
-	Verdict    string            `json:"verdict"`
+	Verdict    string            `json:"verdict"` // the stricter one of both ends
 	Reason     string            `json:"reason"`
 	Rule       uint32            `json:"rule"`
+	Outcome    string            `json:"outcome"`  // of the last session
+	Outcomes   map[string]uint64 `json:"outcomes"` // sessions by outcome
+	ClientEnd  *endView          `json:"client_end"`
+	ServerEnd  *endView          `json:"server_end"`
 	Sessions   uint64            `json:"sessions"`
 	Open       uint64            `json:"open"`
 	Bytes      uint64            `json:"bytes"`
@@ -34,15 +40,35 @@ type connectionView struct {
 	PacketsIn  uint64            `json:"packets_in"`
 	Family     string            `json:"family"`
 	Answered   bool              `json:"answered"`
+	Evidence   string            `json:"evidence"` // how it is known which end is the client
+	Lossy      bool              `json:"lossy"`    // frames or records were lost while it was observed
 	First      string            `json:"first"`
 	Last       string            `json:"last"`
 	Attrs      map[string]string `json:"attrs"`
 }
 
+// endView is what one managed end decided; null where the end is not managed.
+type endView struct {
+	Workload string `json:"workload"` // id
+	Verdict  string `json:"verdict"`
+	Reason   string `json:"reason"`
+	Rule     uint32 `json:"rule"`
+	Enforced bool   `json:"enforced"`
+}
+
+func viewEnd(e *controlv1.EndVerdict) *endView {
+	if e == nil {
+		return nil
+	}
+	return &endView{e.Workload, vocab.Text(e.Verdict), vocab.Text(e.Reason), e.Rule, e.Enforced}
+}
+
 func viewConnection(e *controlv1.Edge) connectionView {
 	return connectionView{From: end(e.FromWorkload, e.From), To: end(e.ToWorkload, e.To), FromGroup: e.From, ToGroup: e.To, Proto: policy.ProtoName(uint8(e.Proto)), Port: e.Port,
-		App: e.App, Base: e.Base, Verdict: e.Verdict, Reason: e.Reason, Rule: e.Rule, Sessions: e.Sessions, Open: e.Open, Bytes: e.BytesOut + e.BytesIn, BytesOut: e.BytesOut,
-		BytesIn: e.BytesIn, PacketsOut: e.PacketsOut, PacketsIn: e.PacketsIn, Family: e.Family, Answered: e.Answered, First: stamp(e.First), Last: stamp(e.Last), Attrs: orEmpty(e.Attrs)}
+		App: e.App, Base: e.Base, Verdict: vocab.Text(e.Verdict), Reason: vocab.Text(e.Reason), Rule: e.Rule, Outcome: vocab.Text(e.Outcome), Outcomes: orEmpty(e.Outcomes),
+		ClientEnd: viewEnd(e.ClientEnd), ServerEnd: viewEnd(e.ServerEnd), Sessions: e.Sessions, Open: e.Open, Bytes: e.BytesOut + e.BytesIn, BytesOut: e.BytesOut,
+		BytesIn: e.BytesIn, PacketsOut: e.PacketsOut, PacketsIn: e.PacketsIn, Family: vocab.Text(e.Family), Answered: e.Answered, Evidence: vocab.Text(e.Evidence), Lossy: e.Lossy,
+		First: stamp(e.First), Last: stamp(e.Last), Attrs: orEmpty(e.Attrs)}
 }
 
 // end is what an end of a connection is called: its workload or address, else its group.
@@ -53,24 +79,36 @@ func end(workload, group string) string {
 	return clean(group)
 }
 
-// ends filters connections by their ends.
-type ends struct{ from, to string }
-
-func (f *ends) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.from, "from", "", "only from this workload, group or address")
-	cmd.Flags().StringVar(&f.to, "to", "", "only to this workload, group or address")
+// bothVerdicts is the verdict of a connection; of both ends, the client's first, where they differ.
+func bothVerdicts(v controlv1.Verdict, client, server *controlv1.EndVerdict) cell {
+	name := vocab.Text(v)
+	c := cell{text: name, colour: verdictColour(name)}
+	if client != nil && server != nil && client.Verdict != server.Verdict {
+		c.text = vocab.Text(client.Verdict) + " → " + vocab.Text(server.Verdict)
+	}
+	return c
 }
 
-func (f *ends) match(fromGroup, from, toGroup, to string) bool {
-	return isEnd(f.from, fromGroup, from) && isEnd(f.to, toGroup, to)
+// outcomesText lists outcomes in their order, with the sessions of each where there are several.
+func outcomesText(of map[string]uint64, last controlv1.Outcome) string {
+	var out []string
+	only := ""
+	for o := flow.OutcomeOpening; o <= flow.OutcomeDenied; o++ {
+		if n := of[o.String()]; n > 0 {
+			only = o.String()
+			out = append(out, fmt.Sprintf("%d %s", n, o))
+		}
+	}
+	switch len(out) {
+	case 0:
+		return vocab.Text(last)
+	case 1:
+		return only
+	}
+	return strings.Join(out, ", ")
 }
 
-// isEnd says whether want names an end by its workload, its group, or the group's short name.
-func isEnd(want, group, workload string) bool {
-	return want == "" || want == workload || want == group || strings.HasSuffix(group, "/"+want)
-}
-
-// orders are the ways of sorting connections.
+// orders are the methods of sorting connections.
 var orders = map[string]func(a, b *controlv1.Edge) int{
 	"last":     func(a, b *controlv1.Edge) int { return cmp.Compare(b.Last, a.Last) },
 	"bytes":    func(a, b *controlv1.Edge) int { return cmp.Compare(b.BytesOut+b.BytesIn, a.BytesOut+a.BytesIn) },
@@ -85,34 +123,44 @@ func byEnds(a, b *controlv1.Edge) int {
 }
 
 func newConnections(c *cli) *cobra.Command {
-	var f ends
+	var f filterFlags
 	sort := "from"
 	cmd := &cobra.Command{
 		Use:     "connections",
 		Aliases: []string{"connection", "conns"},
 		Short:   "Show who talks to whom, and how",
-		Long: `Shows each kind of connection that was seen: its ends, port and application, the verdict on it,
-how many sessions and bytes there were, and when it was seen last.`,
-		Example: "  sluice connections\n  sluice connections --from web --sort bytes\n  sluice connections -o json",
+		Long: `Shows each kind of connection that was seen: its ends, port and application, sessions, bytes, and when it
+was seen last. VERDICT is what policy decided; where the two ends decided differently it is the
+client's, an arrow, and the server's. OUTCOME is what became of the sessions on the network: a
+service that is down is "refused" or "unanswered" whatever policy said, and only what Sluice refused
+is "denied". "lossy": frames or records were lost while it was observed.` + filterHelp,
+		Example: "  sluice connections\n  sluice connections --from web --sort bytes\n  sluice connections --to 10.0.0.0/24 --outcome refused,unanswered --since 10m\n  sluice connections -o json",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			order := orders[sort]
 			if order == nil {
 				return fmt.Errorf("cannot sort by %q: use last, bytes, sessions, from or app", sort)
 			}
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
-				r, err := cl.ListConnections(ctx, &controlv1.ListConnectionsRequest{})
+			return c.filtered(cmd, &f, func(ctx context.Context, cl controlv1.ControlClient, filter *controlv1.Filter) error {
+				// All that match, as they are sorted here.
+				edges, total, err := pages(0, func(p *controlv1.Page) (page[*controlv1.Edge], error) {
+					r, err := cl.ListConnections(ctx, &controlv1.ListConnectionsRequest{Filter: filter, Page: p})
+					return page[*controlv1.Edge]{r.GetEdges(), r.GetNextToken(), r.GetTotal()}, err
+				})
 				if err != nil {
 					return err
 				}
-				edges := slices.DeleteFunc(r.Edges, func(e *controlv1.Edge) bool { return !f.match(e.From, e.FromWorkload, e.To, e.ToWorkload) })
 				slices.SortFunc(edges, byEnds)
 				slices.SortStableFunc(edges, order)
+				if f.limit > 0 && len(edges) > int(f.limit) {
+					edges = edges[:f.limit]
+				}
+				defer c.cut(len(edges), total)
 				return c.showConnections(edges)
 			})
 		},
 	}
-	f.flags(cmd)
+	f.add(cmd.Flags(), 0)
 	cmd.Flags().StringVar(&sort, "sort", sort, "last, bytes, sessions, from or app")
 	return cmd
 }
@@ -126,81 +174,19 @@ func (c *cli) showConnections(edges []*controlv1.Edge) error {
 		return c.document(views)
 	}
 	if len(edges) == 0 {
-		fmt.Fprintln(c.out, "No connections seen (yet).")
+		fmt.Fprintln(c.out, "No connections.")
 		return nil
 	}
 	rows := [][]cell{}
 	for _, e := range edges {
+		lossy := cell{}
+		if e.Lossy {
+			lossy = cell{text: "lossy", colour: yellow}
+		}
 		rows = append(rows, []cell{text(end(e.FromWorkload, e.From)), text(end(e.ToWorkload, e.To)), text(protoPort(policy.ProtoName(uint8(e.Proto)), e.Port)), text(e.App),
-			verdict(e.Verdict), ruleCell(e.Rule), number(e.Sessions), size(e.BytesOut + e.BytesIn), text(e.Family), faint(c.out.ago(e.Last))})
+			bothVerdicts(e.Verdict, e.ClientEnd, e.ServerEnd), ruleCell(e.Rule), text(outcomesText(e.Outcomes, e.Outcome)), number(e.Sessions), size(e.BytesOut + e.BytesIn),
+			text(vocab.Text(e.Family)), faint(c.out.ago(e.Last)), lossy})
 	}
-	c.out.table([]string{"from", "to", "port", "app", "verdict", "rule", "sessions", "bytes", "family", "last seen"}, rows)
-	return nil
-}
-
-type violationView struct {
-	From      string `json:"from"`
-	To        string `json:"to"`
-	FromGroup string `json:"from_group"`
-	ToGroup   string `json:"to_group"`
-	Client    string `json:"client"`
-	Server    string `json:"server"`
-	Proto     string `json:"proto"`
-	Port      uint32 `json:"port"`
-	App       string `json:"app"`
-	Verdict   string `json:"verdict"`
-	Reason    string `json:"reason"`
-	Rule      uint32 `json:"rule"`
-	Count     uint64 `json:"count"`
-	Family    string `json:"family"`
-	Reporter  string `json:"reporter"`
-	Egress    bool   `json:"egress"`
-	First     string `json:"first"`
-	Last      string `json:"last"`
-}
-
-func newViolations(c *cli) *cobra.Command {
-	var f ends
-	var limit uint32
-	cmd := &cobra.Command{
-		Use:     "violations",
-		Aliases: []string{"violation"},
-		Short:   "Show what broke the policy",
-		Long: `Shows connections that no rule allows, or that a rule denies. Verdict "deny": refused, because an
-end is in protect mode; "violate": let through, because it is in monitor mode.`,
-		Example: "  sluice violations\n  sluice violations --from intruder\n  sluice violations -o json",
-		Args:    args(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
-				r, err := cl.ListViolations(ctx, &controlv1.ListViolationsRequest{Limit: limit})
-				if err != nil {
-					return err
-				}
-				return c.showViolations(slices.DeleteFunc(r.Violations, func(v *controlv1.Violation) bool { return !f.match(v.From, v.FromWorkload, v.To, v.ToWorkload) }))
-			})
-		},
-	}
-	f.flags(cmd)
-	cmd.Flags().Uint32Var(&limit, "limit", 200, "at most this many, newest first; 0 is all")
-	return cmd
-}
-
-func (c *cli) showViolations(vs []*controlv1.Violation) error {
-	views, rows := []violationView{}, [][]cell{}
-	for _, v := range vs {
-		from, to, proto := end(v.FromWorkload, v.From), end(v.ToWorkload, v.To), policy.ProtoName(uint8(v.Proto))
-		views = append(views, violationView{from, to, v.From, v.To, v.Client, v.Server, proto, v.Port, v.App, v.Verdict, v.Reason, v.Rule, v.Count, v.Family,
-			v.Reporter, v.Egress, stamp(v.First), stamp(v.Stamp)})
-		rows = append(rows, []cell{text(from), text(to), text(protoPort(proto, v.Port)), text(v.App), verdict(v.Verdict), text(v.Reason), ruleCell(v.Rule), number(v.Count),
-			text(v.Family), faint(c.out.ago(v.Stamp))})
-	}
-	if c.json() {
-		return c.document(views)
-	}
-	if len(rows) == 0 {
-		fmt.Fprintln(c.out, "No violations.")
-		return nil
-	}
-	c.out.table([]string{"from", "to", "port", "app", "verdict", "reason", "rule", "count", "family", "last seen"}, rows)
+	c.out.table([]string{"from", "to", "port", "app", "verdict", "rule", "outcome", "sessions", "bytes", "family", "last seen", "note"}, rows)
 	return nil
 }

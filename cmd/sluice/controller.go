@@ -48,6 +48,7 @@ func newController(c *cli) *cobra.Command {
 	fl.StringVar(&f.metrics, "metrics", "127.0.0.1:9475", `address for /healthz, /readyz and /metrics; "" for none`)
 	fl.StringVar(&f.name, "name", host, "name of this controller")
 	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
+	fl.StringVar(&f.fail, "fail", "", failUsage)
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return cmd
@@ -58,6 +59,9 @@ func (f *controllerFlags) check() (policy.Mode, error) {
 	m, err := policy.ParseMode(f.mode)
 	if err != nil {
 		return m, fmt.Errorf("--mode: %w", err)
+	}
+	if err := f.checkFail(); err != nil {
+		return m, err
 	}
 	if err := f.need(); err != nil {
 		return m, err

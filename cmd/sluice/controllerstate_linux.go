@@ -31,6 +31,7 @@ func (d *daemon) watchControllers(f *controllerFlags, st store.Store, storeName 
 	w.roster = newRoster(st, self, func() bool { return w.leads.Load() != nil }, d.log)
 	d.run("store", w.state.run)
 	d.run("controllers", w.roster.run)
+	d.run("--fail", d.storeFail)
 	if metrics != nil {
 		d.serveHTTP(metrics, &observed{control: w.status, store: w.state.state, controllers: w.roster.list, now: time.Now})
 	}

@@ -150,6 +150,9 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 		return nil, err
 	}
 	d.later(func() { conn.Close() })
+	if err := d.storeFailNow(); err != nil {
+		return nil, err
+	}
 	return d.startAgent(&parts{source: source, store: st, conn: conn, metrics: metrics, parsers: parsers, state: state, control: ctl.Status})
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/sluicenet/sluice/agent"
+	"github.com/sluicenet/sluice/agent/uplink"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
@@ -29,6 +30,8 @@ type observed struct {
 type watchedAgent interface {
 	Status() *controlv1.NodeStatus
 	Workloads() []*controlv1.Workload
+	Outcomes() map[string]uplink.Outcomes
+	Unjudged() []uplink.Unjudged
 }
 
 var (
@@ -62,7 +65,7 @@ func (o *observed) handler() http.Handler {
 	return mux
 }
 
-// unready says why the process does not do its work yet; "" if it does. What is enforced stays in force without
+// unready returns the reason why the process does not do its work yet; "" if it does. What is enforced stays in force without
 // store and controllers: they are no part of it.
 func (o *observed) unready() string {
 	if o.agent != nil {
@@ -75,12 +78,12 @@ func (o *observed) unready() string {
 		return ""
 	}
 	if o.control() == nil && o.leader() == "" {
-		return "this controller stands by, and no other leads"
+		return "this controller is a standby, and no other leads"
 	}
 	return ""
 }
 
-// unwell says what is wrong with the process or what it depends on.
+// unwell returns what is wrong with the process or what it depends on; "" for nothing.
 func (o *observed) unwell() string {
 	if o.agent != nil {
 		switch s := o.agent.Status().State; {
@@ -101,7 +104,7 @@ func (o *observed) unwell() string {
 func (o *observed) leader() string {
 	if o.controllers != nil {
 		for _, c := range o.controllers() {
-			if c.State == stateLeading {
+			if c.Phase == controlv1.ControllerPhase_CONTROLLER_PHASE_LEADER {
 				return c.Name
 			}
 		}

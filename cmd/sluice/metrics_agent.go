@@ -3,12 +3,15 @@ package main
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // collectAgent sends what an agent counts.
@@ -17,7 +20,7 @@ func collectAgent(s sink, a watchedAgent) {
 	st := n.State
 	names := workloadNames(a.Workloads())
 	for _, w := range a.Workloads() {
-		s.info(mWorkload, names(w.Id), w.Id, w.Group, w.Mode, w.Source)
+		s.info(mWorkload, names(w.Id), w.Id, w.Group, vocab.Text(w.Mode), w.Source)
 	}
 	s.gauge(mWorkloads, float64(len(a.Workloads())))
 	s.gauge(mUnfit, float64(len(n.WorkloadErrors)))
@@ -27,6 +30,7 @@ func collectAgent(s sink, a watchedAgent) {
 	for _, t := range st.Traffic {
 		collectTraffic(s, t, names(t.Workload))
 	}
+	collectOutcomes(s, a, names)
 	for _, q := range st.Queues {
 		collectQueue(s, q, names(q.Workload))
 	}
@@ -80,6 +84,25 @@ func collectTraffic(s sink, t *controlv1.Traffic, workload string) {
 	s.gauge(mSessions, float64(t.Sessions), l...)
 }
 
+// collectOutcomes sends what became of connections, and the frames that nobody judged.
+func collectOutcomes(s sink, a watchedAgent, names func(id string) string) {
+	counts := a.Outcomes()
+	for _, w := range a.Workloads() {
+		n := counts[w.Id]
+		for o := flow.OutcomeClosed; o <= flow.OutcomeDenied; o++ {
+			s.count(mOutcomes, n[o], names(w.Id), o.String())
+		}
+	}
+	type row struct{ workload, backend, cause, dropped string }
+	sum := map[row]uint64{}
+	for _, u := range a.Unjudged() { // interfaces are added up
+		sum[row{names(u.Workload), u.Backend, u.Cause, strconv.FormatBool(u.Dropped)}] += u.Frames
+	}
+	for r, n := range sum {
+		s.count(mUnjudged, n, r.workload, r.backend, r.cause, r.dropped)
+	}
+}
+
 // verdicts are those that are shown, so that a rate begins at 0.
 var verdicts = [...]string{"open", "learn", "allow", "violate", "deny", "pending"}
 
@@ -98,7 +121,7 @@ func collectQueue(s sink, q *controlv1.Queue, workload string) {
 const maxError = 160
 
 func collectPlugin(s sink, p *controlv1.Plugin) {
-	s.yes(mPluginUp, p.State == "running", p.Name)
+	s.yes(mPluginUp, p.Phase == controlv1.PluginPhase_PLUGIN_PHASE_RUNNING, p.Name)
 	s.count(mPluginRestarts, p.Restarts, p.Name)
 	s.count(mPluginItems, p.Items, p.Name)
 	s.gauge(mPluginApps, float64(p.Protocols), p.Name)
@@ -107,7 +130,7 @@ func collectPlugin(s sink, p *controlv1.Plugin) {
 	if r := []rune(text); len(r) > maxError {
 		text = string(r[:maxError])
 	}
-	s.info(mPluginInfo, p.Name, p.Path, p.User, p.State, text)
+	s.info(mPluginInfo, p.Name, p.Path, p.User, vocab.Text(p.Phase), text)
 }
 
 func collectUplink(s sink, u *controlv1.Uplink, counters map[string]uint64) {

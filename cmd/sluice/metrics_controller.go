@@ -4,12 +4,13 @@ import (
 	"time"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // agentAway is how long an agent, which reports every two seconds, may say nothing.
 const agentAway = 10 * time.Second
 
-// away says whether an agent has been silent for too long.
+// away reports whether an agent has been silent for too long.
 func away(n *controlv1.NodeStatus, now time.Time) bool {
 	return n.LastSeen == 0 || now.Sub(time.Unix(0, n.LastSeen)) > agentAway
 }
@@ -19,9 +20,12 @@ func (o *observed) collectController(s sink) {
 	st := o.control()
 	s.yes(mLeading, st != nil)
 	if o.controllers != nil {
-		n := map[string]int{stateLeading: 0, stateStandby: 0, stateAway: 0}
+		n := map[string]int{}
+		for p := controlv1.ControllerPhase_CONTROLLER_PHASE_LEADER; p <= controlv1.ControllerPhase_CONTROLLER_PHASE_REFUSED; p++ {
+			n[vocab.Text(p)] = 0
+		}
 		for _, c := range o.controllers() {
-			n[c.State]++
+			n[vocab.Text(c.Phase)]++
 		}
 		for state, n := range n {
 			s.gauge(mControllers, float64(n), state)
@@ -37,6 +41,8 @@ func (o *observed) collectController(s sink) {
 	s.gauge(mEdges, float64(st.Connections))
 	s.count(mGraphed, st.Sessions)
 	s.count(mViolations, st.Violations)
+	s.count(mThreats, st.Threats)
+	s.count(mUnjudgedAll, st.Unjudged)
 	s.gauge(mJournal, float64(st.Backlog))
 	s.causes(mGraphLost, st.Dropped)
 	up := 0
@@ -46,6 +52,7 @@ func (o *observed) collectController(s sink) {
 			up++
 		}
 		s.yes(mAgentUp, there, n.Node)
+		s.gauge(mRivals, float64(len(n.Rivals)), n.Node)
 		s.gauge(mAgentSeen, stampSeconds(n.LastSeen), n.Node)
 		s.gauge(mAgentPolicy, float64(n.Wanted), n.Node, "wanted")
 		s.gauge(mAgentPolicy, float64(n.Policy), n.Node, "enforced")

@@ -11,15 +11,26 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/sluicenet/sluice/agent/uplink"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/flow"
 )
 
 // fakeAgent is an agent with two workloads of one name.
 type fakeAgent struct{ ready, answers bool }
 
 func (a *fakeAgent) Workloads() []*controlv1.Workload {
-	return []*controlv1.Workload{{Id: "netns:web", Name: "web", Group: "svc:default/web", Mode: "protect", Source: "netns"},
+	return []*controlv1.Workload{{Id: "netns:web", Name: "web", Group: "svc:default/web", Mode: controlv1.Mode_MODE_PROTECT, Source: "netns"},
 		{Id: "docker:1", Name: "db", Group: "svc:default/db", Source: "docker"}, {Id: "docker:2", Name: "db", Group: "svc:default/db", Source: "docker"}}
+}
+
+func (a *fakeAgent) Outcomes() map[string]uplink.Outcomes {
+	return map[string]uplink.Outcomes{"netns:web": {flow.OutcomeClosed: 3, flow.OutcomeRefused: 7}}
+}
+
+func (a *fakeAgent) Unjudged() []uplink.Unjudged {
+	return []uplink.Unjudged{{Workload: "netns:web", Interface: "eth0", Backend: "inline", Cause: "heartbeat", Frames: 2}, {Workload: "netns:web", Interface: "eth1", Backend: "inline", Cause: "heartbeat", Frames: 3},
+		{Backend: "nfqueue", Cause: "queue_full", Dropped: true, Frames: 9}}
 }
 
 func (a *fakeAgent) Status() *controlv1.NodeStatus {
@@ -32,7 +43,7 @@ func (a *fakeAgent) Status() *controlv1.NodeStatus {
 			"ring.received": 1, "uplink.sent": 1, "plugin.restarts": 2, "plugin.lost_sessions": 1},
 		State: &controlv1.AgentState{Ready: a.ready, Traffic: []*controlv1.Traffic{traffic("netns:web", "tap", 1), traffic("netns:web", "inline", 10), traffic("docker:1", "tap", 100)},
 			Queues:  []*controlv1.Queue{{Backend: "inline", Queues: 1, Received: 30, Waiting: 7, Fill: 0.25, Dropped: map[string]uint64{"ring_full": 8}, Bypassed: map[string]uint64{"no_heartbeat": 2}}},
-			Plugins: []*controlv1.Plugin{{Name: "standard", Path: "/proc/self/exe", User: "nobody", State: "restarting", Restarts: 2, Items: 99, Error: "it has ended\x1b\xff" + strings.Repeat("x", 300)}},
+			Plugins: []*controlv1.Plugin{{Name: "standard", Path: "/proc/self/exe", User: "nobody", Phase: controlv1.PluginPhase_PLUGIN_PHASE_RESTARTING, Restarts: 2, Items: 99, Error: "it has ended\x1b\xff" + strings.Repeat("x", 300)}},
 			Uplink:  &controlv1.Uplink{Controller: "10.0.0.1:9474", Answers: a.answers, Backlog: 5, LastReport: noon.UnixNano(), Dropped: map[string]uint64{"uplink_full": 1}}}}
 }
 
@@ -41,11 +52,11 @@ func (a *fakeAgent) observed() *observed {
 		return &controlv1.StoreState{Name: "consul 10.0.0.1:8500", Reachable: true, Revision: 17, Leader: "10.0.0.1:8300"}
 	}
 	control := func() *controlv1.StatusResponse {
-		return &controlv1.StatusResponse{Policy: 7, Workloads: 3, Groups: 6, Rules: 2, Connections: 4, Sessions: 41, Violations: 3, Dropped: map[string]uint64{"history": 1},
-			Nodes: []*controlv1.NodeStatus{{Node: "n1", Policy: 6, Wanted: 7, LastSeen: noon.Add(-time.Second).UnixNano()}, {Node: "n2", LastSeen: noon.Add(-time.Minute).UnixNano()}}}
+		return &controlv1.StatusResponse{Policy: 7, Workloads: 3, Groups: 6, Rules: 2, Connections: 4, Sessions: 41, Violations: 3, Threats: 4, Unjudged: 14, Dropped: map[string]uint64{"history": 1},
+			Nodes: []*controlv1.NodeStatus{{Node: "n1", Policy: 6, Wanted: 7, LastSeen: noon.Add(-time.Second).UnixNano(), Rivals: []*controlv1.Owner{{Run: "r2"}}}, {Node: "n2", LastSeen: noon.Add(-time.Minute).UnixNano()}}}
 	}
 	controllers := func() []*controlv1.ControllerState {
-		return []*controlv1.ControllerState{{Name: "c1", State: stateLeading}, {Name: "c2", State: stateStandby}}
+		return []*controlv1.ControllerState{{Name: "c1", Phase: controlv1.ControllerPhase_CONTROLLER_PHASE_LEADER}, {Name: "c2", Phase: controlv1.ControllerPhase_CONTROLLER_PHASE_STANDBY}}
 	}
 	return &observed{agent: a, control: control, store: store, controllers: controllers, now: func() time.Time { return noon }}
 }
@@ -84,7 +95,9 @@ func TestMetrics(t *testing.T) {
 		`sluice_policy_version{kind="enforced"} 6`, `sluice_policy_version{kind="wanted"} 7`, `sluice_policy_version{kind="compiled"} 7`,
 		`sluice_records_lost_total{cause="outbox_full"} 9`, `sluice_records_lost_total{cause="uplink_full"} 1`, `sluice_uplink_backlog 5`,
 		`sluice_store_up 1`, `sluice_store_revision 17`, `sluice_store_info{leader="10.0.0.1:8300",store="consul 10.0.0.1:8500"} 1`,
-		`sluice_controller_leading 1`, `sluice_controllers{state="standing by"} 1`, `sluice_agent_up{node="n1"} 1`, `sluice_agent_up{node="n2"} 0`,
+		`sluice_controller_leading 1`, `sluice_controllers{state="standby"} 1`, `sluice_controllers{state="refused"} 0`, `sluice_agent_rivals{node="n1"} 1`, `sluice_threats_total 4`, `sluice_reported_unjudged_frames_total 14`,
+		`sluice_outcomes_total{outcome="refused",workload="web"} 7`, `sluice_outcomes_total{outcome="denied",workload="docker:1"} 0`,
+		`sluice_unjudged_frames_total{backend="inline",cause="heartbeat",dropped="false",workload="web"} 5`, `sluice_unjudged_frames_total{backend="nfqueue",cause="queue_full",dropped="true",workload=""} 9`, `sluice_agent_up{node="n1"} 1`, `sluice_agent_up{node="n2"} 0`,
 		`sluice_agents{state="connected"} 1`, `sluice_agent_policy_version{kind="wanted",node="n1"} 7`, `sluice_edges 4`, `sluice_rules 2`,
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {
@@ -126,7 +139,7 @@ func TestHealth(t *testing.T) {
 		"an agent that works":          {well, map[string]string{"/livez": "", "/readyz": "", "/healthz": ""}},
 		"an agent that begins":         {(&fakeAgent{answers: true}).observed(), map[string]string{"/livez": "", "/readyz": "being attached", "/healthz": "being attached"}},
 		"an agent without controllers": {(&fakeAgent{ready: true}).observed(), map[string]string{"/livez": "", "/readyz": "", "/healthz": "controller does not answer"}},
-		"a controller that stands by":  {&standby, map[string]string{"/livez": "", "/readyz": "", "/healthz": ""}},
+		"a standby controller":         {&standby, map[string]string{"/livez": "", "/readyz": "", "/healthz": ""}},
 		"where nobody leads":           {&lost, map[string]string{"/livez": "", "/readyz": "no other leads", "/healthz": "no other leads"}},
 		"a controller without a store": {&cut, map[string]string{"/livez": "", "/readyz": "", "/healthz": "no server leads"}},
 	} {

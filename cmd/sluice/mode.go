@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
-	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 func newMode(c *cli) *cobra.Command {
@@ -21,8 +22,9 @@ func newMode(c *cli) *cobra.Command {
   discover   everything passes, and new connections become rules
   monitor    everything passes, and what no rule allows is reported
   protect    what no rule allows is refused`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:                       subcommands,
+		SuggestionsMinimumDistance: 2,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newModeSet(c))
 	return cmd
@@ -41,12 +43,16 @@ those that the new mode refuses.`,
 			if len(a) < 2 {
 				return fmt.Errorf("name at least one group (or all), then the mode: see `%s --help`", cmd.CommandPath())
 			}
-			_, err := policy.ParseMode(a[len(a)-1])
+			_, err := vocab.Parse[controlv1.Mode]("mode", a[len(a)-1], controlv1.Mode_value)
 			return err
 		},
 		RunE: func(cmd *cobra.Command, a []string) error {
 			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
-				return c.setMode(ctx, cl, a[:len(a)-1], a[len(a)-1], wait)
+				mode, err := vocab.Parse[controlv1.Mode]("mode", a[len(a)-1], controlv1.Mode_value)
+				if err != nil {
+					return err
+				}
+				return c.setMode(ctx, cl, a[:len(a)-1], mode, wait)
 			})
 		},
 	}
@@ -54,45 +60,74 @@ those that the new mode refuses.`,
 	return cmd
 }
 
-func (c *cli) setMode(ctx context.Context, cl controlv1.ControlClient, groups []string, mode string, wait time.Duration) error {
-	callCtx := ctx
-	if wait > 0 {
-		var cancel context.CancelFunc
-		callCtx, cancel = context.WithTimeout(ctx, wait)
-		defer cancel()
-	}
-	begin := time.Now()
-	r, err := cl.SetMode(callCtx, &controlv1.SetModeRequest{Groups: groups, Mode: mode, Wait: wait > 0})
-	took := time.Since(begin)
-	if err != nil && callCtx.Err() != nil && ctx.Err() == nil {
-		return c.notEnforced(wait)
-	}
+func (c *cli) setMode(ctx context.Context, cl controlv1.ControlClient, groups []string, mode controlv1.Mode, wait time.Duration) error {
+	name := vocab.Text(mode)
+	ch := change{what: "mode", name: name, wait: wait, colour: verdictColour(name)}
+	groupsNow, err := c.change(ctx, &ch, func(ctx context.Context) (*changed, error) {
+		r, err := cl.SetMode(ctx, &controlv1.SetModeRequest{Groups: groups, Mode: mode, Wait: wait > 0})
+		return &changed{r.GetGroups(), r.GetPolicy(), r.GetEnforced()}, err
+	})
 	if err != nil {
 		return err
 	}
+	return c.warnMembers(ctx, cl, groupsNow)
+}
+
+// change is a setting of groups that is about to be written.
+type change struct {
+	what, name string // "mode", "protect"
+	wait       time.Duration
+	colour     colour
+}
+
+// changed is what a daemon answered to a change.
+type changed struct {
+	groups   []*controlv1.Group
+	policy   uint64
+	enforced bool
+}
+
+// change writes a setting of groups, waits until it is enforced, and shows what came of it.
+func (c *cli) change(ctx context.Context, ch *change, call func(context.Context) (*changed, error)) ([]groupView, error) {
+	callCtx := ctx
+	if ch.wait > 0 {
+		var cancel context.CancelFunc
+		callCtx, cancel = context.WithTimeout(ctx, ch.wait)
+		defer cancel()
+	}
+	late := fmt.Errorf("the %s is stored, but not every agent enforced it within %s: `sluice status` shows which one is behind", ch.what, ch.wait)
+	begin := time.Now()
+	r, err := call(callCtx)
+	took := time.Since(begin)
+	if err != nil && callCtx.Err() != nil && ctx.Err() == nil {
+		return nil, late
+	}
+	if err != nil {
+		return nil, err
+	}
 	views := []groupView{}
-	for _, g := range r.Groups {
+	for _, g := range r.groups {
 		views = append(views, viewGroup(g))
 	}
 	if c.json() {
-		if err := c.document(map[string]any{"groups": views, "mode": mode, "policy": r.Policy, "enforced": r.Enforced, "ms": took.Milliseconds()}); err != nil {
-			return err
+		if err := c.document(map[string]any{"groups": views, strings.ReplaceAll(ch.what, " ", "_"): ch.name, "policy": r.policy, "enforced": r.enforced, "ms": took.Milliseconds()}); err != nil {
+			return nil, err
 		}
 	} else {
 		for _, g := range views {
-			fmt.Fprintf(c.out, "%s: %s%s\n", g.Name, c.out.paint(verdictColour(mode), mode), noteAfter(g.Note))
+			fmt.Fprintf(c.out, "%s: %s%s\n", g.Name, c.out.paint(ch.colour, ch.name), noteAfter(g.Note))
 		}
 		if len(views) == 0 {
-			fmt.Fprintf(c.out, "nothing to change: already in %s\n", mode)
+			fmt.Fprintf(c.out, "nothing to change: already %s\n", ch.name)
 		}
-		if r.Enforced {
-			fmt.Fprintf(c.out, "enforced after %d ms (policy %d)\n", took.Milliseconds(), r.Policy)
+		if r.enforced {
+			fmt.Fprintf(c.out, "enforced after %d ms (policy %d)\n", took.Milliseconds(), r.policy)
 		}
 	}
-	if wait > 0 && !r.Enforced {
-		return c.notEnforced(wait)
+	if ch.wait > 0 && !r.enforced {
+		return nil, late
 	}
-	return c.warnMembers(ctx, cl, views)
+	return views, nil
 }
 
 // noteAfter is a note to stand behind something.
@@ -103,11 +138,7 @@ func noteAfter(note string) string {
 	return " (" + note + ")"
 }
 
-func (c *cli) notEnforced(wait time.Duration) error {
-	return fmt.Errorf("the mode is stored, but not every agent enforced it within %s: `sluice status` says which one is behind", wait)
-}
-
-// warnMembers says which members of changed groups could not be attached as their mode wants.
+// warnMembers reports which members of changed groups could not be attached as their mode wants.
 func (c *cli) warnMembers(ctx context.Context, cl controlv1.ControlClient, groups []groupView) error {
 	st, err := cl.Status(ctx, &controlv1.StatusRequest{})
 	if err != nil {

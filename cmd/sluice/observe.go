@@ -1,162 +1,193 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strconv"
-	"strings"
+	"math/rand/v2"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
-	"github.com/sluicenet/sluice/core/policy"
 )
 
-type eventView struct {
-	Time      string            `json:"time"`
-	Kind      string            `json:"kind"`
-	From      string            `json:"from"`
-	To        string            `json:"to"`
-	FromGroup string            `json:"from_group"`
-	ToGroup   string            `json:"to_group"`
-	Proto     string            `json:"proto"`
-	Port      uint32            `json:"port"`
-	App       string            `json:"app"`
-	Verdict   string            `json:"verdict"`
-	Reason    string            `json:"reason"`
-	Rule      uint32            `json:"rule"`
-	Family    string            `json:"family"`
-	State     string            `json:"state"`
-	Sessions  uint64            `json:"sessions"`
-	Bytes     uint64            `json:"bytes"`
-	Reporter  string            `json:"reporter"`
-	Text      string            `json:"text,omitempty"`
-	Missed    uint64            `json:"missed,omitempty"`
-	Attrs     map[string]string `json:"attrs"`
-}
-
 func newObserve(c *cli) *cobra.Command {
-	var req controlv1.ObserveRequest
-	follow, last := false, -1
+	var f filterFlags
+	follow := false
 	cmd := &cobra.Command{
 		Use:   "observe",
-		Short: "Show connections as they happen",
-		Long: `Shows one line for each connection event: time, from and to, protocol and port, application,
-verdict and rule. Without -f it shows the connections that were seen last, and ends. With -o json each
-line is a JSON object.`,
-		Example: "  sluice observe -f\n  sluice observe -f --verdict deny --verdict violate\n  sluice observe -f --workload web -o json",
+		Short: "Show what happens, event by event",
+		Long: `Shows one line for each event: time, kind, client and server with their ports, protocol and application,
+bytes from client to server and back, verdict, outcome, and which end reported it (egress: the
+client). A connection that lasts is "opened" and later "ended", a short one is "ended" only, and one that policy
+refuses, or would refuse, is a "violation". Other kinds are threat, failopen, warning and node.
+
+Without -f it shows the newest events that are kept, oldest first, and ends. With -f it goes on; --limit is
+then how many kept events come first (none). After a lost connection it continues where it was, and
+reports how many events were missed. With -o json each line is a JSON object.` + filterHelp,
+		Example: "  sluice observe -f\n  sluice observe -f --verdict deny --verdict violate\n  sluice observe --about web --since 10m --limit 0\n  sluice observe -f --kind failopen,warning -o json",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, v := range req.Verdicts {
-				if !slices.Contains([]string{"open", "learn", "allow", "violate", "deny", "pending"}, v) {
-					return fmt.Errorf("there is no verdict %q: use open, learn, allow, violate, deny or pending", v)
-				}
+			if follow && !cmd.Flags().Changed("limit") && !cmd.Flags().Changed("last") {
+				f.limit = 0
 			}
-			if last < 0 {
-				last = 20
+			return c.filtered(cmd, &f, func(ctx context.Context, cl controlv1.ControlClient, filter *controlv1.Filter) error {
 				if follow {
-					last = 0
+					return c.follow(ctx, cl, &controlv1.ObserveRequest{Filter: filter, Last: f.limit})
 				}
-			}
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
-				if err := c.recent(ctx, cl, &req, last); err != nil || !follow {
-					return err
-				}
-				return c.follow(ctx, cl, &req)
+				return c.recent(ctx, cl, filter, f.limit)
 			})
 		},
 	}
-	f := cmd.Flags()
-	f.BoolVarP(&follow, "follow", "f", false, "go on with what happens, until interrupted")
-	f.IntVarP(&last, "last", "n", -1, "how many recent connections to show first (20, with -f none)")
-	f.StringSliceVar(&req.Workloads, "workload", nil, "only of this workload or group; may be given again")
-	f.StringSliceVar(&req.Verdicts, "verdict", nil, "only with this verdict; may be given again")
+	fl := cmd.Flags()
+	fl.BoolVarP(&follow, "follow", "f", false, "continue with what happens, until interrupted")
+	f.add(fl, 20)
+	fl.Uint32Var(&f.limit, "last", 20, "the same as --limit")
+	_ = fl.MarkHidden("last") // it is there
+	fl.StringSliceVar(&f.kinds, "kind", nil, "only of this kind: opened, ended, violation, threat, warning, failopen, node")
 	return cmd
 }
 
-// recent shows the connections that were seen last, oldest first.
-func (c *cli) recent(ctx context.Context, cl controlv1.ControlClient, req *controlv1.ObserveRequest, n int) error {
-	if n == 0 {
-		return nil
+// recent shows the newest events that are kept, oldest first.
+func (c *cli) recent(ctx context.Context, cl controlv1.ControlClient, filter *controlv1.Filter, limit uint32) error {
+	lost := uint64(0)
+	newest := limit > 0 && limit <= pageSize
+	fetch := limit
+	if !newest {
+		fetch = 0 // all, of which the last are shown
 	}
-	r, err := cl.ListConnections(ctx, &controlv1.ListConnectionsRequest{})
+	events, total, err := pages(fetch, func(p *controlv1.Page) (page[*controlv1.Event], error) {
+		r, err := cl.ListEvents(ctx, &controlv1.ListEventsRequest{Filter: filter, Page: p, Newest: newest})
+		lost = max(lost, r.GetLost())
+		got := page[*controlv1.Event]{r.GetEvents(), r.GetNextToken(), r.GetTotal()}
+		if newest {
+			got.next = "" // the last page is all that was asked for
+		}
+		return got, err
+	})
 	if err != nil {
 		return err
 	}
-	edges := slices.DeleteFunc(r.Edges, func(e *controlv1.Edge) bool {
-		concerns := func(w string) bool { return isEnd(w, e.From, e.FromWorkload) || isEnd(w, e.To, e.ToWorkload) }
-		return len(req.Verdicts) > 0 && !slices.Contains(req.Verdicts, e.Verdict) || len(req.Workloads) > 0 && !slices.ContainsFunc(req.Workloads, concerns)
-	})
-	slices.SortFunc(edges, func(a, b *controlv1.Edge) int { return cmp.Or(cmp.Compare(a.Last, b.Last), byEnds(a, b)) })
-	for _, e := range edges[max(0, len(edges)-n):] {
-		v := eventView{Time: stamp(e.Last), Kind: "connection", From: end(e.FromWorkload, e.From), To: end(e.ToWorkload, e.To), FromGroup: e.From, ToGroup: e.To,
-			Proto: policy.ProtoName(uint8(e.Proto)), Port: e.Port, App: e.App, Verdict: e.Verdict, Reason: e.Reason, Rule: e.Rule, Family: e.Family,
-			Sessions: e.Sessions, Bytes: e.BytesOut + e.BytesIn, Attrs: orEmpty(e.Attrs)}
-		if err := c.event(&v, e.Last); err != nil {
+	if limit > 0 && len(events) > int(limit) {
+		events = events[len(events)-int(limit):]
+	}
+	if limit == 0 && lost > 0 {
+		fmt.Fprintf(c.errs, "%d older events are no longer kept\n", lost)
+	}
+	for _, e := range events {
+		if err := c.event(e); err != nil {
 			return err
 		}
 	}
+	if len(events) == 0 && !c.json() {
+		fmt.Fprintln(c.out, "No events.")
+	}
+	c.cut(len(events), total)
 	return nil
 }
 
+// Waits between attempts to connect again.
+const (
+	firstReconnect = 100 * time.Millisecond
+	lastReconnect  = 3 * time.Second
+)
+
+// follow shows events until ctx ends. Where the connection is lost it connects again and continues
+// after the last event that it got.
 func (c *cli) follow(ctx context.Context, cl controlv1.ControlClient, req *controlv1.ObserveRequest) error {
-	stream, err := cl.Observe(ctx, req)
+	r := reader{cli: c, req: req, wait: firstReconnect}
+	for {
+		err := r.read(ctx, cl)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case !r.connected:
+			return err // it never began
+		case r.unknownCursor(err):
+			fmt.Fprintln(c.errs, c.errs.paint(yellow, "events may be missing here: the daemon does not know where this reader was"))
+			r.req.Cursor, r.req.Last, r.wait = "", 0, firstReconnect
+			continue
+		case err != nil && status.Code(err) != codes.Unavailable:
+			return err
+		}
+		if !r.away {
+			fmt.Fprintln(c.errs, c.errs.paint(yellow, "connection lost, trying again"))
+			r.away = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(r.wait/2 + rand.N(r.wait)):
+		}
+		r.wait = min(2*r.wait, lastReconnect)
+	}
+}
+
+// reader is one reader of events over several connections.
+type reader struct {
+	*cli
+	req       *controlv1.ObserveRequest
+	connected bool // at least once
+	away      bool // since the user was informed that it is
+	wait      time.Duration
+}
+
+// read shows events until the stream ends.
+func (r *reader) read(ctx context.Context, cl controlv1.ControlClient) error {
+	// Each attempt has a context of its own, so that an abandoned stream does not stay open.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := cl.Observe(ctx, r.req, grpc.WaitForReady(r.connected))
 	if err != nil {
 		return err
+	}
+	if h, err := stream.Header(); err == nil && h != nil {
+		r.back()
 	}
 	for {
 		e, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
+			r.connected = true
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		v := eventView{stamp(e.Stamp), e.Kind, clean(e.From), clean(e.To), e.FromGroup, e.ToGroup, policy.ProtoName(uint8(e.Proto)), e.Port, e.App, e.Verdict, e.Reason,
-			e.Rule, e.Family, e.State, e.Sessions, e.Bytes, e.Reporter, clean(e.Text), e.Missed, orEmpty(e.Attrs)}
-		if err := c.event(&v, e.Stamp); err != nil {
+		r.back()
+		if err := r.event(e); err != nil {
 			return err
+		}
+		if e.Cursor != "" {
+			r.req.Cursor, r.req.Last = e.Cursor, 0
 		}
 	}
 }
 
-// event writes one line.
-func (c *cli) event(v *eventView, ns int64) error {
-	if c.json() {
-		e := json.NewEncoder(c.out)
-		e.SetEscapeHTML(false)
-		return e.Encode(v)
+// back notes that the daemon answers.
+func (r *reader) back() {
+	if r.away {
+		fmt.Fprintln(r.errs, r.errs.paint(green, "connected again"))
+		if r.req.Cursor == "" {
+			fmt.Fprintln(r.errs, r.errs.paint(yellow, "events in between are not shown: there was none before to continue from"))
+		}
 	}
-	if v.Missed > 0 {
-		fmt.Fprintln(c.out, c.out.paint(yellow, strconv.FormatUint(v.Missed, 10)+" events missed: this reader is too slow"))
+	r.connected, r.away, r.wait = true, false, firstReconnect
+}
+
+// unknownCursor reports whether the daemon refused the place to continue from, as one does that lost
+// its events.
+func (r *reader) unknownCursor(err error) bool {
+	if r.req.Cursor == "" {
+		return false
 	}
-	at := time.Unix(0, ns).Format("15:04:05.000")
-	if v.Kind == "warning" {
-		_, err := fmt.Fprintf(c.out, "%s  %s: %s\n", c.out.paint(grey, at), v.From, c.out.paint(yellow, v.Text))
-		return err
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.OutOfRange, codes.NotFound, codes.DataLoss:
+		return true
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s → %s  %s", c.out.paint(grey, at), v.From, v.To, protoPort(v.Proto, v.Port))
-	if v.Kind == "threat" {
-		fmt.Fprintf(&b, "  %s", c.out.paint(red, "threat: "+v.Text))
-		_, err := fmt.Fprintln(c.out, b.String())
-		return err
-	}
-	fmt.Fprintf(&b, "  %s  %s", v.App, c.out.paint(verdictColour(v.Verdict), v.Verdict))
-	if v.Rule != 0 {
-		fmt.Fprintf(&b, "  rule %d", v.Rule)
-	} else if v.Reason != "" && v.Reason != "none" {
-		fmt.Fprintf(&b, "  %s", v.Reason)
-	}
-	if name := cmp.Or(v.Attrs["host"], v.Attrs["question"]); name != "" {
-		fmt.Fprintf(&b, "  %s", c.out.paint(grey, clean(name)))
-	}
-	_, err := fmt.Fprintln(c.out, b.String())
-	return err
+	return false
 }

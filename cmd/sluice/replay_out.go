@@ -37,6 +37,7 @@ type replaySession struct {
 	Out      uint64            `json:"bytes_out"`
 	In       uint64            `json:"bytes_in"`
 	State    string            `json:"state"`
+	Outcome  string            `json:"outcome"`
 	Verdict  string            `json:"verdict"`
 	Reason   string            `json:"reason"`
 	Rule     uint32            `json:"rule"`
@@ -145,7 +146,7 @@ func (t *replayTake) record(f *flow.Record) {
 	if appID == app.Unknown {
 		s.Strength = "none"
 	}
-	s.State, s.Verdict, s.Reason, s.Rule = f.Phase.String(), f.Verdict.String(), f.Reason.String(), f.Rule
+	s.State, s.Outcome, s.Verdict, s.Reason, s.Rule = f.Phase.String(), f.Outcome.String(), f.Verdict.String(), f.Reason.String(), f.Rule
 	if f.Detail != nil {
 		if s.Attrs == nil {
 			s.Attrs = map[string]string{}

@@ -37,7 +37,7 @@ func newRoot(out, errs *screen) *cobra.Command {
   1. sluice standalone                watches every network namespace of this machine (as root)
   2. sluice connections               shows who talks to whom, and in which protocol
   3. sluice mode set web protect      lets through what was learned, refuses the rest
-  4. sluice violations                shows what was refused, sluice why says by which rule
+  4. sluice violations                shows what was refused, sluice why explains by which rule
   5. sluice rules add ...             allows or denies what was not learned`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -68,6 +68,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 		newStandalone(c), newAgent(c), newController(c), newCerts(c), newStatus(c), newWorkloads(c), newGroups(c), newRules(c), newConnections(c), newViolations(c),
 		newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newDemo(c), newDemoCluster(c), newStandardPlugin(),
 	)
+	root.AddCommand(newThreats(c), newFail(c))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())
 	})

@@ -15,13 +15,6 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// States of a controller, as they are shown.
-const (
-	stateLeading = "leading"
-	stateStandby = "standing by"
-	stateAway    = "away"
-)
-
 const (
 	keyController = "controller/" // one object for each controller
 	rosterEvery   = 3 * time.Second
@@ -161,12 +154,12 @@ func (r *roster) list() []*controlv1.ControllerState {
 	}
 	out := make([]*controlv1.ControllerState, 0, len(all))
 	for _, s := range all {
-		c := &controlv1.ControllerState{Name: s.Name, Address: s.Address, Version: s.Version, Started: s.Started, LastSeen: s.at.UnixNano(), State: stateStandby}
+		c := &controlv1.ControllerState{Name: s.Name, Address: s.Address, Version: s.Version, Started: s.Started, LastSeen: s.at.UnixNano(), Phase: controlv1.ControllerPhase_CONTROLLER_PHASE_STANDBY}
 		switch {
 		case now.Sub(s.at) > rosterAway:
-			c.State = stateAway
+			c.Phase = controlv1.ControllerPhase_CONTROLLER_PHASE_AWAY
 		case s.Leading && (s == self || !self.Leading):
-			c.State = stateLeading
+			c.Phase = controlv1.ControllerPhase_CONTROLLER_PHASE_LEADER
 		}
 		out = append(out, c)
 	}

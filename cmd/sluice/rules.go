@@ -10,6 +10,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 type ruleView struct {
@@ -23,35 +24,74 @@ type ruleView struct {
 	Disabled bool     `json:"disabled"`
 	Comment  string   `json:"comment"`
 	Created  string   `json:"created"`
+	Warnings []string `json:"warnings"` // what it does not do, such as a group without members
+	Revision uint64   `json:"revision"`
 }
 
 func viewRule(r *controlv1.Rule) ruleView {
-	return ruleView{r.Id, r.From, r.To, list(r.Ports), list(r.Apps), r.Action, r.Origin, r.Disabled, r.Comment, stamp(r.Created)}
+	return ruleView{r.Id, r.From, r.To, list(r.Ports), list(r.Apps), vocab.Text(r.Action), vocab.Text(r.Origin), r.Disabled, r.Comment, stamp(r.Created), list(r.Warnings), r.Revision}
 }
 
 func newRules(c *cli) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "rules",
-		Aliases: []string{"rule"},
-		Short:   "List the rules; add and delete them",
-		Long: `Lists the rules in the order in which they are tried: the first that matches decides. Rules are
-read from client to server. Those of people stand before those that were learned.
+	cmd := newRulesList(c)
+	cmd.Use, cmd.Aliases, cmd.Short = "rules", []string{"rule"}, "List the rules; add and delete them"
+	cmd.Long = `Lists the rules in the order in which they are tried: the first that matches decides. Rules are
+read from client to server. User rules come before those that were learned. NOTE has what a
+rule does not do, such as that one of its groups has no members.
 
 Applications that rules can name:
-` + appNames(),
-		Example: "  sluice rules\n  sluice rules add --from web --to db --ports tcp/5432 --apps postgresql\n  sluice rules delete 12",
+` + appNames()
+	cmd.Example = "  sluice rules\n  sluice rules list --about db\n  sluice rules add --from web --to db --ports tcp/5432 --apps postgresql\n  sluice rules delete 12"
+	cmd.Args = subcommands
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.AddCommand(newRulesList(c), newRulesAdd(c), newRulesDelete(c))
+	return cmd
+}
+
+// subcommands is the check of the arguments of a command that has others below it.
+func subcommands(cmd *cobra.Command, got []string) error {
+	if len(got) == 0 {
+		return nil
+	}
+	hint := fmt.Sprintf("see `%s --help`", cmd.CommandPath())
+	if like := cmd.SuggestionsFor(got[0]); len(like) > 0 {
+		hint = fmt.Sprintf("did you mean `%s %s`?", cmd.CommandPath(), like[0])
+	}
+	return fmt.Errorf("there is no command %q below %q: %s", got[0], cmd.CommandPath(), hint)
+}
+
+func newRulesList(c *cli) *cobra.Command {
+	var req controlv1.ListRulesRequest
+	var origins []string
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the rules in the order in which they are tried",
+		Long:    "Lists the rules, or those that the flags select. A name that no group or workload has is an error.",
+		Example: "  sluice rules list\n  sluice rules list --about db --origin user",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if req.Origins, err = parseAll[controlv1.Origin]("origin", origins, controlv1.Origin_value); err != nil {
+				return err
+			}
 			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
-				r, err := cl.ListRules(ctx, &controlv1.ListRulesRequest{})
+				rules, _, err := pages(0, func(p *controlv1.Page) (page[*controlv1.Rule], error) {
+					req.Page = p
+					r, err := cl.ListRules(ctx, &req)
+					return page[*controlv1.Rule]{r.GetRules(), r.GetNextToken(), r.GetTotal()}, err
+				})
 				if err != nil {
 					return err
 				}
-				return c.showRules(r.Rules)
+				return c.showRules(rules)
 			})
 		},
 	}
-	cmd.AddCommand(newRulesAdd(c), newRulesDelete(c))
+	f := cmd.Flags()
+	f.StringSliceVar(&req.From, "from", nil, "only from this group or workload")
+	f.StringSliceVar(&req.To, "to", nil, "only to this group or workload")
+	f.StringSliceVar(&req.About, "about", nil, "only from or to this group or workload")
+	f.StringSliceVar(&origins, "origin", nil, "only of this origin: learned, user, imported")
 	return cmd
 }
 
@@ -77,20 +117,21 @@ func (c *cli) showRules(rules []*controlv1.Rule) error {
 	views, rows := []ruleView{}, [][]cell{}
 	for _, r := range rules {
 		views = append(views, viewRule(r))
-		note := clean(r.Comment)
+		comment := clean(r.Comment)
 		if r.Disabled {
-			note = strings.TrimSpace("disabled " + note)
+			comment = strings.TrimSpace("disabled " + comment)
 		}
-		rows = append(rows, []cell{ruleCell(r.Id), text(r.From), text(r.To), text(orAny(r.Ports)), text(orAny(r.Apps)), verdict(r.Action), text(r.Origin), faint(note)})
+		rows = append(rows, []cell{ruleCell(r.Id), text(r.From), text(r.To), text(orAny(r.Ports)), text(orAny(r.Apps)), verdict(vocab.Text(r.Action)), text(vocab.Text(r.Origin)), faint(comment),
+			{text: clean(strings.Join(r.Warnings, "; ")), colour: yellow}})
 	}
 	if c.json() {
 		return c.document(views)
 	}
 	if len(rows) == 0 {
-		fmt.Fprintln(c.out, "No rules yet: they are learned from the connections of groups in discover mode, or added with `sluice rules add`.")
+		fmt.Fprintln(c.out, "No rules: they are learned from the connections of groups in discover mode, or added with `sluice rules add`.")
 		return nil
 	}
-	c.out.table([]string{"id", "from", "to", "ports", "apps", "action", "origin", "comment"}, rows)
+	c.out.table([]string{"id", "from", "to", "ports", "apps", "action", "origin", "comment", "note"}, rows)
 	return nil
 }
 
@@ -104,27 +145,28 @@ func orAny(l []string) string {
 func newRulesAdd(c *cli) *cobra.Command {
 	var r controlv1.Rule
 	var before uint32
+	action := "allow"
 	cmd := &cobra.Command{
 		Use:   "add --from GROUP --to GROUP",
 		Short: "Add a rule",
 		Long: `Adds a rule between two groups, client to server. Groups are named as ` + "`sluice groups`" + ` lists them, or by
-their short names. Without --ports and --apps the rule is for every port and application.`,
+their short names. Without --ports and --apps the rule is for every port and application. What
+the rule does not do, such as that a group has no members, is reported as a warning.`,
 		Example: `  sluice rules add --from web --to db --ports tcp/5432 --apps postgresql
   sluice rules add --from any --to db --action deny --comment "nobody else"
   sluice rules add --from web --to external --ports tcp/443,tcp/8000-8100`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if r.Action, err = vocab.Parse[controlv1.Action]("action", action, controlv1.Action_value); err != nil {
+				return err
+			}
 			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
-				resp, err := cl.AddRule(ctx, &controlv1.AddRuleRequest{Rule: &r, Before: before})
+				resp, err := cl.PutRule(ctx, &controlv1.PutRuleRequest{Rule: &r, Before: before})
 				if err != nil {
 					return err
 				}
-				if c.json() {
-					return c.document(viewRule(resp.Rule))
-				}
-				fmt.Fprintf(c.out, "rule %d added: %s from %s to %s, ports %s, apps %s\n", resp.Rule.Id, resp.Rule.Action, resp.Rule.From, resp.Rule.To,
-					orAny(resp.Rule.Ports), orAny(resp.Rule.Apps))
-				return nil
+				return c.showAdded(resp.Rule)
 			})
 		},
 	}
@@ -133,19 +175,31 @@ their short names. Without --ports and --apps the rule is for every port and app
 	f.StringVar(&r.To, "to", "", "group of the server")
 	f.StringSliceVar(&r.Ports, "ports", nil, "any, tcp/80, tcp/8000-8100, udp/53, icmp; several with commas")
 	f.StringSliceVar(&r.Apps, "apps", nil, "any, or names of applications ('sluice rules --help' lists them)")
-	f.StringVar(&r.Action, "action", "allow", "allow or deny")
+	f.StringVar(&action, "action", action, "allow or deny")
 	f.StringVar(&r.Comment, "comment", "", "why the rule is there")
-	f.Uint32Var(&before, "before", 0, "id of the rule to stand before; the last of people's rules if not given")
+	f.Uint32Var(&before, "before", 0, "id of the rule to precede; the last of the user rules if not given")
 	for _, n := range []string{"from", "to"} {
 		_ = cmd.MarkFlagRequired(n)
 	}
 	return cmd
 }
 
+// showAdded shows a new rule, and on the side what it does not do.
+func (c *cli) showAdded(r *controlv1.Rule) error {
+	if c.json() {
+		return c.document(viewRule(r))
+	}
+	fmt.Fprintf(c.out, "rule %d added: %s from %s to %s, ports %s, apps %s\n", r.Id, vocab.Text(r.Action), r.From, r.To, orAny(r.Ports), orAny(r.Apps))
+	for _, w := range r.Warnings {
+		fmt.Fprintln(c.errs, c.errs.paint(yellow, "warning: ")+clean(w))
+	}
+	return nil
+}
+
 func newRulesDelete(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "delete ID",
-		Aliases: []string{"rm"},
+		Aliases: []string{"rm", "remove"},
 		Short:   "Delete a rule",
 		Long:    "Deletes a rule. A learned one comes back if its group is in discover mode and the connection is made again.",
 		Example: "  sluice rules delete 12",

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -73,4 +74,22 @@ func (d *daemon) listenController(addr string, asked bool) (net.Listener, error)
 		return nil, nil
 	}
 	return l, err
+}
+
+// failWait is how long a start waits for --fail to be stored.
+const failWait = 10 * time.Second
+
+// storeFailNow stores what --fail says before the first workload is attached.
+func (d *daemon) storeFailNow() error {
+	ctx, cancel := context.WithTimeout(context.Background(), failWait)
+	defer cancel()
+	return storeFail(ctx, d.flags, d.log)
+}
+
+// storeFail stores what --fail says as soon as a controller leads.
+func (d *daemon) storeFail(ctx context.Context) error {
+	if err := storeFail(ctx, d.flags, d.log); err != nil && ctx.Err() == nil {
+		d.log.Error("default fail mode not stored", "error", err)
+	}
+	return nil
 }

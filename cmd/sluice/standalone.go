@@ -16,6 +16,7 @@ import (
 // standaloneFlags are the flags of `sluice standalone`.
 type standaloneFlags struct {
 	data, listen, mode, node string
+	fail                     string // default of groups without a fail mode of their own; "" keeps what is stored
 	netns, docker            []string
 	hostNetwork              bool
 	workloads                string
@@ -51,6 +52,7 @@ SIGTERM and then leaves every workload as it was.`,
 	fl := cmd.Flags()
 	f.addAgentFlags(fl)
 	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
+	fl.StringVar(&f.fail, "fail", "", failUsage)
 	return cmd
 }
 
@@ -79,6 +81,8 @@ func (f *standaloneFlags) check() (policy.Mode, error) {
 	switch {
 	case err != nil:
 		return m, fmt.Errorf("--mode: %w", err)
+	case f.checkFail() != nil:
+		return m, f.checkFail()
 	case f.place.check() != nil:
 		return m, f.place.check()
 	case f.node == "":

@@ -24,10 +24,11 @@ func newStatus(c *cli) *cobra.Command {
 	var f statusFlags
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show how the daemon and its agents are",
-		Long: `Shows how the daemon is and what it depends on: store, controllers, agents and whether each enforces the
-newest policy, plugins, the queues that packets wait in with what was lost and why, and for each workload
-what was seen and decided. What could not be attached is listed with its reason.
+		Short: "Show the state of the daemon and its agents",
+		Long: `Shows the state of the daemon and what it depends on: store, controllers, agents and whether each enforces
+the newest policy, plugins, the queues that packets wait in with what was lost and why, and for each
+workload what was seen and decided. What could not be attached is listed with its reason, as is a second
+agent or controller with the name of another. Frames that went by without a verdict are red for five minutes.
 
 On a machine with an agent alone it shows that agent. Counts are up to a second old on the machine itself, and
 up to two more as a controller knows them.`,
@@ -39,13 +40,14 @@ up to two more as a controller knows them.`,
 				if err != nil {
 					return err
 				}
-				ws := new(controlv1.ListWorkloadsResponse)
+				var ws []*controlv1.Workload
 				if len(st.Nodes) > 0 { // else nobody knows them
-					if ws, err = cl.ListWorkloads(ctx, &controlv1.ListWorkloadsRequest{}); err != nil {
+					if ws, err = allWorkloads(ctx, cl, &controlv1.ListWorkloadsRequest{}); err != nil {
 						return err
 					}
 				}
-				v := c.statusOf(st, ws.Workloads)
+				v := c.statusOf(st, ws)
+				v.Recent = st.Unjudged > 0 && st.Role != roleAgent && c.unjudgedLately(ctx, cl)
 				if c.json() {
 					return c.document(v)
 				}
@@ -59,6 +61,17 @@ up to two more as a controller knows them.`,
 	return cmd
 }
 
+// lately is how long frames without a verdict stand out.
+const lately = 5 * time.Minute
+
+// unjudgedLately reports whether frames went by without a verdict within the last minutes, or that
+// is unknown.
+func (c *cli) unjudgedLately(ctx context.Context, cl controlv1.ControlClient) bool {
+	r, err := cl.ListEvents(ctx, &controlv1.ListEventsRequest{Newest: true, Page: &controlv1.Page{Limit: 1},
+		Filter: &controlv1.Filter{Kinds: []controlv1.EventKind{controlv1.EventKind_EVENT_KIND_FAILOPEN}, Since: c.out.now().Add(-lately).UnixNano()}})
+	return err != nil || len(r.Events) > 0
+}
+
 func orEmpty[V any](m map[string]V) map[string]V {
 	if m == nil {
 		return map[string]V{}
@@ -68,7 +81,7 @@ func orEmpty[V any](m map[string]V) map[string]V {
 
 func (c *cli) showStatus(st *controlv1.StatusResponse, v *statusView, f *statusFlags) {
 	c.showDaemon(st, v)
-	c.showControllers(st)
+	c.showControllers(st, v)
 	c.showNodes(st, v)
 	c.showPlugins(v)
 	c.showQueues(v)
@@ -106,7 +119,7 @@ func (c *cli) showDaemon(st *controlv1.StatusResponse, v *statusView) {
 	if v.Role == roleAgent {
 		return
 	}
-	if len(v.Nodes) == 0 && !slices.ContainsFunc(v.Controllers, func(x controllerView) bool { return x.State == stateLeading }) && len(v.Controllers) > 0 {
+	if len(v.Nodes) == 0 && !slices.ContainsFunc(v.Controllers, func(x controllerView) bool { return x.State == stateLeader }) && len(v.Controllers) > 0 {
 		fmt.Fprintln(c.out, c.out.paint(red, "no controller leads: agents enforce the policy that they have"))
 		return
 	}
@@ -124,7 +137,14 @@ func (c *cli) showDaemon(st *controlv1.StatusResponse, v *statusView) {
 		enforced = c.out.paint(yellow, fmt.Sprintf("not enforced by %d of %d agents yet", behind, len(v.Nodes)))
 	}
 	fmt.Fprintf(c.out, "policy %d, %s\n", v.Policy, enforced)
-	fmt.Fprintf(c.out, "%d workloads in %d groups, %d rules; %d kinds of connection, %d sessions, %d violations\n", v.Workloads, v.Groups, v.Rules, v.Connections, v.Sessions, v.Violations)
+	fmt.Fprintf(c.out, "%d workloads in %d groups, %d rules; %d kinds of connection, %d sessions, %d violations, %d threats\n", v.Workloads, v.Groups, v.Rules, v.Connections, v.Sessions,
+		v.Violations, v.Threats)
+	switch {
+	case v.Recent:
+		fmt.Fprintln(c.out, c.out.paint(red, fmt.Sprintf("%d frames went by without a verdict, some within the last %d minutes: sluice violations --reason failopen", v.Unjudged, int(lately.Minutes()))))
+	case v.Unjudged > 0:
+		fmt.Fprintf(c.out, "%d frames went by without a verdict, none within the last %d minutes\n", v.Unjudged, int(lately.Minutes()))
+	}
 	for _, k := range slices.Sorted(maps.Keys(v.Dropped)) {
 		fmt.Fprintln(c.out, c.out.paint(yellow, fmt.Sprintf("%d records lost: %s", v.Dropped[k], k)))
 	}
@@ -144,22 +164,36 @@ func (c *cli) storeLine(name string, s *storeView) string {
 	return line
 }
 
-// stateColours are those of controllers and plugins.
-var stateColours = map[string]colour{stateLeading: green, stateAway: red, "running": green, "restarting": yellow, "given up": red, "in use": green, "does not answer": red}
+// stateLeader is the state of the controller that leads.
+const stateLeader = "leader"
+
+// stateColours are those of controllers, agents and plugins.
+var stateColours = map[string]colour{stateLeader: green, "owner": green, "away": red, "refused": red, "running": green, "restarting": yellow, "given_up": red, "broken": red,
+	"in use": green, "does not answer": red}
 
 func state(s string) cell { return cell{text: s, colour: stateColours[s]} }
 
-func (c *cli) showControllers(st *controlv1.StatusResponse) {
+func (c *cli) showControllers(st *controlv1.StatusResponse, v *statusView) {
 	rows := [][]cell{}
-	for _, x := range st.Controllers {
+	for i, x := range v.Controllers {
 		seen := ""
-		if x.LastSeen != 0 {
-			seen = c.out.ago(x.LastSeen)
+		if x.LastSeen != "" {
+			seen = c.out.ago(st.Controllers[i].LastSeen)
 		}
 		rows = append(rows, []cell{text(x.Name), state(x.State), text(x.Address), text(x.Version), text(seen)})
 	}
 	head := []string{"controller", "state", "address", "version", "last seen"}
 	c.section(head, rows)
+	for _, x := range v.Controllers {
+		c.showRivals("controller "+x.Name, x.Rivals)
+	}
+}
+
+// showRivals lists those that were refused a name that somebody else has.
+func (c *cli) showRivals(name string, rivals []ownerView) {
+	for _, r := range rivals {
+		fmt.Fprintln(c.out, c.out.paint(red, name+": ")+fmt.Sprintf("another process wants this name and is refused: on %s at %s, version %s, run %s", r.Machine, r.Address, r.Version, r.Run))
+	}
 }
 
 // showNodes lists the agents and what is wrong with them.
@@ -180,10 +214,15 @@ func (c *cli) showNodes(st *controlv1.StatusResponse, v *statusView) {
 				store = cell{text: "does not answer", colour: red}
 			}
 		}
-		rows = append(rows, []cell{text(n.Node), text(n.Version), enforced, seen, text(n.Uplink.Controller), store, number(n.Uplink.Backlog), number(uint64(len(n.Errors)))})
+		owner := cell{}
+		if n.Owner != nil {
+			owner = text(strings.TrimSpace(n.Owner.Machine + " " + n.Owner.Address))
+		}
+		rows = append(rows, []cell{text(n.Node), state(n.Phase), owner, text(n.Version), enforced, seen, text(n.Uplink.Controller), store, number(n.Uplink.Backlog), number(uint64(len(n.Errors)))})
 	}
-	c.section([]string{"node", "version", "policy", "last report", "controller", "store", "waiting", "errors"}, rows)
+	c.section([]string{"node", "state", "owner", "version", "policy", "last report", "controller", "store", "waiting", "errors"}, rows)
 	for _, n := range v.Nodes {
+		c.showRivals("node "+n.Node, n.Rivals)
 		for _, w := range slices.Sorted(maps.Keys(n.Errors)) {
 			fmt.Fprintln(c.out, c.out.paint(red, w+": ")+clean(n.Errors[w]))
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // statusView is the JSON of `sluice status`. Fields are added and never renamed.
@@ -18,6 +19,9 @@ type statusView struct {
 	Connections uint64            `json:"connections"`
 	Sessions    uint64            `json:"sessions"`
 	Violations  uint64            `json:"violations"`
+	Threats     uint64            `json:"threats"`
+	Unjudged    uint64            `json:"unjudged"`        // frames that went by without a verdict
+	Recent      bool              `json:"unjudged_lately"` // some of them within the last minutes
 	Dropped     map[string]uint64 `json:"dropped"`
 	Backlog     uint64            `json:"backlog"`
 	Controllers []controllerView  `json:"controllers"`
@@ -37,13 +41,43 @@ type controllerView struct {
 	Name     string `json:"name"`
 	Address  string `json:"address"`
 	Version  string `json:"version"`
-	State    string `json:"state"`
+	State    string `json:"state"` // leader, standby, away, refused; of an agent alone: in use, not in use, does not answer
 	Started  string `json:"started"`
 	LastSeen string `json:"last_seen"`
+	// Rivals are others that were refused its name lately.
+	Rivals []ownerView `json:"rivals"`
+}
+
+// ownerView is a run of an agent or controller that has a name, or wanted it.
+type ownerView struct {
+	Run     string `json:"run"`
+	Machine string `json:"machine"`
+	Address string `json:"address"`
+	Version string `json:"version"`
+	Started string `json:"started"`
+	Until   string `json:"until"` // when its lease ends if it is not renewed
+}
+
+func viewOwner(o *controlv1.Owner) *ownerView {
+	if o == nil {
+		return nil
+	}
+	return &ownerView{o.Run, clean(o.Machine), clean(o.Address), o.Version, stamp(o.Started), stamp(o.Until)}
+}
+
+func viewRivals(list []*controlv1.Owner) []ownerView {
+	out := []ownerView{}
+	for _, o := range list {
+		out = append(out, *viewOwner(o))
+	}
+	return out
 }
 
 type nodeView struct {
 	Node      string            `json:"node"`
+	Phase     string            `json:"phase"` // owner, refused, away
+	Owner     *ownerView        `json:"owner"` // null where nobody knows
+	Rivals    []ownerView       `json:"rivals"`
 	Version   string            `json:"version"`
 	Policy    uint64            `json:"policy"` // enforced
 	Wanted    uint64            `json:"wanted"`
@@ -53,7 +87,7 @@ type nodeView struct {
 	Ready     bool              `json:"ready"`
 	Parsers   string            `json:"parsers"`
 	Errors    map[string]string `json:"errors"`
-	Warnings  []string          `json:"warnings"` // what people gave and what cannot be used of it
+	Warnings  []string          `json:"warnings"` // what users gave and what cannot be used of it
 	Store     *storeView        `json:"store_state"`
 	Uplink    uplinkView        `json:"uplink"`
 	Plugins   []pluginView      `json:"plugins"`
@@ -119,10 +153,10 @@ type trafficView struct {
 // statusOf makes the view of what a process answered; workloads give ids their names and modes.
 func (c *cli) statusOf(st *controlv1.StatusResponse, workloads []*controlv1.Workload) statusView {
 	v := statusView{Role: st.Role, Version: st.Version, Started: stamp(st.Started), Policy: st.Policy, Store: st.Store, StoreState: viewStore(st.StoreState),
-		Workloads: st.Workloads, Groups: st.Groups, Rules: st.Rules, Connections: st.Connections, Sessions: st.Sessions, Violations: st.Violations,
+		Workloads: st.Workloads, Groups: st.Groups, Rules: st.Rules, Connections: st.Connections, Sessions: st.Sessions, Violations: st.Violations, Threats: st.Threats, Unjudged: st.Unjudged,
 		Dropped: orEmpty(st.Dropped), Backlog: st.Backlog, Controllers: []controllerView{}, Nodes: []nodeView{}}
 	for _, x := range st.Controllers {
-		v.Controllers = append(v.Controllers, controllerView{x.Name, x.Address, x.Version, x.State, stamp(x.Started), stamp(x.LastSeen)})
+		v.Controllers = append(v.Controllers, controllerView{x.Name, x.Address, x.Version, controllerState(st, x), stamp(x.Started), stamp(x.LastSeen), viewRivals(x.Rivals)})
 	}
 	byID := map[[2]string]*controlv1.Workload{}
 	for _, w := range workloads {
@@ -132,6 +166,21 @@ func (c *cli) statusOf(st *controlv1.StatusResponse, workloads []*controlv1.Work
 		v.Nodes = append(v.Nodes, c.viewNode(n, func(id string) *controlv1.Workload { return byID[[2]string{n.Node, id}] }))
 	}
 	return v
+}
+
+// controllerState is what a controller does; of those that an agent alone knows, whether it uses it.
+func controllerState(st *controlv1.StatusResponse, x *controlv1.ControllerState) string {
+	if st.Role != roleAgent || len(st.Nodes) == 0 {
+		return vocab.Text(x.Phase)
+	}
+	u := st.Nodes[0].GetState().GetUplink()
+	switch {
+	case u.GetController() != x.Address:
+		return "not in use"
+	case !u.GetAnswers():
+		return "does not answer"
+	}
+	return "in use"
 }
 
 func viewStore(s *controlv1.StoreState) *storeView {
@@ -144,12 +193,12 @@ func viewStore(s *controlv1.StoreState) *storeView {
 func (c *cli) viewNode(n *controlv1.NodeStatus, workload func(id string) *controlv1.Workload) nodeView {
 	s := n.State
 	u := s.GetUplink()
-	v := nodeView{Node: n.Node, Version: n.Version, Policy: n.Policy, Wanted: n.Wanted, Started: stamp(n.Started), LastSeen: stamp(n.LastSeen), Away: away(n, c.out.now()),
+	v := nodeView{Node: n.Node, Phase: vocab.Text(n.Phase), Owner: viewOwner(n.Owner), Rivals: viewRivals(n.Rivals), Version: n.Version, Policy: n.Policy, Wanted: n.Wanted, Started: stamp(n.Started), LastSeen: stamp(n.LastSeen), Away: away(n, c.out.now()),
 		Ready: s.GetReady(), Parsers: s.GetParsers(), Errors: orEmpty(n.WorkloadErrors), Warnings: list(n.Warnings), Store: viewStore(s.GetStore()),
 		Uplink:  uplinkView{u.GetController(), u.GetAnswers(), stamp(u.GetLastReport()), u.GetBacklog(), u.GetSent(), u.GetRetries(), orEmpty(u.GetDropped())},
 		Plugins: []pluginView{}, Queues: []queueView{}, Workloads: []trafficView{}, Counters: orEmpty(n.Counters)}
 	for _, p := range s.GetPlugins() {
-		v.Plugins = append(v.Plugins, pluginView{p.Name, p.Path, p.User, p.Pid, p.State, p.Restarts, p.Items, p.Protocols, stamp(p.Since), p.Error})
+		v.Plugins = append(v.Plugins, pluginView{p.Name, p.Path, p.User, p.Pid, vocab.Text(p.Phase), p.Restarts, p.Items, p.Protocols, stamp(p.Since), p.Error})
 	}
 	for _, q := range s.GetQueues() {
 		v.Queues = append(v.Queues, queueView{q.Backend, q.Workload, q.Interface, q.Queues, q.Waiting, q.Fill, q.Received, q.Sent, orEmpty(q.Dropped), orEmpty(q.Bypassed)})
@@ -160,7 +209,7 @@ func (c *cli) viewNode(n *controlv1.NodeStatus, workload func(id string) *contro
 		if name == "" {
 			name = t.Workload
 		}
-		v.Workloads = append(v.Workloads, trafficView{t.Workload, name, w.GetGroup(), w.GetMode(), t.Interface, t.Backend, t.FramesOut, t.FramesIn, t.BytesOut, t.BytesIn,
+		v.Workloads = append(v.Workloads, trafficView{t.Workload, name, w.GetGroup(), vocab.Text(w.GetMode()), t.Interface, t.Backend, t.FramesOut, t.FramesIn, t.BytesOut, t.BytesIn,
 			orEmpty(t.Verdicts), orEmpty(t.Dropped), t.Held, t.Opened, t.Sessions})
 	}
 	return v

@@ -10,6 +10,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 type workloadView struct {
@@ -43,6 +44,8 @@ type interfaceView struct {
 }
 
 func newWorkloads(c *cli) *cobra.Command {
+	var req controlv1.ListWorkloadsRequest
+	var modes []string
 	cmd := &cobra.Command{
 		Use:     "workloads",
 		Aliases: []string{"workload"},
@@ -50,22 +53,31 @@ func newWorkloads(c *cli) *cobra.Command {
 		Long: `Lists every workload that was found. BACKEND says how an interface is attached: "tap"
 watches copies of its packets, "inline" lets each packet through or not where it is hooked, "nfqueue" does so by a
 queue inside of the workload. WHY says where and for what reason, and what is not as it should be.`,
-		Example: "  sluice workloads\n  sluice workloads -o json\n  sluice workloads backend web nfqueue",
-		Args:    args(),
+		Example: "  sluice workloads\n  sluice workloads --select 10.0.0.0/24 --mode protect\n  sluice workloads -o json\n  sluice workloads backend web nfqueue",
+		Args:    subcommands,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if req.Modes, err = parseAll[controlv1.Mode]("mode", modes, controlv1.Mode_value); err != nil {
+				return err
+			}
 			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
-				r, err := cl.ListWorkloads(ctx, &controlv1.ListWorkloadsRequest{})
+				ws, err := allWorkloads(ctx, cl, &req)
 				if err != nil {
 					return err
 				}
 				if c.json() {
-					return c.document(viewWorkloads(r.Workloads))
+					return c.document(viewWorkloads(ws))
 				}
-				c.showWorkloads(r.Workloads)
+				c.showWorkloads(ws)
 				return nil
 			})
 		},
 	}
+	cmd.SuggestionsMinimumDistance = 2
+	f := cmd.Flags()
+	f.StringSliceVar(&req.Select, "select", nil, "only these: names, ids, groups, addresses, CIDRs")
+	f.StringSliceVar(&req.Nodes, "node", nil, "only of this node")
+	f.StringSliceVar(&modes, "mode", nil, "only in this mode: discover, monitor, protect")
 	cmd.AddCommand(newBackend(c))
 	return cmd
 }
@@ -73,7 +85,7 @@ queue inside of the workload. WHY says where and for what reason, and what is no
 func viewWorkloads(ws []*controlv1.Workload) []workloadView {
 	out := []workloadView{}
 	for _, w := range ws {
-		v := workloadView{w.Id, w.Name, w.Group, w.Mode, w.Namespace, w.Service, orEmpty(w.Labels), w.Node, w.Netns, w.Source, w.Image, list(w.Members), w.HostNet,
+		v := workloadView{w.Id, w.Name, w.Group, vocab.Text(w.Mode), w.Namespace, w.Service, orEmpty(w.Labels), w.Node, w.Netns, w.Source, w.Image, list(w.Members), w.HostNet,
 			cmp.Or(w.Choice, policy.AutoBackend), w.ChosenBy, w.Note, []interfaceView{}}
 		for _, i := range w.Interfaces {
 			v.Interfaces = append(v.Interfaces, interfaceView{i.Name, i.Mac, i.Kind, list(i.Addresses), i.Backend, i.Note, i.Error})
@@ -100,7 +112,7 @@ func (c *cli) showWorkloads(ws []*controlv1.Workload) {
 		nodes[w.Node] = true
 	}
 	for _, w := range ws {
-		first := []cell{text(clean(w.Name)), text(w.Group), verdict(w.Mode), {}}
+		first := []cell{text(clean(w.Name)), text(w.Group), verdict(vocab.Text(w.Mode)), {}}
 		if len(nodes) > 1 {
 			first[3] = text(w.Node)
 		}
@@ -124,42 +136,57 @@ func (c *cli) showWorkloads(ws []*controlv1.Workload) {
 }
 
 type groupView struct {
-	Name    string   `json:"name"`
-	Kind    string   `json:"kind"`
-	Mode    string   `json:"mode"`
-	Members []string `json:"members"`
-	Rules   uint64   `json:"rules"`
-	Note    string   `json:"note"` // what the mode does not mean for all of its members
+	Name     string   `json:"name"`
+	Kind     string   `json:"kind"`
+	Mode     string   `json:"mode"`
+	Fail     string   `json:"fail"` // open, closed; empty where the default counts
+	Members  []string `json:"members"`
+	Rules    uint64   `json:"rules"`
+	Note     string   `json:"note"` // what the mode does not mean for all of its members
+	Comment  string   `json:"comment"`
+	Revision uint64   `json:"revision"`
 }
 
 func viewGroup(g *controlv1.Group) groupView {
-	return groupView{g.Name, g.Kind, g.Mode, list(g.Members), g.Rules, g.Note}
+	return groupView{g.Name, vocab.Text(g.Kind), vocab.Text(g.Mode), vocab.Text(g.Fail), list(g.Members), g.Rules, g.Note, g.Comment, g.Revision}
+}
+
+// allGroups fetches the groups of these names, all without any.
+func allGroups(ctx context.Context, cl controlv1.ControlClient, names ...string) ([]*controlv1.Group, error) {
+	groups, _, err := pages(0, func(p *controlv1.Page) (page[*controlv1.Group], error) {
+		r, err := cl.ListGroups(ctx, &controlv1.ListGroupsRequest{Select: names, Page: p})
+		return page[*controlv1.Group]{r.GetGroups(), r.GetNextToken(), r.GetTotal()}, err
+	})
+	return groups, err
 }
 
 func newGroups(c *cli) *cobra.Command {
 	return &cobra.Command{
-		Use:     "groups",
+		Use:     "groups [GROUP...]",
 		Aliases: []string{"group"},
 		Short:   "List the groups, their modes and members",
 		Long: `Lists the groups that rules are made of. Every workload is in one service group, which has a
-mode; "external", "nodes", "unmanaged" and "any" are there always and have none.`,
-		Example: "  sluice groups\n  sluice groups -o json",
-		Args:    args(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+mode and may have a fail mode of its own (see "sluice fail"); "external", "nodes", "unmanaged" and "any" always exist
+and have neither.`,
+		Example: "  sluice groups\n  sluice groups web db\n  sluice groups -o json",
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, a []string) error {
 			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
-				r, err := cl.ListGroups(ctx, &controlv1.ListGroupsRequest{})
+				groups, err := allGroups(ctx, cl, a...)
 				if err != nil {
 					return err
 				}
 				views, rows := []groupView{}, [][]cell{}
-				for _, g := range r.Groups {
-					views = append(views, viewGroup(g))
-					rows = append(rows, []cell{text(g.Name), text(g.Kind), verdict(g.Mode), number(uint64(len(g.Members))), number(g.Rules), faint(strings.Join(g.Members, " ")), faint(g.Note)})
+				for _, g := range groups {
+					v := viewGroup(g)
+					views = append(views, v)
+					rows = append(rows, []cell{text(v.Name), text(v.Kind), verdict(v.Mode), {text: v.Fail, colour: failColour(g.Fail)}, number(uint64(len(g.Members))), number(g.Rules),
+						faint(strings.Join(g.Members, " ")), faint(g.Note)})
 				}
 				if c.json() {
 					return c.document(views)
 				}
-				c.out.table([]string{"name", "kind", "mode", "workloads", "rules", "members", "note"}, rows)
+				c.out.table([]string{"name", "kind", "mode", "fail", "workloads", "rules", "members", "note"}, rows)
 				return nil
 			})
 		},

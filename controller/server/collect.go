@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 
 	"google.golang.org/grpc/codes"
@@ -29,6 +30,9 @@ func (c *collector) ReportConnections(ctx context.Context, r *controlv1.ReportCo
 	}
 	if c.s.cfg.Journal && proto.Size(r) > store.MaxCommit/2 {
 		return nil, status.Errorf(codes.InvalidArgument, "report %d of %s is larger than %d bytes", r.Sequence, r.Node, store.MaxCommit/2)
+	}
+	if err := c.s.admit(ctx, r.Node, cmp.Or(r.Sender, r.Run)); err != nil {
+		return nil, err
 	}
 	dirty, err := c.s.observe(r)
 	if err == nil && dirty {

@@ -29,6 +29,7 @@ type node struct {
 	name     string
 	members  map[string]*member // by workload id
 	own      []netip.Addr
+	digest   uint64 // of the list of workloads that was reported last
 	told     bool   // the agent has said which workloads it has, in this life of ours
 	stored   uint64 // version of its workloads in the store
 	boots    []boot // newest last

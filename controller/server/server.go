@@ -18,6 +18,7 @@ import (
 	"github.com/sluicenet/sluice/controller/graph"
 	"github.com/sluicenet/sluice/controller/learn"
 	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/controller/owner"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/store"
 )
@@ -51,6 +52,7 @@ type Server struct {
 	now     func() time.Time
 	started int64
 	events  *eventlog.Log
+	owners  *owner.Registry // who owns the nodes' names; has a lock of its own
 	closed  chan struct{} // closed by Close
 	close   sync.Once
 	kicked  chan struct{} // there is something to store or compile
@@ -119,7 +121,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, st: cfg.Store, log: cfg.Logger, now: cfg.Now, started: cfg.Now().UnixNano(),
-		closed: make(chan struct{}), kicked: make(chan struct{}, 1), full: make(chan struct{}, 1), changed: make(chan struct{}),
+		owners: owner.New(cfg.Now), closed: make(chan struct{}), kicked: make(chan struct{}, 1), full: make(chan struct{}, 1), changed: make(chan struct{}),
 		dir: newDirectory(), groups: make(map[string]*model.Group), backends: make(map[string]*backendChoice), since: make(map[string]int64), dropped: make(map[string]uint64),
 		tables: make(map[string]*table), dirty: make(map[string]store.Op), nodesDirty: make(map[string]bool),
 		settings: cfg.Settings, stale: true, unjudged: newUnjudged(), events: eventlog.New(eventlog.Config{Now: cfg.Now}),

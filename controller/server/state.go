@@ -34,8 +34,12 @@ const (
 // storeTime bounds one change of the store.
 const storeTime = 30 * time.Second
 
-func ruleKey(id uint32) string        { return fmt.Sprintf("%s%010d", keyRules, id) }
-func nodePath(name string) string     { return keyNodes + url.PathEscape(name) }
+func ruleKey(id uint32) string    { return fmt.Sprintf("%s%010d", keyRules, id) }
+func nodePath(name string) string { return keyNodes + url.PathEscape(name) }
+
+// deleteKey returns the operation that removes a key, whatever its revision.
+func deleteKey(k string) store.Op { return store.Op{Key: k, Delete: true, Revision: store.Any} }
+
 func put(k string, b []byte) store.Op { return store.Op{Key: k, Value: b, Revision: store.Any} }
 
 // load reads everything.
@@ -61,6 +65,9 @@ func (s *Server) load(ctx context.Context) error {
 		return err
 	}
 	if err := s.loadNodes(ctx); err != nil {
+		return err
+	}
+	if err := s.loadOwners(ctx); err != nil {
 		return err
 	}
 	return s.loadLearned(ctx)
@@ -179,7 +186,7 @@ func (s *Server) markRule(r *model.Rule) error {
 
 // unmarkRule has a rule taken out of the store. The lock is held.
 func (s *Server) unmarkRule(id uint32) error {
-	s.dirty[ruleKey(id)] = store.Op{Key: ruleKey(id), Delete: true, Revision: store.Any}
+	s.dirty[ruleKey(id)] = deleteKey(ruleKey(id))
 	return s.mark(keyOrder, s.rules.Order())
 }
 

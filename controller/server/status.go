@@ -47,6 +47,7 @@ func (s *Server) Status() *controlv1.StatusResponse {
 			ns.WorkloadErrors, ns.Warnings, ns.State = n.status.WorkloadErrors, n.status.Warnings, n.status.State
 			ns.Started, ns.Version = n.status.Started, n.status.Version
 		}
+		s.ownerInto(ns)
 		out.Nodes = append(out.Nodes, ns)
 	}
 	return out

@@ -23,10 +23,13 @@ const (
 )
 
 // ReportWorkloads replaces the workloads of a node.
-func (c *collector) ReportWorkloads(_ context.Context, r *controlv1.ReportWorkloadsRequest) (*controlv1.ReportWorkloadsResponse, error) {
+func (c *collector) ReportWorkloads(ctx context.Context, r *controlv1.ReportWorkloadsRequest) (*controlv1.ReportWorkloadsResponse, error) {
 	members, own, err := newMembers(r)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := c.s.admit(ctx, r.Node, r.Run); err != nil {
+		return nil, err
 	}
 	if err := c.s.setWorkloads(r.Node, members, own); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
@@ -44,7 +47,8 @@ func (s *Server) setShown(r *controlv1.ReportWorkloadsRequest) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dir.node(r.Node).shown = shown
+	n := s.dir.node(r.Node)
+	n.shown, n.digest = shown, r.Digest
 }
 
 // newMembers checks what an agent says of its workloads and of its node's own addresses.
@@ -137,18 +141,23 @@ func (n *node) sameMembers(members []*member, own []netip.Addr) bool {
 }
 
 // ReportStatus remembers how an agent is.
-func (c *collector) ReportStatus(_ context.Context, r *controlv1.ReportStatusRequest) (*controlv1.ReportStatusResponse, error) {
+func (c *collector) ReportStatus(ctx context.Context, r *controlv1.ReportStatusRequest) (*controlv1.ReportStatusResponse, error) {
 	if err := checkNode(r.Node); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s := c.s
+	if err := s.admit(ctx, r.Node, r.Run); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.dir.node(r.Node)
 	s.warn(n, r.Warnings)
 	n.status, n.policy, n.attached, n.seen = r, r.Policy, r.Attached, s.now().UnixNano()
 	s.notify()
-	return &controlv1.ReportStatusResponse{}, nil
+	// What was reported is compared, never only sent once: a list that was lost, or that an agent
+	// before this one reported, is asked for again.
+	return &controlv1.ReportStatusResponse{ResendWorkloads: r.WorkloadsDigest != 0 && r.WorkloadsDigest != n.digest, Rivals: s.rivalMessages(r.Node)}, nil
 }
 
 // maxWarnings bounds what is shown of what an agent warns of.

@@ -21,6 +21,7 @@ type Outbox struct {
 	readyT  []Threat
 	spare   []flow.Record
 	dropped uint64
+	lossy   bool // something was dropped since the last Drain
 }
 
 // Put adds a record; only the worker calls it.
@@ -39,6 +40,7 @@ func (o *Outbox) Flush() {
 	if n := len(o.local); n > room {
 		o.dropped += uint64(n - room)
 		o.local = o.local[:room]
+		o.lossy = true
 	}
 	// The collector's buffer keeps its size from one Drain to the next: to swap it for the
 	// small one here would have it grow anew each time.
@@ -55,15 +57,19 @@ func (o *Outbox) Flush() {
 	o.threats = o.threats[:0]
 }
 
-// Drain gives every record handed over so far to fn, in order, and says how many. One
-// goroutine calls it; records are valid during the call.
+// Drain gives every record handed over so far to fn, in order, and returns how many. Where others
+// were dropped since the last call these are marked as lossy. One goroutine calls it; records are
+// valid during the call.
 func (o *Outbox) Drain(fn func(*flow.Record)) int {
 	o.mu.Lock()
 	got := o.ready
 	o.ready = o.spare[:0]
 	o.spare = nil
+	lossy := o.lossy
+	o.lossy = false
 	o.mu.Unlock()
 	for i := range got {
+		got[i].Lossy = got[i].Lossy || lossy
 		fn(&got[i])
 	}
 	clear(got)

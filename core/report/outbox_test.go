@@ -29,6 +29,40 @@ func TestOutboxLosesNothingUnaccounted(t *testing.T) {
 	}
 }
 
+// TestOutboxMarksLoss has a box overflow once: what is drained then is marked, what comes later is not.
+func TestOutboxMarksLoss(t *testing.T) {
+	var o report.Outbox
+	put := func(n int) {
+		for range n {
+			o.Put(&flow.Record{})
+		}
+		o.Flush()
+	}
+	marked := func() (yes, no int) {
+		o.Drain(func(f *flow.Record) {
+			if f.Lossy {
+				yes++
+			} else {
+				no++
+			}
+		})
+		return yes, no
+	}
+	put(3)
+	if yes, no := marked(); yes != 0 || no != 3 {
+		t.Errorf("before the loss %d are marked and %d are not, want 0 and 3", yes, no)
+	}
+	put(1 << 16)
+	put(5)
+	if yes, no := marked(); yes != 1<<16 || no != 0 || o.Dropped() != 5 {
+		t.Errorf("after %d were dropped %d are marked and %d are not, want 5, all and 0", o.Dropped(), yes, no)
+	}
+	put(3)
+	if yes, no := marked(); yes != 0 || no != 3 {
+		t.Errorf("later %d are marked and %d are not, want 0 and 3", yes, no)
+	}
+}
+
 func TestOutboxKeepsOrder(t *testing.T) {
 	var o report.Outbox
 	next := uint64(0)

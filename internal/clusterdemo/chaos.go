@@ -126,8 +126,8 @@ func (t *trial) addRules(ctx context.Context) {
 	for n := 0; ctx.Err() == nil; n++ {
 		comment := fmt.Sprintf("trial %d", n)
 		err := t.call(ctx, n, 8*time.Second, func(ctx context.Context, api controlv1.ControlClient) error {
-			_, err := api.AddRule(ctx, &controlv1.AddRuleRequest{Rule: &controlv1.Rule{From: "svc:default/web", To: "svc:default/api",
-				Ports: []string{fmt.Sprintf("tcp/%d", 20_000+n)}, Apps: []string{"any"}, Action: "allow", Comment: comment}})
+			_, err := api.PutRule(ctx, &controlv1.PutRuleRequest{Rule: &controlv1.Rule{From: "svc:default/web", To: "svc:default/api",
+				Ports: []string{fmt.Sprintf("tcp/%d", 20_000+n)}, Apps: []string{"any"}, Action: controlv1.Action_ACTION_ALLOW, Comment: comment}})
 			return err
 		})
 		if err == nil {

@@ -98,7 +98,7 @@ func (d *demo) protect(ctx context.Context) error {
 	d.tell.Step("It protects", "Every group goes to protect mode, under traffic. From now on the intruder tries the same as web does, all the time.")
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	res, err := d.controllers[1].api.SetMode(ctx, &controlv1.SetModeRequest{Groups: []string{"all"}, Mode: "protect", Wait: true})
+	res, err := d.controllers[1].api.SetMode(ctx, &controlv1.SetModeRequest{Groups: []string{"all"}, Mode: controlv1.Mode_MODE_PROTECT, Wait: true})
 	if err != nil {
 		return fmt.Errorf("set mode: %w", err)
 	}
@@ -156,11 +156,11 @@ func (d *demo) killConsul(ctx context.Context) error {
 	if err := d.consul.Kill(leader); err != nil {
 		return err
 	}
-	rule := &controlv1.Rule{From: "svc:default/intruder", To: "svc:default/api", Ports: []string{fmt.Sprintf("tcp/%d", portLater)}, Apps: []string{"any"}, Action: "allow"}
+	rule := &controlv1.Rule{From: "svc:default/intruder", To: "svc:default/api", Ports: []string{fmt.Sprintf("tcp/%d", portLater)}, Apps: []string{"any"}, Action: controlv1.Action_ACTION_ALLOW}
 	err = d.until(ctx, 30*time.Second, "a rule is added", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		_, err := d.controllers[0].api.AddRule(ctx, &controlv1.AddRuleRequest{Rule: rule})
+		_, err := d.controllers[0].api.PutRule(ctx, &controlv1.PutRuleRequest{Rule: rule})
 		return err
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // absences are the times when a node has no agent that sees what happens.
@@ -108,7 +109,7 @@ func (d *demo) known(ctx context.Context, p *process) (map[key]int, error) {
 	out := map[key]int{}
 	for _, e := range res.Edges {
 		if e.To == "svc:default/api" {
-			out[key{e.FromWorkload, uint16(e.Port), e.Family}] += int(e.Sessions)
+			out[key{e.FromWorkload, uint16(e.Port), vocab.Text(e.Family)}] += int(e.Sessions)
 		}
 	}
 	return out, nil

@@ -7,6 +7,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/internal/lab"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // protect switches every group of the lab.
@@ -23,7 +24,7 @@ func (d *demo) protect(ctx context.Context) error {
 	defer cancel()
 	d.run.mark()
 	begin := time.Now()
-	res, err := d.api.SetMode(ctx, &controlv1.SetModeRequest{Groups: groups, Mode: "protect", Wait: true})
+	res, err := d.api.SetMode(ctx, &controlv1.SetModeRequest{Groups: groups, Mode: controlv1.Mode_MODE_PROTECT, Wait: true})
 	if err != nil {
 		return fmt.Errorf("set mode: %w", err)
 	}
@@ -83,8 +84,8 @@ func (d *demo) explain(ctx context.Context, a lab.Attempt, x *Denied) error {
 		}
 		for _, v := range res.Violations {
 			if short(v.From) == a.From && short(v.To) == a.To && protoName(v.Proto) == a.Proto && int(v.Port) == a.Port &&
-				v.Family == a.Family && v.Verdict == "deny" {
-				x.Rule, x.Reason, x.App, x.Reported = v.Rule, v.Reason, v.App, true
+				vocab.Text(v.Family) == a.Family && v.Verdict == controlv1.Verdict_VERDICT_DENY {
+				x.Rule, x.Reason, x.App, x.Reported = v.Rule, vocab.Text(v.Reason), v.App, true
 				return nil
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/internal/lab"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // Report is what a demo found, as `sluice demo --json` prints it.
@@ -146,7 +147,7 @@ func (d *demo) edges(ctx context.Context) ([]Edge, error) {
 			continue
 		}
 		out = append(out, Edge{From: short(e.From), To: short(e.To), Proto: protoName(e.Proto), Port: int(e.Port), App: e.App, Over: over(e),
-			Sessions: e.Sessions, Bytes: e.BytesOut + e.BytesIn, Family: e.Family})
+			Sessions: e.Sessions, Bytes: e.BytesOut + e.BytesIn, Family: vocab.Text(e.Family)})
 	}
 	sort.Slice(out, func(i, j int) bool {
 		a, b := out[i], out[j]
@@ -166,7 +167,7 @@ func over(e *controlv1.Edge) string {
 func rulesOf(in []*controlv1.Rule) []Rule {
 	out := make([]Rule, 0, len(in))
 	for _, r := range in {
-		out = append(out, Rule{ID: r.Id, From: short(r.From), To: short(r.To), Ports: r.Ports, Apps: r.Apps, Action: r.Action})
+		out = append(out, Rule{ID: r.Id, From: short(r.From), To: short(r.To), Ports: r.Ports, Apps: r.Apps, Action: vocab.Text(r.Action)})
 	}
 	return out
 }

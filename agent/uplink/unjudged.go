@@ -1,0 +1,134 @@
+package uplink
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+)
+
+// Unjudged is frames of one cause that went by, or were dropped, without a verdict of policy.
+type Unjudged struct {
+	// Workload is its id; "" where frames of several cannot be told apart.
+	Workload, Interface, Backend string
+	// Cause is why nobody judged them, from a short list of constants: "heartbeat", "ring_full".
+	Cause string
+	// Dropped: they did not go on, as the group fails closed.
+	Dropped       bool
+	Frames, Bytes uint64
+	First, Last   int64 // ns since the epoch
+}
+
+// unjudgedKey is what makes two of them one row.
+type unjudgedKey struct {
+	workload, iface, backend, cause string
+	dropped                         bool
+}
+
+func (u *Unjudged) key() unjudgedKey {
+	return unjudgedKey{u.Workload, u.Interface, u.Backend, u.Cause, u.Dropped}
+}
+
+// tally adds up unjudged frames by key.
+type tally map[unjudgedKey]Unjudged
+
+// maxUnjudged bounds the keys. Beyond it, frames are counted without their workload; half as many
+// more keys are for those.
+const maxUnjudged = 10_000
+
+// add adds u, and reports whether there was room.
+func (t tally) add(u *Unjudged) bool {
+	c, limit := *u, maxUnjudged
+	if _, ok := t[c.key()]; !ok && len(t) >= maxUnjudged {
+		c.Workload, c.Interface = "", ""
+		limit += maxUnjudged / 2
+	}
+	k := c.key()
+	old, ok := t[k]
+	switch {
+	case !ok && len(t) >= limit:
+		return false
+	case ok:
+		c.Frames += old.Frames
+		c.Bytes += old.Bytes
+		c.First, c.Last = earliest(old.First, c.First), max(old.Last, c.Last)
+	}
+	t[k] = c
+	return true
+}
+
+// earliest is the smaller of two times, of which 0 is unknown.
+func earliest(a, b int64) int64 {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// unjudgedBox is where unjudged frames wait for the uplink's next tick, and where all of them are counted.
+type unjudgedBox struct {
+	mu    sync.Mutex // guards what follows
+	fresh tally
+	total tally
+	lost  uint64 // rows that found no room
+}
+
+// Unjudged queues frames that nobody judged, to be reported. It may be called from any goroutine,
+// and does not block.
+func (u *Uplink) Unjudged(f Unjudged) {
+	if f.Frames == 0 {
+		return
+	}
+	f.First, f.Last = earliest(f.First, f.Last), max(f.First, f.Last)
+	b := &u.unjudged
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fresh == nil {
+		b.fresh, b.total = tally{}, tally{}
+	}
+	if !b.fresh.add(&f) {
+		b.lost++
+	}
+	b.total.add(&f)
+}
+
+// UnjudgedTotals returns everything that was given to Unjudged since New, by workload, interface,
+// backend, cause and whether the frames were dropped. It may be called from any goroutine.
+func (u *Uplink) UnjudgedTotals() []Unjudged {
+	b := &u.unjudged
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]Unjudged, 0, len(b.total))
+	for _, f := range b.total {
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b Unjudged) int {
+		return cmp.Or(cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Backend, b.Backend), cmp.Compare(a.Cause, b.Cause), cmp.Compare(b.Frames, a.Frames))
+	})
+	return out
+}
+
+// drain moves what is new to an aggregate.
+func (b *unjudgedBox) drain(a *aggregate) {
+	b.mu.Lock()
+	fresh, lost := b.fresh, b.lost
+	if len(fresh) > 0 {
+		b.fresh = tally{}
+	}
+	b.lost = 0
+	b.mu.Unlock()
+	for _, f := range fresh {
+		a.putUnjudged(&f)
+	}
+	if lost > 0 {
+		a.drop(unjudgedFull, lost)
+	}
+}
+
+// unjudgedFull is the cause of rows of unjudged frames that found no room.
+const unjudgedFull = "unjudged_full"
+
+func (a *aggregate) putUnjudged(f *Unjudged) {
+	if !a.unjudged.add(f) {
+		a.drop(unjudgedFull, 1)
+	}
+}
