@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicenet/sluice/internal/consultest"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/consultest"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // clusterReport is what the cluster's demo and its trial by chance print as JSON.

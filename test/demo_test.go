@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // demoReport is the part of what the demo prints as JSON that is looked at.

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/sluicenet/sluice/internal/demo"
+	"github.com/sluicenet/sluice/internal/stage/demo"
 )
 
 const demoHelp = `Builds a small lab in network namespaces (web, api, db, cache, dns and an intruder, with

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sluicenet/sluice/internal/clusterdemo"
+	"github.com/sluicenet/sluice/internal/stage/clusterdemo"
 )
 
 const demoClusterHelp = `Runs three Consul servers, two controllers and two nodes with workloads, in network namespaces of its own:

@@ -44,8 +44,8 @@ var rules = []rule{
 	{"controller/simulate", []string{"core/...", "controller/...", "store/...", "api/...", "internal/..."}},
 	{"controller/...", []string{"core/policy", "core/app", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
 	{"controller", []string{"core/policy", "core/app", "core/report", "core/packet", "store", "store/...", "api/...", "internal/...", "controller/..."}},
-	{"internal/demo", []string{"api/...", "internal/..."}},
-	{"internal/clusterdemo", []string{"api/...", "internal/..."}},
+	{"internal/stage/demo", []string{"api/...", "internal/..."}},
+	{"internal/stage/clusterdemo", []string{"api/...", "internal/..."}},
 	{"internal/specstore", []string{"store", "store/blob", "core/policy"}},
 	{"internal/appnames", []string{"store", "core/app"}},
 	{"internal/...", []string{"internal/..."}},
@@ -53,7 +53,7 @@ var rules = []rule{
 }
 
 // testsMayAlso are packages that any test may import.
-var testsMayAlso = []string{"internal/testnet", "internal/netns", "parsers/parsertest", "parsers/builtin", "store/storetest", "store/embedded", "backends/backendtest", "core/packet", "core/detect", "internal/consultest",
+var testsMayAlso = []string{"internal/stage/testnet", "internal/netns", "parsers/parsertest", "parsers/builtin", "store/storetest", "store/embedded", "backends/backendtest", "core/packet", "core/detect", "internal/stage/consultest",
 	// Plugins are tried under a whole engine.
 	"core/engine", "core/policy", "core/report", "core/backend"}
 

@@ -19,9 +19,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
-	"github.com/sluicenet/sluice/internal/lab"
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/story"
+	"github.com/sluicenet/sluice/internal/stage/lab"
+	"github.com/sluicenet/sluice/internal/stage/story"
 )
 
 // daemon is the program under demonstration.

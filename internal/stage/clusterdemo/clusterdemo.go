@@ -16,8 +16,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sluicenet/sluice/internal/consultest"
-	"github.com/sluicenet/sluice/internal/story"
+	"github.com/sluicenet/sluice/internal/stage/consultest"
+	"github.com/sluicenet/sluice/internal/stage/story"
 )
 
 // Config is how a demo is run.

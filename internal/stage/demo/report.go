@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
-	"github.com/sluicenet/sluice/internal/lab"
+	"github.com/sluicenet/sluice/internal/stage/lab"
 )
 
 // Report is what a demo found, as `sluice demo --json` prints it.

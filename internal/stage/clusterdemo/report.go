@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluicenet/sluice/internal/story"
+	"github.com/sluicenet/sluice/internal/stage/story"
 )
 
 // Report is what a demo found, as `sluice demo-cluster --json` prints it.

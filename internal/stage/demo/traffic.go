@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/sluicenet/sluice/internal/lab"
+	"github.com/sluicenet/sluice/internal/stage/lab"
 )
 
 // traffic keeps the lab's flows going, and its long-lived connections.

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
-	"github.com/sluicenet/sluice/internal/lab"
+	"github.com/sluicenet/sluice/internal/stage/lab"
 )
 
 // protect switches every group of the lab.

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // echo sends a line from one workload to the other and back.

@@ -6,9 +6,9 @@ import (
 	"os"
 	"testing"
 
-	"github.com/sluicenet/sluice/internal/lab"
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/lab"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // Without anyone in between everything works: what the demo shows as refused is

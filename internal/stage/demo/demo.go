@@ -16,7 +16,7 @@ import (
 	"time"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
-	"github.com/sluicenet/sluice/internal/lab"
+	"github.com/sluicenet/sluice/internal/stage/lab"
 )
 
 // Config is how a demo is run.

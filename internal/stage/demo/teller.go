@@ -5,8 +5,8 @@ import (
 	"io"
 	"strings"
 
-	"github.com/sluicenet/sluice/internal/lab"
-	"github.com/sluicenet/sluice/internal/story"
+	"github.com/sluicenet/sluice/internal/stage/lab"
+	"github.com/sluicenet/sluice/internal/stage/story"
 )
 
 // teller tells the story to a person.

@@ -19,7 +19,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/story"
+	"github.com/sluicenet/sluice/internal/stage/story"
 )
 
 // process is one running sluice.
