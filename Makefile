@@ -17,15 +17,19 @@ build: ## build bin/sluice (needs Go only; BPF objects are committed)
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
 
+# The demos and their servers are a program of their own, which runs bin/sluice.
+bin/sluice-demo: build
+	CGO_ENABLED=0 go build -trimpath -o bin/sluice-demo ./cmd/sluice-demo
+
 demo: ## install what is missing, build, and watch Sluice learn and protect a lab (root)
 	@deploy/setup.sh demo
-	@$(MAKE) --no-print-directory build
-	@bin/sluice demo
+	@$(MAKE) --no-print-directory bin/sluice-demo
+	@bin/sluice-demo
 
 demo-cluster: ## the same over 3 Consul servers, 2 controllers and 2 nodes, some of which are killed (root)
 	@deploy/setup.sh demo
-	@$(MAKE) --no-print-directory build
-	@bin/sluice demo-cluster --consul "$$(deploy/consul.sh)"
+	@$(MAKE) --no-print-directory bin/sluice-demo
+	@bin/sluice-demo cluster --consul "$$(deploy/consul.sh)"
 
 test: ## install what is missing and run every test, root tests included (root)
 	@deploy/setup.sh test

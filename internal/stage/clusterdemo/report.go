@@ -7,7 +7,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/story"
 )
 
-// Report is what a demo found, as `sluice demo-cluster --json` prints it.
+// Report is what a demo found, as `sluice-demo cluster --json` prints it.
 type Report struct {
 	OK bool `json:"ok"`
 	// Made are the connections that clients made, Unwatched those of them that were under way while their

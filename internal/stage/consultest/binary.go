@@ -19,7 +19,7 @@ func Binary(ctx context.Context) (string, error) {
 		return b, nil
 	}
 	_, file, _, _ := runtime.Caller(0)
-	script := filepath.Join(filepath.Dir(file), "..", "..", "deploy", "consul.sh")
+	script := filepath.Join(filepath.Dir(file), "..", "..", "..", "deploy", "consul.sh")
 	if _, err := os.Stat(script); err != nil {
 		return "", fmt.Errorf("find the consul server: name it with SLUICE_CONSUL: %w", err)
 	}

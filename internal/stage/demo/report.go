@@ -13,7 +13,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/lab"
 )
 
-// Report is what a demo found, as `sluice demo --json` prints it.
+// Report is what a demo found, as `sluice-demo --json` prints it.
 type Report struct {
 	OK      bool    `json:"ok"`
 	Learned []Edge  `json:"learned"`
