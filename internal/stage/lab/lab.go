@@ -66,9 +66,6 @@ func (l *Lab) Hosts() []*Host {
 	return out
 }
 
-// Host is the machine of that name.
-func (l *Lab) Host(name string) *Host { return l.hosts[name] }
-
 // Close stops every server and removes every namespace.
 func (l *Lab) Close() error {
 	for i := len(l.stops) - 1; i >= 0; i-- {
