@@ -21,7 +21,7 @@ func newMode(c *cli) *cobra.Command {
   discover   everything passes, and new connections become rules
   monitor    everything passes, and what no rule allows is reported
   protect    what no rule allows is refused`,
-		Args: cobra.NoArgs,
+		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newModeSet(c))

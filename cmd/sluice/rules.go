@@ -52,7 +52,7 @@ Applications that rules can name:
 		},
 	}
 	cmd.AddCommand(newRulesAdd(c), newRulesDelete(c))
-	return cmd
+	return listed(cmd)
 }
 
 // appNames lists the applications, wrapped.
@@ -145,7 +145,7 @@ their short names. Without --ports and --apps the rule is for every port and app
 func newRulesDelete(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "delete ID",
-		Aliases: []string{"rm"},
+		Aliases: []string{"remove", "rm", "del"},
 		Short:   "Delete a rule",
 		Long:    "Deletes a rule. A learned one comes back if its group is in discover mode and the connection is made again.",
 		Example: "  sluice rules delete 12",

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,7 @@ queue inside of the workload. WHY says where and for what reason, and what is no
 		},
 	}
 	cmd.AddCommand(newBackend(c))
-	return cmd
+	return listed(cmd)
 }
 
 func viewWorkloads(ws []*controlv1.Workload) []workloadView {
@@ -99,6 +100,11 @@ func (c *cli) showWorkloads(ws []*controlv1.Workload) {
 	for _, w := range ws {
 		nodes[w.Node] = true
 	}
+	// By name: the ids of containers begin with their hashes.
+	ws = slices.Clone(ws)
+	slices.SortStableFunc(ws, func(a, b *controlv1.Workload) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Node, b.Node))
+	})
 	for _, w := range ws {
 		first := []cell{text(clean(w.Name)), text(w.Group), verdict(w.Mode), {}}
 		if len(nodes) > 1 {
@@ -137,7 +143,7 @@ func viewGroup(g *controlv1.Group) groupView {
 }
 
 func newGroups(c *cli) *cobra.Command {
-	return &cobra.Command{
+	return listed(&cobra.Command{
 		Use:     "groups",
 		Aliases: []string{"group"},
 		Short:   "List the groups, their modes and members",
@@ -151,17 +157,38 @@ mode; "external", "nodes", "unmanaged" and "any" are there always and have none.
 				if err != nil {
 					return err
 				}
-				views, rows := []groupView{}, [][]cell{}
-				for _, g := range r.Groups {
-					views = append(views, viewGroup(g))
-					rows = append(rows, []cell{text(g.Name), text(g.Kind), verdict(g.Mode), number(uint64(len(g.Members))), number(g.Rules), faint(strings.Join(g.Members, " ")), faint(g.Note)})
-				}
 				if c.json() {
+					views := []groupView{}
+					for _, g := range r.Groups {
+						views = append(views, viewGroup(g))
+					}
 					return c.document(views)
 				}
-				c.out.table([]string{"name", "kind", "mode", "workloads", "rules", "members", "note"}, rows)
+				ws, err := cl.ListWorkloads(ctx, &controlv1.ListWorkloadsRequest{})
+				if err != nil {
+					return err
+				}
+				c.showGroups(r.Groups, ws.Workloads)
 				return nil
 			})
 		},
+	})
+}
+
+// showGroups lists groups with the names of their members: the ids of containers are hashes.
+func (c *cli) showGroups(groups []*controlv1.Group, ws []*controlv1.Workload) {
+	names := map[string]string{}
+	for _, w := range ws {
+		names[w.Id] = clean(w.Name)
 	}
+	rows := [][]cell{}
+	for _, g := range groups {
+		var members []string
+		for _, id := range g.Members {
+			members = append(members, cmp.Or(names[id], clean(id)))
+		}
+		slices.Sort(members)
+		rows = append(rows, []cell{text(g.Name), text(g.Kind), verdict(g.Mode), number(uint64(len(g.Members))), number(g.Rules), faint(strings.Join(members, " ")), faint(g.Note)})
+	}
+	c.out.table([]string{"name", "kind", "mode", "workloads", "rules", "members", "note"}, rows)
 }
