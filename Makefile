@@ -8,7 +8,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build demo demo-cluster test check bench gen lint clean
+.PHONY: help build demo demo-cluster test check format bench gen lint lint-all race fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,14 +31,25 @@ demo-cluster: ## the same over 3 Consul servers, 2 controllers and 2 nodes, some
 	@$(MAKE) --no-print-directory bin/sluice-demo
 	@bin/sluice-demo cluster --consul "$$(deploy/consul.sh)"
 
-test: ## install what is missing and run every test, root tests included (root)
+test: ## install what is missing and run every check and test, root tests included (root)
 	@deploy/setup.sh test
+	@deploy/setup.sh gen
 	@deploy/test.sh
 
-check: ## what must hold before a commit: format, vet, shape of the tree, generated files
-	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+check: format ## what must hold before a commit: format, vet, shape of the tree, go.mod, generated files
 	go vet ./...
 	go test ./internal/archtest
+	go mod tidy -diff
+	deploy/generated.sh
+
+format:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not formatted:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+
+race: ## tests under the race detector
+	deploy/race.sh
+
+fuzz: ## fuzz with each target for ten seconds
+	deploy/fuzz.sh 10
 
 bench: ## measure plain veth, tap, inline and queues side by side, in five minutes; writes bench.json (root)
 	@deploy/setup.sh demo
@@ -50,7 +61,11 @@ gen: ## generate again what is committed: protobuf code, BPF objects
 	@deploy/setup.sh gen
 	go generate ./...
 
-lint: ## golangci-lint with .golangci.yml
+lint: ## the linters of make test: staticcheck, errcheck, dead functions
+	deploy/lint.sh
+	deploy/deadcode.sh
+
+lint-all: ## golangci-lint with .golangci.yml, which builds for minutes the first time
 	go run $(GOLANGCI) run ./...
 
 clean: ## remove what was built
