@@ -174,10 +174,13 @@ func exec(t *testing.T, line ...string) (out, errs string, code int) {
 	return o.String(), e.String(), code
 }
 
-func TestGolden(t *testing.T) {
-	local := time.Local
+// Times are shown in UTC, whatever the machine's zone. It is set before any goroutine reads it.
+func TestMain(m *testing.M) {
 	time.Local = time.UTC
-	defer func() { time.Local = local }()
+	os.Exit(m.Run())
+}
+
+func TestGolden(t *testing.T) {
 	sock := serve(t, &fake{})
 	tests := []struct{ name, line string }{
 		{"status", "status"}, {"workloads", "workloads"}, {"groups", "groups"}, {"groups", "groups list"}, {"rules", "rules"}, {"rules", "rules list"}, {"connections", "connections"},
