@@ -108,7 +108,7 @@ func (r *Record) fits() bool {
 	case End, Close:
 		return n == 0
 	case State:
-		return n == stateLen && r.Body[0] <= uint8(detect.Decided) && r.Body[1] <= 1 && r.Body[2] <= uint8(parsers.Certain) && r.Body[12] <= 1 && r.Body[13] <= detect.MaxLeft
+		return n == stateLen && r.Body[0] <= uint8(detect.Decided) && r.Body[1] <= 1 && r.Body[2] <= uint8(parsers.Certain) && r.Body[3] <= 1 && r.Body[12] <= 1 && r.Body[13] <= detect.MaxLeft
 	case Attr:
 		return n > 0 && n <= MaxValue && parsers.Attr(r.Arg).String() != ""
 	case Threat:
@@ -184,23 +184,22 @@ func (r *Record) Missing() int { return int(int64(binary.LittleEndian.Uint64(r.B
 // AppendState writes how far a session is.
 func AppendState(b []byte, session uint64, n *detect.News) []byte {
 	b = appendHead(b, State, 0, session, stateLen)
-	ended := byte(0)
-	if n.Ended {
-		ended = 1
-	}
-	b = append(b, byte(n.Outcome), ended, byte(n.Strength), 0)
+	b = append(b, byte(n.Outcome), bit(n.Ended), byte(n.Strength), bit(n.Lost))
 	b = binary.LittleEndian.AppendUint16(b, uint16(n.App))
 	b = binary.LittleEndian.AppendUint16(b, uint16(n.Base))
 	b = binary.LittleEndian.AppendUint32(b, n.Seen)
-	known := byte(0)
-	if n.Left.Known {
-		known = 1
-	}
-	b = append(b, known, n.Left.N)
+	b = append(b, bit(n.Left.Known), n.Left.N)
 	for _, a := range n.Left.Apps {
 		b = binary.LittleEndian.AppendUint16(b, uint16(a))
 	}
 	return b
+}
+
+func bit(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // News reads the body of a State.
@@ -210,7 +209,7 @@ func (r *Record) News() detect.News {
 	for i := range b[13] {
 		left.Add(app.ID(binary.LittleEndian.Uint16(b[14+2*int(i):])))
 	}
-	return detect.News{Left: left, Outcome: detect.Outcome(b[0]), Ended: b[1] != 0, Strength: parsers.Match(b[2]), App: app.ID(binary.LittleEndian.Uint16(b[4:])),
+	return detect.News{Left: left, Outcome: detect.Outcome(b[0]), Ended: b[1] != 0, Strength: parsers.Match(b[2]), Lost: b[3] != 0, App: app.ID(binary.LittleEndian.Uint16(b[4:])),
 		Base: app.ID(binary.LittleEndian.Uint16(b[6:])), Seen: binary.LittleEndian.Uint32(b[8:])}
 }
 

@@ -921,12 +921,16 @@ type Plugin struct {
 	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	User          string                 `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`   // account that it runs as
 	Pid           uint32                 `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`    // 0 while it does not run
-	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // running, restarting, given up
+	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"` // starting, running, restarting, failed, refused
 	Restarts      uint64                 `protobuf:"varint,6,opt,name=restarts,proto3" json:"restarts,omitempty"`
 	Items         uint64                 `protobuf:"varint,7,opt,name=items,proto3" json:"items,omitempty"`          // pieces of payload that it was given
 	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`           // why it does not run, or did not last time
 	Since         int64                  `protobuf:"varint,9,opt,name=since,proto3" json:"since,omitempty"`          // start of this life, ns since the epoch
 	Protocols     uint32                 `protobuf:"varint,10,opt,name=protocols,proto3" json:"protocols,omitempty"` // how many it recognises
+	Panics        uint64                 `protobuf:"varint,40,opt,name=panics,proto3" json:"panics,omitempty"`       // of its parsers, and of the process as a whole
+	Apps          []string               `protobuf:"bytes,41,rep,name=apps,proto3" json:"apps,omitempty"`            // names of its protocols
+	Warning       string                 `protobuf:"bytes,42,opt,name=warning,proto3" json:"warning,omitempty"`      // what is wrong with it and what to do; "" while nothing is
+	Away          bool                   `protobuf:"varint,43,opt,name=away,proto3" json:"away,omitempty"`           // sessions may be unidentified because it does not run
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1029,6 +1033,34 @@ func (x *Plugin) GetProtocols() uint32 {
 		return x.Protocols
 	}
 	return 0
+}
+
+func (x *Plugin) GetPanics() uint64 {
+	if x != nil {
+		return x.Panics
+	}
+	return 0
+}
+
+func (x *Plugin) GetApps() []string {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
+}
+
+func (x *Plugin) GetWarning() string {
+	if x != nil {
+		return x.Warning
+	}
+	return ""
+}
+
+func (x *Plugin) GetAway() bool {
+	if x != nil {
+		return x.Away
+	}
+	return false
 }
 
 // Traffic is what was counted of one interface of one workload in one way of being attached.
@@ -4205,7 +4237,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"7\n" +
 	"\x19ReportConnectionsResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xe8\x01\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xc2\x02\n" +
 	"\x06Plugin\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -4217,7 +4249,11 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x05error\x18\b \x01(\tR\x05error\x12\x14\n" +
 	"\x05since\x18\t \x01(\x03R\x05since\x12\x1c\n" +
 	"\tprotocols\x18\n" +
-	" \x01(\rR\tprotocols\"\x9b\x04\n" +
+	" \x01(\rR\tprotocols\x12\x16\n" +
+	"\x06panics\x18( \x01(\x04R\x06panics\x12\x12\n" +
+	"\x04apps\x18) \x03(\tR\x04apps\x12\x18\n" +
+	"\awarning\x18* \x01(\tR\awarning\x12\x12\n" +
+	"\x04away\x18+ \x01(\bR\x04away\"\x9b\x04\n" +
 	"\aTraffic\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x1c\n" +
 	"\tinterface\x18\x02 \x01(\tR\tinterface\x12\x18\n" +
