@@ -2,6 +2,7 @@ package agent
 
 import (
 	"maps"
+	"slices"
 	"sync"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
@@ -16,7 +17,9 @@ import (
 // are called from any goroutine.
 type Outlook struct {
 	Plugins func() []host.Status
-	Store   func() *controlv1.StoreState
+	// Warnings are sentences of parts that the agent does not run, plugins among them.
+	Warnings func() []string
+	Store    func() *controlv1.StoreState
 	// Controller is the address of the controller in use.
 	Controller func() string
 	// Parsers is where protocols are parsed.
@@ -65,9 +68,17 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 	n := &controlv1.NodeStatus{Node: a.cfg.Node, Started: a.started.UnixNano(), Version: a.cfg.Version, Counters: a.counters(stats), State: a.state(stats)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n.Policy, n.WorkloadErrors, n.Warnings = r.policy, maps.Clone(r.errors), r.warnings
+	n.Policy, n.WorkloadErrors, n.Warnings = r.policy, maps.Clone(r.errors), slices.Concat(r.warnings, a.outside())
 	n.Wanted = n.State.PolicyWanted
 	return n
+}
+
+// outside are the warnings of parts that the agent does not run. Any goroutine may call it.
+func (a *Agent) outside() []string {
+	if a.cfg.Outlook.Warnings == nil {
+		return nil
+	}
+	return a.cfg.Outlook.Warnings()
 }
 
 // Workloads are those that the agent told its controller of, or is about to.
@@ -141,14 +152,8 @@ func (a *Agent) steered() map[string]uint64 {
 }
 
 func plugin(p *host.Status) *controlv1.Plugin {
-	out := &controlv1.Plugin{Name: p.Name, Path: p.Path, User: p.User, Pid: uint32(p.PID), State: "restarting", Restarts: p.Restarts, Items: p.Items,
-		Error: p.Last, Protocols: uint32(len(p.Apps))}
-	switch {
-	case p.GivenUp:
-		out.State = "given up"
-	case p.Running:
-		out.State = "running"
-	}
+	out := &controlv1.Plugin{Name: p.Name, Path: p.Path, User: p.User, Pid: uint32(p.PID), State: p.State.String(), Restarts: p.Restarts, Items: p.Items,
+		Error: p.Last, Protocols: uint32(len(p.Apps)), Panics: p.Panics, Apps: p.Apps, Warning: p.Warning, Away: p.Away}
 	if !p.Since.IsZero() {
 		out.Since = p.Since.UnixNano()
 	}

@@ -207,7 +207,7 @@ func (r *reporter) tell(ctx context.Context, again bool) error {
 	r.mu.Lock()
 	list, send := r.workloads, (r.fresh || again) && r.workloads != nil
 	r.fresh = false
-	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Boot: r.a.boot, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: r.warnings,
+	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Boot: r.a.boot, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: slices.Concat(r.warnings, r.a.outside()),
 		Version: r.a.cfg.Version, Started: r.a.started.UnixNano()}
 	r.mu.Unlock()
 	if send {

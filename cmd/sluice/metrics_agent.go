@@ -100,6 +100,7 @@ const maxError = 160
 func collectPlugin(s sink, p *controlv1.Plugin) {
 	s.yes(mPluginUp, p.State == "running", p.Name)
 	s.count(mPluginRestarts, p.Restarts, p.Name)
+	s.count(mPluginPanics, p.Panics, p.Name)
 	s.count(mPluginItems, p.Items, p.Name)
 	s.gauge(mPluginApps, float64(p.Protocols), p.Name)
 	s.gauge(mPluginStart, stampSeconds(p.Since), p.Name)
@@ -130,7 +131,7 @@ func collectUplink(s sink, u *controlv1.Uplink, counters map[string]uint64) {
 var levels = map[string]bool{"engine.sessions": true, "hostmode.open": true, "hostmode.namespaces": true, "hostmode.traced": true, "hostmode.missed": true}
 
 // shown are counters that stand in a metric of their own.
-var shown = map[string]bool{"engine.reports_lost": true, "hostmode.records_dropped": true, "plugin.restarts": true, "plugin.items": true, "plugin.running": true,
+var shown = map[string]bool{"engine.reports_lost": true, "hostmode.records_dropped": true, "plugin.restarts": true, "plugin.panics": true, "plugin.items": true, "plugin.running": true,
 	"plugin.latency_us_sum": true, "plugin.latency_us_max": true}
 
 // collectCounters sends the other counters, over everything, as `sluice status --counters` shows them.

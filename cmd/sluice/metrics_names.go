@@ -53,6 +53,7 @@ var (
 	mPluginUp       = metric("plugin_up", "Whether the plugin's process runs and answers.", lPlugin)
 	mPluginInfo     = metric("plugin_info", "A plugin: its file, account, state and why it stopped last; always 1.", lPlugin, "path", "user", lState, "last_error")
 	mPluginRestarts = metric("plugin_restarts_total", "How often the plugin was started again.", lPlugin)
+	mPluginPanics   = metric("plugin_panics_total", "Panics of the plugin's parsers and of its process.", lPlugin)
 	mPluginItems    = metric("plugin_items_total", "Pieces of payload and other records that the plugin was given.", lPlugin)
 	mPluginApps     = metric("plugin_protocols", "Protocols that the plugin recognises.", lPlugin)
 	mPluginStart    = metric("plugin_start_time_seconds", "When the plugin's process began, seconds since the epoch; 0 while it does not run.", lPlugin)

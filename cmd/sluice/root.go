@@ -66,7 +66,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 	}
 	root.AddCommand(
 		newStandalone(c), newAgent(c), newController(c), newCerts(c), newStatus(c), newWorkloads(c), newGroups(c), newRules(c), newConnections(c), newViolations(c),
-		newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newDemo(c), newDemoCluster(c), newStandardPlugin(),
+		newPlugins(c), newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newDemo(c), newDemoCluster(c), newStandardPlugin(),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())

@@ -31,7 +31,7 @@ func (l *live) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := peerIs(c.(*net.UnixConn), l.run.r.pid()); err != nil {
+	if err := peerIs(c.(*net.UnixConn), l.run.Load().pid()); err != nil {
 		c.Close()
 		return nil, err
 	}

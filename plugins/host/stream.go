@@ -41,6 +41,9 @@ const outLen = 64
 func (l *live) open(nudge func()) *stream {
 	st := &stream{live: l, nudge: nudge, out: make(chan *parserv1.IdentifyRequest, outLen)}
 	st.ctx, st.cancel = context.WithCancel(context.Background())
+	l.mu.Lock()
+	l.streams[st] = true
+	l.mu.Unlock()
 	st.wg.Go(st.run)
 	return st
 }
@@ -54,7 +57,12 @@ func (st *stream) close() {
 // run sends. Whatever ends the stream, the worker is told.
 func (st *stream) run() {
 	defer st.nudge()
-	defer st.dead.Store(true)
+	defer func() {
+		st.dead.Store(true)
+		st.live.mu.Lock()
+		delete(st.live.streams, st)
+		st.live.mu.Unlock()
+	}()
 	g, err := st.live.client.Identify(st.ctx)
 	if err != nil {
 		st.broken(err)
@@ -111,6 +119,9 @@ func (st *stream) receive(g parserv1.Parser_IdentifyClient) error {
 		if err != nil {
 			return err
 		}
+		if r.Panics > 0 {
+			st.live.p.panicked(r.Panics, r.Panic)
+		}
 		st.waiting += uint64(len(r.Records))
 		switch done := st.done.Load(); {
 		case r.Done < done || r.Done > st.handed.Load():
@@ -151,17 +162,18 @@ func (st *stream) take() [][]byte {
 // link is a worker's side of its streams to one plugin, the plugin's lives one after the other. Only the
 // worker uses it.
 type link struct {
-	p      *process
-	stream atomic.Pointer[stream] // the worker writes it; the plugin's supervisor looks
-	cur    []byte                 // the message at hand
-	items  int                    // records in it
-	queue  []message              // those that wait for credit
-	pos    uint64                 // bytes of records written since the stream began
-	sent   []stamp                // when messages went, until they are answered
-	told   uint64                 // credit that the plugin knows of
-	late   bool                   // it has not answered for long
-	urgent bool                   // somebody waits for an answer to the message at hand
-	since  time.Time              // when it was first held back; zero: it was not
+	p       *process
+	stream  atomic.Pointer[stream]
+	cur     []byte    // the message at hand
+	items   int       // records in it
+	queue   []message // those that wait for credit
+	pos     uint64    // bytes of records written since the stream began
+	sent    []stamp   // when messages went, until they are answered
+	told    uint64    // credit that the plugin knows of
+	leaving bool      // the plugin gets no new sessions
+	late    bool      // it has not answered for long
+	urgent  bool      // somebody waits for an answer to the message at hand
+	since   time.Time // when it was first held back; zero: it was not
 }
 
 type message struct {
