@@ -68,6 +68,11 @@ func broken(t *testing.T) (dir string, want map[string]string) {
 			t.Fatal(err)
 		}
 		want["owned"] = "change that with chown"
+		install(t, dir, "private", "line")
+		if err := os.Chmod(filepath.Join(dir, "private"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		want["private"] = "account nobody may not execute it"
 	}
 	return dir, want
 }

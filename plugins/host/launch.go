@@ -125,8 +125,11 @@ func (p *process) startProblem(l *live, err error) error {
 		return no
 	}
 	if r == nil || r.pid() == 0 {
-		if errors.Is(err, syscall.ENOEXEC) {
-			err = fmt.Errorf("%w: it is no program, built for another architecture, or copied in part", err)
+		switch {
+		case errors.Is(err, syscall.ENOEXEC):
+			err = fmt.Errorf("%w: it is no program, built for another architecture, or copied in part", syscall.ENOEXEC)
+		case errors.Is(err, syscall.EACCES):
+			err = fmt.Errorf("account %s may not execute it: use chmod go+rx, or a file system that is not mounted with noexec", p.h.cfg.User)
 		}
 		return fmt.Errorf("start: %w", err)
 	}
