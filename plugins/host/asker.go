@@ -1,7 +1,6 @@
 package host
 
 import (
-	"slices"
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
@@ -79,38 +78,6 @@ func newAsker(h *Host, wake func()) *asker {
 	a.refit()
 	a.connect()
 	return a
-}
-
-// refit follows the host's set of plugins.
-func (a *asker) refit() {
-	set := a.h.set.Load()
-	if set == a.set {
-		return
-	}
-	a.set = set
-	was := a.links
-	a.links = make([]*link, 0, len(*set))
-	for _, p := range *set {
-		i := slices.IndexFunc(was, func(k *link) bool { return k.p == p })
-		if i < 0 {
-			a.links = append(a.links, &link{p: p})
-			continue
-		}
-		was[i].leaving = false
-		a.links = append(a.links, was[i])
-		was = slices.Delete(slices.Clone(was), i, i+1)
-	}
-	for _, k := range was {
-		k.leaving = true
-		a.links = append(a.links, k)
-	}
-}
-
-// prune drops links whose plugin has left and has no sessions any more.
-func (a *asker) prune() {
-	a.links = slices.DeleteFunc(a.links, func(k *link) bool {
-		return k.leaving && !k.up() && k.p.live.Load() == nil && !a.any(k, asking) && !a.any(k, parked)
-	})
 }
 
 // of returns the session's part of a link; nil where its plugin is not asked.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/policy"
@@ -51,6 +52,10 @@ func broken(t *testing.T) (dir string, want map[string]string) {
 			t.Fatal(err)
 		}
 	}
+	// Any bytes may be a file's name, and what its last words are.
+	if err := os.WriteFile(filepath.Join(dir, "b\xff\n"), []byte("#!/bin/sh\nprintf '\\377\\n'\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Symlink("nowhere", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +63,7 @@ func broken(t *testing.T) (dir string, want map[string]string) {
 		t.Fatal(err)
 	}
 	want = map[string]string{
+		`b\xff\n`:    "its last words were \"?\"",
 		"readme.txt": "chmod +x, or move it elsewhere", "text": "it is no program", "script": "its last words were \"hello\"", "open": "take that away with chmod go-w",
 		"link": "no such file", "exits": "exit status 3: its last words were \"no configuration\"", "hangs": "it is not ready after", "foreign": "it is a plugin of another program",
 		"newer": "it is built for another version of sluice",
@@ -89,7 +95,13 @@ func TestBrokenFiles(t *testing.T) {
 	until(t, "what works", func() bool { return statusOf(h, "standard").Running && statusOf(h, "line").Running })
 	for name, text := range want {
 		until(t, "the warning of "+name+": "+text, func() bool { return hasWarning(h, name, text) })
-		if s := statusOf(h, name); s.Running || s.Away || s.State != host.Failed && s.State != host.Refused {
+		s := statusOf(h, name)
+		for _, text := range []string{s.Name, s.Path, s.Error, s.Last, s.Warning} {
+			if !utf8.ValidString(text) {
+				t.Errorf("%s: %q is no text", name, text)
+			}
+		}
+		if s.Running || s.Away || s.State != host.Failed && s.State != host.Refused {
 			t.Errorf("%s: status %+v, want failed or refused, and no sessions that it might have known", name, s)
 		}
 	}
@@ -97,7 +109,7 @@ func TestBrokenFiles(t *testing.T) {
 		t.Errorf("a folder is a plugin: %+v", s)
 	}
 	b := newBed(t, h, allow(app.HTTP))
-	b.session(t, true, 40000, request, func(f report.Flow) bool { return f.Verdict == report.Allow && app.ID(f.App) == app.HTTP })
+	b.session(t, true, 40000, strings.Replace(request, "GET", "POST", 1), func(f report.Flow) bool { return f.Verdict == report.Allow && app.ID(f.App) == app.HTTP })
 	f := b.session(t, true, 40001, "neither of them\n", decided)
 	if f.Reason == report.ByUnidentified {
 		t.Errorf("what no plugin was asked for yet is unidentified: %+v", f)

@@ -44,6 +44,9 @@ func (h *Host) apply(list []found, settled time.Time) (again bool) {
 	there := map[string]bool{}
 	for i := range list {
 		x := &list[i]
+		if slices.ContainsFunc(h.fixed, func(p *process) bool { return p.spec.Name == x.name }) {
+			x.name = "folder/" + x.name // names tell plugins apart in metrics
+		}
 		there[x.name] = true
 		f := h.files[x.name]
 		switch {
@@ -73,7 +76,7 @@ func (h *Host) apply(list []found, settled time.Time) (again bool) {
 
 // add begins the plugin of a new file. The lock is held.
 func (h *Host) add(x *found) {
-	p := h.newProcess(File(x.path), true)
+	p := h.newProcess(x.plugin(), true)
 	t := h.known.get(x.name)
 	p.tcp.Store(t.TCP)
 	p.udp.Store(t.UDP)
@@ -97,7 +100,7 @@ func (h *Host) exchange(f *file, x *found) {
 	if f.next != nil {
 		f.next.stop()
 	}
-	q := h.newProcess(File(x.path), true)
+	q := h.newProcess(x.plugin(), true)
 	q.tcp.Store(f.cur.tcp.Load())
 	q.udp.Store(f.cur.udp.Load())
 	if f.next = q; f.cur.live.Load() == nil {

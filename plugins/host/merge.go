@@ -40,33 +40,6 @@ func (a *asker) Poll(to detect.Answers) {
 	}
 }
 
-// connect opens streams to plugins that have come up.
-func (a *asker) connect() {
-	for _, k := range a.links {
-		st, l := k.stream.Load(), k.p.live.Load()
-		if l == nil || st != nil && (!st.dead.Load() || st.live == l) {
-			continue
-		}
-		if st != nil && a.holds(k) {
-			continue // Poll tells of the old life's sessions first
-		}
-		k.reset(l.open(a.nudge))
-	}
-}
-
-// holds reports whether sessions are with the dead stream of a link still.
-func (a *asker) holds(k *link) bool { return a.any(k, asking) }
-
-// any reports whether some session's part of a link is in a state.
-func (a *asker) any(k *link, s partState) bool {
-	for _, e := range a.sessions {
-		if pt := e.of(k); pt != nil && pt.state == s {
-			return true
-		}
-	}
-	return false
-}
-
 // lost ends the sessions that a dead stream had.
 func (a *asker) lost(k *link, to detect.Answers) {
 	for _, e := range a.sessions {

@@ -128,7 +128,7 @@ func (w *lines) Write(b []byte) (int, error) {
 }
 
 func (w *lines) flush() {
-	text := string(bytes.TrimSpace(w.rest))
+	text := strings.ToValidUTF8(string(bytes.TrimSpace(w.rest)), "?") // it gets into messages that must be
 	if w.cut {
 		text += "..."
 	}

@@ -264,6 +264,9 @@ func (p *process) status() Status {
 	case Failed:
 		s.Warning = fmt.Sprintf("it does not run, and is tried again every %s and when its file changes: %s", p.h.cfg.SlowDelay, s.Error)
 	}
+	for _, x := range []*string{&s.Path, &s.Error, &s.Last, &s.Warning} {
+		*x = strings.ToValidUTF8(*x, "?") // a file's name may be anything
+	}
 	return s
 }
 

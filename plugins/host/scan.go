@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -16,6 +17,13 @@ type found struct {
 	id         fileID
 	changed    time.Time // when content, owner or permissions changed last
 	executable bool
+}
+
+// plugin is the plugin in the file.
+func (f *found) plugin() Plugin {
+	p := File(f.path)
+	p.Name = f.name
+	return p
 }
 
 // fileID tells two contents of a name apart.
@@ -33,7 +41,15 @@ func (r refusal) Error() string { return r.text }
 
 // File is a plugin in a file, which is executed only where its owner and permissions allow.
 func File(path string) Plugin {
-	return Plugin{Name: filepath.Base(path), Path: path, guarded: true}
+	return Plugin{Name: nameOf(filepath.Base(path)), Path: path, guarded: true}
+}
+
+// nameOf is the name of a plugin by that of its file: the same, with what cannot be shown escaped.
+func nameOf(file string) string {
+	if q := strconv.Quote(file); q != `"`+file+`"` {
+		return q[1 : len(q)-1]
+	}
+	return file
 }
 
 // Find lists the files of a plugin folder by name. Hidden files and what is no regular file are left out. A folder that
@@ -68,7 +84,7 @@ func scan(dir string) ([]found, error) {
 	}
 	var out []found
 	for _, e := range entries {
-		f := found{name: e.Name(), path: filepath.Join(dir, e.Name())}
+		f := found{name: nameOf(e.Name()), path: filepath.Join(dir, e.Name())}
 		info, err := os.Stat(f.path)
 		if strings.HasPrefix(f.name, ".") || err == nil && !info.Mode().IsRegular() || e.Type()&fs.ModeSymlink == 0 && errors.Is(err, fs.ErrNotExist) {
 			continue
