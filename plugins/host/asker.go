@@ -49,13 +49,13 @@ type entry struct {
 	log    []byte // every record so far
 }
 
-// part is what one plugin says of a session.
+// part is the answer of one plugin about a session.
 type part struct {
 	link  *link
 	state partState
 	news  detect.News
 	at    uint64    // the link's position behind the session's last record
-	kept  []finding // told before it was chosen
+	kept  []finding // found before it was chosen
 }
 
 type partState uint8
@@ -90,7 +90,7 @@ func (e *entry) of(k *link) *part {
 	return nil
 }
 
-// nudge tells the worker that there is something to Poll.
+// nudge wakes the worker: there is something to Poll.
 func (a *asker) nudge() {
 	select {
 	case a.news <- struct{}{}:
@@ -298,7 +298,7 @@ func (a *asker) Wait(d time.Duration) {
 	}
 }
 
-// idle says whether there is nothing to wait for.
+// idle reports whether there is nothing to wait for.
 func (a *asker) idle() bool {
 	for _, k := range a.links {
 		if k.up() && !k.answered(k.pos) || a.parked > 0 && !k.up() && k.p.soon.Load() {

@@ -75,7 +75,7 @@ func (l *live) translate(n *detect.News) bool {
 	return listed
 }
 
-// left is a list in this process's numbers. One with a parser that the plugin does not have says nothing.
+// left is a list in this process's numbers. One with a parser that the plugin does not have is empty.
 func (l *live) left(of *detect.Left) detect.Left {
 	out := detect.Left{Known: of.Known}
 	for _, a := range of.Apps[:of.N] {
@@ -88,7 +88,7 @@ func (l *live) left(of *detect.Left) detect.Left {
 	return out
 }
 
-// speaks says whether the plugin has parsers for an IP protocol.
+// speaks reports whether the plugin has parsers for an IP protocol.
 func (p *process) speaks(proto uint8) bool {
 	return proto == 6 && p.tcp.Load() || proto == 17 && p.udp.Load()
 }

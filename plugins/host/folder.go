@@ -45,7 +45,7 @@ func (h *Host) apply(list []found, settled time.Time) (again bool) {
 	for i := range list {
 		x := &list[i]
 		if slices.ContainsFunc(h.fixed, func(p *process) bool { return p.spec.Name == x.name }) {
-			x.name = "folder/" + x.name // names tell plugins apart in metrics
+			x.name = "folder/" + x.name // metrics need a name for each
 		}
 		there[x.name] = true
 		f := h.files[x.name]

@@ -36,7 +36,7 @@ var _ detect.Remotes = (*Host)(nil)
 
 // counters are what a host counts, all plugins together.
 type counters struct {
-	restarts, hung, garbage, failed, panics, running  atomic.Uint64
+	restarts, hung, protocol, failed, panics, running atomic.Uint64
 	sessions, lost, refused                           atomic.Uint64
 	messages, items, bytes, answers, latency, slowest atomic.Uint64
 }
@@ -187,7 +187,7 @@ func (h *Host) Counters(m map[string]uint64) {
 		name string
 		n    *atomic.Uint64
 	}{
-		{"running", &c.running}, {"restarts", &c.restarts}, {"hung", &c.hung}, {"garbage", &c.garbage}, {"failed", &c.failed}, {"panics", &c.panics},
+		{"running", &c.running}, {"restarts", &c.restarts}, {"hung", &c.hung}, {"protocol_violations", &c.protocol}, {"failed", &c.failed}, {"panics", &c.panics},
 		{"sessions", &c.sessions}, {"lost_sessions", &c.lost}, {"refused_sessions", &c.refused},
 		{"messages", &c.messages}, {"items", &c.items}, {"bytes", &c.bytes}, {"answers", &c.answers},
 		{"latency_us_sum", &c.latency}, {"latency_us_max", &c.slowest},

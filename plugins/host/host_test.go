@@ -196,7 +196,7 @@ func garbageFails(t *testing.T, w policy.WorkloadSpec) {
 			t.Fatalf("not failed after 10 s and %d sessions: %+v", i, h.Status()[0])
 		}
 	}
-	if g, r := count(h, "garbage"), count(h, "restarts"); g != 4 || r != 3 {
+	if g, r := count(h, "protocol_violations"), count(h, "restarts"); g != 4 || r != 3 {
 		t.Errorf("%d times garbage and %d restarts, want 4 and 3", g, r)
 	}
 	s := h.Status()[0]

@@ -42,7 +42,7 @@ func (a *asker) connect() {
 			continue
 		}
 		if st != nil && a.holds(k) {
-			continue // Poll tells of the old life's sessions first
+			continue // Poll ends the sessions of the run before first
 		}
 		k.reset(l.open(a.nudge))
 	}

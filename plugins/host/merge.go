@@ -21,7 +21,7 @@ func (a *asker) Poll(to detect.Answers) {
 		for _, b := range st.take() {
 			st.drained.Add(uint64(len(b)))
 			if err := a.read(k, st.live, b, to); err != nil {
-				_ = st.garbage(err) // its supervisor ends it
+				_ = st.violation(err)
 				break
 			}
 		}
@@ -104,7 +104,7 @@ func (a *asker) read(k *link, l *live, b []byte, to detect.Answers) error {
 			return err
 		}
 		if r.Kind < wire.State {
-			return fmt.Errorf("%w: a plugin says %v", wire.ErrMalformed, r.Kind)
+			return fmt.Errorf("%w: a plugin sends %v", wire.ErrMalformed, r.Kind)
 		}
 		b = rest
 		if r.Session == 0 || r.Session > a.last {
@@ -140,7 +140,7 @@ func (a *asker) read(k *link, l *live, b []byte, to detect.Answers) error {
 // found passes an attribute or a threat on, or keeps it until the plugin's claim has won.
 func (a *asker) found(e *entry, pt *part, r *wire.Record, to detect.Answers) {
 	if len(e.parts) == 1 || e.winner >= 0 && pt == &e.parts[e.winner] {
-		tell(e.owner, r.Kind, r.Arg, r.Body, to)
+		deliver(e.owner, r.Kind, r.Arg, r.Body, to)
 		return
 	}
 	if e.winner < 0 && len(pt.kept) < 32 {
@@ -148,7 +148,7 @@ func (a *asker) found(e *entry, pt *part, r *wire.Record, to detect.Answers) {
 	}
 }
 
-func tell(owner uint32, k wire.Kind, arg uint8, body []byte, to detect.Answers) {
+func deliver(owner uint32, k wire.Kind, arg uint8, body []byte, to detect.Answers) {
 	if k == wire.Attr {
 		to.Found(owner, parsers.Attr(arg), body)
 		return
@@ -175,7 +175,7 @@ func (a *asker) merge(e *entry, to detect.Answers) {
 	delete(a.open, e)
 	w := &e.parts[e.winner]
 	for _, f := range w.kept {
-		tell(e.owner, f.kind, f.arg, f.body, to)
+		deliver(e.owner, f.kind, f.arg, f.body, to)
 	}
 	w.kept = nil
 	n, owner := w.news, e.owner
@@ -189,7 +189,7 @@ func (a *asker) merge(e *entry, to detect.Answers) {
 	to.News(owner, n)
 }
 
-// lost reports whether somebody went away before saying what the session is.
+// lost reports whether somebody went away before naming the session.
 func (e *entry) lost() bool {
 	for i := range e.parts {
 		if e.parts[i].news.Lost {
@@ -223,7 +223,7 @@ func (a *asker) choose(e *entry) int {
 	return -1
 }
 
-// turned says whether a plugin has had its turn: both sides have spoken and it has answered.
+// turned reports whether a plugin has had its turn: both sides have spoken and it has answered.
 func (a *asker) turned(e *entry, pt *part) bool {
 	return e.spoke[0] && e.spoke[1] && pt.link.answered(pt.at)
 }
@@ -254,7 +254,7 @@ func (a *asker) undecided(e *entry, to detect.Answers) {
 	}
 }
 
-// dismiss tells the plugins that did not win that nobody waits for them.
+// dismiss closes the session at the plugins that did not win.
 func (a *asker) dismiss(e *entry) {
 	for i := range e.parts {
 		pt := &e.parts[i]

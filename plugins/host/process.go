@@ -270,7 +270,7 @@ func (p *process) status() Status {
 	return s
 }
 
-// where is the path that people know a plugin's file by: a link in /proc says little.
+// where returns the path of a plugin's file that an operator knows: a link in /proc is resolved.
 func where(path string) string {
 	if strings.HasPrefix(path, "/proc/") {
 		if to, err := os.Readlink(path); err == nil {

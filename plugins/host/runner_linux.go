@@ -145,7 +145,7 @@ func openFile(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for its writer
 }
 
-// identify returns what tells a file's contents apart, and when it changed last.
+// identify returns the identity of a file's content, and when it changed last.
 func identify(info os.FileInfo) (id fileID, changed time.Time) {
 	id = fileID{size: info.Size(), written: info.ModTime().UnixNano()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {

@@ -26,7 +26,7 @@ func (f *found) plugin() Plugin {
 	return p
 }
 
-// fileID tells two contents of a name apart.
+// fileID is the identity of a content of a file.
 type fileID struct {
 	dev, ino uint64
 	size     int64

@@ -18,8 +18,8 @@ import (
 var (
 	// ErrHung is why a plugin that does not answer is killed.
 	ErrHung = errors.New("it does not answer")
-	// ErrGarbage is why a plugin that violates the protocol is killed.
-	ErrGarbage = errors.New("protocol violation")
+	// ErrProtocol is why a plugin that violates the protocol is killed.
+	ErrProtocol = errors.New("protocol violation")
 	// errReplaced is why a plugin that another file replaced is ended.
 	errReplaced = errors.New("another file replaced it")
 	// errEnded is why a run ends whose process ended; autopsy knows more.
@@ -81,8 +81,8 @@ func (p *process) autopsy(l *live, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrHung), errors.Is(err, errReplaced):
 		return err
-	case errors.Is(err, ErrGarbage):
-		p.h.count.garbage.Add(1)
+	case errors.Is(err, ErrProtocol):
+		p.h.count.protocol.Add(1)
 		return err
 	}
 	r := l.run.Load()

@@ -28,16 +28,16 @@ type table struct {
 
 // session is one identification.
 type session struct {
-	t       *table
-	number  uint64
-	ident   detect.Ident
-	wait    [2][]byte // bytes that their parser wants again with more behind them
-	seen    uint32
-	said    detect.News
-	failed  bool // a parser panicked or this process ran short: nobody knows what the session is
-	attrs   int  // how many were told
-	threats int
-	told    func(id uint16, text string) // made once
+	t        *table
+	number   uint64
+	ident    detect.Ident
+	wait     [2][]byte // bytes that their parser wants again with more behind them
+	seen     uint32
+	said     detect.News
+	failed   bool // a parser panicked or this process ran short: nobody knows what the session is
+	attrs    int  // how many were sent
+	threats  int
+	onThreat func(id uint16, text string) // made once
 }
 
 func newTable(reg *parsers.Registry) *table {
@@ -67,7 +67,7 @@ func (t *table) handle(r *wire.Record) {
 	if !s.guarded(r) {
 		s.fail()
 	}
-	t.tell(s, r.Kind)
+	t.report(s, r.Kind)
 }
 
 // open begins a session.
@@ -84,11 +84,11 @@ func (t *table) open(r *wire.Record) {
 		s, t.free = t.free[n-1], t.free[:n-1]
 	} else {
 		s = &session{t: t}
-		s.told = s.threat
+		s.onThreat = s.threat
 	}
 	s.number, s.seen, s.failed, s.attrs, s.threats = r.Session, 0, false, 0, 0
 	s.ident.Reset(t.reg, r.Meta())
-	s.ident.OnThreat = s.told
+	s.ident.OnThreat = s.onThreat
 	s.said = s.ident.News(0)
 	t.sessions[r.Session] = s
 }
@@ -109,9 +109,9 @@ func (t *table) drop(s *session) {
 	}
 }
 
-// tell writes what is new of a session. After Preamble each answer counts, since it says
+// report writes what is new of a session. After Preamble each answer counts, since it has
 // how much may be delivered.
-func (t *table) tell(s *session, after wire.Kind) {
+func (t *table) report(s *session, after wire.Kind) {
 	for ; s.attrs < s.ident.Attrs.Len(); s.attrs++ {
 		a, v := s.ident.Attrs.At(s.attrs)
 		t.out = wire.Append(t.out, wire.Attr, uint8(a), s.number, []byte(v))

@@ -33,7 +33,7 @@ const (
 // Head is the length of a record's head.
 const Head = 16
 
-// Kind is what a record says.
+// Kind is the kind of a record.
 type Kind uint8
 
 // Kinds of records. Those to State go to the plugin, the others come from it.
@@ -77,7 +77,7 @@ type Record struct {
 // ErrMalformed is wrapped by every error of reading.
 var ErrMalformed = errors.New("malformed record")
 
-// Next reads the record at the beginning of b and says what follows it. Its body has the
+// Next reads the record at the beginning of b and returns what follows it. Its body has the
 // length that its kind wants.
 func Next(b []byte) (r Record, rest []byte, err error) {
 	if len(b) < Head {
@@ -130,7 +130,7 @@ func appendHead(b []byte, k Kind, arg uint8, session uint64, n int) []byte {
 	return binary.LittleEndian.AppendUint64(b, session)
 }
 
-// SetSession gives the record at the beginning of b to another session and says what
+// SetSession gives the record at the beginning of b to another session and returns what
 // follows it; nil at the end.
 func SetSession(b []byte, session uint64) []byte {
 	if len(b) < Head {
@@ -226,14 +226,14 @@ func (r *Record) Threat() (id uint16, text []byte) {
 	return binary.LittleEndian.Uint16(r.Body), r.Body[2:]
 }
 
-// Limits of a plugin's process beside those that it is told.
+// Limits of a plugin's process beside those of its environment.
 const (
 	MaxFiles = 256     // descriptors open
 	MaxFile  = 1 << 20 // bytes of a file that it writes
 )
 
 // What both sides say to each other before the first call, so that a plugin started by hand
-// says what it is instead of waiting.
+// reports what it is instead of waiting.
 const (
 	CookieKey   = "SLUICE_PARSER_PLUGIN"
 	CookieValue = "f3b7c9e2-parsers"
