@@ -18,8 +18,13 @@ func newPlugins(c *cli) *cobra.Command {
 		Long: `Parser plugins are processes without privileges that recognise protocols. The folder of --plugin-dir is watched: a file
 that is put there is started, one that replaces another is exchanged, one that is removed is ended.`,
 		Example: "  sluice plugins list\n  sluice plugins check ./tally",
-		Args:    args(),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, a []string) error {
+			if len(a) > 0 {
+				return fmt.Errorf("there is no command \"plugins %s\": use `sluice plugins list` or `sluice plugins check`", a[0])
+			}
+			return cmd.Help()
+		},
 	}
 	cmd.AddCommand(newPluginsList(c), newPluginsCheck(c))
 	return cmd
