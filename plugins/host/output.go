@@ -3,7 +3,6 @@ package host
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -53,7 +52,7 @@ func (o *output) words() (last, fatal string) {
 }
 
 // write logs one line if the rate allows.
-func (o *output) write(stream string, level slog.Level, text string) {
+func (o *output) write(stream, text string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.last = text
@@ -69,7 +68,7 @@ func (o *output) write(stream string, level slog.Level, text string) {
 	}
 	o.room--
 	o.reportDropped()
-	o.log.Log(context.Background(), level, "plugin output", "stream", stream, "line", text)
+	o.log.Warn("plugin output", "stream", stream, "line", text)
 }
 
 // end logs how many lines the rate did not allow.
@@ -94,21 +93,14 @@ const (
 )
 
 // stream returns a writer of one of the plugin's streams. One goroutine may use it.
-func (o *output) stream(name string) io.Writer {
-	level := slog.LevelWarn
-	if name == stdoutName {
-		level = slog.LevelInfo
-	}
-	return &lines{o: o, name: name, level: level}
-}
+func (o *output) stream(name string) io.Writer { return &lines{o: o, name: name} }
 
 // lines cuts a stream into lines.
 type lines struct {
-	o     *output
-	name  string
-	level slog.Level
-	rest  []byte // of a line that is not whole yet; at most maxLine bytes
-	cut   bool   // the line was longer: what follows up to its end is left out
+	o    *output
+	name string
+	rest []byte // of a line that is not whole yet; at most maxLine bytes
+	cut  bool   // the line was longer: what follows up to its end is left out
 }
 
 // Write implements io.Writer.
@@ -134,7 +126,7 @@ func (w *lines) flush() {
 	}
 	w.rest, w.cut = w.rest[:0], false
 	if text != "" {
-		w.o.write(w.name, w.level, text)
+		w.o.write(w.name, text)
 	}
 }
 
