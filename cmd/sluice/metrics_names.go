@@ -78,6 +78,7 @@ var (
 	mPluginUp       = ofAgent.gauge("plugin_up", "1 if the plugin's process runs and answers.", lPlugin)
 	mPluginInfo     = ofAgent.gauge("plugin_info", "A plugin: its file, account, state, and why it stopped last; always 1.", lPlugin, "path", "user", lState, "last_error")
 	mPluginRestarts = ofAgent.total("plugin_restarts", "Restarts of the plugin.", lPlugin)
+	mPluginPanics   = ofAgent.total("plugin_panics", "Panics of the plugin's parsers and of its process.", lPlugin)
 	mPluginItems    = ofAgent.total("plugin_items", "Pieces of payload and other items sent to the plugin.", lPlugin)
 	mPluginApps     = ofAgent.gauge("plugin_protocols", "Protocols that the plugin identifies.", lPlugin)
 	mPluginStart    = ofAgent.gauge("plugin_start_time_seconds", "Start of the plugin's process, seconds since the epoch; 0 while it does not run.", lPlugin)

@@ -55,7 +55,7 @@ func newWorkloads(c *cli) *cobra.Command {
 watches copies of its packets, "inline" lets each packet through or not where it is hooked, "nfqueue" does so by a
 queue inside of the workload. WHY says where and for what reason, and what is not as it should be.`,
 		Example: "  sluice workloads\n  sluice workloads --select 10.0.0.0/24 --mode protect\n  sluice workloads -o json\n  sluice workloads backend web nfqueue",
-		Args:    subcommands,
+		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if req.Modes, err = parseAll[controlv1.Mode]("mode", modes, controlv1.Mode_value); err != nil {
