@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/agent/hostmode"
+	"github.com/sluicenet/sluice/agent/tenure"
 	"github.com/sluicenet/sluice/agent/uplink"
 	"github.com/sluicenet/sluice/agent/wire"
 	"github.com/sluicenet/sluice/agent/workload"
@@ -67,7 +68,8 @@ type Config struct {
 type Agent struct {
 	cfg     Config
 	log     *slog.Logger
-	boot    string
+	run     string
+	tenure  *tenure.Tenure
 	started time.Time
 	up      *uplink.Uplink
 	kept    *keeper
@@ -106,7 +108,7 @@ func New(cfg Config) *Agent {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{cfg: cfg, log: cfg.Logger, boot: rand.Text(), started: time.Now(), names: newEndpointNames(), ready: make(chan struct{}), finder: wire.Finder{Processes: cfg.Processes},
+	a := &Agent{cfg: cfg, log: cfg.Logger, run: rand.Text(), started: time.Now(), names: newEndpointNames(), ready: make(chan struct{}), finder: wire.Finder{Processes: cfg.Processes},
 		workloads: map[string]*tracked{}, ids: map[string]uint32{}, notes: map[string]string{}, unsynced: len(cfg.Sources)}
 	a.host = hostmode.New(hostmode.Config{Logger: cfg.Logger})
 	spool, living := "", ""
@@ -116,7 +118,9 @@ func New(cfg Config) *Agent {
 	if cfg.KeepReports && cfg.Data != "" {
 		spool = filepath.Join(cfg.Data, "unsent-"+fileName(cfg.Node))
 	}
-	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.boot, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Logger: cfg.Logger})
+	a.tenure = tenure.New(tenure.Config{Node: cfg.Node, Folder: cfg.Data, Collector: cfg.Collector, Logger: cfg.Logger,
+		Self: &controlv1.Owner{Run: a.run, Version: cfg.Version, Started: a.started.UnixNano()}})
+	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Logger: cfg.Logger})
 	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
 	a.report = newReporter(a)
 	return a
@@ -135,6 +139,15 @@ type told struct {
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := a.tenure.Hold(ctx); err != nil {
+		a.tenure.Unlock()
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer a.tenure.Unlock()
+	a.up.Open()
 	if t := a.kept.restore(); t != nil {
 		a.apply(t)
 	}
@@ -157,6 +170,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	endReports()
 	reports.Wait()
 	sources.Wait()
+	a.tenure.Release(context.WithoutCancel(ctx))
 	return err
 }
 

@@ -68,6 +68,11 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 	defer r.mu.Unlock()
 	n.Policy, n.WorkloadErrors, n.Warnings = r.policy, maps.Clone(r.errors), r.warnings
 	n.Wanted = n.State.PolicyWanted
+	n.Phase = controlv1.AgentPhase_AGENT_PHASE_OWNER
+	refused, rivals := a.tenure.State()
+	if n.Rivals = rivals; refused != nil {
+		n.Phase, n.Owner = controlv1.AgentPhase_AGENT_PHASE_REFUSED, refused
+	}
 	return n
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"net"
 	"net/netip"
@@ -37,7 +38,8 @@ type reporter struct {
 
 	mu        sync.Mutex
 	workloads []*controlv1.Workload // nil before all sources are synced
-	fresh     bool                  // workloads changed since they were told
+	fresh     bool                  // workloads changed since they were reported
+	digest    uint64                // of workloads as they were reported last
 	policy    uint64
 	errors    map[string]string
 	attached  map[string]string
@@ -154,7 +156,7 @@ func (a *Agent) noted(about, note string) {
 
 // warnings are sentences about what cannot be used as it was given, and of ways that could not be had.
 func (a *Agent) warnings() []string {
-	var out []string
+	out := a.tenure.Warnings()
 	for _, about := range slices.Sorted(maps.Keys(a.notes)) {
 		out = append(out, a.notes[about])
 	}
@@ -211,26 +213,76 @@ func (r *reporter) tell(ctx context.Context, again bool) error {
 	defer cancel()
 	r.mu.Lock()
 	list, send := r.workloads, (r.fresh || again) && r.workloads != nil
+	if r.fresh {
+		r.digest = digestOf(list)
+	}
+	digest := r.digest
 	r.fresh = false
-	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Run: r.a.boot, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: r.warnings,
-		Version: r.a.cfg.Version, Started: r.a.started.UnixNano()}
+	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Run: r.a.run, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: r.warnings,
+		Version: r.a.cfg.Version, Started: r.a.started.UnixNano(), WorkloadsDigest: digest}
 	r.mu.Unlock()
+	if refused, _ := r.a.tenure.State(); again || refused != nil {
+		granted, err := r.a.tenure.Register(ctx)
+		if err != nil {
+			return r.failed(err)
+		}
+		if !granted {
+			r.resend()
+			r.answers.Store(true)
+			return nil // it answers, and accepts nothing from here
+		}
+	}
 	if send {
-		req := &controlv1.ReportWorkloadsRequest{Node: r.a.cfg.Node, Run: r.a.boot, Workloads: list, NodeAddresses: nodeAddresses()}
+		req := &controlv1.ReportWorkloadsRequest{Node: r.a.cfg.Node, Run: r.a.run, Workloads: list, NodeAddresses: nodeAddresses(), Digest: digest}
 		if _, err := r.a.cfg.Collector.ReportWorkloads(ctx, req); err != nil {
-			r.mu.Lock()
-			r.fresh = true
-			r.mu.Unlock()
-			return err
+			r.resend()
+			r.a.tenure.Refused(ctx, err)
+			return r.failed(err)
 		}
 	}
 	stats := r.a.cfg.Engine.Stats()
 	status.Counters, status.State = r.a.counters(stats), r.a.state(stats)
-	_, err := r.a.cfg.Collector.ReportStatus(ctx, status)
-	if r.answers.Store(err == nil); err == nil {
-		r.told.Store(time.Now().UnixNano())
+	answer, err := r.a.cfg.Collector.ReportStatus(ctx, status)
+	if err != nil {
+		r.a.tenure.Refused(ctx, err)
+		return r.failed(err)
 	}
+	r.answers.Store(true)
+	r.told.Store(time.Now().UnixNano())
+	r.a.tenure.Rivals(answer.Rivals)
+	if answer.ResendWorkloads {
+		r.a.log.Info("controller asks for the list of workloads again")
+		r.resend()
+	}
+	return nil
+}
+
+// failed notes that the controller did not accept a report.
+func (r *reporter) failed(err error) error {
+	r.answers.Store(false)
 	return err
+}
+
+// resend has the list of workloads sent with the next report.
+func (r *reporter) resend() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fresh = true
+}
+
+// digestOf returns a number that another list has not, 0 for none. It is compared with that of
+// the same agent only.
+func digestOf(list []*controlv1.Workload) uint64 {
+	h := fnv.New64a()
+	for _, w := range list {
+		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(w)
+		if err != nil {
+			return 0
+		}
+		fmt.Fprintf(h, "%d:", len(b))
+		h.Write(b)
+	}
+	return h.Sum64() | 1
 }
 
 // counters are the engine's and the uplink's.

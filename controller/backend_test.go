@@ -90,8 +90,8 @@ func TestAttachmentIsTold(t *testing.T) {
 	web.Choice, web.ChosenBy = "nfqueue", "a command"
 	web.Interfaces[0].Note, web.Interfaces[0].Error, web.Interfaces[0].Backend = "hooked on the host", "no free queue", "inline"
 	tell := func(policy uint64) {
-		must[*controlv1.ReportWorkloadsResponse](t)(l.collector.ReportWorkloads(ctx, &controlv1.ReportWorkloadsRequest{Node: "n1", Workloads: []*controlv1.Workload{web}}))
-		must[*controlv1.ReportStatusResponse](t)(l.collector.ReportStatus(ctx, &controlv1.ReportStatusRequest{Node: "n1", Policy: policy,
+		must[*controlv1.ReportWorkloadsResponse](t)(l.collector.ReportWorkloads(ctx, &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-1", Workloads: []*controlv1.Workload{web}}))
+		must[*controlv1.ReportStatusResponse](t)(l.collector.ReportStatus(ctx, &controlv1.ReportStatusRequest{Node: "n1", Run: "boot-1", Policy: policy,
 			Attached: map[string]string{"netns:web/eth0": "inline"}, Warnings: []string{"the label is odd"}}))
 	}
 	tell(1)

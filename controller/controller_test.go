@@ -3,9 +3,11 @@ package controller_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,9 +37,28 @@ type lab struct {
 	collector controlv1.CollectorClient
 	stop      func()
 	killed    atomic.Bool // the store was closed under the controller
-	journal   bool        // reports are stored before they are acknowledged
+	log       *logBuffer
+	journal   bool // reports are stored before they are acknowledged
 	// commit, where it is set, is asked before each Commit of the controller.
 	commit func(ops []store.Op) error
+}
+
+// logBuffer keeps what a controller logs.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // asked is a store that asks before each Commit.
@@ -54,7 +75,7 @@ func (a asked) Commit(ctx context.Context, ops ...store.Op) (store.Revision, err
 }
 
 func newLab(t testing.TB) *lab {
-	l := &lab{t: t, path: filepath.Join(t.TempDir(), embedded.FileName)}
+	l := &lab{t: t, log: new(logBuffer), path: filepath.Join(t.TempDir(), embedded.FileName)}
 	l.start()
 	t.Cleanup(func() { l.stop() })
 	return l
@@ -71,7 +92,7 @@ func (l *lab) start() {
 	if l.commit != nil {
 		used = asked{st, l.commit}
 	}
-	c, err := controller.New(controller.Config{Store: used, Version: "test", Journal: l.journal})
+	c, err := controller.New(controller.Config{Store: used, Version: "test", Journal: l.journal, Logger: slog.New(slog.NewTextHandler(l.log, nil))})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -159,7 +180,7 @@ func workload(name string, cidrs ...string) *controlv1.Workload {
 // shop is the workloads that most tests speak of.
 func (l *lab) shop(node string) {
 	l.t.Helper()
-	_, err := l.collector.ReportWorkloads(l.t.Context(), &controlv1.ReportWorkloadsRequest{Node: node, NodeAddresses: []string{"192.0.2.1"},
+	_, err := l.collector.ReportWorkloads(l.t.Context(), &controlv1.ReportWorkloadsRequest{Node: node, Run: "boot-1", NodeAddresses: []string{"192.0.2.1"},
 		Workloads: []*controlv1.Workload{
 			workload("web", "10.7.0.2/24", "fd07::2/64"), workload("api", "10.7.0.3/24", "fd07::3/64"), workload("db", "10.7.0.4/24", "fd07::4/64"),
 		}})

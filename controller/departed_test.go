@@ -17,7 +17,7 @@ func TestDeparted(t *testing.T) {
 	in := seen("api", false, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Learn)
 	late := seen("api", false, "10.7.0.2", "10.7.0.3", 22, app.SSH, flow.Learn)
 	late.First += int64(60e9) // begins long after
-	_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Workloads: []*controlv1.Workload{workload("api", "10.7.0.3/24")}})
+	_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-1", Workloads: []*controlv1.Workload{workload("api", "10.7.0.3/24")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestDeparted(t *testing.T) {
 func TestHostNetwork(t *testing.T) {
 	l := newLab(t)
 	host := &controlv1.Workload{Id: "host:n1", Name: "n1", Namespace: "default", Service: "host", HostNet: true, Source: "host", Note: "watched, never refused: host network"}
-	_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", NodeAddresses: []string{"192.0.2.1"},
+	_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-1", NodeAddresses: []string{"192.0.2.1"},
 		Workloads: []*controlv1.Workload{workload("api", "10.7.0.3/24"), host}})
 	if err != nil {
 		t.Fatal(err)

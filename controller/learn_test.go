@@ -114,7 +114,8 @@ func TestExactlyOnce(t *testing.T) {
 	if got, want := l.edges(), []string{"web>api 6/80 http ipv4 learn: 3 sessions, 13500 bytes"}; !cmp.Equal(got, want) {
 		t.Fatalf("after a restart: got %v, want %v", got, want)
 	}
-	// Another boot, and another node, count for themselves.
+	// Another run, and another node, count for themselves.
+	must[*controlv1.RegisterNodeResponse](t)(l.collector.RegisterNode(t.Context(), &controlv1.RegisterNodeRequest{Node: "n1", Self: &controlv1.Owner{Run: "boot-1"}, Release: true}))
 	for _, r := range []*controlv1.ReportConnectionsRequest{
 		{Node: "n1", Run: "boot-2", Sequence: 1, Connections: []*controlv1.Connection{web}},
 		{Node: "n2", Run: "boot-1", Sequence: 1, Connections: []*controlv1.Connection{web}, Dropped: map[string]uint64{"ring": 7}},
@@ -231,11 +232,11 @@ func TestReportsThatAreWrong(t *testing.T) {
 			return err
 		}, "node n1: a report needs the run of its agent and a sequence from 1 on"},
 		{"address without its length", func() error {
-			_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Workloads: []*controlv1.Workload{workload("x", "10.0.0.1")}})
+			_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-1", Workloads: []*controlv1.Workload{workload("x", "10.0.0.1")}})
 			return err
 		}, `node n1: workload "netns:x": "10.0.0.1" is not an address with its prefix length`},
 		{"a workload twice", func() error {
-			_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Workloads: []*controlv1.Workload{workload("x"), workload("x")}})
+			_, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-1", Workloads: []*controlv1.Workload{workload("x"), workload("x")}})
 			return err
 		}, `node n1: workload "netns:x" is listed twice`},
 	}

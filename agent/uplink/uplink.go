@@ -86,6 +86,8 @@ type Uplink struct {
 		lost                                                      atomic.Pointer[map[string]uint64] // not changed
 	}
 
+	opened bool // by Open
+
 	// What follows is the main goroutine's.
 	pending *aggregate // what waits for the sender, older than agg
 	seq     uint64     // the last number that was given to a request
@@ -116,6 +118,17 @@ func New(cfg Config) *Uplink {
 	}
 	u := &Uplink{cfg: cfg, agg: newAggregate(cfg.MaxKinds, cfg.Workload), pending: newAggregate(cfg.MaxKinds, cfg.Workload), out: make(chan *batch, 1)}
 	u.agg.peer, u.agg.ended = cfg.Peer, u.outcomes.add
+	return u
+}
+
+// Open opens the files on disk. Run does so where it was not called before; a caller whose folder
+// another process may still use calls it when it has the folder to itself.
+func (u *Uplink) Open() {
+	if u.opened {
+		return
+	}
+	u.opened = true
+	cfg := &u.cfg
 	if cfg.Spool != "" {
 		var err error
 		if u.spool, u.left, err = openSpool(cfg.Spool, cfg.Logger); err != nil {
@@ -128,7 +141,6 @@ func New(cfg Config) *Uplink {
 			cfg.Logger.Error("sessions that live now are counted again after a restart", "error", err)
 		}
 	}
-	return u
 }
 
 // Leave says that the agent lets its workloads go: sessions that end from now on may live without it.
@@ -150,6 +162,7 @@ func (u *Uplink) Stats() Stats {
 
 // Run takes and sends until ctx ends, then sends what is left for at most Flush.
 func (u *Uplink) Run(ctx context.Context) {
+	u.Open()
 	sendCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	sent := make(chan struct{})
@@ -315,6 +328,7 @@ func backlog(rs []*controlv1.ReportConnectionsRequest) (n uint64) {
 func (u *Uplink) try(ctx context.Context, r *controlv1.ReportConnectionsRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, attempt)
 	defer cancel()
+	r.Sender = u.cfg.Run // an earlier run may have left it
 	_, err := u.cfg.Collector.ReportConnections(ctx, r)
 	if status.Code(err) == codes.InvalidArgument {
 		// It would be refused for ever; later reports must not wait behind it.

@@ -63,6 +63,7 @@ type held struct {
 	entries [2]*Entry // what the ends reported last; of an event without ends the first
 	kind    controlv1.EventKind
 	stamp   int64
+	came    uint64 // counts up, for events of one time
 	due     time.Time
 	conn    *conn    // nil of events without one connection
 	lead    int      // whose entry describes the event
@@ -97,6 +98,7 @@ type joiner struct {
 	conns map[Key]*conn
 	order *list.List // of *conn, touched last at the back
 	kinds ledger
+	came  uint64
 }
 
 func newJoiner(wait time.Duration) joiner {
@@ -285,7 +287,8 @@ func (h *held) take(r *Report) {
 
 // hold keeps an event until it is due. When too many are held, the oldest is released.
 func (j *joiner) hold(h *held, kind controlv1.EventKind, stamp int64, now time.Time, keep func(*Entry)) {
-	h.kind, h.stamp, h.due = kind, stamp, now.Add(j.wait)
+	j.came++
+	h.kind, h.stamp, h.due, h.came = kind, stamp, now.Add(j.wait), j.came
 	heap.Push(&j.heap, h)
 	for len(j.heap) > maxHeld {
 		j.finish(heap.Pop(&j.heap).(*held), keep)
@@ -363,11 +366,13 @@ func stricter(client, server *controlv1.EndVerdict) *controlv1.EndVerdict {
 	return client
 }
 
-// heldHeap has the oldest stamp first.
+// heldHeap has the oldest first.
 type heldHeap []*held
 
-func (h heldHeap) Len() int           { return len(h) }
-func (h heldHeap) Less(a, b int) bool { return h[a].stamp < h[b].stamp }
+func (h heldHeap) Len() int { return len(h) }
+func (h heldHeap) Less(a, b int) bool {
+	return h[a].stamp < h[b].stamp || h[a].stamp == h[b].stamp && h[a].came < h[b].came
+}
 func (h heldHeap) Swap(a, b int) {
 	h[a], h[b] = h[b], h[a]
 	h[a].index, h[b].index = a, b

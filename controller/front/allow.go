@@ -59,6 +59,7 @@ func (c *caller) name() string {
 
 // ofAgents are the calls that an agent may make.
 var ofAgents = map[string]bool{
+	controlv1.Collector_RegisterNode_FullMethodName:      true,
 	controlv1.Collector_ReportConnections_FullMethodName: true,
 	controlv1.Collector_ReportWorkloads_FullMethodName:   true,
 	controlv1.Collector_ReportStatus_FullMethodName:      true,

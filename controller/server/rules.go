@@ -49,7 +49,7 @@ func ruleMessage(r *model.Rule) *controlv1.Rule {
 
 // PutRule adds a user rule.
 func (c *control) PutRule(ctx context.Context, r *controlv1.PutRuleRequest) (*controlv1.PutRuleResponse, error) {
-	rule, err := c.s.addRule(r)
+	rule, err := c.addRule(r)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -94,7 +94,8 @@ func notStored(err error) error {
 	return status.Errorf(codes.Unavailable, "the change is not stored yet and is tried again: %v", err)
 }
 
-func (s *Server) addRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
+func (c *control) addRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
+	s := c.s
 	m := r.GetRule()
 	if m == nil {
 		return model.Rule{}, errors.New("no rule is given")
@@ -132,7 +133,7 @@ func (s *Server) addRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
 
 // DeleteRule deletes a rule, learned ones too; they are learned again from new traffic.
 func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest) (*controlv1.DeleteRuleResponse, error) {
-	err := c.s.deleteRule(r.Id)
+	err := c.deleteRule(r.Id)
 	switch {
 	case errors.Is(err, model.ErrNoRule):
 		return nil, status.Error(codes.NotFound, err.Error())
@@ -145,7 +146,8 @@ func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest
 	return &controlv1.DeleteRuleResponse{}, nil
 }
 
-func (s *Server) deleteRule(id uint32) error {
+func (c *control) deleteRule(id uint32) error {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, err := s.rules.Delete(id); err != nil {
@@ -184,7 +186,7 @@ func (c *control) ListGroups(_ context.Context, r *controlv1.ListGroupsRequest) 
 }
 
 // groupMessages is groups as people see them. The lock is held.
-func (s *Server) groupMessages(names []string) []*controlv1.Group {
+func (s *book) groupMessages(names []string) []*controlv1.Group {
 	count := make(map[string]uint64)
 	for _, r := range s.rules.All() {
 		count[r.From]++
@@ -207,7 +209,7 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s := c.s
-	groups, changed, err := s.setMode(r.Groups, mode)
+	groups, changed, err := c.setMode(r.Groups, mode)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -225,7 +227,8 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 }
 
 // setMode changes the groups: all that were named, and those among them that had another mode.
-func (s *Server) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
+func (c *control) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if named, err = s.modeGroups(names); err != nil {
@@ -248,7 +251,7 @@ func (s *Server) setMode(names []string, mode policy.Mode) (named map[string]boo
 }
 
 // modeGroups is the service groups that a person names. The lock is held.
-func (s *Server) modeGroups(names []string) (map[string]bool, error) {
+func (s *book) modeGroups(names []string) (map[string]bool, error) {
 	if len(names) == 0 {
 		return nil, errors.New("no group is given: name groups, or all")
 	}

@@ -34,12 +34,16 @@ const (
 // storeTime bounds one change of the store.
 const storeTime = 30 * time.Second
 
-func ruleKey(id uint32) string        { return fmt.Sprintf("%s%010d", keyRules, id) }
-func nodePath(name string) string     { return keyNodes + url.PathEscape(name) }
+func ruleKey(id uint32) string    { return fmt.Sprintf("%s%010d", keyRules, id) }
+func nodePath(name string) string { return keyNodes + url.PathEscape(name) }
+
+// deleteKey returns the operation that removes a key, whatever its revision.
+func deleteKey(k string) store.Op { return store.Op{Key: k, Delete: true, Revision: store.Any} }
+
 func put(k string, b []byte) store.Op { return store.Op{Key: k, Value: b, Revision: store.Any} }
 
 // load reads everything.
-func (s *Server) load(ctx context.Context) error {
+func (s loader) load(ctx context.Context) error {
 	if err := s.loadSettings(ctx); err != nil {
 		return err
 	}
@@ -63,10 +67,13 @@ func (s *Server) load(ctx context.Context) error {
 	if err := s.loadNodes(ctx); err != nil {
 		return err
 	}
+	if err := s.loadOwners(ctx); err != nil {
+		return err
+	}
 	return s.loadLearned(ctx)
 }
 
-func (s *Server) loadSettings(ctx context.Context) error {
+func (s loader) loadSettings(ctx context.Context) error {
 	found, err := s.read(ctx, keySettings, &s.settings)
 	if err != nil {
 		return err
@@ -81,7 +88,7 @@ func (s *Server) loadSettings(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) loadRules(ctx context.Context) error {
+func (s loader) loadRules(ctx context.Context) error {
 	list, _, err := s.st.List(ctx, keyRules)
 	if err != nil {
 		return err
@@ -103,7 +110,7 @@ func (s *Server) loadRules(ctx context.Context) error {
 
 // loadNodes reads the nodes' workloads, and the versions of their policies: the next one
 // must be higher than any that an agent may have seen.
-func (s *Server) loadNodes(ctx context.Context) error {
+func (s loader) loadNodes(ctx context.Context) error {
 	list, _, err := s.st.List(ctx, keyNodes)
 	if err != nil {
 		return err
@@ -124,7 +131,7 @@ func (s *Server) loadNodes(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) loadNode(ctx context.Context, name string) error {
+func (s loader) loadNode(ctx context.Context, name string) error {
 	data, version, err := blob.Read(ctx, s.st, nodePath(name))
 	if err != nil {
 		return err
@@ -148,7 +155,7 @@ func (s *Server) loadNode(ctx context.Context, name string) error {
 }
 
 // read reads an object of JSON and says whether it is there.
-func (s *Server) read(ctx context.Context, key string, v any) (bool, error) {
+func (s loader) read(ctx context.Context, key string, v any) (bool, error) {
 	o, err := s.st.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
@@ -163,7 +170,7 @@ func (s *Server) read(ctx context.Context, key string, v any) (bool, error) {
 }
 
 // mark has an object stored with the next apply. The lock is held, or nobody else knows s.
-func (s *Server) mark(key string, v any) error {
+func (s *writes) mark(key string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
@@ -179,12 +186,12 @@ func (s *Server) markRule(r *model.Rule) error {
 
 // unmarkRule has a rule taken out of the store. The lock is held.
 func (s *Server) unmarkRule(id uint32) error {
-	s.dirty[ruleKey(id)] = store.Op{Key: ruleKey(id), Delete: true, Revision: store.Any}
+	s.dirty[ruleKey(id)] = deleteKey(ruleKey(id))
 	return s.mark(keyOrder, s.rules.Order())
 }
 
 // mode returns a service group's mode, unspecified for other groups. The lock is held.
-func (s *Server) mode(group string) controlv1.Mode {
+func (s *book) mode(group string) controlv1.Mode {
 	if g := s.groups[group]; g != nil && g.Kind() == model.Service {
 		return modeEnum(g.Mode)
 	}
@@ -192,7 +199,8 @@ func (s *Server) mode(group string) controlv1.Mode {
 }
 
 // addGroup makes a service group that is not there yet. The lock is held.
-func (s *Server) addGroup(name string) error {
+func (c *collector) addGroup(name string) error {
+	s := c.s
 	if s.groups[name] != nil {
 		return nil
 	}
@@ -203,7 +211,8 @@ func (s *Server) addGroup(name string) error {
 }
 
 // setWorkloads makes a list the workloads of a node.
-func (s *Server) setWorkloads(name string, members []*member, own []netip.Addr) error {
+func (c *collector) setWorkloads(name string, members []*member, own []netip.Addr) error {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.dir.node(name)
@@ -215,7 +224,7 @@ func (s *Server) setWorkloads(name string, members []*member, own []netip.Addr) 
 	s.dir.replace(name, members, own)
 	s.nodesDirty[name], s.stale = true, true
 	for _, m := range members {
-		if err := s.addGroup(m.group); err != nil {
+		if err := c.addGroup(m.group); err != nil {
 			return err
 		}
 	}

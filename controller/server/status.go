@@ -42,10 +42,12 @@ func (s *Server) Status() *controlv1.StatusResponse {
 		if t := s.tables[name]; t != nil {
 			ns.Wanted = t.spec.Version
 		}
+		ns.Counters = s.unjudged.counters(name, n.status.GetCounters())
 		if n.status != nil {
-			ns.Counters, ns.WorkloadErrors, ns.Warnings, ns.State = s.unjudged.counters(name, n.status.Counters), n.status.WorkloadErrors, n.status.Warnings, n.status.State
+			ns.WorkloadErrors, ns.Warnings, ns.State = n.status.WorkloadErrors, n.status.Warnings, n.status.State
 			ns.Started, ns.Version = n.status.Started, n.status.Version
 		}
+		s.ownerInto(ns)
 		out.Nodes = append(out.Nodes, ns)
 	}
 	return out

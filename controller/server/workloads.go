@@ -23,28 +23,33 @@ const (
 )
 
 // ReportWorkloads replaces the workloads of a node.
-func (c *collector) ReportWorkloads(_ context.Context, r *controlv1.ReportWorkloadsRequest) (*controlv1.ReportWorkloadsResponse, error) {
+func (c *collector) ReportWorkloads(ctx context.Context, r *controlv1.ReportWorkloadsRequest) (*controlv1.ReportWorkloadsResponse, error) {
 	members, own, err := newMembers(r)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if err := c.s.setWorkloads(r.Node, members, own); err != nil {
+	if err := c.s.admit(ctx, r.Node, r.Run); err != nil {
+		return nil, err
+	}
+	if err := c.setWorkloads(r.Node, members, own); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	c.s.setShown(r)
+	c.setShown(r)
 	return &controlv1.ReportWorkloadsResponse{}, nil
 }
 
 // setShown remembers what an agent says of how workloads are attached. It is not part of the workloads, so
 // that no policy is made anew because of it.
-func (s *Server) setShown(r *controlv1.ReportWorkloadsRequest) {
+func (c *collector) setShown(r *controlv1.ReportWorkloadsRequest) {
+	s := c.s
 	shown := make(map[string]*controlv1.Workload, len(r.Workloads))
 	for _, w := range r.Workloads {
 		shown[w.Id] = w
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dir.node(r.Node).shown = shown
+	n := s.dir.node(r.Node)
+	n.shown, n.digest = shown, r.Digest
 }
 
 // newMembers checks what an agent says of its workloads and of its node's own addresses.
@@ -137,25 +142,31 @@ func (n *node) sameMembers(members []*member, own []netip.Addr) bool {
 }
 
 // ReportStatus remembers how an agent is.
-func (c *collector) ReportStatus(_ context.Context, r *controlv1.ReportStatusRequest) (*controlv1.ReportStatusResponse, error) {
+func (c *collector) ReportStatus(ctx context.Context, r *controlv1.ReportStatusRequest) (*controlv1.ReportStatusResponse, error) {
 	if err := checkNode(r.Node); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s := c.s
+	if err := s.admit(ctx, r.Node, r.Run); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.dir.node(r.Node)
-	s.warn(n, r.Warnings)
+	c.warn(n, r.Warnings)
 	n.status, n.policy, n.attached, n.seen = r, r.Policy, r.Attached, s.now().UnixNano()
 	s.notify()
-	return &controlv1.ReportStatusResponse{}, nil
+	// What was reported is compared, never only sent once: a list that was lost, or that an agent
+	// before this one reported, is asked for again.
+	return &controlv1.ReportStatusResponse{ResendWorkloads: r.WorkloadsDigest != 0 && r.WorkloadsDigest != n.digest, Rivals: s.rivalMessages(r.Node)}, nil
 }
 
 // maxWarnings bounds what is shown of what an agent warns of.
 const maxWarnings = 100
 
 // warn makes events of what an agent warns of and did not before. The lock is held.
-func (s *Server) warn(n *node, warnings []string) {
+func (c *collector) warn(n *node, warnings []string) {
+	s := c.s
 	for _, text := range warnings[:min(len(warnings), maxWarnings)] {
 		if !slices.Contains(n.status.GetWarnings(), text) {
 			s.publish(controlv1.EventKind_EVENT_KIND_WARNING, n.name, text)
@@ -179,7 +190,7 @@ func (c *control) ListWorkloads(_ context.Context, r *controlv1.ListWorkloadsReq
 		}
 	}
 	all = slices.DeleteFunc(all, func(m *member) bool {
-		return len(r.Nodes) > 0 && !slices.Contains(r.Nodes, m.node) || len(r.Modes) > 0 && !slices.Contains(r.Modes, s.mode(m.group)) || !s.inOne(sets, m)
+		return len(r.Nodes) > 0 && !slices.Contains(r.Nodes, m.node) || len(r.Modes) > 0 && !slices.Contains(r.Modes, s.mode(m.group)) || !inOne(sets, m)
 	})
 	part, next, err := cut(all, r.Page, func(m *member) string { return m.node + "\x00" + m.workload.Id })
 	if err != nil {
@@ -193,7 +204,7 @@ func (c *control) ListWorkloads(_ context.Context, r *controlv1.ListWorkloadsReq
 }
 
 // workloadMessage is a workload with what its agent says of it. The lock is held.
-func (s *Server) workloadMessage(m *member) *controlv1.Workload {
+func (s *book) workloadMessage(m *member) *controlv1.Workload {
 	n := s.dir.nodes[m.node]
 	w := proto.CloneOf(m.workload)
 	w.Mode = s.mode(m.group)

@@ -1096,8 +1096,10 @@ func (x *Owner) GetUntil() int64 {
 type RegisterNodeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Self          *Owner                 `protobuf:"bytes,2,opt,name=self,proto3" json:"self,omitempty"`        // run, machine, version, started
-	Release       bool                   `protobuf:"varint,3,opt,name=release,proto3" json:"release,omitempty"` // the agent ends: give the name up
+	Self          *Owner                 `protobuf:"bytes,2,opt,name=self,proto3" json:"self,omitempty"`         // run, machine, version, started
+	Release       bool                   `protobuf:"varint,3,opt,name=release,proto3" json:"release,omitempty"`  // the agent ends: give the name up
+	Previous      string                 `protobuf:"bytes,4,opt,name=previous,proto3" json:"previous,omitempty"` // the run before this one on the same machine and folder; "" if there was none
+	Boot          string                 `protobuf:"bytes,5,opt,name=boot,proto3" json:"boot,omitempty"`         // id of the kernel's boot: a copied folder on another machine has another one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1151,6 +1153,20 @@ func (x *RegisterNodeRequest) GetRelease() bool {
 		return x.Release
 	}
 	return false
+}
+
+func (x *RegisterNodeRequest) GetPrevious() string {
+	if x != nil {
+		return x.Previous
+	}
+	return ""
+}
+
+func (x *RegisterNodeRequest) GetBoot() string {
+	if x != nil {
+		return x.Boot
+	}
+	return ""
 }
 
 type RegisterNodeResponse struct {
@@ -1491,6 +1507,7 @@ type ReportWorkloadsRequest struct {
 	Workloads     []*Workload            `protobuf:"bytes,2,rep,name=workloads,proto3" json:"workloads,omitempty"`
 	NodeAddresses []string               `protobuf:"bytes,3,rep,name=node_addresses,json=nodeAddresses,proto3" json:"node_addresses,omitempty"` // the host's own addresses
 	Run           string                 `protobuf:"bytes,4,opt,name=run,proto3" json:"run,omitempty"`
+	Digest        uint64                 `protobuf:"varint,5,opt,name=digest,proto3" json:"digest,omitempty"` // of this list, made by the agent; ReportStatus carries it again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1551,6 +1568,13 @@ func (x *ReportWorkloadsRequest) GetRun() string {
 		return x.Run
 	}
 	return ""
+}
+
+func (x *ReportWorkloadsRequest) GetDigest() uint64 {
+	if x != nil {
+		return x.Digest
+	}
+	return 0
 }
 
 type ReportWorkloadsResponse struct {
@@ -2133,6 +2157,7 @@ type ReportConnectionsRequest struct {
 	Threats       []*ThreatRecord        `protobuf:"bytes,5,rep,name=threats,proto3" json:"threats,omitempty"`
 	Dropped       map[string]uint64      `protobuf:"bytes,6,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // records lost since the last report, by cause
 	Unjudged      []*Unjudged            `protobuf:"bytes,7,rep,name=unjudged,proto3" json:"unjudged,omitempty"`
+	Sender        string                 `protobuf:"bytes,8,opt,name=sender,proto3" json:"sender,omitempty"` // the run that sends what an earlier run left; "" is run itself
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2214,6 +2239,13 @@ func (x *ReportConnectionsRequest) GetUnjudged() []*Unjudged {
 		return x.Unjudged
 	}
 	return nil
+}
+
+func (x *ReportConnectionsRequest) GetSender() string {
+	if x != nil {
+		return x.Sender
+	}
+	return ""
 }
 
 type ReportConnectionsResponse struct {
@@ -3126,6 +3158,7 @@ func (x *ReportStatusRequest) GetWorkloadsDigest() uint64 {
 type ReportStatusResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	ResendWorkloads bool                   `protobuf:"varint,1,opt,name=resend_workloads,json=resendWorkloads,proto3" json:"resend_workloads,omitempty"` // the controller's list has another digest
+	Rivals          []*Owner               `protobuf:"bytes,2,rep,name=rivals,proto3" json:"rivals,omitempty"`                                           // other agents that were refused the node's name lately
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -3165,6 +3198,13 @@ func (x *ReportStatusResponse) GetResendWorkloads() bool {
 		return x.ResendWorkloads
 	}
 	return false
+}
+
+func (x *ReportStatusResponse) GetRivals() []*Owner {
+	if x != nil {
+		return x.Rivals
+	}
+	return nil
 }
 
 type StatusRequest struct {
@@ -6978,11 +7018,13 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x18\n" +
 	"\astarted\x18\x05 \x01(\x03R\astarted\x12\x14\n" +
-	"\x05until\x18\x06 \x01(\x03R\x05until\"q\n" +
+	"\x05until\x18\x06 \x01(\x03R\x05until\"\xa1\x01\n" +
 	"\x13RegisterNodeRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12,\n" +
 	"\x04self\x18\x02 \x01(\v2\x18.sluice.control.v1.OwnerR\x04self\x12\x18\n" +
-	"\arelease\x18\x03 \x01(\bR\arelease\"\x83\x01\n" +
+	"\arelease\x18\x03 \x01(\bR\arelease\x12\x1a\n" +
+	"\bprevious\x18\x04 \x01(\tR\bprevious\x12\x12\n" +
+	"\x04boot\x18\x05 \x01(\tR\x04boot\"\x83\x01\n" +
 	"\x14RegisterNodeResponse\x12\x18\n" +
 	"\agranted\x18\x01 \x01(\bR\agranted\x12.\n" +
 	"\x05owner\x18\x02 \x01(\v2\x18.sluice.control.v1.OwnerR\x05owner\x12!\n" +
@@ -7019,12 +7061,13 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\tchosen_by\x18\x11 \x01(\tR\bchosenBy\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\r\x10\x0e\"\xa0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\r\x10\x0e\"\xb8\x01\n" +
 	"\x16ReportWorkloadsRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x129\n" +
 	"\tworkloads\x18\x02 \x03(\v2\x1b.sluice.control.v1.WorkloadR\tworkloads\x12%\n" +
 	"\x0enode_addresses\x18\x03 \x03(\tR\rnodeAddresses\x12\x10\n" +
-	"\x03run\x18\x04 \x01(\tR\x03run\"\x19\n" +
+	"\x03run\x18\x04 \x01(\tR\x03run\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\x04R\x06digest\"\x19\n" +
 	"\x17ReportWorkloadsResponse\"\xfc\a\n" +
 	"\n" +
 	"Connection\x12\x1a\n" +
@@ -7092,7 +7135,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x06frames\x18\x06 \x01(\x04R\x06frames\x12\x14\n" +
 	"\x05bytes\x18\a \x01(\x04R\x05bytes\x12\x14\n" +
 	"\x05first\x18\b \x01(\x03R\x05first\x12\x12\n" +
-	"\x04last\x18\t \x01(\x03R\x04last\"\xa1\x03\n" +
+	"\x04last\x18\t \x01(\x03R\x04last\"\xb9\x03\n" +
 	"\x18ReportConnectionsRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x1a\n" +
@@ -7100,7 +7143,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\vconnections\x18\x04 \x03(\v2\x1d.sluice.control.v1.ConnectionR\vconnections\x129\n" +
 	"\athreats\x18\x05 \x03(\v2\x1f.sluice.control.v1.ThreatRecordR\athreats\x12R\n" +
 	"\adropped\x18\x06 \x03(\v28.sluice.control.v1.ReportConnectionsRequest.DroppedEntryR\adropped\x127\n" +
-	"\bunjudged\x18\a \x03(\v2\x1b.sluice.control.v1.UnjudgedR\bunjudged\x1a:\n" +
+	"\bunjudged\x18\a \x03(\v2\x1b.sluice.control.v1.UnjudgedR\bunjudged\x12\x16\n" +
+	"\x06sender\x18\b \x01(\tR\x06sender\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"7\n" +
@@ -7217,9 +7261,10 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rAttachedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"s\n" +
 	"\x14ReportStatusResponse\x12)\n" +
-	"\x10resend_workloads\x18\x01 \x01(\bR\x0fresendWorkloads\"\x0f\n" +
+	"\x10resend_workloads\x18\x01 \x01(\bR\x0fresendWorkloads\x120\n" +
+	"\x06rivals\x18\x02 \x03(\v2\x18.sluice.control.v1.OwnerR\x06rivals\"\x0f\n" +
 	"\rStatusRequest\"\xae\x05\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
@@ -7864,136 +7909,137 @@ var file_api_control_v1_control_proto_depIdxs = []int32{
 	92,  // 34: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
 	93,  // 35: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
 	33,  // 36: sluice.control.v1.ReportStatusRequest.state:type_name -> sluice.control.v1.AgentState
-	94,  // 37: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
-	95,  // 38: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	33,  // 39: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
-	11,  // 40: sluice.control.v1.NodeStatus.phase:type_name -> sluice.control.v1.AgentPhase
-	16,  // 41: sluice.control.v1.NodeStatus.owner:type_name -> sluice.control.v1.Owner
-	16,  // 42: sluice.control.v1.NodeStatus.rivals:type_name -> sluice.control.v1.Owner
-	38,  // 43: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
-	96,  // 44: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
-	31,  // 45: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
-	34,  // 46: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
-	4,   // 47: sluice.control.v1.ListWorkloadsRequest.modes:type_name -> sluice.control.v1.Mode
-	14,  // 48: sluice.control.v1.ListWorkloadsRequest.page:type_name -> sluice.control.v1.Page
-	20,  // 49: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
-	8,   // 50: sluice.control.v1.Group.kind:type_name -> sluice.control.v1.GroupKind
-	4,   // 51: sluice.control.v1.Group.mode:type_name -> sluice.control.v1.Mode
-	5,   // 52: sluice.control.v1.Group.fail:type_name -> sluice.control.v1.Fail
-	8,   // 53: sluice.control.v1.ListGroupsRequest.kinds:type_name -> sluice.control.v1.GroupKind
-	14,  // 54: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
-	42,  // 55: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
-	42,  // 56: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
-	42,  // 57: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
-	6,   // 58: sluice.control.v1.Rule.action:type_name -> sluice.control.v1.Action
-	7,   // 59: sluice.control.v1.Rule.origin:type_name -> sluice.control.v1.Origin
-	7,   // 60: sluice.control.v1.ListRulesRequest.origins:type_name -> sluice.control.v1.Origin
-	14,  // 61: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
-	47,  // 62: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
-	47,  // 63: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
-	47,  // 64: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
-	4,   // 65: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
-	5,   // 66: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
-	54,  // 67: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	54,  // 68: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
-	54,  // 69: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	0,   // 70: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 71: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
-	97,  // 72: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
-	0,   // 73: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 74: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
-	9,   // 75: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
-	59,  // 76: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
-	59,  // 77: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
-	98,  // 78: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
-	2,   // 79: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
-	3,   // 80: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
-	15,  // 81: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 82: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
-	60,  // 83: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
-	0,   // 84: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 85: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
-	9,   // 86: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
-	2,   // 87: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
-	15,  // 88: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 89: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
-	63,  // 90: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
-	9,   // 91: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
-	15,  // 92: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 93: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
-	66,  // 94: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
-	4,   // 95: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
-	42,  // 96: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
-	5,   // 97: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
-	42,  // 98: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
-	20,  // 99: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
-	15,  // 100: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
-	15,  // 101: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 102: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
-	78,  // 103: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
-	99,  // 104: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
-	10,  // 105: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
-	0,   // 106: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 107: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
-	2,   // 108: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
-	9,   // 109: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
-	59,  // 110: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
-	59,  // 111: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
-	4,   // 112: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
-	0,   // 113: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 114: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
-	80,  // 115: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
-	0,   // 116: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
-	81,  // 117: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
-	17,  // 118: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
-	21,  // 119: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
-	26,  // 120: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
-	35,  // 121: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
-	37,  // 122: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
-	40,  // 123: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
-	73,  // 124: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
-	43,  // 125: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
-	45,  // 126: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
-	69,  // 127: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
-	71,  // 128: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
-	48,  // 129: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
-	50,  // 130: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
-	52,  // 131: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
-	55,  // 132: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
-	57,  // 133: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
-	61,  // 134: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
-	64,  // 135: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
-	67,  // 136: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
-	76,  // 137: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
-	75,  // 138: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
-	79,  // 139: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
-	18,  // 140: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
-	22,  // 141: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
-	27,  // 142: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
-	36,  // 143: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
-	39,  // 144: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
-	41,  // 145: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
-	74,  // 146: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
-	44,  // 147: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
-	46,  // 148: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
-	70,  // 149: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
-	72,  // 150: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
-	49,  // 151: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
-	51,  // 152: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
-	53,  // 153: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
-	56,  // 154: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
-	58,  // 155: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
-	62,  // 156: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
-	65,  // 157: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
-	68,  // 158: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
-	77,  // 159: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
-	78,  // 160: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
-	82,  // 161: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
-	140, // [140:162] is the sub-list for method output_type
-	118, // [118:140] is the sub-list for method input_type
-	118, // [118:118] is the sub-list for extension type_name
-	118, // [118:118] is the sub-list for extension extendee
-	0,   // [0:118] is the sub-list for field type_name
+	16,  // 37: sluice.control.v1.ReportStatusResponse.rivals:type_name -> sluice.control.v1.Owner
+	94,  // 38: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
+	95,  // 39: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	33,  // 40: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
+	11,  // 41: sluice.control.v1.NodeStatus.phase:type_name -> sluice.control.v1.AgentPhase
+	16,  // 42: sluice.control.v1.NodeStatus.owner:type_name -> sluice.control.v1.Owner
+	16,  // 43: sluice.control.v1.NodeStatus.rivals:type_name -> sluice.control.v1.Owner
+	38,  // 44: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
+	96,  // 45: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
+	31,  // 46: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
+	34,  // 47: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
+	4,   // 48: sluice.control.v1.ListWorkloadsRequest.modes:type_name -> sluice.control.v1.Mode
+	14,  // 49: sluice.control.v1.ListWorkloadsRequest.page:type_name -> sluice.control.v1.Page
+	20,  // 50: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
+	8,   // 51: sluice.control.v1.Group.kind:type_name -> sluice.control.v1.GroupKind
+	4,   // 52: sluice.control.v1.Group.mode:type_name -> sluice.control.v1.Mode
+	5,   // 53: sluice.control.v1.Group.fail:type_name -> sluice.control.v1.Fail
+	8,   // 54: sluice.control.v1.ListGroupsRequest.kinds:type_name -> sluice.control.v1.GroupKind
+	14,  // 55: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
+	42,  // 56: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
+	42,  // 57: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
+	42,  // 58: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
+	6,   // 59: sluice.control.v1.Rule.action:type_name -> sluice.control.v1.Action
+	7,   // 60: sluice.control.v1.Rule.origin:type_name -> sluice.control.v1.Origin
+	7,   // 61: sluice.control.v1.ListRulesRequest.origins:type_name -> sluice.control.v1.Origin
+	14,  // 62: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
+	47,  // 63: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
+	47,  // 64: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
+	47,  // 65: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
+	4,   // 66: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
+	5,   // 67: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
+	54,  // 68: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	54,  // 69: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
+	54,  // 70: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	0,   // 71: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 72: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
+	97,  // 73: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
+	0,   // 74: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 75: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
+	9,   // 76: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
+	59,  // 77: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
+	59,  // 78: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
+	98,  // 79: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
+	2,   // 80: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
+	3,   // 81: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
+	15,  // 82: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
+	14,  // 83: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
+	60,  // 84: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
+	0,   // 85: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 86: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
+	9,   // 87: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
+	2,   // 88: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
+	15,  // 89: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
+	14,  // 90: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
+	63,  // 91: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
+	9,   // 92: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
+	15,  // 93: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
+	14,  // 94: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
+	66,  // 95: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
+	4,   // 96: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
+	42,  // 97: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
+	5,   // 98: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
+	42,  // 99: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
+	20,  // 100: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
+	15,  // 101: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
+	15,  // 102: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
+	14,  // 103: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
+	78,  // 104: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
+	99,  // 105: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
+	10,  // 106: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
+	0,   // 107: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 108: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
+	2,   // 109: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
+	9,   // 110: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
+	59,  // 111: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
+	59,  // 112: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
+	4,   // 113: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
+	0,   // 114: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 115: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
+	80,  // 116: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
+	0,   // 117: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
+	81,  // 118: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
+	17,  // 119: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
+	21,  // 120: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
+	26,  // 121: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
+	35,  // 122: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
+	37,  // 123: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
+	40,  // 124: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
+	73,  // 125: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
+	43,  // 126: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
+	45,  // 127: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
+	69,  // 128: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
+	71,  // 129: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
+	48,  // 130: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
+	50,  // 131: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
+	52,  // 132: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
+	55,  // 133: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
+	57,  // 134: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
+	61,  // 135: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
+	64,  // 136: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
+	67,  // 137: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
+	76,  // 138: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
+	75,  // 139: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
+	79,  // 140: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
+	18,  // 141: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
+	22,  // 142: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
+	27,  // 143: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
+	36,  // 144: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
+	39,  // 145: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
+	41,  // 146: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
+	74,  // 147: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
+	44,  // 148: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
+	46,  // 149: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
+	70,  // 150: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
+	72,  // 151: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
+	49,  // 152: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
+	51,  // 153: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
+	53,  // 154: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
+	56,  // 155: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
+	58,  // 156: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
+	62,  // 157: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
+	65,  // 158: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
+	68,  // 159: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
+	77,  // 160: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
+	78,  // 161: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
+	82,  // 162: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
+	141, // [141:163] is the sub-list for method output_type
+	119, // [119:141] is the sub-list for method input_type
+	119, // [119:119] is the sub-list for extension type_name
+	119, // [119:119] is the sub-list for extension extendee
+	0,   // [0:119] is the sub-list for field type_name
 }
 
 func init() { file_api_control_v1_control_proto_init() }

@@ -1,0 +1,53 @@
+package tenure
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockName is the file in the data folder that a run locks and writes its id to.
+const lockName = "agent.lock"
+
+// errHeld: another process has the lock.
+var errHeld = errors.New("the folder is in use")
+
+// lock is a locked folder. The kernel releases it with the process, however that ends.
+type lock struct{ f *os.File }
+
+// takeLock locks a folder for a run and returns the run that had it before, "" if none had.
+// errHeld says that another process has it.
+func takeLock(folder, run string) (*lock, string, error) {
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, "", err
+	}
+	f, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, "", errHeld
+		}
+		return nil, "", err
+	}
+	before, err := io.ReadAll(io.LimitReader(f, 128))
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err == nil {
+		_, err = f.WriteAt([]byte(run+"\n"), 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, "", err
+	}
+	return &lock{f}, strings.TrimSpace(string(before)), nil
+}
+
+func (l *lock) release() { l.f.Close() }
