@@ -75,40 +75,44 @@ func (d *daemon) ofWeb(l *lab) []seenEvent {
 	return list
 }
 
+// whole is an error unless web's events of a kind are of so many connections over each family.
+func (d *daemon) whole(l *lab, kind string, want int) error {
+	n := map[string]int{}
+	for _, e := range d.ofWeb(l) {
+		if e.Kind == kind {
+			n[e.Family] += e.Sessions
+		}
+	}
+	if n["ipv4"] != want || n["ipv6"] != want {
+		return fmt.Errorf("%s: %v, want %d each; observed:\n%s", kind, n, want, d.log)
+	}
+	return nil
+}
+
 // TestObserveOnce has connections of which both ends are managed, over both families: short ones one
-// by one are one event each, one that lasts is opened and later ended, a burst is counted whole, and
-// a second daemon after the first continues for the same reader.
+// by one are one event each, one that lasts is opened and later ended, and a burst is counted whole.
 func TestObserveOnce(t *testing.T) {
 	l := newLab(t)
 	l.start()
 	d := l.observe()
 	const short, burst = 4, 30
-	for _, network := range families {
-		for range short {
-			if err := l.get(l.web, network); err != nil {
-				t.Fatal(err)
+	ended := func(what string, want int) {
+		t.Helper()
+		until(t, 5*time.Second, what, func() error { return d.whole(l, "ended", want) })
+	}
+	gets := func(n int, apart time.Duration) {
+		t.Helper()
+		for _, network := range families {
+			for range n {
+				if err := l.get(l.web, network); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(apart)
 			}
-			time.Sleep(600 * time.Millisecond) // so that each is reported by itself
 		}
 	}
-	count := func(kind string) map[string]int {
-		n := map[string]int{}
-		for _, e := range d.ofWeb(l) {
-			if e.Kind == kind {
-				n[e.Family] += e.Sessions
-			}
-		}
-		return n
-	}
-	whole := func(kind string, want int) func() error {
-		return func() error {
-			if n := count(kind); n["ipv4"] != want || n["ipv6"] != want {
-				return fmt.Errorf("%s: %v, want %d each; observed:\n%s", kind, n, want, d.log)
-			}
-			return nil
-		}
-	}
-	until(t, 5*time.Second, "each short one ended", whole("ended", short))
+	gets(short, 600*time.Millisecond) // each is reported by itself
+	ended("each short one ended", short)
 	ports := map[uint16]bool{}
 	for _, e := range d.ofWeb(l) {
 		if e.Kind != "ended" || e.Sessions != 1 || ports[e.ClientPort] || e.Outcome != "closed" || e.BytesOut == 0 || e.BytesIn == 0 {
@@ -123,39 +127,37 @@ func TestObserveOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	until(t, 5*time.Second, "the long ones opened", whole("opened", 1))
+	until(t, 5*time.Second, "the long ones opened", func() error { return d.whole(l, "opened", 1) })
 	for _, network := range families {
 		l.long[network].Close()
 	}
-	until(t, 5*time.Second, "the long ones ended", whole("ended", short+1))
+	ended("the long ones ended", short+1)
 
-	for _, network := range families {
-		for range burst {
-			if err := l.get(l.web, network); err != nil {
-				t.Fatal(err)
-			}
+	gets(burst, 0)
+	ended("the burst ended", short+1+burst)
+	time.Sleep(time.Second) // for events that should not be there
+	for kind, want := range map[string]int{"opened": 1, "ended": short + 1 + burst} {
+		if err := d.whole(l, kind, want); err != nil {
+			t.Error(err)
 		}
 	}
-	until(t, 5*time.Second, "the burst ended", whole("ended", short+1+burst))
-	time.Sleep(time.Second) // for events that should not be there
-	if err := whole("ended", short+1+burst)(); err != nil {
-		t.Error(err)
-	}
-	if err := whole("opened", 1)(); err != nil {
-		t.Error(err)
-	}
+	l.kept(d)
+}
 
-	var kept []seenEvent // without -f, the newest that are kept, oldest first
+// kept compares what is shown without -f, the newest events that are kept, with what was observed.
+func (l *lab) kept(d *daemon) {
+	l.t.Helper()
+	var kept []seenEvent
 	for line := range strings.Lines(l.run("observe", "--limit", "5", "--from", "web", "-o", "json")) {
 		var e seenEvent
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			t.Fatal(err)
+			l.t.Fatal(err)
 		}
 		kept = append(kept, e)
 	}
 	all := d.ofWeb(l)
 	if len(kept) != 5 || !slices.EqualFunc(kept, all[len(all)-5:], func(a, b seenEvent) bool { return a.Cursor == b.Cursor }) {
-		t.Errorf("kept %+v, want the last 5 of %+v", kept, all)
+		l.t.Errorf("kept %+v, want the last 5 of %+v", kept, all)
 	}
 }
 
