@@ -14,7 +14,7 @@ const (
 	agentSocket   = "/run/sluice/agent.sock" // of `sluice agent`, which answers for its machine only
 )
 
-// Roles of a process, as status tells them.
+// Roles of a process, as status shows them.
 const (
 	roleStandalone = "standalone"
 	roleController = "controller"
@@ -82,7 +82,7 @@ func envOr(key, def string) string {
 	return def
 }
 
-// json says whether the output is to be JSON.
+// json reports whether the output is to be JSON.
 func (c *cli) json() bool { return c.output == "json" }
 
 // document writes one JSON document.
@@ -93,7 +93,7 @@ func (c *cli) document(v any) error {
 	return e.Encode(v)
 }
 
-// args is a check of positional arguments that says what is missing by name.
+// args is a check of positional arguments that names what is missing.
 func args(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, got []string) error {
 		switch {
