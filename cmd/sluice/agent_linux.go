@@ -85,7 +85,7 @@ func (f *agentFlags) certificates(log *slog.Logger) (*mtls.Files, error) {
 	return files, nil
 }
 
-// untilStopped says that the daemon is ready when it is, and waits for its end.
+// untilStopped reports when the daemon is ready, and waits for its end.
 func (d *daemon) untilStopped(ctx context.Context, ready <-chan struct{}, welcome func()) error {
 	select {
 	case <-ready:

@@ -222,7 +222,7 @@ func (t *replayTable) threat(x *replayThreat) {
 	fmt.Fprintf(t.w, "threat %d: %s, from %s to %s\n", x.ID, x.Text, netip.AddrPortFrom(x.Src, x.SrcPort), netip.AddrPortFrom(x.Dst, x.DstPort))
 }
 
-func (t *replayTable) violation(*replayViolation) {} // the session's line says so
+func (t *replayTable) violation(*replayViolation) {} // the session's line shows it
 
 func (t *replayTable) summary(s *replaySummary) {
 	fmt.Fprintf(t.w, "\n%d packets, %d sessions (%d identified), %d threats, %d violations, %d malformed packets in %.2f s\n",

@@ -13,7 +13,7 @@ const (
 	agentSocket   = "/run/sluice/agent.sock" // of `sluice agent`, which answers for its machine only
 )
 
-// Roles of a process, as status tells them.
+// Roles of a process, as status shows them.
 const (
 	roleStandalone = "standalone"
 	roleController = "controller"
@@ -77,7 +77,7 @@ func envOr(key, def string) string {
 	return def
 }
 
-// json says whether the output is to be JSON.
+// json reports whether the output is to be JSON.
 func (c *cli) json() bool { return c.output == "json" }
 
 // document writes one JSON document.

@@ -25,7 +25,7 @@ func (c *control) PutGroup(ctx context.Context, r *controlv1.PutGroupRequest) (*
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s := c.s
-	if err := s.putGroup(next, r.Group.Revision); err != nil {
+	if err := c.putGroup(next, r.Group.Revision); err != nil {
 		return nil, err
 	}
 	out := new(controlv1.PutGroupResponse)
@@ -41,7 +41,8 @@ func (c *control) PutGroup(ctx context.Context, r *controlv1.PutGroupRequest) (*
 	return out, nil
 }
 
-func (s *Server) putGroup(next *model.Group, revision uint64) error {
+func (c *control) putGroup(next *model.Group, revision uint64) error {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.groups[next.Name]
@@ -137,7 +138,7 @@ func (c *control) SetFail(ctx context.Context, r *controlv1.SetFailRequest) (*co
 	var groups map[string]bool
 	var changed []string
 	if err == nil {
-		groups, changed, err = s.setFail(r.Groups, fail)
+		groups, changed, err = c.setFail(r.Groups, fail)
 	}
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
@@ -156,7 +157,8 @@ func (c *control) SetFail(ctx context.Context, r *controlv1.SetFailRequest) (*co
 }
 
 // setFail changes the groups: all that were named, and those among them that had another mode.
-func (s *Server) setFail(names []string, fail model.Fail) (named map[string]bool, changed []string, err error) {
+func (c *control) setFail(names []string, fail model.Fail) (named map[string]bool, changed []string, err error) {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if named, err = s.modeGroups(names); err != nil {
@@ -178,7 +180,8 @@ func (s *Server) setFail(names []string, fail model.Fail) (named map[string]bool
 }
 
 // putRule creates a user rule, or writes one whole.
-func (s *Server) putRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
+func (c *control) putRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
+	s := c.s
 	rule, err := parseRule(r.GetRule())
 	if err != nil {
 		return model.Rule{}, status.Error(codes.InvalidArgument, err.Error())

@@ -49,7 +49,7 @@ func ruleMessage(r *model.Rule) *controlv1.Rule {
 
 // PutRule creates a user rule, or writes one whole.
 func (c *control) PutRule(ctx context.Context, r *controlv1.PutRuleRequest) (*controlv1.PutRuleResponse, error) {
-	rule, err := c.s.putRule(r)
+	rule, err := c.putRule(r)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func notStored(err error) error {
 
 // DeleteRule deletes a rule, learned ones too; they are learned again from new traffic.
 func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest) (*controlv1.DeleteRuleResponse, error) {
-	err := c.s.deleteRule(r.Id, r.Revision)
+	err := c.deleteRule(r.Id, r.Revision)
 	switch {
 	case status.Code(err) == codes.Aborted:
 		return nil, err
@@ -111,7 +111,8 @@ func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest
 	return &controlv1.DeleteRuleResponse{}, nil
 }
 
-func (s *Server) deleteRule(id uint32, revision uint64) error {
+func (c *control) deleteRule(id uint32, revision uint64) error {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.rules.Find(id); ok && revision != 0 && old.Revision != revision {
@@ -153,7 +154,7 @@ func (c *control) ListGroups(_ context.Context, r *controlv1.ListGroupsRequest) 
 }
 
 // groupMessages is groups as people see them. The lock is held.
-func (s *Server) groupMessages(names []string) []*controlv1.Group {
+func (s *book) groupMessages(names []string) []*controlv1.Group {
 	count := make(map[string]uint64)
 	for _, r := range s.rules.All() {
 		count[r.From]++
@@ -179,7 +180,7 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s := c.s
-	groups, changed, err := s.setMode(r.Groups, mode)
+	groups, changed, err := c.setMode(r.Groups, mode)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -197,7 +198,8 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 }
 
 // setMode changes the groups: all that were named, and those among them that had another mode.
-func (s *Server) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
+func (c *control) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if named, err = s.modeGroups(names); err != nil {
@@ -220,7 +222,7 @@ func (s *Server) setMode(names []string, mode policy.Mode) (named map[string]boo
 }
 
 // modeGroups is the service groups that a person names. The lock is held.
-func (s *Server) modeGroups(names []string) (map[string]bool, error) {
+func (s *book) modeGroups(names []string) (map[string]bool, error) {
 	if len(names) == 0 {
 		return nil, errors.New("no group is given: name groups, or all")
 	}

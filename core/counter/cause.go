@@ -50,6 +50,7 @@ var losses = []Def{
 	{Cause: "outbox_full", Help: "the engine's outbox was full"},
 	{Cause: "sockets_full", Help: "too many records of workloads in the host's network waited"},
 	{Cause: "uplink_full", Help: "too many kinds of connection waited to be sent"},
+	{Cause: "unjudged_full", Help: "too many workloads had frames without a verdict at once; counted in rows, not in frames"},
 	{Cause: "threats_full", Help: "too many kinds of threat waited to be sent"},
 	{Cause: "unknown_endpoint", Help: "the workload was gone"},
 }
