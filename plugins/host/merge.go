@@ -144,6 +144,9 @@ func (a *asker) read(i int, l *live, b []byte, to detect.Answers) error {
 		if !l.translate(&n) {
 			return fmt.Errorf("%w: application %d on %d of strength %v", wire.ErrMalformed, n.App, n.Base, n.Strength)
 		}
+		if n.Renamed != e.parts[i].news.Renamed {
+			e.parts[i].found = nil // a name was withdrawn
+		}
 		e.parts[i].news = n
 		if n.Ended {
 			a.settle(e, i)
