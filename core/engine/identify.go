@@ -156,10 +156,12 @@ func (w *worker) identify(l *look) {
 	if id.packets >= detect.MaxPackets || l.s.Last-l.s.Created > detect.MaxTime {
 		w.end(id)
 	}
+	client := l.s.ClientIsA
 	if !w.asked(id) {
 		w.settle(l.v, l.s, id)
 	}
 	id.packet = nil
+	l.follow(client)
 }
 
 // push puts a segment in order and gives what is contiguous to the parsers.
@@ -214,19 +216,14 @@ func (w *worker) read(a *stream.Assembler, id *ident, dir parsers.Dir) {
 	}
 }
 
-// lost tells the parsers of bytes that were acknowledged and never seen.
+// lost has the other direction's assembler know of bytes that were acknowledged before they were seen.
 func (w *worker) lost(l *look) {
 	id := w.identOf(l.s)
 	if id == nil {
 		return
 	}
-	back := parsers.Dir(l.dir).Reverse()
-	if a := id.dirs[back]; a != nil && a.Lost(l.p.Ack) > 0 {
-		w.read(a, id, back)
-		a.Keep()
-		if !w.asked(id) {
-			w.settle(l.v, l.s, id)
-		}
+	if a := id.dirs[parsers.Dir(l.dir).Reverse()]; a != nil {
+		a.Acked(l.p.Ack)
 	}
 }
 
@@ -235,11 +232,14 @@ func (w *worker) settle(v *view, s *session.Session, id *ident) {
 	if id.far.number == 0 && id.Outcome() == detect.Undecided && w.hopeless(v, s, id) {
 		id.End()
 	}
+	if id.Side() != detect.UnknownSide && s.Flags&session.Midstream != 0 && flow.Evidence(s.Evidence) == flow.EvidencePort {
+		w.sides(v, s, id)
+	}
 	switch id.outcome() {
 	case detect.Preamble:
 		w.release(s, id)
 	case detect.Decided:
-		if app.ID(s.App) == app.Undecided {
+		if s.App != uint16(id.App) { // new, or its parser took the name back
 			s.App, s.Base, s.Strength = uint16(id.App), uint16(id.Base), uint8(id.Strength)
 			s.Flags |= flagChanged
 			if id.App == app.Unknown && id.far.lost {

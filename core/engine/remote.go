@@ -24,6 +24,7 @@ const (
 type far struct {
 	number  uint64      // with the worker's Remote; 0: nobody elsewhere is asked
 	sent    [2]uint64   // stream offsets up to which bytes were given
+	flip    parsers.Dir // 1 after client and server were exchanged: those elsewhere keep the old sides
 	asked   uint32      // calls of Data
 	heard   bool        // news is valid
 	learned bool        // news is the session's outcome
@@ -117,7 +118,7 @@ func (w *worker) datagramFar(id *ident, dir parsers.Dir, data []byte) {
 			return // found here; asked says so
 		}
 	}
-	w.remote.Data(id.far.number, dir, data)
+	w.remote.Data(id.far.number, dir^id.far.flip, data)
 	id.far.asked++
 }
 
@@ -135,7 +136,7 @@ func (w *worker) readFar(a *stream.Assembler, id *ident, dir parsers.Dir) {
 				}
 			}
 			if known := id.far.sent[dir] - a.Offset(); known < uint64(len(head)) {
-				w.remote.Data(id.far.number, dir, head[known:])
+				w.remote.Data(id.far.number, dir^id.far.flip, head[known:])
 				id.far.asked++
 				id.far.sent[dir] = a.Offset() + uint64(len(head))
 			}
@@ -145,7 +146,7 @@ func (w *worker) readFar(a *stream.Assembler, id *ident, dir parsers.Dir) {
 		if n == 0 {
 			return
 		}
-		w.remote.Gap(id.far.number, dir, n)
+		w.remote.Gap(id.far.number, dir^id.far.flip, n)
 		if !id.far.learned {
 			id.Gap(dir, n)
 		}

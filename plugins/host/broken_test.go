@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/plugins/host"
 )
 

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/plugins/host"
 )
 

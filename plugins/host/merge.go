@@ -129,6 +129,9 @@ func (a *asker) read(k *link, l *live, b []byte, to detect.Answers) error {
 		if n.Lost && !pt.news.Lost {
 			a.h.count.lost.Add(1)
 		}
+		if n.Renamed != pt.news.Renamed {
+			pt.kept = nil // a name was withdrawn
+		}
 		if pt.news = n; n.Ended {
 			a.settle(pt)
 		}

@@ -112,6 +112,11 @@ func (t *table) drop(s *session) {
 // report writes what is new of a session. After Preamble each answer counts, since it has
 // how much may be delivered.
 func (t *table) report(s *session, after wire.Kind) {
+	if n := s.ident.News(s.seen); n.Renamed != s.said.Renamed {
+		n.Ended = false // attributes may follow; this voids those before it
+		s.attrs, s.said = 0, n
+		t.out = wire.AppendState(t.out, s.number, &n)
+	}
 	for ; s.attrs < s.ident.Attrs.Len(); s.attrs++ {
 		a, v := s.ident.Attrs.At(s.attrs)
 		t.out = wire.Append(t.out, wire.Attr, uint8(a), s.number, []byte(v))

@@ -60,6 +60,33 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// A session in mid-stream whose sides are taken for each other, and one whose name is withdrawn: the answers say so.
+func TestSideAndWithdrawnName(t *testing.T) {
+	reg, err := builtin.Registry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := newTable(reg)
+	mid := meta
+	mid.Midstream = true
+	news := feed(t, tab, wire.Append(wire.AppendOpen(nil, 5, &mid), wire.Data, 1, 5, []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")))
+	if len(news) != 1 || news[0].App != app.HTTP || news[0].Side != detect.Exchanged {
+		t.Errorf("news %+v, want http with the sides exchanged", news)
+	}
+	news = feed(t, tab, wire.Append(wire.AppendOpen(nil, 6, &meta), wire.Data, 1, 6, []byte("220 FTP gateway\r\n")))
+	if len(news) != 1 || news[0].App != app.FTP || news[0].Renamed != 0 {
+		t.Fatalf("news %+v, want ftp", news)
+	}
+	news = feed(t, tab, wire.Append(nil, wire.Data, 0, 6, []byte("HELO a\r\n")))
+	if n := len(news); n == 0 || news[n-1].Renamed != 1 {
+		t.Fatalf("news %+v, want a name withdrawn", news)
+	}
+	news = append(news, feed(t, tab, wire.Append(wire.Append(nil, wire.Data, 1, 6, []byte("250 ok\r\n")), wire.End, 0, 6, nil))...)
+	if last := news[len(news)-1]; last.App != app.SMTP || last.Strength != parsers.Likely || last.Renamed != 1 || !last.Ended {
+		t.Errorf("news %+v, want smtp, likely", last)
+	}
+}
+
 // panics is a parser that panics where its name is called.
 type panics struct{ in string }
 

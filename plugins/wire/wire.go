@@ -108,13 +108,19 @@ func (r *Record) fits() bool {
 	case End, Close:
 		return n == 0
 	case State:
-		return n == stateLen && r.Body[0] <= uint8(detect.Decided) && r.Body[1] <= 1 && r.Body[2] <= uint8(parsers.Certain) && r.Body[3] <= 1 && r.Body[12] <= 1 && r.Body[13] <= detect.MaxLeft
+		return n == stateLen && stateFits(r.Body)
 	case Attr:
 		return n > 0 && n <= MaxValue && parsers.Attr(r.Arg).String() != ""
 	case Threat:
 		return n >= 2 && n <= 2+MaxValue
 	}
 	return false
+}
+
+// stateFits checks the fields of a State.
+func stateFits(b []byte) bool {
+	return b[0] <= uint8(detect.Decided) && b[1] <= 1 && b[2] <= uint8(parsers.Certain) && b[3]&3 <= uint8(detect.Exchanged) && b[3] < 32 &&
+		b[12] <= 1 && b[13] <= detect.MaxLeft
 }
 
 // Append writes a record behind b. Bodies longer than MaxBody are the caller's mistake and cut.
@@ -184,7 +190,7 @@ func (r *Record) Missing() int { return int(int64(binary.LittleEndian.Uint64(r.B
 // AppendState writes how far a session is.
 func AppendState(b []byte, session uint64, n *detect.News) []byte {
 	b = appendHead(b, State, 0, session, stateLen)
-	b = append(b, byte(n.Outcome), bit(n.Ended), byte(n.Strength), bit(n.Lost))
+	b = append(b, byte(n.Outcome), bit(n.Ended), byte(n.Strength), byte(n.Side)|n.Renamed&3<<2|bit(n.Lost)<<4)
 	b = binary.LittleEndian.AppendUint16(b, uint16(n.App))
 	b = binary.LittleEndian.AppendUint16(b, uint16(n.Base))
 	b = binary.LittleEndian.AppendUint32(b, n.Seen)
@@ -209,7 +215,7 @@ func (r *Record) News() detect.News {
 	for i := range b[13] {
 		left.Add(app.ID(binary.LittleEndian.Uint16(b[14+2*int(i):])))
 	}
-	return detect.News{Left: left, Outcome: detect.Outcome(b[0]), Ended: b[1] != 0, Strength: parsers.Match(b[2]), Lost: b[3] != 0, App: app.ID(binary.LittleEndian.Uint16(b[4:])),
+	return detect.News{Left: left, Side: detect.Side(b[3] & 3), Renamed: b[3] >> 2 & 3, Lost: b[3]>>4 != 0, Outcome: detect.Outcome(b[0]), Ended: b[1] != 0, Strength: parsers.Match(b[2]), App: app.ID(binary.LittleEndian.Uint16(b[4:])),
 		Base: app.ID(binary.LittleEndian.Uint16(b[6:])), Seen: binary.LittleEndian.Uint32(b[8:])}
 }
 
