@@ -85,7 +85,7 @@ func TestHandshakeOutranksProtocol(t *testing.T) {
 		q.give(c.seg(t, 1, "PA", httpRequest), c.seg(t, 0, "PA", httpAnswer))
 		q.give(c.seg(t, 0, "FA", ""), c.seg(t, 1, "FA", ""), c.seg(t, 0, "A", ""))
 		all := b.flows(func(f flow.Record) bool { return f.Kind == flow.End })
-		if last := all[len(all)-1]; last.ClientPort != 40000 || last.Evidence != flow.ByHandshake {
+		if last := all[len(all)-1]; last.ClientPort != 40000 || last.Evidence != flow.EvidenceHandshake {
 			t.Errorf("client port %d by %v, want 40000 by handshake", last.ClientPort, last.Evidence)
 		}
 	})
