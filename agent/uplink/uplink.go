@@ -66,6 +66,11 @@ type Stats struct {
 	Acknowledged int64
 }
 
+// Counters returns the totals by name, as core/counter describes them.
+func (s *Stats) Counters() map[string]uint64 {
+	return map[string]uint64{"uplink.records": s.Records, "uplink.sent": s.Sent, "uplink.requests": s.Requests, "uplink.retries": s.Retries, "uplink.dropped": s.Dropped}
+}
+
 // Uplink is one agent's way to the collector.
 type Uplink struct {
 	cfg  Config

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/sidecar"
@@ -174,7 +175,7 @@ func (w *worker) adopt(endpoint uint32, sessions []moved) {
 	for i := range sessions {
 		s := w.table.Import(sessions[i].s)
 		if s == nil {
-			w.count.tableFull++
+			w.count[counter.TableFull]++
 			continue
 		}
 		w.begun(w.snap.endpoints[endpoint])

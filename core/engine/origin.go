@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
@@ -21,9 +22,9 @@ func (w *worker) trace(l *look) {
 	}
 	switch w.origins.Add(&found) {
 	case sidecar.Found:
-		w.count.traced++
+		w.count[counter.DestinationsFound]++
 	case sidecar.Missing:
-		w.count.untraced++
+		w.count[counter.DestinationsUnknown]++
 	default:
 		return
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
@@ -168,7 +169,7 @@ func (w *worker) finish(s *session.Session) {
 	}
 	v := w.snap.endpoints[s.Key.Endpoint]
 	w.closeIdent(v, s)
-	w.count.ended++
+	w.count[counter.Ended]++
 	w.over(v)
 	if s.Flags&flagEnded == 0 {
 		w.record(s, flow.End, nil)

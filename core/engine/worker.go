@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/frag"
 	"github.com/sluicenet/sluice/core/packet"
@@ -77,8 +78,8 @@ type worker struct {
 	rejectSecond int64
 	rejects      int
 
-	count   counters
-	shown   published
+	count   counter.Set
+	shown   counter.Shared // count, published between batches
 	shownAt int64
 	awake   int64 // when it went on after it had been stopped, perhaps
 	tunnels bool  // judge what tunnels carry instead of the tunnels (captures)

@@ -33,7 +33,7 @@ var rules = []rule{
 	{"parsers/builtin", []string{"parsers", "parsers/...", "core/app"}},
 	{"parsers/...", []string{"parsers", "core/app"}},
 	{"parsers", []string{"core/app"}},
-	{"backends/...", []string{"core/backend", "core/packet", "core/sidecar", "core/counter", "internal/...", "backends/..."}},
+	{"backends/...", []string{"core/backend", "core/packet", "core/sidecar", "internal/...", "backends/..."}},
 	// A plugin identifies sessions as a whole, with the engine's own core/detect, so that both placements
 	// of the parsers name the same (docs/decisions/0010).
 	{"plugins/example", []string{"parsers", "plugins/sdk", "plugins/sdk/sdktest"}},
@@ -58,7 +58,7 @@ var rules = []rule{
 // testsMayAlso are packages that any test may import.
 var testsMayAlso = []string{"internal/testnet", "internal/netns", "parsers/parsertest", "parsers/builtin", "store/storetest", "store/embedded", "backends/backendtest", "core/packet", "core/detect", "internal/consultest",
 	// Plugins are tried under a whole engine.
-	"core/engine", "core/policy", "core/flow", "core/report", "core/backend"}
+	"core/engine", "core/policy", "core/flow", "core/report", "core/backend", "core/counter"}
 
 func fits(pattern, pkg string) bool {
 	if folder, ok := strings.CutSuffix(pattern, "/..."); ok {
