@@ -13,6 +13,8 @@ type Bytes struct {
 	// Seq is the sequence number of the first byte, First that of the first byte of the
 	// direction if none was seen yet; for streams.
 	Seq, First uint32
+	// Packet is the whole packet, from its IP header on, for Threat.Packet. Borrowed as Data.
+	Packet []byte
 	// Age is how long ago the session began, ns.
 	Age int64
 }
@@ -28,6 +30,10 @@ type Outcome struct {
 // Feed gives a flow the payload of one packet. What parsers see of threats is for TakeThreats.
 func (p *Pool) Feed(f *Flow, dir parsers.Dir, b Bytes) Outcome {
 	var out Outcome
+	f.packet = b.Packet
+	if f.far.number != 0 {
+		f.latest = append(f.latest[:0], b.Packet[:min(len(b.Packet), PacketBytes)]...)
+	}
 	if f.Meta.Datagram() {
 		f.packets++
 		p.datagram(f, dir, b.Data)
@@ -38,6 +44,7 @@ func (p *Pool) Feed(f *Flow, dir parsers.Dir, b Bytes) Outcome {
 		p.End(f)
 	}
 	p.follow(f)
+	f.packet = nil
 	out.Identified = f.Outcome()
 	return out
 }
@@ -71,7 +78,7 @@ func (p *Pool) Close(f *Flow, decided bool) (unanswered bool) {
 		if !decided {
 			f.far.lost, unanswered = true, true
 		}
-		p.leave(f)
+		f.leave(p.cfg.Remote)
 	}
 	f.Ident.End()
 	return unanswered
@@ -107,9 +114,9 @@ func (p *Pool) Unanswered(f *Flow) bool {
 }
 
 // leave stops asking elsewhere.
-func (p *Pool) leave(f *Flow) {
+func (f *Flow) leave(r detect.Remote) {
 	if f.far.number != 0 {
-		p.cfg.Remote.Close(f.far.number)
+		r.Close(f.far.number)
 		f.far.number = 0
 	}
 }
@@ -120,7 +127,7 @@ func (p *Pool) follow(f *Flow) {
 	case f.far.number == 0:
 		return
 	case !f.far.learned && f.Chosen():
-		p.leave(f) // found here
+		f.leave(p.cfg.Remote) // found here
 		return
 	case f.far.heard && !f.far.learned:
 		f.accept()
@@ -183,7 +190,7 @@ func (p *Pool) readFar(f *Flow, a *stream.Assembler, dir parsers.Dir) {
 			if !f.far.learned {
 				if used = f.Data(dir, head); f.Chosen() {
 					a.Consume(used)
-					p.leave(f) // found here
+					f.leave(p.cfg.Remote) // found here
 					p.read(f, a, dir)
 					return
 				}

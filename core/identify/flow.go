@@ -29,6 +29,8 @@ type Flow struct {
 	dirs    [2]*stream.Assembler
 	packets int
 	far     far
+	packet  []byte                       // the packet whose payload is being fed
+	latest  []byte                       // the beginning of the last packet whose payload went elsewhere
 	report  func(id uint16, text string) // made once, so that a session costs no closure
 }
 
@@ -47,6 +49,15 @@ type far struct {
 	endBy   int64       // when a closed session stops waiting for it
 	news    detect.News // the newest
 	parcel  any         // while the flow moves between Pools
+}
+
+// shown is the packet that shows what a parser sees now: the one being fed, or the last one
+// that others were given.
+func (f *Flow) shown() []byte {
+	if f.packet != nil {
+		return f.packet
+	}
+	return f.latest
 }
 
 // Number is the flow's number in its Pool.

@@ -10,6 +10,9 @@ import (
 
 const certain = parsers.Certain
 
+// PacketBytes is how much of a packet is kept for threats that are found in it later.
+const PacketBytes = 256
+
 // maxThreats bounds the threats that wait for TakeThreats.
 const maxThreats = 256
 
@@ -27,6 +30,9 @@ type Threat struct {
 	Owner uint32
 	ID    uint16
 	Text  string
+	// Packet is the packet that showed it; of what others found, the beginning of the last packet that they
+	// were given. It is borrowed: valid as long as what Feed was given last.
+	Packet []byte
 }
 
 // Pool holds the flows of one worker, whose goroutine alone uses it. Number 0 is no flow.
@@ -61,38 +67,40 @@ func (p *Pool) Begin(m parsers.Meta, owner uint32) *Flow {
 	return f
 }
 
+// get returns an unused flow.
 func (p *Pool) get() *Flow {
 	if n := len(p.free); n > 0 {
 		i := p.free[n-1]
 		p.free = p.free[:n-1]
 		return p.all[i]
 	}
-	f := p.flow(uint32(len(p.all)))
-	p.all = append(p.all, f)
+	f := &Flow{}
+	p.add(f)
 	return f
 }
 
-// flow makes an unused flow.
-func (p *Pool) flow(n uint32) *Flow {
-	f := &Flow{number: n}
-	p.bind(f)
-	return f
+// add gives a flow a number, and has it report the threats of its session to the Pool.
+func (p *Pool) add(f *Flow) {
+	if n := len(p.free); n > 0 {
+		f.number = p.free[n-1]
+		p.free = p.free[:n-1]
+		p.all[f.number] = f
+	} else {
+		f.number = uint32(len(p.all))
+		p.all = append(p.all, f)
+	}
+	f.report = func(id uint16, text string) { p.threat(f, id, text) }
 }
 
-// bind has a flow report the threats of its session to the Pool.
-func (p *Pool) bind(f *Flow) {
-	f.report = func(id uint16, text string) { p.threat(f.Owner, id, text) }
-}
-
-func (p *Pool) threat(owner uint32, id uint16, text string) {
+func (p *Pool) threat(f *Flow, id uint16, text string) {
 	if len(p.threats) < maxThreats {
-		p.threats = append(p.threats, Threat{owner, id, text})
+		p.threats = append(p.threats, Threat{f.Owner, id, text, f.shown()})
 	}
 }
 
 // Drop ends a flow and uses it again.
 func (p *Pool) Drop(f *Flow) {
-	p.leave(f)
+	f.leave(p.cfg.Remote)
 	f.Ident.Close()
 	for d, a := range f.dirs {
 		if a != nil {
@@ -100,7 +108,7 @@ func (p *Pool) Drop(f *Flow) {
 			f.dirs[d] = nil
 		}
 	}
-	f.packets, f.far, f.Owner = 0, far{listed: f.far.listed}, 0
+	f.packets, f.far, f.Owner, f.latest = 0, far{listed: f.far.listed}, 0, f.latest[:0]
 	p.free = append(p.free, f.number)
 }
 
@@ -112,7 +120,9 @@ func (p *Pool) Give(n uint32) *Flow {
 		f.far.number = 0
 	}
 	f.far.listed = false
-	p.all[n] = p.flow(n)
+	empty := &Flow{number: n}
+	empty.report = func(id uint16, text string) { p.threat(empty, id, text) }
+	p.all[n] = empty
 	p.free = append(p.free, n)
 	for _, a := range f.dirs {
 		if a != nil {
@@ -124,15 +134,13 @@ func (p *Pool) Give(n uint32) *Flow {
 
 // Adopt takes in a flow of another Pool. One that cannot go on elsewhere is decided here.
 func (p *Pool) Adopt(f *Flow, owner uint32) uint32 {
-	f.number, f.Owner = uint32(len(p.all)), owner
-	p.bind(f)
-	f.OnThreat = f.report
+	p.add(f)
+	f.Owner, f.OnThreat = owner, f.report
 	for _, a := range f.dirs {
 		if a != nil {
 			p.streams.Adopt(a)
 		}
 	}
-	p.all = append(p.all, f)
 	if f.far.parcel == nil {
 		return f.number
 	}
@@ -248,6 +256,6 @@ func (a answers) Found(n uint32, key parsers.Attr, value []byte) {
 // Threat implements detect.Answers.
 func (a answers) Threat(n uint32, id uint16, text string) {
 	if f := a.of(n); f != nil {
-		a.p.threat(f.Owner, id, text)
+		a.p.threat(f, id, text)
 	}
 }
