@@ -131,8 +131,8 @@ func TestSlowRecallDelaysNobody(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if got := o.e.Enforced(); got != 1 {
-		t.Errorf("version %d is enforced while flows of older ones may pass", got)
+	if o.e.AwaitEnforced(4, 20*time.Millisecond) || o.e.Enforced() != 1 {
+		t.Errorf("version %d is enforced while flows of older ones may pass", o.e.Enforced())
 	}
 	o.k.kmu.Unlock()
 	o.enforced(4)

@@ -127,10 +127,8 @@ func newOffloading(t *testing.T, fail backend.FailMode) *offloading {
 // enforced waits until a policy holds for what passes in the kernel, too.
 func (o *offloading) enforced(version uint64) {
 	o.t.Helper()
-	for end := time.Now().Add(10 * time.Second); o.e.Enforced() != version; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			o.t.Fatalf("version %d is enforced, want %d", o.e.Enforced(), version)
-		}
+	if !o.e.AwaitEnforced(version, 10*time.Second) || o.e.Enforced() != version {
+		o.t.Fatalf("version %d is enforced, want %d", o.e.Enforced(), version)
 	}
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // recalls brings flows that pass in the kernel back after each policy, behind Apply.
@@ -12,9 +13,23 @@ type recalls struct {
 	done     chan struct{}
 	stopping sync.Once
 	enforced atomic.Uint64 // version of the newest policy that no flow in the kernel is older than
+
+	mu   sync.Mutex
+	news chan struct{} // closed when enforced changes; guarded by mu
 }
 
-func (r *recalls) init() { r.asked, r.done = make(chan struct{}, 1), make(chan struct{}) }
+func (r *recalls) init() {
+	r.asked, r.done, r.news = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+}
+
+// finished notes the version for which recalling is done.
+func (r *recalls) finished(version uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.enforced.Store(version)
+	close(r.news)
+	r.news = make(chan struct{})
+}
 
 // ask has the flows of older policies recalled soon.
 func (r *recalls) ask(e *Engine) {
@@ -38,6 +53,29 @@ func (r *recalls) stop() { r.stopping.Do(func() { close(r.done) }) }
 // Enforced returns the version of the newest policy by which every packet is judged: no flow of
 // an older one passes in the kernel any more. It is 0 before the first.
 func (e *Engine) Enforced() uint64 { return e.recalls.enforced.Load() }
+
+// AwaitEnforced waits until a policy that was applied is the one of Enforced, and no longer than d. It reports
+// whether it is.
+func (e *Engine) AwaitEnforced(version uint64, d time.Duration) bool {
+	r := &e.recalls
+	limit := time.NewTimer(d)
+	defer limit.Stop()
+	for {
+		r.mu.Lock()
+		news := r.news
+		r.mu.Unlock()
+		if r.enforced.Load() == version {
+			return true
+		}
+		select {
+		case <-news:
+		case <-r.done:
+			return false
+		case <-limit.C:
+			return false
+		}
+	}
+}
 
 // run recalls flows whenever it is asked, until Close.
 func (r *recalls) run(e *Engine) {
@@ -67,7 +105,7 @@ func (r *recalls) run(e *Engine) {
 		}
 		failed.Wait()
 		if p.Table != nil {
-			r.enforced.Store(p.Table.Version())
+			r.finished(p.Table.Version())
 		}
 	}
 }
