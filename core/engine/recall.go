@@ -91,7 +91,7 @@ func (r *recalls) run(e *Engine) {
 			continue
 		}
 		var failed sync.WaitGroup
-		for _, a := range e.attachments() {
+		for _, a := range r.attachments(e) {
 			// Where recalling fails, a flow might pass that must not any more: such an endpoint is
 			// attached anew.
 			if err := a.recall.To(p.Generation); err != nil {
@@ -111,7 +111,7 @@ func (r *recalls) run(e *Engine) {
 }
 
 // attachments lists how endpoints are attached now.
-func (e *Engine) attachments() []*attached {
+func (r *recalls) attachments(e *Engine) []*attached {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	list := make([]*attached, 0, len(e.slots))
