@@ -39,7 +39,7 @@ const (
 	Judge Answer = iota
 	// Skip: it passes and is not counted: the other datapath counts it, or it is kept.
 	Skip
-	// Stranger: it passes; nobody judges it.
+	// Stranger: it passes unjudged.
 	Stranger
 	// Late: as Stranger, but the new datapath may have passed it before it judged: a connection
 	// that begins with it is checked.

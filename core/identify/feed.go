@@ -153,7 +153,7 @@ func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 		undecided := !f.Chosen()
 		p.read(f, a, dir)
 		if other := f.dirs[dir.Reverse()]; undecided && f.Chosen() && other != nil {
-			p.read(f, other, dir.Reverse()) // what the other side said while nobody listened
+			p.read(f, other, dir.Reverse()) // what the other side sent before a parser had the session
 			other.Keep()
 		}
 	}

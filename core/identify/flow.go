@@ -37,13 +37,13 @@ type Flow struct {
 // far is the part of a flow that is being identified elsewhere, beside what the registry here
 // may find (DNS, whose answers must be known before they are delivered).
 type far struct {
-	number  uint64      // with the Pool's Remote; 0: nobody elsewhere is asked
+	number  uint64      // with the Pool's Remote; 0: it is identified here alone
 	sent    [2]uint64   // stream offsets up to which bytes were given
 	asked   uint32      // calls of Data
 	seen    uint32      // calls of Data that an answer of detect.Preamble knows of
 	heard   bool        // news is valid
 	learned bool        // news is the flow's outcome
-	lost    bool        // somebody who might have known it was away
+	lost    bool        // a plugin that might have known it was away
 	ending  bool        // the answer was asked for, no more bytes go
 	listed  bool        // it is on the Pool's list of those with news
 	endBy   int64       // when a closed session stops waiting for it
@@ -101,7 +101,7 @@ func (f *Flow) Open() bool {
 // Elsewhere reports whether the flow is being identified by others, too.
 func (f *Flow) Elsewhere() bool { return f.far.number != 0 }
 
-// Lost reports whether somebody who might have known the application was away.
+// Lost reports whether a plugin that might have known the application was away.
 func (f *Flow) Lost() bool { return f.far.lost }
 
 // Asked returns how many questions about the flow have gone elsewhere.

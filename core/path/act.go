@@ -88,7 +88,8 @@ func (a *actuator) settle(v *View, s *session.Session, now int64, r *Recorder) {
 	a.drop(frames)
 }
 
-// answer tells the ends of a denied packet's session that it is refused, as its group has it.
+// answer sends the ends of a denied packet's session what its group has for a refusal: resets, an ICMP error,
+// or nothing.
 func (a *actuator) answer(c *packetContext, first bool, now int64, r *Recorder) {
 	if a.sender == nil || c.last != nil || c.v.pol == nil || c.v.pol.OnDeny() == policy.Silent {
 		return

@@ -85,7 +85,7 @@ func (d *decider) hopeless(v *View, s *session.Session, f *identify.Flow) bool {
 }
 
 // pause is how long no packet must have come for a session's held ones to be let go: a sender
-// that waits for an answer sends nothing that could tell more.
+// that waits for an answer sends nothing more to identify it by.
 func (d *decider) pause(v *View, s *session.Session) int64 {
 	if v == nil || v.pol == nil {
 		return quietAfter

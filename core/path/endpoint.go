@@ -1,7 +1,7 @@
 // Package path is the way of a frame through one worker: decode, find the session, track,
 // identify, decide, act. It has the rooms that know one thing each (core/hold,
 // core/handover, core/identify, core/offload, core/sidecar), gives them values and acts on
-// what they return. It owns no goroutine, waits for nobody and opens no queue; core/engine
+// what they return. It owns no goroutine, waits for nothing and opens no queue; core/engine
 // does.
 package path
 
@@ -51,7 +51,7 @@ type Endpoint struct {
 	Datapath  string        // backend.Endpoint.Way
 	Inline    bool          // verdicts act
 	Loopback  bool          // between an application and its sidecar
-	Fail      packet.Action // for frames that nobody may judge
+	Fail      packet.Action // for frames without a verdict
 	Listeners map[Listener]bool
 	Since     int64         // what was said before was not seen, ns since the epoch; 0 where everything was
 	Mesh      *sidecar.Mesh // nil without a sidecar

@@ -16,7 +16,7 @@ const (
 	// dropped cheaply. Set by the engine, and never cleared.
 	Denied
 	// Away: segments may have passed unseen since the last one that was tracked. Set by the
-	// engine; the next segment that tells both ends' numbers clears it.
+	// engine; the next segment with the numbers of both ends clears it.
 	Away
 )
 
