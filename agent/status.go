@@ -85,6 +85,9 @@ func (a *Agent) publish() {
 	}
 	if a.table != nil {
 		r.policy = a.table.Version()
+		if e, ok := a.cfg.Engine.(enforcer); ok {
+			r.policy = min(r.policy, e.Enforced())
+		}
 	}
 	r.errors, r.attached, r.warnings = errs, attached, warnings
 	r.mu.Unlock()

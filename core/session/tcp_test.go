@@ -356,10 +356,10 @@ func TestDroppedTogetherAndDelivered(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	tcp := func(state flow.Phase, flags uint32) session.Session {
+	tcp := func(state flow.Phase, flags session.Flags) session.Session {
 		return session.Session{Key: session.Key{Proto: packet.ProtoTCP}, State: state, Flags: flags}
 	}
-	other := func(proto uint8, flags uint32) session.Session {
+	other := func(proto uint8, flags session.Flags) session.Session {
 		return session.Session{Key: session.Key{Proto: proto}, Flags: flags}
 	}
 	for _, c := range []struct {
