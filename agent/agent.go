@@ -21,6 +21,7 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/store"
 )
 
@@ -29,7 +30,9 @@ type Dataplane interface {
 	Attach(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) error
 	Detach(id uint32) error
 	Apply(t *policy.Table)
-	SetListeners(endpoint uint32, l []engine.Listener)
+	SetSockets(endpoint uint32, s *role.Sockets)
+	// Remember sets which sides of sessions are known from before a restart.
+	Remember(m *role.Memory)
 	// Lost tells endpoints that are attached no more although nobody detached them.
 	Lost() <-chan uint32
 	Stats() engine.Stats
@@ -99,6 +102,7 @@ type tracked struct {
 	workload.Workload
 	endpoints map[string]*endpoint // by interface name
 	mesh      wire.Mesh            // what is redirected to a sidecar, over lo
+	sockets   *role.Sockets        // as the engine has them; nil before the first reading
 }
 
 // New makes an agent; Run does the work.
@@ -117,6 +121,9 @@ func New(cfg Config) *Agent {
 		spool = filepath.Join(cfg.Data, "unsent-"+fileName(cfg.Node))
 	}
 	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Boot: a.boot, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Logger: cfg.Logger})
+	if m := a.up.Sides(); m != nil {
+		cfg.Engine.Remember(m)
+	}
 	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
 	a.report = newReporter(a)
 	return a
@@ -176,7 +183,7 @@ func (a *Agent) follow(ctx context.Context, s workload.Source, to chan<- told) {
 
 // loop is the agent's one goroutine for state.
 func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *policy.Table) error {
-	sockets := time.NewTimer(listenersEvery(0))
+	sockets := time.NewTimer(socketsEvery(0))
 	defer sockets.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
@@ -195,12 +202,12 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 		case id := <-a.cfg.Engine.Lost():
 			a.lost(id)
 		case <-sockets.C:
-			changed := a.readListeners()
+			changed := a.readSockets()
 			if a.forget(time.Now()) {
 				a.adopt()
 			}
 			a.names.sweep(time.Now())
-			sockets.Reset(listenersEvery(len(a.workloads)))
+			sockets.Reset(socketsEvery(len(a.workloads)))
 			if !changed {
 				continue
 			}

@@ -18,6 +18,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/role"
 )
 
 // Records is where records come from; the uplink's goroutine alone calls it.
@@ -121,6 +122,15 @@ func New(cfg Config) *Uplink {
 		}
 	}
 	return u
+}
+
+// Sides are which ends of the sessions that lived when the previous run ended are their clients; nil where
+// that is not kept. It is to be called before Run.
+func (u *Uplink) Sides() *role.Memory {
+	if u.agg.living == nil {
+		return nil
+	}
+	return u.agg.living.sides()
 }
 
 // Leave says that the agent lets its workloads go: sessions that end from now on may live without it.

@@ -19,6 +19,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/parsers"
 )
 
@@ -34,12 +35,6 @@ type Config struct {
 	Now func() int64
 }
 
-// Listener is a listening socket of a workload.
-type Listener struct {
-	Proto uint8
-	Port  uint16
-}
-
 // Engine is the dataplane of one node. Its methods may be called from any
 // goroutine, but for Drain and Threats, which one collector calls.
 type Engine struct {
@@ -47,54 +42,59 @@ type Engine struct {
 	snap atomic.Pointer[snapshot]
 	ids  atomic.Uint64 // session numbers
 
-	mu      sync.Mutex
-	table   *policy.Table
-	eps     map[uint32]*attached
-	workers map[backend.Queue]*worker
-	retired []*worker         // ended ones whose records may wait still
-	gone    map[string]uint64 // counters of ended workers
-	meshes  map[string]*mesh  // by workload, those with a sidecar
-	marks   uint32            // generation under which flows may pass in the kernel; 0 before the first policy
-	closed  bool
-	wg      sync.WaitGroup
-	lost    chan uint32 // endpoints whose queue ended by itself
-	tallies tallies
-	rings   map[ringKey]backend.Stats // of queues of ended workers
+	mu        sync.Mutex
+	table     *policy.Table
+	eps       map[uint32]*attached
+	workers   map[backend.Queue]*worker
+	retired   []*worker         // ended ones whose records may wait still
+	gone      map[string]uint64 // counters of ended workers
+	meshes    map[string]*mesh  // by workload, those with a sidecar
+	marks     uint32            // generation under which flows may pass in the kernel; 0 before the first policy
+	closed    bool
+	wg        sync.WaitGroup
+	lost      chan uint32              // endpoints whose queue ended by itself
+	sockets   map[uint32]*role.Sockets // by endpoint, also of those that are about to be attached
+	memory    *role.Memory
+	listening uint64 // changes of what sockets says of ports that are served
+	tallies   tallies
+	rings     map[ringKey]backend.Stats // of queues of ended workers
 }
 
 // attached is one endpoint and how it is attached now.
 type attached struct {
-	ep        backend.Endpoint
-	be        backend.Backend
-	workload  string
-	listeners map[Listener]bool
-	since     int64 // when it was attached first, ns since the epoch; 0 is long ago
-	att       backend.Attachment
-	workers   []*worker
+	ep       backend.Endpoint
+	be       backend.Backend
+	workload string
+	since    int64 // when it was attached first, ns since the epoch; 0 is long ago
+	att      backend.Attachment
+	workers  []*worker
 }
 
 // snapshot is what workers see: immutable, swapped by one pointer store.
 type snapshot struct {
 	table     *policy.Table
 	version   uint64
-	marks     uint32 // for Verdict.Mark
+	memory    *role.Memory // of an earlier run; nil without
+	listening uint64       // moves when workloads serve on other ports
+	marks     uint32       // for Verdict.Mark
 	endpoints map[uint32]*view
 }
 
 // view is one endpoint as workers see it.
 type view struct {
-	id        uint32
-	inline    bool
-	pass      packet.Action // for frames that nobody may judge
-	loopback  bool          // between an application and its sidecar
-	offload   bool          // decided flows may pass in the kernel
-	mac       [6]byte
-	pol       *policy.Workload // nil before the workload's policy has come
-	listeners map[Listener]bool
-	since     int64 // what was said before this was not seen; 0 where everything was
-	mesh      *mesh // nil without a sidecar
-	key       tallyKey
-	tally     *tally // of the first of its workers; nil without
+	id       uint32
+	inline   bool
+	pass     packet.Action // for frames that nobody may judge
+	loopback bool          // between an application and its sidecar
+	offload  bool          // decided flows may pass in the kernel
+	mac      [6]byte
+	pol      *policy.Workload // nil before the workload's policy has come
+	sockets  *role.Sockets    // of its workload; nil while they are not known
+	seed     role.Seed        // of its workload
+	since    int64            // what was said before this was not seen; 0 where everything was
+	mesh     *mesh            // nil without a sidecar
+	key      tallyKey
+	tally    *tally // of the first of its workers; nil without
 }
 
 // New makes an engine without endpoints.
@@ -105,7 +105,7 @@ func New(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
 	}
-	e := &Engine{cfg: cfg, eps: map[uint32]*attached{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{}, rings: map[ringKey]backend.Stats{}, lost: make(chan uint32, lostWaiting)}
+	e := &Engine{cfg: cfg, eps: map[uint32]*attached{}, sockets: map[uint32]*role.Sockets{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{}, rings: map[ringKey]backend.Stats{}, lost: make(chan uint32, lostWaiting)}
 	e.snap.Store(&snapshot{})
 	return e
 }
@@ -115,13 +115,13 @@ var ErrClosed = errors.New("engine is closed")
 
 // publish swaps in a new snapshot. The caller holds mu.
 func (e *Engine) publish() {
-	s := &snapshot{table: e.table, marks: e.marks, endpoints: make(map[uint32]*view, len(e.eps))}
+	s := &snapshot{table: e.table, memory: e.memory, listening: e.listening, marks: e.marks, endpoints: make(map[uint32]*view, len(e.eps))}
 	if e.table != nil {
 		s.version = e.table.Version()
 	}
 	e.meet()
 	for id, a := range e.eps {
-		v := &view{id: id, mesh: e.meshes[a.workload], inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners, since: a.since, loopback: a.ep.Hook.Side == backend.LoopbackSide}
+		v := &view{id: id, mesh: e.meshes[a.workload], inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, sockets: e.sockets[id], seed: role.SeedOf(a.workload), since: a.since, loopback: a.ep.Hook.Side == backend.LoopbackSide}
 		if a.ep.Fail == backend.FailClosed {
 			v.pass = packet.Drop
 		}
@@ -153,35 +153,6 @@ func (e *Engine) Apply(t *policy.Table) {
 	}
 	e.publish()
 	e.recallAll()
-}
-
-// SetListeners tells the listening sockets of an endpoint's workload, evidence for which side
-// of a connection is the server where its beginning was not seen.
-func (e *Engine) SetListeners(endpoint uint32, l []Listener) {
-	m := make(map[Listener]bool, len(l))
-	for _, x := range l {
-		m[x] = true
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	a := e.eps[endpoint]
-	if a == nil || sameListeners(a.listeners, m) {
-		return
-	}
-	a.listeners = m
-	e.publish()
-}
-
-func sameListeners(a, b map[Listener]bool) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for l := range a {
-		if !b[l] {
-			return false
-		}
-	}
-	return true
 }
 
 // Attach attaches an endpoint of a workload, or changes how it is attached. At a change the
@@ -326,6 +297,7 @@ func (e *Engine) Detach(id uint32) error {
 		w.do(func() { w.endAll(id) })
 	}
 	delete(e.eps, id)
+	delete(e.sockets, id)
 	e.publish()
 	if err != nil {
 		return fmt.Errorf("detach %s of %s: %w", a.ep.Interface, a.workload, err)

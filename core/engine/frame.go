@@ -136,6 +136,9 @@ func (w *worker) segment(l *look) packet.Action {
 	if l.tcp.Events != 0 {
 		w.events(l)
 	}
+	if s := l.s; s.Flags&(session.Midstream|session.Answered) == session.Midstream && l.tcp.Valid && !s.State.Over() && answered(s) {
+		s.Flags |= session.Answered | flagChanged
+	}
 	return w.judge(l)
 }
 
@@ -180,6 +183,15 @@ func (w *worker) stamp(f *packet.Frame) int64 {
 	return w.now
 }
 
+// follow turns the packet's direction round where its session was turned; client is ClientIsA
+// as it was.
+func (l *look) follow(client *bool) {
+	if l.s.ClientIsA != *client {
+		*client = !*client
+		l.dir ^= 1
+	}
+}
+
 // readable says whether the packet's payload belongs to the stream: within the window, and
 // no keep-alive's byte of rubbish.
 func (l *look) readable() bool {
@@ -193,11 +205,14 @@ func (w *worker) judge(l *look) packet.Action {
 	if l.v.loopback && s.Flags&flagTraced == 0 {
 		w.trace(l)
 	}
+	client := s.ClientIsA
 	if s.Generation != w.snap.version || s.Verdict == uint8(flow.NoVerdict) {
 		w.evaluate(l.v, s)
+		l.follow(&client)
 	}
 	if s.Flags&flagIdentified == 0 && l.p.PayloadWire > 0 && l.readable() {
 		w.identify(l)
+		l.follow(&client)
 	}
 	if !l.v.inline || w.replaying {
 		return packet.Pass

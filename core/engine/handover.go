@@ -42,7 +42,6 @@ func (e *Engine) handOver(old, next *attached) error {
 // pass tells them, until they are given its sessions. On error everything is as it was.
 func openBeside(old, next *attached, pass func(*worker)) error {
 	id := next.ep.ID
-	next.listeners = old.listeners
 	for _, w := range next.workers {
 		w.do(func() { pass(w) })
 	}
@@ -71,7 +70,6 @@ func (e *Engine) leave(old *attached) []moved {
 
 // enter puts next in the place of an endpoint that was left.
 func (e *Engine) enter(old, next *attached, sessions []moved) error {
-	next.listeners = old.listeners
 	e.eps[next.ep.ID] = next
 	e.publish()
 	e.give(next, sessions)

@@ -23,6 +23,8 @@ type ident struct {
 	limit   int64          // when the hold time ends; valid with until
 	far     far
 
+	turned bool // the session was turned since its parsers were asked first: their sides are the other way round
+
 	owner   *worker
 	session *session.Session
 	report  func(id uint16, text string) // made once, so that a session costs no closure
@@ -32,6 +34,14 @@ type ident struct {
 func (id *ident) tell(tid uint16, text string) {
 	s := id.session
 	id.owner.threatOf(s, tid, text)
+}
+
+// dirOf is a packet's direction as the session's parsers know it.
+func (id *ident) dirOf(l *look) parsers.Dir {
+	if d := parsers.Dir(l.dir); !id.turned {
+		return d
+	}
+	return parsers.Dir(l.dir).Reverse()
 }
 
 // identPool keeps the idents of one worker; index 0 is never given.
@@ -66,7 +76,7 @@ func (ip *identPool) put(i uint32) {
 		}
 	}
 	clear(id.held)
-	id.held, id.heldAt, id.packets, id.until, id.far = id.held[:0], id.heldAt[:0], 0, 0, far{}
+	id.held, id.heldAt, id.packets, id.until, id.far, id.turned = id.held[:0], id.heldAt[:0], 0, 0, far{}, false
 	id.owner, id.session = nil, nil
 	ip.free = append(ip.free, i)
 }
@@ -132,7 +142,7 @@ func (w *worker) identify(l *look) {
 	if id == nil {
 		id = w.beginIdent(l)
 	}
-	dir := parsers.Dir(l.dir)
+	dir := id.dirOf(l)
 	if id.Meta.Datagram() {
 		id.packets++
 		if id.far.number != 0 {
@@ -209,7 +219,7 @@ func (w *worker) lost(l *look) {
 	if id == nil {
 		return
 	}
-	back := parsers.Dir(l.dir).Reverse()
+	back := id.dirOf(l).Reverse()
 	if a := id.dirs[back]; a != nil && a.Lost(l.p.Ack) > 0 {
 		w.read(a, id, back)
 		a.Keep()

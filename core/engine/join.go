@@ -128,7 +128,6 @@ func (e *Engine) fromTap(old, next *attached) error {
 // sessions are there. On error the endpoint stays inline. The caller holds mu.
 func (e *Engine) toTap(old, next *attached) error {
 	id := next.ep.ID
-	next.listeners = old.listeners
 	var sessions []moved
 	var cut int64
 	var err error

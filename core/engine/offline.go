@@ -42,7 +42,7 @@ func NewOffline(cfg Config, t *policy.Table, enforce bool) *Offline {
 	w.refresh()
 	minutes := func(n int) int64 { return int64(time.Duration(n) * time.Minute) }
 	w.table = session.New(session.Config{Max: cfg.MaxSessions, Evict: w.evicted, Timeouts: session.Timeouts{
-		Established: minutes(120), Idle: minutes(120), Unanswered: minutes(10), Answered: minutes(10), ICMP: minutes(1),
+		Unanswered: minutes(10), Answered: minutes(10), ICMP: minutes(1),
 	}})
 	w.tunnels, w.sync = true, true
 	return &Offline{e: e, w: w}

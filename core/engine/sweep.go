@@ -5,7 +5,8 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// sweeper judges the sessions that were judged by an older policy again, some with each
+// sweeper judges the sessions that were judged by an older policy again, and those whose client
+// is not known for sure, some with each
 // batch, so that a change reaches idle sessions too and no batch waits for it.
 type sweeper struct {
 	refs []uint32 // sessions still to be looked at
@@ -22,7 +23,7 @@ func (w *worker) sweepSome() {
 		sw.due = false
 		sw.refs = sw.refs[:0]
 		w.table.Each(func(s *session.Session) bool {
-			if s.Generation != w.snap.version {
+			if s.Generation != w.snap.version || s.Flags&flagEither != 0 {
 				sw.refs = append(sw.refs, w.table.Ref(s))
 			}
 			return true
@@ -31,7 +32,7 @@ func (w *worker) sweepSome() {
 	n := min(len(sw.refs), sweepBatch)
 	for _, ref := range sw.refs[len(sw.refs)-n:] {
 		s := w.table.At(ref)
-		if s == nil || s.Generation == w.snap.version {
+		if s == nil || s.Generation == w.snap.version && s.Flags&flagEither == 0 {
 			continue
 		}
 		if s.State.Over() {
@@ -43,6 +44,7 @@ func (w *worker) sweepSome() {
 		if v == nil {
 			continue
 		}
+		w.reconsider(v, s)
 		w.evaluate(v, s)
 		if id := w.identOf(s); id != nil && len(id.held) > 0 {
 			if flow.Verdict(s.Verdict) != flow.Pending {

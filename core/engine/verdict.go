@@ -46,6 +46,10 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 			return d
 		}
 	}
+	if s.Flags&flagEither != 0 && !v.loopback {
+		d := w.decideEither(v, s, &q)
+		return encrypted(v, &q, d)
+	}
 	return encrypted(v, &q, v.pol.Decide(&q))
 }
 

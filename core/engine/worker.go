@@ -192,7 +192,7 @@ func (w *worker) refresh() {
 	if s == w.snap {
 		return
 	}
-	if s.version != w.snap.version {
+	if s.version != w.snap.version || s.listening != w.snap.listening {
 		w.sweep.begin()
 	}
 	w.snap = s

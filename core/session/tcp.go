@@ -77,7 +77,6 @@ const (
 	wEdge                     // edge is valid
 	wFin                      // its FIN was seen, at nxt-1
 	wRst                      // it sent an RST that was in the window, but not exact
-	wData                     // it sent payload
 )
 
 // unknownScale is the shift for an end whose SYN was not seen: the most there can be (RFC 7323
@@ -184,7 +183,8 @@ func (s *Session) ResetSeq(dir int) (seq, ack uint32, ok bool) {
 // Doubtful says that an RST was seen that the receiver may have believed.
 func (s *Session) Doubtful() bool { return (s.wings[0].flags|s.wings[1].flags)&wRst != 0 }
 
-func (s *Session) hasData() bool { return (s.wings[0].flags|s.wings[1].flags)&wData != 0 }
+// halfClosed reports whether just one end has sent its FIN.
+func (s *Session) halfClosed() bool { return (s.wings[0].flags^s.wings[1].flags)&wFin != 0 }
 
 // endOf is the sequence number behind a segment: SYN and FIN count as one each.
 func endOf(p *packet.Packet) uint32 {

@@ -15,9 +15,6 @@ func (w *wing) begin(p *packet.Packet, r *TCPResult) {
 		w.flags |= wScaled
 		w.scale = min(p.WScale, 14) // RFC 7323 2.3
 	}
-	if p.PayloadWire > 0 {
-		w.flags |= wData
-	}
 	r.before, r.moved = p.Seq, true
 }
 
@@ -293,11 +290,8 @@ func (w *wing) sent(p *packet.Packet, end uint32, r *TCPResult) {
 		r.Events |= KeepAlive // RFC 9293 3.8.4
 		return
 	}
-	if p.PayloadWire > 0 {
-		w.flags |= wData
-		if int32(end-w.nxt) <= 0 {
-			r.Events |= Retransmit
-		}
+	if p.PayloadWire > 0 && int32(end-w.nxt) <= 0 {
+		r.Events |= Retransmit
 	}
 	if int32(end-w.nxt) > 0 {
 		w.nxt = end
