@@ -101,7 +101,7 @@ func TestSocketsRaise(t *testing.T) {
 			b := newBench(t)
 			b.policy(1, policy.Discover, policy.WorkloadSpec{})
 			q := b.attach(backend.Tap)
-			c := newConn(v6, 50051, 40000) // the workload serves 50051; ports say the contrary
+			c := newConn(v6, 50051, 40000)             // the workload serves 50051; ports say the contrary
 			q.give(c.seg(t, 1, "PA", httpRequest[:9])) // too little to be named
 			var all []flow.Record
 			if late {
