@@ -29,12 +29,7 @@ func survives(t *testing.T, backend string, talks []*talk) {
 	l := newLab(t)
 	d := l.start()
 	co := meet(l, talks)
-	var want []string
-	for _, k := range talks {
-		want = append(want, fmt.Sprintf("%s/%d", k.network[:3], k.server))
-	}
-	slices.Sort(want)
-	want = slices.Compact(want)
+	want := serverPorts(talks)
 	until(t, 15*time.Second, "all ports learned", func() error {
 		if got := l.ports(); !slices.Equal(got, want) {
 			return fmt.Errorf("rules for %v, want %v", got, want)
@@ -93,4 +88,57 @@ func TestRestartBreaksNothing(t *testing.T) {
 		t.Run(backend+"/tcp", func(t *testing.T) { survives(t, backend, tcpTalks()) })
 		t.Run(backend+"/udp", func(t *testing.T) { survives(t, backend, udpTalks()) })
 	}
+}
+
+// TestOpenBeforeStart: conversations that were open before Sluice started are learned in the right direction,
+// as long as they say something, and go on once both ends are protected. Nothing else is learned.
+func TestOpenBeforeStart(t *testing.T) {
+	var talks []*talk
+	for _, k := range append(tcpTalks(), udpTalks()...) {
+		// A UDP client that is not connected, on a port like its server's, leaves nothing to learn from.
+		if k.busy && (k.connected || strings.HasPrefix(k.network, "tcp")) {
+			talks = append(talks, k)
+		}
+	}
+	l := newLab(t)
+	co := meet(l, talks)
+	d := l.start()
+	want := serverPorts(talks)
+	until(t, 20*time.Second, "all ports learned", func() error {
+		if got := l.ports(); !slices.Equal(got, want) {
+			return fmt.Errorf("rules for %v, want %v", got, want)
+		}
+		return nil
+	})
+	l.run("mode", "set", "web", "api", "protect")
+	co.goesOn("protect")
+	if got := l.ports(); !slices.Equal(got, want) {
+		t.Errorf("rules for %v, want %v", got, want)
+	}
+	co.end()
+	// What begins anew is allowed by the same rules.
+	for _, k := range talks {
+		if k.network != "tcp4" {
+			continue
+		}
+		c, err := l.web.TryDial(k.network, l.api.Addr(k.network, k.server), patientTCP)
+		if err != nil {
+			t.Errorf("a new connection to %d: %v", k.server, err)
+			continue
+		}
+		if err := k.ask(c, "hello"); err != nil {
+			t.Errorf("a new connection to %d: %v", k.server, err)
+		}
+		c.Close()
+	}
+	d.stop()
+}
+
+// serverPorts are what the rules of conversations list.
+func serverPorts(talks []*talk) (want []string) {
+	for _, k := range talks {
+		want = append(want, fmt.Sprintf("%s/%d", k.network[:3], k.server))
+	}
+	slices.Sort(want)
+	return slices.Compact(want)
 }

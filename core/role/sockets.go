@@ -109,7 +109,7 @@ func (c *Context) Known(t *Tuple) Finding {
 	if before != Unknown {
 		return Finding{before, flow.EvidenceMemory, false}
 	}
-	if side := c.Sockets.unserved(t, ports); side != Unknown {
+	if side := c.Sockets.unserved(t); side != Unknown {
 		if ports == Unknown || ports == side {
 			return Finding{side, flow.EvidenceListener, false}
 		}
@@ -129,17 +129,13 @@ func (c *Context) serves(t *Tuple, ports Side) bool {
 
 // unserved is the side that follows from the fact that no socket serves on the local port.
 // It is never firm: a server may close its listening socket and go on with its connections.
-func (s *Sockets) unserved(t *Tuple, ports Side) Side {
+func (s *Sockets) unserved(t *Tuple) Side {
 	if side := s.live(t); side != Unknown {
 		return side
 	}
-	if s == nil || !s.Complete || s.listens(t.Proto, t.LocalPort) {
+	// Of UDP the list leaves out the ports that Linux also gives to clients: its silence means nothing.
+	if s == nil || !s.Complete || t.Proto != packet.ProtoTCP || s.listens(t.Proto, t.LocalPort) {
 		return Unknown
 	}
-	// UDP ports that Linux also gives to clients are not in the list, so its silence counts only where
-	// the ports say the same.
-	if t.Proto == packet.ProtoTCP || ports == Client && t.RemotePort < Ephemeral {
-		return Client
-	}
-	return Unknown
+	return Client
 }
