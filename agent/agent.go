@@ -22,6 +22,7 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/store"
 )
 
@@ -30,7 +31,9 @@ type Dataplane interface {
 	Attach(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) error
 	Detach(id uint32) error
 	Apply(t *policy.Table)
-	SetListeners(endpoint uint32, l []engine.Listener)
+	SetSockets(endpoint uint32, s *role.Sockets)
+	// Remember sets which sides of sessions are known from before a restart.
+	Remember(m *role.Memory)
 	// Lost tells endpoints that are attached no more although nobody detached them.
 	Lost() <-chan uint32
 	Stats() engine.Stats
@@ -101,6 +104,7 @@ type tracked struct {
 	workload.Workload
 	endpoints map[string]*endpoint // by interface name
 	mesh      wire.Mesh            // what is redirected to a sidecar, over lo
+	sockets   *role.Sockets        // as the engine has them; nil before the first reading
 }
 
 // New makes an agent; Run does the work.
@@ -148,6 +152,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer a.tenure.Unlock()
 	a.up.Open()
+	if m := a.up.Sides(); m != nil {
+		a.cfg.Engine.Remember(m)
+	}
 	if t := a.kept.restore(); t != nil {
 		a.apply(t)
 	}
@@ -190,7 +197,7 @@ func (a *Agent) follow(ctx context.Context, s workload.Source, to chan<- told) {
 
 // loop is the agent's one goroutine for state.
 func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *policy.Table) error {
-	sockets := time.NewTimer(listenersEvery(0))
+	sockets := time.NewTimer(socketsEvery(0))
 	defer sockets.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
@@ -209,12 +216,12 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 		case id := <-a.cfg.Engine.Lost():
 			a.lost(id)
 		case <-sockets.C:
-			changed := a.readListeners()
+			changed := a.readSockets()
 			if a.forget(time.Now()) {
 				a.adopt()
 			}
 			a.names.sweep(time.Now())
-			sockets.Reset(listenersEvery(len(a.workloads)))
+			sockets.Reset(socketsEvery(len(a.workloads)))
 			if !changed {
 				continue
 			}

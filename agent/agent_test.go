@@ -24,6 +24,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/internal/specstore"
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 	"github.com/sluicenet/sluice/store"
@@ -32,15 +33,15 @@ import (
 
 // dataplane is an engine that keeps what it was told.
 type dataplane struct {
-	mu        sync.Mutex
-	eps       map[uint32]backend.Endpoint
-	version   uint64
-	table     *policy.Table
-	calls     []string
-	listeners map[uint32][]engine.Listener
-	failKind  backend.Kind // Attach of this kind fails
-	failSide  func(backend.Side) bool
-	lost      chan uint32
+	mu       sync.Mutex
+	eps      map[uint32]backend.Endpoint
+	version  uint64
+	table    *policy.Table
+	calls    []string
+	sockets  map[uint32]*role.Sockets
+	failKind backend.Kind // Attach of this kind fails
+	failSide func(backend.Side) bool
+	lost     chan uint32
 }
 
 func (d *dataplane) Attach(_ context.Context, _ backend.Backend, ep backend.Endpoint, w string) error {
@@ -70,11 +71,13 @@ func (d *dataplane) Apply(t *policy.Table) {
 
 func (d *dataplane) Lost() <-chan uint32 { return d.lost }
 
-func (d *dataplane) SetListeners(ep uint32, l []engine.Listener) {
+func (d *dataplane) SetSockets(ep uint32, s *role.Sockets) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.listeners[ep] = l
+	d.sockets[ep] = s
 }
+
+func (*dataplane) Remember(*role.Memory) {}
 
 func (*dataplane) Drain(func(*flow.Record)) int     { return 0 }
 func (*dataplane) Threats(func(*report.Threat)) int { return 0 }
@@ -161,7 +164,7 @@ func newLab(t *testing.T) *lab {
 }
 
 func (l *lab) start() {
-	l.plane = &dataplane{lost: make(chan uint32), eps: map[uint32]backend.Endpoint{}, listeners: map[uint32][]engine.Listener{}}
+	l.plane = &dataplane{lost: make(chan uint32), eps: map[uint32]backend.Endpoint{}, sockets: map[uint32]*role.Sockets{}}
 	l.coll = &collector{}
 	cfg := l.config
 	cfg.Node, cfg.Sources, cfg.Engine, cfg.Store, cfg.Collector, cfg.Data, cfg.Version = "n1", []workload.Source{l.source}, l.plane, l.store, l.coll, l.data, "test"
@@ -254,13 +257,13 @@ func TestModes(t *testing.T) {
 	l.until("listeners told", func() bool {
 		l.plane.mu.Lock()
 		defer l.plane.mu.Unlock()
-		got := map[engine.Listener]bool{}
-		for _, x := range l.plane.listeners {
-			for _, y := range x {
+		got := map[role.Port]bool{}
+		for _, x := range l.plane.sockets {
+			for y := range x.Listening {
 				got[y] = true
 			}
 		}
-		return maps.Equal(got, map[engine.Listener]bool{{Proto: 6, Port: 8080}: true, {Proto: 17, Port: 5353}: true})
+		return maps.Equal(got, map[role.Port]bool{{Proto: 6, Port: 8080}: true, {Proto: 17, Port: 5353}: true})
 	})
 
 	for id := range l.plane.eps {

@@ -84,6 +84,10 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	if inStack(&ep) {
 		be = a.cfg.Queues
 	}
+	first := e.at.Kind == backend.NoKind
+	if first {
+		a.socketsAtAttach(t, e)
+	}
 	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
 		return err
 	}
@@ -92,7 +96,11 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 		e.stays = s.Stays(ep.ID)
 	}
 	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", ep.Kind, "backend", shown(&ep), "took", time.Since(begin))
-	a.listenersOf(t)
+	if first {
+		a.socketsAtAttach(t, e)
+	} else {
+		a.refreshSockets(t)
+	}
 	return nil
 }
 

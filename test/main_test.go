@@ -4,6 +4,7 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,6 +52,7 @@ type program struct {
 	t    *testing.T
 	dir  string
 	args []string
+	exe  string // what is run; "" is binary
 }
 
 // daemon is one `sluice standalone`.
@@ -92,7 +94,7 @@ func newProgram(t *testing.T, args ...string) *program {
 func (p *program) socket() string { return filepath.Join(p.dir, "run", "s") }
 
 func (p *program) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(cmp.Or(p.exe, binary), args...)
 	cmd.Env = append(os.Environ(), "SLUICE_SOCKET="+p.socket())
 	return cmd
 }

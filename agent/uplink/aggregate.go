@@ -241,5 +241,7 @@ func (s *session) remember(workload string, l *living) {
 		s.began = 0
 	case s.began == 0 && s.ended > 0:
 		l.ended(workload, &s.Record)
+	case s.began == 0:
+		l.goesOn(workload, &s.Record)
 	}
 }

@@ -14,22 +14,27 @@ import (
 
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
-// living remembers on disk which sessions were reported to have begun and not to have ended, by a hash of
-// their ends. A new run of the agent picks up sessions whose beginning it has not seen; those that
-// the previous run reported are not counted again. One goroutine uses it.
+// living keeps on disk which sessions were reported to have begun and not to have ended, by a hash of their
+// ends, and which of the ends is the client. The next run of the agent picks sessions up whose beginning it
+// has not seen; those that this one has reported are not counted again, and their client is known. What was
+// reported since the last flush is missing after a kill. One goroutine uses it.
+//
+// The file begins with a line of its own, so that another format is recognised; behind it each entry is
+// lineSize bytes: what happened, and the hash. Files of version 1 have no first line and no sides.
 type living struct {
 	path   string
 	log    *slog.Logger
 	file   *os.File
 	w      *bufio.Writer
-	lines  int                 // in the file
-	set    map[uint64]struct{} // of this run
-	before map[uint64]struct{} // of previous runs, and not seen yet in this one
-	until  time.Time           // then those are given up
-	left   atomic.Bool         // what ends from now on ends for this agent only
+	lines  int             // in the file
+	set    map[uint64]byte // of this run, by the line that each began with
+	before map[uint64]byte // of previous runs, and not seen yet in this one
+	until  time.Time       // then those are given up
+	left   atomic.Bool     // what ends from now on ends for this agent only
 }
 
 const (
@@ -42,9 +47,16 @@ const (
 	lineSize   = 9
 )
 
+// livingHead is the first line of the file.
+const livingHead = "sluice sessions 2\n"
+
+// What an entry says of a session: that it began, of unknown side or with the client at the end that
+// sorts first or last; or that it ended.
 const (
-	lineBegan = '+'
-	lineEnded = '-'
+	lineBegan  = '+'
+	lineLower  = '<'
+	lineHigher = '>'
+	lineEnded  = '-'
 )
 
 // openLiving reads what previous runs remembered.
@@ -53,13 +65,14 @@ func openLiving(path string, log *slog.Logger) (*living, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read which sessions live: %w", err)
 	}
-	l := &living{path: path, log: log, set: map[uint64]struct{}{}, before: map[uint64]struct{}{}, until: time.Now().Add(givenUp)}
+	l := &living{path: path, log: log, set: map[uint64]byte{}, before: map[uint64]byte{}, until: time.Now().Add(givenUp)}
+	data = bytes.TrimPrefix(data, []byte(livingHead))
 	for damaged := false; len(data) >= lineSize && !damaged; data = data[lineSize:] {
 		h := binary.BigEndian.Uint64(data[1:])
 		switch data[0] {
-		case lineBegan:
-			if len(l.before) < maxLiving {
-				l.before[h] = struct{}{}
+		case lineBegan, lineLower, lineHigher:
+			if _, known := l.before[h]; known || len(l.before) < maxLiving {
+				l.before[h] = data[0]
 			}
 		case lineEnded:
 			delete(l.before, h)
@@ -82,10 +95,11 @@ func (l *living) rewrite() error {
 	}
 	w := bufio.NewWriter(next)
 	l.lines = 0
-	for _, m := range []map[uint64]struct{}{l.before, l.set} {
-		for h := range m {
+	_, _ = w.WriteString(livingHead) // Flush has its error
+	for _, m := range []map[uint64]byte{l.before, l.set} {
+		for h, what := range m {
 			l.lines++
-			_, _ = w.Write(line(lineBegan, h)) // Flush has its error
+			_, _ = w.Write(line(what, h))
 		}
 	}
 	if err := w.Flush(); err != nil {
@@ -109,12 +123,23 @@ func line(what byte, h uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{what}, h)
 }
 
+// sides are those of the sessions of previous runs whose client is known.
+func (l *living) sides() *role.Memory {
+	m := &role.Memory{Until: l.until.UnixNano(), LowerIsClient: map[uint64]bool{}}
+	for h, what := range l.before {
+		if what != lineBegan {
+			m.LowerIsClient[h] = what == lineLower
+		}
+	}
+	return m
+}
+
 // began notes a beginning, unless it is over too, and reports whether a previous run has reported it.
 func (l *living) began(workload string, f *flow.Record, over bool) (again bool) {
 	if over && len(l.before) == 0 || f.Proto != packet.ProtoTCP && f.Proto != packet.ProtoUDP {
 		return false
 	}
-	h := hashOf(workload, f)
+	h, what := lineOf(workload, f)
 	if len(l.before) > 0 {
 		if _, again = l.before[h]; again {
 			delete(l.before, h)
@@ -126,10 +151,19 @@ func (l *living) began(workload string, f *flow.Record, over bool) (again bool) 
 		again = again && (f.Midstream || f.Proto == packet.ProtoUDP)
 	}
 	if !over && len(l.set) < maxLiving {
-		l.set[h] = struct{}{}
-		l.note(lineBegan, h)
+		l.set[h] = what
+		l.note(what, h)
 	}
 	return again
+}
+
+// goesOn notes which end of a session is the client, where that was not known when it began or has changed.
+func (l *living) goesOn(workload string, f *flow.Record) {
+	h, what := lineOf(workload, f)
+	if before, ok := l.set[h]; ok && before != what && what != lineBegan {
+		l.set[h] = what
+		l.note(what, h)
+	}
 }
 
 // ended notes an end.
@@ -137,7 +171,7 @@ func (l *living) ended(workload string, f *flow.Record) {
 	if l.left.Load() {
 		return
 	}
-	h := hashOf(workload, f)
+	h, _ := lineOf(workload, f)
 	if _, ok := l.set[h]; ok {
 		delete(l.set, h)
 		l.note(lineEnded, h)
@@ -173,28 +207,16 @@ func (l *living) close() {
 	}
 }
 
-// hashOf is FNV-1a of a session's workload, protocol and ends, whichever of them is the client.
-func hashOf(workload string, f *flow.Record) uint64 {
-	const offset, prime = 14695981039346656037, 1099511628211
-	h := uint64(offset)
-	add := func(b byte) { h = (h ^ uint64(b)) * prime }
-	a, b, pa, pb := &f.Client, &f.Server, f.ClientPort, f.ServerPort
-	if c := bytes.Compare(a[:], b[:]); c > 0 || c == 0 && pa > pb {
-		a, b, pa, pb = b, a, pb, pa
+// lineOf is a session's hash, and how its beginning is written. A client that was guessed is not remembered
+// as one that is known.
+func lineOf(workload string, f *flow.Record) (h uint64, what byte) {
+	t := role.Tuple{Local: f.Client, Remote: f.Server, LocalPort: f.ClientPort, RemotePort: f.ServerPort, Proto: f.Proto}
+	h, lower := role.SeedOf(workload).Hash(&t)
+	switch {
+	case f.Evidence.Guessed():
+		return h, lineBegan
+	case lower:
+		return h, lineLower
 	}
-	for i := range len(workload) {
-		add(workload[i])
-	}
-	add(f.Proto)
-	for _, end := range []struct {
-		addr *packet.Addr
-		port uint16
-	}{{a, pa}, {b, pb}} {
-		for _, x := range end.addr {
-			add(x)
-		}
-		add(byte(end.port >> 8))
-		add(byte(end.port))
-	}
-	return h
+	return h, lineHigher
 }

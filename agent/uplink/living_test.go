@@ -10,6 +10,7 @@ import (
 	"github.com/sluicenet/sluice/agent/uplink"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/role"
 )
 
 // lifeOf runs an agent's life that sees these records; it says how many sessions it told to have begun.
@@ -103,4 +104,108 @@ func TestLivingLong(t *testing.T) {
 	if got := lifeOf(t, file, false, record(1, flow.Start, mid)); got != 1 {
 		t.Errorf("after the file was damaged: %d began, want 1", got)
 	}
+}
+
+// sidesAfter runs an agent's life that sees these records, and gives what the next one knows of sides.
+func sidesAfter(t *testing.T, file string, records ...flow.Record) *role.Memory {
+	t.Helper()
+	lifeOf(t, file, false, records...)
+	u := uplink.New(uplink.Config{Living: file, Workload: func(uint32) string { return "w" }})
+	return u.Sides()
+}
+
+// TestSides: which end of a session is the client is known after a restart, where it was known before.
+func TestSides(t *testing.T) {
+	by := func(e flow.Evidence) func(*flow.Record) { return func(f *flow.Record) { f.Evidence = e } }
+	turned := func(f *flow.Record) {
+		f.Client, f.Server, f.ClientPort, f.ServerPort = f.Server, f.Client, f.ServerPort, f.ClientPort
+	}
+	known := by(flow.EvidenceHandshake)
+	for _, c := range []struct {
+		name    string
+		records []flow.Record
+		want    string // who is the client: "", "client" or "server" of the first record
+	}{
+		{"seen from its beginning", []flow.Record{record(1, flow.Start, known)}, "client"},
+		{"the other way round", []flow.Record{record(1, flow.Start, func(f *flow.Record) { known(f); turned(f) })}, "server"},
+		{"guessed", []flow.Record{record(1, flow.Start, by(flow.EvidencePort))}, ""},
+		{"guessed, then known", []flow.Record{record(1, flow.Start, by(flow.EvidencePort)), record(1, flow.Update, by(flow.EvidenceProtocol))}, "client"},
+		{"guessed, then known to be the other", []flow.Record{record(1, flow.Start, by(flow.EvidencePort)), record(1, flow.Update, func(f *flow.Record) { f.Evidence = flow.EvidenceListener; turned(f) })}, "server"},
+		{"ended", []flow.Record{record(1, flow.Start, known), record(1, flow.End, known)}, ""},
+		{"remembered again", []flow.Record{record(1, flow.Start, func(f *flow.Record) { f.Midstream, f.Evidence = true, flow.EvidenceMemory })}, "client"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := record(1, flow.Start, nil)
+			h, lower := role.SeedOf("w").Hash(&role.Tuple{Local: f.Client, Remote: f.Server, LocalPort: f.ClientPort, RemotePort: f.ServerPort, Proto: f.Proto})
+			m := sidesAfter(t, filepath.Join(t.TempDir(), "sessions"), c.records...)
+			client, ok := m.LowerIsClient[h]
+			got := ""
+			if ok {
+				got = map[bool]string{true: "client", false: "server"}[client == lower]
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if until := time.Until(time.Unix(0, m.Until)); until < 2*time.Hour || until > 4*time.Hour {
+				t.Errorf("it is remembered for %s", until)
+			}
+		})
+	}
+}
+
+// TestSidesAreOnDisk: what the file had when the agent was killed is enough, also where the last entry is cut,
+// and a file of the version before is read, which had no sides.
+func TestSidesAreOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "sessions")
+	if m := sidesAfter(t, file, record(1, flow.Start, func(f *flow.Record) { f.Evidence = flow.EvidenceHandshake })); len(m.LowerIsClient) != 1 {
+		t.Fatalf("sides %v, want one", m.LowerIsClient)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const head, entry = "sluice sessions 2\n", 9
+	for cut := range len(data) + 1 {
+		if err := os.WriteFile(file, data[:cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := 0
+		if cut >= len(head)+entry {
+			want = 1
+		}
+		u := uplink.New(uplink.Config{Living: file, Workload: func(uint32) string { return "w" }})
+		if m := u.Sides(); m == nil || len(m.LowerIsClient) != want {
+			t.Errorf("cut at %d of %d: sides %v, want %d", cut, len(data), m, want)
+		}
+	}
+	old := append([]byte{'+'}, data[len(head)+1:]...)
+	if err := os.WriteFile(file, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if m := sidesAfter(t, file); len(m.LowerIsClient) != 0 {
+		t.Errorf("a file without sides has %v", m.LowerIsClient)
+	}
+	if err := os.WriteFile(file, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := lifeOf(t, file, false, record(1, flow.Start, func(f *flow.Record) { f.Midstream = true })); got != 0 {
+		t.Errorf("a session of the version before is counted again: %d began", got)
+	}
+}
+
+// FuzzLiving: whatever is in the file, the agent starts, and its memory is bounded by the file.
+func FuzzLiving(f *testing.F) {
+	f.Add([]byte("sluice sessions 2\n<12345678>abcdefgh-12345678"))
+	f.Add([]byte("+12345678"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file := filepath.Join(t.TempDir(), "sessions")
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		u := uplink.New(uplink.Config{Living: file, Workload: func(uint32) string { return "w" }})
+		if m := u.Sides(); m == nil || len(m.LowerIsClient) > len(data)/9 {
+			t.Errorf("sides %v of %q", m, data)
+		}
+	})
 }

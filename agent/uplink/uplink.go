@@ -18,6 +18,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/internal/backoff"
 )
 
@@ -142,6 +143,15 @@ func (u *Uplink) Open() {
 			cfg.Logger.Error("sessions that live now are counted again after a restart", "error", err)
 		}
 	}
+}
+
+// Sides are which ends of the sessions that lived when the previous run ended are their clients; nil where
+// that is not kept. It is to be called before Run.
+func (u *Uplink) Sides() *role.Memory {
+	if u.agg.living == nil {
+		return nil
+	}
+	return u.agg.living.sides()
 }
 
 // Leave notes that the agent releases its workloads: sessions that end from now on may continue without it.

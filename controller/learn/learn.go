@@ -212,20 +212,14 @@ func learnable(group string) bool {
 	return false
 }
 
-// serverKnown says whether Port is surely the server's and no client's ephemeral one. For UDP
-// the first packet that was seen may have been an answer, if the conversation began before us;
-// then the ephemeral port and the low one stand the wrong way round.
+// serverKnown reports whether Port is the server's and no client's. Where that was guessed by port numbers, a
+// UDP conversation teaches nothing, and a TCP connection only if the client's port is one that kernels
+// give to clients and the server's is not.
 func (c *Connection) serverKnown() bool {
-	if c.Port < Ephemeral {
+	if c.Evidence != flow.EvidencePort {
 		return true
 	}
-	switch c.Evidence {
-	case flow.EvidenceListener, flow.EvidenceProtocol:
-		return true
-	case flow.EvidenceHandshake:
-		return c.Proto != packet.ProtoUDP || c.ClientPort == 0 || c.ClientPort >= Ephemeral
-	}
-	return false
+	return c.Proto != packet.ProtoUDP && c.Port < Ephemeral && (c.ClientPort == 0 || c.ClientPort >= Ephemeral)
 }
 
 func carriesApps(proto uint8) bool { return proto == packet.ProtoTCP || proto == packet.ProtoUDP }

@@ -11,6 +11,7 @@ import (
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
@@ -62,7 +63,7 @@ func TestSlowAttachDelaysNobody(t *testing.T) {
 	within(t, "Apply", func() { b.policy(2, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP)) })
 	within(t, "Stats", func() { b.e.Stats() })
 	within(t, "Drain", func() { b.e.Drain(func(*flow.Record) {}) })
-	within(t, "SetListeners of the slow one", func() { b.e.SetListeners(2, []engine.Listener{{Proto: 6, Port: 80}}) })
+	within(t, "SetSockets of the slow one", func() { b.e.SetSockets(2, &role.Sockets{Listening: map[role.Port]bool{{Proto: 6, Port: 80}: true}}) })
 	within(t, "Stays", func() { b.e.Stays(2) })
 	within(t, "Attach of another", func() {
 		if err := b.e.Attach(context.Background(), b.be, backend.Endpoint{ID: 3, Kind: backend.Tap}, "y"); err != nil {
@@ -113,7 +114,7 @@ func TestAttachFails(t *testing.T) {
 	if err := b.e.Attach(context.Background(), slow, backend.Endpoint{ID: 2, Kind: backend.Tap, Interface: "eth0"}, "x"); !errors.Is(err, slow.err) {
 		t.Fatalf("got %v, want its cause", err)
 	}
-	b.e.SetListeners(2, []engine.Listener{{Proto: 6, Port: 80}})
+	b.e.SetSockets(2, &role.Sockets{Listening: map[role.Port]bool{{Proto: 6, Port: 80}: true}})
 	if got := b.e.Stays(2); got != "" {
 		t.Errorf("it stays because %q", got)
 	}
@@ -207,7 +208,7 @@ func TestManyAtOnce(t *testing.T) {
 				}
 				ep := backend.Endpoint{ID: id, Kind: backend.Inline, Hook: backend.Hook{Side: side}, Index: i}
 				last = errors.Join(last, b.e.Attach(context.Background(), be, ep, "w"))
-				b.e.SetListeners(id, []engine.Listener{{Proto: 6, Port: uint16(i)}})
+				b.e.SetSockets(id, &role.Sockets{Listening: map[role.Port]bool{{Proto: 6, Port: uint16(i)}: true}})
 			}
 			errs <- errors.Join(last, b.e.Detach(id))
 		}()

@@ -19,8 +19,7 @@ type slot struct {
 	users int        // calls that hold mu or wait for it; guarded by Engine.mu
 	// cur is how the endpoint is attached; nil if it is not. It is written under both locks, and
 	// read under either.
-	cur       *attached
-	listeners map[Listener]bool // guarded by Engine.mu
+	cur *attached
 }
 
 // attached is one endpoint and how it is attached now. It does not change.
@@ -73,9 +72,6 @@ func (e *Engine) release(s *slot) {
 func (e *Engine) place(s *slot, a *attached) {
 	e.mu.Lock()
 	s.cur = a
-	if a == nil {
-		s.listeners = nil
-	}
 	e.publish()
 	e.mu.Unlock()
 	e.wake()

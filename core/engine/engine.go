@@ -18,6 +18,7 @@ import (
 	"github.com/sluicenet/sluice/core/path"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/core/sidecar"
 	"github.com/sluicenet/sluice/parsers"
 )
@@ -33,9 +34,6 @@ type Config struct {
 	// Now is the clock, ns since the epoch; nil is the real one.
 	Now func() int64
 }
-
-// Listener is a listening socket of a workload.
-type Listener = path.Listener
 
 // Engine is the dataplane of one node. Its methods may be called from any
 // goroutine, but for Drain and Threats, which one collector calls.
@@ -54,6 +52,7 @@ type Engine struct {
 
 	mu      sync.Mutex // guards what follows
 	slots   map[uint32]*slot
+	sockets map[uint32]*role.Sockets // by endpoint, also of those that are about to be attached
 	workers map[backend.Queue]*worker
 	made    uint64                    // workers
 	retired []*worker                 // ended ones whose records may wait still
@@ -77,7 +76,7 @@ func New(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
 	}
-	e := &Engine{cfg: cfg, slots: map[uint32]*slot{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{},
+	e := &Engine{cfg: cfg, slots: map[uint32]*slot{}, sockets: map[uint32]*role.Sockets{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{},
 		rings: map[ringKey]backend.Stats{}, lost: make(chan uint32, lostWaiting)}
 	e.recalls.init()
 	e.running.Store(&[]*worker{})
@@ -129,44 +128,13 @@ func (e *Engine) publish() {
 			continue
 		}
 		x := &path.Endpoint{ID: id, Workload: a.workload, Interface: a.ep.Interface, Datapath: a.ep.Way(), Inline: a.ep.Kind == backend.Inline,
-			Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Listeners: s.listeners, Since: a.since, Mesh: meshes[a.workload]}
+			Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Sockets: e.sockets[id], Seed: role.SeedOf(a.workload), Since: a.since, Mesh: meshes[a.workload]}
 		if a.ep.Fail == backend.FailClosed {
 			x.Fail = packet.Drop
 		}
 		ends[id] = x
 	}
 	e.shared.Endpoints.Store(&ends)
-}
-
-// SetListeners sets the listening sockets of an endpoint's workload, evidence for which side
-// of a connection is the server where its beginning was not seen.
-func (e *Engine) SetListeners(endpoint uint32, l []Listener) {
-	m := make(map[Listener]bool, len(l))
-	for _, x := range l {
-		m[x] = true
-	}
-	e.mu.Lock()
-	s := e.slots[endpoint]
-	if s == nil || sameListeners(s.listeners, m) {
-		e.mu.Unlock()
-		return
-	}
-	s.listeners = m
-	e.publish()
-	e.mu.Unlock()
-	e.wake()
-}
-
-func sameListeners(a, b map[Listener]bool) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for l := range a {
-		if !b[l] {
-			return false
-		}
-	}
-	return true
 }
 
 // Lost lists endpoints that are attached no more although nobody detached them: the

@@ -12,6 +12,7 @@ import (
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/parsers"
 )
 
@@ -60,6 +61,7 @@ func TestFragmentsAreHeld(t *testing.T) {
 	b := &bench{t: t, e: engine.New(engine.Config{Parsers: reg}), be: &memBackend{inline: newMemQueue(), taps: map[uint32]*memQueue{}}}
 	t.Cleanup(func() { b.e.Close() })
 	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, []policy.PortSpec{{Proto: 17, Lo: 5060, Hi: 5060}}, app.SIP))
+	b.e.SetSockets(1, &role.Sockets{Complete: true}) // the conversation begins now
 	q := b.attach(backend.Inline)
 	udp := &layers.UDP{SrcPort: 40000, DstPort: 5060}
 	frames := cut(frameOf(t, false, 0, layers.IPProtocolUDP, udp, string(make([]byte, 60000))), 1480)

@@ -7,7 +7,7 @@ import (
 // Begin begins a batch at a time, ns since the epoch, with the newest policy and endpoints.
 func (p *Path) Begin(now int64) {
 	if now-p.ses.now > unseenAfter {
-		p.awake = now
+		p.ses.awake = now
 	}
 	p.ses.now, p.last = now, nil
 	p.ses.refresh()

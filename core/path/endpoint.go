@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/sidecar"
 )
@@ -21,6 +22,10 @@ type Shared struct {
 	Policy atomic.Pointer[Policy]
 	// Endpoints lists the endpoints; nil before the first.
 	Endpoints atomic.Pointer[Endpoints]
+	// Memory has the sides of sessions that lived before a restart; nil without.
+	Memory atomic.Pointer[role.Memory]
+	// Listening counts changes of the ports on which workloads serve.
+	Listening atomic.Uint64
 	// IDs numbers sessions.
 	IDs atomic.Uint64
 	// Tallies are the counters by endpoint.
@@ -32,12 +37,6 @@ type Policy struct {
 	Table *policy.Table
 	// Generation is carried by frames of flows that may pass in the kernel; not 0.
 	Generation uint32
-}
-
-// Listener is a listening socket of a workload.
-type Listener struct {
-	Proto uint8
-	Port  uint16
 }
 
 // Endpoints lists endpoints by number. It is immutable.
@@ -52,7 +51,8 @@ type Endpoint struct {
 	Inline    bool          // verdicts act
 	Loopback  bool          // between an application and its sidecar
 	Fail      packet.Action // for frames without a verdict
-	Listeners map[Listener]bool
+	Sockets   *role.Sockets // of its workload; nil while they are not known
+	Seed      role.Seed     // of its workload
 	Since     int64         // what was said before was not seen, ns since the epoch; 0 where everything was
 	Mesh      *sidecar.Mesh // nil without a sidecar
 }
@@ -94,12 +94,13 @@ func (c *packetContext) stop(why counter.Cause) packet.Action {
 
 // views are the endpoints under the policy, as one path sees them.
 type views struct {
-	shared  *Shared
-	kernel  bool // flows can leave the queue
-	force   *Policy
-	version uint64 // of force; 0 without
-	ends    *Endpoints
-	list    map[uint32]*View // of endpoints that frames or sessions came from since force and ends
+	shared    *Shared
+	kernel    bool // flows can leave the queue
+	force     *Policy
+	version   uint64 // of force; 0 without
+	listening uint64 // Shared.Listening as it was looked at last
+	ends      *Endpoints
+	list      map[uint32]*View // of endpoints that frames or sessions came from since force and ends
 }
 
 func (w *views) init(s *Shared, kernel bool) {
@@ -107,19 +108,22 @@ func (w *views) init(s *Shared, kernel bool) {
 	w.refresh()
 }
 
-// refresh takes the newest policy and endpoints, and reports whether the policy's version is another.
+// refresh takes the newest policy and endpoints, and reports whether sessions have to be judged
+// again: by another version, or because workloads serve on other ports.
 func (w *views) refresh() (judge bool) {
+	listening := w.shared.Listening.Load() // before the endpoints, which have what it counts
 	force, ends := w.shared.Policy.Load(), w.shared.Endpoints.Load()
 	if force == w.force && ends == w.ends {
 		return false
 	}
-	before := w.version
+	before, heard := w.version, w.listening != listening
+	w.listening = listening
 	w.force, w.ends, w.version = force, ends, 0
 	if force != nil && force.Table != nil {
 		w.version = force.Table.Version()
 	}
 	clear(w.list)
-	return w.version != before
+	return w.version != before || heard
 }
 
 // view returns an endpoint under the policy; nil if the path has none of that number.

@@ -37,14 +37,20 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	if s == nil {
 		return nil
 	}
-	r := clientSide(c, recent(c.v, ses.now, p.awake))
-	s.ClientIsA = r.srcIsClient != swapped
+	role := ses.roleContext(c.v)
+	claim := role.Opening(c.p, c.f.Dir)
+	s.ClientIsA = claim.FromSource != swapped
 	s.ID = ses.views.shared.IDs.Add(1)
 	s.App, s.Base = uint16(app.Undecided), uint16(app.Undecided)
-	s.Evidence = r.by
-	s.Dir = clientDir(c.f.Dir, r.srcIsClient)
-	if r.midstream {
+	s.Evidence = claim.Evidence
+	s.Dir = clientDir(c.f.Dir, claim.FromSource)
+	first := startAfter
+	if claim.Midstream {
 		s.Flags |= session.Midstream
+	}
+	if !claim.Firm && c.f.Dir != packet.NoDirection {
+		s.Marks |= session.Either
+		first = firmAfter
 	}
 	if c.p.Proto != packet.ProtoTCP && c.p.Proto != packet.ProtoUDP {
 		s.App, s.Base = uint16(app.Unknown), uint16(app.Unknown)
@@ -54,7 +60,7 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	t := ses.out.tally(c.v)
 	t.n[atOpened]++
 	t.n[atSessions]++
-	ses.table.Schedule(s, now+startAfter)
+	ses.table.Schedule(s, now+first)
 	return s
 }
 
@@ -110,6 +116,10 @@ func (p *Path) segment(c *packetContext) bool {
 	ses.touch(c)
 	if c.tcp.Events != 0 {
 		p.events(c)
+	}
+	if s := c.s; s.Flags&(session.Midstream|session.Answered) == session.Midstream && c.tcp.Valid && !s.State.Over() && answered(s) {
+		s.Flags |= session.Answered
+		s.Marks |= session.Changed
 	}
 	return true
 }

@@ -34,8 +34,7 @@ type Path struct {
 	last      *View         // of the frame before
 	replaying bool          // the frame at hand passed already
 	capture   bool
-	tunnels   int   // around the packet at hand
-	awake     int64 // when it went on after it may have been stopped, ns since the epoch
+	tunnels   int // around the packet at hand
 }
 
 // New makes a Path without sessions.
@@ -170,11 +169,14 @@ func (p *Path) judge(c *packetContext) packet.Action {
 	if c.v.Loopback && s.Marks&session.Traced == 0 {
 		ses.trace(c)
 	}
+	client := s.ClientIsA
 	if s.Generation != ses.views.version || s.Verdict == flow.NoVerdict {
 		ses.evaluate(c.v, s)
+		c.follow(&client)
 	}
 	if s.Marks&session.Identified == 0 && c.p.PayloadWire > 0 && c.readable() {
 		p.identify(c)
+		c.follow(&client)
 	}
 	if !c.v.Inline || p.replaying {
 		return packet.Pass

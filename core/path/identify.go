@@ -7,6 +7,7 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/identify"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/threat"
 	"github.com/sluicenet/sluice/parsers"
@@ -30,12 +31,8 @@ func (p *Path) identify(c *packetContext) {
 	if ses.ident.Feed(f, parsers.Dir(c.dir), b).Overlap {
 		ses.out.threat(c, ses.now, threat.Overlap, "tcp data came again with other bytes")
 	}
-	client := s.ClientIsA
 	ses.settle(c.v, s, f)
 	ses.answers()
-	if s.ClientIsA != client {
-		c.dir ^= 1 // the packet at hand follows its session
-	}
 }
 
 // acked reports bytes to identification that were acknowledged before they were seen.
@@ -62,8 +59,8 @@ func (l *lifecycle) settle(v *View, s *session.Session, f *identify.Flow) {
 	if !f.Elsewhere() && f.Outcome() == detect.Undecided && l.decide.hopeless(v, s, f) {
 		l.ident.End(f)
 	}
-	if f.Side() != detect.UnknownSide && s.Flags&session.Midstream != 0 && s.Evidence == flow.EvidencePort {
-		l.sides(v, s, f)
+	if side := f.Side(); side != detect.UnknownSide && s.Marks&session.Either != 0 && v != nil {
+		l.raise(v, s, role.Finding{Side: sideOf(s, side), Evidence: flow.EvidenceProtocol, Firm: true})
 	}
 	switch f.Outcome() {
 	case detect.Preamble:
@@ -74,19 +71,6 @@ func (l *lifecycle) settle(v *View, s *session.Session, f *identify.Flow) {
 	if f.Over() {
 		l.endIdent(s, f)
 	}
-}
-
-// sides raises the evidence of which end is the client from ports to the protocol, and exchanges
-// client and server where the ports were wrong.
-func (l *lifecycle) sides(v *View, s *session.Session, f *identify.Flow) {
-	s.Evidence = flow.EvidenceProtocol
-	s.Marks |= session.Changed
-	if f.Side() != detect.Exchanged {
-		return
-	}
-	s.SwapClient()
-	l.ident.Exchange(f)
-	l.evaluate(v, s)
 }
 
 // named takes a session's application, a new one or one that a parser took back, and judges the

@@ -73,7 +73,11 @@ func (d *decider) shadows(v *View, s *session.Session, now int64) bool {
 // encrypted is the decision about a session outside whose content only the sidecar and lo can see:
 // what no rule names by TLS passes where a rule names the two ends and the port, and is judged on lo.
 func (d *decider) encrypted(v *View, s *session.Session, q *policy.Query) decision {
-	a := v.pol.Decide(q)
+	return d.opaque(v, s, q, v.pol.Decide(q))
+}
+
+// opaque is what a decision comes to about a session whose content its sidecar has encrypted.
+func (d *decider) opaque(v *View, s *session.Session, q *policy.Query, a decision) decision {
 	if v.Mesh == nil {
 		return a
 	}

@@ -168,7 +168,8 @@ func unfounded(s *session.Session) bool {
 
 // outcome returns what has become of a session. ended is whether it ends with this record.
 func outcome(s *session.Session, ended bool) flow.Outcome {
-	answered := s.Flags&(session.Answered|session.Midstream) != 0
+	// A connection that was picked up in mid-stream was open; a datagram shows that of nobody.
+	answered := s.Flags&session.Answered != 0 || s.Flags&session.Midstream != 0 && s.Key.Proto == packet.ProtoTCP
 	switch {
 	case s.Flags&session.Denied != 0:
 		return flow.OutcomeDenied

@@ -1,92 +1,156 @@
 package path
 
 import (
+	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/role"
+	"github.com/sluicenet/sluice/core/session"
 )
 
-// role is which end of a session is the client, and how that is known.
-type role struct {
-	srcIsClient bool
-	by          flow.Evidence
-	midstream   bool // the beginning was not seen
-}
-
-// clientSide returns the role of the sender of a session's first packet, by evidence: a SYN; listening
-// sockets of the workload; ports. recent is whether the endpoint's frames are judged since a
-// moment ago only.
-func clientSide(c *packetContext, recent bool) role {
-	p := c.p
-	midstream := false
-	if p.Proto == packet.ProtoTCP {
-		switch p.Flags & (packet.SYN | packet.ACK | packet.RST) {
-		case packet.SYN:
-			return role{true, flow.EvidenceHandshake, false}
-		case packet.SYN | packet.ACK:
-			return role{false, flow.EvidenceHandshake, false}
-		}
-		midstream = true
-	}
-	if src, ok := byListener(c.v, c.f.Dir, p); ok {
-		return role{src, flow.EvidenceListener, midstream}
-	}
-	switch p.Proto {
-	case packet.ProtoTCP:
-		return role{serverPort(p.DstPort, p.SrcPort), flow.EvidencePort, true}
-	case packet.ProtoUDP:
-		// An answer whose question was not seen comes from a well-known port to a high one. Where
-		// questions went by unseen a moment ago it comes from any port to one that systems give to
-		// clients; to take it for a question there would refuse a conversation that is allowed.
-		if p.SrcPort < 1024 && p.DstPort >= 1024 || p.SrcPort < ephemeral && p.DstPort >= ephemeral && recent {
-			return role{false, flow.EvidencePort, true}
-		}
-	case packet.ProtoICMP:
-		return role{p.ICMPType != 0, flow.EvidenceHandshake, false}
-	case packet.ProtoICMPv6:
-		return role{p.ICMPType != 129, flow.EvidenceHandshake, false}
-	}
-	return role{true, flow.EvidenceHandshake, false}
-}
-
 const (
-	// ephemeral is where net.ipv4.ip_local_port_range begins.
-	ephemeral = 32768
 	// unseenAfter is the time without a batch after which a worker may have been stopped; steered
 	// frames went by then. unseenFor is how long conversations may show up that began unseen, ns.
 	unseenAfter = int64(500e6)
 	unseenFor   = int64(5e9)
+	// firmAfter is how long the first record of a session waits whose client is not known for sure:
+	// better evidence comes within this time mostly, and turns it before it is a row.
+	firmAfter = int64(1e9)
 )
 
-// recent reports whether the endpoint's frames are judged since a moment ago only. awake is when
-// the worker went on after it may have been stopped.
-func recent(v *View, now, awake int64) bool {
-	return v.Inline && v.Since != 0 && now-max(v.Since, awake) < unseenFor
+// roleContext is what is known of an endpoint's workload now.
+func (l *lifecycle) roleContext(v *View) role.Context {
+	c := role.Context{Sockets: v.Sockets, Seed: v.Seed}
+	if m := l.views.shared.Memory.Load(); m != nil && l.now < m.Until {
+		c.Memory = m
+	}
+	if v.Since != 0 {
+		c.Recent = l.now-v.Since < l.table.Timeouts().Answered
+		c.Unseen = v.Inline && l.awake > v.Since && l.now-l.awake < unseenFor
+	}
+	return c
 }
 
-// serverPort reports whether a is likelier than b to be a server's port.
-func serverPort(a, b uint16) bool {
-	if (a < 1024) != (b < 1024) {
-		return a < 1024
+// follow turns a packet's direction round where its session was turned; client is ClientIsA as
+// it was.
+func (c *packetContext) follow(client *bool) {
+	if c.s.ClientIsA != *client {
+		*client = !*client
+		c.dir ^= 1
 	}
-	if (a < ephemeral) != (b < ephemeral) {
-		return a < ephemeral
-	}
-	return a < b
 }
 
-// byListener looks the workload's end up among its listening sockets.
-func byListener(v *View, dir packet.Direction, p *packet.Packet) (srcIsClient, ok bool) {
-	if len(v.Listeners) == 0 || dir == packet.NoDirection {
-		return false, false
+// either asks policy about both orientations of a session whose client is not known for sure;
+// reversed reports that the decision is that of the other one.
+func (d *decider) either(v *View, s *session.Session, q *policy.Query) (a decision, reversed bool) {
+	_, port := s.Client()
+	if q.Port == 0 {
+		port = 0
 	}
-	local := p.SrcPort
-	if dir == packet.Ingress {
-		local = p.DstPort
+	return v.pol.DecideEither(q, port)
+}
+
+// best is policy's answer for a session, of the better one of both orientations where its client
+// is not known for sure.
+func (d *decider) best(v *View, s *session.Session) decision {
+	if s.Marks&session.Either == 0 || v.Loopback || v.pol == nil {
+		return d.about(v, s)
 	}
-	if !v.Listeners[Listener{p.Proto, local}] {
-		return false, false
+	q := d.query(s)
+	a, _ := d.either(v, s, &q)
+	return d.opaque(v, s, &q, a)
+}
+
+// oriented is best, and turns a session that is no row yet to the orientation that policy allows.
+func (l *lifecycle) oriented(v *View, s *session.Session) decision {
+	if s.Marks&(session.Either|session.Reported|session.Offloaded) == session.Either && !v.Loopback && v.pol != nil {
+		q := l.decide.query(s)
+		if _, reversed := l.decide.either(v, s, &q); reversed {
+			l.turn(s)
+			s.Evidence = flow.EvidencePort
+		}
 	}
-	return dir == packet.Ingress, true
+	return l.decide.best(v, s)
+}
+
+// reconsider looks for better evidence of a session's client side.
+func (l *lifecycle) reconsider(v *View, s *session.Session) {
+	if s.Marks&session.Either == 0 || v.Loopback || s.Dir == packet.NoDirection {
+		return
+	}
+	c := l.roleContext(v)
+	t := tupleOf(s)
+	l.raise(v, s, c.Known(&t))
+}
+
+// tupleOf is a session's ends as its workload sees them.
+func tupleOf(s *session.Session) role.Tuple {
+	t := role.Tuple{Proto: s.Key.Proto}
+	t.Local, t.LocalPort = s.Client()
+	t.Remote, t.RemotePort = s.Server()
+	if s.Dir != packet.Egress {
+		return t.Reverse()
+	}
+	return t
+}
+
+// sideOf is the workload's side of a session by what its parser found of the sides.
+func sideOf(s *session.Session, by detect.Side) role.Side {
+	if (s.Dir == packet.Egress) == (by == detect.AsAssumed) {
+		return role.Client
+	}
+	return role.Server
+}
+
+// raise takes in better evidence of a session's client side, and asks policy again. A session
+// that is in the kernel stays as it is: its packets are counted there by their direction. One
+// that was refused stays refused.
+func (l *lifecycle) raise(v *View, s *session.Session, f role.Finding) {
+	if s.Marks&session.Offloaded != 0 || s.Flags&session.Denied != 0 || s.State.Over() || !f.Raises(s.Evidence, s.Marks&session.Either == 0) {
+		return
+	}
+	if (f.Side == role.Client) != (s.Dir == packet.Egress) {
+		if s.Marks&session.Reported != 0 && !l.cfg.Capture {
+			l.reissue(s)
+		}
+		l.turn(s)
+	}
+	s.Evidence = f.Evidence
+	if f.Firm {
+		s.Marks &^= session.Either
+	}
+	s.Marks |= session.Changed
+	l.evaluate(v, s)
+}
+
+// turn swaps a session's client and server.
+func (l *lifecycle) turn(s *session.Session) {
+	s.SwapClient()
+	s.Flags &^= session.Answered
+	s.Marks |= session.Changed
+	if answered(s) {
+		s.Flags |= session.Answered
+	}
+	if f := l.ident.Flow(s.Aux); f != nil {
+		l.ident.Exchange(f)
+	}
+}
+
+// answered reports whether what was counted of a session shows that its server answered: where
+// its beginning was not seen, a TCP connection has to have shown both ends.
+func answered(s *session.Session) bool {
+	return s.Packets[1] > 0 && (s.Packets[0] > 0 || s.Key.Proto != packet.ProtoTCP)
+}
+
+// reissue ends the row of a session that was reported the wrong way round; what comes of it is
+// reported as another session.
+func (l *lifecycle) reissue(s *session.Session) {
+	if s.Marks&session.Ended == 0 {
+		l.record(s, flow.End, nil)
+	}
+	s.ID = l.views.shared.IDs.Add(1)
+	s.Marks &^= session.Reported | session.Ended
 }
 
 // clientDir is the session's direction: Egress where the workload is the client.

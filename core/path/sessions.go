@@ -32,6 +32,7 @@ type Sessions struct {
 type lifecycle struct {
 	cfg    *Config
 	now    int64 // ns since the epoch
+	awake  int64 // when the path went on after it may have been stopped, ns since the epoch
 	views  views
 	table  *session.Table
 	ident  *identify.Pool
@@ -64,7 +65,7 @@ func (l *lifecycle) evaluate(v *View, s *session.Session) {
 	if v.Mesh != nil {
 		l.decide.carries(v, s)
 	}
-	d := l.decide.about(v, s)
+	d := l.oriented(v, s)
 	s.Generation = l.views.version
 	l.set(v, s, l.decide.acting(v, s, d))
 	if v.Mesh != nil {
@@ -98,7 +99,7 @@ func (l *lifecycle) replaces(v *View, s *session.Session) bool {
 	if s.Generation == l.views.version && v.Inline {
 		return false
 	}
-	if v.Inline && l.decide.about(v, s).Verdict == flow.Deny {
+	if v.Inline && l.decide.best(v, s).Verdict == flow.Deny {
 		s.Generation = l.views.version
 		return false
 	}
@@ -132,7 +133,7 @@ func (ss *Sessions) sweepSome() (more bool) {
 	if ss.due {
 		ss.due, ss.sweep = false, ss.sweep[:0]
 		ss.table.Each(func(s *session.Session) bool {
-			if s.Generation != ss.views.version && s.Flags&session.Denied == 0 {
+			if (s.Generation != ss.views.version || s.Marks&session.Either != 0) && s.Flags&session.Denied == 0 {
 				ss.sweep = append(ss.sweep, ss.table.Ref(s))
 			}
 			return true
@@ -140,7 +141,7 @@ func (ss *Sessions) sweepSome() (more bool) {
 	}
 	n := min(len(ss.sweep), sweepBatch)
 	for _, ref := range ss.sweep[len(ss.sweep)-n:] {
-		if s := ss.table.At(ref); s != nil && s.Generation != ss.views.version {
+		if s := ss.table.At(ref); s != nil && (s.Generation != ss.views.version || s.Marks&session.Either != 0) {
 			ss.judgeAgain(s)
 		}
 	}
@@ -158,6 +159,7 @@ func (ss *Sessions) judgeAgain(s *session.Session) {
 	if v == nil {
 		return
 	}
+	ss.reconsider(v, s)
 	ss.evaluate(v, s)
 	if s.Verdict != flow.Pending {
 		ss.act.settle(v, s, ss.now, &ss.out)

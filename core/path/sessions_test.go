@@ -16,6 +16,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/path"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/core/sidecar"
 	"github.com/sluicenet/sluice/parsers"
 )
@@ -45,7 +46,7 @@ func TestRoles(t *testing.T) {
 			{"an answer from a well-known port", udp(t, v6, 1, 53, 40006, "x"), 53, packet.Egress, flow.EvidencePort},
 		} {
 			s := newStage(t, policy.Discover, func(_ *path.Config, s *stage) {
-				s.end.Listeners = map[path.Listener]bool{{Proto: 6, Port: 50051}: true}
+				s.end.Sockets = &role.Sockets{Listening: map[role.Port]bool{{Proto: 6, Port: 50051}: true}}
 			})
 			s.policy(1, policy.WorkloadSpec{})
 			s.give(tt.f)

@@ -49,4 +49,6 @@ const (
 	Offloaded
 	// Stays: the kernel cannot let its packets go by.
 	Stays
+	// Either: its client is not known for sure, policy is asked about both orientations.
+	Either
 )

@@ -188,6 +188,9 @@ func (t *Table) At(ref uint32) *Session {
 	return nil
 }
 
+// Timeouts are the table's.
+func (t *Table) Timeouts() *Timeouts { return &t.cfg.Timeouts }
+
 // Timeout is how long s is kept after its last packet, by the table's timeouts, ns.
 func (t *Table) Timeout(s *Session) int64 { return t.cfg.Timeouts.Of(s) }
 

@@ -187,6 +187,9 @@ func (s *Session) Doubtful() bool { return (s.wings[0].flags|s.wings[1].flags)&w
 // HasData reports whether payload was seen in either direction.
 func (s *Session) HasData() bool { return (s.wings[0].flags|s.wings[1].flags)&wData != 0 }
 
+// halfClosed reports whether just one end has sent its FIN.
+func (s *Session) halfClosed() bool { return (s.wings[0].flags^s.wings[1].flags)&wFin != 0 }
+
 // endOf is the sequence number behind a segment: SYN and FIN count as one each.
 func endOf(p *packet.Packet) uint32 {
 	end := p.Seq + uint32(p.PayloadWire)

@@ -11,14 +11,13 @@ import (
 // the default.
 type Timeouts struct {
 	Opening     int64 // TCP: the handshake is not finished; 20 s
-	Established int64 // TCP, open; 20 min
-	Idle        int64 // TCP, picked up in mid-stream and without data since; 5 min
-	Closing     int64 // TCP: a FIN, or an RST of doubtful sequence number; 90 s
+	Established int64 // TCP, open, or closed by one of its ends only; 2 h 4 min (RFC 5382 REQ-5)
+	Closing     int64 // TCP: both FINs, or an RST of doubtful sequence number; 90 s
 	Closed      int64 // TCP: closed or reset; 15 s
 	Refused     int64 // TCP: the SYN was answered with an RST; 2 s
 	Denied      int64 // policy refused it, whatever the protocol; 60 s
 	Unanswered  int64 // UDP without an answer; 30 s
-	Answered    int64 // UDP; 180 s
+	Answered    int64 // UDP; 5 min (RFC 4787 REQ-5)
 	ICMP        int64 // 10 s
 	Other       int64 // 30 s
 }
@@ -33,14 +32,13 @@ func (t Timeouts) withDefaults() Timeouts {
 		}
 	}
 	set(&t.Opening, 20*time.Second)
-	set(&t.Established, 20*time.Minute)
-	set(&t.Idle, 5*time.Minute)
+	set(&t.Established, 2*time.Hour+4*time.Minute)
 	set(&t.Closing, 90*time.Second)
 	set(&t.Closed, 15*time.Second)
 	set(&t.Refused, 2*time.Second)
 	set(&t.Denied, 60*time.Second)
 	set(&t.Unanswered, 30*time.Second)
-	set(&t.Answered, 180*time.Second)
+	set(&t.Answered, 5*time.Minute)
 	set(&t.ICMP, 10*time.Second)
 	set(&t.Other, 30*time.Second)
 	return t
@@ -71,11 +69,13 @@ func (t *Timeouts) tcp(s *Session) int64 {
 		if s.Doubtful() {
 			return t.Closing
 		}
-		if s.Flags&Midstream != 0 && !s.HasData() {
-			return t.Idle
-		}
 		return t.Established
 	case flow.PhaseClosing:
+		// An end that has sent its FIN may receive for as long as the other one likes: kernels keep
+		// such a connection as they keep an open one (RFC 9293 3.6).
+		if s.halfClosed() && !s.Doubtful() {
+			return t.Established
+		}
 		return t.Closing
 	case flow.PhaseClosed, flow.PhaseReset:
 		return t.Closed

@@ -23,6 +23,7 @@ var rules = []rule{
 	{"core/backend", []string{"core/packet", "core/flow"}},
 	{"core/frag", []string{"core/packet", "core/app"}},
 	{"core/session", []string{"core/packet", "core/app", "core/flow"}},
+	{"core/role", []string{"core/packet", "core/app", "core/flow"}},
 	{"core/stream", []string{"core/packet", "core/app"}},
 	{"core/report", []string{"core/packet", "core/app", "core/flow"}},
 	{"core/detect", []string{"core/packet", "core/app", "core/flow", "core/report", "core/stream", "core/session", "parsers"}},

@@ -1,0 +1,252 @@
+package agent
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/role"
+	"github.com/sluicenet/sluice/internal/netns"
+)
+
+// socketsEvery is how often sockets are read; the more workloads the rarer, so that it
+// stays a small part of a core.
+func socketsEvery(workloads int) time.Duration {
+	return max(2*time.Second, time.Duration(workloads)*40*time.Millisecond)
+}
+
+// readSockets looks at the sockets of every workload, and for sidecars; it reports whether one came or went.
+func (a *Agent) readSockets() (changed bool) {
+	for _, t := range a.workloads {
+		if len(t.endpoints) > 0 {
+			a.refreshSockets(t)
+		}
+		before := t.mesh
+		a.lookForSidecar(t)
+		changed = changed || t.mesh != before
+	}
+	return changed
+}
+
+// refreshSockets reports the sockets of a workload to the engine: what it serves now, and what of before it
+// was attached is still there.
+func (a *Agent) refreshSockets(t *tracked) {
+	s, err := socketsOf(t.NetNS, false)
+	if err != nil {
+		a.log.Debug("sockets not read", "workload", t.ID, "error", err)
+		s = &socketList{}
+	}
+	if t.sockets == nil {
+		t.sockets = &role.Sockets{}
+	}
+	n := role.Sockets{Complete: s.complete, Listening: s.listening, Old: map[uint16]bool{}, Live: t.sockets.Live}
+	for port := range t.sockets.Old {
+		if s.bound[port] || !s.complete {
+			n.Old[port] = true
+		}
+	}
+	t.sockets = &n
+	a.setSockets(t)
+}
+
+// socketsAtAttach reads all sockets of a workload at a moment when its packets are not seen yet. It is called
+// again once they are: a socket that came meanwhile counts as one from before, as its first packet may have
+// been missed.
+func (a *Agent) socketsAtAttach(t *tracked, e *endpoint) {
+	s, err := socketsOf(t.NetNS, true)
+	if err != nil {
+		a.log.Warn("sockets not read: which end of a live connection is its client is guessed", "workload", t.ID, "error", err)
+		s = &socketList{}
+	}
+	n := role.Sockets{Complete: s.complete, Listening: s.listening, Old: s.bound, Live: s.live}
+	if t.sockets != nil {
+		for port := range t.sockets.Old {
+			n.Old[port] = true
+		}
+	}
+	t.sockets = &n
+	a.setSockets(t)
+	a.cfg.Engine.SetSockets(e.id, t.sockets) // it may not be attached yet
+}
+
+func (a *Agent) setSockets(t *tracked) {
+	for _, e := range t.endpoints {
+		if e.at.Kind != backend.NoKind {
+			a.cfg.Engine.SetSockets(e.id, t.sockets)
+		}
+	}
+}
+
+// inet_diag (linux/inet_diag.h): the request's and the answer's fixed parts.
+const (
+	diagRequest = 56
+	diagSource  = 4 // offset of the source port in an answer, big endian
+	diagDest    = 6
+	diagFrom    = 8 // of the source address; the destination's is 16 bytes behind
+	diagTo      = 24
+	diagAnswer  = 72
+
+	stateEstablished = 1 << 1
+	stateClose       = 1 << 7  // TCP_CLOSE: a UDP socket that is not connected
+	stateListen      = 1 << 10 // TCP_LISTEN
+	// statesOpen: a TCP connection that may carry something yet: SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT,
+	// LAST_ACK and CLOSING beside ESTABLISHED.
+	statesOpen = stateEstablished | 1<<3 | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11
+)
+
+// Bounds of what is kept of one workload. Beyond maxListening the list is not complete.
+const (
+	maxListening = 4096
+	maxLive      = 4096
+)
+
+// socketList is what one reading of a workload's sockets found.
+type socketList struct {
+	complete  bool
+	listening map[role.Port]bool
+	bound     map[uint16]bool // UDP, connected or not
+	live      map[role.Tuple]role.Side
+	dynamic   [2]uint16 // ports that the kernel gives to clients
+}
+
+// socketsOf reads the sockets inside of the namespace at path, with all also the connections that are open.
+func socketsOf(path string, all bool) (*socketList, error) {
+	l := &socketList{complete: true, listening: map[role.Port]bool{}, bound: map[uint16]bool{}, live: map[role.Tuple]role.Side{}}
+	err := netns.Do(path, func() error {
+		l.dynamic = dynamicPorts()
+		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+			if err := l.read(family, all); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.name()
+	return l, nil
+}
+
+// read takes one family's sockets in. An IPv6 socket may serve IPv4, too: ports are of both.
+func (l *socketList) read(family uint8, all bool) error {
+	err := diag(family, unix.IPPROTO_TCP, stateListen, func(s *diagSocket) { l.serves(unix.IPPROTO_TCP, s.t.LocalPort) })
+	if err == nil {
+		err = diag(family, unix.IPPROTO_UDP, stateClose|stateEstablished, l.udp)
+	}
+	if err == nil && all {
+		err = diag(family, unix.IPPROTO_TCP, statesOpen, func(s *diagSocket) { l.open(s.t) })
+	}
+	if err != nil {
+		return fmt.Errorf("inet_diag: %w", err)
+	}
+	// SCTP is a module that may be missing.
+	_ = diag(family, unix.IPPROTO_SCTP, stateListen, func(s *diagSocket) { l.serves(unix.IPPROTO_SCTP, s.t.LocalPort) })
+	return nil
+}
+
+// serves adds a port on which the workload serves.
+func (l *socketList) serves(proto uint8, port uint16) {
+	switch {
+	case port == 0:
+	case len(l.listening) >= maxListening:
+		l.complete = false
+	default:
+		l.listening[role.Port{Proto: proto, Port: port}] = true
+	}
+}
+
+// udp takes a UDP socket in. One that is not connected serves, unless its port may be one that the kernel gave it.
+func (l *socketList) udp(s *diagSocket) {
+	port := s.t.LocalPort
+	if port != 0 {
+		l.bound[port] = true
+	}
+	switch {
+	case s.state == 1:
+		l.open(s.t)
+	case port < l.dynamic[0] || port > l.dynamic[1]:
+		l.serves(unix.IPPROTO_UDP, port)
+	}
+}
+
+// open adds a connection that is open; which side the workload has is found when all are known.
+func (l *socketList) open(t role.Tuple) {
+	if len(l.live) < maxLive {
+		l.live[t] = role.Unknown
+	}
+}
+
+// name finds the workload's side of the open connections: where it serves on the local port, it is the server.
+// A UDP socket that is connected and serves nobody else asks. Of a TCP connection on another port nothing
+// follows that the list of ports does not show as well.
+func (l *socketList) name() {
+	for t := range l.live {
+		switch {
+		case l.listening[role.Port{Proto: t.Proto, Port: t.LocalPort}]:
+			l.live[t] = role.Server
+		case t.Proto == packet.ProtoUDP:
+			l.live[t] = role.Client
+		default:
+			delete(l.live, t)
+		}
+	}
+}
+
+// dynamicPorts is net.ipv4.ip_local_port_range, which is for both families, of the calling thread's namespace.
+func dynamicPorts() (r [2]uint16) {
+	data, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err == nil {
+		_, err = fmt.Sscan(string(data), &r[0], &r[1])
+	}
+	if err != nil {
+		return [2]uint16{role.Ephemeral, 60999}
+	}
+	return r
+}
+
+// diagSocket is one socket as inet_diag shows it.
+type diagSocket struct {
+	t     role.Tuple
+	state uint8
+}
+
+// diagBody is a serialised inet_diag_req_v2.
+type diagBody []byte
+
+// Len and Serialize make it part of a netlink request.
+func (b diagBody) Len() int          { return len(b) }
+func (b diagBody) Serialize() []byte { return b }
+
+// diag asks the kernel for the sockets in some states and gives them to fn.
+func diag(family, proto uint8, states uint32, fn func(*diagSocket)) error {
+	body := make(diagBody, diagRequest)
+	body[0], body[1] = family, proto
+	binary.NativeEndian.PutUint32(body[4:], states)
+	req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
+	req.AddData(body)
+	return req.ExecuteIter(unix.NETLINK_INET_DIAG, 0, func(m []byte) bool {
+		if len(m) >= diagAnswer {
+			fn(&diagSocket{state: m[1], t: role.Tuple{Proto: proto, Local: diagAddr(family, m[diagFrom:]), Remote: diagAddr(family, m[diagTo:]),
+				LocalPort: binary.BigEndian.Uint16(m[diagSource:]), RemotePort: binary.BigEndian.Uint16(m[diagDest:])}})
+		}
+		return true
+	})
+}
+
+// diagAddr reads an address. IPv4 in an IPv6 socket is mapped (RFC 4291 2.5.5.2), as packet.Addr has it always.
+func diagAddr(family uint8, b []byte) (a packet.Addr) {
+	if family == unix.AF_INET6 {
+		copy(a[:], b)
+		return a
+	}
+	a[10], a[11] = 0xff, 0xff
+	copy(a[12:], b[:4])
+	return a
+}

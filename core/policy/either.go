@@ -1,0 +1,40 @@
+package policy
+
+import "github.com/sluicenet/sluice/core/flow"
+
+// DecideEither is the verdict on a connection of which it is not known for sure which end is
+// the client. q is the likelier orientation, and port is what the server's would be in the
+// other one. It refuses only what both orientations refuse; what one of them allows, or may
+// allow once the application is known, has the decision of that one, and reversed reports
+// that it is the other. Of equals q's counts. It allocates nothing.
+func (w *Workload) DecideEither(q *Query, port uint16) (d Decision, reversed bool) {
+	d = w.Decide(q)
+	if settled(d.Verdict) {
+		return d, false
+	}
+	r := *q
+	r.Dir, r.Port = q.Dir.Reverse(), port
+	if other := w.Decide(&r); rank(other.Verdict) > rank(d.Verdict) {
+		return other, true
+	}
+	return d, false
+}
+
+// settled reports whether no other orientation could have a better verdict.
+func settled(v flow.Verdict) bool { return v == flow.Open || v == flow.Allow }
+
+// rank orders verdicts by what they let through: what policy allows, what it may allow yet,
+// what is learned, what only passes because nothing is enforced, and what is refused.
+func rank(v flow.Verdict) int {
+	switch v {
+	case flow.Open, flow.Allow:
+		return 4
+	case flow.Pending:
+		return 3
+	case flow.Learn:
+		return 2
+	case flow.Violate:
+		return 1
+	}
+	return 0
+}
