@@ -294,7 +294,7 @@ func (a *Agent) counters(s engine.Stats) map[string]uint64 {
 		c["steering."+name] = n
 	}
 	u := a.up.Stats()
-	c["uplink.records"], c["uplink.sent"], c["uplink.requests"], c["uplink.retries"], c["uplink.dropped"] = u.Records, u.Sent, u.Requests, u.Retries, u.Dropped
+	maps.Copy(c, u.Counters())
 	return c
 }
 

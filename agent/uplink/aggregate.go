@@ -7,6 +7,7 @@ import (
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/sidecar"
 )
 
 // key is what sessions of one kind have in common.
@@ -65,16 +66,16 @@ type aggregate struct {
 	waiting  map[uint64]key   // the kinds of those of them that are not sent yet
 	threats  map[threatKey]threat
 	unjudged tally
-	targets  map[target]struct{} // where sessions outside of lo go
-	dropped  map[string]uint64   // since the last request, by cause
-	lost     uint64              // since the beginning
-	living   *living             // nil for none
-	causes   map[string]uint64   // the same by cause
+	outside  sidecar.Outside   // where sessions outside of lo go
+	dropped  map[string]uint64 // since the last request, by cause
+	lost     uint64            // since the beginning
+	living   *living           // nil for none
+	causes   map[string]uint64 // the same by cause
 }
 
 func newAggregate(limit int, workload func(uint32) string) *aggregate {
 	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, opened: map[uint64]int64{}, waiting: map[uint64]key{}, threats: map[threatKey]threat{}, unjudged: tally{},
-		targets: map[target]struct{}{}, dropped: map[string]uint64{}, causes: map[string]uint64{}}
+		dropped: map[string]uint64{}, causes: map[string]uint64{}}
 }
 
 func (a *aggregate) empty() bool {
@@ -139,7 +140,7 @@ func (a *aggregate) foldOf(all, loopback bool) {
 			continue
 		}
 		if !all && a.waits(&s) {
-			s.folds = min(s.folds+1, meshFolds)
+			s.folds = min(s.folds+1, sidecar.MaxRounds)
 			a.sessions[id] = s
 			continue
 		}
@@ -156,7 +157,7 @@ func (a *aggregate) add(s *session) {
 	}
 	switch {
 	case !s.Loopback:
-		a.outside(w, s)
+		a.outside.Add(w, &s.Record)
 	case !a.onlyHere(w, s):
 		return
 	}

@@ -18,6 +18,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/internal/backoff"
 )
 
 // Records is where records come from; the uplink's goroutine alone calls it.
@@ -64,6 +65,11 @@ type Stats struct {
 	Backlog uint64
 	// Acknowledged is when the collector took something last, ns since the epoch; 0 for never.
 	Acknowledged int64
+}
+
+// Counters returns the totals by name, as core/counter describes them.
+func (s *Stats) Counters() map[string]uint64 {
+	return map[string]uint64{"uplink.records": s.Records, "uplink.sent": s.Sent, "uplink.requests": s.Requests, "uplink.retries": s.Retries, "uplink.dropped": s.Dropped}
 }
 
 // Uplink is one agent's way to the collector.
@@ -282,8 +288,8 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 	defer u.stat.onWay.Store(0)
 	for i, r := range b.requests {
 		u.stat.onWay.Store(backlog(b.requests[i:]))
-		wait := firstWait
-		for {
+		again := backoff.Backoff{First: firstWait, Last: lastWait}
+		for first := true; ; first = false {
 			err := u.try(ctx, r)
 			if err == nil {
 				break
@@ -297,14 +303,10 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 				}
 				return
 			}
-			if wait == firstWait {
+			if first {
 				u.cfg.Logger.Warn("report not taken, trying again", "sequence", r.Sequence, "error", err)
 			}
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-			}
-			wait = min(2*wait, lastWait)
+			again.Wait(ctx)
 		}
 	}
 	if u.spool != nil {

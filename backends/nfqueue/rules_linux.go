@@ -9,6 +9,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/sidecar"
 )
 
 // hooked is what rules are made of: one endpoint that is active.
@@ -292,10 +294,11 @@ func redirected() []expr.Any {
 // with an end that is not the workload's own, because the sidecar speaks in somebody's name.
 // What applications of one workload say to each other meets none of them.
 func besides(family nftables.TableFamily) [][]expr.Any {
-	src, dst, from := uint32(12), uint32(16), []byte{127, 0, 0, 6}
-	if family == nftables.TableFamilyIPv6 {
-		src, dst, from = 8, 24, append(make([]byte, 15), 6)
+	src, dst, v6 := uint32(12), uint32(16), family == nftables.TableFamilyIPv6
+	if v6 {
+		src, dst = 8, 24
 	}
+	from := sidecar.Source(v6)
 	address := func(at uint32) []expr.Any {
 		return []expr.Any{
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: uint32(len(from))},

@@ -13,6 +13,7 @@ import (
 	"github.com/sluicenet/sluice/agent"
 	"github.com/sluicenet/sluice/agent/uplink"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/counter"
 )
 
 // observed is what a process shows of itself to Prometheus and to those who ask for its health.
@@ -141,37 +142,38 @@ func (o *observed) collectStore(s sink) {
 // sink is where metrics go.
 type sink struct{ ch chan<- prometheus.Metric }
 
-func (s sink) count(d *prometheus.Desc, n uint64, labels ...string) {
-	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+func (s sink) count(f *family, n uint64, labels ...string) { s.put(f, float64(n), labels) }
+
+func (s sink) gauge(f *family, v float64, labels ...string) { s.put(f, v, labels) }
+
+// put sends one value, of the kind that the family has.
+func (s sink) put(f *family, v float64, labels []string) {
+	kind := prometheus.CounterValue
+	if f.Kind == counter.Gauge {
+		kind = prometheus.GaugeValue
+	}
+	s.ch <- prometheus.MustNewConstMetric(f.desc, kind, v, labels...)
 }
 
-func (s sink) seconds(d *prometheus.Desc, v float64) {
-	s.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
-}
-
-func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
-	s.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-}
-
-func (s sink) info(d *prometheus.Desc, labels ...string) {
+func (s sink) info(f *family, labels ...string) {
 	for i := range labels {
 		labels[i] = clean(validText(labels[i]))
 	}
-	s.gauge(d, 1, labels...)
+	s.gauge(f, 1, labels...)
 }
 
-func (s sink) yes(d *prometheus.Desc, v bool, labels ...string) {
+func (s sink) yes(f *family, v bool, labels ...string) {
 	n := 0.0
 	if v {
 		n = 1
 	}
-	s.gauge(d, n, labels...)
+	s.gauge(f, n, labels...)
 }
 
 // causes sends a counter for each cause.
-func (s sink) causes(d *prometheus.Desc, m map[string]uint64, labels ...string) {
+func (s sink) causes(f *family, m map[string]uint64, labels ...string) {
 	for cause, n := range m {
-		s.count(d, n, append(labels[:len(labels):len(labels)], cause)...)
+		s.count(f, n, append(labels[:len(labels):len(labels)], cause)...)
 	}
 }
 

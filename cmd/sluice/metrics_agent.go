@@ -7,9 +7,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/internal/vocab"
 )
@@ -149,27 +148,14 @@ func collectUplink(s sink, u *controlv1.Uplink, counters map[string]uint64) {
 	s.causes(mLost, lost)
 }
 
-// levels are those of the agent's counters that go down, too.
-var levels = map[string]bool{"engine.sessions": true, "hostmode.open": true, "hostmode.namespaces": true, "hostmode.traced": true, "hostmode.missed": true}
-
-// shown are counters that stand in a metric of their own.
-var shown = map[string]bool{"engine.reports_lost": true, "hostmode.records_dropped": true, "plugin.restarts": true, "plugin.items": true, "plugin.running": true,
-	"plugin.latency_us_sum": true, "plugin.latency_us_max": true}
-
 // collectCounters sends the other counters, over everything, as `sluice status --counters` shows them.
 func collectCounters(s sink, counters map[string]uint64) {
-	s.seconds(mPluginWait, float64(counters["plugin.latency_us_sum"])/1e6)
+	s.put(mPluginWait, float64(counters["plugin.latency_us_sum"])/1e6, nil)
 	s.gauge(mPluginWaitMax, float64(counters["plugin.latency_us_max"])/1e6)
+	var sums familySet
 	for _, k := range slices.Sorted(maps.Keys(counters)) {
-		part, _, _ := strings.Cut(k, ".")
-		if shown[k] || part == "ring" || part == "uplink" {
-			continue
+		if d, ok := counter.Lookup(k); ok && !d.Hidden {
+			s.count(sums.add(d), counters[k])
 		}
-		n := "sluice_" + strings.NewReplacer(".", "_", "-", "_", "/", "_").Replace(k)
-		if levels[k] {
-			s.gauge(prometheus.NewDesc(n, "Level "+k+" of the agent.", nil, nil), float64(counters[k]))
-			continue
-		}
-		s.count(prometheus.NewDesc(n+"_total", "Counter "+k+" of the agent.", nil, nil), counters[k])
 	}
 }

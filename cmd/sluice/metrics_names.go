@@ -2,92 +2,115 @@ package main
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluicenet/sluice/core/counter"
 )
 
-// metric describes one metric; labels are given in this order.
-func metric(n, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("sluice_"+n, help, labels, nil)
+// family is one metric with its description.
+type family struct {
+	counter.Def
+	desc *prometheus.Desc
 }
+
+// familySet are the families of one kind of process, in the order of docs/metrics.md.
+type familySet struct{ list []*family }
+
+// add adds a family; labels are given in this order.
+func (s *familySet) add(d counter.Def) *family {
+	f := &family{d, prometheus.NewDesc(d.Metric(), d.Help, d.Labels, nil)}
+	s.list = append(s.list, f)
+	return f
+}
+
+func (s *familySet) traffic(id counter.TrafficID) *family { return s.add(counter.Traffic[id]) }
+
+func (s *familySet) total(name, help string, labels ...string) *family {
+	return s.add(counter.Def{Name: name, Help: help, Labels: labels})
+}
+
+func (s *familySet) gauge(name, help string, labels ...string) *family {
+	return s.add(counter.Def{Name: name, Help: help, Labels: labels, Kind: counter.Gauge})
+}
+
+// The families of every process, of agents and of controllers; filled by the declarations below.
+var ofProcess, ofAgent, ofController familySet
 
 // Labels that many have in common.
 const (
-	lWorkload  = "workload"
-	lInterface = "interface"
-	lBackend   = "backend"
-	lCause     = "cause"
-	lPlugin    = "plugin"
-	lNode      = "node"
-	lKind      = "kind"
-	lState     = "state"
+	lWorkload = "workload"
+	lCause    = "cause"
+	lPlugin   = "plugin"
+	lNode     = "node"
+	lKind     = "kind"
+	lState    = "state"
 )
 
 // The metrics of every process.
 var (
-	mBuild         = metric("build_info", "Version of this program and of the Go that built it; always 1.", "version", "goversion")
-	mStoreUp       = metric("store_up", "Whether the store answered when it was last asked, a few seconds ago at most.")
-	mStoreRevision = metric("store_revision", "Revision of the store's last change.")
-	mStoreInfo     = metric("store_info", "Kind and place of the store, and which of its own servers leads, if it has any; always 1.", "store", "leader")
-	mPolicy        = metric("policy_version", "Version of the policy: compiled by the controller, wanted of this agent, enforced by it.", lKind)
+	mBuild         = ofProcess.gauge("build_info", "Version of sluice and of the Go that built it; always 1.", "version", "goversion")
+	mStoreUp       = ofProcess.gauge("store_up", "1 if the store answered the last check, a few seconds ago at most.")
+	mStoreRevision = ofProcess.gauge("store_revision", "Revision of the last change in the store.")
+	mStoreInfo     = ofProcess.gauge("store_info", "Kind and address of the store, and the leader of its own servers if it has any; always 1.", "store", "leader")
+	mPolicy        = ofProcess.gauge("policy_version", "Version of the policy: compiled by the controller, wanted of this agent, enforced by this agent.", lKind)
 )
 
 // The metrics of an agent.
 var (
-	mFrames    = metric("frames_total", "Frames that the engine saw, by direction as the workload sees it. A backend named sockets counts the packets of TCP connections.", lWorkload, lInterface, lBackend, "direction")
-	mBytes     = metric("bytes_total", "Bytes of these frames, with their link headers.", lWorkload, lInterface, lBackend, "direction")
-	mVerdicts  = metric("verdicts_total", "Verdicts of policy given to connections: one each time a connection gets another, be it by its application or a new policy. What became of connections is outcomes_total.", lWorkload, lInterface, lBackend, "verdict")
-	mOutcomes  = metric("outcomes_total", "Connections that ended, by what became of them on the network: closed, reset, refused by the peer, unanswered, denied by policy.", lWorkload, "outcome")
-	mUnjudged  = metric("unjudged_frames_total", "Frames that went by, or with dropped=true did not, without a verdict of policy, by cause. Alarm on any increase.", lWorkload, lBackend, lCause, "dropped")
-	mDrops     = metric("drops_total", "Frames that did not go on, or copies that were not seen, by cause. Without a workload: lost where all workloads of a backend share a queue.", lWorkload, lInterface, lBackend, lCause)
-	mBypassed  = metric("bypassed_total", "Frames that went on unjudged because the group fails open, by cause.", lWorkload, lInterface, lBackend, lCause)
-	mHeld      = metric("held_frames_total", "Frames that waited for their connection's verdict.", lWorkload, lInterface, lBackend)
-	mOpened    = metric("sessions_opened_total", "Connections, and conversations of protocols without them, that began or were picked up.", lWorkload, lInterface, lBackend)
-	mSessions  = metric("sessions", "Connections and conversations that are tracked now.", lWorkload, lInterface, lBackend)
-	mWorkload  = metric("workload_info", "A workload of this machine: its id, group and mode; always 1.", lWorkload, "id", "group", "mode", "source")
-	mWorkloads = metric("agent_workloads", "Workloads of this machine.")
-	mUnfit     = metric("agent_attach_errors", "Workloads that are not attached as they should be.")
+	mFrames    = ofAgent.traffic(counter.EndpointFrames)
+	mBytes     = ofAgent.traffic(counter.EndpointBytes)
+	mVerdicts  = ofAgent.traffic(counter.Verdicts)
+	mOutcomes  = ofAgent.total("outcomes", "Connections that ended, by what became of them on the network: closed, reset, refused by the peer, unanswered, denied by policy.", lWorkload, "outcome")
+	mUnjudged  = ofAgent.total("unjudged_frames", "Frames that went by, or with dropped=true did not, without a verdict of policy, by cause. Alarm on any increase.", lWorkload, "backend", lCause, "dropped")
+	mDrops     = ofAgent.traffic(counter.Drops)
+	mBypassed  = ofAgent.traffic(counter.Bypassed)
+	mHeld      = ofAgent.traffic(counter.EndpointHeld)
+	mOpened    = ofAgent.traffic(counter.EndpointOpened)
+	mSessions  = ofAgent.traffic(counter.EndpointSessions)
+	mDepth     = ofAgent.traffic(counter.QueueDepth)
+	mFill      = ofAgent.traffic(counter.QueueFill)
+	mQueues    = ofAgent.traffic(counter.Queues)
+	mReceived  = ofAgent.traffic(counter.QueueReceived)
+	mSent      = ofAgent.traffic(counter.QueueSent)
+	mWorkload  = ofAgent.gauge("workload_info", "A workload of this node: its id, group, mode and source; always 1.", lWorkload, "id", "group", "mode", "source")
+	mWorkloads = ofAgent.gauge("agent_workloads", "Workloads of this node.")
+	mUnfit     = ofAgent.gauge("agent_attach_errors", "Workloads that could not be attached as configured.")
 
-	mDepth    = metric("queue_depth", "Frames that wait in the kernel for the engine or its verdict.", lWorkload, lInterface, lBackend)
-	mFill     = metric("queue_fill_ratio", "How full the fullest of these queues is, 0 to 1.", lWorkload, lInterface, lBackend)
-	mQueues   = metric("queues", "Packet rings and netfilter queues that are open.", lWorkload, lInterface, lBackend)
-	mReceived = metric("queue_frames_received_total", "Frames that the engine took out of these queues.", lWorkload, lInterface, lBackend)
-	mSent     = metric("queue_frames_sent_total", "Frames that were passed on, the engine's own among them.", lWorkload, lInterface, lBackend)
+	mPluginUp       = ofAgent.gauge("plugin_up", "1 if the plugin's process runs and answers.", lPlugin)
+	mPluginInfo     = ofAgent.gauge("plugin_info", "A plugin: its file, account, state, and why it stopped last; always 1.", lPlugin, "path", "user", lState, "last_error")
+	mPluginRestarts = ofAgent.total("plugin_restarts", "Restarts of the plugin.", lPlugin)
+	mPluginItems    = ofAgent.total("plugin_items", "Pieces of payload and other items sent to the plugin.", lPlugin)
+	mPluginApps     = ofAgent.gauge("plugin_protocols", "Protocols that the plugin identifies.", lPlugin)
+	mPluginStart    = ofAgent.gauge("plugin_start_time_seconds", "Start of the plugin's process, seconds since the epoch; 0 while it does not run.", lPlugin)
+	mPluginWait     = ofAgent.total("plugin_wait_seconds", "Sum of the times between a message to a plugin and its answer.")
+	mPluginWaitMax  = ofAgent.gauge("plugin_wait_seconds_max", "Longest time between a message to a plugin and its answer.")
 
-	mPluginUp       = metric("plugin_up", "Whether the plugin's process runs and answers.", lPlugin)
-	mPluginInfo     = metric("plugin_info", "A plugin: its file, account, state and why it stopped last; always 1.", lPlugin, "path", "user", lState, "last_error")
-	mPluginRestarts = metric("plugin_restarts_total", "How often the plugin was started again.", lPlugin)
-	mPluginItems    = metric("plugin_items_total", "Pieces of payload and other records that the plugin was given.", lPlugin)
-	mPluginApps     = metric("plugin_protocols", "Protocols that the plugin recognises.", lPlugin)
-	mPluginStart    = metric("plugin_start_time_seconds", "When the plugin's process began, seconds since the epoch; 0 while it does not run.", lPlugin)
-	mPluginWait     = metric("plugin_wait_seconds_total", "Time between giving plugins something and their answer, all added up.")
-	mPluginWaitMax  = metric("plugin_wait_seconds_max", "The longest time that a plugin took to answer.")
-
-	mReady      = metric("agent_ready", "1 once all initially discovered workloads are attached.")
-	mAnswers    = metric("controller_up", "Whether a controller took this agent's last status report.")
-	mLink       = metric("controller_link_info", "Address of the controller in use, empty in one process; always 1.", "address")
-	mLastReport = metric("last_report_timestamp_seconds", "When a controller took something of this agent last, seconds since the epoch.")
-	mBacklog    = metric("uplink_backlog", "Sessions, kinds of connection and threats that wait to be reported.")
-	mUplinkSent = metric("uplink_sent_total", "Reported connections that a controller has taken.")
-	mRetries    = metric("uplink_retries_total", "Reports that were not taken and tried again.")
-	mLost       = metric("records_lost_total", "Records of connections that were lost before they could be reported, by cause.", lCause)
+	mReady      = ofAgent.gauge("agent_ready", "1 once all initially discovered workloads are attached.")
+	mAnswers    = ofAgent.gauge("controller_up", "1 if a controller acknowledged the last status report of this agent.")
+	mLink       = ofAgent.gauge("controller_link_info", "Address of the controller in use, empty in a standalone process; always 1.", "address")
+	mLastReport = ofAgent.gauge("last_report_timestamp_seconds", "Time of the last report that a controller acknowledged, seconds since the epoch.")
+	mBacklog    = ofAgent.gauge("uplink_backlog", "Sessions, kinds of connection and threats that wait to be reported.")
+	mUplinkSent = ofAgent.total("uplink_sent", "Reported connections that a controller acknowledged.")
+	mRetries    = ofAgent.total("uplink_retries", "Reports that were not acknowledged and sent again.")
+	mLost       = ofAgent.total(counter.LostRecords, "Records of connections and threats lost before they were reported, by cause.", lCause)
 )
 
 // The metrics of a controller.
 var (
-	mLeading     = metric("controller_leading", "Whether this controller leads; the other metrics of controllers come from the one that does.")
-	mControllers = metric("controllers", "Controllers of this store, by state.", lState)
-	mAgents      = metric("agents", "Agents that are known, by whether they reported within 10 s.", lState)
-	mAgentUp     = metric("agent_up", "Whether the agent of a node reported within 10 s.", lNode)
-	mAgentSeen   = metric("agent_last_report_timestamp_seconds", "When the agent of a node reported last, seconds since the epoch.", lNode)
-	mAgentPolicy = metric("agent_policy_version", "Version of the policy of a node: wanted and enforced.", lNode, lKind)
-	mKnown       = metric("workloads", "Workloads of all nodes.")
-	mGroups      = metric("groups", "Groups that there are.")
-	mRules       = metric("rules", "Rules that there are.")
-	mEdges       = metric("edges", "Kinds of connection that the graph holds.")
-	mGraphed     = metric("reported_sessions_total", "Connections that agents reported.")
-	mViolations  = metric("violations_total", "Connections that policy refused or would refuse, as agents reported them.")
-	mThreats     = metric("threats_total", "Threats that agents reported.")
-	mUnjudgedAll = metric("reported_unjudged_frames_total", "Frames that went by without a verdict of policy, as agents reported them.")
-	mRivals      = metric("agent_rivals", "Other agents that were refused the name of this node lately: cloned machines or copied certificates.", lNode)
-	mGraphLost   = metric("reported_losses_total", "Records that agents or the controller lost, by cause.", lCause)
-	mJournal     = metric("journal_reports", "Reports that are in the store and not in the stored graph yet.")
+	mLeading     = ofController.gauge("controller_leading", "1 if this controller is the leader. Only the leader has the metrics of the cluster that follow.")
+	mControllers = ofController.gauge("controllers", "Controllers of this store, by state.", lState)
+	mAgents      = ofController.gauge("agents", "Known agents: connected if they reported within 10 s, else away.", lState)
+	mAgentUp     = ofController.gauge("agent_up", "1 if the agent of the node reported within 10 s.", lNode)
+	mAgentSeen   = ofController.gauge("agent_last_report_timestamp_seconds", "Time of the last report of the node's agent, seconds since the epoch.", lNode)
+	mAgentPolicy = ofController.gauge("agent_policy_version", "Version of the policy of the node's agent: wanted and enforced.", lNode, lKind)
+	mKnown       = ofController.gauge("workloads", "Workloads of all nodes.")
+	mGroups      = ofController.gauge("groups", "Groups.")
+	mRules       = ofController.gauge("rules", "Rules, learned ones included.")
+	mEdges       = ofController.gauge("edges", "Kinds of connection in the graph.")
+	mGraphed     = ofController.total("reported_sessions", "Connections that agents reported.")
+	mViolations  = ofController.total("violations", "Violations that agents reported, refused connections included.")
+	mThreats     = ofController.total("threats", "Threats that agents reported.")
+	mUnjudgedAll = ofController.total("reported_unjudged_frames", "Frames that went by without a verdict of policy, as agents reported them.")
+	mRivals      = ofController.gauge("agent_rivals", "Other agents that were refused the name of this node lately: cloned machines or copied certificates.", lNode)
+	mGraphLost   = ofController.total("reported_losses", "Records that agents or the controller lost, by cause.", lCause)
+	mJournal     = ofController.gauge("journal_reports", "Reports in the store that are not yet in the stored graph.")
 )

@@ -199,7 +199,7 @@ func (c *cli) showAdded(r *controlv1.Rule) error {
 func newRulesDelete(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "delete ID",
-		Aliases: []string{"rm", "remove"},
+		Aliases: []string{"remove", "rm", "del"},
 		Short:   "Delete a rule",
 		Long:    "Deletes a rule. A learned one comes back if its group is in discover mode and the connection is made again.",
 		Example: "  sluice rules delete 12",

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/counter"
 )
 
 // statusFlags are the flags of `sluice status`.
@@ -56,7 +57,7 @@ up to two more as a controller knows them.`,
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&f.counters, "counters", false, "show every counter of the agents")
+	cmd.Flags().BoolVar(&f.counters, "counters", false, "show every counter of the agents and its meaning")
 	cmd.Flags().BoolVar(&f.all, "all", false, fmt.Sprintf("show every workload, not the %d with most frames", workloadRows))
 	return cmd
 }
@@ -92,9 +93,10 @@ func (c *cli) showStatus(st *controlv1.StatusResponse, v *statusView, f *statusF
 	for _, n := range st.Nodes {
 		rows := [][]cell{}
 		for _, k := range slices.Sorted(maps.Keys(n.Counters)) {
-			rows = append(rows, []cell{text(k), number(n.Counters[k])})
+			d, _ := counter.Lookup(k)
+			rows = append(rows, []cell{text(k), number(n.Counters[k]), text(d.Help)})
 		}
-		c.section([]string{"counter of " + n.Node, "value"}, rows)
+		c.section([]string{"counter of " + n.Node, "value", "meaning"}, rows)
 	}
 }
 

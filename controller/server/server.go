@@ -106,6 +106,9 @@ type writes struct {
 	tables     map[string]*table // by node
 }
 
+// edit changes what users change. Each change is whole under the lock, and stored by the next apply.
+type edit struct{ *Server }
+
 // loader reads the server's state from the store, before anybody else knows the server.
 type loader struct{ *Server }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/session"
@@ -61,7 +62,7 @@ func (w *worker) reset(l *look, r packet.Reset) {
 		dir = dir.Reverse()
 	}
 	w.send(l.f, packet.BuildRST(w.buf[:], r), dir)
-	w.count.resets++
+	w.count[counter.Resets]++
 }
 
 // reject answers a denied datagram with an ICMP error.
@@ -81,7 +82,7 @@ func (w *worker) reject(l *look) {
 	}
 	u := packet.Unreachable{Link: link, Back: true, IPv6: l.p.IPv6, Src: l.p.Dst, Dst: l.p.Src, Quote: l.p.Network}
 	w.send(l.f, packet.BuildUnreachable(w.buf[:], u), l.f.Dir.Reverse())
-	w.count.unreachables++
+	w.count[counter.Unreachables]++
 }
 
 // send sends a frame of the engine's own on the endpoint of the frame that caused it.
@@ -94,7 +95,7 @@ func (w *worker) send(cause *packet.Frame, data []byte, dir packet.Direction) {
 		Flags: packet.Injected | cause.Flags&packet.VLANStripped, VLAN: cause.VLAN, VLANProto: cause.VLANProto,
 	}
 	if err := w.sender.Send(&f); err != nil {
-		w.count.sendFailed++
+		w.count[counter.SendFailed]++
 	}
 }
 

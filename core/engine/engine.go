@@ -19,6 +19,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/sidecar"
 	"github.com/sluicenet/sluice/parsers"
 )
 
@@ -51,10 +52,10 @@ type Engine struct {
 	table   *policy.Table
 	eps     map[uint32]*attached
 	workers map[backend.Queue]*worker
-	retired []*worker         // ended ones whose records may wait still
-	gone    map[string]uint64 // counters of ended workers
-	meshes  map[string]*mesh  // by workload, those with a sidecar
-	marks   uint32            // generation under which flows may pass in the kernel; 0 before the first policy
+	retired []*worker                // ended ones whose records may wait still
+	gone    map[string]uint64        // counters of ended workers
+	meshes  map[string]*sidecar.Mesh // by workload, those with a sidecar
+	marks   uint32                   // generation under which flows may pass in the kernel; 0 before the first policy
 	closed  bool
 	wg      sync.WaitGroup
 	lost    chan uint32 // endpoints whose queue ended by itself
@@ -91,8 +92,8 @@ type view struct {
 	mac       [6]byte
 	pol       *policy.Workload // nil before the workload's policy has come
 	listeners map[Listener]bool
-	since     int64 // what was said before this was not seen; 0 where everything was
-	mesh      *mesh // nil without a sidecar
+	since     int64         // what was said before this was not seen; 0 where everything was
+	mesh      *sidecar.Mesh // nil without a sidecar
 	key       tallyKey
 	tally     *tally // of the first of its workers; nil without
 }
@@ -119,7 +120,7 @@ func (e *Engine) publish() {
 	if e.table != nil {
 		s.version = e.table.Version()
 	}
-	e.meet()
+	e.renewMeshes()
 	for id, a := range e.eps {
 		v := &view{id: id, mesh: e.meshes[a.workload], inline: a.ep.Kind == backend.Inline, pass: packet.Pass, mac: a.ep.MAC, listeners: a.listeners, since: a.since, loopback: a.ep.Hook.Side == backend.LoopbackSide}
 		if a.ep.Fail == backend.FailClosed {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
@@ -136,7 +137,7 @@ func (w *worker) holdsBack(id uint32) bool {
 func (w *worker) dropBack(id uint32) {
 	w.table.EachOf(id, func(s *session.Session) bool {
 		if i := w.identOf(s); i != nil && len(i.held) > 0 {
-			w.count.movedHeld += uint64(len(i.held))
+			w.count[counter.HeldAtSwitch] += uint64(len(i.held))
 			w.dropHeld(i)
 		}
 		return true
@@ -157,7 +158,7 @@ func (w *worker) skim(id uint32, judged packet.Direction) {
 			f := &frames[i]
 			if f.Endpoint == id && f.Dir == judged {
 				f.Verdict.Action = packet.Pass
-				w.count.moved++
+				w.count[counter.PassedAtSwitch]++
 				continue
 			}
 			w.frame(f)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/frag"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/threat"
@@ -25,7 +26,7 @@ func (w *worker) fragment(v *view, f *packet.Frame, p *packet.Packet) packet.Act
 		w.cause = byFragment
 		return r.Verdict.Action
 	case frag.Bad:
-		w.count.badFragments++
+		w.count[counter.BadFragments]++
 		w.badFragment(v, p, r.Reason)
 		w.frags.SetVerdict(packet.Verdict{Action: packet.Drop})
 	}
@@ -43,7 +44,7 @@ func (w *worker) rebuilt(v *view, last *packet.Frame, r *frag.Result) packet.Act
 		a = w.packet(v, &r.Datagram, p)
 		w.rebuilding, w.fragments, w.lastFragment = false, nil, nil
 	case p.Status == packet.Malformed:
-		w.count.malformed++
+		w.count[counter.Malformed]++
 		w.threat(v, p, 0, threat.BadPacket, string(p.Reason))
 		a = w.stop(byForm)
 	}
@@ -53,7 +54,7 @@ func (w *worker) rebuilt(v *view, last *packet.Frame, r *frag.Result) packet.Act
 	}
 	for _, f := range r.Frames {
 		if err := w.sender.Send(f); err != nil {
-			w.count.sendFailed++
+			w.count[counter.SendFailed]++
 		}
 	}
 	return a

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
@@ -24,10 +25,10 @@ func (w *worker) frame(f *packet.Frame) {
 		f.Verdict.Action = packet.Pass
 		return
 	}
-	w.count.frames++
-	w.count.bytes += uint64(f.Wire)
+	w.count[counter.Frames]++
+	w.count[counter.Bytes] += uint64(f.Wire)
 	if v == nil {
-		w.count.strangers++
+		w.count[counter.UnknownEndpoint]++
 		f.Verdict.Action = packet.Pass
 		if len(w.late) > 0 && w.tooLate(f) {
 			f.Verdict.Action = packet.Drop
@@ -44,27 +45,27 @@ func (w *worker) frame(f *packet.Frame) {
 	case packet.OK:
 		a = w.packet(v, f, p)
 	case packet.NotIP:
-		w.count.notIP++
+		w.count[counter.NotIP]++
 	case packet.Fragment:
-		w.count.fragments++
+		w.count[counter.Fragments]++
 		a = w.fragment(v, f, p)
 	default:
-		w.count.malformed++
+		w.count[counter.Malformed]++
 		w.threat(v, p, 0, threat.BadPacket, string(p.Reason))
 		a = w.stop(byForm)
 	}
 	f.Verdict.Action = a
 	switch a {
 	case packet.Pass:
-		w.count.passed++
+		w.count[counter.Passed]++
 	case packet.Drop, packet.Hold:
-		w.count.dropped++
+		w.count[counter.DroppedFrames]++
 		if v.inline {
 			t.n[atDropped+int(w.cause)]++
 		}
 		w.cause = noCause
 	default:
-		w.count.undecided++
+		w.count[counter.Undecided]++
 	}
 }
 
@@ -76,7 +77,7 @@ func (w *worker) packet(v *view, f *packet.Frame, p *packet.Packet) packet.Actio
 		}
 	}
 	if neighbourly(p) {
-		w.count.neighbours++
+		w.count[counter.Neighbours]++
 		return packet.Pass
 	}
 	if p.Embedded != nil {
@@ -89,7 +90,7 @@ func (w *worker) packet(v *view, f *packet.Frame, p *packet.Packet) packet.Actio
 	}
 	l := look{v: v, f: f, p: p}
 	if !w.find(&l) {
-		w.count.tableFull++
+		w.count[counter.TableFull]++
 		w.cause = byFullTable
 		return v.pass
 	}
@@ -126,7 +127,7 @@ func (w *worker) segment(l *look) packet.Action {
 		w.finish(l.s)
 		w.table.Delete(l.s)
 		if !w.find(l) {
-			w.count.tableFull++
+			w.count[counter.TableFull]++
 			w.cause = byFullTable
 			return l.v.pass
 		}

@@ -2,8 +2,10 @@ package engine
 
 import (
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/sidecar"
 )
 
 // moved is a session on its way from one worker to another, with the heap objects of its
@@ -11,7 +13,7 @@ import (
 type moved struct {
 	s  session.Session
 	id *ident
-	to destination // of a session on lo
+	to sidecar.Destination // of a session on lo
 }
 
 // handOver puts next in the place of old, which may be nil. Sessions are with the new
@@ -154,8 +156,7 @@ func (w *worker) export(endpoint uint32) []moved {
 		return true
 	})
 	w.table.Export(endpoint, func(s *session.Session) {
-		m := moved{s: *s, to: w.origins[s.ID]}
-		delete(w.origins, s.ID)
+		m := moved{s: *s, to: w.origins.Remove(s.ID)}
 		if s.Aux != 0 {
 			w.pack(w.identOf(s))
 			m.id, m.s.Aux = w.idents.give(s.Aux), 0
@@ -174,16 +175,11 @@ func (w *worker) adopt(endpoint uint32, sessions []moved) {
 	for i := range sessions {
 		s := w.table.Import(sessions[i].s)
 		if s == nil {
-			w.count.tableFull++
+			w.count[counter.TableFull]++
 			continue
 		}
 		w.begun(w.snap.endpoints[endpoint])
-		if sessions[i].to != (destination{}) {
-			if w.origins == nil {
-				w.origins = map[uint64]destination{}
-			}
-			w.origins[s.ID] = sessions[i].to
-		}
+		w.origins.Insert(s.ID, sessions[i].to)
 		s.Flags &^= flagIdle
 		w.table.Schedule(s, w.now)
 		if id := sessions[i].id; id != nil {

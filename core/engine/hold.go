@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
@@ -35,11 +36,11 @@ func (w *worker) hold(l *look) packet.Action {
 	}
 	l.s.Dropped(l.dir, l.tcp)
 	if l.tcp.Has(session.Retransmit) && len(id.held) > 0 {
-		w.count.heldAgain++
+		w.count[counter.HeldAgain]++
 		return w.stop(byRepetition) // the first copy is here already
 	}
 	if w.rebuilding && w.holder != nil || len(id.held)+len(w.fragments)+1 > maxHeldFrames || w.held+len(l.f.Data) > maxHeldBytes {
-		w.count.holdFull++
+		w.count[counter.HoldFull]++
 		return w.stop(byFullHold) // TCP sends it again
 	}
 	w.wait(l, id)
@@ -65,7 +66,7 @@ func (w *worker) keep(id *ident, from *packet.Frame) {
 	id.held = append(id.held, f)
 	id.heldAt = append(id.heldAt, id.far.asked)
 	w.held += len(f.Data)
-	w.count.heldFrames++
+	w.count[counter.HeldFrames]++
 }
 
 // wait sets how long the session's packets are held: for the group's hold time, or, where they may pass
@@ -165,7 +166,7 @@ func (w *worker) deliver(s *session.Session, held []packet.Frame) {
 			continue
 		}
 		if err := w.sender.Send(f); err != nil {
-			w.count.sendFailed++
+			w.count[counter.SendFailed]++
 		}
 	}
 }
@@ -192,11 +193,11 @@ func (w *worker) holdExpired(v *view, s *session.Session, id *ident) {
 		}
 		// Its policy is pending still, and decides when identification ends.
 		s.Flags |= flagReleased
-		w.count.holdQuiet++
+		w.count[counter.HoldQuiet]++
 		w.release(s, id)
 		return
 	}
-	w.count.holdExpired++
+	w.count[counter.HoldExpired]++
 	s.Flags |= session.HoldExpired | flagChanged
 	if v == nil || v.pol == nil || !v.pol.HoldDeny() {
 		s.Flags |= flagPassed

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
@@ -18,7 +19,7 @@ func (w *worker) icmpError(v *view, f *packet.Frame, p *packet.Packet) (a packet
 	if s == nil {
 		return packet.Undecided, false
 	}
-	w.count.icmpErrors++
+	w.count[counter.ICMPErrors]++
 	if flow.Verdict(s.Verdict) == flow.Deny && v.inline {
 		return w.stop(byPolicy), true
 	}

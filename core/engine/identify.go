@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
@@ -22,6 +23,8 @@ type ident struct {
 	until   int64          // when the held frames are let go; 0 while nothing is held
 	limit   int64          // when the hold time ends; valid with until
 	far     far
+	packet  *packet.Packet // whose payload the parsers read; valid while they do
+	latest  []byte         // the last packet whose payload went elsewhere, cut at threatBytes
 
 	owner   *worker
 	session *session.Session
@@ -30,8 +33,11 @@ type ident struct {
 
 // tell reports a threat that the session's parser saw.
 func (id *ident) tell(tid uint16, text string) {
-	s := id.session
-	id.owner.threatOf(s, tid, text)
+	shown := id.latest
+	if id.packet != nil {
+		shown = id.packet.Network
+	}
+	id.owner.threatOf(id.session, shown, tid, text)
 }
 
 // identPool keeps the idents of one worker; index 0 is never given.
@@ -67,7 +73,7 @@ func (ip *identPool) put(i uint32) {
 	}
 	clear(id.held)
 	id.held, id.heldAt, id.packets, id.until, id.far = id.held[:0], id.heldAt[:0], 0, 0, far{}
-	id.owner, id.session = nil, nil
+	id.owner, id.session, id.packet, id.latest = nil, nil, nil, id.latest[:0]
 	ip.free = append(ip.free, i)
 }
 
@@ -132,6 +138,10 @@ func (w *worker) identify(l *look) {
 	if id == nil {
 		id = w.beginIdent(l)
 	}
+	id.packet = l.p
+	if id.far.number != 0 {
+		id.latest = append(id.latest[:0], cut(l.p.Network)...)
+	}
 	dir := parsers.Dir(l.dir)
 	if id.Meta.Datagram() {
 		id.packets++
@@ -149,6 +159,7 @@ func (w *worker) identify(l *look) {
 	if !w.asked(id) {
 		w.settle(l.v, l.s, id)
 	}
+	id.packet = nil
 }
 
 // push puts a segment in order and gives what is contiguous to the parsers.
@@ -233,9 +244,9 @@ func (w *worker) settle(v *view, s *session.Session, id *ident) {
 			s.Flags |= flagChanged
 			if id.App == app.Unknown && id.far.lost {
 				s.Flags |= flagLost
-				w.count.lost++
+				w.count[counter.Unidentified]++
 			}
-			w.count.identified++
+			w.count[counter.Identified]++
 			w.evaluate(v, s)
 			if flow.Verdict(s.Verdict) != flow.Pending {
 				w.settleHeld(s, id)

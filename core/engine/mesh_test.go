@@ -191,3 +191,30 @@ func TestNamesAreAwaited(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 }
+
+// TestAnotherClientVouches has two clients of one encrypted port, of which the older may say what the
+// newest may not: it passes, and is refused to neither.
+func TestAnotherClientVouches(t *testing.T) {
+	families(t, func(t *testing.T, v6 bool) {
+		b, q := meshed(t)
+		b.policy(2, policy.Protect, policy.WorkloadSpec{}, policy.RuleSpec{ID: 7, From: 2, To: 1, Ports: tcpPort(8080), Apps: []app.ID{app.HTTP}},
+			policy.RuleSpec{ID: 8, From: 0, To: 1, Ports: tcpPort(8080), Apps: []app.ID{app.Redis}})
+		hello := clientHello(t)
+		for i, who := range []string{peer[v6], map[bool]string{false: "10.0.0.9", true: "fd00::9"}[v6]} {
+			c := &between{newConn(v6, uint16(40000+i), 8080), 1, who, own[v6], true}
+			if got := actions(q.give(append(c.open(t), c.seg(t, 0, "PA", hello))...)); got != "pass pass pass pass" {
+				t.Fatalf("client %d outside: %s", i, got)
+			}
+		}
+		lo := &between{newConn(v6, 50000, 8080), 2, sidecar[v6], own[v6], true}
+		if got := actions(q.give(append(lo.open(t), lo.seg(t, 0, "PA", httpRequest))...)); got != "pass pass pass pass" {
+			t.Fatalf("HTTP for one of two clients: %s", got)
+		}
+		all := b.flows(func(f flow.Record) bool { return f.Loopback && app.ID(f.App) == app.HTTP })
+		for _, f := range all {
+			if got := f.Client.Netip(); f.Loopback && (f.Verdict == flow.Deny || got != netip.MustParseAddr(sidecar[v6])) {
+				t.Errorf("on lo: %v of %v, want what the sidecar sent, not refused", f.Verdict, got)
+			}
+		}
+	})
+}

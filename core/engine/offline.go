@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
@@ -77,7 +78,7 @@ func (o *Offline) Finish() {
 }
 
 // Malformed is how many frames could not be decoded.
-func (o *Offline) Malformed() uint64 { return o.w.count.malformed }
+func (o *Offline) Malformed() uint64 { return o.w.count[counter.Malformed] }
 
 // tunnelDepth is how many tunnels one inside the other are opened.
 const tunnelDepth = 4

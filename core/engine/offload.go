@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
@@ -74,7 +75,7 @@ func (w *worker) departs(s *session.Session) bool {
 	}
 	w.flows[s.ID] = o
 	s.Flags |= flagOffloaded
-	w.count.offloaded++
+	w.count[counter.Offloaded]++
 	return true
 }
 
@@ -128,13 +129,13 @@ func (w *worker) ask(s *session.Session) (changed bool) {
 		changed = true
 		s.Packets[d] += packets
 		s.Bytes[d] += bytes
-		w.count.unseenPackets += packets
-		w.count.unseenBytes += bytes
+		w.count[counter.OffloadedPackets] += packets
+		w.count[counter.OffloadedBytes] += bytes
 	}
 	if changed {
 		s.Last = w.now
-		w.count.unseenPackets -= min(o.seen, w.count.unseenPackets)
-		w.count.unseenBytes -= min(o.seenSize, w.count.unseenBytes)
+		w.count[counter.OffloadedPackets] -= min(o.seen, w.count[counter.OffloadedPackets])
+		w.count[counter.OffloadedBytes] -= min(o.seenSize, w.count[counter.OffloadedBytes])
 		o.seen, o.seenSize = 0, 0
 	}
 	if c.Over && s.Key.Proto == packet.ProtoTCP && !s.State.Over() {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
@@ -47,7 +48,7 @@ func (w *worker) open(v *view, f *packet.Frame, p *packet.Packet, k *session.Key
 		s.App, s.Base = uint16(app.Unknown), uint16(app.Unknown)
 		s.Flags |= flagIdentified
 	}
-	w.count.opened++
+	w.count[counter.Opened]++
 	w.tally(v).n[atOpened]++
 	w.begun(v)
 	w.table.Schedule(s, now+startAfter)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
@@ -15,7 +16,7 @@ func (w *worker) record(s *session.Session, kind flow.Kind, d *flow.Detail) {
 		if w.carries(v, s) {
 			w.evaluate(v, s)
 		}
-		if w.shadow(v, s) {
+		if w.followsRefusal(v, s) {
 			if kind == flow.End {
 				s.Flags |= flagEnded
 			}
@@ -162,15 +163,13 @@ func (w *worker) closeIdent(v *view, s *session.Session) {
 
 // finish writes a session's last record. The caller deletes it, or lets Expire do so.
 func (w *worker) finish(s *session.Session) {
-	if len(w.origins) > 0 {
-		defer delete(w.origins, s.ID)
-	}
+	defer w.origins.Remove(s.ID)
 	if s.Flags&flagOffloaded != 0 {
 		w.settleCount(s)
 	}
 	v := w.snap.endpoints[s.Key.Endpoint]
 	w.closeIdent(v, s)
-	w.count.ended++
+	w.count[counter.Ended]++
 	w.over(v)
 	if s.Flags&flagEnded == 0 {
 		w.record(s, flow.End, nil)

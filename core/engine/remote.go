@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/session"
@@ -269,7 +270,7 @@ func (w *worker) giveUp(s *session.Session, id *ident) {
 		}
 	}
 	if app.ID(s.App) == app.Undecided {
-		w.count.unanswered++
+		w.count[counter.Unanswered]++
 		id.far.lost = true
 	}
 	w.leave(id)

@@ -3,78 +3,22 @@ package engine
 import (
 	"cmp"
 	"slices"
-	"sync/atomic"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
 )
-
-// counters are what a worker counts. Its goroutine adds to them; between
-// batches they are published for readers elsewhere.
-type counters struct {
-	frames, bytes, passed, dropped, undecided  uint64
-	strangers, notIP, fragments, malformed     uint64
-	opened, ended, tableFull, identified       uint64
-	heldFrames, heldAgain, holdFull            uint64
-	holdQuiet, holdExpired                     uint64
-	resets, unreachables, sendFailed           uint64
-	icmpErrors, threats, badFragments, evicted uint64
-	neighbours, unanswered, lost               uint64
-	traced, untraced                           uint64
-	moved, movedHeld                           uint64
-	offloaded, unseenPackets, unseenBytes      uint64
-	sessions                                   uint64
-}
-
-// counterNames are the names in Stats, in the order of counters.list.
-var counterNames = [...]string{
-	"engine.frames", "engine.bytes", "engine.passed", "engine.dropped", "engine.undecided",
-	"engine.unknown_endpoint", "engine.not_ip", "engine.fragments", "engine.malformed",
-	"engine.sessions_opened", "engine.sessions_ended", "engine.table_full", "engine.identified",
-	"engine.held", "engine.held_again", "engine.hold_full", "engine.hold_quiet", "engine.hold_expired",
-	"engine.resets_sent", "engine.unreachables_sent", "engine.send_failed",
-	"engine.icmp_errors", "engine.threats", "engine.bad_fragments", "engine.sessions_evicted",
-	"engine.neighbour_discovery", "engine.unanswered", "engine.unidentified",
-	"engine.destinations_found", "engine.destinations_unknown",
-	"engine.passed_at_switch", "engine.held_at_switch",
-	"engine.offloaded", "engine.offloaded_packets", "engine.offloaded_bytes",
-	"engine.sessions",
-}
-
-func (c *counters) list() [len(counterNames)]uint64 {
-	return [...]uint64{
-		c.frames, c.bytes, c.passed, c.dropped, c.undecided,
-		c.strangers, c.notIP, c.fragments, c.malformed,
-		c.opened, c.ended, c.tableFull, c.identified,
-		c.heldFrames, c.heldAgain, c.holdFull, c.holdQuiet, c.holdExpired,
-		c.resets, c.unreachables, c.sendFailed,
-		c.icmpErrors, c.threats, c.badFragments, c.evicted,
-		c.neighbours, c.unanswered, c.lost,
-		c.traced, c.untraced,
-		c.moved, c.movedHeld,
-		c.offloaded, c.unseenPackets, c.unseenBytes,
-		c.sessions,
-	}
-}
-
-// published are a worker's counters as others may read them.
-type published [len(counterNames)]atomic.Uint64
 
 // publishCounters makes the worker's counters visible.
 func (w *worker) publishCounters() {
 	w.publishTallies()
-	w.count.sessions = uint64(w.table.Len())
-	st := w.table.Stats()
-	w.count.evicted = st.Evicted
-	for i, n := range w.count.list() {
-		w.shown[i].Store(n)
-	}
+	w.count[counter.Sessions] = uint64(w.table.Len())
+	w.count[counter.Evicted] = w.table.Stats().Evicted
+	w.count.Publish(&w.shown)
 }
 
 // addCounters adds what the worker and its queue counted to m.
 func (w *worker) addCounters(m map[string]uint64) {
-	for i := range w.shown {
-		m[counterNames[i]] += w.shown[i].Load()
-	}
+	w.shown.AddTo(m)
 	m["engine.reports_lost"] += w.out.Dropped()
 	if c, ok := w.q.(backend.Counter); ok {
 		s := c.Stats()
@@ -87,7 +31,7 @@ func (w *worker) addCounters(m map[string]uint64) {
 	}
 }
 
-// Stats are what an engine counts.
+// Stats are what an engine counts; core/counter describes each value.
 type Stats struct {
 	Counters map[string]uint64 // by dotted name, over everything
 	Traffic  []Traffic         // by workload, interface and backend

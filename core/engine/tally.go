@@ -8,34 +8,32 @@ import (
 	"sync/atomic"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// cause says why a frame of an inline endpoint did not go on when it came.
-type cause uint8
+// cause is why a frame of an inline endpoint did not go on when it came.
+type cause = counter.Cause
 
 const (
-	noCause      cause = iota
-	byPolicy           // its session is denied
-	byForm             // it is malformed
-	byFragment         // its datagram's fragments are bad, or the datagram was refused before
-	byFullHold         // there was no room to hold it
-	byRepetition       // its first copy is held already
-	byWindow           // it lies outside of its connection's window
-	byFullTable        // there was no room for its session, and the group fails closed
-	kept               // it is held, or waits for the rest of its datagram: it may go on later
-	causes
+	noCause      = counter.NoCause
+	byPolicy     = counter.Denied
+	byForm       = counter.MalformedFrame
+	byFragment   = counter.BadFragment
+	byFullHold   = counter.NoRoomToHold
+	byRepetition = counter.Retransmit
+	byWindow     = counter.OutOfWindow
+	byFullTable  = counter.NoRoomInTable
+	kept         = counter.Held
 )
-
-var causeNames = [causes]string{"other", "denied", "malformed", "bad_fragment", "hold_full", "retransmit", "out_of_window", "table_full", "held"}
 
 // Places in counts: by direction (four, so that a mask does), by cause, by verdict, and single ones.
 const (
 	atFrames   = 0
 	atBytes    = atFrames + 4
 	atDropped  = atBytes + 4
-	atVerdicts = atDropped + int(causes)
+	atVerdicts = atDropped + counter.CausesLen
 	atOpened   = atVerdicts + int(flow.Pending) + 1
 	atSessions = atOpened + 1
 	countsLen  = atSessions + 1
@@ -191,9 +189,9 @@ func (c *counts) traffic(k tallyKey) Traffic {
 		Opened: c[atOpened], Sessions: c[atSessions], Held: c[atDropped+int(kept)]}
 	copy(t.Frames[:], c[atFrames:])
 	copy(t.Bytes[:], c[atBytes:])
-	for i, name := range causeNames {
+	for i := range counter.CausesLen {
 		if n := c[atDropped+i]; n > 0 && cause(i) != kept {
-			t.Dropped[name] = n
+			t.Dropped[cause(i).String()] = n
 		}
 	}
 	for v := flow.Open; v <= flow.Pending; v++ {

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
@@ -13,6 +14,17 @@ const threatEvery = int64(10e9)
 
 // threatKeep is how many of those are remembered.
 const threatKeep = 4096
+
+// threatBytes is how much of the packet that showed a threat is kept with it.
+const threatBytes = 256
+
+// cut returns the beginning of a packet that is kept; nil of none.
+func cut(p []byte) []byte {
+	if len(p) == 0 {
+		return nil
+	}
+	return p[:min(len(p), threatBytes)]
+}
 
 type threatKey struct {
 	id       uint16
@@ -37,7 +49,7 @@ func (g *threatGate) admit(k threatKey, now int64) bool {
 
 // threat reports what a packet's headers show.
 func (w *worker) threat(v *view, p *packet.Packet, sid uint64, id uint16, text string) {
-	w.count.threats++
+	w.count[counter.Threats]++
 	if !w.threats.admit(threatKey{id, v.id, p.Src}, w.now) {
 		return
 	}
@@ -45,15 +57,14 @@ func (w *worker) threat(v *view, p *packet.Packet, sid uint64, id uint16, text s
 		ID: id, Endpoint: v.id, Session: sid, Stamp: w.now, Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort,
 		Proto: p.Proto, IPv6: p.IPv6, Text: text,
 	}
-	if n := len(p.Network); n > 0 {
-		t.Frame = bytes.Clone(p.Network[:min(n, 256)])
-	}
+	t.Frame = bytes.Clone(cut(p.Network))
 	w.out.Threat(&t)
 }
 
-// threatOf reports what a session's payload shows.
-func (w *worker) threatOf(s *session.Session, id uint16, text string) {
-	w.count.threats++
+// threatOf reports what a session's payload shows, with the packet that showed it, from its IP
+// header on; nil if that is gone.
+func (w *worker) threatOf(s *session.Session, shown []byte, id uint16, text string) {
+	w.count[counter.Threats]++
 	client, cport := s.Client()
 	server, sport := s.Server()
 	if !w.threats.admit(threatKey{id, s.Key.Endpoint, client}, w.now) {
@@ -62,5 +73,6 @@ func (w *worker) threatOf(s *session.Session, id uint16, text string) {
 	w.out.Threat(&report.Threat{
 		ID: id, Endpoint: s.Key.Endpoint, Session: s.ID, Stamp: w.now, Src: client, Dst: server, SrcPort: cport, DstPort: sport,
 		Proto: s.Key.Proto, IPv6: s.Key.IPv6, Text: text,
+		Frame: bytes.Clone(cut(shown)),
 	})
 }

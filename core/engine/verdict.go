@@ -12,7 +12,7 @@ import (
 func (w *worker) evaluate(v *view, s *session.Session) {
 	if v.mesh != nil {
 		w.carries(v, s)
-		defer w.tell(v, s)
+		defer w.shareMeshed(v, s)
 	}
 	d := w.decide(v, s)
 	s.Generation = w.snap.version
@@ -46,7 +46,7 @@ func (w *worker) decide(v *view, s *session.Session) policy.Decision {
 			return d
 		}
 	}
-	return encrypted(v, &q, v.pol.Decide(&q))
+	return w.encrypted(v, s, &q)
 }
 
 // hopeless says that a session whose packets are held cannot turn out to be anything that is

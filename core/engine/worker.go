@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/frag"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/sidecar"
 	"github.com/sluicenet/sluice/core/stream"
 )
 
@@ -48,7 +50,7 @@ type worker struct {
 	table        *session.Table
 	frags        *frag.Reassembler
 	idents       identPool
-	origins      map[uint64]destination // by session number, of sessions on lo
+	origins      sidecar.Destinations   // of sessions on lo
 	flows        map[uint64]*kernelFlow // by session number, of those that may pass in the kernel
 	asks         int                    // questions about them since the last batch
 	remote       detect.Remote          // nil: every parser is in process
@@ -76,8 +78,8 @@ type worker struct {
 	rejectSecond int64
 	rejects      int
 
-	count   counters
-	shown   published
+	count   counter.Set
+	shown   counter.Shared // count, published between batches
 	shownAt int64
 	awake   int64 // when it went on after it had been stopped, perhaps
 	tunnels bool  // judge what tunnels carry instead of the tunnels (captures)

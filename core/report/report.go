@@ -17,5 +17,7 @@ type Threat struct {
 	Proto    uint8
 	IPv6     bool
 	Text     string
-	Frame    []byte // the packet that showed it, cut at 256 bytes; may be nil
+	// Frame is the packet that showed it, from its IP header on, cut at 256 bytes; of what a plugin
+	// found, the last packet that the plugin was given. nil where neither is left.
+	Frame []byte
 }

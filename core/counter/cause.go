@@ -1,0 +1,77 @@
+package counter
+
+// Cause is why a frame of an inline endpoint did not go on when it came.
+type Cause uint8
+
+// Causes.
+const (
+	NoCause        Cause = iota
+	Denied               // its session is denied
+	MalformedFrame       // its headers are malformed
+	BadFragment          // its datagram's fragments are bad, or the datagram was refused before
+	NoRoomToHold         // there was no room to hold it
+	Retransmit           // its first copy is held already
+	OutOfWindow          // it lies outside of its connection's window
+	NoRoomInTable        // there was no room for its session, and the group fails closed
+	Held                 // it is held, or waits for the rest of its datagram: it may go on later
+	CausesLen      int   = iota
+)
+
+// Frames that did not go on, by cause; those of the engine are in the order of Cause.
+var drops = []Def{
+	{Cause: "other", Help: "for a reason that has no name; a bug"},
+	{Cause: "denied", Help: "the session is denied by policy"},
+	{Cause: "malformed", Help: "its headers are malformed"},
+	{Cause: "bad_fragment", Help: "a fragment of a datagram that is malformed or was refused"},
+	{Cause: "hold_full", Help: "no room to hold it until its application is known; TCP sends it again"},
+	{Cause: "retransmit", Help: "the first copy is held already"},
+	{Cause: "out_of_window", Help: "outside of the connection's window"},
+	{Cause: "table_full", Help: "no room for its session, and the group fails closed"},
+	{Cause: "held", Help: "held until its application is known, or until its datagram is complete; counted in held_frames"},
+
+	{Cause: "ring_full", Help: "a packet ring was full: not seen on a tap, lost inline"},
+	{Cause: "socket_full", Help: "the socket of a netfilter queue was full"},
+	{Cause: "queue_full", Help: "too many packets of a netfilter queue waited for a verdict"},
+	{Cause: "send_failed", Help: "it could not be sent on"},
+	{Cause: "oversize", Help: "larger than a slot of the ring"},
+	{Cause: "no_heartbeat", Help: "no worker was running, and the group fails closed"},
+	{Cause: "spoofed", Help: "it left with a source MAC address that is not the workload's"},
+	{Cause: "foreign", Help: "it came in for a MAC address that is not the workload's"},
+	{Cause: "forged", Help: "its MAC address looked like a tag of the service port"},
+	{Cause: "unknown", Help: "it returned from the service port for an endpoint that is gone"},
+}
+
+var bypasses = []Def{
+	{Cause: "no_heartbeat", Help: "no worker was running, and the group fails open"},
+	{Cause: "socket_full", Help: "the socket of a netfilter queue was full, and the group fails open"},
+}
+
+var losses = []Def{
+	{Cause: "outbox_full", Help: "the engine's outbox was full"},
+	{Cause: "sockets_full", Help: "too many records of workloads in the host's network waited"},
+	{Cause: "uplink_full", Help: "too many kinds of connection waited to be sent"},
+	{Cause: "threats_full", Help: "too many kinds of threat waited to be sent"},
+	{Cause: "unknown_endpoint", Help: "the workload was gone"},
+}
+
+// String returns the cause's name in metrics.
+func (c Cause) String() string {
+	if int(c) < CausesLen {
+		return drops[c].Cause
+	}
+	return drops[NoCause].Cause
+}
+
+// Causes lists the values of the label "cause" of a family, each with its help; nil for a family
+// without that label.
+func Causes(family string) []Def {
+	switch family {
+	case Traffic[Drops].Name:
+		return drops
+	case Traffic[Bypassed].Name:
+		return bypasses
+	case LostRecords:
+		return losses
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package counter
+
+import "sync/atomic"
+
+// ID is a counter of the engine's workers.
+type ID uint8
+
+// Counters of a worker.
+const (
+	Frames ID = iota
+	Bytes
+	Passed
+	DroppedFrames
+	Undecided
+	UnknownEndpoint
+	NotIP
+	Fragments
+	Malformed
+	Opened
+	Ended
+	TableFull
+	Identified
+	HeldFrames
+	HeldAgain
+	HoldFull
+	HoldQuiet
+	HoldExpired
+	Resets
+	Unreachables
+	SendFailed
+	ICMPErrors
+	Threats
+	BadFragments
+	Evicted
+	Neighbours
+	Unanswered
+	Unidentified
+	DestinationsFound
+	DestinationsUnknown
+	PassedAtSwitch
+	HeldAtSwitch
+	Offloaded
+	OffloadedPackets
+	OffloadedBytes
+	Sessions
+	workerLen
+)
+
+// Set is what one worker counts. Its goroutine adds to it and nobody else reads it: counting is
+// one addition in memory of its own.
+type Set [workerLen]uint64
+
+// Shared is a Set as others may read it. The zero value is all zero.
+type Shared [workerLen]atomic.Uint64
+
+// Publish makes the set's values visible; the worker calls it between batches.
+func (s *Set) Publish(to *Shared) {
+	for i, n := range s {
+		to[i].Store(n)
+	}
+}
+
+// AddTo adds what was published to m, by name. It may be called from anywhere.
+func (p *Shared) AddTo(m map[string]uint64) {
+	for i := range p {
+		m[Worker[i].Name] += p[i].Load()
+	}
+}
+
+// Worker is the table of a worker's counters.
+var Worker = [workerLen]Def{
+	Frames:          {Name: "engine.frames", Help: "Frames received from taps, service ports and netfilter queues."},
+	Bytes:           {Name: "engine.bytes", Help: "Bytes of these frames on the wire, with their link headers."},
+	Passed:          {Name: "engine.passed", Help: "Frames with the verdict pass."},
+	DroppedFrames:   {Name: "engine.dropped", Help: "Frames with the verdict drop or hold. On a tap they went on all the same, and a held frame may go on later."},
+	Undecided:       {Name: "engine.undecided", Help: "Frames left without a verdict. More than 0 is a bug."},
+	UnknownEndpoint: {Name: "engine.unknown_endpoint", Help: "Frames of an endpoint that was just detached or handed over. They passed."},
+	NotIP:           {Name: "engine.not_ip", Help: "Frames that are not IP, ARP for instance. They pass."},
+	Fragments:       {Name: "engine.fragments", Help: "IP fragments."},
+	Malformed:       {Name: "engine.malformed", Help: "Frames and datagrams with malformed headers. Inline they are dropped."},
+	Opened:          {Name: "engine.sessions_opened", Help: "Sessions that began or were picked up in mid-stream."},
+	Ended:           {Name: "engine.sessions_ended", Help: "Sessions that ended or timed out."},
+	TableFull:       {Name: "engine.table_full", Help: "Packets for whose session there was no room. They follow the fail mode."},
+	Identified:      {Name: "engine.identified", Help: "Sessions whose identification ended, with a name or as unknown."},
+	HeldFrames:      {Name: "engine.held", Help: "Frames held until the application of their session was known."},
+	HeldAgain:       {Name: "engine.held_again", Help: "Retransmissions of held frames. They are dropped."},
+	HoldFull:        {Name: "engine.hold_full", Help: "Frames dropped because there was no room to hold them. TCP sends them again."},
+	HoldQuiet:       {Name: "engine.hold_quiet", Help: "Sessions released before their hold time ended, because the sender was waiting for an answer."},
+	HoldExpired:     {Name: "engine.hold_expired", Help: "Sessions not identified within the hold time."},
+	Resets:          {Name: "engine.resets_sent", Help: "TCP resets sent to the ends of refused connections."},
+	Unreachables:    {Name: "engine.unreachables_sent", Help: "ICMP unreachable messages sent for refused datagrams."},
+	SendFailed:      {Name: "engine.send_failed", Help: "Frames that the engine could not send: resets, held frames, fragments."},
+	ICMPErrors:      {Name: "engine.icmp_errors", Help: "ICMP errors that belong to a known session."},
+	Threats:         {Name: "engine.threats", Help: "Threats detected. A repeated threat is counted each time and reported every 10 s."},
+	BadFragments:    {Name: "engine.bad_fragments", Help: "Datagrams whose fragments overlap, exceed a limit or contradict each other. Inline they are dropped."},
+	Evicted:         {Name: "engine.sessions_evicted", Help: "Sessions removed from a full table to make room for others."},
+	Neighbours:      {Name: "engine.neighbour_discovery", Help: "IPv6 neighbour discovery and listener reports. They pass."},
+	Unanswered:      {Name: "engine.unanswered", Help: "Sessions given up because no plugin answered in time."},
+	Unidentified:    {Name: "engine.unidentified", Help: "Sessions whose application is unknown because a plugin was away. They follow the fail mode and teach nothing."},
+	DestinationsFound: {Name: "engine.destinations_found",
+		Help: "Sessions between an application and its sidecar whose real destination was found."},
+	DestinationsUnknown: {Name: "engine.destinations_unknown",
+		Help: "Sessions between an application and its sidecar whose real destination was not found. They follow the fail mode."},
+	PassedAtSwitch:   {Name: "engine.passed_at_switch", Help: "Frames judged by the previous datapath that passed the new one at a hand-over."},
+	HeldAtSwitch:     {Name: "engine.held_at_switch", Help: "Held frames dropped at a hand-over between datapaths. TCP sends them again."},
+	Offloaded:        {Name: "engine.offloaded", Help: "Sessions that left a netfilter queue because they are decided."},
+	OffloadedPackets: {Name: "engine.offloaded_packets", Help: "Packets of these sessions that only the kernel counted."},
+	OffloadedBytes:   {Name: "engine.offloaded_bytes", Help: "Bytes of these packets."},
+	Sessions:         {Name: "engine.sessions", Help: "Sessions tracked now.", Kind: Gauge},
+}
