@@ -216,3 +216,16 @@ func TestFilterBeforeLimit(t *testing.T) {
 		t.Errorf("got %v", r)
 	}
 }
+
+// TestFilterDeparted: a workload that is gone is found by its rows, also by a controller that never saw it.
+func TestFilterDeparted(t *testing.T) {
+	l := newLab(t)
+	mixed(l)
+	l.restart()
+	for _, name := range []string{"gone", "n2/gone", "netns:gone", "n2/netns:gone", "default/gone"} {
+		r, err := l.control.ListConnections(t.Context(), &controlv1.ListConnectionsRequest{Filter: &controlv1.Filter{From: []string{name}}})
+		if err != nil || len(r.Edges) != 1 || r.Edges[0].Port != 25 {
+			t.Errorf("%s: got %v, %v", name, r, err)
+		}
+	}
+}

@@ -205,7 +205,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// over says whether an error is one after which this controller can store nothing more.
+// over reports whether an error is one after which this controller can store nothing more.
 func over(err error) bool {
 	return errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrNotLeading)
 }
@@ -222,7 +222,7 @@ func (s *Server) saveOr(ctx context.Context) error {
 	return nil
 }
 
-// sleep says whether it was let to sleep.
+// sleep reports whether the time passed before ctx ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -234,7 +234,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// kick tells Run that there is something to do.
+// kick wakes Run, because there is something to do.
 func (s *writes) kick() {
 	select {
 	case s.kicked <- struct{}{}:
