@@ -38,7 +38,7 @@ type (
 	}
 	why struct {
 		Verdict, Text string
-		Ends          []struct{ Workload, Mode, Verdict string }
+		Ends          []struct{ Workload, Mode, Note, Verdict string }
 	}
 )
 

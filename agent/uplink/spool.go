@@ -19,7 +19,7 @@ import (
 )
 
 // spool keeps on disk what no collector has acknowledged yet, so that an agent that is killed loses
-// none of it: its next life sends it, under the old boot and numbers. A file has requests with the numbers
+// none of it: its next run sends it, under the old run and numbers. A file has requests with the numbers
 // first to last; one whose range holds others' took their place. Files are renamed into place, not
 // synced: they survive the process, not a loss of power. The uplink's goroutine writes, the sender
 // removes what is acknowledged.
@@ -37,13 +37,13 @@ type segment struct {
 	size              int64
 }
 
-// maxSpool bounds what lives before have left, bytes.
+// maxSpool bounds what previous runs have left, bytes.
 const maxSpool = 256 << 20
 
 // maxRecord bounds one request on disk against files that lie.
 const maxRecord = 4 << 20
 
-// openSpool opens a folder, made where it is not there, and says what is left in it, oldest first.
+// openSpool opens a folder, made where it is missing, and returns what is left in it, oldest first.
 func openSpool(dir string, log *slog.Logger) (*spool, []segment, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("open the folder of unsent reports: %w", err)
@@ -96,7 +96,7 @@ func (s *spool) tidy(all []segment) (left []segment) {
 	return left
 }
 
-// within says whether o is another file that holds all of g's numbers.
+// within reports whether o is another file that holds all of g's numbers.
 func (g *segment) within(o segment) bool {
 	return o.life == g.life && o.first <= g.first && o.last >= g.last && o.path != g.path
 }
@@ -139,7 +139,7 @@ func (g *segment) write(rs []*controlv1.ReportConnectionsRequest) error {
 	return f.CommitUnsynced() // against the end of the process; the disk is not waited for with each report
 }
 
-// read is what a file holds; what is readable of it comes with an error, too.
+// read returns what a file holds; with an error, what is readable of it.
 func (g *segment) read() (rs []*controlv1.ReportConnectionsRequest, err error) {
 	f, err := os.Open(g.path)
 	if err != nil {

@@ -13,7 +13,7 @@ const (
 	agentSocket   = "/run/sluice/agent.sock" // of `sluice agent`, which answers for its machine only
 )
 
-// Roles of a process, as status tells them.
+// Roles of a process, as status shows them.
 const (
 	roleStandalone = "standalone"
 	roleController = "controller"
@@ -61,7 +61,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 	}
 	root.AddCommand(
 		newStandalone(c), newAgent(c), newController(c), newCerts(c), newStatus(c), newWorkloads(c), newGroups(c), newRules(c), newConnections(c), newViolations(c),
-		newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newStandardPlugin(),
+		newPlugins(c), newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newStandardPlugin(),
 	)
 	root.AddCommand(newThreats(c), newFail(c))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -77,7 +77,7 @@ func envOr(key, def string) string {
 	return def
 }
 
-// json says whether the output is to be JSON.
+// json reports whether the output is to be JSON.
 func (c *cli) json() bool { return c.output == "json" }
 
 // document writes one JSON document.

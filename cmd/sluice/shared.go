@@ -17,7 +17,7 @@ type sharedFlags struct {
 	access        consul.Access
 }
 
-// sharedHelp tells of them.
+// sharedHelp describes them.
 const sharedHelp = `
 
 Consul: --store names some of its servers or agents; where one does not answer the next is asked. consuls:// speaks
@@ -38,7 +38,7 @@ func (f *sharedFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.tlsDir, "tls-dir", "", "this machine's folder of certificates, made by 'sluice certs'")
 }
 
-// need says what is missing to work with other machines.
+// need returns an error for what is missing to work with other machines.
 func (f *sharedFlags) need() error {
 	switch {
 	case f.store == "":
