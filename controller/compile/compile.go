@@ -204,7 +204,7 @@ func (c *compiler) workloads() {
 	}
 }
 
-// newcomers says what holds for workloads that nobody has told of yet: what holds for those that are
+// newcomers says what holds for workloads that nobody has reported yet: what holds for those that are
 // in the same service group, and for a group of which nothing is known, the default mode without a group.
 func (c *compiler) newcomers() {
 	like := make(map[string]*model.Workload)

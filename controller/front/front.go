@@ -41,7 +41,7 @@ type Config struct {
 	Doors []Door
 	// Lead waits until this controller leads.
 	Lead func(ctx context.Context) (Leading, error)
-	// Lost says whether an error of Leading.Run means that another leads now.
+	// Lost reports whether an error of Leading.Run means that another leads now.
 	Lost func(error) bool
 	// Leader is the address of the controller that leads, "" where there is none.
 	Leader func(ctx context.Context) (string, error)

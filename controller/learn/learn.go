@@ -185,8 +185,6 @@ func (c *Connection) teaches() bool {
 		return false
 	case c.Outcome == flow.OutcomeRefused || c.Outcome == flow.OutcomeDenied:
 		return false // an attempt is no habit
-	case c.Proto == packet.ProtoTCP && (!c.Answered || c.Outcome == flow.OutcomeOpening):
-		return false
 	case !c.Answered && !c.oneWay():
 		return false
 	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended:

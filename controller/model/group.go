@@ -56,7 +56,7 @@ type Selector struct {
 	Labels    map[string]string `json:"labels,omitempty"`
 }
 
-// Matches says whether a workload is picked. A selector without anything picks none.
+// Matches reports whether a workload is picked. A selector without anything picks none.
 func (s *Selector) Matches(w *Workload) bool {
 	if s == nil || s.Namespace == "" && s.Service == "" && len(s.Labels) == 0 {
 		return false
@@ -69,10 +69,10 @@ func (s *Selector) Matches(w *Workload) bool {
 	return (s.Namespace == "" || s.Namespace == w.Namespace) && (s.Service == "" || s.Service == w.Service)
 }
 
-// Kind is told by the name.
+// Kind returns the kind, which the name shows.
 func (g *Group) Kind() Kind { return KindOf(g.Name) }
 
-// KindOf tells a group's kind by its name.
+// KindOf returns the kind of a group by its name.
 func KindOf(name string) Kind {
 	switch name {
 	case Any, External, Nodes, Unmanaged:

@@ -104,7 +104,7 @@ func (rs *Rules) Add(r Rule, before uint32) (Rule, error) {
 		return Rule{}, err
 	}
 	if r.Origin == Learned {
-		return Rule{}, fmt.Errorf("rule: people's rules have the origin user or imported, not %s", r.Origin)
+		return Rule{}, fmt.Errorf("rule: a user rule has the origin user or imported, not %s", r.Origin)
 	}
 	at := len(rs.user)
 	if before != 0 {

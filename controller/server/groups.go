@@ -25,7 +25,7 @@ func (c *control) PutGroup(ctx context.Context, r *controlv1.PutGroupRequest) (*
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s := c.s
-	if err := c.putGroup(next, r.Group.Revision); err != nil {
+	if err := (edit{s}).putGroup(next, r.Group.Revision); err != nil {
 		return nil, err
 	}
 	out := new(controlv1.PutGroupResponse)
@@ -41,8 +41,7 @@ func (c *control) PutGroup(ctx context.Context, r *controlv1.PutGroupRequest) (*
 	return out, nil
 }
 
-func (c *control) putGroup(next *model.Group, revision uint64) error {
-	s := c.s
+func (s edit) putGroup(next *model.Group, revision uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.groups[next.Name]
@@ -67,7 +66,7 @@ func (c *control) putGroup(next *model.Group, revision uint64) error {
 }
 
 // writeGroup puts a group in the place of its former self. The lock is held.
-func (s *Server) writeGroup(g *model.Group, former uint64) error {
+func (s edit) writeGroup(g *model.Group, former uint64) error {
 	g.Revision = former + 1
 	s.groups[g.Name] = g
 	s.stale = true
@@ -138,7 +137,7 @@ func (c *control) SetFail(ctx context.Context, r *controlv1.SetFailRequest) (*co
 	var groups map[string]bool
 	var changed []string
 	if err == nil {
-		groups, changed, err = c.setFail(r.Groups, fail)
+		groups, changed, err = (edit{s}).setFail(r.Groups, fail)
 	}
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
@@ -157,8 +156,7 @@ func (c *control) SetFail(ctx context.Context, r *controlv1.SetFailRequest) (*co
 }
 
 // setFail changes the groups: all that were named, and those among them that had another mode.
-func (c *control) setFail(names []string, fail model.Fail) (named map[string]bool, changed []string, err error) {
-	s := c.s
+func (s edit) setFail(names []string, fail model.Fail) (named map[string]bool, changed []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if named, err = s.modeGroups(names); err != nil {
@@ -180,8 +178,7 @@ func (c *control) setFail(names []string, fail model.Fail) (named map[string]boo
 }
 
 // putRule creates a user rule, or writes one whole.
-func (c *control) putRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
-	s := c.s
+func (s edit) putRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
 	rule, err := parseRule(r.GetRule())
 	if err != nil {
 		return model.Rule{}, status.Error(codes.InvalidArgument, err.Error())
@@ -237,7 +234,7 @@ func parseRule(m *controlv1.Rule) (rule model.Rule, err error) {
 }
 
 // resolveEnds finds the groups that a rule names. The lock is held.
-func (s *Server) resolveEnds(rule *model.Rule, m *controlv1.Rule) (err error) {
+func (s edit) resolveEnds(rule *model.Rule, m *controlv1.Rule) (err error) {
 	if rule.From, err = s.resolveForRule(m.From); err != nil {
 		return fmt.Errorf("from: %w", err)
 	}

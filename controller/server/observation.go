@@ -46,6 +46,9 @@ func connectionReport(o *graph.Observation, c *controlv1.Connection, client, ser
 		Outcome: vocab.Outcome(o.Outcome), Family: family(o.IPv6), Egress: c.Egress, Client: o.Client.String(), Server: o.Server.String(),
 		ClientPort: c.ClientPort, Sessions: c.Sessions, BytesOut: c.BytesOut, BytesIn: c.BytesIn, Attrs: c.Attrs, Reporter: local.name(), Began: c.First,
 	}
+	if c.Ended > 0 {
+		e.Outcome = vocab.Outcome(o.Final())
+	}
 	r := &eventlog.Report{
 		Key: eventlog.Key{Client: o.Client, Server: o.Server, ClientPort: uint16(c.ClientPort), ServerPort: o.Port, Proto: o.Proto},
 		Entry: &eventlog.Entry{Event: e, Share: o.Share, Subject: filter.Subject{
@@ -78,8 +81,9 @@ func (s *history) threat(n *node, t *controlv1.ThreatRecord) {
 		}
 	}
 	row := &graph.Threat{
-		ID: t.Id, Text: t.Text, Node: n.name, Workload: t.Workload, From: from.group, To: to.group, FromNode: from.node(), ToNode: to.node(),
-		FromWorkload: from.name(), ToWorkload: to.name(), Source: from.addr, Destination: to.addr, SourcePort: uint16(t.SrcPort),
+		ID: t.Id, Text: t.Text, Node: n.name, Workload: t.Workload,
+		Ends:   graph.Ends{From: from.group, To: to.group, FromNode: from.node(), ToNode: to.node(), FromWorkload: from.name(), ToWorkload: to.name()},
+		Source: from.addr, Destination: to.addr, SourcePort: uint16(t.SrcPort),
 		DestinationPort: uint16(t.DstPort), Proto: uint8(t.Proto), IPv6: from.addr.Is6(), Count: max(t.Count, 1), First: t.Stamp, Last: t.Stamp, Frame: t.Frame,
 	}
 	// The workload that saw it bounds it: a sender chooses its address freely.

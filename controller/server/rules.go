@@ -49,7 +49,7 @@ func ruleMessage(r *model.Rule) *controlv1.Rule {
 
 // PutRule creates a user rule, or writes one whole.
 func (c *control) PutRule(ctx context.Context, r *controlv1.PutRuleRequest) (*controlv1.PutRuleResponse, error) {
-	rule, err := c.putRule(r)
+	rule, err := (edit{c.s}).putRule(r)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func notStored(err error) error {
 
 // DeleteRule deletes a rule, learned ones too; they are learned again from new traffic.
 func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest) (*controlv1.DeleteRuleResponse, error) {
-	err := c.deleteRule(r.Id, r.Revision)
+	err := (edit{c.s}).deleteRule(r.Id, r.Revision)
 	switch {
 	case status.Code(err) == codes.Aborted:
 		return nil, err
@@ -111,8 +111,7 @@ func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest
 	return &controlv1.DeleteRuleResponse{}, nil
 }
 
-func (c *control) deleteRule(id uint32, revision uint64) error {
-	s := c.s
+func (s edit) deleteRule(id uint32, revision uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.rules.Find(id); ok && revision != 0 && old.Revision != revision {
@@ -180,7 +179,7 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s := c.s
-	groups, changed, err := c.setMode(r.Groups, mode)
+	groups, changed, err := (edit{s}).setMode(r.Groups, mode)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -198,8 +197,7 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 }
 
 // setMode changes the groups: all that were named, and those among them that had another mode.
-func (c *control) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
-	s := c.s
+func (s edit) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if named, err = s.modeGroups(names); err != nil {

@@ -31,7 +31,7 @@ func (c *control) PutSettings(ctx context.Context, r *controlv1.PutSettingsReque
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if err := c.putSettings(next); err != nil {
+	if err := (edit{c.s}).putSettings(next); err != nil {
 		return nil, err
 	}
 	if err := c.s.inForce(ctx); err != nil {
@@ -40,8 +40,7 @@ func (c *control) PutSettings(ctx context.Context, r *controlv1.PutSettingsReque
 	return &controlv1.PutSettingsResponse{Settings: settingsMessage(next)}, nil
 }
 
-func (c *control) putSettings(next *model.Settings) error {
-	s := c.s
+func (s edit) putSettings(next *model.Settings) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if next.Revision != s.settings.Revision {

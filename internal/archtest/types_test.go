@@ -29,7 +29,6 @@ var wide = map[string]string{
 	"backends/afpacket.inline": "to be taken apart: rings, steering, sending",
 	"backends/afpacket.tap":    "to be taken apart: the small ring and the large one",
 	"backends/nfqueue.queue":   "to be taken apart: socket, held packets, offloading",
-	"controller/server.Server": "to be taken apart: directory, rules, graph, journal",
 	"plugins/host.asker":       "to be taken apart: sessions, messages, restarts",
 }
 
