@@ -46,7 +46,7 @@ type Config struct {
 	Journal bool
 	// Address is where others reach this controller; it is stored for them while it leads. "" stores none.
 	Address string
-	// Outlook is what status is to tell beside the controller's own.
+	// Outlook is what status reports beside the controller's own.
 	Outlook server.Outlook
 }
 
@@ -56,7 +56,7 @@ const leadName = "lead/controller"
 // keyLeader is where the address of the controller that leads is stored.
 const keyLeader = "leader"
 
-// Leader is the address of the controller that leads, or led last; "" where none has told its own.
+// Leader is the address of the controller that leads, or led last; "" where none has stored its own.
 func Leader(ctx context.Context, st store.Store) (string, error) {
 	o, err := st.Get(ctx, keyLeader)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -124,6 +124,10 @@ func (c *Controller) Register(r grpc.ServiceRegistrar) { c.server.Register(r) }
 
 // Status is how the controller and the agents are. It may be called from any goroutine.
 func (c *Controller) Status() *controlv1.StatusResponse { return c.server.Status() }
+
+// Unjudged returns how many frames went by without a verdict, by cause, and how many were dropped
+// without one, as agents report. It may be called from any goroutine.
+func (c *Controller) Unjudged() (passed, dropped map[string]uint64) { return c.server.Unjudged() }
 
 // ErrLost says that another controller leads now; this one must not go on.
 var ErrLost = errors.New("leadership was lost to another controller")

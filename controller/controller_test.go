@@ -38,7 +38,8 @@ type lab struct {
 	stop      func()
 	killed    atomic.Bool // the store was closed under the controller
 	log       *logBuffer
-	journal   bool // reports are stored before they are acknowledged
+	sequence  uint64 // of the last report, in tests that count
+	journal   bool   // reports are stored before they are acknowledged
 	// commit, where it is set, is asked before each Commit of the controller.
 	commit func(ops []store.Op) error
 }

@@ -164,7 +164,7 @@ type Sink interface {
 	App(id app.ID)
 	// Attr tells one attribute; the first value of each attribute is kept. Borrowed.
 	Attr(a Attr, value []byte)
-	// Threat reports a threat id of PROTOCOLS (2007, 2008 ...) with a short constant text.
+	// Threat reports a threat with a short constant text. Its number is unique over all parsers and core/threat.
 	Threat(id uint16, text string)
 }
 

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // TestStartErrors checks that what keeps the daemon from starting is one plain sentence and exit

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // town is a namespace that plays the machine, in which the daemon runs with --host-network, a workload api

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // outcome is a row of connections, as far as its outcome is concerned.

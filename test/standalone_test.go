@@ -17,7 +17,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // The parts of the tools' JSON that are looked at.

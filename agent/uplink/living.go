@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
 // living remembers on disk which sessions were reported to have begun and not to have ended, by a hash of
@@ -75,11 +76,11 @@ func openLiving(path string, log *slog.Logger) (*living, error) {
 
 // rewrite makes a new file of what is remembered.
 func (l *living) rewrite() error {
-	f, err := os.OpenFile(l.path+suffixNew, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	next, err := atomicfile.Create(l.path, 0o600)
 	if err != nil {
 		return fmt.Errorf("write which sessions live: %w", err)
 	}
-	w := bufio.NewWriter(f)
+	w := bufio.NewWriter(next)
 	l.lines = 0
 	for _, m := range []map[uint64]struct{}{l.before, l.set} {
 		for h := range m {
@@ -87,17 +88,20 @@ func (l *living) rewrite() error {
 			_, _ = w.Write(line(lineBegan, h)) // Flush has its error
 		}
 	}
-	err = w.Flush()
-	if err == nil {
-		err = os.Rename(l.path+suffixNew, l.path)
+	if err := w.Flush(); err != nil {
+		return errors.Join(fmt.Errorf("write which sessions live: %w", err), next.Abort())
 	}
+	if err := next.CommitUnsynced(); err != nil { // what a loss of power takes is counted twice at worst
+		return fmt.Errorf("write which sessions live: %w", err)
+	}
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return errors.Join(fmt.Errorf("write which sessions live: %w", err), f.Close(), os.Remove(l.path+suffixNew))
+		return fmt.Errorf("write which sessions live: %w", err)
 	}
 	if l.file != nil {
 		err = l.file.Close()
 	}
-	l.file, l.w = f, w
+	l.file, l.w = f, bufio.NewWriter(f)
 	return err
 }
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
 // spool keeps on disk what no collector has acknowledged yet, so that an agent that is killed loses
@@ -55,7 +56,7 @@ func openSpool(dir string, log *slog.Logger) (*spool, []segment, error) {
 	var all []segment
 	for _, e := range entries {
 		g := segment{path: filepath.Join(dir, e.Name())}
-		if strings.HasSuffix(e.Name(), suffixNew) {
+		if strings.HasSuffix(e.Name(), atomicfile.Suffix) {
 			s.remove(&g)
 			continue
 		}
@@ -71,10 +72,7 @@ func openSpool(dir string, log *slog.Logger) (*spool, []segment, error) {
 	return s, s.tidy(all), nil
 }
 
-const (
-	segmentName = "%016x-%020d-%020d"
-	suffixNew   = ".new"
-)
+const segmentName = "%016x-%020d-%020d"
 
 // tidy removes what another file took the place of, and the oldest where there is too much.
 func (s *spool) tidy(all []segment) (left []segment) {
@@ -117,14 +115,13 @@ func (s *spool) put(first, last uint64, rs []*controlv1.ReportConnectionsRequest
 		}
 	}
 	if err != nil {
-		s.remove(&segment{path: g.path + suffixNew})
 		return nil, err
 	}
 	return g, nil
 }
 
 func (g *segment) write(rs []*controlv1.ReportConnectionsRequest) error {
-	f, err := os.OpenFile(g.path+suffixNew, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := atomicfile.Create(g.path, 0o600)
 	if err != nil {
 		return err
 	}
@@ -133,13 +130,13 @@ func (g *segment) write(rs []*controlv1.ReportConnectionsRequest) error {
 		n, err := protodelim.MarshalTo(w, r)
 		g.size += int64(n)
 		if err != nil {
-			return errors.Join(err, f.Close())
+			return errors.Join(err, f.Abort())
 		}
 	}
-	if err := errors.Join(w.Flush(), f.Close()); err != nil {
-		return err
+	if err := w.Flush(); err != nil {
+		return errors.Join(err, f.Abort())
 	}
-	return os.Rename(g.path+suffixNew, g.path)
+	return f.CommitUnsynced() // against the end of the process; the disk is not waited for with each report
 }
 
 // read returns what a file holds; with an error, what is readable of it.

@@ -18,6 +18,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/internal/backoff"
 )
 
 // Records is where records come from; the uplink's goroutine alone calls it.
@@ -287,8 +288,8 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 	defer u.stat.onWay.Store(0)
 	for i, r := range b.requests {
 		u.stat.onWay.Store(backlog(b.requests[i:]))
-		wait := firstWait
-		for {
+		again := backoff.Backoff{First: firstWait, Last: lastWait}
+		for first := true; ; first = false {
 			err := u.try(ctx, r)
 			if err == nil {
 				break
@@ -302,14 +303,10 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 				}
 				return
 			}
-			if wait == firstWait {
+			if first {
 				u.cfg.Logger.Warn("report not taken, trying again", "sequence", r.Sequence, "error", err)
 			}
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-			}
-			wait = min(2*wait, lastWait)
+			again.Wait(ctx)
 		}
 	}
 	if u.spool != nil {

@@ -41,7 +41,12 @@ func newReplay(c *cli) *cobra.Command {
 		Example: `  sluice replay trace.pcap
   sluice replay --json *.pcapng | jq 'select(.app == "unknown")'
   sluice replay --mode monitor incident.pcap.gz`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(cmd *cobra.Command, files []string) error {
+			if len(files) == 0 {
+				return fmt.Errorf("FILE is missing: use `%s`", usage(cmd))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := place.check(); err != nil {
 				return err
@@ -114,7 +119,9 @@ func (r *replayer) run(files []string) error {
 	}
 	r.sum.Type, r.sum.Files, r.sum.Broken = "summary", len(files), bad
 	r.sum.Seconds = time.Since(begin).Seconds()
-	r.show.summary(&r.sum)
+	if bad < len(files) || r.sum.Packets > 0 { // else nothing was read
+		r.show.summary(&r.sum)
+	}
 	if bad > 0 {
 		return exitCode(1) // each file's error was shown where it happened
 	}
@@ -139,7 +146,7 @@ func (r *replayer) file(name string) error {
 	if err != nil {
 		var pe *os.PathError
 		if errors.As(err, &pe) {
-			return fmt.Errorf("%s: %w", name, pe.Err)
+			return fmt.Errorf("%s: %w: give the path of a pcap or pcapng file", name, pe.Err)
 		}
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -46,11 +45,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 			if len(a) == 0 {
 				return cmd.Help()
 			}
-			hint := "see `sluice --help`"
-			if like := cmd.SuggestionsFor(a[0]); len(like) > 0 {
-				hint = "did you mean `sluice " + strings.Join(like, "` or `sluice ") + "`?"
-			}
-			return fmt.Errorf("there is no command %q: %s", a[0], hint)
+			return noCommand(cmd, a)
 		},
 		SuggestionsMinimumDistance: 2,
 	}
@@ -66,7 +61,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 	}
 	root.AddCommand(
 		newStandalone(c), newAgent(c), newController(c), newCerts(c), newStatus(c), newWorkloads(c), newGroups(c), newRules(c), newConnections(c), newViolations(c),
-		newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newDemo(c), newDemoCluster(c), newStandardPlugin(),
+		newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newStandardPlugin(),
 	)
 	root.AddCommand(newThreats(c), newFail(c))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -91,19 +86,6 @@ func (c *cli) document(v any) error {
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
-}
-
-// args is a check of positional arguments that names what is missing.
-func args(names ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, got []string) error {
-		switch {
-		case len(got) < len(names):
-			return fmt.Errorf("%s is missing: see `%s --help`", strings.Join(names[len(got):], " and "), cmd.CommandPath())
-		case len(got) > len(names):
-			return fmt.Errorf("%q is one argument too many: see `%s --help`", got[len(names)], cmd.CommandPath())
-		}
-		return nil
-	}
 }
 
 // list makes sure that an empty list is [] and not null.

@@ -35,7 +35,7 @@ func (f *sharedFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.access.CA, "store-ca", "", "file with the authority of Consul's certificate (environment: CONSUL_CACERT)")
 	fl.StringVar(&f.access.Cert, "store-cert", "", "file with a certificate for Consul, where it wants one (environment: CONSUL_CLIENT_CERT)")
 	fl.StringVar(&f.access.Key, "store-key", "", "file with its key (environment: CONSUL_CLIENT_KEY)")
-	fl.StringVar(&f.tlsDir, "tls-dir", "", "this machine's folder of certificates, made by `sluice certs`")
+	fl.StringVar(&f.tlsDir, "tls-dir", "", "this machine's folder of certificates, made by 'sluice certs'")
 }
 
 // need returns an error for what is missing to work with other machines.

@@ -90,7 +90,7 @@ func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
-// mapped says whether an address stands for one workload wherever it is seen: link-local
+// mapped reports whether an address stands for one workload wherever it is seen: link-local
 // ones mean something else on each link, and are not subject to policy.
 func mapped(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast()

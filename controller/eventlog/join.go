@@ -172,7 +172,7 @@ func (j *joiner) end(c *conn, r *Report, now time.Time, keep func(*Entry)) {
 	}
 }
 
-// several takes a report of several connections of one kind, which cannot be told apart.
+// several takes a report of several connections of one kind, which cannot be distinguished.
 func (j *joiner) several(r *Report, now time.Time, keep func(*Entry)) {
 	e := r.Entry.Event
 	event := func(kind controlv1.EventKind, n uint64) *held {

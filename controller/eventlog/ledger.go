@@ -19,7 +19,7 @@ type kindKey struct {
 }
 
 // account balances what both ends reported of connections of one kind that ended, where they are
-// reported together and cannot be told apart.
+// reported together and cannot be distinguished.
 type account struct {
 	led      uint64    // by the leading end, and not by the other yet
 	followed uint64    // released as the other end's own, and not reported by the leading one yet

@@ -183,6 +183,7 @@ func (l *Log) cursor(seq uint64) string { return l.run + "." + strconv.FormatUin
 // ErrCursor is the cause where a cursor is none of a Log.
 type ErrCursor struct{ Text string }
 
+// Error names the cursor.
 func (e *ErrCursor) Error() string {
 	return fmt.Sprintf("cursor %.64q is not one of an event: leave it out to begin with new events", e.Text)
 }

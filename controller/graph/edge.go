@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -128,7 +127,7 @@ func (g *Graph) count(o *Observation, s *live) {
 func (g *Graph) join(o *Observation) {
 	e, ok := g.edges.touch(o.Kind)
 	if !ok {
-		if e = g.sibling(o.Kind); e == nil {
+		if e = g.edges.sibling(o.Kind); e == nil {
 			e = g.put(o) // the client's end is about to report
 		}
 	}
@@ -142,7 +141,7 @@ func (g *Graph) edge(o *Observation, s *live) *Edge {
 	if e, ok := g.edges.touch(o.Kind); ok {
 		return e
 	}
-	near := g.sibling(o.Kind)
+	near := g.edges.sibling(o.Kind)
 	moves := s != nil && s.counts.Sessions > 0
 	if near != nil && near.Sessions > 0 && o.Sessions == 0 && !moves && (near.App != app.Undecided || !o.named()) {
 		g.edges.touch(near.Kind)
@@ -153,7 +152,7 @@ func (g *Graph) edge(o *Observation, s *live) *Edge {
 	case near == nil:
 	case near.Sessions == 0: // it waited for this one, under another application
 		e.Ends = near.Ends
-		g.remove(near)
+		g.edges.take(near)
 	case near.App == app.Undecided && o.Sessions == 0 && !moves:
 		g.move(near.Kind, e, Counts{Sessions: max(o.Ended, 1)})
 	}
@@ -166,41 +165,12 @@ func (o *Observation) named() bool { return o.App != app.Undecided && o.App != a
 // put makes the edge of an observation.
 func (g *Graph) put(o *Observation) *Edge {
 	e := &Edge{Kind: o.Kind, First: o.First}
-	for _, old := range g.edges.put(o.Kind, e, o.Share, g.limits.Edges) {
-		g.unlink(old)
+	for _, old := range g.edges.add(e, o.Share, g.limits.Edges) {
 		if old.Sessions > 0 {
 			g.totals.Evicted++
 		}
 	}
-	g.siblings[e.ends()] = append(g.siblings[e.ends()], e)
 	return e
-}
-
-func (g *Graph) remove(e *Edge) {
-	g.edges.remove(e.Kind)
-	g.unlink(e)
-}
-
-// unlink takes an edge out of the siblings.
-func (g *Graph) unlink(e *Edge) {
-	k := e.ends()
-	list := slices.DeleteFunc(g.siblings[k], func(x *Edge) bool { return x == e })
-	if len(list) == 0 {
-		delete(g.siblings, k)
-		return
-	}
-	g.siblings[k] = list
-}
-
-// sibling returns the newest edge of the same ends with another application; nil if there is none.
-func (g *Graph) sibling(k Kind) *Edge {
-	list := g.siblings[k.ends()]
-	if len(list) == 0 {
-		return nil
-	}
-	return slices.MaxFunc(list, func(a, b *Edge) int {
-		return cmp.Or(cmp.Compare(min(a.Sessions, 1), min(b.Sessions, 1)), cmp.Compare(a.Last, b.Last))
-	})
 }
 
 // move takes the counts of sessions from an edge to another, and the edge away when nothing is left.
@@ -224,7 +194,7 @@ func (g *Graph) move(from Kind, to *Edge, c Counts) {
 	to.Lossy = to.Lossy || old.Lossy
 	if old.Sessions == 0 {
 		to.Counts.add(old.Counts)
-		g.remove(old)
+		g.edges.take(old)
 	}
 }
 

@@ -89,8 +89,7 @@ type Graph struct {
 	limits Limits
 
 	mu         sync.Mutex // guards what follows
-	edges      bounded[Kind, *Edge]
-	siblings   map[Kind][]*Edge // edges that differ by application only, by Kind.ends
+	edges      edges
 	violations bounded[violationKind, *Violation]
 	recent     bounded[connectionKind, *recent]
 	threats    bounded[threatKind, *Threat]
@@ -131,7 +130,7 @@ func New(l Limits) *Graph {
 
 // clear forgets everything. The lock is held, or nobody else knows g.
 func (g *Graph) clear() {
-	g.edges, g.siblings = newBounded[Kind, *Edge](), make(map[Kind][]*Edge)
+	g.edges = newEdges()
 	g.violations, g.recent = newBounded[violationKind, *Violation](), newBounded[connectionKind, *recent]()
 	g.threats, g.sessions = newBounded[threatKind, *Threat](), newBounded[sessionKey, *live]()
 	g.totals = Totals{}

@@ -128,10 +128,7 @@ func (g *Graph) UnmarshalJSON(b []byte) error {
 		if _, ok := g.edges.get(e.Kind); ok || int(e.Outcome) >= Outcomes || e.Sessions == 0 {
 			continue
 		}
-		for _, old := range g.edges.put(e.Kind, e, k.Share, g.limits.Edges) {
-			g.unlink(old)
-		}
-		g.siblings[e.ends()] = append(g.siblings[e.ends()], e)
+		g.edges.add(e, k.Share, g.limits.Edges)
 	}
 	for _, k := range slices.Backward(s.Violations) {
 		v := &k.Row

@@ -185,8 +185,6 @@ func (c *Connection) teaches() bool {
 		return false
 	case c.Outcome == flow.OutcomeRefused || c.Outcome == flow.OutcomeDenied:
 		return false // an attempt is no habit
-	case c.Proto == packet.ProtoTCP && (!c.Answered || c.Outcome == flow.OutcomeOpening):
-		return false
 	case !c.Answered && !c.oneWay():
 		return false
 	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended:
@@ -212,7 +210,7 @@ func learnable(group string) bool {
 	return false
 }
 
-// serverKnown says whether Port is surely the server's and no client's ephemeral one. For UDP
+// serverKnown reports whether Port is surely the server's and no client's ephemeral one. For UDP
 // the first packet that was seen may have been an answer, if the conversation began before us;
 // then the ephemeral port and the low one stand the wrong way round.
 func (c *Connection) serverKnown() bool {

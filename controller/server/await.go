@@ -15,7 +15,7 @@ const longestWait = 30 * time.Second
 
 // await waits until every node that has a workload of the groups enforces the policy
 // version, and, where they are to be protected, is attached to those workloads inline. It
-// says whether that came about before the caller's deadline.
+// reports whether that came about before the caller's deadline.
 func (s *Server) await(ctx context.Context, groups map[string]bool, version uint64) bool {
 	return s.until(ctx, func() bool { return s.enforced(groups, version) })
 }
@@ -52,7 +52,7 @@ func (s *Server) notify() {
 	s.changed = make(chan struct{})
 }
 
-// enforced says whether the nodes concerned are as the groups want them. The lock is held.
+// enforced reports whether the nodes concerned are as the groups want them. The lock is held.
 func (s *book) enforced(groups map[string]bool, version uint64) bool {
 	for _, n := range s.dir.nodes {
 		for _, m := range n.members {
@@ -67,7 +67,7 @@ func (s *book) enforced(groups map[string]bool, version uint64) bool {
 	return true
 }
 
-// attachedAs says whether the agent is attached to a workload as its mode wants it.
+// attachedAs reports whether the agent is attached to a workload as its mode wants it.
 func (s *book) attachedAs(n *node, m *member) bool {
 	g := s.groups[m.group]
 	if g == nil || g.Mode != policy.Protect || m.workload.HostNet {

@@ -51,7 +51,7 @@ func (s loader) loadBackends(ctx context.Context) error {
 // has done what it can.
 func (c *control) SetBackend(ctx context.Context, r *controlv1.SetBackendRequest) (*controlv1.SetBackendResponse, error) {
 	s := c.s
-	choice, err := c.setBackend(r)
+	choice, err := (edit{s}).setBackend(r)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -75,8 +75,7 @@ func (c *control) SetBackend(ctx context.Context, r *controlv1.SetBackendRequest
 }
 
 // setBackend notes a choice, and gives it.
-func (x *control) setBackend(r *controlv1.SetBackendRequest) (*backendChoice, error) {
-	s := x.s
+func (s edit) setBackend(r *controlv1.SetBackendRequest) (*backendChoice, error) {
 	if err := policy.CheckBackend(r.Backend); err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (c *collector) ReportConnections(ctx context.Context, r *controlv1.ReportCo
 	return &controlv1.ReportConnectionsResponse{Sequence: r.Sequence}, nil
 }
 
-// observe counts and learns from a report, and says whether there is something to store
+// observe counts and learns from a report, and reports whether there is something to store
 // before it is acknowledged: what came of it, or of the same report when it came before. That one may
 // still be on its way to the store, and then it must get there first.
 func (c *collector) observe(r *controlv1.ReportConnectionsRequest) (dirty bool, err error) {
@@ -102,7 +102,7 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 	return lessons, true
 }
 
-// teaches says whether a rule may come of a connection: one that was let through to be learned,
+// teaches reports whether a rule may come of a connection: one that was let through to be learned,
 // or one of a workload in discover mode that ended before its first policy came. The lock is held.
 func (s *book) teaches(n *node, c *controlv1.Connection) bool {
 	switch vocab.FlowVerdict(c.GetVerdict()) {
@@ -115,7 +115,7 @@ func (s *book) teaches(n *node, c *controlv1.Connection) bool {
 	return false
 }
 
-// opens says whether rules may be learned for an end: its group is in discover mode, or was when
+// opens reports whether rules may be learned for an end: its group is in discover mode, or was when
 // the connection began. A workload that still learns must not teach what may reach one that
 // is protected or monitored, least of all what was refused there. The lock is held.
 func (s *book) opens(e *end, began int64) bool {
@@ -142,7 +142,7 @@ func (c *collector) learn(list []learn.Connection) error {
 	return nil
 }
 
-// reports says whether an end is a workload that an agent is attached to, so that its own
+// reports reports whether an end is a workload that an agent is attached to, so that its own
 // report counts the connection. The lock is held.
 func (s *book) reports(e *end) bool {
 	if e.member == nil || e.member.workload.HostNet {

@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/controller/model"
 )
 
-// bootsKept is how many lives of an agent a node is remembered for. An agent sends what its lives before
+// bootsKept is how many runs of an agent a node is remembered for. An agent sends what its previous runs
 // have left in their order, so only a report that was on its way all the time can be of an older one.
 const bootsKept = 16
 
@@ -33,17 +33,17 @@ type node struct {
 	members  map[string]*member // by workload id
 	own      []netip.Addr
 	digest   uint64 // of the list of workloads that was reported last
-	told     bool   // the agent has said which workloads it has, in this life of ours
+	reported bool   // the agent has reported its workloads since this controller started
 	stored   uint64 // version of its workloads in the store
 	boots    []boot // newest last
 	policy   uint64 // version the agent enforces
 	attached map[string]string
-	shown    map[string]*controlv1.Workload // by id, as the agent told them last
+	shown    map[string]*controlv1.Workload // by id, as the agent reported them last
 	status   *controlv1.ReportStatusRequest // nil before the first
 	seen     int64                          // ns since the epoch, 0 before the first status
 }
 
-// boot is one life of an agent and the last report taken of it.
+// boot is one run of an agent and the last report taken of it.
 type boot struct {
 	ID       string `json:"id"`
 	Sequence uint64 `json:"sequence"`
@@ -158,7 +158,7 @@ func (d *directory) owner(node string, a netip.Addr) *member {
 // internal reports whether an address is in a subnet of some workload.
 func (d *directory) internal(a netip.Addr) bool { return d.inside.Contains(a) }
 
-// boot is what is known of one life of the node's agent, made where it is new; nil where
+// boot is what is known of one run of the node's agent, made where it is new; nil where
 // it is older than those remembered.
 func (n *node) boot(id string) *boot {
 	for i := range n.boots {

@@ -14,7 +14,7 @@ type end struct {
 	member *member // nil where the address is no workload's
 	addr   netip.Addr
 	group  string // service group or a reserved one
-	// host is the workload in its node's network that has this end, where its agent could tell. Policy
+	// host is the workload in its node's network that has this end, where its agent knows it. Policy
 	// knows the end by the node's address only, so that member and group are those of that.
 	host *member
 }

@@ -132,25 +132,25 @@ func (s *history) former(name string) (filter.Set, bool) {
 			addMember(&set, l.member)
 		}
 	}
-	row := func(group, node, workload string) {
+	row := func(group, node, workload, id string) {
 		namespace, _, _ := strings.Cut(strings.TrimPrefix(group, "svc:"), "/")
-		if node != "" && (workload == name || node+"/"+workload == name || namespace+"/"+workload == name) {
+		if node != "" && (workload == name || node+"/"+workload == name || namespace+"/"+workload == name || id == name || id != "" && node+"/"+id == name) {
 			set.Members[filter.Identity{Node: node, Name: workload, Group: group}] = true
 		}
 	}
 	s.graph.Connections(func(e *graph.Edge) bool {
-		row(e.From, e.FromNode, e.FromWorkload)
-		row(e.To, e.ToNode, e.ToWorkload)
+		row(e.From, e.FromNode, e.FromWorkload, e.Ends[0].Workload)
+		row(e.To, e.ToNode, e.ToWorkload, e.Ends[1].Workload)
 		return false
 	})
 	s.graph.Violations(func(v *graph.Violation) bool {
-		row(v.From, v.FromNode, v.FromWorkload)
-		row(v.To, v.ToNode, v.ToWorkload)
+		row(v.From, v.FromNode, v.FromWorkload, "")
+		row(v.To, v.ToNode, v.ToWorkload, "")
 		return false
 	})
 	s.graph.Threats(func(t *graph.Threat) bool {
-		row(t.From, t.FromNode, t.FromWorkload)
-		row(t.To, t.ToNode, t.ToWorkload)
+		row(t.From, t.FromNode, t.FromWorkload, "")
+		row(t.To, t.ToNode, t.ToWorkload, "")
 		return false
 	})
 	return set, len(set.Members) > 0

@@ -106,6 +106,9 @@ type writes struct {
 	tables     map[string]*table // by node
 }
 
+// edit changes what users change. Each change is whole under the lock, and stored by the next apply.
+type edit struct{ *Server }
+
 // loader reads the server's state from the store, before anybody else knows the server.
 type loader struct{ *Server }
 
@@ -202,7 +205,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// over says whether an error is one after which this controller can store nothing more.
+// over reports whether an error is one after which this controller can store nothing more.
 func over(err error) bool {
 	return errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrNotLeading)
 }
@@ -219,7 +222,7 @@ func (s *Server) saveOr(ctx context.Context) error {
 	return nil
 }
 
-// sleep says whether it was let to sleep.
+// sleep reports whether the time passed before ctx ended.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -231,7 +234,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// kick tells Run that there is something to do.
+// kick wakes Run, because there is something to do.
 func (s *writes) kick() {
 	select {
 	case s.kicked <- struct{}{}:

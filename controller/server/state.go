@@ -154,7 +154,7 @@ func (s loader) loadNode(ctx context.Context, name string) error {
 	return err
 }
 
-// read reads an object of JSON and says whether it is there.
+// read reads an object of JSON and reports whether it is there.
 func (s loader) read(ctx context.Context, key string, v any) (bool, error) {
 	o, err := s.st.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
@@ -216,10 +216,10 @@ func (c *collector) setWorkloads(name string, members []*member, own []netip.Add
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.dir.node(name)
-	if n.told && n.sameMembers(members, own) {
+	if n.reported && n.sameMembers(members, own) {
 		return nil
 	}
-	n.told = true
+	n.reported = true
 	s.dir.leave(name, members, s.now().UnixNano())
 	s.dir.replace(name, members, own)
 	s.nodesDirty[name], s.stale = true, true

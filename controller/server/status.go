@@ -7,7 +7,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
-// Outlook is what a controller is told of things that are not its own, for status. Each may be nil; they are called
+// Outlook reports things that are not the controller's own, for status. Each may be nil; they are called
 // from any goroutine and do not wait.
 type Outlook struct {
 	// Role is what the process is: standalone or controller.

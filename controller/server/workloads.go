@@ -128,7 +128,7 @@ func newMember(node string, w *controlv1.Workload) (*member, error) {
 	return m, nil
 }
 
-// sameMembers says whether a node has exactly these workloads and addresses already.
+// sameMembers reports whether a node has exactly these workloads and addresses already.
 func (n *node) sameMembers(members []*member, own []netip.Addr) bool {
 	if len(members) != len(n.members) || !slices.Equal(own, n.own) {
 		return false

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/internal/backoff"
 )
 
 // Numbers gives the applications that plugins name their numbers.
@@ -39,11 +40,10 @@ const askAgain = time.Second
 
 // number asks for the numbers that names of a plugin lack, until there is none or its life is over.
 func (p *process) number(ctx context.Context, l *live) {
+	again := backoff.Backoff{First: askAgain, Last: askAgain}
 	for len(l.nameless) > 0 {
-		select {
-		case <-ctx.Done():
+		if !again.Wait(ctx) {
 			return
-		case <-time.After(askAgain):
 		}
 		var rest []protocol
 		apps := map[app.ID]app.ID{}

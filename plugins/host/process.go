@@ -21,6 +21,7 @@ import (
 
 	parserv1 "github.com/sluicenet/sluice/api/parser/v1"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/internal/backoff"
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
@@ -82,6 +83,7 @@ var ErrGarbage = errors.New("it answers garbage")
 // run keeps the plugin running until ctx ends or it is given up. First is told how the first start went.
 func (p *process) run(ctx context.Context, first chan<- error) {
 	failures := 0
+	again := backoff.Backoff{First: p.h.cfg.FirstDelay, Last: p.h.cfg.LastDelay}
 	for {
 		p.soon.Store(failures <= 1)
 		began := time.Now()
@@ -107,13 +109,14 @@ func (p *process) run(ctx context.Context, first chan<- error) {
 		}
 		if time.Since(began) >= stable {
 			failures = 0
+			again.Reset()
 		}
 		failures++
 		if failures > p.h.cfg.Restarts {
 			p.giveUp(failures, err)
 			return
 		}
-		delay := min(p.h.cfg.FirstDelay<<min(failures-1, 16), p.h.cfg.LastDelay)
+		delay := again.Next()
 		p.soon.Store(failures <= 1)
 		p.h.wake() // sessions that wait for it may have to stop waiting
 		p.h.count.restarts.Add(1)
