@@ -20,7 +20,7 @@ import (
 // became is a connection with another outcome, as its agent reports it when it is over.
 func became(c *controlv1.Connection, o flow.Outcome) *controlv1.Connection {
 	c.Outcome = vocab.Outcome(o)
-	c.Answered = o == flow.OutcomeClosed || o == flow.OutcomeReset
+	c.Answered = o == flow.OutcomeEstablished || o == flow.OutcomeClosed || o == flow.OutcomeReset
 	return c
 }
 
@@ -104,6 +104,8 @@ func TestTruth(t *testing.T) {
 			[]string{"web>api 80 http allow (allow, allow) 1 closed"}, nil, []string{"ended web>api 80 http allow closed by web"}},
 		{"nobody answers", []*controlv1.Connection{web(flow.Learn, flow.OutcomeUnanswered)},
 			[]string{"web>api 80 http learn (learn, ) 1 unanswered"}, nil, []string{"ended web>api 80 http learn unanswered by web"}},
+		{"one that ends without a word about it", []*controlv1.Connection{became(web(flow.Allow, flow.OutcomeClosed), flow.OutcomeEstablished)},
+			[]string{"web>api 80 http allow (allow, ) 1 closed"}, nil, []string{"ended web>api 80 http allow closed by web"}},
 		{"refused by the client's end", []*controlv1.Connection{web(flow.Deny, flow.OutcomeDenied)},
 			[]string{"web>api 80 http deny (deny, ) 1 denied"}, []string{"web>api 80 http deny default x1 by netns:web"}, []string{"violation web>api 80 http deny denied by web"}},
 		{"refused by the server's end", []*controlv1.Connection{web(flow.Allow, flow.OutcomeReset), api(flow.Deny, flow.OutcomeDenied)},

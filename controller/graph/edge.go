@@ -231,7 +231,7 @@ func (e *Edge) describe(o *Observation) {
 	e.First = min(e.First, o.First)
 	e.Answered = e.Answered || o.Answered
 	e.Evidence, e.Lossy = max(e.Evidence, o.Evidence), e.Lossy || o.Lossy
-	e.Ended[o.final()] += o.Ended
+	e.Ended[o.Final()] += o.Ended
 	if o.Ended < o.Sessions || o.Ended == 0 {
 		e.Pending = o.Outcome
 	}
@@ -240,7 +240,7 @@ func (e *Edge) describe(o *Observation) {
 	}
 	e.Last, e.Base, e.Outcome = o.Last, o.Base, o.Outcome
 	if o.Ended > 0 {
-		e.Outcome = o.final()
+		e.Outcome = o.Final()
 	}
 	e.Addresses[0], e.Addresses[1] = withAddress(e.Addresses[0], o.Client), withAddress(e.Addresses[1], o.Server)
 	for _, k := range slices.Sorted(maps.Keys(o.Attrs)) {
@@ -270,8 +270,8 @@ func withAddress(list []netip.Addr, a netip.Addr) []netip.Addr {
 	return out
 }
 
-// final returns the outcome of sessions that have ended.
-func (o *Observation) final() flow.Outcome {
+// Final returns the outcome of the sessions that have ended.
+func (o *Observation) Final() flow.Outcome {
 	switch {
 	case o.Outcome.Over() && int(o.Outcome) < Outcomes:
 		return o.Outcome

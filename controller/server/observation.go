@@ -46,6 +46,9 @@ func connectionReport(o *graph.Observation, c *controlv1.Connection, client, ser
 		Outcome: vocab.Outcome(o.Outcome), Family: family(o.IPv6), Egress: c.Egress, Client: o.Client.String(), Server: o.Server.String(),
 		ClientPort: c.ClientPort, Sessions: c.Sessions, BytesOut: c.BytesOut, BytesIn: c.BytesIn, Attrs: c.Attrs, Reporter: local.name(), Began: c.First,
 	}
+	if c.Ended > 0 {
+		e.Outcome = vocab.Outcome(o.Final())
+	}
 	r := &eventlog.Report{
 		Key: eventlog.Key{Client: o.Client, Server: o.Server, ClientPort: uint16(c.ClientPort), ServerPort: o.Port, Proto: o.Proto},
 		Entry: &eventlog.Entry{Event: e, Share: o.Share, Subject: filter.Subject{
