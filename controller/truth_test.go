@@ -109,7 +109,7 @@ func TestTruth(t *testing.T) {
 		{"refused by the client's end", []*controlv1.Connection{web(flow.Deny, flow.OutcomeDenied)},
 			[]string{"web>api 80 http deny (deny, ) 1 denied"}, []string{"web>api 80 http deny default x1 by netns:web"}, []string{"violation web>api 80 http deny denied by web"}},
 		{"refused by the server's end", []*controlv1.Connection{web(flow.Allow, flow.OutcomeReset), api(flow.Deny, flow.OutcomeDenied)},
-			[]string{"web>api 80 http deny (allow, deny) 1 reset"}, []string{"web>api 80 http deny default x1 by netns:api"}, []string{"violation web>api 80 http deny denied by api"}},
+			[]string{"web>api 80 http deny (allow, deny) 1 denied"}, []string{"web>api 80 http deny default x1 by netns:api"}, []string{"violation web>api 80 http deny denied by api"}},
 		{"both ends would refuse", []*controlv1.Connection{web(flow.Violate, flow.OutcomeClosed), api(flow.Violate, flow.OutcomeClosed)},
 			[]string{"web>api 80 http violate (violate, violate) 1 closed"}, []string{"web>api 80 http violate default x1 by netns:web"}, []string{"violation web>api 80 http violate closed by web"}},
 		{"the server's end reports first", []*controlv1.Connection{api(flow.Allow, flow.OutcomeClosed), web(flow.Learn, flow.OutcomeClosed)},

@@ -69,8 +69,6 @@ var (
 	mQueues    = ofAgent.traffic(counter.Queues)
 	mReceived  = ofAgent.traffic(counter.QueueReceived)
 	mSent      = ofAgent.traffic(counter.QueueSent)
-	mOutcomes  = ofAgent.total("outcomes", "Connections that ended, by what became of them on the network: closed, reset, refused by the peer, unanswered, denied by policy.", lWorkload, "outcome")
-	mUnjudged  = ofAgent.total("unjudged_frames", "Frames that went by without a verdict of policy, or with dropped=true were dropped without one, by cause. Alarm on any increase.", lWorkload, "backend", lCause, "dropped")
 	mWorkload  = ofAgent.gauge("workload_info", "A workload of this node: its id, group, mode and source; always 1.", lWorkload, "id", "group", "mode", "source")
 	mWorkloads = ofAgent.gauge("agent_workloads", "Workloads of this node.")
 	mUnfit     = ofAgent.gauge("agent_attach_errors", "Workloads that could not be attached as configured.")

@@ -63,17 +63,19 @@ type End struct {
 type Edge struct {
 	Kind
 	Counts
-	Open     uint64           `json:"-"` // sessions not yet ended; not kept over a restart
-	Base     app.ID           `json:"base"`
-	Ends     [2]End           `json:"ends"` // client, server
-	Ended    [Outcomes]uint64 `json:"ended"`
-	Outcome  flow.Outcome     `json:"outcome"` // of the last session
-	Pending  flow.Outcome     `json:"-"`       // of those that are open
-	Evidence flow.Evidence    `json:"evidence"`
-	Lossy    bool             `json:"lossy,omitempty"`
-	First    int64            `json:"first"`
-	Last     int64            `json:"last"`
-	Answered bool             `json:"answered,omitempty"`
+	Open  uint64           `json:"-"` // sessions not yet ended; not kept over a restart
+	Base  app.ID           `json:"base"`
+	Ends  [2]End           `json:"ends"` // client, server
+	Ended [Outcomes]uint64 `json:"ended"`
+	// Refused are sessions that policy refused at the end whose counts are not those of the connection.
+	Refused  uint64        `json:"refused,omitempty"`
+	Outcome  flow.Outcome  `json:"outcome"` // of the last session
+	Pending  flow.Outcome  `json:"-"`       // of those that are open
+	Evidence flow.Evidence `json:"evidence"`
+	Lossy    bool          `json:"lossy,omitempty"`
+	First    int64         `json:"first"`
+	Last     int64         `json:"last"`
+	Answered bool          `json:"answered,omitempty"`
 	// Addresses of the client and the server, at most maxAddresses each, the last used in front.
 	Addresses [2][]netip.Addr   `json:"addresses"`
 	Attrs     map[string]string `json:"attrs,omitempty"`
@@ -87,11 +89,30 @@ func (e *Edge) Decision() End {
 	return e.Ends[0]
 }
 
-// ByOutcome returns how many sessions had which outcome, those that are open among them.
+// looksLike is what a session that one end's policy refused is to the other end, likeliest first.
+var looksLike = [...]flow.Outcome{flow.OutcomeRefused, flow.OutcomeReset, flow.OutcomeUnanswered, flow.OutcomeOpening}
+
+// ByOutcome returns how many sessions had which outcome, those that are open among them. What
+// policy refused at either end is denied: to the other end that is a reset like any.
 func (e *Edge) ByOutcome() [Outcomes]uint64 {
 	out := e.Ended
 	out[e.Pending] += e.Open
+	rest := e.Refused - min(e.Refused, out[flow.OutcomeDenied])
+	for _, o := range looksLike {
+		n := min(rest, out[o])
+		out[o] -= n
+		out[flow.OutcomeDenied] += n
+		rest -= n
+	}
 	return out
+}
+
+// LastOutcome returns the outcome of the last session, both ends' reports joined.
+func (e *Edge) LastOutcome() flow.Outcome {
+	if by := e.ByOutcome(); by[e.Outcome] == 0 && by[flow.OutcomeDenied] > 0 {
+		return flow.OutcomeDenied
+	}
+	return e.Outcome
 }
 
 // severity orders verdicts: what one end refuses does not pass.
@@ -124,7 +145,7 @@ func (g *Graph) count(o *Observation, s *live) {
 }
 
 // join notes what the end decided whose counts are not those of the connection.
-func (g *Graph) join(o *Observation) {
+func (g *Graph) join(o *Observation, s *live) {
 	e, ok := g.edges.touch(o.Kind)
 	if !ok {
 		if e = g.edges.sibling(o.Kind); e == nil {
@@ -132,6 +153,14 @@ func (g *Graph) join(o *Observation) {
 		}
 	}
 	e.decide(o)
+	switch {
+	case o.Outcome != flow.OutcomeDenied:
+	case s == nil:
+		e.Refused += o.Sessions
+	case !s.refused:
+		s.refused = true
+		e.Refused++
+	}
 	e.Evidence, e.Lossy = max(e.Evidence, o.Evidence), e.Lossy || o.Lossy
 }
 
@@ -151,7 +180,7 @@ func (g *Graph) edge(o *Observation, s *live) *Edge {
 	switch {
 	case near == nil:
 	case near.Sessions == 0: // it waited for this one, under another application
-		e.Ends = near.Ends
+		e.Ends, e.Refused = near.Ends, near.Refused
 		g.edges.take(near)
 	case near.App == app.Undecided && o.Sessions == 0 && !moves:
 		g.move(near.Kind, e, Counts{Sessions: max(o.Ended, 1)})
@@ -194,6 +223,7 @@ func (g *Graph) move(from Kind, to *Edge, c Counts) {
 	to.Lossy = to.Lossy || old.Lossy
 	if old.Sessions == 0 {
 		to.Counts.add(old.Counts)
+		to.Refused += old.Refused
 		g.edges.take(old)
 	}
 }

@@ -109,6 +109,7 @@ type live struct {
 	kind      Kind
 	counts    Counts
 	violated  bool
+	refused   bool          // counted in Edge.Refused
 	violation violationKind // valid where violated
 }
 
@@ -148,7 +149,7 @@ func (g *Graph) Add(o *Observation) {
 	if o.Leads {
 		g.count(o, s)
 	} else {
-		g.join(o)
+		g.join(o, s)
 	}
 	if o.Session != 0 && o.Ended > 0 {
 		g.sessions.remove(sessionKey{o.Node, o.Run, o.Reporter, o.Session})
