@@ -88,7 +88,10 @@ func (r *runner) Start(context.Context) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		err := confine()
+		err := ordinary()
+		if err == nil {
+			err = confine()
+		}
 		if err == nil {
 			err = permitted(r.cmd.Start())
 		}
@@ -109,6 +112,19 @@ func (r *runner) Start(context.Context) error {
 		}
 	}()
 	return <-started
+}
+
+// ordinary takes a raised scheduling priority from the calling thread: it is for the process that judges
+// frames, not for plugins.
+func ordinary() error {
+	const zero = 20 // of the system call, which returns 20-nice
+	if raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err != nil || raw <= zero {
+		return nil
+	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 0); err != nil {
+		return fmt.Errorf("set nice value: %w", err)
+	}
+	return nil
 }
 
 // trusted says whether a file belongs to root or to the user that this process runs as.
