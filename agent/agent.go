@@ -61,7 +61,9 @@ type Config struct {
 	Processes bool
 	// Outlook is what status is to tell beside the agent's own.
 	Outlook Outlook
-	Logger  *slog.Logger
+	// Warnings are sentences for status about this machine.
+	Warnings []string
+	Logger   *slog.Logger
 }
 
 // Agent is one node's agent.
@@ -75,10 +77,12 @@ type Agent struct {
 	kept    *keeper
 	names   *endpointNames
 	report  *reporter
-	ready   chan struct{}
-	host    *hostmode.Watcher // sockets of workloads in the host's network
-	sockets hostTraffic       // of these
-	seen    atomic.Uint64     // newest policy version that the store had
+	// unjudged counts frames without a verdict.
+	unjudged *unjudgedWatch
+	ready    chan struct{}
+	host     *hostmode.Watcher // sockets of workloads in the host's network
+	sockets  hostTraffic       // of these
+	seen     atomic.Uint64     // newest policy version that the store had
 
 	// Everything below belongs to Run's goroutine.
 	finder    wire.Finder
@@ -121,6 +125,10 @@ func New(cfg Config) *Agent {
 	a.tenure = tenure.New(tenure.Config{Node: cfg.Node, Folder: cfg.Data, Collector: cfg.Collector, Logger: cfg.Logger,
 		Self: &controlv1.Owner{Run: a.run, Version: cfg.Version, Started: a.started.UnixNano()}})
 	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Logger: cfg.Logger})
+	a.unjudged = newUnjudgedWatch(a)
+	for _, text := range cfg.Warnings {
+		a.notes[text] = text
+	}
 	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
 	a.report = newReporter(a)
 	return a
@@ -148,6 +156,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer a.tenure.Unlock()
 	a.up.Open()
+	a.unjudged.beat.open()
 	if t := a.kept.restore(); t != nil {
 		a.apply(t)
 	}
@@ -163,10 +172,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	reports.Go(func() { a.up.Run(reportCtx) })
 	sources.Go(func() { a.host.Run(ctx) })
 	reports.Go(func() { a.report.run(reportCtx) })
+	sources.Go(func() { a.unjudged.run(ctx) })
 	err := a.loop(ctx, events, tables)
 	cancel()
 	a.up.Leave()
 	a.detachAll()
+	a.unjudged.collect(time.Now())
 	endReports()
 	reports.Wait()
 	sources.Wait()
@@ -226,6 +237,7 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 			retry.Reset(time.Until(next))
 		}
 		a.publish()
+		a.unjudged.attachments(a)
 	}
 }
 

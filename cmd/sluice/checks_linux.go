@@ -79,7 +79,7 @@ func machineChecks() []check {
 	out = append(out, bpfChecks()...)
 	out = append(out, namespaceChecks()...)
 	out = append(out, hostChecks()...)
-	return append(out, namedCheck())
+	return append(out, namedCheck(), priorityCheck())
 }
 
 func bpfChecks() []check {

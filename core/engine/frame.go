@@ -58,6 +58,9 @@ func (w *worker) frame(f *packet.Frame) {
 	switch a {
 	case packet.Pass:
 		w.count[counter.Passed]++
+		if w.cause == byFullTable {
+			w.passedUnjudged(v, t)
+		}
 	case packet.Drop, packet.Hold:
 		w.count[counter.DroppedFrames]++
 		if v.inline {

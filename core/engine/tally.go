@@ -36,7 +36,8 @@ const (
 	atVerdicts = atDropped + counter.CausesLen
 	atOpened   = atVerdicts + int(flow.Pending) + 1
 	atSessions = atOpened + 1
-	countsLen  = atSessions + 1
+	atUnjudged = atSessions + 1 // passed because the session table was full
+	countsLen  = atUnjudged + 1
 )
 
 // counts are what is counted of one endpoint.
@@ -149,6 +150,8 @@ type Traffic struct {
 	Held uint64
 	// Verdicts counts how often a session was given a verdict.
 	Verdicts map[string]uint64
+	// Unjudged counts frames that passed because there was no room for their session, as the fail mode says.
+	Unjudged uint64
 	// Opened counts sessions; Sessions is how many there are.
 	Opened, Sessions uint64
 }
@@ -186,7 +189,7 @@ func (ts *tallies) list() []Traffic {
 
 func (c *counts) traffic(k tallyKey) Traffic {
 	t := Traffic{Workload: k.workload, Interface: k.iface, Backend: k.backend, Dropped: map[string]uint64{}, Verdicts: map[string]uint64{},
-		Opened: c[atOpened], Sessions: c[atSessions], Held: c[atDropped+int(kept)]}
+		Opened: c[atOpened], Sessions: c[atSessions], Unjudged: c[atUnjudged], Held: c[atDropped+int(kept)]}
 	copy(t.Frames[:], c[atFrames:])
 	copy(t.Bytes[:], c[atBytes:])
 	for i := range counter.CausesLen {
