@@ -41,7 +41,9 @@ func (b *beatFile) touch(now time.Time, enforces bool) {
 	case enforces:
 		// A failure costs a report after the next crash, nothing now.
 		if err := os.Chtimes(b.path, now, now); os.IsNotExist(err) {
-			_ = os.WriteFile(b.path, nil, 0o600)
+			if os.WriteFile(b.path, nil, 0o600) == nil {
+				_ = os.Chtimes(b.path, now, now)
+			}
 		}
 	}
 }
