@@ -1,6 +1,7 @@
 package test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"strings"
@@ -57,15 +58,31 @@ func (l *lab) rows() map[string]uint64 {
 	return out
 }
 
+// failure is one event of kind failopen.
+type failure struct {
+	From, Cause, Outcome string
+	Began, Time          time.Time
+	Frames               uint64
+}
+
+// failures are the events of frames without a verdict, one a line.
+func (l *lab) failures() (out []failure) {
+	l.t.Helper()
+	for line := range strings.Lines(l.run("observe", "--kind", "failopen", "-o", "json")) {
+		var f failure
+		if err := json.Unmarshal([]byte(line), &f); err != nil {
+			l.t.Fatalf("%v in %s", err, line)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
 // loud checks that frames without a verdict are in events, the log and metrics, too.
 func (l *lab) loud(d *daemon, metrics, workload, cause string, dropped bool, frames uint64) {
 	l.t.Helper()
-	type event struct {
-		Kind, From, Cause, Outcome string
-		Frames                     uint64
-	}
 	until(l.t, 5*time.Second, "the events have the frames", func() error {
-		n, es := uint64(0), read[[]event](l.program, "observe", "--kind", "failopen")
+		n, es := uint64(0), l.failures()
 		for _, e := range es {
 			if e.From == workload && e.Cause == cause && (e.Outcome == "denied") == dropped {
 				n += e.Frames
@@ -221,13 +238,8 @@ func TestDeadIsLoud(t *testing.T) {
 	died := time.Now()
 	time.Sleep(time.Second)
 	d = l.start()
-	type event struct {
-		Kind, Cause string
-		Began, Time time.Time
-		Frames      uint64
-	}
 	until(t, 10*time.Second, "the absence is reported", func() error {
-		es := read[[]event](l.program, "observe", "--kind", "failopen")
+		es := l.failures()
 		if len(es) != 1 || es[0].Cause != "not_running" || es[0].Frames != 0 || es[0].Began.After(died) || es[0].Time.Before(died.Add(time.Second)) {
 			return fmt.Errorf("events %+v, killed at %s", es, died)
 		}
