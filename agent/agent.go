@@ -61,9 +61,7 @@ type Config struct {
 	Processes bool
 	// Outlook is what status is to tell beside the agent's own.
 	Outlook Outlook
-	// Warnings are sentences for status about this machine.
-	Warnings []string
-	Logger   *slog.Logger
+	Logger  *slog.Logger
 }
 
 // Agent is one node's agent.
@@ -126,9 +124,6 @@ func New(cfg Config) *Agent {
 		Self: &controlv1.Owner{Run: a.run, Version: cfg.Version, Started: a.started.UnixNano()}})
 	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Logger: cfg.Logger})
 	a.unjudged = newUnjudgedWatch(a)
-	for _, text := range cfg.Warnings {
-		a.notes[text] = text
-	}
 	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
 	a.report = newReporter(a)
 	return a

@@ -25,7 +25,7 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/internal/specstore"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/embedded"
 )

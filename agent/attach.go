@@ -12,6 +12,7 @@ import (
 	"github.com/sluicenet/sluice/agent/workload"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/backoff"
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
@@ -30,7 +31,7 @@ type endpoint struct {
 	// err says why it is not attached as it should be; it is tried again at retry.
 	err   string
 	retry time.Time
-	wait  time.Duration
+	again backoff.Backoff
 }
 
 const (
@@ -113,7 +114,8 @@ func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wir
 		err = a.attach(ctx, t, e, kind, fail)
 	}
 	if err == nil {
-		e.err, e.wait, e.retry = "", 0, time.Time{}
+		e.err, e.retry = "", time.Time{}
+		e.again.Reset()
 		return
 	}
 	if errors.Is(err, context.Canceled) {
@@ -125,11 +127,12 @@ func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wir
 			a.log.Warn("tap instead of inline", "workload", t.ID, "interface", e.iface.Name, "error", terr)
 		}
 	}
-	e.wait = min(max(firstRetry, 2*e.wait), lastRetry)
-	e.retry = time.Now().Add(e.wait)
+	e.again.First, e.again.Last = firstRetry, lastRetry
+	wait := e.again.Next()
+	e.retry = time.Now().Add(wait)
 	if text := sentence(err, kind, &e.at); e.err != text {
 		e.err = text
-		a.log.Warn("interface not attached as wanted", "workload", t.ID, "interface", e.iface.Name, "kind", kind, "attached", shown(&e.at), "retry", e.wait, "error", err)
+		a.log.Warn("interface not attached as wanted", "workload", t.ID, "interface", e.iface.Name, "kind", kind, "attached", shown(&e.at), "retry", wait, "error", err)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // noBackend stands for one: the lab's dataplane attaches nothing.

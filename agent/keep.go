@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
 // keeper keeps the last good policy on disk, for a start while the store is away, and the one before in
@@ -103,26 +104,24 @@ func (k *keeper) keep(s *policy.Spec) error {
 	}
 	sum := sha256.Sum256(data)
 	data = append(data, trailer+hex.EncodeToString(sum[:])+"\n"...)
-	tmp := k.path + ".new"
-	if err := writeSynced(tmp, data); err != nil {
-		return errors.Join(fmt.Errorf("write policy: %w", err), os.Remove(tmp))
-	}
-	if err := os.Rename(k.path, k.path+suffixBefore); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("keep the policy before: %w", err)
-	}
-	return os.Rename(tmp, k.path)
-}
-
-func writeSynced(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := atomicfile.Create(k.path, 0o600)
 	if err != nil {
-		return err
+		return fmt.Errorf("write policy: %w", err)
 	}
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Sync()
+		err = f.Sync() // before the old file loses its name
 	}
-	return errors.Join(err, f.Close())
+	if err != nil {
+		return errors.Join(fmt.Errorf("write policy: %w", err), f.Abort())
+	}
+	if err := os.Rename(k.path, k.path+suffixBefore); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fmt.Errorf("keep the previous policy: %w", err), f.Abort())
+	}
+	if err := f.Commit(); err != nil {
+		return fmt.Errorf("write policy: %w", err)
+	}
+	return nil
 }
 
 // restore is the policy kept on disk; nil if there is none that can be used.

@@ -3,7 +3,6 @@ package agent
 import (
 	"log/slog"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/sluicenet/sluice/core/policy"
@@ -55,29 +54,6 @@ func TestKeepDamaged(t *testing.T) {
 				t.Errorf("restored version %d, want %d", got, c.want)
 			}
 		})
-	}
-}
-
-// TestKeepFull has a disk that does not take a policy: the one that is there stays.
-func TestKeepFull(t *testing.T) {
-	k := newKeeper(t.TempDir(), "n1", slog.New(slog.DiscardHandler))
-	if err := k.keep(spec(1)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("/dev/full", k.path+".new"); err != nil {
-		t.Fatal(err)
-	}
-	if err := k.keep(spec(2)); err == nil {
-		t.Error("a full disk: got no error")
-	}
-	if table := k.restore(); table == nil || table.Version() != 1 {
-		t.Errorf("restored %v, want version 1", table)
-	}
-	if left, _ := filepath.Glob(k.path + ".new"); len(left) != 0 {
-		t.Errorf("left: %v", left)
-	}
-	if err := k.keep(spec(3)); err != nil {
-		t.Errorf("with room again: %v", err)
 	}
 }
 

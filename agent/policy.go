@@ -5,10 +5,11 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/internal/backoff"
 	"github.com/sluicenet/sluice/internal/specstore"
 )
 
-// rewatch is how long to wait after a policy watch broke.
+// rewatch is about how long to wait after a policy watch broke: the store has retried by itself before.
 const rewatch = time.Second
 
 // sayAgain is how long the same error is not told again.
@@ -18,6 +19,7 @@ const sayAgain = 30 * time.Second
 // One that cannot be used is logged and the one before stays in force.
 func (a *Agent) watchPolicy(ctx context.Context, to chan<- *policy.Table) {
 	said, when := "", time.Time{}
+	again := backoff.Backoff{First: rewatch, Last: rewatch}
 	for ctx.Err() == nil {
 		for spec, err := range specstore.Watch(ctx, a.cfg.Store, a.cfg.Node) {
 			if err != nil {
@@ -40,9 +42,6 @@ func (a *Agent) watchPolicy(ctx context.Context, to chan<- *policy.Table) {
 			}
 			a.kept.offer(spec)
 		}
-		select {
-		case <-time.After(rewatch):
-		case <-ctx.Done():
-		}
+		again.Wait(ctx)
 	}
 }

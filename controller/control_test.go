@@ -61,7 +61,7 @@ func TestSetModeWithoutAgent(t *testing.T) {
 		t.Fatalf("got %v", r)
 	}
 	// An agent that has the version but could not attach does not enforce it either.
-	_, err := l.collector.ReportStatus(t.Context(), &controlv1.ReportStatusRequest{Node: "n1", Policy: r.Policy, Attached: map[string]string{"netns:web/eth0": "tap"},
+	_, err := l.collector.ReportStatus(t.Context(), &controlv1.ReportStatusRequest{Node: "n1", Run: "boot-1", Policy: r.Policy, Attached: map[string]string{"netns:web/eth0": "tap"},
 		WorkloadErrors: map[string]string{"netns:web": "no peer"}})
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ import (
 // mixed reports connections of many kinds, on two nodes with workloads of one name.
 func mixed(l *lab) {
 	l.shop("n1")
-	must[*controlv1.ReportWorkloadsResponse](l.t)(l.collector.ReportWorkloads(l.t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n2", Workloads: []*controlv1.Workload{
+	must[*controlv1.ReportWorkloadsResponse](l.t)(l.collector.ReportWorkloads(l.t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n2", Run: "boot-1", Workloads: []*controlv1.Workload{
 		workload("web", "10.8.0.2/24"), workload("gone", "10.8.0.9/24")}}))
 	conns := []*controlv1.Connection{
 		seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Allow),
@@ -39,7 +39,7 @@ func mixed(l *lab) {
 		c.ClientPort += uint32(i)
 		l.report("n2", uint64(i+1), c)
 	}
-	must[*controlv1.ReportWorkloadsResponse](l.t)(l.collector.ReportWorkloads(l.t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n2", Workloads: []*controlv1.Workload{
+	must[*controlv1.ReportWorkloadsResponse](l.t)(l.collector.ReportWorkloads(l.t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n2", Run: "boot-1", Workloads: []*controlv1.Workload{
 		workload("web", "10.8.0.2/24")}}))
 }
 
@@ -410,7 +410,7 @@ func TestRuleWarnings(t *testing.T) {
 		}
 	}
 	// The workloads of a group that are gone leave it empty.
-	must[*controlv1.ReportWorkloadsResponse](t)(l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Workloads: []*controlv1.Workload{workload("web", "10.7.0.2/24")}}))
+	must[*controlv1.ReportWorkloadsResponse](t)(l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-1", Workloads: []*controlv1.Workload{workload("web", "10.7.0.2/24")}}))
 	r := must[*controlv1.ListRulesResponse](t)(l.control.ListRules(t.Context(), &controlv1.ListRulesRequest{From: []string{"web"}})).Rules
 	if len(r) == 0 || len(r[0].Warnings) != 1 || r[0].Warnings[0] != "to: group svc:default/api has no members, so the rule matches nothing" {
 		t.Errorf("got %v", r)

@@ -82,7 +82,7 @@ func TestJournalTogether(t *testing.T) {
 	for a := range agents {
 		wg.Go(func() {
 			for n := uint64(1); n <= each; n++ {
-				_, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: string(rune('a' + a%2)), Sender: "b", Sequence: uint64(a/2)*each + n,
+				_, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: string(rune('a' + a%2)), Sender: "boot-1", Sequence: uint64(a/2)*each + n,
 					Connections: []*controlv1.Connection{seen("web", true, "10.7.0.2", "10.7.0.3", 8080, app.HTTP, flow.Learn)}})
 				if err != nil {
 					t.Error(err)
@@ -119,7 +119,7 @@ func TestJournalSlow(t *testing.T) {
 	l.restart()
 	l.shop("n1")
 	slow.Store(true)
-	r := &controlv1.ReportConnectionsRequest{Node: "n1", Run: "b", Sequence: 1, Connections: []*controlv1.Connection{seen("web", true, "10.7.0.2", "10.7.0.3", 8080, app.HTTP, flow.Learn)}}
+	r := &controlv1.ReportConnectionsRequest{Node: "n1", Run: "boot-1", Sequence: 1, Connections: []*controlv1.Connection{seen("web", true, "10.7.0.2", "10.7.0.3", 8080, app.HTTP, flow.Learn)}}
 	acked := make(chan error, 2)
 	send := func() {
 		_, err := l.collector.ReportConnections(context.WithoutCancel(t.Context()), r)

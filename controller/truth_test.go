@@ -178,7 +178,7 @@ func TestUnjudged(t *testing.T) {
 	u := func(workload, cause string, dropped bool, frames uint64) *controlv1.Unjudged {
 		return &controlv1.Unjudged{Workload: workload, Interface: "eth0", Backend: "inline", Cause: cause, Dropped: dropped, Frames: frames, Bytes: 1000, First: now, Last: now}
 	}
-	must[*controlv1.ReportConnectionsResponse](t)(l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: "r", Sequence: 1,
+	must[*controlv1.ReportConnectionsResponse](t)(l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: "boot-1", Sequence: 1,
 		Unjudged: []*controlv1.Unjudged{u("netns:web", "heartbeat", false, 23), u("netns:web", "heartbeat", false, 2), u("netns:api", "table_full", true, 5), u("", "detached", false, 1), u("netns:web", "nothing", false, 0),
 			u("netns:db", "odd\ncause", false, 1), nil}}))
 	want := []string{
@@ -223,7 +223,7 @@ func TestThreats(t *testing.T) {
 	}
 	bad := record(2007, "10.7.0.2", "10.7.0.3", nil)
 	bad.Src = nil
-	must[*controlv1.ReportConnectionsResponse](t)(l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: "r", Sequence: 1,
+	must[*controlv1.ReportConnectionsResponse](t)(l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: "boot-1", Sequence: 1,
 		Threats: []*controlv1.ThreatRecord{record(2007, "10.7.0.2", "10.7.0.3", frame), record(2007, "10.7.0.2", "10.7.0.3", []byte{0x45, 9}), record(2001, "2001:db8::9", "fd07::3", make([]byte, 1000)), bad}}))
 	list := func(f *controlv1.Filter) (out []string) {
 		r := must[*controlv1.ListThreatsResponse](t)(l.control.ListThreats(t.Context(), &controlv1.ListThreatsRequest{Filter: f}))

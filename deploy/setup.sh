@@ -23,6 +23,8 @@ test)
 	need nft nftables; need iptables-nft-restore iptables; need haproxy haproxy
 	need redis-server redis-server; need nginx nginx-light; need mariadbd mariadb-server; need sshd openssh-server
 	need dockerd docker.io; need containerd containerd; need runc runc; need crun crun; need busybox busybox-static
+	need gcc gcc # of the race detector
+	[ -e /usr/include/stdlib.h ] || package[libc6-dev]=1
 	[ -x /usr/lib/cni/bridge ] || package[containernetworking-plugins]=1
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || package[postgresql]=1
 	;;

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	labs "github.com/sluicenet/sluice/internal/lab"
+	labs "github.com/sluicenet/sluice/internal/stage/lab"
 )
 
 // TestSidecarKeepsItsQueue: between application and sidecar there are queues whatever is chosen for the workload.

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicenet/sluice/internal/consultest"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/consultest"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // clusterReport is what the cluster's demo and its trial by chance print as JSON.
@@ -34,15 +34,15 @@ func demoCluster(t *testing.T, args ...string) clusterReport {
 		t.Fatal(err)
 	}
 	var errs bytes.Buffer
-	cmd := exec.Command(binary, append([]string{"demo-cluster", "--json", "--consul", consul}, args...)...)
+	cmd := exec.Command(demoBinary, append([]string{"cluster", "--json", "--consul", consul}, args...)...)
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	var r clusterReport
 	if jerr := json.Unmarshal(out, &r); jerr != nil {
-		t.Fatalf("demo-cluster: %v, %v in %q\n%s", err, jerr, out, &errs)
+		t.Fatalf("sluice-demo cluster: %v, %v in %q\n%s", err, jerr, out, &errs)
 	}
 	if err != nil || !r.OK {
-		t.Fatalf("demo-cluster %v: %v\n%s\n%s", args, err, strings.Join(r.Problems, "\n"), &errs)
+		t.Fatalf("sluice-demo cluster %v: %v\n%s\n%s", args, err, strings.Join(r.Problems, "\n"), &errs)
 	}
 	return r
 }

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicenet/sluice/internal/consultest"
+	"github.com/sluicenet/sluice/internal/stage/consultest"
 )
 
 // controllers is controllers on one Consul with ACLs.

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // demoReport is the part of what the demo prints as JSON that is looked at.
@@ -31,7 +31,7 @@ type demoReport struct {
 // name and refused; nothing is left behind.
 func TestDemo(t *testing.T) {
 	testnet.RequireRoot(t)
-	cmd := exec.Command(binary, "demo", "--once", "--json")
+	cmd := exec.Command(demoBinary, "--once", "--json")
 	var errs bytes.Buffer
 	cmd.Stderr, cmd.Env = &errs, os.Environ()
 	out, err := cmd.Output()

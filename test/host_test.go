@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // town is a namespace that plays the machine, in which the daemon runs with --host-network, a workload api
@@ -210,7 +210,7 @@ func (w *town) refusesNothing() {
 		})
 	}
 	y := read[why](w.program, "why", node, w.outsider.IPv4.String(), "7002")
-	if y.Verdict != "violate" || len(y.Ends) != 1 || !strings.Contains(y.Ends[0].Mode, note) {
+	if y.Verdict != "violate" || len(y.Ends) != 1 || y.Ends[0].Note != note {
 		w.t.Errorf("why says %+v", y)
 	}
 	for _, about := range []string{"workloads", "groups", "status"} {

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// binary is the program under test, built once.
-var binary string
+// binary is the program under test, demoBinary the one that demonstrates it; both are built once, into one folder.
+var binary, demoBinary string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		binary = filepath.Join(dir, "sluice")
-		build := exec.Command("go", "build", "-o", binary, "github.com/sluicenet/sluice/cmd/sluice")
+		binary, demoBinary = filepath.Join(dir, "sluice"), filepath.Join(dir, "sluice-demo")
+		build := exec.Command("go", "build", "-o", dir, "github.com/sluicenet/sluice/cmd/sluice", "github.com/sluicenet/sluice/cmd/sluice-demo")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 			return 1

@@ -11,7 +11,7 @@ import (
 	"github.com/ti-mo/conntrack"
 
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // sysctlOf reads a setting of a workload's network.

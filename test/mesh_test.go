@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	labs "github.com/sluicenet/sluice/internal/lab"
-	"github.com/sluicenet/sluice/internal/testnet"
+	labs "github.com/sluicenet/sluice/internal/stage/lab"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // workload is the part of `sluice workloads` that is looked at.

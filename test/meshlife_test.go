@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	labs "github.com/sluicenet/sluice/internal/lab"
-	"github.com/sluicenet/sluice/internal/testnet"
+	labs "github.com/sluicenet/sluice/internal/stage/lab"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // TestMeshLife takes a workload with a sidecar through what happens to it: connections from before anybody

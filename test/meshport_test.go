@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	labs "github.com/sluicenet/sluice/internal/lab"
-	"github.com/sluicenet/sluice/internal/testnet"
+	labs "github.com/sluicenet/sluice/internal/stage/lab"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // fromPort connects from a port that was used before, as the kernel does when applications connect often.

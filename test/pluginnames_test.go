@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sluicenet/sluice/internal/consultest"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/consultest"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // TestPluginNamesInCluster runs controller and agent as processes of their own over a Consul, with a plugin of

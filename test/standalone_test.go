@@ -17,7 +17,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // The parts of the tools' JSON that are looked at.
@@ -38,7 +38,7 @@ type (
 	}
 	why struct {
 		Verdict, Text string
-		Ends          []struct{ Workload, Mode, Verdict string }
+		Ends          []struct{ Workload, Mode, Note, Verdict string }
 	}
 )
 

@@ -15,7 +15,7 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // lab is a namespace that plays the host, a peer, and a watcher of the first.

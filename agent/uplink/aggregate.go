@@ -74,8 +74,8 @@ type aggregate struct {
 }
 
 func newAggregate(limit int, workload func(uint32) string) *aggregate {
-	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, opened: map[uint64]int64{}, waiting: map[uint64]key{}, threats: map[threatKey]threat{}, unjudged: tally{},
-		dropped: map[string]uint64{}, causes: map[string]uint64{}}
+	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, opened: map[uint64]int64{}, waiting: map[uint64]key{},
+		threats: map[threatKey]threat{}, unjudged: tally{}, dropped: map[string]uint64{}, causes: map[string]uint64{}}
 }
 
 func (a *aggregate) empty() bool {

@@ -14,26 +14,27 @@ import (
 
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
-// living remembers on disk which sessions were told to have begun and not to have ended, by a hash of their
-// ends. A new life of the agent picks sessions up that it has not seen the beginning of; those that
-// the life before has told are not counted again. One goroutine uses it.
+// living remembers on disk which sessions were reported to have begun and not to have ended, by a hash of
+// their ends. A new run of the agent picks up sessions whose beginning it has not seen; those that
+// the previous run reported are not counted again. One goroutine uses it.
 type living struct {
 	path   string
 	log    *slog.Logger
 	file   *os.File
 	w      *bufio.Writer
 	lines  int                 // in the file
-	set    map[uint64]struct{} // of this life
-	before map[uint64]struct{} // of lives before, and not seen yet in this one
+	set    map[uint64]struct{} // of this run
+	before map[uint64]struct{} // of previous runs, and not seen yet in this one
 	until  time.Time           // then those are given up
 	left   atomic.Bool         // what ends from now on ends for this agent only
 }
 
 const (
 	maxLiving = 1 << 20
-	// givenUp is when sessions of a life before that nobody heard of are over. Idle TCP connections
+	// givenUp is when sessions of a previous run that were not seen again are over. Idle TCP connections
 	// show themselves every two hours (net.ipv4.tcp_keepalive_time).
 	givenUp = 3 * time.Hour
 	// leastLines is when the file is written anew at the earliest.
@@ -46,7 +47,7 @@ const (
 	lineEnded = '-'
 )
 
-// openLiving reads what lives before remembered.
+// openLiving reads what previous runs remembered.
 func openLiving(path string, log *slog.Logger) (*living, error) {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -75,11 +76,11 @@ func openLiving(path string, log *slog.Logger) (*living, error) {
 
 // rewrite makes a new file of what is remembered.
 func (l *living) rewrite() error {
-	f, err := os.OpenFile(l.path+suffixNew, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	next, err := atomicfile.Create(l.path, 0o600)
 	if err != nil {
 		return fmt.Errorf("write which sessions live: %w", err)
 	}
-	w := bufio.NewWriter(f)
+	w := bufio.NewWriter(next)
 	l.lines = 0
 	for _, m := range []map[uint64]struct{}{l.before, l.set} {
 		for h := range m {
@@ -87,17 +88,20 @@ func (l *living) rewrite() error {
 			_, _ = w.Write(line(lineBegan, h)) // Flush has its error
 		}
 	}
-	err = w.Flush()
-	if err == nil {
-		err = os.Rename(l.path+suffixNew, l.path)
+	if err := w.Flush(); err != nil {
+		return errors.Join(fmt.Errorf("write which sessions live: %w", err), next.Abort())
 	}
+	if err := next.CommitUnsynced(); err != nil { // what a loss of power takes is counted twice at worst
+		return fmt.Errorf("write which sessions live: %w", err)
+	}
+	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return errors.Join(fmt.Errorf("write which sessions live: %w", err), f.Close(), os.Remove(l.path+suffixNew))
+		return fmt.Errorf("write which sessions live: %w", err)
 	}
 	if l.file != nil {
 		err = l.file.Close()
 	}
-	l.file, l.w = f, w
+	l.file, l.w = f, bufio.NewWriter(f)
 	return err
 }
 
@@ -105,7 +109,7 @@ func line(what byte, h uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{what}, h)
 }
 
-// began notes a beginning, unless it is over too, and says whether a life before has told it.
+// began notes a beginning, unless it is over too, and reports whether a previous run has reported it.
 func (l *living) began(workload string, f *flow.Record, over bool) (again bool) {
 	if over && len(l.before) == 0 || f.Proto != packet.ProtoTCP && f.Proto != packet.ProtoUDP {
 		return false
@@ -161,7 +165,7 @@ func (l *living) flush() {
 	}
 }
 
-// close leaves the file for the next life.
+// close leaves the file for the next run.
 func (l *living) close() {
 	if l != nil {
 		l.flush()

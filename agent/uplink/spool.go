@@ -15,10 +15,11 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
 // spool keeps on disk what no collector has acknowledged yet, so that an agent that is killed loses
-// none of it: its next life sends it, under the old boot and numbers. A file has requests with the numbers
+// none of it: its next run sends it, under the old run and numbers. A file has requests with the numbers
 // first to last; one whose range holds others' took their place. Files are renamed into place, not
 // synced: they survive the process, not a loss of power. The uplink's goroutine writes, the sender
 // removes what is acknowledged.
@@ -36,13 +37,13 @@ type segment struct {
 	size              int64
 }
 
-// maxSpool bounds what lives before have left, bytes.
+// maxSpool bounds what previous runs have left, bytes.
 const maxSpool = 256 << 20
 
 // maxRecord bounds one request on disk against files that lie.
 const maxRecord = 4 << 20
 
-// openSpool opens a folder, made where it is not there, and says what is left in it, oldest first.
+// openSpool opens a folder, made where it is missing, and returns what is left in it, oldest first.
 func openSpool(dir string, log *slog.Logger) (*spool, []segment, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("open the folder of unsent reports: %w", err)
@@ -55,7 +56,7 @@ func openSpool(dir string, log *slog.Logger) (*spool, []segment, error) {
 	var all []segment
 	for _, e := range entries {
 		g := segment{path: filepath.Join(dir, e.Name())}
-		if strings.HasSuffix(e.Name(), suffixNew) {
+		if strings.HasSuffix(e.Name(), atomicfile.Suffix) {
 			s.remove(&g)
 			continue
 		}
@@ -71,10 +72,7 @@ func openSpool(dir string, log *slog.Logger) (*spool, []segment, error) {
 	return s, s.tidy(all), nil
 }
 
-const (
-	segmentName = "%016x-%020d-%020d"
-	suffixNew   = ".new"
-)
+const segmentName = "%016x-%020d-%020d"
 
 // tidy removes what another file took the place of, and the oldest where there is too much.
 func (s *spool) tidy(all []segment) (left []segment) {
@@ -98,7 +96,7 @@ func (s *spool) tidy(all []segment) (left []segment) {
 	return left
 }
 
-// within says whether o is another file that holds all of g's numbers.
+// within reports whether o is another file that holds all of g's numbers.
 func (g *segment) within(o segment) bool {
 	return o.life == g.life && o.first <= g.first && o.last >= g.last && o.path != g.path
 }
@@ -117,14 +115,13 @@ func (s *spool) put(first, last uint64, rs []*controlv1.ReportConnectionsRequest
 		}
 	}
 	if err != nil {
-		s.remove(&segment{path: g.path + suffixNew})
 		return nil, err
 	}
 	return g, nil
 }
 
 func (g *segment) write(rs []*controlv1.ReportConnectionsRequest) error {
-	f, err := os.OpenFile(g.path+suffixNew, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := atomicfile.Create(g.path, 0o600)
 	if err != nil {
 		return err
 	}
@@ -133,16 +130,16 @@ func (g *segment) write(rs []*controlv1.ReportConnectionsRequest) error {
 		n, err := protodelim.MarshalTo(w, r)
 		g.size += int64(n)
 		if err != nil {
-			return errors.Join(err, f.Close())
+			return errors.Join(err, f.Abort())
 		}
 	}
-	if err := errors.Join(w.Flush(), f.Close()); err != nil {
-		return err
+	if err := w.Flush(); err != nil {
+		return errors.Join(err, f.Abort())
 	}
-	return os.Rename(g.path+suffixNew, g.path)
+	return f.CommitUnsynced() // against the end of the process; the disk is not waited for with each report
 }
 
-// read is what a file holds; what is readable of it comes with an error, too.
+// read returns what a file holds; with an error, what is readable of it.
 func (g *segment) read() (rs []*controlv1.ReportConnectionsRequest, err error) {
 	f, err := os.Open(g.path)
 	if err != nil {

@@ -113,13 +113,16 @@ func TestKilled(t *testing.T) {
 	c, socket := serveStrict(t)
 	spool := filepath.Join(t.TempDir(), "unsent")
 	rnd := rand.New(rand.NewPCG(1, uint64(os.Getpid())))
-	var until time.Time // the controllers are away
+	theirs := rand.New(rand.NewPCG(2, uint64(os.Getpid()))) // the controllers'
+	var until time.Time                                     // the controllers are away
+	c.mu.Lock()
 	c.away = func() (before, after bool) {
-		if rnd.IntN(30) == 0 {
-			until = time.Now().Add(time.Duration(rnd.IntN(1500)) * time.Millisecond)
+		if theirs.IntN(30) == 0 {
+			until = time.Now().Add(time.Duration(theirs.IntN(1500)) * time.Millisecond)
 		}
-		return time.Now().Before(until), rnd.IntN(5) == 0
+		return time.Now().Before(until), theirs.IntN(5) == 0
 	}
+	c.mu.Unlock()
 	const lives = 4
 	var sure []int // sessions that must be known
 	next := 1

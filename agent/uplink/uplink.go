@@ -18,6 +18,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/internal/backoff"
 )
 
 // Records is where records come from; the uplink's goroutine alone calls it.
@@ -43,7 +44,7 @@ type Config struct {
 	MaxKinds int
 	// Spool is the folder in which unsent reports are kept; "" keeps none.
 	Spool string
-	// Living is the file that remembers which sessions live, so that the agent's next life does not
+	// Living is the file that remembers which sessions live, so that the agent's next run does not
 	// count them again; "" remembers none.
 	Living string
 	// Flush is how long Run may go on sending after its context ended; 1.5 s if 0.
@@ -93,7 +94,7 @@ type Uplink struct {
 	seq     uint64     // the last number that was given to a request
 	spool   *spool     // nil for none
 	parts   parts      // what the spool has of pending
-	left    []segment  // by lives before; the sender's from Run on
+	left    []segment  // by previous runs; the sender's from Run on
 }
 
 // batch is requests with numbers, and the file that has them, nil for none.
@@ -143,7 +144,7 @@ func (u *Uplink) Open() {
 	}
 }
 
-// Leave says that the agent lets its workloads go: sessions that end from now on may live without it.
+// Leave notes that the agent releases its workloads: sessions that end from now on may continue without it.
 func (u *Uplink) Leave() {
 	if u.agg.living != nil {
 		u.agg.living.left.Store(true)
@@ -264,16 +265,16 @@ const (
 	attempt   = 2 * time.Second
 )
 
-// sendLeft sends what lives before have left.
+// sendLeft sends what previous runs have left.
 func (u *Uplink) sendLeft(ctx context.Context) {
 	for i := range u.left {
 		g := &u.left[i]
 		rs, err := g.read()
 		if err != nil {
-			u.cfg.Logger.Error("unsent reports of an earlier life are not readable and lost, but for those before", "readable", len(rs), "error", err)
+			u.cfg.Logger.Error("unsent reports of a previous run unreadable and lost, but for those before", "readable", len(rs), "error", err)
 		}
 		if i == 0 {
-			u.cfg.Logger.Info("sending reports of an earlier life", "files", len(u.left))
+			u.cfg.Logger.Info("sending reports of a previous run", "files", len(u.left))
 		}
 		u.send(ctx, &batch{rs, g})
 		if ctx.Err() != nil {
@@ -287,8 +288,8 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 	defer u.stat.onWay.Store(0)
 	for i, r := range b.requests {
 		u.stat.onWay.Store(backlog(b.requests[i:]))
-		wait := firstWait
-		for {
+		again := backoff.Backoff{First: firstWait, Last: lastWait}
+		for first := true; ; first = false {
 			err := u.try(ctx, r)
 			if err == nil {
 				break
@@ -302,14 +303,10 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 				}
 				return
 			}
-			if wait == firstWait {
+			if first {
 				u.cfg.Logger.Warn("report not taken, trying again", "sequence", r.Sequence, "error", err)
 			}
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-			}
-			wait = min(2*wait, lastWait)
+			again.Wait(ctx)
 		}
 	}
 	if u.spool != nil {

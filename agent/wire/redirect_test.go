@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"github.com/sluicenet/sluice/agent/wire"
-	"github.com/sluicenet/sluice/internal/lab"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/lab"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 var (

@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/agent/workload"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 func managed(t *testing.T, nss ...*testnet.NS) wire.Managed {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/agent/workload"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 func TestNewDocker(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sluicenet/sluice/internal/backoff"
 )
 
 // dockerNews is what the daemon tells the watch: one of its fields.
@@ -105,23 +107,19 @@ func (w *dockerWatch) run(ctx context.Context) {
 
 // follow listens to the daemon and connects again whenever the connection ends.
 func (w *dockerWatch) follow(ctx context.Context) {
-	wait := dockerFirstWait
+	again := backoff.Backoff{First: dockerFirstWait, Last: dockerLastWait}
 	for ctx.Err() == nil {
 		opened := func() error {
 			all, err := w.list(ctx)
 			if err == nil {
-				wait = dockerFirstWait
+				again.Reset()
 				w.put(ctx, dockerNews{all: all, listed: true})
 			}
 			return err
 		}
 		err := w.src.api.events(ctx, opened, func(e *dockerEvent) { w.put(ctx, dockerNews{event: e}) })
 		w.put(ctx, dockerNews{away: err})
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
-		wait = min(2*wait, dockerLastWait)
+		again.Wait(ctx)
 	}
 }
 

@@ -49,15 +49,7 @@ const fileFields = "name, netns, namespace, service, labels and exclude"
 // maxFile bounds a workloads file.
 const maxFile = 4 << 20
 
-// LoadFile reads a workloads file. Errors name the file, the line and what to do.
-func LoadFile(file string) ([]Description, error) {
-	data, err := readFile(file)
-	if err != nil {
-		return nil, err
-	}
-	return parseFile(file, data)
-}
-
+// readFile reads a workloads file, which parseFile takes. The errors of both name the file and what to do.
 func readFile(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {

@@ -23,7 +23,7 @@ type NetNSConfig struct {
 	// Patterns are globs of namespace names; empty is all. A name without * ? [ must
 	// exist when the source is made.
 	Patterns []string
-	// File describes namespaces: names, services, labels, exclusions. See LoadFile. Its
+	// File describes namespaces: names, services, labels, exclusions (docs/user-guide.md). Its
 	// changes count while it is watched.
 	File string
 	// Node is put into every workload.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/agent/workload"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // TestFileIsFollowed changes a workloads file in the ways in which people and tools do.

@@ -14,7 +14,7 @@ import (
 	"github.com/sluicenet/sluice/backends/afpacket"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // passAll drives a queue and lets everything through.

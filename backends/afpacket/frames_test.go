@@ -16,7 +16,7 @@ import (
 	"github.com/sluicenet/sluice/backends/afpacket"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // Tags are taken out on the way in and put back on the way out, one or two of them.
@@ -159,9 +159,13 @@ func TestProbe(t *testing.T) {
 	host := testnet.New(t).Namespace("probe")
 	host.Do(func() error {
 		for _, f := range afpacket.Probe() {
-			t.Logf("%s: %v %v", f.Name, f.OK, f.Err)
-			if f.OK != (f.Err == nil) || f.Name == "" || f.Cost == "" || f.Remedy == "" {
+			t.Logf("%s: %v", f.Name, f.Err)
+			if f.Name == "" || f.Detail == "" || f.Cost == "" || f.Remedy == "" {
 				t.Errorf("incomplete: %+v", f)
+			}
+			// The suites of this package need all of it here but tcx.
+			if f.Err != nil && f.Name != "tcx" {
+				t.Errorf("%s: %v", f.Name, f.Err)
 			}
 		}
 		ifs, err := net.Interfaces()

@@ -8,7 +8,7 @@ import (
 	"github.com/sluicenet/sluice/backends/afpacket"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // hasPort says whether a namespace has a service port.

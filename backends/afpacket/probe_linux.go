@@ -1,7 +1,6 @@
 package afpacket
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -9,61 +8,39 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/backend"
 )
 
-// Probe tries what taps and inline endpoints need. It runs in the calling thread's
-// namespace; what it makes for a trial it removes again.
-func Probe() []Feature {
-	type trial struct {
-		name, cost, remedy string
-		try                func() error
-	}
+// Probe tries what taps and inline endpoints need, in the calling thread's namespace; what it
+// makes for an attempt it removes again.
+func Probe() []backend.Feature {
 	const (
-		taps   = "no workload can be tapped"
-		inline = "no workload can be protected inline"
-		caps   = "run as root, or in a container with --cap-add "
+		taps   = "no workload can be watched"
+		inline = "no workload can be protected by packet rings"
 	)
-	trials := []trial{
-		{"CAP_NET_ADMIN", inline, caps + "NET_ADMIN", func() error { return capability(unix.CAP_NET_ADMIN) }},
-		{"CAP_NET_RAW", taps + " or protected inline", caps + "NET_RAW", func() error { return capability(unix.CAP_NET_RAW) }},
-		{"CAP_SYS_ADMIN", "workloads in namespaces of their own cannot be entered", caps + "SYS_ADMIN", func() error { return capability(unix.CAP_SYS_ADMIN) }},
-		{"CAP_BPF", inline, caps + "BPF (before Linux 5.8: SYS_ADMIN)", bpfCapability},
-		{"tap ring (TPACKET_V3)", taps, "use a kernel with CONFIG_PACKET_MMAP", func() error { return probeRing(unix.TPACKET_V3, false) }},
-		{"inline rings (TPACKET_V2 with virtio_net_hdr)", inline, "use a kernel with CONFIG_PACKET_MMAP, 4.6 or later", func() error { return probeRing(unix.TPACKET_V2, true) }},
-		{"PACKET_IGNORE_OUTGOING", inline, "use Linux 4.20 or later", probeIgnoreOutgoing},
-		{"memory for BPF", "steering programs cannot be loaded", "raise the memlock limit (ulimit -l), or use Linux 5.11 or later", probeMemlock},
-		{"BPF programs", inline, "allow the bpf system call (seccomp profile, kernel lockdown)", probePrograms},
-		{"tcx links", "clsact filters are used instead: they stay behind when the process is killed, until it starts again", "use Linux 6.6 or later", probeTCX},
-		{"clsact filters", "nothing where tcx is there; else " + inline, "load the modules sch_ingress and cls_bpf", probeClsact},
+	tcx := probeTCX()
+	clsact := "nothing, where tcx works"
+	if tcx != nil {
+		clsact = inline
 	}
-	out := make([]Feature, len(trials))
-	for i, t := range trials {
-		err := t.try()
-		out[i] = Feature{Name: t.name, OK: err == nil, Err: err, Cost: t.cost, Remedy: t.remedy}
+	return []backend.Feature{
+		{Name: "packet ring of taps", Err: probeRing(unix.TPACKET_V3, false), Essential: true, Detail: "TPACKET_V3", Cost: taps,
+			Remedy: "use a kernel with CONFIG_PACKET, 3.2 or newer"},
+		{Name: "packet rings inline", Err: probeRing(unix.TPACKET_V2, true), Essential: true, Detail: "TPACKET_V2 with PACKET_VNET_HDR", Cost: inline,
+			Remedy: "use a kernel with CONFIG_PACKET, 4.6 or newer"},
+		{Name: "receive-only sockets", Err: probeIgnoreOutgoing(), Essential: true, Detail: "PACKET_IGNORE_OUTGOING", Cost: inline,
+			Remedy: "use kernel 4.20 or newer"},
+		{Name: "BPF maps", Err: probeMemlock(), Essential: true, Detail: "mappable arrays", Cost: inline,
+			Remedy: "allow bpf(2), and enough locked memory on kernels before 5.11 (ulimit -l)"},
+		{Name: "BPF programs", Err: probePrograms(), Essential: true, Detail: "the steering programs load", Cost: inline,
+			Remedy: "use a kernel with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF; in a container, allow bpf(2)"},
+		{Name: "tcx", Err: tcx, Detail: "programs detach by themselves when the process dies",
+			Cost:   "clsact filters are used; after a crash they stay until the next start and let everything pass",
+			Remedy: "use kernel 6.6 or newer"},
+		{Name: "clsact", Err: probeClsact(), Essential: tcx != nil, Detail: "filters attach", Cost: clsact,
+			Remedy: "load the modules: modprobe sch_ingress cls_bpf"},
 	}
-	return out
-}
-
-var errNoCapability = errors.New("the process does not have it")
-
-// capability says whether the calling thread has a capability in effect.
-func capability(n uint) error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&hdr, &data[0]); err != nil {
-		return fmt.Errorf("read capabilities: %w", err)
-	}
-	if data[n/32].Effective&(1<<(n%32)) == 0 {
-		return errNoCapability
-	}
-	return nil
-}
-
-func bpfCapability() error {
-	if capability(unix.CAP_BPF) == nil {
-		return nil
-	}
-	return capability(unix.CAP_SYS_ADMIN)
 }
 
 // probeRing asks for the smallest ring of a version.

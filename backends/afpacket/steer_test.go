@@ -16,7 +16,7 @@ import (
 	"github.com/sluicenet/sluice/backends/afpacket"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // inlineOf is a workload's endpoint, hooked on the host's side.

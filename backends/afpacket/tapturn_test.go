@@ -12,7 +12,7 @@ import (
 	"github.com/sluicenet/sluice/backends/afpacket"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // TestTapBusy lets a tap's worker fall behind: the tap gets a larger ring and the worker, which

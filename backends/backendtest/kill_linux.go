@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // childEnv carries the endpoint to the process that is going to be killed.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // wake wakes an idle queue again and again: that is faster than its ticks.

@@ -16,7 +16,7 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 const patience = 20 * time.Second

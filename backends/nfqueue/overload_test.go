@@ -13,7 +13,7 @@ import (
 	"github.com/sluicenet/sluice/backends/nfqueue"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // arrivals counts the datagrams that come to a socket which has room for thousands.

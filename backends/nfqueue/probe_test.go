@@ -12,7 +12,7 @@ import (
 	"github.com/sluicenet/sluice/backends/nfqueue"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/internal/netns"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // handsOver says by which expressions our rules in a namespace hand packets over.

@@ -14,7 +14,7 @@ import (
 	"github.com/sluicenet/sluice/backends/nfqueue"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // open attaches one workload and gives its queue, which the test drives itself.

@@ -19,7 +19,7 @@ import (
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 

@@ -12,7 +12,7 @@ import (
 	"github.com/sluicenet/sluice/backends/nfqueue"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
-	"github.com/sluicenet/sluice/internal/testnet"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 

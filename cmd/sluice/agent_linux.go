@@ -52,7 +52,7 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 	names := appnames.New(appnames.Config{Store: st, File: filepath.Join(f.data, "plugin-apps.json"), Logger: log})
 	names.LoadOr(ctx)
 	d.run("names of applications", names.Run)
-	parsers, err := f.place.open(ctx, names, log)
+	parsers, err := f.place.open(ctx, &placing{numbers: names, data: f.data, log: log})
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (f *agentFlags) certificates(log *slog.Logger) (*mtls.Files, error) {
 	return files, nil
 }
 
-// untilStopped says that the daemon is ready when it is, and waits for its end.
+// untilStopped reports when the daemon is ready, and waits for its end.
 func (d *daemon) untilStopped(ctx context.Context, ready <-chan struct{}, welcome func()) error {
 	select {
 	case <-ready:

@@ -12,20 +12,20 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-const backendHelp = `Chooses by what a workload is enforced, and waits until its agent has done so:
+const backendHelp = `Selects the backend by which a workload is enforced, and waits until its agent has applied it:
   nfqueue    by netfilter queues inside of the workload
   afpacket   by packet rings, on the host's end of its interface where it has one
   auto       takes the choice back: --backend counts, then the label sluice.net/backend, then what fits
 It is changed under traffic: connections go on, and what is refused stays refused. In discover and monitor
 mode copies are taken whatever is chosen, and the choice counts from protect on. It is kept
-until it is taken back, over restarts too. Where what was chosen cannot be had, what is there stays; "sluice workloads"
-says why, and it is tried again. Between an application and its sidecar, on lo, there are queues only.`
+until it is taken back, over restarts too. Where the choice is unavailable, what is there stays; "sluice workloads"
+shows the reason, and it is tried again. Between an application and its sidecar, on lo, there are queues only.`
 
 func newBackend(c *cli) *cobra.Command {
 	wait := 10 * time.Second
 	cmd := &cobra.Command{
 		Use:     "backend WORKLOAD nfqueue|afpacket|auto",
-		Short:   "Choose by what a workload is enforced",
+		Short:   "Select the backend by which a workload is enforced",
 		Long:    backendHelp,
 		Example: "  sluice workloads backend web nfqueue\n  sluice workloads backend node1/web afpacket\n  sluice workloads backend web auto",
 		Args: func(cmd *cobra.Command, a []string) error {

@@ -26,13 +26,13 @@ const certsHelp = `Makes a folder for each machine below --out, with its certifi
 (ca.crt): copy it to the machine, and name it there with --tls-dir. The authority is made the first time and used again
 later; its key, ca.key, is needed for new certificates only and belongs on no other machine.
 
-What a certificate says: its role and name. A controller's lets its holder serve as one, at the names and addresses
+A certificate states a role and a name. A controller's lets its holder serve as one, at the names and addresses
 given here and no others, so name all at which agents and the other controllers reach it. An agent's lets its
 holder report for the node of that name, and for no other: start the agent with --node and the same name.
 
 Renewing: certificates are good for a year (--days), and the logs of their machines speak of it a month before.
 --renew makes new ones for the same roles and addresses; copy the folders again. A running controller or agent takes
-them up with its next connection, without a restart; if the files do not belong together it says so and
+them up with its next connection, without a restart; if the files do not belong together it reports that and
 goes on with those before. An agent whose certificate has expired goes on enforcing and keeps its reports.
 
 A new authority: --new-authority makes one that is trusted beside the old one. Copy ca.crt to every machine;
@@ -118,7 +118,7 @@ func (f *certsFlags) say(c *cli, err error, text string) error {
 	return err
 }
 
-// list says where the machines' folders are.
+// list shows where the machines' folders are.
 func (f *certsFlags) list(c *cli, subjects []mtls.Subject) error {
 	if c.json() {
 		return c.document(folders(f.out, subjects))

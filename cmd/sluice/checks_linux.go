@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +12,9 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/sluicenet/sluice/backends/afpacket"
+	"github.com/sluicenet/sluice/backends/nfqueue"
+	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
@@ -76,20 +78,9 @@ func machineChecks() []check {
 		out = append(out, check{Name: "right " + r.name, OK: !missing[r.name], Essential: true, Detail: r.use,
 			Cost: "Sluice cannot " + r.use, Fix: "run it as root, or give the container or service this capability"})
 	}
-	out = append(out, bpfChecks()...)
 	out = append(out, namespaceChecks()...)
 	out = append(out, hostChecks()...)
 	return append(out, namedCheck(), priorityCheck())
-}
-
-func bpfChecks() []check {
-	sys := features.HaveProgramType(ebpf.SchedCLS)
-	hash := features.HaveMapType(ebpf.Hash)
-	return []check{
-		tried("BPF programs", sys, true, "traffic control programs load", "nothing can be enforced",
-			"use a kernel with CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF; in a container, allow bpf(2)"),
-		tried("BPF maps", hash, true, "hash maps can be made", "nothing can be enforced", "allow bpf(2), and enough locked memory on kernels before 5.11"),
-	}
 }
 
 // tried makes a check of the outcome of trying.
@@ -112,51 +103,35 @@ func namespaceChecks() []check {
 		}
 		out := []check{{Name: "network namespaces", OK: true, Essential: true, Detail: "can be made and entered"}}
 		veth := addVeth()
+		out = append(out, tried("veth", veth, true, "pairs can be made", "nothing can be enforced: packets are judged between the two ends of a veth", "load the module: modprobe veth"))
+		out = append(out, featureChecks(afpacket.Probe())...)
 		out = append(out,
-			tried("veth", veth, true, "pairs can be made", "nothing can be enforced: packets are judged between the two ends of a veth", "load the module: modprobe veth"),
-			tried("packet rings", tryRing(unix.TPACKET_V3), true, "TPACKET_V3", "nothing can be watched", "use a kernel with CONFIG_PACKET, 3.2 or newer"),
-			tried("offload metadata", tryVNet(), true, "PACKET_VNET_HDR", "nothing can be enforced at full speed", "use a kernel with CONFIG_PACKET, 2.6.27 or newer"),
 			tried("IPv6", tryIPv6(), false, "on", "IPv6 connections do not exist here; nothing else changes", "boot without ipv6.disable=1, or load the module: modprobe ipv6"),
-			tried("socket diagnosis", tryDiag(), false, "inet_diag", "the server side of connections that were open before the start is told by port numbers only", "load the modules: modprobe inet_diag tcp_diag udp_diag"))
+			tried("socket diagnosis", tryDiag(), false, "inet_diag", "the server side of connections that were open before the start is recognised by port numbers only", "load the modules: modprobe inet_diag tcp_diag udp_diag"))
 		if veth == nil {
-			out = append(out, tried("clsact", addClsact(), true, "programs can be hooked on interfaces", "nothing can be enforced", "load the modules: modprobe sch_ingress cls_bpf"))
-			out = append(out, queueChecks("sld0")...)
+			out = append(out, featureChecks(nfqueue.Probe(probeLink))...)
 		}
-		result <- append(out, tcxCheck())
+		result <- out
 	}()
 	return <-result
 }
 
+// featureChecks makes checks of what a backend found.
+func featureChecks(found []backend.Feature) []check {
+	out := make([]check, 0, len(found))
+	for _, f := range found {
+		out = append(out, tried(f.Name, f.Err, f.Essential, f.Detail, f.Cost, f.Remedy))
+	}
+	return out
+}
+
+// probeLink is an interface of the namespace in which things are tried.
+const probeLink = "sld0"
+
 func addVeth() error {
 	la := netlink.NewLinkAttrs()
-	la.Name = "sld0"
+	la.Name = probeLink
 	return netlink.LinkAdd(&netlink.Veth{LinkAttrs: la, PeerName: "sld1"})
-}
-
-func addClsact() error {
-	l, err := netlink.LinkByName("sld0")
-	if err != nil {
-		return err
-	}
-	return netlink.QdiscAdd(&netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: l.Attrs().Index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}})
-}
-
-// tryRing asks for a version of the packet ring without mapping one.
-func tryRing(v int) error {
-	return withPacketSocket(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, v) })
-}
-
-func tryVNet() error {
-	return withPacketSocket(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1) })
-}
-
-func withPacketSocket(fn func(fd int) error) error {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return fn(fd)
 }
 
 func tryIPv6() error {
@@ -173,19 +148,6 @@ func tryDiag() error {
 		return err
 	}
 	return unix.Close(fd)
-}
-
-// tcxCheck goes by the kernel's version: tcx came with 6.6.
-func tcxCheck() check {
-	var u unix.Utsname
-	_ = unix.Uname(&u)
-	var major, minor int
-	_, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
-	if err == nil && (major < 6 || major == 6 && minor < 6) {
-		err = errors.New("the kernel is older than 6.6")
-	}
-	return tried("tcx", err, false, "programs detach by themselves when the process dies",
-		"clsact filters are used; after a crash they stay until the next start and let everything pass", "use kernel 6.6 or newer")
 }
 
 func namedCheck() check {

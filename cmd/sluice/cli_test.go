@@ -23,17 +23,20 @@ func exec(t *testing.T, line ...string) (out, errs string, code int) {
 	return o.String(), e.String(), code
 }
 
-func TestGolden(t *testing.T) {
-	local := time.Local
+// Times are shown in UTC, whatever the machine's zone. It is set before any goroutine reads it.
+func TestMain(m *testing.M) {
 	time.Local = time.UTC
-	defer func() { time.Local = local }()
+	os.Exit(m.Run())
+}
+
+func TestGolden(t *testing.T) {
 	sock := serve(t, &fake{})
 	tests := []struct{ name, line string }{
-		{"status", "status"}, {"workloads", "workloads"}, {"groups", "groups"}, {"rules", "rules"}, {"connections", "connections"},
+		{"status", "status"}, {"workloads", "workloads"}, {"groups", "groups"}, {"groups", "groups list"}, {"rules", "rules"}, {"rules", "rules list"}, {"connections", "connections"},
 		{"violations", "violations"}, {"threats", "threats"}, {"threats_packet", "threats --packet"}, {"observe", "observe"}, {"why", "why web db 5432"},
 		{"why_app", "why web db 5432 --app redis"}, {"fail", "fail"}, {"fail_default", "fail closed"},
 		{"rules_add", "rules add --from web --to db --ports tcp/80,udp/53 --apps http --action deny"}, {"rules_delete", "rules delete 3"},
-		{"backend", "workloads backend web nfqueue"},
+		{"plugins", "plugins list"}, {"backend", "workloads backend web nfqueue"},
 	}
 	for _, tt := range tests {
 		for _, format := range []string{"table", "json"} {
@@ -124,10 +127,22 @@ func TestCommandErrors(t *testing.T) {
 	tests := []struct{ name, line, want string }{
 		{"no daemon", "status --socket " + none, "no sluice is listening on " + none + ": start one with `sluice standalone`"},
 		{"unknown command", "statsu", "there is no command \"statsu\": did you mean `sluice status`?"},
+		{"unknown command of plugins", "plugins lst", "there is no command \"plugins lst\": use `sluice plugins list`"},
+		{"plugin that is not there", "plugins check " + none, none + ": no such file"},
 		{"unknown flag", "status --nope", "see `sluice status --help`"},
 		{"unknown output", "status -o yaml", `there is no output "yaml"`},
-		{"missing arguments", "why web", "TO and PORT is missing"},
-		{"too many arguments", "status now", `"now" is one argument too many`},
+		{"missing arguments", "why web", "TO and PORT are missing: use `sluice why FROM TO PORT`"},
+		{"missing argument", "why web db", "PORT is missing: use `sluice why FROM TO PORT`"},
+		{"too many arguments", "status now", "unexpected argument \"now\": use `sluice status`"},
+		{"another program's verb", "get", "name what to list, as in `sluice workloads`"},
+		{"another program's verb and a thing", "get rules", "use `sluice rules`"},
+		{"short word", "xyz", "there is no command \"xyz\": see `sluice --help`"},
+		{"near subcommand", "rules ad", "there is no command \"ad\" of `sluice rules`: did you mean `sluice rules add`?"},
+		{"unknown subcommand", "rules frobnicate", "did you mean `sluice rules add` or `sluice rules delete` or `sluice rules list`?"},
+		{"near subcommand of mode", "mode st web protect", "did you mean `sluice mode set`?"},
+		{"remove is delete", "rules remove x", "\"x\" is not the id of a rule"},
+		{"no capture", "replay", "FILE is missing: use `sluice replay"},
+		{"capture that is not there", "replay nope.pcap", "error: nope.pcap: no such file or directory: give the path of a pcap or pcapng file"},
 		{"rule that is not there", "rules delete 9 --socket " + sock, "error: there is no rule 9"},
 		{"rule that is no number", "rules delete x", `"x" is not the id of a rule`},
 		{"rule without ends", "rules add", `required flag(s) "from", "to" not set`},
@@ -143,8 +158,8 @@ func TestCommandErrors(t *testing.T) {
 		{"an end that nothing is", "threats --about wep --socket " + sock, `error: nothing is called "wep"`},
 		{"events of nothing", "observe --about wep --socket " + sock, `error: nothing is called "wep"`},
 		{"events of nothing, followed", "observe -f --about wep --socket " + sock, `error: nothing is called "wep"`},
-		{"a command below rules", "rules ad", "there is no command \"ad\" below \"sluice rules\": did you mean `sluice rules add`?"},
-		{"a backend that is a workload", "workloads wep", "there is no command \"wep\" below \"sluice workloads\""},
+		{"a command below rules", "rules ad", "there is no command \"ad\" of `sluice rules`: did you mean `sluice rules add`?"},
+		{"a backend that is a workload", "workloads wep", "there is no command \"wep\" of `sluice workloads`"},
 		{"no such action", "rules add --from a --to b --action refuse --socket " + sock, `no action is called "refuse": use allow, deny`},
 		{"no such fail mode", "fail shut web", `no fail mode is called "shut": use open, closed`},
 		{"fail mode of a group that is not there", "fail open nope --socket " + sock, `error: there is no group "nope"`},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -22,11 +23,15 @@ import (
 func dialSocket(path string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///sluice", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: firstReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastReconnect}}),
+		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: connectWait,
+			Backoff: backoff.Config{BaseDelay: firstReconnect, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastReconnect}}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		}))
 }
+
+// connectWait is how long one attempt to connect may take on a busy machine.
+const connectWait = 20 * time.Second
 
 // maxAnswer bounds what a list may bring; 100,000 connections are about 20 MiB.
 const maxAnswer = 256 << 20

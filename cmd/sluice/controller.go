@@ -21,10 +21,10 @@ type controllerFlags struct {
 
 const controllerHelp = `Learns, decides and answers for agents on other machines. Several controllers share a Consul: one leads, the
 others pass calls on to it and take its place within seconds. Agents and controllers know each other
-by certificates (see ` + "`sluice certs`" + `); people use the unix socket of any controller's machine.
+by certificates (see ` + "`sluice certs`" + `); users connect to the unix socket of any controller's machine.
 
-Everything that an agent was told is taken is in the store by then: a controller may be
-killed at any moment, and the next one knows it. While Consul is away it waits, and its log says so.` + sharedHelp
+Whatever was acknowledged to an agent is in the store by then: a controller may be killed at any moment, and
+the next one has it. While Consul is away it waits, and logs that.` + sharedHelp
 
 func newController(c *cli) *cobra.Command {
 	var f controllerFlags

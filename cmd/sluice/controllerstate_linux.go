@@ -23,8 +23,8 @@ type watched struct {
 	started int64
 }
 
-// watchControllers begins to look at the store and at the controllers that share it, and to tell of it at the
-// metrics port, where there is one.
+// watchControllers begins to watch the store and the controllers that share it, and serves what it finds at
+// the metrics port, where there is one.
 func (d *daemon) watchControllers(f *controllerFlags, st store.Store, storeName string, metrics net.Listener) *watched {
 	w := &watched{state: newProbed(st, storeName), version: thisBuild().Version, store: storeName, started: time.Now().UnixNano()}
 	self := entry{Name: f.name, Address: f.advertise, Version: w.version, Started: w.started}
@@ -38,7 +38,7 @@ func (d *daemon) watchControllers(f *controllerFlags, st store.Store, storeName 
 	return w
 }
 
-// outlook is what the one that leads is told for status.
+// outlook returns what the leader needs for status.
 func (w *watched) outlook() server.Outlook {
 	return server.Outlook{Role: roleController, Store: w.state.state, Controllers: w.roster.list}
 }
@@ -51,7 +51,7 @@ func (w *watched) status() *controlv1.StatusResponse {
 	return nil
 }
 
-// alone is what a controller says that stands by where nobody leads.
+// alone returns the status of a standby controller where nobody leads.
 func (w *watched) alone() *controlv1.StatusResponse {
 	return &controlv1.StatusResponse{Version: w.version, Started: w.started, Role: roleController, Store: w.store, StoreState: w.state.state(), Controllers: w.roster.list()}
 }
@@ -65,7 +65,7 @@ func (w *watched) lead(ctx context.Context, cfg controller.Config) (front.Leadin
 	return &leading{c, w}, nil
 }
 
-// leading is a controller that leads, and says so while it does.
+// leading is a controller that leads, and is marked so while it does.
 type leading struct {
 	*controller.Controller
 	w *watched

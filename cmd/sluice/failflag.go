@@ -24,7 +24,7 @@ func (f *standaloneFlags) checkFail() error {
 	return nil
 }
 
-// failMode is what --fail says; unspecified where it is not given.
+// failMode returns the value of --fail; unspecified where it is not given.
 func (f *standaloneFlags) failMode() (controlv1.Fail, error) {
 	if f.fail == "" {
 		return controlv1.Fail_FAIL_UNSPECIFIED, nil
@@ -32,7 +32,7 @@ func (f *standaloneFlags) failMode() (controlv1.Fail, error) {
 	return vocab.Parse[controlv1.Fail]("fail mode", f.fail, controlv1.Fail_value)
 }
 
-// storeFail writes what --fail says into the settings, through the controller that answers on the
+// storeFail writes the value of --fail into the settings, through the controller that answers on the
 // socket, and tries again while none does. It does nothing without the flag.
 func storeFail(ctx context.Context, f *standaloneFlags, log *slog.Logger) error {
 	fail, err := f.failMode()

@@ -22,9 +22,8 @@ func newMode(c *cli) *cobra.Command {
   discover   everything passes, and new connections become rules
   monitor    everything passes, and what no rule allows is reported
   protect    what no rule allows is refused`,
-		Args:                       subcommands,
-		SuggestionsMinimumDistance: 2,
-		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newModeSet(c))
 	return cmd

@@ -48,7 +48,10 @@ reports how many events were missed. With -o json each line is a JSON object.` +
 	fl.BoolVarP(&follow, "follow", "f", false, "continue with what happens, until interrupted")
 	f.add(fl, 20)
 	fl.Uint32Var(&f.limit, "last", 20, "the same as --limit")
-	_ = fl.MarkHidden("last") // it is there
+	fl.StringSliceVar(&f.f.About, "workload", nil, "the same as --about")
+	for _, old := range []string{"last", "workload"} {
+		_ = fl.MarkHidden(old) // it is there
+	}
 	fl.StringSliceVar(&f.kinds, "kind", nil, "only of this kind: opened, ended, violation, threat, warning, failopen, node")
 	return cmd
 }

@@ -172,13 +172,13 @@ func TestFilters(t *testing.T) {
 		}
 	}
 	f.filters = nil
-	for _, line := range []string{"observe --kind failopen,warning", "threats --threat 1001,2007"} {
+	for _, line := range []string{"observe --kind failopen,warning --workload web", "threats --threat 1001,2007"} {
 		if _, errs, code := exec(t, append(strings.Fields(line), "--socket", sock)...); code != 0 {
 			t.Errorf("%s: exit code %d, %q", line, code, errs)
 		}
 	}
-	if k := f.filters[0].Kinds; len(k) != 2 || k[0] != controlv1.EventKind_EVENT_KIND_FAILOPEN {
-		t.Errorf("kinds %v", k)
+	if k := f.filters[0].Kinds; len(k) != 2 || k[0] != controlv1.EventKind_EVENT_KIND_FAILOPEN || !slices.Equal(f.filters[0].About, []string{"web"}) {
+		t.Errorf("filter %v", f.filters[0])
 	}
 	if ids := f.filters[1].Threats; !slices.Equal(ids, []uint32{1001, 2007}) {
 		t.Errorf("threats %v", ids)

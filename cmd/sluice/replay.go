@@ -19,13 +19,13 @@ import (
 )
 
 const replayHelp = `Run captures through the engine: the same decoder, sessions, parsers and policy that
-work on live traffic. It tells each session with its application, each threat,
+work on live traffic. It reports each session with its application, each threat,
 and at the end a summary.
 
 pcap and pcapng files are read, gzip-compressed ones too, of all common link
 types; what tunnels carry (IP in IP, GRE, VXLAN, Geneve, GTP, Teredo) is judged
 instead of the tunnels. A damaged file is an error with the place of the damage;
-what stands before it is told, and the other files are still done.
+packets before it are reported, and the other files are still done.
 
 With --mode the sessions are judged as those of a workload in that mode without any
 rules: discover learns them, monitor calls them violations, protect denies.`
@@ -41,12 +41,17 @@ func newReplay(c *cli) *cobra.Command {
 		Example: `  sluice replay trace.pcap
   sluice replay --json *.pcapng | jq 'select(.app == "unknown")'
   sluice replay --mode monitor incident.pcap.gz`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(cmd *cobra.Command, files []string) error {
+			if len(files) == 0 {
+				return fmt.Errorf("FILE is missing: use `%s`", usage(cmd))
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := place.check(); err != nil {
 				return err
 			}
-			parsers, err := place.open(cmd.Context(), nil, slog.New(slog.NewTextHandler(c.errs, &slog.HandlerOptions{Level: slog.LevelWarn})))
+			parsers, err := place.open(cmd.Context(), &placing{strict: true, log: slog.New(slog.NewTextHandler(c.errs, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 			if err != nil {
 				return err
 			}
@@ -114,9 +119,11 @@ func (r *replayer) run(files []string) error {
 	}
 	r.sum.Type, r.sum.Files, r.sum.Broken = "summary", len(files), bad
 	r.sum.Seconds = time.Since(begin).Seconds()
-	r.show.summary(&r.sum)
+	if bad < len(files) || r.sum.Packets > 0 { // else nothing was read
+		r.show.summary(&r.sum)
+	}
 	if bad > 0 {
-		return exitCode(1) // each file was told where it happened
+		return exitCode(1) // each file's error was shown where it happened
 	}
 	return nil
 }
@@ -129,7 +136,7 @@ func (r *replayer) table() (*policy.Table, error) {
 	})
 }
 
-// file runs one capture. What stands before a damage is told.
+// file runs one capture. Packets before a damage are reported.
 func (r *replayer) file(name string) error {
 	table, err := r.table()
 	if err != nil {
@@ -139,7 +146,7 @@ func (r *replayer) file(name string) error {
 	if err != nil {
 		var pe *os.PathError
 		if errors.As(err, &pe) {
-			return fmt.Errorf("%s: %w", name, pe.Err)
+			return fmt.Errorf("%s: %w: give the path of a pcap or pcapng file", name, pe.Err)
 		}
 		return err
 	}

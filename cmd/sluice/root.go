@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -14,7 +13,7 @@ const (
 	agentSocket   = "/run/sluice/agent.sock" // of `sluice agent`, which answers for its machine only
 )
 
-// Roles of a process, as status tells them.
+// Roles of a process, as status shows them.
 const (
 	roleStandalone = "standalone"
 	roleController = "controller"
@@ -46,11 +45,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 			if len(a) == 0 {
 				return cmd.Help()
 			}
-			hint := "see `sluice --help`"
-			if like := cmd.SuggestionsFor(a[0]); len(like) > 0 {
-				hint = "did you mean `sluice " + strings.Join(like, "` or `sluice ") + "`?"
-			}
-			return fmt.Errorf("there is no command %q: %s", a[0], hint)
+			return noCommand(cmd, a)
 		},
 		SuggestionsMinimumDistance: 2,
 	}
@@ -66,7 +61,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 	}
 	root.AddCommand(
 		newStandalone(c), newAgent(c), newController(c), newCerts(c), newStatus(c), newWorkloads(c), newGroups(c), newRules(c), newConnections(c), newViolations(c),
-		newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newDemo(c), newDemoCluster(c), newStandardPlugin(),
+		newPlugins(c), newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newStandardPlugin(),
 	)
 	root.AddCommand(newThreats(c), newFail(c))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -82,7 +77,7 @@ func envOr(key, def string) string {
 	return def
 }
 
-// json says whether the output is to be JSON.
+// json reports whether the output is to be JSON.
 func (c *cli) json() bool { return c.output == "json" }
 
 // document writes one JSON document.
@@ -91,19 +86,6 @@ func (c *cli) document(v any) error {
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
-}
-
-// args is a check of positional arguments that says what is missing by name.
-func args(names ...string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, got []string) error {
-		switch {
-		case len(got) < len(names):
-			return fmt.Errorf("%s is missing: see `%s --help`", strings.Join(names[len(got):], " and "), cmd.CommandPath())
-		case len(got) > len(names):
-			return fmt.Errorf("%q is one argument too many: see `%s --help`", got[len(names)], cmd.CommandPath())
-		}
-		return nil
-	}
 }
 
 // list makes sure that an empty list is [] and not null.

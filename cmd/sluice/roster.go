@@ -19,11 +19,11 @@ const (
 	keyController = "controller/" // one object for each controller
 	rosterEvery   = 3 * time.Second
 	rosterWait    = 3 * time.Second
-	rosterAway    = 12 * time.Second // after which a controller that says nothing counts as away
+	rosterAway    = 12 * time.Second // after which a silent controller counts as away
 	rosterKept    = 10 * time.Minute // after which it is forgotten
 )
 
-// entry is what a controller tells the others of itself, in the store.
+// entry is what a controller publishes of itself, in the store.
 type entry struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
@@ -33,7 +33,7 @@ type entry struct {
 	Beat    uint64 `json:"beat"`
 }
 
-// roster knows the controllers of a store by what each writes there every few seconds. It is for people; who
+// roster knows the controllers of a store by what each writes there every few seconds. It is for display; who
 // leads is decided elsewhere.
 type roster struct {
 	st      store.Store
@@ -63,7 +63,7 @@ func (r *roster) run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := r.beat(ctx); err != nil && ctx.Err() == nil {
-			r.log.Debug("controllers not told of this one", "error", err)
+			r.log.Debug("own entry not written for other controllers", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -139,7 +139,7 @@ func (r *roster) sweep(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// list is every controller, by name. What it says of this one is what is so now.
+// list returns every controller, by name. This one's state is the present one.
 func (r *roster) list() []*controlv1.ControllerState {
 	r.mu.Lock()
 	defer r.mu.Unlock()

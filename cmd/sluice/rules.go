@@ -42,22 +42,9 @@ rule does not do, such as that one of its groups has no members.
 Applications that rules can name:
 ` + appNames()
 	cmd.Example = "  sluice rules\n  sluice rules list --about db\n  sluice rules add --from web --to db --ports tcp/5432 --apps postgresql\n  sluice rules delete 12"
-	cmd.Args = subcommands
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.AddCommand(newRulesList(c), newRulesAdd(c), newRulesDelete(c))
 	return cmd
-}
-
-// subcommands is the check of the arguments of a command that has others below it.
-func subcommands(cmd *cobra.Command, got []string) error {
-	if len(got) == 0 {
-		return nil
-	}
-	hint := fmt.Sprintf("see `%s --help`", cmd.CommandPath())
-	if like := cmd.SuggestionsFor(got[0]); len(like) > 0 {
-		hint = fmt.Sprintf("did you mean `%s %s`?", cmd.CommandPath(), like[0])
-	}
-	return fmt.Errorf("there is no command %q below %q: %s", got[0], cmd.CommandPath(), hint)
 }
 
 func newRulesList(c *cli) *cobra.Command {
@@ -199,7 +186,7 @@ func (c *cli) showAdded(r *controlv1.Rule) error {
 func newRulesDelete(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use:     "delete ID",
-		Aliases: []string{"rm", "remove"},
+		Aliases: []string{"remove", "rm", "del"},
 		Short:   "Delete a rule",
 		Long:    "Deletes a rule. A learned one comes back if its group is in discover mode and the connection is made again.",
 		Example: "  sluice rules delete 12",

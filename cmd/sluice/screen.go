@@ -140,7 +140,7 @@ func humanBytes(n uint64) string {
 	return fmt.Sprintf("%.1f %s", f, units[u])
 }
 
-// ago is a time as people tell it; "-" for none.
+// ago returns how long ago a time is; "-" for none.
 func (s *screen) ago(ns int64) string {
 	if ns == 0 {
 		return "-"

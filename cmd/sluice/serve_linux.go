@@ -79,14 +79,14 @@ func (d *daemon) listenController(addr string, asked bool) (net.Listener, error)
 // failWait is how long a start waits for --fail to be stored.
 const failWait = 10 * time.Second
 
-// storeFailNow stores what --fail says before the first workload is attached.
+// storeFailNow stores the value of --fail before the first workload is attached.
 func (d *daemon) storeFailNow() error {
 	ctx, cancel := context.WithTimeout(context.Background(), failWait)
 	defer cancel()
 	return storeFail(ctx, d.flags, d.log)
 }
 
-// storeFail stores what --fail says as soon as a controller leads.
+// storeFail stores the value of --fail as soon as a controller leads.
 func (d *daemon) storeFail(ctx context.Context) error {
 	if err := storeFail(ctx, d.flags, d.log); err != nil && ctx.Err() == nil {
 		d.log.Error("default fail mode not stored", "error", err)

@@ -17,7 +17,7 @@ type sharedFlags struct {
 	access        consul.Access
 }
 
-// sharedHelp tells of them.
+// sharedHelp describes them.
 const sharedHelp = `
 
 Consul: --store names some of its servers or agents; where one does not answer the next is asked. consuls:// speaks
@@ -35,10 +35,10 @@ func (f *sharedFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.access.CA, "store-ca", "", "file with the authority of Consul's certificate (environment: CONSUL_CACERT)")
 	fl.StringVar(&f.access.Cert, "store-cert", "", "file with a certificate for Consul, where it wants one (environment: CONSUL_CLIENT_CERT)")
 	fl.StringVar(&f.access.Key, "store-key", "", "file with its key (environment: CONSUL_CLIENT_KEY)")
-	fl.StringVar(&f.tlsDir, "tls-dir", "", "this machine's folder of certificates, made by `sluice certs`")
+	fl.StringVar(&f.tlsDir, "tls-dir", "", "this machine's folder of certificates, made by 'sluice certs'")
 }
 
-// need says what is missing to work with other machines.
+// need returns an error for what is missing to work with other machines.
 func (f *sharedFlags) need() error {
 	switch {
 	case f.store == "":

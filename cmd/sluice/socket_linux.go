@@ -56,7 +56,7 @@ func (d *daemon) listenSocket() (net.Listener, error) {
 	if st, err := os.Lstat(path); err == nil && st.Mode().Type() != fs.ModeSocket {
 		return nil, fmt.Errorf("%s is not a socket: remove it, or give another with --socket", path)
 	}
-	_ = os.Remove(path) // of one that was killed; the lock says that nobody uses it
+	_ = os.Remove(path) // of one that was killed; the lock shows that nobody uses it
 	old := unix.Umask(0o177)
 	l, err := net.Listen("unix", path)
 	unix.Umask(old)

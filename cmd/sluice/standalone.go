@@ -131,7 +131,7 @@ func (f *standaloneFlags) logger(w *screen) (*slog.Logger, error) {
 	return nil, fmt.Errorf("--log-format: there is no format %q: use text or json", f.logFormat)
 }
 
-// welcome tells people what runs now and what to do next.
+// welcome shows what runs now and what to do next.
 func (f *standaloneFlags) welcome(w *screen, mode policy.Mode) {
 	watched := "every named network namespace"
 	if len(f.netns) > 0 {

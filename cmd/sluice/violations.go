@@ -46,7 +46,7 @@ because an end is in protect mode; "violate": passed, because it is in monitor m
 down is no violation: "sluice connections" shows it as refused or unanswered.
 
 Reason "failopen": frames that went by without a verdict, as the dataplane could not judge them; COUNT is frames
-and the note says where and why.` + filterHelp,
+and the note has the backend and the cause.` + filterHelp,
 		Example: "  sluice violations\n  sluice violations --from intruder --since 1h\n  sluice violations --reason failopen\n  sluice violations -o json",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

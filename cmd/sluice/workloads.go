@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,11 +51,11 @@ func newWorkloads(c *cli) *cobra.Command {
 		Use:     "workloads",
 		Aliases: []string{"workload"},
 		Short:   "List the workloads, their modes and how they are attached",
-		Long: `Lists every workload that was found. BACKEND says how an interface is attached: "tap"
+		Long: `Lists every workload that was found. BACKEND is how an interface is attached: "tap"
 watches copies of its packets, "inline" lets each packet through or not where it is hooked, "nfqueue" does so by a
-queue inside of the workload. WHY says where and for what reason, and what is not as it should be.`,
+queue inside of the workload. WHY has the reason, and what is not as configured.`,
 		Example: "  sluice workloads\n  sluice workloads --select 10.0.0.0/24 --mode protect\n  sluice workloads -o json\n  sluice workloads backend web nfqueue",
-		Args:    subcommands,
+		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
 			if req.Modes, err = parseAll[controlv1.Mode]("mode", modes, controlv1.Mode_value); err != nil {
@@ -79,7 +80,7 @@ queue inside of the workload. WHY says where and for what reason, and what is no
 	f.StringSliceVar(&req.Nodes, "node", nil, "only of this node")
 	f.StringSliceVar(&modes, "mode", nil, "only in this mode: discover, monitor, protect")
 	cmd.AddCommand(newBackend(c))
-	return cmd
+	return listed(cmd)
 }
 
 func viewWorkloads(ws []*controlv1.Workload) []workloadView {
@@ -111,6 +112,11 @@ func (c *cli) showWorkloads(ws []*controlv1.Workload) {
 	for _, w := range ws {
 		nodes[w.Node] = true
 	}
+	// By name: the ids of containers begin with their hashes.
+	ws = slices.Clone(ws)
+	slices.SortStableFunc(ws, func(a, b *controlv1.Workload) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Node, b.Node))
+	})
 	for _, w := range ws {
 		first := []cell{text(clean(w.Name)), text(w.Group), verdict(vocab.Text(w.Mode)), {}}
 		if len(nodes) > 1 {
@@ -161,7 +167,7 @@ func allGroups(ctx context.Context, cl controlv1.ControlClient, names ...string)
 }
 
 func newGroups(c *cli) *cobra.Command {
-	return &cobra.Command{
+	return listed(&cobra.Command{
 		Use:     "groups [GROUP...]",
 		Aliases: []string{"group"},
 		Short:   "List the groups, their modes and members",
@@ -176,19 +182,38 @@ and have neither.`,
 				if err != nil {
 					return err
 				}
-				views, rows := []groupView{}, [][]cell{}
-				for _, g := range groups {
-					v := viewGroup(g)
-					views = append(views, v)
-					rows = append(rows, []cell{text(v.Name), text(v.Kind), verdict(v.Mode), {text: v.Fail, colour: failColour(g.Fail)}, number(uint64(len(g.Members))), number(g.Rules),
-						faint(strings.Join(g.Members, " ")), faint(g.Note)})
-				}
 				if c.json() {
+					views := []groupView{}
+					for _, g := range groups {
+						views = append(views, viewGroup(g))
+					}
 					return c.document(views)
 				}
-				c.out.table([]string{"name", "kind", "mode", "fail", "workloads", "rules", "members", "note"}, rows)
+				ws, err := allWorkloads(ctx, cl, &controlv1.ListWorkloadsRequest{})
+				if err != nil {
+					return err
+				}
+				c.showGroups(groups, ws)
 				return nil
 			})
 		},
+	})
+}
+
+// showGroups lists groups with the names of their members: the ids of containers are hashes.
+func (c *cli) showGroups(groups []*controlv1.Group, ws []*controlv1.Workload) {
+	names := map[string]string{}
+	for _, w := range ws {
+		names[w.Id] = clean(w.Name)
 	}
+	rows := [][]cell{}
+	for _, g := range groups {
+		var members []string
+		for _, id := range g.Members {
+			members = append(members, cmp.Or(names[id], clean(id)))
+		}
+		slices.Sort(members)
+		rows = append(rows, []cell{text(g.Name), text(vocab.Text(g.Kind)), verdict(vocab.Text(g.Mode)), {text: vocab.Text(g.Fail), colour: failColour(g.Fail)}, number(uint64(len(g.Members))), number(g.Rules), faint(strings.Join(members, " ")), faint(g.Note)})
+	}
+	c.out.table([]string{"name", "kind", "mode", "fail", "workloads", "rules", "members", "note"}, rows)
 }

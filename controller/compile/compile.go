@@ -199,7 +199,7 @@ func (c *compiler) workloads() {
 			}
 		}
 		s := policy.WorkloadSpec{ID: w.ID, Identity: c.identity(set...), Mode: c.in.Settings.DefaultMode, Quarantined: w.Quarantined, Backend: w.Backend}
-		take(&s, c.byName[w.Group()])
+		c.take(&s, c.byName[w.Group()])
 		c.spec.Workloads = append(c.spec.Workloads, s)
 	}
 }
@@ -213,7 +213,7 @@ func (c *compiler) newcomers() {
 			like[g] = w
 		}
 	}
-	c.spec.Newcomers = append(c.spec.Newcomers, policy.NewcomerSpec{WorkloadSpec: policy.WorkloadSpec{Identity: c.identity(), Mode: c.in.Settings.DefaultMode}})
+	c.spec.Newcomers = append(c.spec.Newcomers, policy.NewcomerSpec{WorkloadSpec: policy.WorkloadSpec{Identity: c.identity(), Mode: c.in.Settings.DefaultMode, FailClosed: c.in.Settings.DefaultFail == model.FailClosed}})
 	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
 		g := c.byName[name]
 		if g.Kind() != model.Service {
@@ -225,14 +225,16 @@ func (c *compiler) newcomers() {
 			w = &model.Workload{Namespace: namespace, Service: service}
 		}
 		n := policy.NewcomerSpec{Group: g.Name, WorkloadSpec: policy.WorkloadSpec{Identity: c.identity(c.of(w)...)}}
-		take(&n.WorkloadSpec, g)
+		c.take(&n.WorkloadSpec, g)
 		c.spec.Newcomers = append(c.spec.Newcomers, n)
 	}
 }
 
-// take gives a workload what its service group says.
-func take(s *policy.WorkloadSpec, g *model.Group) {
+// take gives a workload what its service group says, and the settings where that has no say.
+func (c *compiler) take(s *policy.WorkloadSpec, g *model.Group) {
+	s.FailClosed = model.FailDefault.Closed(c.in.Settings.DefaultFail)
 	if g != nil {
-		s.Mode, s.OnDeny, s.FailClosed, s.Unready, s.Hold, s.HoldDeny = g.Mode, g.OnDeny, g.FailClosed, g.Unready, g.Hold, g.HoldDeny
+		s.Mode, s.OnDeny, s.Unready, s.Hold, s.HoldDeny = g.Mode, g.OnDeny, g.Unready, g.Hold, g.HoldDeny
+		s.FailClosed = g.Fail.Closed(c.in.Settings.DefaultFail)
 	}
 }

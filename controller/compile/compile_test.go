@@ -41,7 +41,7 @@ func shop() *compile.Input {
 	return &compile.Input{
 		Version: 9, Node: "a",
 		Groups: []model.Group{
-			{Name: "svc:default/web", Mode: policy.Protect, FailClosed: true}, {Name: "svc:default/api", Mode: policy.Monitor},
+			{Name: "svc:default/web", Mode: policy.Protect, Fail: model.FailClosed}, {Name: "svc:default/api", Mode: policy.Monitor},
 			{Name: "front", Selector: &model.Selector{Labels: map[string]string{"tier": "front"}}},
 			{Name: "office", CIDRs: prefixes("198.51.100.0/24", "10.7.0.128/25")},
 		},

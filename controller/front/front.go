@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/internal/backoff"
 )
 
 // Leading is a controller that leads.
@@ -141,6 +142,7 @@ func (f *Front) turn(ctx context.Context) error {
 // lead waits until this controller leads; nil when ctx ended first.
 func (f *Front) lead(ctx context.Context) (Leading, error) {
 	said, when := "", time.Time{}
+	wait := backoff.Backoff{First: again, Last: again}
 	for {
 		l, err := f.cfg.Lead(ctx)
 		if err == nil {
@@ -153,9 +155,7 @@ func (f *Front) lead(ctx context.Context) (Leading, error) {
 			said, when = text, time.Now()
 			f.log.Error("not able to lead, trying again", "error", err)
 		}
-		select {
-		case <-time.After(again):
-		case <-ctx.Done():
+		if !wait.Wait(ctx) {
 			return nil, nil
 		}
 	}

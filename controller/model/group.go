@@ -37,15 +37,16 @@ type Group struct {
 	Selector *Selector      `json:"selector,omitempty"`
 	CIDRs    []netip.Prefix `json:"cidrs,omitempty"`
 	Comment  string         `json:"comment,omitempty"`
-	Created  int64          `json:"created,omitempty"` // ns since the epoch
+	Created  int64          `json:"created,omitempty"`  // ns since the epoch
+	Revision uint64         `json:"revision,omitempty"` // counts changes, for compare-and-set
 
 	// The rest is valid in service groups.
-	Mode       policy.Mode    `json:"mode,omitempty"`
-	OnDeny     policy.OnDeny  `json:"on_deny,omitempty"`
-	Unready    policy.Unready `json:"unready,omitempty"`
-	FailClosed bool           `json:"fail_closed,omitempty"`
-	Hold       time.Duration  `json:"hold,omitempty"`
-	HoldDeny   bool           `json:"hold_deny,omitempty"`
+	Mode     policy.Mode    `json:"mode,omitempty"`
+	OnDeny   policy.OnDeny  `json:"on_deny,omitempty"`
+	Unready  policy.Unready `json:"unready,omitempty"`
+	Fail     Fail           `json:"fail,omitempty"`
+	Hold     time.Duration  `json:"hold,omitempty"`
+	HoldDeny bool           `json:"hold_deny,omitempty"`
 }
 
 // Selector picks workloads; all that is set must hold.
@@ -128,12 +129,15 @@ func (g *Group) Validate() error {
 		return fmt.Errorf("group %q is reserved and always there: choose another name", g.Name)
 	case kind == Service && (g.Selector != nil || len(g.CIDRs) > 0):
 		return fmt.Errorf("group %q is a service group, whose members are the workloads of the service: make a user group for a selector or prefixes", g.Name)
-	case kind == User && (g.Mode != 0 || g.OnDeny != 0 || g.Unready != 0 || g.FailClosed || g.Hold != 0 || g.HoldDeny):
+	case kind == User && (g.Mode != 0 || g.OnDeny != 0 || g.Unready != 0 || g.Fail != FailDefault || g.Hold != 0 || g.HoldDeny):
 		return fmt.Errorf("group %q is a user group, which carries no mode: set the mode of the service groups of its members", g.Name)
 	case g.Mode > policy.Protect || g.OnDeny > policy.Silent || g.Unready > policy.UnreadyDeny:
 		return fmt.Errorf("group %q has mode %s, on_deny %s, unready %s, one of which does not exist", g.Name, g.Mode, g.OnDeny, g.Unready)
 	case g.Hold < 0 || g.Hold > time.Minute:
 		return fmt.Errorf("group %q holds for %s: choose up to one minute", g.Name, g.Hold)
+	}
+	if err := g.Fail.Validate(); err != nil {
+		return fmt.Errorf("group %q: %w", g.Name, err)
 	}
 	for _, p := range g.CIDRs {
 		if !p.IsValid() || p.Addr().Is4In6() {

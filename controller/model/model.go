@@ -40,17 +40,24 @@ type Node struct {
 type Settings struct {
 	// DefaultMode is that of service groups when they are first seen.
 	DefaultMode policy.Mode `json:"default_mode"`
+	// DefaultFail is that of groups without a fail mode of their own; "" is open.
+	DefaultFail Fail `json:"default_fail,omitempty"`
 	// Internal are subnets whose addresses without a known workload are `unmanaged` rather
 	// than `external`; those that workloads are connected to need not be listed.
 	Internal []netip.Prefix `json:"internal,omitempty"`
 	// Exempt peers are not subject to policy.
 	Exempt []netip.Prefix `json:"exempt,omitempty"`
+	// Revision counts changes, for compare-and-set.
+	Revision uint64 `json:"revision,omitempty"`
 }
 
 // Validate says what is wrong with the settings, if anything.
 func (s *Settings) Validate() error {
 	if s.DefaultMode > policy.Protect {
 		return fmt.Errorf("settings: the default mode %s does not exist: use discover, monitor or protect", s.DefaultMode)
+	}
+	if err := s.DefaultFail.Validate(); err != nil {
+		return fmt.Errorf("settings: %w", err)
 	}
 	for name, list := range map[string][]netip.Prefix{"internal": s.Internal, "exempt": s.Exempt} {
 		for _, p := range list {

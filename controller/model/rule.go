@@ -40,7 +40,8 @@ type Rule struct {
 	Origin   Origin `json:"origin"`
 	Disabled bool   `json:"disabled,omitempty"`
 	Comment  string `json:"comment,omitempty"`
-	Created  int64  `json:"created,omitempty"` // ns since the epoch
+	Created  int64  `json:"created,omitempty"`  // ns since the epoch
+	Revision uint64 `json:"revision,omitempty"` // counts changes, for compare-and-set
 }
 
 // Validate says what is wrong with a rule, if anything. Whether its groups exist is not its business.

@@ -121,6 +121,30 @@ func (rs *Rules) Add(r Rule, before uint32) (Rule, error) {
 	return r, nil
 }
 
+// Replace checks a user or imported rule and puts it in the place of the one with its id, or
+// before another one.
+func (rs *Rules) Replace(r Rule, before uint32) (Rule, error) {
+	r.Ports = r.Ports.Normal()
+	if err := r.Validate(); err != nil {
+		return Rule{}, err
+	}
+	at := rs.userAt(r.ID)
+	switch {
+	case r.Origin == Learned:
+		return Rule{}, fmt.Errorf("rule: user rules have the origin user or imported, not %s", r.Origin)
+	case at < 0:
+		return Rule{}, fmt.Errorf("rule %d is not a user rule: %w: `sluice rules` lists those that exist", r.ID, ErrNoRule)
+	case before != 0 && before != r.ID && rs.userAt(before) < 0:
+		return Rule{}, fmt.Errorf("rule %d to precede is not a user rule: %w", before, ErrNoRule)
+	}
+	rs.user[at] = r
+	if before != 0 && before != r.ID {
+		rs.user = slices.Delete(rs.user, at, at+1)
+		rs.user = slices.Insert(rs.user, rs.userAt(before), r)
+	}
+	return r, nil
+}
+
 // PutLearned adds a learned rule, giving it an id where it has none, or replaces the one with
 // its id.
 func (rs *Rules) PutLearned(r Rule) Rule {

@@ -17,6 +17,7 @@ import (
 
 // work is what one apply has to do, taken from the state under its lock.
 type work struct {
+	s       *Server
 	ops     []store.Op
 	nodes   map[string][]byte // workloads to store, by node
 	compile *compile.Input    // nil where the policy stays
@@ -41,10 +42,10 @@ func (s *Server) do(ctx context.Context, compiling bool) (uint64, error) {
 	defer s.change.Unlock()
 	w, err := s.take(compiling)
 	if err == nil {
-		err = s.store(ctx, w)
+		err = w.store(ctx)
 	}
 	if err == nil && w.compile != nil {
-		err = s.compile(ctx, w)
+		err = w.compilePolicies(ctx)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,7 +60,7 @@ func (s *Server) do(ctx context.Context, compiling bool) (uint64, error) {
 func (s *Server) take(compiling bool) (*work, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := &work{nodes: make(map[string][]byte)}
+	w := &work{s: s, nodes: make(map[string][]byte)}
 	for name := range s.nodesDirty {
 		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(s.dir.node(name).message())
 		if err != nil {
@@ -69,7 +70,7 @@ func (s *Server) take(compiling bool) (*work, error) {
 	}
 	if s.stale && compiling {
 		s.stale = false
-		w.compile, w.names = s.input(), s.dir.names()
+		w.compile, w.names = s.input(s.version+1), s.dir.names()
 		s.version = w.compile.Version
 		if err := s.mark(keyVersion, s.version); err != nil {
 			return w, err
@@ -94,7 +95,7 @@ func (s *Server) take(compiling bool) (*work, error) {
 }
 
 // giveBack has work done again, but for what changed since. The lock is held.
-func (s *Server) giveBack(w *work) {
+func (s *writes) giveBack(w *work) {
 	for _, op := range w.ops {
 		if _, newer := s.dirty[op.Key]; !newer {
 			s.dirty[op.Key] = op
@@ -108,8 +109,8 @@ func (s *Server) giveBack(w *work) {
 }
 
 // input is the whole of what policy is made from. The lock is held.
-func (s *Server) input() *compile.Input {
-	in := &compile.Input{Version: s.version + 1, Rules: s.rules.All(), Settings: s.settings}
+func (s *book) input(version uint64) *compile.Input {
+	in := &compile.Input{Version: version, Rules: s.rules.All(), Settings: s.settings}
 	for _, g := range s.groups {
 		in.Groups = append(in.Groups, *g)
 	}
@@ -128,7 +129,8 @@ func (s *Server) input() *compile.Input {
 }
 
 // store writes groups, rules, counters and the nodes' workloads.
-func (s *Server) store(ctx context.Context, w *work) error {
+func (w *work) store(ctx context.Context) error {
+	s := w.s
 	for ops := range store.Chunks(w.ops) {
 		if _, err := s.st.Commit(ctx, ops...); err != nil {
 			return fmt.Errorf("store changes: %w", err)
@@ -147,8 +149,9 @@ func (s *Server) store(ctx context.Context, w *work) error {
 	return nil
 }
 
-// compile makes and stores the policy of every node.
-func (s *Server) compile(ctx context.Context, w *work) error {
+// compilePolicies makes and stores the policy of every node.
+func (w *work) compilePolicies(ctx context.Context) error {
+	s := w.s
 	begun := s.now()
 	for _, name := range w.names {
 		w.compile.Node = name

@@ -53,7 +53,7 @@ func (s *Server) notify() {
 }
 
 // enforced says whether the nodes concerned are as the groups want them. The lock is held.
-func (s *Server) enforced(groups map[string]bool, version uint64) bool {
+func (s *book) enforced(groups map[string]bool, version uint64) bool {
 	for _, n := range s.dir.nodes {
 		for _, m := range n.members {
 			if !groups[m.group] {
@@ -68,7 +68,7 @@ func (s *Server) enforced(groups map[string]bool, version uint64) bool {
 }
 
 // attachedAs says whether the agent is attached to a workload as its mode wants it.
-func (s *Server) attachedAs(n *node, m *member) bool {
+func (s *book) attachedAs(n *node, m *member) bool {
 	g := s.groups[m.group]
 	if g == nil || g.Mode != policy.Protect || m.workload.HostNet {
 		return true

@@ -32,7 +32,7 @@ func choiceKey(node, id string) string {
 }
 
 // loadBackends reads the choices.
-func (s *Server) loadBackends(ctx context.Context) error {
+func (s loader) loadBackends(ctx context.Context) error {
 	list, _, err := s.st.List(ctx, keyBackends)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (s *Server) loadBackends(ctx context.Context) error {
 // has done what it can.
 func (c *control) SetBackend(ctx context.Context, r *controlv1.SetBackendRequest) (*controlv1.SetBackendResponse, error) {
 	s := c.s
-	choice, err := s.setBackend(r)
+	choice, err := c.setBackend(r)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -75,7 +75,8 @@ func (c *control) SetBackend(ctx context.Context, r *controlv1.SetBackendRequest
 }
 
 // setBackend notes a choice, and gives it.
-func (s *Server) setBackend(r *controlv1.SetBackendRequest) (*backendChoice, error) {
+func (x *control) setBackend(r *controlv1.SetBackendRequest) (*backendChoice, error) {
+	s := x.s
 	if err := policy.CheckBackend(r.Backend); err != nil {
 		return nil, err
 	}
@@ -107,7 +108,7 @@ func (s *Server) setBackend(r *controlv1.SetBackendRequest) (*backendChoice, err
 
 // choiceFor is the choice, without a backend yet, for the workload that a person means. One that is away can
 // be named where there is a choice for it. The lock is held.
-func (s *Server) choiceFor(name string) (*backendChoice, error) {
+func (s *book) choiceFor(name string) (*backendChoice, error) {
 	var choices []*backendChoice
 	for _, m := range s.dir.named(name) {
 		if m.workload.HostNet {

@@ -34,7 +34,7 @@ func (c *collector) ReportConnections(ctx context.Context, r *controlv1.ReportCo
 	if err := c.s.admit(ctx, r.Node, cmp.Or(r.Sender, r.Run)); err != nil {
 		return nil, err
 	}
-	dirty, err := c.s.observe(r)
+	dirty, err := c.observe(r)
 	if err == nil && dirty {
 		err = c.s.flush(ctx)
 	}
@@ -47,16 +47,17 @@ func (c *collector) ReportConnections(ctx context.Context, r *controlv1.ReportCo
 // observe counts and learns from a report, and says whether there is something to store
 // before it is acknowledged: what came of it, or of the same report when it came before. That one may
 // still be on its way to the store, and then it must get there first.
-func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (dirty bool, err error) {
+func (c *collector) observe(r *controlv1.ReportConnectionsRequest) (dirty bool, err error) {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lessons, fresh := s.count(r)
 	if fresh && s.cfg.Journal {
-		if err := s.write(r); err != nil {
+		if err := c.write(r); err != nil {
 			return false, err
 		}
 	}
-	if err := s.learn(lessons); err != nil {
+	if err := c.learn(lessons); err != nil {
 		return false, err
 	}
 	return !fresh || len(s.dirty) > 0, nil
@@ -64,7 +65,7 @@ func (s *Server) observe(r *controlv1.ReportConnectionsRequest) (dirty bool, err
 
 // count counts a report, if that was not done yet, and gives what may be learned from it. The lock
 // is held.
-func (s *Server) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.Connection, fresh bool) {
+func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.Connection, fresh bool) {
 	n := s.dir.node(r.Node)
 	b := n.boot(r.Run)
 	if r.Sequence <= b.Sequence {
@@ -103,7 +104,7 @@ func (s *Server) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.C
 
 // teaches says whether a rule may come of a connection: one that was let through to be learned,
 // or one of a workload in discover mode that ended before its first policy came. The lock is held.
-func (s *Server) teaches(n *node, c *controlv1.Connection) bool {
+func (s *book) teaches(n *node, c *controlv1.Connection) bool {
 	switch vocab.FlowVerdict(c.GetVerdict()) {
 	case flow.Learn:
 		return vocab.FlowReason(c.Reason) != flow.ByUnidentified // its name is that of nothing
@@ -117,12 +118,13 @@ func (s *Server) teaches(n *node, c *controlv1.Connection) bool {
 // opens says whether rules may be learned for an end: its group is in discover mode, or was when
 // the connection began. A workload that still learns must not teach what may reach one that
 // is protected or monitored, least of all what was refused there. The lock is held.
-func (s *Server) opens(e *end, began int64) bool {
+func (s *book) opens(e *end, began int64) bool {
 	return e.member == nil || s.mode(e.group) == controlv1.Mode_MODE_DISCOVER || began <= s.since[e.group]
 }
 
 // learn makes rules of what was let through to be learned. The lock is held.
-func (s *Server) learn(list []learn.Connection) error {
+func (c *collector) learn(list []learn.Connection) error {
+	s := c.s
 	if len(list) == 0 {
 		return nil
 	}
@@ -142,7 +144,7 @@ func (s *Server) learn(list []learn.Connection) error {
 
 // reports says whether an end is a workload that an agent is attached to, so that its own
 // report counts the connection. The lock is held.
-func (s *Server) reports(e *end) bool {
+func (s *book) reports(e *end) bool {
 	if e.member == nil || e.member.workload.HostNet {
 		return false
 	}
@@ -165,7 +167,7 @@ const (
 )
 
 // drop counts records that were lost. The lock is held.
-func (s *Server) drop(cause string, n uint64) {
+func (s *history) drop(cause string, n uint64) {
 	if _, ok := s.dropped[cause]; !ok && len(s.dropped) >= maxCauses {
 		cause = "other"
 	}

@@ -19,7 +19,8 @@ import (
 )
 
 // wanted compiles a filter.
-func (s *Server) wanted(f *controlv1.Filter, scope filter.Scope) (*filter.Filter, error) {
+func (c *control) wanted(f *controlv1.Filter, scope filter.Scope) (*filter.Filter, error) {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out, err := filter.Compile(f, scope, s)
@@ -31,7 +32,7 @@ func (s *Server) wanted(f *controlv1.Filter, scope filter.Scope) (*filter.Filter
 
 // ListConnections returns the kinds of connection that match, by ends, port and application.
 func (c *control) ListConnections(_ context.Context, r *controlv1.ListConnectionsRequest) (*controlv1.ListConnectionsResponse, error) {
-	f, err := c.s.wanted(r.GetFilter(), filter.Connections)
+	f, err := c.wanted(r.GetFilter(), filter.Connections)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func endMessage(d *graph.End) *controlv1.EndVerdict {
 
 // ListViolations returns the kinds of violation that match, newest first.
 func (c *control) ListViolations(_ context.Context, r *controlv1.ListViolationsRequest) (*controlv1.ListViolationsResponse, error) {
-	f, err := c.s.wanted(r.GetFilter(), filter.Violations)
+	f, err := c.wanted(r.GetFilter(), filter.Violations)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +168,7 @@ func violationMessage(v *graph.Violation) *controlv1.Violation {
 
 // ListThreats returns the kinds of threat that match, newest first.
 func (c *control) ListThreats(_ context.Context, r *controlv1.ListThreatsRequest) (*controlv1.ListThreatsResponse, error) {
-	f, err := c.s.wanted(r.GetFilter(), filter.Threats)
+	f, err := c.wanted(r.GetFilter(), filter.Threats)
 	if err != nil {
 		return nil, err
 	}
@@ -273,7 +274,7 @@ func newestFirst[T any](rows []T, touched uint64, p *controlv1.Page, touch func(
 }
 
 // countInto fills the graph's counts into a status.
-func (s *Server) countInto(out *controlv1.StatusResponse) {
+func (s *history) countInto(out *controlv1.StatusResponse) {
 	t := s.graph.Totals()
 	out.Connections, out.Sessions, out.Violations, out.Threats = t.Edges, t.Sessions, t.Violations, t.Threats
 	out.Rules, out.Unjudged = uint64(s.rules.Len()), s.unjudged.passed()

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/gaissmai/bart"
+
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/controller/model"
 )
@@ -20,6 +22,7 @@ type directory struct {
 	addresses map[netip.Addr][]*member
 	hosts     map[netip.Addr]string // addresses of nodes themselves
 	subnets   []netip.Prefix        // of workload interfaces and settings: internal even where nobody is known
+	inside    *bart.Lite            // the same, for look-ups
 	settings  []netip.Prefix        // subnets that the settings call internal
 	gone      departed
 }
@@ -55,7 +58,7 @@ type member struct {
 }
 
 func newDirectory() *directory {
-	return &directory{nodes: make(map[string]*node)}
+	return &directory{nodes: make(map[string]*node), inside: new(bart.Lite)}
 }
 
 // node is the node of a name, made where it is new.
@@ -102,6 +105,10 @@ func (d *directory) index() {
 		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 	})
 	d.subnets = slices.Compact(d.subnets)
+	d.inside = new(bart.Lite)
+	for _, p := range d.subnets {
+		d.inside.Insert(p.Masked())
+	}
 	for _, n := range d.nodes {
 		for _, a := range n.own {
 			d.hosts[a] = n.name
@@ -148,10 +155,8 @@ func (d *directory) owner(node string, a netip.Addr) *member {
 	return nil
 }
 
-// internal says whether an address is in a subnet of some workload.
-func (d *directory) internal(a netip.Addr) bool {
-	return slices.ContainsFunc(d.subnets, func(p netip.Prefix) bool { return p.Contains(a) })
-}
+// internal reports whether an address is in a subnet of some workload.
+func (d *directory) internal(a netip.Addr) bool { return d.inside.Contains(a) }
 
 // boot is what is known of one life of the node's agent, made where it is new; nil where
 // it is older than those remembered.

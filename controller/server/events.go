@@ -17,7 +17,7 @@ import (
 // Observe streams events until the caller has enough or the controller closes: those behind the
 // cursor, or the last ones, and then new ones.
 func (c *control) Observe(r *controlv1.ObserveRequest, stream grpc.ServerStreamingServer[controlv1.Event]) error {
-	f, err := c.s.wanted(r.GetFilter(), filter.Events)
+	f, err := c.wanted(r.GetFilter(), filter.Events)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (c *control) Observe(r *controlv1.ObserveRequest, stream grpc.ServerStreami
 
 // ListEvents returns the events that are kept and match, oldest first.
 func (c *control) ListEvents(_ context.Context, r *controlv1.ListEventsRequest) (*controlv1.ListEventsResponse, error) {
-	f, err := c.s.wanted(r.GetFilter(), filter.Events)
+	f, err := c.wanted(r.GetFilter(), filter.Events)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,8 @@ func journalKey(r *controlv1.ReportConnectionsRequest) string {
 }
 
 // write has a report stored with the next apply. The lock is held.
-func (s *Server) write(r *controlv1.ReportConnectionsRequest) error {
+func (c *collector) write(r *controlv1.ReportConnectionsRequest) error {
+	s := c.s
 	data, err := proto.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("pack report: %w", err)
@@ -50,9 +51,9 @@ func (s *Server) write(r *controlv1.ReportConnectionsRequest) error {
 	return nil
 }
 
-// empty deletes what the stored graph has by now. A report that was to be stored and is in the graph
+// emptyJournal deletes what the stored graph has by now. A report that was to be stored and is in the graph
 // already needs no store. change is held.
-func (s *Server) empty(ctx context.Context, keys []string) error {
+func emptyJournal(ctx context.Context, s *Server, keys []string) error {
 	var ops []store.Op
 	s.mu.Lock()
 	for _, key := range keys {
@@ -70,7 +71,7 @@ func (s *Server) empty(ctx context.Context, keys []string) error {
 }
 
 // replay counts what the controller before had taken and not stored in the graph.
-func (s *Server) replay(ctx context.Context) error {
+func (s loader) replay(ctx context.Context) error {
 	list, _, err := s.st.List(ctx, keyJournal)
 	if err != nil {
 		return err

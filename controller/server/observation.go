@@ -14,7 +14,7 @@ import (
 // observation is a reported connection as the graph counts it. The client's end leads where it is
 // managed and its agent is attached to it; what a socket of the host's network shows of a
 // connection with a workload is less than what that workload's packets show. The lock is held.
-func (s *Server) observation(n *node, c *controlv1.Connection, client, server *end) *graph.Observation {
+func (s *history) observation(n *node, c *controlv1.Connection, client, server *end) *graph.Observation {
 	near, far := server, client
 	if c.Egress {
 		near, far = far, near
@@ -59,7 +59,7 @@ func connectionReport(o *graph.Observation, c *controlv1.Connection, client, ser
 }
 
 // threat keeps a threat and makes an event of it. The lock is held.
-func (s *Server) threat(n *node, t *controlv1.ThreatRecord) {
+func (s *history) threat(n *node, t *controlv1.ThreatRecord) {
 	src, ok1 := netip.AddrFromSlice(t.GetSrc())
 	dst, ok2 := netip.AddrFromSlice(t.GetDst())
 	if !ok1 || !ok2 {
@@ -102,7 +102,7 @@ func (s *Server) threat(n *node, t *controlv1.ThreatRecord) {
 }
 
 // publish makes an event of a sentence about a node, or the controller itself. The lock is held.
-func (s *Server) publish(kind controlv1.EventKind, from, text string) {
+func (s *history) publish(kind controlv1.EventKind, from, text string) {
 	now := s.now().UnixNano()
 	s.events.Add(&eventlog.Entry{Event: &controlv1.Event{Kind: kind, Stamp: now, From: from, Reporter: from, Text: text}, Share: "node/" + from,
 		Subject: filter.Subject{Kind: kind, First: now, Last: now}})

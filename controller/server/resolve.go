@@ -25,7 +25,7 @@ type found struct {
 // find finds what people mean by a name, wherever they write one: an address or CIDR; a workload's
 // name, id, NODE/NAME, NODE/ID or NAMESPACE/NAME; a group's name, SERVICE or NAMESPACE/SERVICE. The
 // lock is held.
-func (s *Server) find(name string) (found, error) {
+func (s *book) find(name string) (found, error) {
 	name = strings.TrimSpace(name)
 	if name == "" {
 		return found{}, fmt.Errorf("the name is empty: give a workload, a group, an address or a CIDR")
@@ -75,7 +75,7 @@ func (m *member) called(name string) bool {
 
 // Resolve implements filter.Resolver. Workloads that are gone and still have rows are somebody, too.
 // The lock is held.
-func (s *Server) Resolve(name string) (filter.Set, error) {
+func (s *history) Resolve(name string) (filter.Set, error) {
 	f, err := s.find(name)
 	switch {
 	case err != nil:
@@ -106,7 +106,7 @@ func addMember(set *filter.Set, m *member) {
 }
 
 // groupSet is a group as a filter sees it.
-func (s *Server) groupSet(name string) filter.Set {
+func (s *book) groupSet(name string) filter.Set {
 	set := filter.Set{Groups: map[string]bool{name: true}, Members: make(map[filter.Identity]bool)}
 	g := s.groups[name]
 	switch {
@@ -125,7 +125,7 @@ func (s *Server) groupSet(name string) filter.Set {
 }
 
 // former finds a workload that is gone, by what is remembered of it or by rows that it has.
-func (s *Server) former(name string) (filter.Set, bool) {
+func (s *history) former(name string) (filter.Set, bool) {
 	set := filter.Set{Members: make(map[filter.Identity]bool), Groups: make(map[string]bool)}
 	for _, l := range s.dir.gone.ids {
 		if l.member.called(name) {
@@ -157,7 +157,7 @@ func (s *Server) former(name string) (filter.Set, bool) {
 }
 
 // resolve is the group that a person means. The lock is held.
-func (s *Server) resolve(name string) (string, error) {
+func (s *book) resolve(name string) (string, error) {
 	known := slices.Sorted(maps.Keys(s.groups))
 	g, err := model.Resolve(known, name)
 	if err == nil {
@@ -183,7 +183,7 @@ func listed(names []string) string {
 
 // serviceGroup is the service group that a person names to change its settings. A workload's name
 // leads to its group in the error. The lock is held.
-func (s *Server) serviceGroup(name string) (string, error) {
+func (s *book) serviceGroup(name string) (string, error) {
 	g, err := s.resolve(name)
 	if err != nil {
 		if members := s.dir.named(strings.TrimSpace(name)); len(members) > 0 {

@@ -43,15 +43,15 @@ func (c *control) ListRules(_ context.Context, r *controlv1.ListRulesRequest) (*
 func ruleMessage(r *model.Rule) *controlv1.Rule {
 	return &controlv1.Rule{
 		Id: r.ID, From: r.From, To: r.To, Ports: r.Ports.Strings(), Apps: r.Apps.Strings(), Action: actionEnum(r.Action),
-		Origin: originEnum(r.Origin), Disabled: r.Disabled, Comment: r.Comment, Created: r.Created,
+		Origin: originEnum(r.Origin), Disabled: r.Disabled, Comment: r.Comment, Created: r.Created, Revision: r.Revision,
 	}
 }
 
-// PutRule adds a user rule.
+// PutRule creates a user rule, or writes one whole.
 func (c *control) PutRule(ctx context.Context, r *controlv1.PutRuleRequest) (*controlv1.PutRuleResponse, error) {
-	rule, err := c.s.addRule(r)
+	rule, err := c.putRule(r)
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+		return nil, err
 	}
 	if err := c.s.inForce(ctx); err != nil {
 		return nil, err
@@ -94,46 +94,12 @@ func notStored(err error) error {
 	return status.Errorf(codes.Unavailable, "the change is not stored yet and is tried again: %v", err)
 }
 
-func (s *Server) addRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
-	m := r.GetRule()
-	if m == nil {
-		return model.Rule{}, errors.New("no rule is given")
-	}
-	ports, err := model.ParsePorts(m.Ports)
-	if err != nil {
-		return model.Rule{}, err
-	}
-	apps, err := model.ParseApps(m.Apps)
-	if err != nil {
-		return model.Rule{}, err
-	}
-	rule := model.Rule{Ports: ports, Apps: apps, Disabled: m.Disabled, Comment: m.Comment, Created: s.now().UnixNano()}
-	if rule.Action, err = parseAction(m.Action); err != nil {
-		return model.Rule{}, err
-	}
-	if rule.Origin, err = parseOrigin(m.Origin); err != nil {
-		return model.Rule{}, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if rule.From, err = s.resolveForRule(m.From); err != nil {
-		return model.Rule{}, fmt.Errorf("from: %w", err)
-	}
-	if rule.To, err = s.resolveForRule(m.To); err != nil {
-		return model.Rule{}, fmt.Errorf("to: %w", err)
-	}
-	if rule, err = s.rules.Add(rule, r.Before); err != nil {
-		return model.Rule{}, err
-	}
-	s.stale = true
-	s.kick()
-	return rule, s.markRule(&rule)
-}
-
 // DeleteRule deletes a rule, learned ones too; they are learned again from new traffic.
 func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest) (*controlv1.DeleteRuleResponse, error) {
-	err := c.s.deleteRule(r.Id)
+	err := c.deleteRule(r.Id, r.Revision)
 	switch {
+	case status.Code(err) == codes.Aborted:
+		return nil, err
 	case errors.Is(err, model.ErrNoRule):
 		return nil, status.Error(codes.NotFound, err.Error())
 	case err != nil:
@@ -145,9 +111,13 @@ func (c *control) DeleteRule(ctx context.Context, r *controlv1.DeleteRuleRequest
 	return &controlv1.DeleteRuleResponse{}, nil
 }
 
-func (s *Server) deleteRule(id uint32) error {
+func (c *control) deleteRule(id uint32, revision uint64) error {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if old, ok := s.rules.Find(id); ok && revision != 0 && old.Revision != revision {
+		return stale(fmt.Sprintf("rule %d", id), revision, old.Revision)
+	}
 	if _, err := s.rules.Delete(id); err != nil {
 		return err
 	}
@@ -184,7 +154,7 @@ func (c *control) ListGroups(_ context.Context, r *controlv1.ListGroupsRequest) 
 }
 
 // groupMessages is groups as people see them. The lock is held.
-func (s *Server) groupMessages(names []string) []*controlv1.Group {
+func (s *book) groupMessages(names []string) []*controlv1.Group {
 	count := make(map[string]uint64)
 	for _, r := range s.rules.All() {
 		count[r.From]++
@@ -196,6 +166,9 @@ func (s *Server) groupMessages(names []string) []*controlv1.Group {
 	out := make([]*controlv1.Group, len(names))
 	for i, name := range names {
 		out[i] = &controlv1.Group{Name: name, Kind: kindEnum(model.KindOf(name)), Mode: s.mode(name), Members: members[name], Rules: count[name], Note: s.dir.hostNote(name)}
+		if g := s.groups[name]; g != nil {
+			groupSettings(out[i], g)
+		}
 	}
 	return out
 }
@@ -207,7 +180,7 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s := c.s
-	groups, changed, err := s.setMode(r.Groups, mode)
+	groups, changed, err := c.setMode(r.Groups, mode)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -225,30 +198,31 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 }
 
 // setMode changes the groups: all that were named, and those among them that had another mode.
-func (s *Server) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
+func (c *control) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if named, err = s.modeGroups(names); err != nil {
 		return nil, nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(named)) {
-		g := s.groups[name]
-		if g.Mode == mode {
+		old := s.groups[name]
+		if old.Mode == mode {
 			continue
 		}
-		g.Mode = mode
+		next := *old
+		next.Mode = mode
 		s.since[name] = s.now().UnixNano()
-		s.stale = true
-		changed = append(changed, name)
-		if err := s.mark(keyGroups+name, g); err != nil {
+		if err := s.writeGroup(&next, old.Revision); err != nil {
 			return nil, nil, err
 		}
+		changed = append(changed, name)
 	}
 	return named, changed, nil
 }
 
 // modeGroups is the service groups that a person names. The lock is held.
-func (s *Server) modeGroups(names []string) (map[string]bool, error) {
+func (s *book) modeGroups(names []string) (map[string]bool, error) {
 	if len(names) == 0 {
 		return nil, errors.New("no group is given: name groups, or all")
 	}

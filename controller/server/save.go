@@ -46,7 +46,7 @@ func (s *Server) save(ctx context.Context) error {
 		}
 	}
 	if err == nil {
-		if err = s.empty(ctx, kept.keys); err == nil {
+		if err = emptyJournal(ctx, s, kept.keys); err == nil {
 			return nil
 		}
 	}
@@ -59,7 +59,7 @@ func (s *Server) save(ctx context.Context) error {
 
 // loadLearned reads the graph and prepares for learning. A graph that cannot be read is
 // history lost and said so, but no reason to leave workloads without a controller.
-func (s *Server) loadLearned(ctx context.Context) error {
+func (s loader) loadLearned(ctx context.Context) error {
 	s.learner, s.graph = learn.New(s.rules), graph.New(graph.Limits{})
 	if err := blob.Clean(ctx, s.st, keyGraph); err != nil {
 		return err

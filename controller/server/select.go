@@ -16,7 +16,7 @@ import (
 )
 
 // sets resolves the names of a selection. The lock is held.
-func (s *Server) sets(names []string) ([]filter.Set, error) {
+func (s *history) sets(names []string) ([]filter.Set, error) {
 	var out []filter.Set
 	for _, name := range names {
 		set, err := s.Resolve(name)
@@ -29,7 +29,7 @@ func (s *Server) sets(names []string) ([]filter.Set, error) {
 }
 
 // inOne reports whether a workload is in one of the sets, or there are none.
-func (s *Server) inOne(sets []filter.Set, m *member) bool {
+func inOne(sets []filter.Set, m *member) bool {
 	return len(sets) == 0 || slices.ContainsFunc(sets, func(x filter.Set) bool {
 		return x.All || x.Groups[m.group] || x.Members[m.identity()] || slices.ContainsFunc(x.Prefixes, func(p netip.Prefix) bool {
 			return slices.ContainsFunc(m.policy.Addresses, func(a netip.Prefix) bool { return p.Contains(a.Addr()) })
@@ -79,7 +79,7 @@ func cutAfter[T any, K comparable](list []T, p *controlv1.Page, key func(*T) K) 
 }
 
 // membersOf returns the ids of every group's workloads. The lock is held.
-func (s *Server) membersOf() map[string][]string {
+func (s *book) membersOf() map[string][]string {
 	out := make(map[string][]string)
 	for _, m := range s.dir.all() {
 		out[m.group] = append(out[m.group], m.workload.Id)
@@ -94,7 +94,7 @@ func (s *Server) membersOf() map[string][]string {
 
 // ruleFilter returns the request as a function. An end of a rule matches a name where its group
 // is the one that is named, or has the workload or address that is named. The lock is held.
-func (s *Server) ruleFilter(r *controlv1.ListRulesRequest) (func(*model.Rule) bool, error) {
+func (s *book) ruleFilter(r *controlv1.ListRulesRequest) (func(*model.Rule) bool, error) {
 	var err error
 	ends := func(what string, names []string) (out []map[string]bool) {
 		for _, name := range names {
@@ -123,7 +123,7 @@ func (s *Server) ruleFilter(r *controlv1.ListRulesRequest) (func(*model.Rule) bo
 
 // groupsOf returns the groups that a name stands for: itself, or those of a workload or address.
 // A group that only rules name is one, too.
-func (s *Server) groupsOf(name string) (map[string]bool, error) {
+func (s *book) groupsOf(name string) (map[string]bool, error) {
 	f, err := s.find(name)
 	out := make(map[string]bool)
 	if err != nil {
@@ -162,7 +162,7 @@ func (s *Server) groupsOf(name string) (map[string]bool, error) {
 
 // resolveForRule also takes the whole name of a service group that is not there yet, so that
 // rules may come before workloads; the rule then has a warning. The lock is held.
-func (s *Server) resolveForRule(name string) (string, error) {
+func (s *book) resolveForRule(name string) (string, error) {
 	if strings.ContainsAny(name, "*?[") {
 		return "", fmt.Errorf("group %q: names have no wildcards: write the name of one group, or any", name)
 	}
@@ -174,7 +174,7 @@ func (s *Server) resolveForRule(name string) (string, error) {
 }
 
 // ruleWarnings returns what a rule does not do now, though it seems to. The lock is held.
-func (s *Server) ruleWarnings(r *model.Rule, members map[string][]string) []string {
+func (s *book) ruleWarnings(r *model.Rule, members map[string][]string) []string {
 	var out []string
 	for _, x := range []struct{ what, group string }{{"from", r.From}, {"to", r.To}} {
 		if text := s.emptyGroup(x.group, members); text != "" && (x.what == "from" || r.To != r.From) {
@@ -185,7 +185,7 @@ func (s *Server) ruleWarnings(r *model.Rule, members map[string][]string) []stri
 }
 
 // emptyGroup reports in words that a group stands for nobody; "" where it does not.
-func (s *Server) emptyGroup(name string, members map[string][]string) string {
+func (s *book) emptyGroup(name string, members map[string][]string) string {
 	g := s.groups[name]
 	switch {
 	case len(members[name]) > 0, name == model.Any, name == model.External, name == model.Unmanaged:

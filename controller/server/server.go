@@ -44,46 +44,70 @@ type Config struct {
 	Outlook Outlook
 }
 
-// Server is a controller's state. Open makes one, Run works, Close stores what is left.
+// Server is a controller's state. Open makes one, Run works, Close stores what is left. Its parts
+// have owners: what is known and decided is the book's, what was observed is the history's, what
+// is not stored yet is in the writes. The graph, the event log and the registry of owners have
+// locks of their own.
 type Server struct {
 	cfg     Config
 	st      store.Store
 	log     *slog.Logger
 	now     func() time.Time
 	started int64
-	events  *eventlog.Log
-	owners  *owner.Registry // who owns the nodes' names; has a lock of its own
+	owners  *owner.Registry // who owns the nodes' names
 	closed  chan struct{}   // closed by Close
 	close   sync.Once
-	kicked  chan struct{} // there is something to store or compile
 	full    chan struct{} // the journal is to be emptied
 
 	// change is held by whoever writes to the store, so that writes keep their order. It
 	// is taken before mu.
 	change sync.Mutex
 
-	mu           sync.Mutex // guards what follows
-	dir          *directory
-	groups       map[string]*model.Group
-	backends     map[string]*backendChoice // by choiceKey
-	since        map[string]int64          // when a group's mode was changed, ns since the epoch; since our start
-	rules        *model.Rules
-	settings     model.Settings
-	learner      *learn.Learner
+	mu sync.Mutex // guards what follows
+	*book
+	*history
+	*writes
+	changed chan struct{} // closed, and made anew, when an agent said something
+}
+
+// book is what is known and decided: workloads, groups, rules. The server's lock guards it.
+type book struct {
+	dir      *directory
+	groups   map[string]*model.Group
+	backends map[string]*backendChoice // by choiceKey
+	since    map[string]int64          // when a group's mode was changed, ns since the epoch; since our start
+	rules    *model.Rules
+	settings model.Settings
+	learner  *learn.Learner
+}
+
+// history is what was observed. The server's lock guards it.
+type history struct {
+	*book        // resolves ends
+	log          *slog.Logger
+	now          func() time.Time
+	events       *eventlog.Log
 	graph        *graph.Graph
 	graphVersion uint64            // of the graph in the store
 	dropped      map[string]uint64 // records that agents or we lost, by cause
 	unjudged     unjudged
-	replaying    bool              // reports of the controller before are counted; they make no events
-	version      uint64            // of the policy compiled last
-	tables       map[string]*table // by node
-	dirty        map[string]store.Op
-	nodesDirty   map[string]bool // nodes whose workloads are to be stored
-	stale        bool            // what is compiled is not what is known
-	unsaved      bool            // the graph changed since it was stored
-	journal      journal         // what the store has beside the graph
-	changed      chan struct{}   // closed, and made anew, when an agent said something
+	replaying    bool    // reports of the controller before are counted; they make no events
+	unsaved      bool    // the graph changed since it was stored
+	journal      journal // what the store has beside the graph
 }
+
+// writes is what is to be stored, and what was compiled last. The server's lock guards it.
+type writes struct {
+	kicked     chan struct{} // there is something to store or compile
+	dirty      map[string]store.Op
+	nodesDirty map[string]bool   // nodes whose workloads are to be stored
+	stale      bool              // what is compiled is not what is known
+	version    uint64            // of the policy compiled last
+	tables     map[string]*table // by node
+}
+
+// loader reads the server's state from the store, before anybody else knows the server.
+type loader struct{ *Server }
 
 // table is a node's policy; its Table is made when somebody asks why.
 type table struct {
@@ -119,14 +143,14 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.SaveEvery == 0 {
 		cfg.SaveEvery = 30 * time.Second
 	}
+	b := &book{dir: newDirectory(), groups: make(map[string]*model.Group), backends: make(map[string]*backendChoice), since: make(map[string]int64), settings: cfg.Settings}
 	s := &Server{
-		cfg: cfg, st: cfg.Store, log: cfg.Logger, now: cfg.Now, started: cfg.Now().UnixNano(),
-		owners: owner.New(cfg.Now), closed: make(chan struct{}), kicked: make(chan struct{}, 1), full: make(chan struct{}, 1), changed: make(chan struct{}),
-		dir: newDirectory(), groups: make(map[string]*model.Group), backends: make(map[string]*backendChoice), since: make(map[string]int64), dropped: make(map[string]uint64),
-		tables: make(map[string]*table), dirty: make(map[string]store.Op), nodesDirty: make(map[string]bool),
-		settings: cfg.Settings, stale: true, unjudged: newUnjudged(), events: eventlog.New(eventlog.Config{Now: cfg.Now}),
+		cfg: cfg, st: cfg.Store, log: cfg.Logger, now: cfg.Now, started: cfg.Now().UnixNano(), owners: owner.New(cfg.Now),
+		closed: make(chan struct{}), full: make(chan struct{}, 1), changed: make(chan struct{}), book: b,
+		history: &history{book: b, log: cfg.Logger, now: cfg.Now, events: eventlog.New(eventlog.Config{Now: cfg.Now}), dropped: make(map[string]uint64), unjudged: newUnjudged()},
+		writes:  &writes{kicked: make(chan struct{}, 1), dirty: make(map[string]store.Op), nodesDirty: make(map[string]bool), tables: make(map[string]*table), stale: true},
 	}
-	if err := s.load(ctx); err != nil {
+	if err := (loader{s}).load(ctx); err != nil {
 		return nil, fmt.Errorf("read the controller's state: %w", err)
 	}
 	s.kick()
@@ -208,7 +232,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // kick tells Run that there is something to do.
-func (s *Server) kick() {
+func (s *writes) kick() {
 	select {
 	case s.kicked <- struct{}{}:
 	default:

@@ -43,7 +43,7 @@ func deleteKey(k string) store.Op { return store.Op{Key: k, Delete: true, Revisi
 func put(k string, b []byte) store.Op { return store.Op{Key: k, Value: b, Revision: store.Any} }
 
 // load reads everything.
-func (s *Server) load(ctx context.Context) error {
+func (s loader) load(ctx context.Context) error {
 	if err := s.loadSettings(ctx); err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (s *Server) load(ctx context.Context) error {
 	return s.loadLearned(ctx)
 }
 
-func (s *Server) loadSettings(ctx context.Context) error {
+func (s loader) loadSettings(ctx context.Context) error {
 	found, err := s.read(ctx, keySettings, &s.settings)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (s *Server) loadSettings(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) loadRules(ctx context.Context) error {
+func (s loader) loadRules(ctx context.Context) error {
 	list, _, err := s.st.List(ctx, keyRules)
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func (s *Server) loadRules(ctx context.Context) error {
 
 // loadNodes reads the nodes' workloads, and the versions of their policies: the next one
 // must be higher than any that an agent may have seen.
-func (s *Server) loadNodes(ctx context.Context) error {
+func (s loader) loadNodes(ctx context.Context) error {
 	list, _, err := s.st.List(ctx, keyNodes)
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (s *Server) loadNodes(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) loadNode(ctx context.Context, name string) error {
+func (s loader) loadNode(ctx context.Context, name string) error {
 	data, version, err := blob.Read(ctx, s.st, nodePath(name))
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func (s *Server) loadNode(ctx context.Context, name string) error {
 }
 
 // read reads an object of JSON and says whether it is there.
-func (s *Server) read(ctx context.Context, key string, v any) (bool, error) {
+func (s loader) read(ctx context.Context, key string, v any) (bool, error) {
 	o, err := s.st.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return false, nil
@@ -170,7 +170,7 @@ func (s *Server) read(ctx context.Context, key string, v any) (bool, error) {
 }
 
 // mark has an object stored with the next apply. The lock is held, or nobody else knows s.
-func (s *Server) mark(key string, v any) error {
+func (s *writes) mark(key string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
@@ -191,7 +191,7 @@ func (s *Server) unmarkRule(id uint32) error {
 }
 
 // mode returns a service group's mode, unspecified for other groups. The lock is held.
-func (s *Server) mode(group string) controlv1.Mode {
+func (s *book) mode(group string) controlv1.Mode {
 	if g := s.groups[group]; g != nil && g.Kind() == model.Service {
 		return modeEnum(g.Mode)
 	}
@@ -199,7 +199,8 @@ func (s *Server) mode(group string) controlv1.Mode {
 }
 
 // addGroup makes a service group that is not there yet. The lock is held.
-func (s *Server) addGroup(name string) error {
+func (c *collector) addGroup(name string) error {
+	s := c.s
 	if s.groups[name] != nil {
 		return nil
 	}
@@ -210,7 +211,8 @@ func (s *Server) addGroup(name string) error {
 }
 
 // setWorkloads makes a list the workloads of a node.
-func (s *Server) setWorkloads(name string, members []*member, own []netip.Addr) error {
+func (c *collector) setWorkloads(name string, members []*member, own []netip.Addr) error {
+	s := c.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.dir.node(name)
@@ -222,7 +224,7 @@ func (s *Server) setWorkloads(name string, members []*member, own []netip.Addr) 
 	s.dir.replace(name, members, own)
 	s.nodesDirty[name], s.stale = true, true
 	for _, m := range members {
-		if err := s.addGroup(m.group); err != nil {
+		if err := c.addGroup(m.group); err != nil {
 			return err
 		}
 	}

@@ -136,7 +136,7 @@ func word(text string) string {
 
 // unjudgedReport makes frames without a verdict loud: a violation, an event, a count and a log
 // line. The lock is held.
-func (s *Server) unjudgedReport(n *node, u *controlv1.Unjudged) {
+func (s *history) unjudgedReport(n *node, u *controlv1.Unjudged) {
 	if u.GetFrames() == 0 && u.GetCause() != notRunning {
 		return
 	}

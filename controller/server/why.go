@@ -48,7 +48,7 @@ func (j *judge) done(d policy.Decision) policy.Decision {
 
 // Why says what becomes of a connection and which rules decide it.
 func (c *control) Why(ctx context.Context, r *controlv1.WhyRequest) (*controlv1.WhyResponse, error) {
-	q, err := c.s.question(ctx, r)
+	q, err := c.question(ctx, r)
 	if err != nil {
 		if _, ok := status.FromError(err); ok {
 			return nil, err
@@ -79,7 +79,8 @@ func (c *control) Why(ctx context.Context, r *controlv1.WhyRequest) (*controlv1.
 }
 
 // question resolves a request.
-func (s *Server) question(ctx context.Context, r *controlv1.WhyRequest) (*question, error) {
+func (c *control) question(ctx context.Context, r *controlv1.WhyRequest) (*question, error) {
+	s := c.s
 	q := &question{app: app.Undecided}
 	var err error
 	if q.proto, q.port, err = parsePort(r.Port); err != nil {
@@ -112,7 +113,7 @@ func (s *Server) question(ctx context.Context, r *controlv1.WhyRequest) (*questi
 		if x.end.member == nil {
 			continue
 		}
-		w, err := s.workload(x.end.member)
+		w, err := c.workload(x.end.member)
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +126,8 @@ func (s *Server) question(ctx context.Context, r *controlv1.WhyRequest) (*questi
 }
 
 // workload is a workload's compiled policy.
-func (s *Server) workload(m *member) (*policy.Workload, error) {
+func (c *control) workload(m *member) (*policy.Workload, error) {
+	s := c.s
 	s.mu.Lock()
 	t := s.tables[m.node]
 	s.mu.Unlock()
@@ -170,7 +172,7 @@ func portText(proto uint8, port uint16) string {
 }
 
 // pair finds both ends, with addresses of one family. The lock is held.
-func (s *Server) pair(from, to string) (f, t end, err error) {
+func (s *book) pair(from, to string) (f, t end, err error) {
 	froms, err := s.candidates(from)
 	if err != nil {
 		return f, t, fmt.Errorf("from: %w", err)
@@ -195,7 +197,7 @@ var outside = []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseA
 
 // candidates are the ends that a person may mean by a workload, a group or an address:
 // IPv4 first. The lock is held.
-func (s *Server) candidates(name string) ([]end, error) {
+func (s *book) candidates(name string) ([]end, error) {
 	f, err := s.find(name)
 	switch {
 	case err != nil:
@@ -226,7 +228,7 @@ func (s *Server) candidates(name string) ([]end, error) {
 }
 
 // examples are addresses that stand for a group without workloads. The lock is held.
-func (s *Server) examples(group string) []netip.Addr {
+func (s *book) examples(group string) []netip.Addr {
 	var out []netip.Addr
 	switch group {
 	case model.Any, model.External:
@@ -277,7 +279,7 @@ func (d *directory) endsOf(m *member) ([]end, error) {
 }
 
 // appsOfRules is every application that a rule names. The lock is held.
-func (s *Server) appsOfRules() []app.ID {
+func (s *book) appsOfRules() []app.ID {
 	var out []app.ID
 	for _, r := range s.rules.All() {
 		out = append(out, r.Apps...)

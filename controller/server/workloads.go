@@ -31,16 +31,17 @@ func (c *collector) ReportWorkloads(ctx context.Context, r *controlv1.ReportWork
 	if err := c.s.admit(ctx, r.Node, r.Run); err != nil {
 		return nil, err
 	}
-	if err := c.s.setWorkloads(r.Node, members, own); err != nil {
+	if err := c.setWorkloads(r.Node, members, own); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	c.s.setShown(r)
+	c.setShown(r)
 	return &controlv1.ReportWorkloadsResponse{}, nil
 }
 
 // setShown remembers what an agent says of how workloads are attached. It is not part of the workloads, so
 // that no policy is made anew because of it.
-func (s *Server) setShown(r *controlv1.ReportWorkloadsRequest) {
+func (c *collector) setShown(r *controlv1.ReportWorkloadsRequest) {
+	s := c.s
 	shown := make(map[string]*controlv1.Workload, len(r.Workloads))
 	for _, w := range r.Workloads {
 		shown[w.Id] = w
@@ -152,7 +153,7 @@ func (c *collector) ReportStatus(ctx context.Context, r *controlv1.ReportStatusR
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.dir.node(r.Node)
-	s.warn(n, r.Warnings)
+	c.warn(n, r.Warnings)
 	n.status, n.policy, n.attached, n.seen = r, r.Policy, r.Attached, s.now().UnixNano()
 	s.notify()
 	// What was reported is compared, never only sent once: a list that was lost, or that an agent
@@ -164,7 +165,8 @@ func (c *collector) ReportStatus(ctx context.Context, r *controlv1.ReportStatusR
 const maxWarnings = 100
 
 // warn makes events of what an agent warns of and did not before. The lock is held.
-func (s *Server) warn(n *node, warnings []string) {
+func (c *collector) warn(n *node, warnings []string) {
+	s := c.s
 	for _, text := range warnings[:min(len(warnings), maxWarnings)] {
 		if !slices.Contains(n.status.GetWarnings(), text) {
 			s.publish(controlv1.EventKind_EVENT_KIND_WARNING, n.name, text)
@@ -188,7 +190,7 @@ func (c *control) ListWorkloads(_ context.Context, r *controlv1.ListWorkloadsReq
 		}
 	}
 	all = slices.DeleteFunc(all, func(m *member) bool {
-		return len(r.Nodes) > 0 && !slices.Contains(r.Nodes, m.node) || len(r.Modes) > 0 && !slices.Contains(r.Modes, s.mode(m.group)) || !s.inOne(sets, m)
+		return len(r.Nodes) > 0 && !slices.Contains(r.Nodes, m.node) || len(r.Modes) > 0 && !slices.Contains(r.Modes, s.mode(m.group)) || !inOne(sets, m)
 	})
 	part, next, err := cut(all, r.Page, func(m *member) string { return m.node + "\x00" + m.workload.Id })
 	if err != nil {
@@ -202,7 +204,7 @@ func (c *control) ListWorkloads(_ context.Context, r *controlv1.ListWorkloadsReq
 }
 
 // workloadMessage is a workload with what its agent says of it. The lock is held.
-func (s *Server) workloadMessage(m *member) *controlv1.Workload {
+func (s *book) workloadMessage(m *member) *controlv1.Workload {
 	n := s.dir.nodes[m.node]
 	w := proto.CloneOf(m.workload)
 	w.Mode = s.mode(m.group)

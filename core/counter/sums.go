@@ -52,5 +52,5 @@ var sums = []Def{
 	{Name: "uplink.sent", In: "uplink_sent", Hidden: true, Help: "Connections that a controller acknowledged."},
 	{Name: "uplink.requests", Hidden: true, Help: "Reports that a controller acknowledged."},
 	{Name: "uplink.retries", In: "uplink_retries", Hidden: true, Help: "Reports that were not acknowledged and sent again."},
-	{Name: "uplink.dropped", In: LostRecords, Cause: "uplink_full, threats_full, unknown_endpoint", Hidden: true, Help: "Records that the uplink lost."},
+	{Name: "uplink.dropped", In: LostRecords, Cause: "uplink_full, threats_full, unjudged_full, unknown_endpoint", Hidden: true, Help: "Records that the uplink lost."},
 }

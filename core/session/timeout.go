@@ -26,9 +26,6 @@ type Timeouts struct {
 // defaults is a table: nothing writes it.
 var defaults = Timeouts{}.withDefaults()
 
-// DefaultTimeouts are the timeouts that hold where nothing is said.
-func DefaultTimeouts() Timeouts { return defaults }
-
 func (t Timeouts) withDefaults() Timeouts {
 	set := func(v *int64, d time.Duration) {
 		if *v <= 0 {
@@ -74,7 +71,7 @@ func (t *Timeouts) tcp(s *Session) int64 {
 		if s.Doubtful() {
 			return t.Closing
 		}
-		if s.Flags&Midstream != 0 && !s.hasData() {
+		if s.Flags&Midstream != 0 && !s.HasData() {
 			return t.Idle
 		}
 		return t.Established

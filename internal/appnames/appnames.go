@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/internal/backoff"
 	"github.com/sluicenet/sluice/store"
 )
 
@@ -120,6 +121,7 @@ func (n *Names) take(name string, id app.ID) error {
 
 // Run takes in the names that come later, until ctx ends.
 func (n *Names) Run(ctx context.Context) error {
+	again := backoff.Backoff{First: rewatch, Last: rewatch}
 	for ctx.Err() == nil {
 		for e, err := range n.cfg.Store.Watch(ctx, keyNames, 0) {
 			if err != nil {
@@ -134,10 +136,7 @@ func (n *Names) Run(ctx context.Context) error {
 				n.cfg.Logger.Warn("names of applications not kept on disk", "error", err)
 			}
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(rewatch):
-		}
+		again.Wait(ctx)
 	}
 	return nil
 }

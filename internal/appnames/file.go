@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
 // fileFormat is the version of the copy on disk.
@@ -64,11 +65,7 @@ func (n *Names) save() error {
 	if err := os.MkdirAll(filepath.Dir(n.cfg.File), 0o700); err != nil {
 		return fmt.Errorf("names of applications: %w", err)
 	}
-	tmp := n.cfg.File + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("names of applications: %w", err)
-	}
-	if err := os.Rename(tmp, n.cfg.File); err != nil {
+	if err := atomicfile.Write(n.cfg.File, data, 0o600); err != nil {
 		return fmt.Errorf("names of applications: %w", err)
 	}
 	return nil

@@ -22,6 +22,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
 // Files of a folder of certificates. The authority's key is in the folder above those of the machines
@@ -144,7 +146,7 @@ func newAuthority(dir string) (*authority, error) {
 		return nil, err
 	}
 	a := &authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-	return a, writeFile(filepath.Join(dir, fileCA), a.trusted, 0o644)
+	return a, atomicfile.Write(filepath.Join(dir, fileCA), a.trusted, 0o644)
 }
 
 func template(name pkix.Name, life time.Duration) (*x509.Certificate, error) {
@@ -187,9 +189,9 @@ func (a *authority) issue(dir string, s *Subject) error {
 		return err
 	}
 	return errors.Join(
-		writeFile(filepath.Join(dir, fileCA), a.trusted, 0o644),
+		atomicfile.Write(filepath.Join(dir, fileCA), a.trusted, 0o644),
 		writeKey(filepath.Join(dir, fileKey), key),
-		writeFile(filepath.Join(dir, fileCert), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
+		atomicfile.Write(filepath.Join(dir, fileCert), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
 	)
 }
 
@@ -198,15 +200,7 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 	if err != nil {
 		return fmt.Errorf("pack key: %w", err)
 	}
-	return writeFile(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-// writeFile puts a whole file in the place of one that may be in use.
-func writeFile(path string, data []byte, mode fs.FileMode) error {
-	if err := os.WriteFile(path+".new", data, mode); err != nil {
-		return errors.Join(err, os.Remove(path+".new"))
-	}
-	return os.Rename(path+".new", path)
+	return atomicfile.Write(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
 
 func readPEM(path, kind string) ([]byte, error) {

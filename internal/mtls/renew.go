@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
 // Renew makes new certificates for machines that have some below dir, for the same roles and addresses; no
@@ -134,9 +136,9 @@ func trust(dir string, trusted []byte) error {
 	if err != nil {
 		return err
 	}
-	errs := []error{writeFile(filepath.Join(dir, fileCA), bytes.Clone(trusted), 0o644)}
+	errs := []error{atomicfile.Write(filepath.Join(dir, fileCA), bytes.Clone(trusted), 0o644)}
 	for _, name := range names {
-		errs = append(errs, writeFile(filepath.Join(dir, name, fileCA), trusted, 0o644))
+		errs = append(errs, atomicfile.Write(filepath.Join(dir, name, fileCA), trusted, 0o644))
 	}
 	return errors.Join(errs...)
 }

@@ -74,16 +74,6 @@ func Open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// Same says whether two paths lead to the same namespace.
-func Same(a, b string) (bool, error) {
-	ia, err := Identity(a)
-	if err != nil {
-		return false, err
-	}
-	ib, err := Identity(b)
-	return ia == ib, err
-}
-
 // ID identifies a namespace for as long as it lives, whatever path leads to it.
 type ID struct{ Dev, Ino uint64 }
 

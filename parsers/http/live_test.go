@@ -1,6 +1,7 @@
 package http_test
 
 import (
+	"context"
 	"net"
 	nethttp "net/http"
 	"net/http/httptest"
@@ -21,8 +22,8 @@ func TestLive(t *testing.T) {
 	}))
 	defer srv.Close()
 	var rec parsertest.Recorder
-	client := &nethttp.Client{Transport: &nethttp.Transport{Dial: func(network, addr string) (net.Conn, error) {
-		c, err := net.Dial(network, addr)
+	client := &nethttp.Client{Transport: &nethttp.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}

@@ -6,7 +6,7 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// Threats, as PROTOCOLS numbers them.
+// Threats. Their numbers are unique over all parsers and core/threat.
 const (
 	threatHeartbleed = 2009
 	threatV2Overflow = 2010

@@ -10,7 +10,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
-	"github.com/sluicenet/sluice/internal/consultest"
+	"github.com/sluicenet/sluice/internal/stage/consultest"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/consul"
 )

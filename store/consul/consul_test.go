@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sluicenet/sluice/internal/consultest"
+	"github.com/sluicenet/sluice/internal/stage/consultest"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/consul"
 	"github.com/sluicenet/sluice/store/storetest"

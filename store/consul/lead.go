@@ -60,7 +60,7 @@ func (s *Store) Lead(ctx context.Context, name, holder string) (store.Leadership
 // contend tries until the lock is held.
 func (l *lead) contend(ctx context.Context) (bool, error) {
 	var seen rival
-	pause := firstWait
+	pause := pauses()
 	for {
 		won, err := l.try(ctx, &seen)
 		var no refused
@@ -68,17 +68,16 @@ func (l *lead) contend(ctx context.Context) (bool, error) {
 		case won:
 			return true, nil
 		case err == nil:
-			pause = firstWait
+			pause.Reset()
 			continue
 		case ctx.Err() != nil, errors.Is(err, store.ErrClosed), errors.As(err, &no):
 			return false, err
 		}
 		seen = rival{} // silence counts only while Consul works
 		l.s.log.Debug("wait to lead goes on without consul", "name", l.name, "error", err)
-		if err := l.s.sleep(ctx, pause); err != nil {
+		if err := l.s.sleep(ctx, pause.Next()); err != nil {
 			return false, err
 		}
-		pause = min(2*pause, lastWait)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/sluicenet/sluice/internal/backoff"
 	"github.com/sluicenet/sluice/store"
 )
 
@@ -116,7 +117,7 @@ func (s *Store) call(ctx context.Context, fn func(context.Context, *api.Client) 
 // retry makes a request again while again says so of the error.
 func (s *Store) retry(ctx context.Context, fn func(context.Context, *api.Client) error, again func(error) bool) error {
 	limit := time.Now().Add(s.o.Patience)
-	wait := firstWait
+	pause := pauses()
 	for n := 1; ; n++ {
 		err := s.ask(ctx, requestTime, fn)
 		var no refused
@@ -126,14 +127,16 @@ func (s *Store) retry(ctx context.Context, fn func(context.Context, *api.Client)
 		if n%len(s.clients) != 0 {
 			continue // another server, at once
 		}
-		if err := s.sleep(ctx, wait); err != nil {
+		if err := s.sleep(ctx, pause.Next()); err != nil {
 			return err
 		}
-		wait = min(2*wait, lastWait)
 	}
 }
 
-// sleep waits; the error says why not to the end.
+// pauses are the waits between attempts while Consul does not answer.
+func pauses() backoff.Backoff { return backoff.Backoff{First: firstWait, Last: lastWait} }
+
+// sleep waits; the error is the reason for not waiting to the end.
 func (s *Store) sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -37,7 +37,7 @@ func (s *Store) Watch(ctx context.Context, prefix string, from store.Revision) i
 
 // allowed says whether keys may be read. To who may not, lists are just empty.
 func (s *Store) allowed(ctx context.Context) error {
-	pause := firstWait
+	pause := pauses()
 	for {
 		err := s.ask(ctx, requestTime, func(ctx context.Context, c *api.Client) error {
 			_, _, err := c.KV().Get(s.inner+"none", (&api.QueryOptions{AllowStale: true}).WithContext(ctx))
@@ -47,10 +47,9 @@ func (s *Store) allowed(ctx context.Context) error {
 		if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.As(err, &no) {
 			return err
 		}
-		if err := s.sleep(ctx, pause); err != nil {
+		if err := s.sleep(ctx, pause.Next()); err != nil {
 			return err
 		}
-		pause = min(2*pause, lastWait)
 	}
 }
 
@@ -76,7 +75,7 @@ func (w *watch) tell(e store.Event) error {
 
 // read lists what is below the prefix and goes on trying while Consul is away.
 func (w *watch) read(ctx context.Context, wait uint64) (api.KVPairs, uint64, error) {
-	pause := firstWait
+	pause := pauses()
 	for {
 		pairs, at, err := w.s.list(ctx, w.prefix, wait)
 		var no refused
@@ -84,10 +83,9 @@ func (w *watch) read(ctx context.Context, wait uint64) (api.KVPairs, uint64, err
 			return pairs, at, err
 		}
 		w.s.log.Debug("watch waits for consul", "prefix", w.prefix, "error", err)
-		if err := w.s.sleep(ctx, pause); err != nil {
+		if err := w.s.sleep(ctx, pause.Next()); err != nil {
 			return nil, 0, err
 		}
-		pause = min(2*pause, lastWait)
 	}
 }
 

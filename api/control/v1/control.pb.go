@@ -763,8 +763,9 @@ const (
 	PluginPhase_PLUGIN_PHASE_UNSPECIFIED PluginPhase = 0
 	PluginPhase_PLUGIN_PHASE_RUNNING     PluginPhase = 1
 	PluginPhase_PLUGIN_PHASE_RESTARTING  PluginPhase = 2
-	PluginPhase_PLUGIN_PHASE_GIVEN_UP    PluginPhase = 3
-	PluginPhase_PLUGIN_PHASE_BROKEN      PluginPhase = 4 // its file cannot be used
+	PluginPhase_PLUGIN_PHASE_FAILED      PluginPhase = 3 // it failed many times; tried again slowly
+	PluginPhase_PLUGIN_PHASE_REFUSED     PluginPhase = 4 // its file is not usable
+	PluginPhase_PLUGIN_PHASE_STARTING    PluginPhase = 5
 )
 
 // Enum value maps for PluginPhase.
@@ -773,15 +774,17 @@ var (
 		0: "PLUGIN_PHASE_UNSPECIFIED",
 		1: "PLUGIN_PHASE_RUNNING",
 		2: "PLUGIN_PHASE_RESTARTING",
-		3: "PLUGIN_PHASE_GIVEN_UP",
-		4: "PLUGIN_PHASE_BROKEN",
+		3: "PLUGIN_PHASE_FAILED",
+		4: "PLUGIN_PHASE_REFUSED",
+		5: "PLUGIN_PHASE_STARTING",
 	}
 	PluginPhase_value = map[string]int32{
 		"PLUGIN_PHASE_UNSPECIFIED": 0,
 		"PLUGIN_PHASE_RUNNING":     1,
 		"PLUGIN_PHASE_RESTARTING":  2,
-		"PLUGIN_PHASE_GIVEN_UP":    3,
-		"PLUGIN_PHASE_BROKEN":      4,
+		"PLUGIN_PHASE_FAILED":      3,
+		"PLUGIN_PHASE_REFUSED":     4,
+		"PLUGIN_PHASE_STARTING":    5,
 	}
 )
 
@@ -2305,6 +2308,10 @@ type Plugin struct {
 	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`           // why it does not run, or did not last time
 	Since         int64                  `protobuf:"varint,9,opt,name=since,proto3" json:"since,omitempty"`          // start of this run, ns since the epoch
 	Protocols     uint32                 `protobuf:"varint,10,opt,name=protocols,proto3" json:"protocols,omitempty"` // how many it recognises
+	Panics        uint64                 `protobuf:"varint,40,opt,name=panics,proto3" json:"panics,omitempty"`       // of its parsers, and of the process as a whole
+	Apps          []string               `protobuf:"bytes,41,rep,name=apps,proto3" json:"apps,omitempty"`            // names of its protocols
+	Warning       string                 `protobuf:"bytes,42,opt,name=warning,proto3" json:"warning,omitempty"`      // what is wrong with it and what to do; "" while nothing is
+	Away          bool                   `protobuf:"varint,43,opt,name=away,proto3" json:"away,omitempty"`           // sessions may be unidentified because it does not run
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2407,6 +2414,34 @@ func (x *Plugin) GetProtocols() uint32 {
 		return x.Protocols
 	}
 	return 0
+}
+
+func (x *Plugin) GetPanics() uint64 {
+	if x != nil {
+		return x.Panics
+	}
+	return 0
+}
+
+func (x *Plugin) GetApps() []string {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
+}
+
+func (x *Plugin) GetWarning() string {
+	if x != nil {
+		return x.Warning
+	}
+	return ""
+}
+
+func (x *Plugin) GetAway() bool {
+	if x != nil {
+		return x.Away
+	}
+	return false
 }
 
 // Traffic is what was counted of one interface of one workload in one way of being attached.
@@ -3703,7 +3738,9 @@ type Group struct {
 	HoldDeny      bool                   `protobuf:"varint,13,opt,name=hold_deny,json=holdDeny,proto3" json:"hold_deny,omitempty"`    // what follows an expired hold
 	Comment       string                 `protobuf:"bytes,14,opt,name=comment,proto3" json:"comment,omitempty"`
 	Created       int64                  `protobuf:"varint,15,opt,name=created,proto3" json:"created,omitempty"`
-	Revision      uint64                 `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"` // for compare-and-set
+	Revision      uint64                 `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"` // for compare-and-set; 0 creates a user group
+	Selector      *Selector              `protobuf:"bytes,17,opt,name=selector,proto3" json:"selector,omitempty"`  // of a user group
+	Cidrs         []string               `protobuf:"bytes,18,rep,name=cidrs,proto3" json:"cidrs,omitempty"`        // of a user group
 	Members       []string               `protobuf:"bytes,4,rep,name=members,proto3" json:"members,omitempty"`     // workload ids
 	Rules         uint64                 `protobuf:"varint,5,opt,name=rules,proto3" json:"rules,omitempty"`
 	Note          string                 `protobuf:"bytes,6,opt,name=note,proto3" json:"note,omitempty"` // what its mode does not mean for all of its members
@@ -3818,6 +3855,20 @@ func (x *Group) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Group) GetSelector() *Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *Group) GetCidrs() []string {
+	if x != nil {
+		return x.Cidrs
+	}
+	return nil
+}
+
 func (x *Group) GetMembers() []string {
 	if x != nil {
 		return x.Members
@@ -3839,6 +3890,67 @@ func (x *Group) GetNote() string {
 	return ""
 }
 
+// Selector picks workloads; all fields that are set must match.
+type Selector struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Namespace     string                 `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Labels        map[string]string      `protobuf:"bytes,3,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Selector) Reset() {
+	*x = Selector{}
+	mi := &file_api_control_v1_control_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Selector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Selector) ProtoMessage() {}
+
+func (x *Selector) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Selector.ProtoReflect.Descriptor instead.
+func (*Selector) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Selector) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Selector) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Selector) GetLabels() map[string]string {
+	if x != nil {
+		return x.Labels
+	}
+	return nil
+}
+
 type ListGroupsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Select        []string               `protobuf:"bytes,1,rep,name=select,proto3" json:"select,omitempty"` // names; none is all
@@ -3850,7 +3962,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_api_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3862,7 +3974,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_api_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3875,7 +3987,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListGroupsRequest) GetSelect() []string {
@@ -3910,7 +4022,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_api_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3922,7 +4034,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_api_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3935,7 +4047,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*Group {
@@ -3969,7 +4081,7 @@ type PutGroupRequest struct {
 
 func (x *PutGroupRequest) Reset() {
 	*x = PutGroupRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_api_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3981,7 +4093,7 @@ func (x *PutGroupRequest) String() string {
 func (*PutGroupRequest) ProtoMessage() {}
 
 func (x *PutGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_api_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3994,7 +4106,7 @@ func (x *PutGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGroupRequest.ProtoReflect.Descriptor instead.
 func (*PutGroupRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PutGroupRequest) GetGroup() *Group {
@@ -4022,7 +4134,7 @@ type PutGroupResponse struct {
 
 func (x *PutGroupResponse) Reset() {
 	*x = PutGroupResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_api_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4034,7 +4146,7 @@ func (x *PutGroupResponse) String() string {
 func (*PutGroupResponse) ProtoMessage() {}
 
 func (x *PutGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_api_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4047,7 +4159,7 @@ func (x *PutGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGroupResponse.ProtoReflect.Descriptor instead.
 func (*PutGroupResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PutGroupResponse) GetGroup() *Group {
@@ -4091,7 +4203,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_api_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4103,7 +4215,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_api_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4116,7 +4228,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Rule) GetId() uint32 {
@@ -4216,7 +4328,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_api_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4228,7 +4340,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_api_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4241,7 +4353,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListRulesRequest) GetFrom() []string {
@@ -4291,7 +4403,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_api_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4303,7 +4415,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_api_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4316,7 +4428,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -4357,7 +4469,7 @@ type PutRuleRequest struct {
 
 func (x *PutRuleRequest) Reset() {
 	*x = PutRuleRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4369,7 +4481,7 @@ func (x *PutRuleRequest) String() string {
 func (*PutRuleRequest) ProtoMessage() {}
 
 func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4382,7 +4494,7 @@ func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleRequest.ProtoReflect.Descriptor instead.
 func (*PutRuleRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PutRuleRequest) GetRule() *Rule {
@@ -4408,7 +4520,7 @@ type PutRuleResponse struct {
 
 func (x *PutRuleResponse) Reset() {
 	*x = PutRuleResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4420,7 +4532,7 @@ func (x *PutRuleResponse) String() string {
 func (*PutRuleResponse) ProtoMessage() {}
 
 func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4433,7 +4545,7 @@ func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleResponse.ProtoReflect.Descriptor instead.
 func (*PutRuleResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PutRuleResponse) GetRule() *Rule {
@@ -4453,7 +4565,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4465,7 +4577,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4478,7 +4590,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeleteRuleRequest) GetId() uint32 {
@@ -4503,7 +4615,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4515,7 +4627,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4528,7 +4640,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 // Settings hold for everything.
@@ -4545,7 +4657,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_api_control_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4557,7 +4669,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_api_control_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4570,7 +4682,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Settings) GetDefaultMode() Mode {
@@ -4616,7 +4728,7 @@ type GetSettingsRequest struct {
 
 func (x *GetSettingsRequest) Reset() {
 	*x = GetSettingsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_api_control_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4628,7 +4740,7 @@ func (x *GetSettingsRequest) String() string {
 func (*GetSettingsRequest) ProtoMessage() {}
 
 func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_api_control_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4641,7 +4753,7 @@ func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 type GetSettingsResponse struct {
@@ -4653,7 +4765,7 @@ type GetSettingsResponse struct {
 
 func (x *GetSettingsResponse) Reset() {
 	*x = GetSettingsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4665,7 +4777,7 @@ func (x *GetSettingsResponse) String() string {
 func (*GetSettingsResponse) ProtoMessage() {}
 
 func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4678,7 +4790,7 @@ func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetSettingsResponse) GetSettings() *Settings {
@@ -4697,7 +4809,7 @@ type PutSettingsRequest struct {
 
 func (x *PutSettingsRequest) Reset() {
 	*x = PutSettingsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4709,7 +4821,7 @@ func (x *PutSettingsRequest) String() string {
 func (*PutSettingsRequest) ProtoMessage() {}
 
 func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4722,7 +4834,7 @@ func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsRequest.ProtoReflect.Descriptor instead.
 func (*PutSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PutSettingsRequest) GetSettings() *Settings {
@@ -4741,7 +4853,7 @@ type PutSettingsResponse struct {
 
 func (x *PutSettingsResponse) Reset() {
 	*x = PutSettingsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4753,7 +4865,7 @@ func (x *PutSettingsResponse) String() string {
 func (*PutSettingsResponse) ProtoMessage() {}
 
 func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4766,7 +4878,7 @@ func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsResponse.ProtoReflect.Descriptor instead.
 func (*PutSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutSettingsResponse) GetSettings() *Settings {
@@ -4790,7 +4902,7 @@ type EndVerdict struct {
 
 func (x *EndVerdict) Reset() {
 	*x = EndVerdict{}
-	mi := &file_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_api_control_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4802,7 +4914,7 @@ func (x *EndVerdict) String() string {
 func (*EndVerdict) ProtoMessage() {}
 
 func (x *EndVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_api_control_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4815,7 +4927,7 @@ func (x *EndVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndVerdict.ProtoReflect.Descriptor instead.
 func (*EndVerdict) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *EndVerdict) GetWorkload() string {
@@ -4890,7 +5002,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_api_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4902,7 +5014,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_api_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4915,7 +5027,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Edge) GetFrom() string {
@@ -5124,7 +5236,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_api_control_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5136,7 +5248,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_api_control_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5149,7 +5261,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListConnectionsRequest) GetFilter() *Filter {
@@ -5177,7 +5289,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_api_control_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5189,7 +5301,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_api_control_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5202,7 +5314,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListConnectionsResponse) GetEdges() []*Edge {
@@ -5254,7 +5366,7 @@ type Violation struct {
 
 func (x *Violation) Reset() {
 	*x = Violation{}
-	mi := &file_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_api_control_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5266,7 +5378,7 @@ func (x *Violation) String() string {
 func (*Violation) ProtoMessage() {}
 
 func (x *Violation) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_api_control_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5279,7 +5391,7 @@ func (x *Violation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Violation.ProtoReflect.Descriptor instead.
 func (*Violation) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Violation) GetStamp() int64 {
@@ -5432,7 +5544,7 @@ type ListViolationsRequest struct {
 
 func (x *ListViolationsRequest) Reset() {
 	*x = ListViolationsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_api_control_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5444,7 +5556,7 @@ func (x *ListViolationsRequest) String() string {
 func (*ListViolationsRequest) ProtoMessage() {}
 
 func (x *ListViolationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_api_control_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5457,7 +5569,7 @@ func (x *ListViolationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListViolationsRequest.ProtoReflect.Descriptor instead.
 func (*ListViolationsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListViolationsRequest) GetFilter() *Filter {
@@ -5485,7 +5597,7 @@ type ListViolationsResponse struct {
 
 func (x *ListViolationsResponse) Reset() {
 	*x = ListViolationsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5497,7 +5609,7 @@ func (x *ListViolationsResponse) String() string {
 func (*ListViolationsResponse) ProtoMessage() {}
 
 func (x *ListViolationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5510,7 +5622,7 @@ func (x *ListViolationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListViolationsResponse.ProtoReflect.Descriptor instead.
 func (*ListViolationsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListViolationsResponse) GetViolations() []*Violation {
@@ -5561,7 +5673,7 @@ type Threat struct {
 
 func (x *Threat) Reset() {
 	*x = Threat{}
-	mi := &file_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_api_control_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5573,7 +5685,7 @@ func (x *Threat) String() string {
 func (*Threat) ProtoMessage() {}
 
 func (x *Threat) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_api_control_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5586,7 +5698,7 @@ func (x *Threat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Threat.ProtoReflect.Descriptor instead.
 func (*Threat) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Threat) GetId() uint32 {
@@ -5725,7 +5837,7 @@ type ListThreatsRequest struct {
 
 func (x *ListThreatsRequest) Reset() {
 	*x = ListThreatsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_api_control_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5737,7 +5849,7 @@ func (x *ListThreatsRequest) String() string {
 func (*ListThreatsRequest) ProtoMessage() {}
 
 func (x *ListThreatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_api_control_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5750,7 +5862,7 @@ func (x *ListThreatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListThreatsRequest.ProtoReflect.Descriptor instead.
 func (*ListThreatsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListThreatsRequest) GetFilter() *Filter {
@@ -5778,7 +5890,7 @@ type ListThreatsResponse struct {
 
 func (x *ListThreatsResponse) Reset() {
 	*x = ListThreatsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_api_control_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5790,7 +5902,7 @@ func (x *ListThreatsResponse) String() string {
 func (*ListThreatsResponse) ProtoMessage() {}
 
 func (x *ListThreatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_api_control_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5803,7 +5915,7 @@ func (x *ListThreatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListThreatsResponse.ProtoReflect.Descriptor instead.
 func (*ListThreatsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListThreatsResponse) GetThreats() []*Threat {
@@ -5838,7 +5950,7 @@ type SetModeRequest struct {
 
 func (x *SetModeRequest) Reset() {
 	*x = SetModeRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_api_control_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5850,7 +5962,7 @@ func (x *SetModeRequest) String() string {
 func (*SetModeRequest) ProtoMessage() {}
 
 func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_api_control_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5863,7 +5975,7 @@ func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeRequest.ProtoReflect.Descriptor instead.
 func (*SetModeRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SetModeRequest) GetGroups() []string {
@@ -5898,7 +6010,7 @@ type SetModeResponse struct {
 
 func (x *SetModeResponse) Reset() {
 	*x = SetModeResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_api_control_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5910,7 +6022,7 @@ func (x *SetModeResponse) String() string {
 func (*SetModeResponse) ProtoMessage() {}
 
 func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_api_control_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5923,7 +6035,7 @@ func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeResponse.ProtoReflect.Descriptor instead.
 func (*SetModeResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SetModeResponse) GetGroups() []*Group {
@@ -5958,7 +6070,7 @@ type SetFailRequest struct {
 
 func (x *SetFailRequest) Reset() {
 	*x = SetFailRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_api_control_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5970,7 +6082,7 @@ func (x *SetFailRequest) String() string {
 func (*SetFailRequest) ProtoMessage() {}
 
 func (x *SetFailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_api_control_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5983,7 +6095,7 @@ func (x *SetFailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFailRequest.ProtoReflect.Descriptor instead.
 func (*SetFailRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SetFailRequest) GetGroups() []string {
@@ -6018,7 +6130,7 @@ type SetFailResponse struct {
 
 func (x *SetFailResponse) Reset() {
 	*x = SetFailResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_api_control_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6030,7 +6142,7 @@ func (x *SetFailResponse) String() string {
 func (*SetFailResponse) ProtoMessage() {}
 
 func (x *SetFailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_api_control_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6043,7 +6155,7 @@ func (x *SetFailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFailResponse.ProtoReflect.Descriptor instead.
 func (*SetFailResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SetFailResponse) GetGroups() []*Group {
@@ -6078,7 +6190,7 @@ type SetBackendRequest struct {
 
 func (x *SetBackendRequest) Reset() {
 	*x = SetBackendRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_api_control_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6090,7 +6202,7 @@ func (x *SetBackendRequest) String() string {
 func (*SetBackendRequest) ProtoMessage() {}
 
 func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_api_control_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6103,7 +6215,7 @@ func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendRequest.ProtoReflect.Descriptor instead.
 func (*SetBackendRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SetBackendRequest) GetWorkload() string {
@@ -6138,7 +6250,7 @@ type SetBackendResponse struct {
 
 func (x *SetBackendResponse) Reset() {
 	*x = SetBackendResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_api_control_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6150,7 +6262,7 @@ func (x *SetBackendResponse) String() string {
 func (*SetBackendResponse) ProtoMessage() {}
 
 func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_api_control_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6163,7 +6275,7 @@ func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendResponse.ProtoReflect.Descriptor instead.
 func (*SetBackendResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SetBackendResponse) GetWorkload() *Workload {
@@ -6198,7 +6310,7 @@ type ObserveRequest struct {
 
 func (x *ObserveRequest) Reset() {
 	*x = ObserveRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_api_control_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6210,7 +6322,7 @@ func (x *ObserveRequest) String() string {
 func (*ObserveRequest) ProtoMessage() {}
 
 func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_api_control_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6223,7 +6335,7 @@ func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
 func (*ObserveRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ObserveRequest) GetFilter() *Filter {
@@ -6258,7 +6370,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_api_control_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6270,7 +6382,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_api_control_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6283,7 +6395,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListEventsRequest) GetFilter() *Filter {
@@ -6319,7 +6431,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_api_control_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6331,7 +6443,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_api_control_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6344,7 +6456,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -6418,7 +6530,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_api_control_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6430,7 +6542,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_api_control_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6443,7 +6555,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Event) GetStamp() int64 {
@@ -6689,7 +6801,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_api_control_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6701,7 +6813,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_api_control_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6714,7 +6826,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *WhyRequest) GetFrom() string {
@@ -6756,7 +6868,7 @@ type WhyStep struct {
 
 func (x *WhyStep) Reset() {
 	*x = WhyStep{}
-	mi := &file_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_api_control_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6768,7 +6880,7 @@ func (x *WhyStep) String() string {
 func (*WhyStep) ProtoMessage() {}
 
 func (x *WhyStep) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_api_control_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6781,7 +6893,7 @@ func (x *WhyStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyStep.ProtoReflect.Descriptor instead.
 func (*WhyStep) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *WhyStep) GetRule() uint32 {
@@ -6820,7 +6932,7 @@ type WhyEnd struct {
 
 func (x *WhyEnd) Reset() {
 	*x = WhyEnd{}
-	mi := &file_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_api_control_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6832,7 +6944,7 @@ func (x *WhyEnd) String() string {
 func (*WhyEnd) ProtoMessage() {}
 
 func (x *WhyEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_api_control_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6845,7 +6957,7 @@ func (x *WhyEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyEnd.ProtoReflect.Descriptor instead.
 func (*WhyEnd) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *WhyEnd) GetWorkload() string {
@@ -6912,7 +7024,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_api_control_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6924,7 +7036,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_api_control_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6937,7 +7049,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *WhyResponse) GetFrom() string {
@@ -7149,7 +7261,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"7\n" +
 	"\x19ReportConnectionsResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\x8e\x02\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xe8\x02\n" +
 	"\x06Plugin\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -7161,7 +7273,11 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x05error\x18\b \x01(\tR\x05error\x12\x14\n" +
 	"\x05since\x18\t \x01(\x03R\x05since\x12\x1c\n" +
 	"\tprotocols\x18\n" +
-	" \x01(\rR\tprotocolsJ\x04\b\x05\x10\x06\"\x9b\x04\n" +
+	" \x01(\rR\tprotocols\x12\x16\n" +
+	"\x06panics\x18( \x01(\x04R\x06panics\x12\x12\n" +
+	"\x04apps\x18) \x03(\tR\x04apps\x12\x18\n" +
+	"\awarning\x18* \x01(\tR\awarning\x12\x12\n" +
+	"\x04away\x18+ \x01(\bR\x04awayJ\x04\b\x05\x10\x06\"\x9b\x04\n" +
 	"\aTraffic\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x1c\n" +
 	"\tinterface\x18\x02 \x01(\tR\tinterface\x12\x18\n" +
@@ -7323,7 +7439,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\tworkloads\x18\x01 \x03(\v2\x1b.sluice.control.v1.WorkloadR\tworkloads\x12\x1d\n" +
 	"\n" +
 	"next_token\x18\x02 \x01(\tR\tnextToken\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total\"\xab\x03\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\"\xfa\x03\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x04kind\x18\a \x01(\x0e2\x1c.sluice.control.v1.GroupKindR\x04kind\x12+\n" +
@@ -7336,10 +7452,19 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\thold_deny\x18\r \x01(\bR\bholdDeny\x12\x18\n" +
 	"\acomment\x18\x0e \x01(\tR\acomment\x12\x18\n" +
 	"\acreated\x18\x0f \x01(\x03R\acreated\x12\x1a\n" +
-	"\brevision\x18\x10 \x01(\x04R\brevision\x12\x18\n" +
+	"\brevision\x18\x10 \x01(\x04R\brevision\x127\n" +
+	"\bselector\x18\x11 \x01(\v2\x1b.sluice.control.v1.SelectorR\bselector\x12\x14\n" +
+	"\x05cidrs\x18\x12 \x03(\tR\x05cidrs\x12\x18\n" +
 	"\amembers\x18\x04 \x03(\tR\amembers\x12\x14\n" +
 	"\x05rules\x18\x05 \x01(\x04R\x05rules\x12\x12\n" +
-	"\x04note\x18\x06 \x01(\tR\x04noteJ\x04\b\x02\x10\x03J\x04\b\x03\x10\x04\"\x8c\x01\n" +
+	"\x04note\x18\x06 \x01(\tR\x04noteJ\x04\b\x02\x10\x03J\x04\b\x03\x10\x04\"\xbe\x01\n" +
+	"\bSelector\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12?\n" +
+	"\x06labels\x18\x03 \x03(\v2'.sluice.control.v1.Selector.LabelsEntryR\x06labels\x1a9\n" +
+	"\vLabelsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8c\x01\n" +
 	"\x11ListGroupsRequest\x12\x16\n" +
 	"\x06select\x18\x01 \x03(\tR\x06select\x122\n" +
 	"\x05kinds\x18\x02 \x03(\x0e2\x1c.sluice.control.v1.GroupKindR\x05kinds\x12+\n" +
@@ -7719,13 +7844,14 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x17CONTROLLER_PHASE_LEADER\x10\x01\x12\x1c\n" +
 	"\x18CONTROLLER_PHASE_STANDBY\x10\x02\x12\x19\n" +
 	"\x15CONTROLLER_PHASE_AWAY\x10\x03\x12\x1c\n" +
-	"\x18CONTROLLER_PHASE_REFUSED\x10\x04*\x96\x01\n" +
+	"\x18CONTROLLER_PHASE_REFUSED\x10\x04*\xb0\x01\n" +
 	"\vPluginPhase\x12\x1c\n" +
 	"\x18PLUGIN_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PLUGIN_PHASE_RUNNING\x10\x01\x12\x1b\n" +
-	"\x17PLUGIN_PHASE_RESTARTING\x10\x02\x12\x19\n" +
-	"\x15PLUGIN_PHASE_GIVEN_UP\x10\x03\x12\x17\n" +
-	"\x13PLUGIN_PHASE_BROKEN\x10\x042\xa7\x03\n" +
+	"\x17PLUGIN_PHASE_RESTARTING\x10\x02\x12\x17\n" +
+	"\x13PLUGIN_PHASE_FAILED\x10\x03\x12\x18\n" +
+	"\x14PLUGIN_PHASE_REFUSED\x10\x04\x12\x19\n" +
+	"\x15PLUGIN_PHASE_STARTING\x10\x052\xa7\x03\n" +
 	"\tCollector\x12_\n" +
 	"\fRegisterNode\x12&.sluice.control.v1.RegisterNodeRequest\x1a'.sluice.control.v1.RegisterNodeResponse\x12h\n" +
 	"\x0fReportWorkloads\x12).sluice.control.v1.ReportWorkloadsRequest\x1a*.sluice.control.v1.ReportWorkloadsResponse\x12n\n" +
@@ -7768,7 +7894,7 @@ func file_api_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_api_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
-var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
+var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_api_control_v1_control_proto_goTypes = []any{
 	(Verdict)(0),                      // 0: sluice.control.v1.Verdict
 	(Reason)(0),                       // 1: sluice.control.v1.Reason
@@ -7813,63 +7939,65 @@ var file_api_control_v1_control_proto_goTypes = []any{
 	(*ListWorkloadsRequest)(nil),      // 40: sluice.control.v1.ListWorkloadsRequest
 	(*ListWorkloadsResponse)(nil),     // 41: sluice.control.v1.ListWorkloadsResponse
 	(*Group)(nil),                     // 42: sluice.control.v1.Group
-	(*ListGroupsRequest)(nil),         // 43: sluice.control.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),        // 44: sluice.control.v1.ListGroupsResponse
-	(*PutGroupRequest)(nil),           // 45: sluice.control.v1.PutGroupRequest
-	(*PutGroupResponse)(nil),          // 46: sluice.control.v1.PutGroupResponse
-	(*Rule)(nil),                      // 47: sluice.control.v1.Rule
-	(*ListRulesRequest)(nil),          // 48: sluice.control.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),         // 49: sluice.control.v1.ListRulesResponse
-	(*PutRuleRequest)(nil),            // 50: sluice.control.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),           // 51: sluice.control.v1.PutRuleResponse
-	(*DeleteRuleRequest)(nil),         // 52: sluice.control.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),        // 53: sluice.control.v1.DeleteRuleResponse
-	(*Settings)(nil),                  // 54: sluice.control.v1.Settings
-	(*GetSettingsRequest)(nil),        // 55: sluice.control.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),       // 56: sluice.control.v1.GetSettingsResponse
-	(*PutSettingsRequest)(nil),        // 57: sluice.control.v1.PutSettingsRequest
-	(*PutSettingsResponse)(nil),       // 58: sluice.control.v1.PutSettingsResponse
-	(*EndVerdict)(nil),                // 59: sluice.control.v1.EndVerdict
-	(*Edge)(nil),                      // 60: sluice.control.v1.Edge
-	(*ListConnectionsRequest)(nil),    // 61: sluice.control.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),   // 62: sluice.control.v1.ListConnectionsResponse
-	(*Violation)(nil),                 // 63: sluice.control.v1.Violation
-	(*ListViolationsRequest)(nil),     // 64: sluice.control.v1.ListViolationsRequest
-	(*ListViolationsResponse)(nil),    // 65: sluice.control.v1.ListViolationsResponse
-	(*Threat)(nil),                    // 66: sluice.control.v1.Threat
-	(*ListThreatsRequest)(nil),        // 67: sluice.control.v1.ListThreatsRequest
-	(*ListThreatsResponse)(nil),       // 68: sluice.control.v1.ListThreatsResponse
-	(*SetModeRequest)(nil),            // 69: sluice.control.v1.SetModeRequest
-	(*SetModeResponse)(nil),           // 70: sluice.control.v1.SetModeResponse
-	(*SetFailRequest)(nil),            // 71: sluice.control.v1.SetFailRequest
-	(*SetFailResponse)(nil),           // 72: sluice.control.v1.SetFailResponse
-	(*SetBackendRequest)(nil),         // 73: sluice.control.v1.SetBackendRequest
-	(*SetBackendResponse)(nil),        // 74: sluice.control.v1.SetBackendResponse
-	(*ObserveRequest)(nil),            // 75: sluice.control.v1.ObserveRequest
-	(*ListEventsRequest)(nil),         // 76: sluice.control.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),        // 77: sluice.control.v1.ListEventsResponse
-	(*Event)(nil),                     // 78: sluice.control.v1.Event
-	(*WhyRequest)(nil),                // 79: sluice.control.v1.WhyRequest
-	(*WhyStep)(nil),                   // 80: sluice.control.v1.WhyStep
-	(*WhyEnd)(nil),                    // 81: sluice.control.v1.WhyEnd
-	(*WhyResponse)(nil),               // 82: sluice.control.v1.WhyResponse
-	nil,                               // 83: sluice.control.v1.Workload.LabelsEntry
-	nil,                               // 84: sluice.control.v1.Connection.AttrsEntry
-	nil,                               // 85: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	nil,                               // 86: sluice.control.v1.Traffic.DroppedEntry
-	nil,                               // 87: sluice.control.v1.Traffic.VerdictsEntry
-	nil,                               // 88: sluice.control.v1.Queue.DroppedEntry
-	nil,                               // 89: sluice.control.v1.Queue.BypassedEntry
-	nil,                               // 90: sluice.control.v1.Uplink.DroppedEntry
-	nil,                               // 91: sluice.control.v1.ReportStatusRequest.CountersEntry
-	nil,                               // 92: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	nil,                               // 93: sluice.control.v1.ReportStatusRequest.AttachedEntry
-	nil,                               // 94: sluice.control.v1.NodeStatus.CountersEntry
-	nil,                               // 95: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	nil,                               // 96: sluice.control.v1.StatusResponse.DroppedEntry
-	nil,                               // 97: sluice.control.v1.Edge.AttrsEntry
-	nil,                               // 98: sluice.control.v1.Edge.OutcomesEntry
-	nil,                               // 99: sluice.control.v1.Event.AttrsEntry
+	(*Selector)(nil),                  // 43: sluice.control.v1.Selector
+	(*ListGroupsRequest)(nil),         // 44: sluice.control.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),        // 45: sluice.control.v1.ListGroupsResponse
+	(*PutGroupRequest)(nil),           // 46: sluice.control.v1.PutGroupRequest
+	(*PutGroupResponse)(nil),          // 47: sluice.control.v1.PutGroupResponse
+	(*Rule)(nil),                      // 48: sluice.control.v1.Rule
+	(*ListRulesRequest)(nil),          // 49: sluice.control.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),         // 50: sluice.control.v1.ListRulesResponse
+	(*PutRuleRequest)(nil),            // 51: sluice.control.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),           // 52: sluice.control.v1.PutRuleResponse
+	(*DeleteRuleRequest)(nil),         // 53: sluice.control.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),        // 54: sluice.control.v1.DeleteRuleResponse
+	(*Settings)(nil),                  // 55: sluice.control.v1.Settings
+	(*GetSettingsRequest)(nil),        // 56: sluice.control.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),       // 57: sluice.control.v1.GetSettingsResponse
+	(*PutSettingsRequest)(nil),        // 58: sluice.control.v1.PutSettingsRequest
+	(*PutSettingsResponse)(nil),       // 59: sluice.control.v1.PutSettingsResponse
+	(*EndVerdict)(nil),                // 60: sluice.control.v1.EndVerdict
+	(*Edge)(nil),                      // 61: sluice.control.v1.Edge
+	(*ListConnectionsRequest)(nil),    // 62: sluice.control.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),   // 63: sluice.control.v1.ListConnectionsResponse
+	(*Violation)(nil),                 // 64: sluice.control.v1.Violation
+	(*ListViolationsRequest)(nil),     // 65: sluice.control.v1.ListViolationsRequest
+	(*ListViolationsResponse)(nil),    // 66: sluice.control.v1.ListViolationsResponse
+	(*Threat)(nil),                    // 67: sluice.control.v1.Threat
+	(*ListThreatsRequest)(nil),        // 68: sluice.control.v1.ListThreatsRequest
+	(*ListThreatsResponse)(nil),       // 69: sluice.control.v1.ListThreatsResponse
+	(*SetModeRequest)(nil),            // 70: sluice.control.v1.SetModeRequest
+	(*SetModeResponse)(nil),           // 71: sluice.control.v1.SetModeResponse
+	(*SetFailRequest)(nil),            // 72: sluice.control.v1.SetFailRequest
+	(*SetFailResponse)(nil),           // 73: sluice.control.v1.SetFailResponse
+	(*SetBackendRequest)(nil),         // 74: sluice.control.v1.SetBackendRequest
+	(*SetBackendResponse)(nil),        // 75: sluice.control.v1.SetBackendResponse
+	(*ObserveRequest)(nil),            // 76: sluice.control.v1.ObserveRequest
+	(*ListEventsRequest)(nil),         // 77: sluice.control.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),        // 78: sluice.control.v1.ListEventsResponse
+	(*Event)(nil),                     // 79: sluice.control.v1.Event
+	(*WhyRequest)(nil),                // 80: sluice.control.v1.WhyRequest
+	(*WhyStep)(nil),                   // 81: sluice.control.v1.WhyStep
+	(*WhyEnd)(nil),                    // 82: sluice.control.v1.WhyEnd
+	(*WhyResponse)(nil),               // 83: sluice.control.v1.WhyResponse
+	nil,                               // 84: sluice.control.v1.Workload.LabelsEntry
+	nil,                               // 85: sluice.control.v1.Connection.AttrsEntry
+	nil,                               // 86: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	nil,                               // 87: sluice.control.v1.Traffic.DroppedEntry
+	nil,                               // 88: sluice.control.v1.Traffic.VerdictsEntry
+	nil,                               // 89: sluice.control.v1.Queue.DroppedEntry
+	nil,                               // 90: sluice.control.v1.Queue.BypassedEntry
+	nil,                               // 91: sluice.control.v1.Uplink.DroppedEntry
+	nil,                               // 92: sluice.control.v1.ReportStatusRequest.CountersEntry
+	nil,                               // 93: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	nil,                               // 94: sluice.control.v1.ReportStatusRequest.AttachedEntry
+	nil,                               // 95: sluice.control.v1.NodeStatus.CountersEntry
+	nil,                               // 96: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	nil,                               // 97: sluice.control.v1.StatusResponse.DroppedEntry
+	nil,                               // 98: sluice.control.v1.Selector.LabelsEntry
+	nil,                               // 99: sluice.control.v1.Edge.AttrsEntry
+	nil,                               // 100: sluice.control.v1.Edge.OutcomesEntry
+	nil,                               // 101: sluice.control.v1.Event.AttrsEntry
 }
 var file_api_control_v1_control_proto_depIdxs = []int32{
 	0,   // 0: sluice.control.v1.Filter.verdicts:type_name -> sluice.control.v1.Verdict
@@ -7879,7 +8007,7 @@ var file_api_control_v1_control_proto_depIdxs = []int32{
 	9,   // 4: sluice.control.v1.Filter.family:type_name -> sluice.control.v1.Family
 	16,  // 5: sluice.control.v1.RegisterNodeRequest.self:type_name -> sluice.control.v1.Owner
 	16,  // 6: sluice.control.v1.RegisterNodeResponse.owner:type_name -> sluice.control.v1.Owner
-	83,  // 7: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
+	84,  // 7: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
 	19,  // 8: sluice.control.v1.Workload.interfaces:type_name -> sluice.control.v1.Interface
 	4,   // 9: sluice.control.v1.Workload.mode:type_name -> sluice.control.v1.Mode
 	20,  // 10: sluice.control.v1.ReportWorkloadsRequest.workloads:type_name -> sluice.control.v1.Workload
@@ -7887,17 +8015,17 @@ var file_api_control_v1_control_proto_depIdxs = []int32{
 	1,   // 12: sluice.control.v1.Connection.reason:type_name -> sluice.control.v1.Reason
 	3,   // 13: sluice.control.v1.Connection.evidence:type_name -> sluice.control.v1.Evidence
 	2,   // 14: sluice.control.v1.Connection.outcome:type_name -> sluice.control.v1.Outcome
-	84,  // 15: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
+	85,  // 15: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
 	23,  // 16: sluice.control.v1.ReportConnectionsRequest.connections:type_name -> sluice.control.v1.Connection
 	24,  // 17: sluice.control.v1.ReportConnectionsRequest.threats:type_name -> sluice.control.v1.ThreatRecord
-	85,  // 18: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	86,  // 18: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
 	25,  // 19: sluice.control.v1.ReportConnectionsRequest.unjudged:type_name -> sluice.control.v1.Unjudged
 	13,  // 20: sluice.control.v1.Plugin.phase:type_name -> sluice.control.v1.PluginPhase
-	86,  // 21: sluice.control.v1.Traffic.dropped:type_name -> sluice.control.v1.Traffic.DroppedEntry
-	87,  // 22: sluice.control.v1.Traffic.verdicts:type_name -> sluice.control.v1.Traffic.VerdictsEntry
-	88,  // 23: sluice.control.v1.Queue.dropped:type_name -> sluice.control.v1.Queue.DroppedEntry
-	89,  // 24: sluice.control.v1.Queue.bypassed:type_name -> sluice.control.v1.Queue.BypassedEntry
-	90,  // 25: sluice.control.v1.Uplink.dropped:type_name -> sluice.control.v1.Uplink.DroppedEntry
+	87,  // 21: sluice.control.v1.Traffic.dropped:type_name -> sluice.control.v1.Traffic.DroppedEntry
+	88,  // 22: sluice.control.v1.Traffic.verdicts:type_name -> sluice.control.v1.Traffic.VerdictsEntry
+	89,  // 23: sluice.control.v1.Queue.dropped:type_name -> sluice.control.v1.Queue.DroppedEntry
+	90,  // 24: sluice.control.v1.Queue.bypassed:type_name -> sluice.control.v1.Queue.BypassedEntry
+	91,  // 25: sluice.control.v1.Uplink.dropped:type_name -> sluice.control.v1.Uplink.DroppedEntry
 	28,  // 26: sluice.control.v1.AgentState.plugins:type_name -> sluice.control.v1.Plugin
 	29,  // 27: sluice.control.v1.AgentState.traffic:type_name -> sluice.control.v1.Traffic
 	30,  // 28: sluice.control.v1.AgentState.queues:type_name -> sluice.control.v1.Queue
@@ -7905,19 +8033,19 @@ var file_api_control_v1_control_proto_depIdxs = []int32{
 	32,  // 30: sluice.control.v1.AgentState.uplink:type_name -> sluice.control.v1.Uplink
 	12,  // 31: sluice.control.v1.ControllerState.phase:type_name -> sluice.control.v1.ControllerPhase
 	16,  // 32: sluice.control.v1.ControllerState.rivals:type_name -> sluice.control.v1.Owner
-	91,  // 33: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
-	92,  // 34: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	93,  // 35: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
+	92,  // 33: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
+	93,  // 34: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	94,  // 35: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
 	33,  // 36: sluice.control.v1.ReportStatusRequest.state:type_name -> sluice.control.v1.AgentState
 	16,  // 37: sluice.control.v1.ReportStatusResponse.rivals:type_name -> sluice.control.v1.Owner
-	94,  // 38: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
-	95,  // 39: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	95,  // 38: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
+	96,  // 39: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
 	33,  // 40: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
 	11,  // 41: sluice.control.v1.NodeStatus.phase:type_name -> sluice.control.v1.AgentPhase
 	16,  // 42: sluice.control.v1.NodeStatus.owner:type_name -> sluice.control.v1.Owner
 	16,  // 43: sluice.control.v1.NodeStatus.rivals:type_name -> sluice.control.v1.Owner
 	38,  // 44: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
-	96,  // 45: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
+	97,  // 45: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
 	31,  // 46: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
 	34,  // 47: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
 	4,   // 48: sluice.control.v1.ListWorkloadsRequest.modes:type_name -> sluice.control.v1.Mode
@@ -7926,120 +8054,122 @@ var file_api_control_v1_control_proto_depIdxs = []int32{
 	8,   // 51: sluice.control.v1.Group.kind:type_name -> sluice.control.v1.GroupKind
 	4,   // 52: sluice.control.v1.Group.mode:type_name -> sluice.control.v1.Mode
 	5,   // 53: sluice.control.v1.Group.fail:type_name -> sluice.control.v1.Fail
-	8,   // 54: sluice.control.v1.ListGroupsRequest.kinds:type_name -> sluice.control.v1.GroupKind
-	14,  // 55: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
-	42,  // 56: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
-	42,  // 57: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
-	42,  // 58: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
-	6,   // 59: sluice.control.v1.Rule.action:type_name -> sluice.control.v1.Action
-	7,   // 60: sluice.control.v1.Rule.origin:type_name -> sluice.control.v1.Origin
-	7,   // 61: sluice.control.v1.ListRulesRequest.origins:type_name -> sluice.control.v1.Origin
-	14,  // 62: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
-	47,  // 63: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
-	47,  // 64: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
-	47,  // 65: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
-	4,   // 66: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
-	5,   // 67: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
-	54,  // 68: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	54,  // 69: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
-	54,  // 70: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	0,   // 71: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 72: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
-	97,  // 73: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
-	0,   // 74: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 75: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
-	9,   // 76: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
-	59,  // 77: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
-	59,  // 78: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
-	98,  // 79: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
-	2,   // 80: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
-	3,   // 81: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
-	15,  // 82: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 83: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
-	60,  // 84: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
-	0,   // 85: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 86: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
-	9,   // 87: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
-	2,   // 88: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
-	15,  // 89: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 90: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
-	63,  // 91: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
-	9,   // 92: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
-	15,  // 93: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 94: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
-	66,  // 95: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
-	4,   // 96: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
-	42,  // 97: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
-	5,   // 98: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
-	42,  // 99: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
-	20,  // 100: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
-	15,  // 101: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
-	15,  // 102: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 103: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
-	78,  // 104: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
-	99,  // 105: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
-	10,  // 106: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
-	0,   // 107: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 108: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
-	2,   // 109: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
-	9,   // 110: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
-	59,  // 111: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
-	59,  // 112: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
-	4,   // 113: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
-	0,   // 114: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 115: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
-	80,  // 116: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
-	0,   // 117: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
-	81,  // 118: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
-	17,  // 119: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
-	21,  // 120: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
-	26,  // 121: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
-	35,  // 122: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
-	37,  // 123: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
-	40,  // 124: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
-	73,  // 125: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
-	43,  // 126: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
-	45,  // 127: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
-	69,  // 128: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
-	71,  // 129: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
-	48,  // 130: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
-	50,  // 131: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
-	52,  // 132: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
-	55,  // 133: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
-	57,  // 134: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
-	61,  // 135: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
-	64,  // 136: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
-	67,  // 137: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
-	76,  // 138: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
-	75,  // 139: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
-	79,  // 140: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
-	18,  // 141: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
-	22,  // 142: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
-	27,  // 143: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
-	36,  // 144: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
-	39,  // 145: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
-	41,  // 146: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
-	74,  // 147: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
-	44,  // 148: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
-	46,  // 149: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
-	70,  // 150: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
-	72,  // 151: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
-	49,  // 152: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
-	51,  // 153: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
-	53,  // 154: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
-	56,  // 155: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
-	58,  // 156: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
-	62,  // 157: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
-	65,  // 158: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
-	68,  // 159: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
-	77,  // 160: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
-	78,  // 161: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
-	82,  // 162: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
-	141, // [141:163] is the sub-list for method output_type
-	119, // [119:141] is the sub-list for method input_type
-	119, // [119:119] is the sub-list for extension type_name
-	119, // [119:119] is the sub-list for extension extendee
-	0,   // [0:119] is the sub-list for field type_name
+	43,  // 54: sluice.control.v1.Group.selector:type_name -> sluice.control.v1.Selector
+	98,  // 55: sluice.control.v1.Selector.labels:type_name -> sluice.control.v1.Selector.LabelsEntry
+	8,   // 56: sluice.control.v1.ListGroupsRequest.kinds:type_name -> sluice.control.v1.GroupKind
+	14,  // 57: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
+	42,  // 58: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
+	42,  // 59: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
+	42,  // 60: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
+	6,   // 61: sluice.control.v1.Rule.action:type_name -> sluice.control.v1.Action
+	7,   // 62: sluice.control.v1.Rule.origin:type_name -> sluice.control.v1.Origin
+	7,   // 63: sluice.control.v1.ListRulesRequest.origins:type_name -> sluice.control.v1.Origin
+	14,  // 64: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
+	48,  // 65: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
+	48,  // 66: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
+	48,  // 67: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
+	4,   // 68: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
+	5,   // 69: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
+	55,  // 70: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	55,  // 71: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
+	55,  // 72: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	0,   // 73: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 74: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
+	99,  // 75: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
+	0,   // 76: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 77: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
+	9,   // 78: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
+	60,  // 79: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
+	60,  // 80: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
+	100, // 81: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
+	2,   // 82: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
+	3,   // 83: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
+	15,  // 84: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
+	14,  // 85: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
+	61,  // 86: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
+	0,   // 87: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 88: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
+	9,   // 89: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
+	2,   // 90: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
+	15,  // 91: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
+	14,  // 92: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
+	64,  // 93: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
+	9,   // 94: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
+	15,  // 95: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
+	14,  // 96: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
+	67,  // 97: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
+	4,   // 98: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
+	42,  // 99: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
+	5,   // 100: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
+	42,  // 101: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
+	20,  // 102: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
+	15,  // 103: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
+	15,  // 104: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
+	14,  // 105: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
+	79,  // 106: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
+	101, // 107: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
+	10,  // 108: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
+	0,   // 109: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 110: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
+	2,   // 111: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
+	9,   // 112: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
+	60,  // 113: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
+	60,  // 114: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
+	4,   // 115: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
+	0,   // 116: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 117: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
+	81,  // 118: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
+	0,   // 119: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
+	82,  // 120: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
+	17,  // 121: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
+	21,  // 122: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
+	26,  // 123: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
+	35,  // 124: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
+	37,  // 125: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
+	40,  // 126: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
+	74,  // 127: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
+	44,  // 128: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
+	46,  // 129: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
+	70,  // 130: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
+	72,  // 131: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
+	49,  // 132: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
+	51,  // 133: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
+	53,  // 134: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
+	56,  // 135: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
+	58,  // 136: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
+	62,  // 137: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
+	65,  // 138: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
+	68,  // 139: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
+	77,  // 140: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
+	76,  // 141: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
+	80,  // 142: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
+	18,  // 143: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
+	22,  // 144: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
+	27,  // 145: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
+	36,  // 146: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
+	39,  // 147: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
+	41,  // 148: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
+	75,  // 149: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
+	45,  // 150: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
+	47,  // 151: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
+	71,  // 152: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
+	73,  // 153: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
+	50,  // 154: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
+	52,  // 155: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
+	54,  // 156: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
+	57,  // 157: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
+	59,  // 158: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
+	63,  // 159: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
+	66,  // 160: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
+	69,  // 161: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
+	78,  // 162: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
+	79,  // 163: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
+	83,  // 164: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
+	143, // [143:165] is the sub-list for method output_type
+	121, // [121:143] is the sub-list for method input_type
+	121, // [121:121] is the sub-list for extension type_name
+	121, // [121:121] is the sub-list for extension extendee
+	0,   // [0:121] is the sub-list for field type_name
 }
 
 func init() { file_api_control_v1_control_proto_init() }
@@ -8053,7 +8183,7 @@ func file_api_control_v1_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_control_v1_control_proto_rawDesc), len(file_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      14,
-			NumMessages:   86,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

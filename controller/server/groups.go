@@ -1,0 +1,248 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/core/policy"
+)
+
+// PutGroup writes a group whole: the settings of a service group, or a user group, which
+// revision 0 creates.
+func (c *control) PutGroup(ctx context.Context, r *controlv1.PutGroupRequest) (*controlv1.PutGroupResponse, error) {
+	next, err := parseGroup(r.Group)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	s := c.s
+	if err := c.putGroup(next, r.Group.Revision); err != nil {
+		return nil, err
+	}
+	out := new(controlv1.PutGroupResponse)
+	if out.Policy, err = s.apply(ctx); err != nil {
+		return nil, notStored(err)
+	}
+	if r.Wait {
+		out.Enforced = s.await(ctx, map[string]bool{next.Name: true}, out.Policy)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out.Group = s.groupMessages([]string{next.Name})[0]
+	return out, nil
+}
+
+func (c *control) putGroup(next *model.Group, revision uint64) error {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.groups[next.Name]
+	switch {
+	case old == nil && next.Kind() == model.Service:
+		return status.Errorf(codes.NotFound, "no group is called %q: service groups are made when their first workload is seen; `sluice groups` lists those that exist", next.Name)
+	case old == nil && revision != 0:
+		return stale("group "+next.Name+", which does not exist,", revision, 0)
+	case old != nil && old.Revision != revision:
+		return stale("group "+next.Name, revision, old.Revision)
+	}
+	now := s.now().UnixNano()
+	next.Created = now
+	if old != nil {
+		next.Created = old.Created
+		if old.Mode != next.Mode {
+			s.since[next.Name] = now
+		}
+	}
+	// A user group begins with revision 1: 0 stands for one that does not exist.
+	return s.writeGroup(next, revision)
+}
+
+// writeGroup puts a group in the place of its former self. The lock is held.
+func (s *Server) writeGroup(g *model.Group, former uint64) error {
+	g.Revision = former + 1
+	s.groups[g.Name] = g
+	s.stale = true
+	if err := s.mark(keyGroups+g.Name, g); err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	return nil
+}
+
+// parseGroup checks what a client wrote.
+func parseGroup(m *controlv1.Group) (*model.Group, error) {
+	if m == nil {
+		return nil, errors.New("no group is given")
+	}
+	g := &model.Group{Name: m.Name, Comment: m.Comment, Hold: time.Duration(m.Hold), HoldDeny: m.HoldDeny}
+	if len(m.Comment) > maxComment {
+		return nil, fmt.Errorf("group %q: the comment has %d bytes: use up to %d", m.Name, len(m.Comment), maxComment)
+	}
+	var err error
+	if m.Mode != controlv1.Mode_MODE_UNSPECIFIED || g.Kind() == model.Service {
+		if g.Mode, err = parseMode(m.Mode); err != nil {
+			return nil, fmt.Errorf("group %q: %w", m.Name, err)
+		}
+	}
+	if g.Fail, err = parseFail(m.Fail); err != nil {
+		return nil, fmt.Errorf("group %q: %w", m.Name, err)
+	}
+	if m.OnDeny != "" {
+		if g.OnDeny, err = policy.ParseOnDeny(m.OnDeny); err != nil {
+			return nil, fmt.Errorf("group %q: %w", m.Name, err)
+		}
+	}
+	if m.Unready != "" {
+		if g.Unready, err = policy.ParseUnready(m.Unready); err != nil {
+			return nil, fmt.Errorf("group %q: %w", m.Name, err)
+		}
+	}
+	if g.CIDRs, err = parsePrefixes("group "+m.Name, m.Cidrs); err != nil {
+		return nil, err
+	}
+	if x := m.Selector; x != nil {
+		g.Selector = &model.Selector{Namespace: x.Namespace, Service: x.Service, Labels: maps.Clone(x.Labels)}
+	}
+	return g, g.Validate()
+}
+
+// maxComment bounds a group's comment, bytes.
+const maxComment = 1000
+
+// groupSettings fills what a group says of itself into its message.
+func groupSettings(out *controlv1.Group, g *model.Group) {
+	out.Comment, out.Created, out.Revision, out.Cidrs = g.Comment, g.Created, g.Revision, prefixTexts(g.CIDRs)
+	if x := g.Selector; x != nil {
+		out.Selector = &controlv1.Selector{Namespace: x.Namespace, Service: x.Service, Labels: maps.Clone(x.Labels)}
+	}
+	if g.Kind() == model.Service {
+		out.Fail, out.OnDeny, out.Unready, out.Hold, out.HoldDeny = failEnum(g.Fail), g.OnDeny.String(), g.Unready.String(), int64(g.Hold), g.HoldDeny
+	}
+}
+
+// SetFail gives service groups a fail mode and, where it is asked to, waits until agents enforce it.
+func (c *control) SetFail(ctx context.Context, r *controlv1.SetFailRequest) (*controlv1.SetFailResponse, error) {
+	fail, err := parseFail(r.Fail)
+	if err == nil && fail == model.FailDefault {
+		err = errors.New("no fail mode is given: use open or closed")
+	}
+	s := c.s
+	var groups map[string]bool
+	var changed []string
+	if err == nil {
+		groups, changed, err = c.setFail(r.Groups, fail)
+	}
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	out := new(controlv1.SetFailResponse)
+	if out.Policy, err = s.apply(ctx); err != nil {
+		return nil, notStored(err)
+	}
+	if r.Wait {
+		out.Enforced = s.await(ctx, groups, out.Policy)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out.Groups = s.groupMessages(changed)
+	return out, nil
+}
+
+// setFail changes the groups: all that were named, and those among them that had another mode.
+func (c *control) setFail(names []string, fail model.Fail) (named map[string]bool, changed []string, err error) {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if named, err = s.modeGroups(names); err != nil {
+		return nil, nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		old := s.groups[name]
+		if old.Fail == fail {
+			continue
+		}
+		next := *old
+		next.Fail = fail
+		if err := s.writeGroup(&next, old.Revision); err != nil {
+			return nil, nil, err
+		}
+		changed = append(changed, name)
+	}
+	return named, changed, nil
+}
+
+// putRule creates a user rule, or writes one whole.
+func (c *control) putRule(r *controlv1.PutRuleRequest) (model.Rule, error) {
+	s := c.s
+	rule, err := parseRule(r.GetRule())
+	if err != nil {
+		return model.Rule{}, status.Error(codes.InvalidArgument, err.Error())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.resolveEnds(&rule, r.Rule); err != nil {
+		return model.Rule{}, status.Error(codes.InvalidArgument, err.Error())
+	}
+	rule.Created = s.now().UnixNano()
+	if rule.ID == 0 {
+		rule.Revision = 1
+		rule, err = s.rules.Add(rule, r.Before)
+	} else {
+		old, ok := s.rules.Find(rule.ID)
+		switch {
+		case !ok:
+			return model.Rule{}, status.Errorf(codes.NotFound, "rule %d: %v: `sluice rules` lists those that exist", rule.ID, model.ErrNoRule)
+		case old.Revision != r.Rule.Revision:
+			return model.Rule{}, stale(fmt.Sprintf("rule %d", rule.ID), r.Rule.Revision, old.Revision)
+		}
+		rule.Created, rule.Revision = cmp.Or(old.Created, rule.Created), old.Revision+1
+		rule, err = s.rules.Replace(rule, r.Before)
+	}
+	if err != nil {
+		return model.Rule{}, status.Error(codes.InvalidArgument, err.Error())
+	}
+	s.stale = true
+	s.kick()
+	if err := s.markRule(&rule); err != nil {
+		return model.Rule{}, status.Error(codes.Internal, err.Error())
+	}
+	return rule, nil
+}
+
+// parseRule checks what a client wrote, but for the groups.
+func parseRule(m *controlv1.Rule) (rule model.Rule, err error) {
+	if m == nil {
+		return rule, errors.New("no rule is given")
+	}
+	rule = model.Rule{ID: m.Id, Disabled: m.Disabled, Comment: m.Comment}
+	if rule.Ports, err = model.ParsePorts(m.Ports); err != nil {
+		return rule, err
+	}
+	if rule.Apps, err = model.ParseApps(m.Apps); err != nil {
+		return rule, err
+	}
+	if rule.Action, err = parseAction(m.Action); err != nil {
+		return rule, err
+	}
+	rule.Origin, err = parseOrigin(m.Origin)
+	return rule, err
+}
+
+// resolveEnds finds the groups that a rule names. The lock is held.
+func (s *Server) resolveEnds(rule *model.Rule, m *controlv1.Rule) (err error) {
+	if rule.From, err = s.resolveForRule(m.From); err != nil {
+		return fmt.Errorf("from: %w", err)
+	}
+	if rule.To, err = s.resolveForRule(m.To); err != nil {
+		return fmt.Errorf("to: %w", err)
+	}
+	return nil
+}
