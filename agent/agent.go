@@ -78,10 +78,12 @@ type Agent struct {
 	kept    *keeper
 	names   *endpointNames
 	report  *reporter
-	ready   chan struct{}
-	host    *hostmode.Watcher // sockets of workloads in the host's network
-	sockets hostTraffic       // of these
-	seen    atomic.Uint64     // newest policy version that the store had
+	// unjudged counts frames without a verdict.
+	unjudged *unjudgedWatch
+	ready    chan struct{}
+	host     *hostmode.Watcher // sockets of workloads in the host's network
+	sockets  hostTraffic       // of these
+	seen     atomic.Uint64     // newest policy version that the store had
 
 	// Everything below belongs to Run's goroutine.
 	finder    wire.Finder
@@ -125,6 +127,7 @@ func New(cfg Config) *Agent {
 	a.tenure = tenure.New(tenure.Config{Node: cfg.Node, Folder: cfg.Data, Collector: cfg.Collector, Logger: cfg.Logger,
 		Self: &controlv1.Owner{Run: a.run, Version: cfg.Version, Started: a.started.UnixNano()}})
 	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Logger: cfg.Logger})
+	a.unjudged = newUnjudgedWatch(a)
 	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
 	a.report = newReporter(a)
 	return a
@@ -155,6 +158,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if m := a.up.Sides(); m != nil {
 		a.cfg.Engine.Remember(m)
 	}
+	a.unjudged.beat.open()
 	if t := a.kept.restore(); t != nil {
 		a.apply(t)
 	}
@@ -170,10 +174,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	reports.Go(func() { a.up.Run(reportCtx) })
 	sources.Go(func() { a.host.Run(ctx) })
 	reports.Go(func() { a.report.run(reportCtx) })
+	sources.Go(func() { a.unjudged.run(ctx) })
 	err := a.loop(ctx, events, tables)
 	cancel()
 	a.up.Leave()
 	a.detachAll()
+	a.unjudged.collect(time.Now())
 	endReports()
 	reports.Wait()
 	sources.Wait()
@@ -233,6 +239,7 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 			retry.Reset(time.Until(next))
 		}
 		a.publish()
+		a.unjudged.attachments(a)
 	}
 }
 

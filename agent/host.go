@@ -21,7 +21,10 @@ type records struct {
 
 // Drain gives every record that waits to fn, and counts them.
 func (r records) Drain(fn func(*flow.Record)) int {
-	return r.Records.Drain(fn) + r.a.host.Drain(func(f *flow.Record) {
+	return r.Records.Drain(func(f *flow.Record) {
+		r.a.unjudged.record(f)
+		fn(f)
+	}) + r.a.host.Drain(func(f *flow.Record) {
 		r.a.sockets.add(r.a.names.workload(f.Endpoint), f)
 		fn(f)
 	})

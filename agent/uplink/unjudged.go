@@ -18,6 +18,9 @@ type Unjudged struct {
 	First, Last   int64 // ns since the epoch
 }
 
+// NotRunning is the cause of a period in which no agent ran: how many frames passed is not known, and Frames is 0.
+const NotRunning = "not_running"
+
 // unjudgedKey is what makes two of them one row.
 type unjudgedKey struct {
 	workload, iface, backend, cause string
@@ -75,7 +78,7 @@ type unjudgedBox struct {
 // Unjudged queues frames that nobody judged, to be reported. It may be called from any goroutine,
 // and does not block.
 func (u *Uplink) Unjudged(f Unjudged) {
-	if f.Frames == 0 {
+	if f.Frames == 0 && f.Cause != NotRunning {
 		return
 	}
 	f.First, f.Last = earliest(f.First, f.Last), max(f.First, f.Last)

@@ -21,7 +21,9 @@ type Backend struct {
 	ports  map[netns.ID]*port
 	// closing holds the ports that are being closed; the channel is closed when one is gone.
 	closing map[netns.ID]chan struct{}
-	wg      sync.WaitGroup // ports that wait or are being closed
+	// unjudged is what ports collected that nobody has taken yet.
+	unjudged []backend.Unjudged
+	wg       sync.WaitGroup // ports that wait or are being closed
 }
 
 var _ backend.Backend = (*Backend)(nil)

@@ -59,8 +59,9 @@ var (
 
 // known is what the worker needs to know of an endpoint.
 type known struct {
-	mac  [6]byte
-	open bool
+	mac   [6]byte
+	open  bool
+	large *oversized
 }
 
 // add and remove tell the worker of endpoints. The backend's lock is held.
@@ -243,7 +244,7 @@ func (q *inline) take(b *packet.Batch, from *receiver, eps map[uint32]known) {
 	status := r.u32(off + v2Status)
 	start, n, wire := off+int(r.u16(off+v2Mac)), int(r.u32(off+v2Snaplen)), r.u32(off+v2Len)
 	if n < 14 || wire > uint32(n) {
-		q.oversize.Add(1)
+		q.tooLarge(r[start:start+n], wire, eps)
 		return
 	}
 	data := r[start : start+n : start+n]

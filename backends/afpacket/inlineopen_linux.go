@@ -47,7 +47,8 @@ func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 		return nil, err
 	}
 	delete(p.retired, ep.ID)
-	p.queue.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen})
+	delete(p.missed.large, ep.ID)
+	p.queue.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen, large: new(oversized)})
 	p.attached[ep.ID], p.hooked[a.index] = a, ep.ID
 	return a, nil
 }
@@ -89,7 +90,12 @@ func (a *inlineAttachment) enter() error {
 	if err := objs.Endpoints.Put(a.ep.ID, back); err != nil {
 		return fmt.Errorf("enter endpoint: %w", err)
 	}
+	if err := objs.Unjudged.Put(a.ep.ID, steerMissed{}); err != nil {
+		_ = objs.Endpoints.Delete(a.ep.ID)
+		return fmt.Errorf("enter counters: %w", err)
+	}
 	if err := objs.Hooks.Put(uint32(a.index), hook); err != nil {
+		_ = objs.Unjudged.Delete(a.ep.ID)
 		_ = objs.Endpoints.Delete(a.ep.ID)
 		return fmt.Errorf("enter hook: %w", err)
 	}
@@ -145,6 +151,7 @@ func (a *inlineAttachment) Close() error {
 		p.objs.Endpoints.Put(a.ep.ID, steerEndpoint{Ifindex: uint32(a.index), Mac: a.ep.MAC, Side: side}),
 		p.do(a.unhook),
 		p.objs.Hooks.Delete(uint32(a.index)),
+		p.forgetUnjudged(a.ep.ID),
 	}
 	delete(p.attached, a.ep.ID)
 	delete(p.hooked, a.index)

@@ -29,6 +29,8 @@ type port struct {
 	hooked   map[int]uint32       // interface number to endpoint
 	retired  map[uint32]time.Time // detached endpoints that may have frames in the ring
 
+	missed missed
+
 	linger *time.Timer // closes the port while nothing is attached; nil otherwise
 	uses   int         // counts up whenever something is attached or detached
 }
@@ -38,7 +40,8 @@ const retireAfter = 2 * time.Second
 
 // openPort makes a service port; on error nothing is left.
 func openPort(path string, id netns.ID, cfg Config) (_ *port, err error) {
-	p := &port{cfg: cfg, id: id, attached: map[uint32]*inlineAttachment{}, hooked: map[int]uint32{}, retired: map[uint32]time.Time{}}
+	p := &port{cfg: cfg, id: id, attached: map[uint32]*inlineAttachment{}, hooked: map[int]uint32{}, retired: map[uint32]time.Time{},
+		missed: missed{heartbeat: map[uint32]steerMissed{}, large: map[uint32][2]uint64{}}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -154,6 +157,7 @@ func (p *port) forget() {
 			delete(p.retired, id)
 			_ = p.objs.Endpoints.Delete(id)
 			p.queue.remove(id)
+			delete(p.missed.large, id)
 		}
 	}
 }

@@ -78,6 +78,8 @@ func (b *Backend) end(p *port) error {
 	b.keep(p)
 	delete(b.ports, p.id)
 	p.drain()
+	p.collectUnjudged()
+	b.collectFrom(p)
 	return p.close()
 }
 
@@ -94,6 +96,10 @@ func (b *Backend) expire(p *port, uses int) {
 	b.closing[p.id] = gone
 	b.mu.Unlock()
 	p.drain()
+	b.mu.Lock()
+	p.collectUnjudged()
+	b.collectFrom(p)
+	b.mu.Unlock()
 	// What is left after an error is removed by the next port in this place.
 	_ = p.close()
 	b.mu.Lock()

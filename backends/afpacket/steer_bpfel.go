@@ -47,6 +47,12 @@ type steerHook struct {
 	Pad  [3]uint8
 }
 
+type steerMissed struct {
+	_      structs.HostLayout
+	Frames [2]uint64
+	Bytes  [2]uint64
+}
+
 type steerPulse struct {
 	_     structs.HostLayout
 	Beat  uint64
@@ -61,6 +67,7 @@ const (
 	steerMapCounters    = "counters"
 	steerMapEndpoints   = "endpoints"
 	steerMapHooks       = "hooks"
+	steerMapUnjudged    = "unjudged"
 	steerProgGiveBack   = "give_back"
 	steerProgSink       = "sink"
 	steerProgSteerIn    = "steer_in"
@@ -124,6 +131,7 @@ type steerMapSpecs struct {
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Endpoints *ebpf.MapSpec `ebpf:"endpoints"`
 	Hooks     *ebpf.MapSpec `ebpf:"hooks"`
+	Unjudged  *ebpf.MapSpec `ebpf:"unjudged"`
 }
 
 // steerVariableSpecs contains global variables before they are loaded into the kernel.
@@ -157,6 +165,7 @@ type steerMaps struct {
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Endpoints *ebpf.Map `ebpf:"endpoints"`
 	Hooks     *ebpf.Map `ebpf:"hooks"`
+	Unjudged  *ebpf.Map `ebpf:"unjudged"`
 }
 
 func (m *steerMaps) Close() error {
@@ -165,6 +174,7 @@ func (m *steerMaps) Close() error {
 		m.Counters,
 		m.Endpoints,
 		m.Hooks,
+		m.Unjudged,
 	)
 }
 

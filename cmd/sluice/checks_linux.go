@@ -80,7 +80,7 @@ func machineChecks() []check {
 	}
 	out = append(out, namespaceChecks()...)
 	out = append(out, hostChecks()...)
-	return append(out, namedCheck())
+	return append(out, namedCheck(), priorityCheck())
 }
 
 // tried makes a check of the outcome of trying.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -177,7 +178,8 @@ type parts struct {
 
 // startAgent starts the dataplane and the agent. The channel is closed when the workloads are attached.
 func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
-	be := afpacket.New(afpacket.Config{PortLinger: portLinger})
+	warnings := d.flags.load.raise(d.log)
+	be := afpacket.New(afpacket.Config{PortLinger: portLinger, HeartbeatLimit: d.flags.load.heartbeat})
 	d.later(func() {
 		if err := be.Close(); err != nil {
 			d.log.Warn("packet rings not closed cleanly", "error", err)
@@ -197,7 +199,7 @@ func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
 	})
 	a := agent.New(agent.Config{Node: d.flags.node, Sources: []workload.Source{p.source}, Engine: eng, Backend: be, Queues: queues, Choice: d.flags.choice, Store: p.store,
 		Collector: controlv1.NewCollectorClient(p.conn), Data: d.flags.data, KeepReports: p.keep, Version: thisBuild().Version, Processes: d.flags.processes, Logger: d.log,
-		Outlook: agent.Outlook{Plugins: p.parsers.status, Warnings: p.parsers.warnings, Store: p.state.state, Controller: p.address, Parsers: d.flags.place.where}})
+		Outlook: agent.Outlook{Plugins: p.parsers.status, Warnings: func() []string { return slices.Concat(warnings, p.parsers.warnings()) }, Store: p.state.state, Controller: p.address, Parsers: d.flags.place.where}})
 	d.run("agent", a.Run)
 	if p.metrics != nil {
 		d.serveHTTP(p.metrics, &observed{agent: a, control: p.control, store: p.state.state, now: time.Now})

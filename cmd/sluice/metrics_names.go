@@ -59,6 +59,8 @@ var (
 	mFrames    = ofAgent.traffic(counter.EndpointFrames)
 	mBytes     = ofAgent.traffic(counter.EndpointBytes)
 	mVerdicts  = ofAgent.traffic(counter.Verdicts)
+	mOutcomes  = ofAgent.total("outcomes", "Connections that ended, by what became of them on the network: closed, reset, refused by the peer, unanswered, denied by policy.", lWorkload, "outcome")
+	mUnjudged  = ofAgent.total("unjudged_frames", "Frames that went by without a verdict of policy, or with dropped=true were dropped without one, by cause. Alarm on any increase.", lWorkload, "backend", lCause, "dropped")
 	mDrops     = ofAgent.traffic(counter.Drops)
 	mBypassed  = ofAgent.traffic(counter.Bypassed)
 	mHeld      = ofAgent.traffic(counter.EndpointHeld)

@@ -26,6 +26,7 @@ type standaloneFlags struct {
 	place                    parserFlags
 	backends                 []string
 	choice                   map[string]string // what backends say, by workload
+	load                     loadFlags
 }
 
 func newStandalone(c *cli) *cobra.Command {
@@ -69,6 +70,7 @@ func (f *standaloneFlags) addAgentFlags(fl *pflag.FlagSet) {
 	fl.StringVar(&f.workloads, "workloads", "", "YAML file with names, services, labels and exclusions of namespaces")
 	fl.StringVar(&f.node, "node", host, "name of this machine")
 	f.place.add(fl, inPlugin)
+	f.load.add(fl)
 	fl.StringArrayVar(&f.backends, "backend", nil, "NETNS=nfqueue or NETNS=afpacket: by what a workload is enforced; may be given again (default afpacket, where it can)")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -83,6 +85,8 @@ func (f *standaloneFlags) check() (policy.Mode, error) {
 		return m, fmt.Errorf("--mode: %w", err)
 	case f.checkFail() != nil:
 		return m, f.checkFail()
+	case f.load.check() != nil:
+		return m, f.load.check()
 	case f.place.check() != nil:
 		return m, f.place.check()
 	case f.node == "":

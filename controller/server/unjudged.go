@@ -18,6 +18,9 @@ import (
 // unjudgedEvery is how often frames without a verdict are logged, for each workload and cause.
 const unjudgedEvery = 10 * time.Second
 
+// notRunning is the cause of a period in which an agent did not run: its frames were not counted.
+const notRunning = "not_running"
+
 // maxUnjudged bounds the causes, and the workloads whose last log line is remembered.
 const maxUnjudged = 1000
 
@@ -134,7 +137,7 @@ func word(text string) string {
 // unjudgedReport makes frames without a verdict loud: a violation, an event, a count and a log
 // line. The lock is held.
 func (s *history) unjudgedReport(n *node, u *controlv1.Unjudged) {
-	if u.GetFrames() == 0 {
+	if u.GetFrames() == 0 && u.GetCause() != notRunning {
 		return
 	}
 	backend, cause := word(u.Backend), word(u.Cause)
@@ -159,7 +162,9 @@ func (s *history) unjudgedReport(n *node, u *controlv1.Unjudged) {
 	if u.Dropped {
 		row.Outcome = flow.OutcomeDenied
 	}
-	s.graph.AddUnjudged(row, share)
+	if u.Frames > 0 { // else it is a period of which nobody knows the frames
+		s.graph.AddUnjudged(row, share)
+	}
 	if s.replaying {
 		return
 	}

@@ -88,6 +88,9 @@ func (p *Path) sessionless(c *packetContext) packet.Action {
 	if !opensNothing(c.p) {
 		p.ses.out.count[counter.TableFull]++
 		c.cause = counter.NoRoomInTable
+		if c.v.Inline && c.v.Fail == packet.Pass {
+			p.ses.out.tally(c.v).n[atUnjudged]++
+		}
 		return c.v.Fail
 	}
 	p.ses.out.count[counter.Sessionless]++

@@ -19,7 +19,8 @@ const (
 	atVerdicts = atDropped + counter.CausesLen
 	atOpened   = atVerdicts + int(flow.Pending) + 1
 	atSessions = atOpened + 1
-	countsLen  = atSessions + 1
+	atUnjudged = atSessions + 1 // passed because the session table was full
+	countsLen  = atUnjudged + 1
 )
 
 // counts are what is counted of one endpoint.
@@ -117,6 +118,8 @@ type Traffic struct {
 	Held uint64
 	// Verdicts counts how often a session was given a verdict.
 	Verdicts map[string]uint64
+	// Unjudged counts frames that passed because there was no room for their session, as the fail mode says.
+	Unjudged uint64
 	// Opened counts sessions; Sessions is how many there are.
 	Opened, Sessions uint64
 }
@@ -154,7 +157,7 @@ func (ts *Tallies) List() []Traffic {
 
 func (c *counts) traffic(k tallyKey) Traffic {
 	t := Traffic{Workload: k.workload, Interface: k.iface, Backend: k.datapath, Dropped: map[string]uint64{}, Verdicts: map[string]uint64{},
-		Opened: c[atOpened], Sessions: c[atSessions], Held: c[atDropped+int(counter.Held)]}
+		Opened: c[atOpened], Sessions: c[atSessions], Unjudged: c[atUnjudged], Held: c[atDropped+int(counter.Held)]}
 	copy(t.Frames[:], c[atFrames:])
 	copy(t.Bytes[:], c[atBytes:])
 	for i := range counter.CausesLen {

@@ -98,7 +98,10 @@ func (r *runner) Start(context.Context) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		err := confine()
+		err := ordinary()
+		if err == nil {
+			err = confine()
+		}
 		if err == nil {
 			err = permitted(r.cmd.Start())
 		}
@@ -117,6 +120,19 @@ func (r *runner) Start(context.Context) error {
 		r.await()
 	}()
 	return <-started
+}
+
+// ordinary takes a raised scheduling priority from the calling thread: it is for the process that judges
+// frames, not for plugins.
+func ordinary() error {
+	const zero = 20 // of the system call, which returns 20-nice
+	if raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err != nil || raw <= zero {
+		return nil
+	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 0); err != nil {
+		return fmt.Errorf("set nice value: %w", err)
+	}
+	return nil
 }
 
 // outputGrace is how long the output of a process that has ended is waited for: what it started in a session of its own may

@@ -81,6 +81,21 @@ struct {
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");
 
+/* Frames of an endpoint that were not sent to the service port because no worker was
+ * running, by fail mode. User space adds and removes the entries. */
+struct missed {
+	__u64 frames[2];
+	__u64 bytes[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32); /* number of the endpoint */
+	__type(value, struct missed);
+} unjudged SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -103,6 +118,21 @@ static __always_inline void count(enum counter which)
 	__u64 *n = bpf_map_lookup_elem(&counters, &which);
 	if (n)
 		*n += 1;
+}
+
+/* count_unjudged counts a frame by endpoint; only frames without a heartbeat pay for it. */
+static __always_inline void count_unjudged(struct __sk_buff *skb, __u32 id, int closed)
+{
+	struct missed *m = bpf_map_lookup_elem(&unjudged, &id);
+	if (!m)
+		return;
+	if (closed) {
+		__sync_fetch_and_add(&m->frames[1], 1);
+		__sync_fetch_and_add(&m->bytes[1], skb->len);
+	} else {
+		__sync_fetch_and_add(&m->frames[0], 1);
+		__sync_fetch_and_add(&m->bytes[0], skb->len);
+	}
 }
 
 static __always_inline int tagged(const __u8 *mac)
@@ -176,6 +206,7 @@ static __always_inline int steer(struct __sk_buff *skb, int received)
 		return NEXT;
 	if (!alive()) {
 		count(h->fail == FAIL_CLOSED ? STOPPED : BYPASSED);
+		count_unjudged(skb, h->id, h->fail == FAIL_CLOSED);
 		return h->fail == FAIL_CLOSED ? TC_ACT_SHOT : NEXT;
 	}
 	egress = received == (h->side == HOST_SIDE);

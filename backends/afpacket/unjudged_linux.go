@@ -1,0 +1,113 @@
+package afpacket
+
+import (
+	"sync/atomic"
+
+	"github.com/sluicenet/sluice/core/backend"
+)
+
+var _ backend.UnjudgedCounter = (*Backend)(nil)
+
+// oversized counts frames of one endpoint that were larger than a slot.
+type oversized struct{ frames, bytes atomic.Uint64 }
+
+// missed is what a port has reported of frames without a verdict. The backend's lock guards it.
+type missed struct {
+	steered   [2]uint64              // frames without a heartbeat, of all endpoints: passed, dropped
+	heartbeat map[uint32]steerMissed // the same by endpoint
+	large     map[uint32][2]uint64   // oversize frames and bytes, by endpoint
+	ringFull  uint64
+	waiting   []backend.Unjudged // not taken yet
+}
+
+// TakeUnjudged implements backend.UnjudgedCounter.
+func (b *Backend) TakeUnjudged() []backend.Unjudged {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.ports {
+		p.collectUnjudged()
+		b.collectFrom(p)
+	}
+	out := b.unjudged
+	b.unjudged = nil
+	return out
+}
+
+// collectFrom moves what a port has collected to the backend. The lock is held.
+func (b *Backend) collectFrom(p *port) {
+	b.unjudged = append(b.unjudged, p.missed.waiting...)
+	p.missed.waiting = nil
+}
+
+// collectUnjudged reads the counters of a port and of its endpoints. The backend's lock is held.
+func (p *port) collectUnjudged() {
+	m := &p.missed
+	var sum [len(counterNames)]uint64
+	if p.counters(&sum) == nil {
+		if now := [2]uint64{sum[steerCounterBYPASSED], sum[steerCounterSTOPPED]}; now != m.steered {
+			m.steered = now
+			for id := range p.attached {
+				p.collectHeartbeat(id)
+			}
+		}
+	}
+	for id, k := range *p.queue.endpoints.Load() {
+		now := [2]uint64{k.large.frames.Load(), k.large.bytes.Load()}
+		if last := m.large[id]; now != last {
+			m.large[id] = now
+			m.add(backend.Unjudged{Endpoint: id, Cause: backend.Oversize, Dropped: true, Frames: now[0] - last[0], Bytes: now[1] - last[1]})
+		}
+	}
+	if n := p.queue.Stats().Dropped; n != m.ringFull {
+		u := backend.Unjudged{Cause: backend.RingFull, Dropped: true, Frames: n - m.ringFull}
+		if len(p.attached) == 1 && len(p.retired) == 0 {
+			for u.Endpoint = range p.attached { // the ring is its own
+			}
+		}
+		m.ringFull = n
+		m.add(u)
+	}
+}
+
+// collectHeartbeat reads what the steering programs counted of one endpoint.
+func (p *port) collectHeartbeat(id uint32) {
+	var now steerMissed
+	if p.objs.Unjudged.Lookup(id, &now) != nil {
+		return
+	}
+	last := p.missed.heartbeat[id]
+	p.missed.heartbeat[id] = now
+	for closed := range now.Frames {
+		p.missed.add(backend.Unjudged{Endpoint: id, Cause: backend.NoHeartbeat, Dropped: closed == 1,
+			Frames: now.Frames[closed] - last.Frames[closed], Bytes: now.Bytes[closed] - last.Bytes[closed]})
+	}
+}
+
+// forgetUnjudged collects what was counted of an endpoint for the last time.
+func (p *port) forgetUnjudged(id uint32) error {
+	p.collectHeartbeat(id)
+	delete(p.missed.heartbeat, id)
+	return p.objs.Unjudged.Delete(id)
+}
+
+func (m *missed) add(u backend.Unjudged) {
+	if u.Frames > 0 {
+		m.waiting = append(m.waiting, u)
+	}
+}
+
+// tooLarge counts a frame that did not fit into a slot, of which frame is the beginning.
+func (q *inline) tooLarge(frame []byte, wire uint32, eps map[uint32]known) {
+	q.oversize.Add(1)
+	if len(frame) < 14 {
+		return
+	}
+	own := frame[:6]
+	if !isTag(own) {
+		own = frame[6:12]
+	}
+	if k, ok := eps[tagID(own)]; ok && isTag(own) {
+		k.large.frames.Add(1)
+		k.large.bytes.Add(uint64(wire))
+	}
+}

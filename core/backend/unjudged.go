@@ -1,0 +1,25 @@
+package backend
+
+// Unjudged is frames of one endpoint that a backend let pass, or dropped, without a verdict.
+type Unjudged struct {
+	// Endpoint is the engine's number; 0 where frames of several endpoints cannot be distinguished.
+	Endpoint uint32
+	Cause    string // one of the constants below
+	// Dropped: the frames did not go on.
+	Dropped       bool
+	Frames, Bytes uint64 // Bytes is 0 where they are not counted
+}
+
+// Causes of frames without a verdict.
+const (
+	NoHeartbeat = "heartbeat" // no worker was running
+	RingFull    = "ring_full" // a packet ring was full
+	Oversize    = "oversize"  // larger than a slot of the ring
+)
+
+// UnjudgedCounter is a backend that counts frames without a verdict outside of its queues. It may be called
+// from any goroutine.
+type UnjudgedCounter interface {
+	// TakeUnjudged returns what was counted since the last call, of detached endpoints too.
+	TakeUnjudged() []Unjudged
+}
