@@ -17,6 +17,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/role"
 )
 
 // counting is a dataplane with counters, and a backend too.
@@ -25,14 +26,15 @@ type counting struct {
 	taken []backend.Unjudged
 }
 
-func (*counting) Apply(*policy.Table)                    {}
-func (*counting) Close() error                           { return nil }
-func (*counting) Detach(uint32) error                    { return nil }
-func (*counting) Drain(func(*flow.Record)) int           { return 0 }
-func (*counting) Lost() <-chan uint32                    { return nil }
-func (*counting) SetListeners(uint32, []engine.Listener) {}
-func (*counting) Threats(func(*report.Threat)) int       { return 0 }
-func (c *counting) Stats() engine.Stats                  { return c.stats }
+func (*counting) Apply(*policy.Table)              {}
+func (*counting) Close() error                     { return nil }
+func (*counting) Detach(uint32) error              { return nil }
+func (*counting) Drain(func(*flow.Record)) int     { return 0 }
+func (*counting) Lost() <-chan uint32              { return nil }
+func (*counting) SetSockets(uint32, *role.Sockets) {}
+func (*counting) Remember(*role.Memory)            {}
+func (*counting) Threats(func(*report.Threat)) int { return 0 }
+func (c *counting) Stats() engine.Stats            { return c.stats }
 func (c *counting) TakeUnjudged() (out []backend.Unjudged) {
 	out, c.taken = c.taken, nil
 	return out
