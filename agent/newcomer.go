@@ -50,6 +50,15 @@ func (a *Agent) forget(now time.Time) bool {
 	return len(a.gone) < before
 }
 
+// recallPatience is how long a new policy waits for flows that pass in the kernel to come back.
+const recallPatience = time.Second
+
+// enforcer is a Dataplane that recalls flows behind Apply.
+type enforcer interface {
+	Enforced() uint64
+	AwaitEnforced(version uint64, d time.Duration) bool
+}
+
 // adopt puts the policy into force together with what it says of newcomers: a workload that has just
 // begun has the policy of its group at once, not only when the controller has heard of it.
 func (a *Agent) adopt() {
@@ -70,5 +79,9 @@ func (a *Agent) adopt() {
 		a.table = t
 		a.cfg.Engine.Apply(t)
 		a.host.Apply(t)
+		// What passes in the kernel by the policy before comes back in a moment, mostly; reports wait for it.
+		if e, ok := a.cfg.Engine.(enforcer); ok && !e.AwaitEnforced(t.Version(), recallPatience) {
+			a.log.Warn("flows of an older policy still pass in the kernel", "version", t.Version())
+		}
 	}
 }

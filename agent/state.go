@@ -2,6 +2,7 @@ package agent
 
 import (
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/sluicenet/sluice/agent/uplink"
@@ -17,7 +18,9 @@ import (
 // are called from any goroutine.
 type Outlook struct {
 	Plugins func() []host.Status
-	Store   func() *controlv1.StoreState
+	// Warnings are sentences of parts that the agent does not run, plugins among them.
+	Warnings func() []string
+	Store    func() *controlv1.StoreState
 	// Controller is the address of the controller in use.
 	Controller func() string
 	// Parsers is where protocols are parsed.
@@ -66,7 +69,7 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 	n := &controlv1.NodeStatus{Node: a.cfg.Node, Started: a.started.UnixNano(), Version: a.cfg.Version, Counters: a.counters(stats), State: a.state(stats)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n.Policy, n.WorkloadErrors, n.Warnings = r.policy, maps.Clone(r.errors), r.warnings
+	n.Policy, n.WorkloadErrors, n.Warnings = r.policy, maps.Clone(r.errors), slices.Concat(r.warnings, a.outside())
 	n.Wanted = n.State.PolicyWanted
 	n.Phase = controlv1.AgentPhase_AGENT_PHASE_OWNER
 	refused, rivals := a.tenure.State()
@@ -74,6 +77,14 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 		n.Phase, n.Owner = controlv1.AgentPhase_AGENT_PHASE_REFUSED, refused
 	}
 	return n
+}
+
+// outside are the warnings of parts that the agent does not run. Any goroutine may call it.
+func (a *Agent) outside() []string {
+	if a.cfg.Outlook.Warnings == nil {
+		return nil
+	}
+	return a.cfg.Outlook.Warnings()
 }
 
 // Workloads are those that the agent told its controller of, or is about to.
@@ -154,15 +165,13 @@ func (a *Agent) steered() map[string]uint64 {
 	return n
 }
 
+// pluginPhases is a table.
+var pluginPhases = map[host.State]controlv1.PluginPhase{host.Starting: controlv1.PluginPhase_PLUGIN_PHASE_STARTING, host.Running: controlv1.PluginPhase_PLUGIN_PHASE_RUNNING,
+	host.Restarting: controlv1.PluginPhase_PLUGIN_PHASE_RESTARTING, host.Failed: controlv1.PluginPhase_PLUGIN_PHASE_FAILED, host.Refused: controlv1.PluginPhase_PLUGIN_PHASE_REFUSED}
+
 func plugin(p *host.Status) *controlv1.Plugin {
-	out := &controlv1.Plugin{Name: p.Name, Path: p.Path, User: p.User, Pid: uint32(p.PID), Phase: controlv1.PluginPhase_PLUGIN_PHASE_RESTARTING, Restarts: p.Restarts, Items: p.Items,
-		Error: p.Last, Protocols: uint32(len(p.Apps))}
-	switch {
-	case p.GivenUp:
-		out.Phase = controlv1.PluginPhase_PLUGIN_PHASE_GIVEN_UP
-	case p.Running:
-		out.Phase = controlv1.PluginPhase_PLUGIN_PHASE_RUNNING
-	}
+	out := &controlv1.Plugin{Name: p.Name, Path: p.Path, User: p.User, Pid: uint32(p.PID), Phase: pluginPhases[p.State], Restarts: p.Restarts, Items: p.Items,
+		Error: p.Last, Protocols: uint32(len(p.Apps)), Panics: p.Panics, Apps: p.Apps, Warning: p.Warning, Away: p.Away}
 	if !p.Since.IsZero() {
 		out.Since = p.Since.UnixNano()
 	}

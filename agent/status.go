@@ -85,6 +85,9 @@ func (a *Agent) publish() {
 	}
 	if a.table != nil {
 		r.policy = a.table.Version()
+		if e, ok := a.cfg.Engine.(enforcer); ok {
+			r.policy = min(r.policy, e.Enforced())
+		}
 	}
 	r.errors, r.attached, r.warnings = errs, attached, warnings
 	r.mu.Unlock()
@@ -218,7 +221,7 @@ func (r *reporter) tell(ctx context.Context, again bool) error {
 	}
 	digest := r.digest
 	r.fresh = false
-	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Run: r.a.run, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: r.warnings,
+	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Run: r.a.run, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: slices.Concat(r.warnings, r.a.outside()),
 		Version: r.a.cfg.Version, Started: r.a.started.UnixNano(), WorkloadsDigest: digest}
 	r.mu.Unlock()
 	if refused, _ := r.a.tenure.State(); again || refused != nil {

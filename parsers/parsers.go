@@ -92,7 +92,8 @@ const (
 	Named
 	// Done: nothing more to learn; the stream is closed.
 	Done
-	// Rejected: not this protocol after all; the session goes back to the other parsers.
+	// Rejected: not this protocol after all; the session goes back to the other parsers, what was
+	// told of it is void, and Used is not regarded.
 	Rejected
 )
 
@@ -120,34 +121,35 @@ type Attr uint8
 
 // Attributes. Values are bytes as they stood on the wire, cut at 256.
 const (
-	NoAttr    Attr = iota
-	Host           // HTTP Host or :authority, TLS or QUIC SNI: the name the client asked for
-	Method         // HTTP method
-	Path           // HTTP path without query
-	Status         // HTTP status code, gRPC status
-	UserAgent      // client software
-	Software       // server software and version
-	Version        // protocol version
-	ALPN           // negotiated protocol, else the first offered
-	JA3            // TLS client fingerprint, 32 hex digits
-	JA4            // TLS client fingerprint
-	Subject        // certificate subject
-	Issuer         // certificate issuer
-	Question       // DNS name and type asked
-	Answer         // DNS answers
-	RCode          // DNS response code
-	User           // user name
-	Database       // database or schema
-	Command        // command or statement verb
-	Service        // gRPC service and method: /package.Service/Method
-	Banner         // server greeting
-	Error          // error that the server answered
-	HASSH          // SSH client fingerprint, 32 hex digits
+	NoAttr      Attr = iota
+	Host             // HTTP Host or :authority, TLS or QUIC SNI: the name the client asked for
+	Method           // HTTP method
+	Path             // HTTP path without query
+	Status           // HTTP status code, gRPC status
+	UserAgent        // client software
+	Software         // server software and version
+	Version          // protocol version
+	ALPN             // negotiated protocol, else the first offered
+	JA3              // TLS client fingerprint, 32 hex digits
+	JA4              // TLS client fingerprint
+	Subject          // certificate subject
+	Issuer           // certificate issuer
+	Question         // DNS name and type asked
+	Answer           // DNS answers
+	RCode            // DNS response code
+	User             // user name
+	Database         // database or schema
+	Command          // command or statement verb
+	Service          // gRPC service and method: /package.Service/Method
+	Banner           // server greeting
+	Error            // error that the server answered
+	HASSH            // SSH client fingerprint, 32 hex digits
+	ProxyClient      // address and port that a PROXY header states for the client; identification tells it
 	numAttrs
 )
 
 var attrNames = [numAttrs]string{"", "host", "method", "path", "status", "user_agent", "software", "version", "alpn", "ja3", "ja4",
-	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error", "hassh"}
+	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error", "hassh", "proxy_client"}
 
 // String is the attribute's name in JSON.
 func (a Attr) String() string {
@@ -172,6 +174,42 @@ type Sink interface {
 // application of their sessions is final only when their Stream says Named or Done.
 // All others are named as soon as they are chosen.
 type Layered interface{ Layered() }
+
+// Part is who of a conversation says something.
+type Part uint8
+
+// Parts.
+const (
+	EitherPart Part = iota // either side says such things
+	ClientPart             // only a client does
+	ServerPart             // only a server does
+)
+
+// String is "either", "client" or "server".
+func (p Part) String() string { return [...]string{"either", "client", "server", ""}[p&3] }
+
+// Sided is implemented by parsers that can be certain who is the client, by what a side says, where nobody saw who opened
+// the session. Identification then asks Probe for a head of a session in mid-stream, and for a datagram, as the
+// other side's, too, and gives Open, Probe and Parse the sides as Part states them.
+type Sided interface {
+	Parser
+	// Part reports whose part a head is that Probe claimed for either direction, or, in a session that the parser has,
+	// did not refuse. It is asked where client and server are a guess, and must not go by them: EitherPart where it
+	// is not certain. Head is borrowed.
+	Part(m *Meta, head []byte) Part
+}
+
+// PartByProbe is Part for parsers whose Probe tells the two sides apart: certain where it claims a head as one side's
+// and refuses it as the other's.
+func PartByProbe(p Parser, m *Meta, head []byte) Part {
+	switch client, server := p.Probe(m, ToServer, head), p.Probe(m, ToClient, head); {
+	case client >= Likely && server == No:
+		return ClientPart
+	case server >= Likely && client == No:
+		return ServerPart
+	}
+	return EitherPart
+}
 
 // MaxHead is how many bytes of each direction identification looks at.
 const MaxHead = 16 << 10

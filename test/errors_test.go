@@ -30,6 +30,7 @@ func TestStartErrors(t *testing.T) {
 		{"no such namespace", func(*testing.T, *program) []string { return []string{"--netns", "sluice-none"} }, `there is no network namespace called "sluice-none"`},
 		{"port taken", func(*testing.T, *program) []string { return []string{"--listen", taken.Addr().String()} }, "port taken: something listens on " + taken.Addr().String()},
 		{"no workloads file", func(*testing.T, *program) []string { return []string{"--workloads", "/nonexistent.yaml"} }, "workloads file /nonexistent.yaml: no such file"},
+		{"no plugin folder", func(*testing.T, *program) []string { return []string{"--plugin-dir", "/nonexistent"} }, "plugin folder: stat /nonexistent: no such file"},
 		{"damaged store", func(t *testing.T, p *program) []string {
 			write(t, filepath.Join(p.dir, "data", "sluice.db"), strings.Repeat("damage ", 10000))
 			return nil

@@ -52,7 +52,7 @@ func runAgent(ctx context.Context, f *agentFlags, errs *screen) error {
 	names := appnames.New(appnames.Config{Store: st, File: filepath.Join(f.data, "plugin-apps.json"), Logger: log})
 	names.LoadOr(ctx)
 	d.run("names of applications", names.Run)
-	parsers, err := f.place.open(ctx, names, log)
+	parsers, err := f.place.open(ctx, &placing{numbers: names, data: f.data, log: log})
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func TestGolden(t *testing.T) {
 		{"violations", "violations"}, {"threats", "threats"}, {"threats_packet", "threats --packet"}, {"observe", "observe"}, {"why", "why web db 5432"},
 		{"why_app", "why web db 5432 --app redis"}, {"fail", "fail"}, {"fail_default", "fail closed"},
 		{"rules_add", "rules add --from web --to db --ports tcp/80,udp/53 --apps http --action deny"}, {"rules_delete", "rules delete 3"},
-		{"backend", "workloads backend web nfqueue"},
+		{"plugins", "plugins list"}, {"backend", "workloads backend web nfqueue"},
 	}
 	for _, tt := range tests {
 		for _, format := range []string{"table", "json"} {
@@ -127,6 +127,8 @@ func TestCommandErrors(t *testing.T) {
 	tests := []struct{ name, line, want string }{
 		{"no daemon", "status --socket " + none, "no sluice is listening on " + none + ": start one with `sluice standalone`"},
 		{"unknown command", "statsu", "there is no command \"statsu\": did you mean `sluice status`?"},
+		{"unknown command of plugins", "plugins lst", "there is no command \"plugins lst\": use `sluice plugins list`"},
+		{"plugin that is not there", "plugins check " + none, none + ": no such file"},
 		{"unknown flag", "status --nope", "see `sluice status --help`"},
 		{"unknown output", "status -o yaml", `there is no output "yaml"`},
 		{"missing arguments", "why web", "TO and PORT are missing: use `sluice why FROM TO PORT`"},
@@ -156,7 +158,7 @@ func TestCommandErrors(t *testing.T) {
 		{"an end that nothing is", "threats --about wep --socket " + sock, `error: nothing is called "wep"`},
 		{"events of nothing", "observe --about wep --socket " + sock, `error: nothing is called "wep"`},
 		{"events of nothing, followed", "observe -f --about wep --socket " + sock, `error: nothing is called "wep"`},
-		{"a command below rules", "rules ad", "there is no command \"ad\" of `sluice rules`: did you mean `sluice rules add`"},
+		{"a command below rules", "rules ad", "there is no command \"ad\" of `sluice rules`: did you mean `sluice rules add`?"},
 		{"a backend that is a workload", "workloads wep", "there is no command \"wep\" of `sluice workloads`"},
 		{"no such action", "rules add --from a --to b --action refuse --socket " + sock, `no action is called "refuse": use allow, deny`},
 		{"no such fail mode", "fail shut web", `no fail mode is called "shut": use open, closed`},

@@ -125,7 +125,7 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 	if err := names.Load(context.Background()); err != nil {
 		return nil, err
 	}
-	parsers, err := d.flags.place.open(context.Background(), names, d.log)
+	parsers, err := d.flags.place.open(context.Background(), &placing{numbers: names, data: d.flags.data, log: d.log})
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
 	})
 	a := agent.New(agent.Config{Node: d.flags.node, Sources: []workload.Source{p.source}, Engine: eng, Backend: be, Queues: queues, Choice: d.flags.choice, Store: p.store,
 		Collector: controlv1.NewCollectorClient(p.conn), Data: d.flags.data, KeepReports: p.keep, Version: thisBuild().Version, Processes: d.flags.processes, Logger: d.log,
-		Outlook: agent.Outlook{Plugins: p.parsers.status, Store: p.state.state, Controller: p.address, Parsers: d.flags.place.where}})
+		Outlook: agent.Outlook{Plugins: p.parsers.status, Warnings: p.parsers.warnings, Store: p.state.state, Controller: p.address, Parsers: d.flags.place.where}})
 	d.run("agent", a.Run)
 	if p.metrics != nil {
 		d.serveHTTP(p.metrics, &observed{agent: a, control: p.control, store: p.state.state, now: time.Now})

@@ -71,8 +71,9 @@ func (*fake) Status(context.Context, *controlv1.StatusRequest) (*controlv1.Statu
 			{Workload: "netns:db", Interface: "eth1", Backend: "tap", FramesOut: 1, FramesIn: 1, BytesOut: 100, Verdicts: map[string]uint64{"violate": 1}}},
 		Queues: []*controlv1.Queue{{Backend: "inline", Queues: 1, Received: 2000, Sent: 1996, Waiting: 12, Fill: 0.25, Dropped: map[string]uint64{"ring_full": 0, "oversize": 1}, Bypassed: map[string]uint64{"no_heartbeat": 3}},
 			{Backend: "tap", Workload: "netns:db", Interface: "eth0", Queues: 2, Received: 110, Dropped: map[string]uint64{"ring_full": 7}}},
-		Plugins: []*controlv1.Plugin{{Name: "standard", Path: "/proc/self/exe", User: "nobody", Pid: 4711, Phase: controlv1.PluginPhase_PLUGIN_PHASE_RUNNING, Restarts: 1, Items: 99, Error: "it does not answer\x1b", Protocols: 48, Since: noon.UnixNano()},
-			{Name: "own", Path: "/etc/sluice/plugins/own", User: "nobody", Phase: controlv1.PluginPhase_PLUGIN_PHASE_GIVEN_UP, Restarts: 10}},
+		Plugins: []*controlv1.Plugin{{Name: "standard", Path: "/proc/self/exe", User: "nobody", Pid: 4711, Phase: controlv1.PluginPhase_PLUGIN_PHASE_RUNNING, Restarts: 1, Items: 99, Error: "it does not answer\x1b", Protocols: 3, Apps: []string{"http", "tls", "dns"}, Since: noon.UnixNano()},
+			{Name: "own", Path: "/etc/sluice/plugins/own", User: "nobody", Phase: controlv1.PluginPhase_PLUGIN_PHASE_FAILED, Restarts: 10, Panics: 3, Away: true,
+				Error: "it ended: exit status 2: panic: no", Warning: "it does not run, and is tried again every 1m0s"}},
 		Uplink: &controlv1.Uplink{Controller: "10.0.0.11:9474", Answers: true, LastReport: noon.UnixNano(), Backlog: 5, Sent: 1000, Dropped: map[string]uint64{"uplink_full": 2}},
 		Store:  &controlv1.StoreState{Name: "consul 10.0.0.1:8500", Error: "no server leads"}}
 	return &controlv1.StatusResponse{Version: "v1", Started: noon.Add(-time.Hour).UnixNano(), Policy: 7, Workloads: 2, Groups: 6, Rules: 2, Connections: 2, Sessions: 41,

@@ -92,8 +92,9 @@ func (o *observed) unwell() string {
 			return "workloads are being attached"
 		case !s.Uplink.Answers:
 			return "controller does not answer"
+		default:
+			return pluginTrouble(s.Plugins)
 		}
-		return ""
 	}
 	if s := o.store(); !s.Reachable {
 		return "store does not answer: " + s.Error

@@ -122,6 +122,7 @@ const maxError = 160
 func collectPlugin(s sink, p *controlv1.Plugin) {
 	s.yes(mPluginUp, p.Phase == controlv1.PluginPhase_PLUGIN_PHASE_RUNNING, p.Name)
 	s.count(mPluginRestarts, p.Restarts, p.Name)
+	s.count(mPluginPanics, p.Panics, p.Name)
 	s.count(mPluginItems, p.Items, p.Name)
 	s.gauge(mPluginApps, float64(p.Protocols), p.Name)
 	s.gauge(mPluginStart, stampSeconds(p.Since), p.Name)

@@ -43,7 +43,7 @@ func (a *fakeAgent) Status() *controlv1.NodeStatus {
 			"ring.received": 1, "uplink.sent": 1, "plugin.restarts": 2, "plugin.lost_sessions": 1},
 		State: &controlv1.AgentState{Ready: a.ready, Traffic: []*controlv1.Traffic{traffic("netns:web", "tap", 1), traffic("netns:web", "inline", 10), traffic("docker:1", "tap", 100)},
 			Queues:  []*controlv1.Queue{{Backend: "inline", Queues: 1, Received: 30, Waiting: 7, Fill: 0.25, Dropped: map[string]uint64{"ring_full": 8}, Bypassed: map[string]uint64{"no_heartbeat": 2}}},
-			Plugins: []*controlv1.Plugin{{Name: "standard", Path: "/proc/self/exe", User: "nobody", Phase: controlv1.PluginPhase_PLUGIN_PHASE_RESTARTING, Restarts: 2, Items: 99, Error: "it has ended\x1b\xff" + strings.Repeat("x", 300)}},
+			Plugins: []*controlv1.Plugin{{Name: "standard", Path: "/proc/self/exe", User: "nobody", Phase: controlv1.PluginPhase_PLUGIN_PHASE_RESTARTING, Restarts: 2, Panics: 4, Items: 99, Error: "it has ended\x1b\xff" + strings.Repeat("x", 300)}},
 			Uplink:  &controlv1.Uplink{Controller: "10.0.0.1:9474", Answers: a.answers, Backlog: 5, LastReport: noon.UnixNano(), Dropped: map[string]uint64{"uplink_full": 1}}}}
 }
 
@@ -90,7 +90,7 @@ func TestMetrics(t *testing.T) {
 		`sluice_bypassed_total{backend="inline",cause="no_heartbeat",interface="",workload=""} 2`,
 		`sluice_sessions{backend="tap",interface="eth0",workload="web"} 2`,
 		`sluice_queue_depth{backend="inline",interface="",workload=""} 7`,
-		`sluice_plugin_up{plugin="standard"} 0`, `sluice_plugin_restarts_total{plugin="standard"} 2`, `sluice_plugin_items_total{plugin="standard"} 99`,
+		`sluice_plugin_up{plugin="standard"} 0`, `sluice_plugin_restarts_total{plugin="standard"} 2`, `sluice_plugin_items_total{plugin="standard"} 99`, `sluice_plugin_panics_total{plugin="standard"} 4`,
 		`sluice_plugin_wait_seconds_total 2.5`, `sluice_engine_frames_total 12`, `sluice_engine_sessions 3`, `sluice_steering_steered_total 5`,
 		`sluice_policy_version{kind="enforced"} 6`, `sluice_policy_version{kind="wanted"} 7`, `sluice_policy_version{kind="compiled"} 7`,
 		`sluice_records_lost_total{cause="outbox_full"} 9`, `sluice_records_lost_total{cause="uplink_full"} 1`, `sluice_uplink_backlog 5`,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -30,7 +31,7 @@ type parserFlags struct{ where, dir, user string }
 
 func (f *parserFlags) add(fl *pflag.FlagSet, where string) {
 	fl.StringVar(&f.where, "parsers", where, "where protocols are parsed: plugin (a process without privileges) or inprocess (least latency)")
-	fl.StringVar(&f.dir, "plugin-dir", "", "folder with parser plugins of your own")
+	fl.StringVar(&f.dir, "plugin-dir", "", "folder with parser plugins of your own; it is watched, and plugins may be added, exchanged and removed")
 	fl.StringVar(&f.user, "plugin-user", "nobody", "account that plugins run as")
 }
 
@@ -70,35 +71,43 @@ func (p *placed) close() {
 	}
 }
 
-// open starts what the flags ask for. Numbers are given to the applications that plugins name; nil is for those who
-// share them with nobody.
-func (f *parserFlags) open(ctx context.Context, numbers host.Numbers, log *slog.Logger) (*placed, error) {
+// warnings are sentences about what is wrong with the plugins.
+func (p *placed) warnings() []string {
+	if p.host == nil {
+		return nil
+	}
+	return p.host.Warnings()
+}
+
+// placing is what open needs beside the flags.
+type placing struct {
+	numbers host.Numbers // gives the applications that plugins name their numbers; nil is for those who share them with nobody
+	data    string       // folder in which the plugins' protocols are remembered; "" is none
+	strict  bool         // a plugin that does not start is an error: nobody is there who could wait for it
+	log     *slog.Logger
+}
+
+// open starts what the flags ask for.
+func (f *parserFlags) open(ctx context.Context, with *placing) (*placed, error) {
 	reg, err := builtin.Registry()
 	if err != nil {
 		return nil, err
 	}
-	var list []host.Plugin
+	cfg := host.Config{Dir: f.dir, Strict: with.strict, Numbers: with.numbers, User: f.user, Logger: with.log}
+	if with.data != "" {
+		cfg.Known = filepath.Join(with.data, "plugins.json")
+	}
 	if f.where == inPlugin {
 		if reg, err = builtin.DNS(); err != nil {
 			return nil, err
 		}
 		// The running file, even if another one has taken its place on disk since.
-		list = append(list, host.Plugin{Name: "standard", Path: "/proc/self/exe", Args: []string{standardCommand}})
+		cfg.Plugins = append(cfg.Plugins, host.Plugin{Name: "standard", Path: "/proc/self/exe", Args: []string{standardCommand}})
 	}
-	if f.dir != "" {
-		own, err := host.Find(f.dir)
-		if err != nil {
-			return nil, err
-		}
-		if len(own) == 0 {
-			return nil, fmt.Errorf("plugin folder: there is no executable in %s: a plugin is a file that may be executed (chmod +x)", f.dir)
-		}
-		list = append(list, own...)
-	}
-	if len(list) == 0 {
+	if len(cfg.Plugins) == 0 && f.dir == "" {
 		return &placed{registry: reg}, nil
 	}
-	h, err := host.Start(ctx, host.Config{Plugins: list, Numbers: numbers, User: f.user, Logger: log})
+	h, err := host.Start(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

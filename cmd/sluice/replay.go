@@ -51,7 +51,7 @@ func newReplay(c *cli) *cobra.Command {
 			if err := place.check(); err != nil {
 				return err
 			}
-			parsers, err := place.open(cmd.Context(), nil, slog.New(slog.NewTextHandler(c.errs, &slog.HandlerOptions{Level: slog.LevelWarn})))
+			parsers, err := place.open(cmd.Context(), &placing{strict: true, log: slog.New(slog.NewTextHandler(c.errs, &slog.HandlerOptions{Level: slog.LevelWarn}))})
 			if err != nil {
 				return err
 			}

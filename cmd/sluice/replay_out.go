@@ -132,6 +132,11 @@ func (t *replayTake) record(f *flow.Record) {
 		s = &replaySession{Type: "session", Pcap: t.name, Proto: protoName(f.Proto), Family: familyName(f.IPv6), First: f.First}
 		t.live[f.Session] = s
 	}
+	if client := netip.AddrPortFrom(f.Client.Netip(), f.ClientPort); s.Src.IsValid() && client != netip.AddrPortFrom(s.Src, s.SrcPort) {
+		// Its sides became known: what was counted so far goes with them.
+		s.Packets[0], s.Packets[1] = s.Packets[1], s.Packets[0]
+		s.Bytes[0], s.Bytes[1] = s.Bytes[1], s.Bytes[0]
+	}
 	s.Src, s.SrcPort, s.Dst, s.DstPort = f.Client.Netip(), f.ClientPort, f.Server.Netip(), f.ServerPort
 	s.Client, s.Evidence, s.Mid, s.Last = s.Src, f.Evidence.String(), f.Midstream, f.Last
 	for d := range f.Packets {
@@ -148,9 +153,7 @@ func (t *replayTake) record(f *flow.Record) {
 	}
 	s.State, s.Outcome, s.Verdict, s.Reason, s.Rule = f.Phase.String(), f.Outcome.String(), f.Verdict.String(), f.Reason.String(), f.Rule
 	if f.Detail != nil {
-		if s.Attrs == nil {
-			s.Attrs = map[string]string{}
-		}
+		s.Attrs = map[string]string{} // a Detail holds them all, and what was withdrawn is not in it
 		for _, p := range f.Detail.Attrs {
 			s.Attrs[p.Key] = p.Value
 		}

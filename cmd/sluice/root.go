@@ -61,7 +61,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 	}
 	root.AddCommand(
 		newStandalone(c), newAgent(c), newController(c), newCerts(c), newStatus(c), newWorkloads(c), newGroups(c), newRules(c), newConnections(c), newViolations(c),
-		newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newStandardPlugin(),
+		newPlugins(c), newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newStandardPlugin(),
 	)
 	root.AddCommand(newThreats(c), newFail(c))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -170,7 +170,7 @@ func (c *cli) storeLine(name string, s *storeView) string {
 const stateLeader = "leader"
 
 // stateColours are those of controllers, agents and plugins.
-var stateColours = map[string]colour{stateLeader: green, "owner": green, "away": red, "refused": red, "running": green, "restarting": yellow, "given_up": red, "broken": red,
+var stateColours = map[string]colour{stateLeader: green, "owner": green, "away": red, "refused": red, "running": green, "restarting": yellow, "failed": red, "starting": yellow,
 	"in use": green, "does not answer": red}
 
 func state(s string) cell { return cell{text: s, colour: stateColours[s]} }
@@ -254,10 +254,10 @@ func (c *cli) showPlugins(v *statusView) {
 			if p.PID != 0 {
 				pid = number(uint64(p.PID))
 			}
-			rows = append(rows, []cell{text(p.Name), v.of(n), state(p.State), pid, text(p.User), number(p.Restarts), number(p.Items), text(clean(p.Path)), faint(clip(clean(p.LastError), 60))})
+			rows = append(rows, []cell{text(p.Name), v.of(n), state(p.State), pid, text(p.User), number(p.Restarts), coloured(p.Panics, yellow), number(p.Items), text(clean(p.Path)), faint(clip(clean(p.LastError), 60))})
 		}
 	}
-	c.section([]string{"plugin", "node", "state", "pid", "user", "restarts", "items", "path", "last error"}, rows)
+	c.section([]string{"plugin", "node", "state", "pid", "user", "restarts", "panics", "items", "path", "last error"}, rows)
 }
 
 // clip shortens a text to n characters.

@@ -117,6 +117,11 @@ type pluginView struct {
 	Protocols uint32 `json:"protocols"`
 	Since     string `json:"since"`
 	LastError string `json:"last_error"`
+	Panics    uint64 `json:"panics"`
+	// Apps are the names of its protocols.
+	Apps    []string `json:"apps"`
+	Warning string   `json:"warning"` // what is wrong and what to do; "" while nothing is
+	Away    bool     `json:"away"`    // sessions may be unidentified because it does not run
 }
 
 type queueView struct {
@@ -198,7 +203,7 @@ func (c *cli) viewNode(n *controlv1.NodeStatus, workload func(id string) *contro
 		Uplink:  uplinkView{u.GetController(), u.GetAnswers(), stamp(u.GetLastReport()), u.GetBacklog(), u.GetSent(), u.GetRetries(), orEmpty(u.GetDropped())},
 		Plugins: []pluginView{}, Queues: []queueView{}, Workloads: []trafficView{}, Counters: orEmpty(n.Counters)}
 	for _, p := range s.GetPlugins() {
-		v.Plugins = append(v.Plugins, pluginView{p.Name, p.Path, p.User, p.Pid, vocab.Text(p.Phase), p.Restarts, p.Items, p.Protocols, stamp(p.Since), p.Error})
+		v.Plugins = append(v.Plugins, viewPlugin(p))
 	}
 	for _, q := range s.GetQueues() {
 		v.Queues = append(v.Queues, queueView{q.Backend, q.Workload, q.Interface, q.Queues, q.Waiting, q.Fill, q.Received, q.Sent, orEmpty(q.Dropped), orEmpty(q.Bypassed)})

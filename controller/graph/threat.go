@@ -17,18 +17,23 @@ type threatKind struct {
 	port                uint16
 }
 
+// Ends are the two ends of a threat, by group, node and name or address.
+type Ends struct {
+	From         string `json:"from"` // group of the sender
+	To           string `json:"to"`
+	FromNode     string `json:"from_node,omitempty"` // of a workload
+	ToNode       string `json:"to_node,omitempty"`
+	FromWorkload string `json:"from_workload"` // names, or addresses
+	ToWorkload   string `json:"to_workload"`
+}
+
 // Threat is one kind of threat between two ends.
 type Threat struct {
-	ID              uint32     `json:"id"`
-	Text            string     `json:"text"` // of the last
-	Node            string     `json:"node"`
-	Workload        string     `json:"workload"` // id of the workload that saw it
-	From            string     `json:"from"`     // group of the sender
-	To              string     `json:"to"`
-	FromNode        string     `json:"from_node,omitempty"`
-	ToNode          string     `json:"to_node,omitempty"`
-	FromWorkload    string     `json:"from_workload"` // names, or addresses
-	ToWorkload      string     `json:"to_workload"`
+	ID       uint32 `json:"id"`
+	Text     string `json:"text"` // of the last
+	Node     string `json:"node"`
+	Workload string `json:"workload"` // id of the workload that saw it
+	Ends
 	Source          netip.Addr `json:"source"`
 	Destination     netip.Addr `json:"destination"`
 	SourcePort      uint16     `json:"source_port,omitempty"` // of the last

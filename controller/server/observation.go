@@ -81,8 +81,9 @@ func (s *history) threat(n *node, t *controlv1.ThreatRecord) {
 		}
 	}
 	row := &graph.Threat{
-		ID: t.Id, Text: t.Text, Node: n.name, Workload: t.Workload, From: from.group, To: to.group, FromNode: from.node(), ToNode: to.node(),
-		FromWorkload: from.name(), ToWorkload: to.name(), Source: from.addr, Destination: to.addr, SourcePort: uint16(t.SrcPort),
+		ID: t.Id, Text: t.Text, Node: n.name, Workload: t.Workload,
+		Ends:   graph.Ends{From: from.group, To: to.group, FromNode: from.node(), ToNode: to.node(), FromWorkload: from.name(), ToWorkload: to.name()},
+		Source: from.addr, Destination: to.addr, SourcePort: uint16(t.SrcPort),
 		DestinationPort: uint16(t.DstPort), Proto: uint8(t.Proto), IPv6: from.addr.Is6(), Count: max(t.Count, 1), First: t.Stamp, Last: t.Stamp, Frame: t.Frame,
 	}
 	// The workload that saw it bounds it: a sender chooses its address freely.

@@ -42,6 +42,7 @@ const (
 	Offloaded
 	OffloadedPackets
 	OffloadedBytes
+	Sessionless
 	Sessions
 	workerLen
 )
@@ -106,5 +107,6 @@ var Worker = [workerLen]Def{
 	Offloaded:        {Name: "engine.offloaded", Help: "Sessions that left a netfilter queue because they are decided."},
 	OffloadedPackets: {Name: "engine.offloaded_packets", Help: "Packets of these sessions that only the kernel counted."},
 	OffloadedBytes:   {Name: "engine.offloaded_bytes", Help: "Bytes of these packets."},
+	Sessionless:      {Name: "engine.sessionless", Help: "TCP segments that open no session and belong to none, such as a late FIN or RST. They are not reported."},
 	Sessions:         {Name: "engine.sessions", Help: "Sessions tracked now.", Kind: Gauge},
 }

@@ -19,9 +19,10 @@ type Attrs struct {
 	changed bool
 }
 
+// reset forgets all; the next Detail reports it if there was anything.
 func (a *Attrs) reset() {
 	clear(a.values[:a.n])
-	a.n, a.changed = 0, false
+	a.n, a.changed = 0, a.n > 0
 }
 
 func (a *Attrs) set(key parsers.Attr, value []byte) {

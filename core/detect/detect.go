@@ -8,9 +8,11 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// Limits of identification: whichever comes first ends it.
+// Limits of identification: whichever comes first ends it. Bytes and time are the bound, so that the answer does not
+// depend on how the bytes were cut; packets are counted only against peers that send a byte at a time, since
+// each packet has the parsers read the whole head again.
 const (
-	MaxPackets = 16              // payload packets of a session
+	MaxPackets = 4096            // payload packets of a session
 	MaxBytes   = parsers.MaxHead // bytes per direction
 	MaxTime    = 10 * 1e9        // ns after the first packet
 )
@@ -43,15 +45,24 @@ type Ident struct {
 
 	reg     *parsers.Registry
 	cand    []int // registry indexes still alive, in order
-	match   [parsers.MaxParsers][2]parsers.Match
+	claims  [parsers.MaxParsers]claim
 	spoke   [2]bool
+	fed     [2]int      // bytes that the winner or, of datagrams, anybody was given
 	first   parsers.Dir // direction that spoke first; valid if any spoke
 	winner  int         // registry index, -1 before
 	stream  parsers.Stream
 	outcome Outcome
 	probed  [2]bool // the winner's opinion of that direction is settled
+	foreign [2]bool // that direction's bytes begin with none of the winner's, in mid-stream: they are not read
+	flip    parsers.Dir
+	turned  parsers.Meta // Meta with the sides exchanged; valid while flip is set
+	side    Side
+	renamed uint8 // names withdrawn after they were final
 	riding  app.ID
 	pending bool // layered winner that has not named its application yet
+	begun   bool // no PROXY header can come any more
+	proxied string
+	late    bool // a winner was withdrawn: the next is only named
 	ended   bool
 	sink    sink
 }
@@ -62,13 +73,16 @@ func (d *Ident) Reset(reg *parsers.Registry, m parsers.Meta) {
 	d.Meta, d.reg, d.sink.d = m, reg, d
 	d.cand = append(d.cand[:0], reg.For(m.Proto)...)
 	for _, i := range d.cand {
-		d.match[i] = [2]parsers.Match{}
+		d.claims[i] = claim{}
 	}
-	d.spoke, d.probed = [2]bool{}, [2]bool{}
+	d.spoke, d.probed, d.foreign, d.fed = [2]bool{}, [2]bool{}, [2]bool{}, [2]int{}
 	d.winner, d.outcome = -1, Undecided
 	d.App, d.Base, d.Strength, d.riding = app.Undecided, app.Undecided, parsers.No, app.Unknown
-	d.pending, d.ended, d.OnThreat = false, false, nil
+	d.pending, d.late, d.ended, d.OnThreat = false, false, false, nil
+	d.flip, d.side, d.renamed = 0, UnknownSide, 0
+	d.begun, d.proxied = m.Midstream || m.Datagram(), ""
 	d.Attrs.reset()
+	d.Attrs.changed = false
 }
 
 // Close ends the parser's stream, if there is one.
@@ -116,15 +130,50 @@ func (d *Ident) Data(dir parsers.Dir, data []byte) (used int) {
 	if d.ended || len(data) == 0 {
 		return len(data)
 	}
+	if d.winner < 0 && d.outcome == Preamble {
+		d.outcome = Undecided
+	}
+	if d.Meta.Datagram() {
+		return d.datagram(dir, data)
+	}
+	skipped, wait := d.skipPreamble(dir, data)
+	if wait || skipped == len(data) {
+		return skipped
+	}
+	return skipped + d.bytes(dir, data[skipped:])
+}
+
+// datagram reads one datagram, or ends identification when its side has sent enough.
+func (d *Ident) datagram(dir parsers.Dir, data []byte) (used int) {
+	n := d.fed[dir]
+	if n >= MaxBytes {
+		d.End()
+		return len(data)
+	}
+	d.bytes(dir, data)
+	d.fed[dir] = n + len(data)
+	return len(data)
+}
+
+// bytes reads what is no preamble.
+func (d *Ident) bytes(dir parsers.Dir, data []byte) (used int) {
 	d.turn(dir)
-	if d.winner < 0 {
+	switch {
+	case d.winner >= 0:
+	case d.late && d.fed[dir] > 0:
+		// Its beginning is gone with the parser that read it; but the other side has had its say.
+		if best, i := d.best(); best >= parsers.Likely {
+			d.choose(i)
+		}
+		return len(data)
+	default:
 		d.probe(dir, data)
 		if d.winner < 0 {
-			if d.Meta.Datagram() {
-				return len(data)
-			}
 			return 0
 		}
+	}
+	if d.ended {
+		return len(data)
 	}
 	return d.feed(dir, data)
 }
@@ -146,61 +195,23 @@ func (d *Ident) turn(dir parsers.Dir) {
 	}
 }
 
-// probe asks every candidate that has not settled on this direction.
-func (d *Ident) probe(dir parsers.Dir, data []byte) {
-	alive := d.cand[:0]
-	waiting := false
-	for _, i := range d.cand {
-		m := &d.match[i]
-		if m[dir] < parsers.Likely {
-			m[dir] = d.reg.Entry(i).Parser.Probe(&d.Meta, dir, data)
-		}
-		if m[dir] == parsers.No {
-			continue
-		}
-		alive = append(alive, i)
-		waiting = waiting || (m[0] < parsers.Likely && m[1] < parsers.Likely)
-	}
-	d.cand = alive
-	if len(alive) == 0 {
-		d.unknown()
-		return
-	}
-	best, i := d.best()
-	if best == parsers.Certain || best == parsers.Likely && !waiting {
-		d.choose(i)
-	}
-}
-
-// best is the strongest claim, ties by order.
-func (d *Ident) best() (best parsers.Match, index int) {
-	index = -1
-	for _, i := range d.cand {
-		if s := d.strength(i); s > best {
-			best, index = s, i
-		}
-	}
-	return best, index
-}
-
-func (d *Ident) strength(i int) parsers.Match {
-	a, b := d.match[i][0], d.match[i][1]
-	if a >= parsers.Likely && b >= parsers.Likely {
-		return parsers.Certain
-	}
-	return max(a, b)
-}
-
 // choose gives the session to a parser.
 func (d *Ident) choose(i int) {
 	e := d.reg.Entry(i)
+	c := &d.claims[i]
 	d.winner = i
-	d.Base, d.Strength = e.ID, d.strength(i)
+	d.Base, d.Strength = e.ID, c.strength()
 	for dir := range d.probed {
-		d.probed[dir] = d.match[i][dir] >= parsers.Likely
+		d.probed[dir] = c.match[dir] >= parsers.Likely
+	}
+	d.orient(c.side, c.flip())
+	if d.late {
+		d.name()
+		d.finish()
+		return
 	}
 	_, d.pending = e.Parser.(parsers.Layered)
-	d.stream = e.Parser.Open(&d.Meta, &d.sink)
+	d.stream = e.Parser.Open(d.meta(d.flip), &d.sink)
 	if !d.pending {
 		d.name()
 	}
@@ -225,29 +236,31 @@ func (d *Ident) unknown() {
 
 // feed gives bytes to the winner.
 func (d *Ident) feed(dir parsers.Dir, data []byte) int {
-	if !d.probed[dir] {
-		m := d.reg.Entry(d.winner).Parser.Probe(&d.Meta, dir, data)
-		if m == parsers.More && !d.Meta.Datagram() {
-			return 0
-		}
-		d.probed[dir] = m != parsers.More
-		d.match[d.winner][dir] = m
-		d.Strength = max(d.Strength, d.strength(d.winner))
+	if !d.probed[dir] && !d.settle(dir, data) {
+		return 0
+	}
+	if d.foreign[dir] {
+		d.fed[dir] += len(data)
+		return len(data)
 	}
 	used := 0
 	for used < len(data) {
-		r := d.stream.Parse(dir, data[used:])
+		r := d.stream.Parse(dir^d.flip, data[used:])
 		r.Used = min(max(r.Used, 0), len(data)-used)
+		if r.State == parsers.Rejected {
+			if d.reject(dir, data, d.fed[dir] == 0) {
+				return 0
+			}
+			return len(data)
+		}
 		used += r.Used
+		d.fed[dir] += r.Used
 		if !d.state(r.State) {
 			return len(data)
 		}
 		if r.Used == 0 {
 			break
 		}
-	}
-	if d.Meta.Datagram() {
-		return len(data)
 	}
 	return used
 }
@@ -273,32 +286,43 @@ func (d *Ident) state(s parsers.State) bool {
 		}
 		d.finish()
 		return false
-	case parsers.Rejected:
-		d.reject()
-		return false
 	}
 	return true
 }
 
-// reject gives the session to the next claim. Bytes that the rejecting parser used are gone, so
-// the next one is believed at its claim and not asked to parse.
-func (d *Ident) reject() {
+// reject withdraws the winner's claim: what it said of the session is void, and the session goes to the others. Where the
+// winner used nothing of a direction (whole) they may judge it yet, those too that had left the session to the winner by
+// what the other side said; reject then reports whether they want more of it. What the winner used is gone,
+// so the next one is believed at its claim and not asked to parse, which rules out those that must.
+func (d *Ident) reject(dir parsers.Dir, data []byte, whole bool) (more bool) {
 	d.Close()
+	if whole {
+		d.cand = append(d.cand[:0], d.reg.For(d.Meta.Proto)...)
+	}
 	rest := d.cand[:0]
 	for _, i := range d.cand {
-		if i != d.winner {
+		_, layered := d.reg.Entry(i).Parser.(parsers.Layered)
+		if i != d.winner && !layered && !d.claims[i].no[dir] {
 			rest = append(rest, i)
 		}
 	}
-	d.cand, d.winner, d.riding = rest, -1, app.Unknown
-	best, i := d.best()
-	if best < parsers.Likely {
-		d.unknown()
-		return
+	if d.Attrs.Len() > 0 || d.outcome == Decided {
+		d.renamed++
 	}
-	d.winner, d.Base, d.Strength = i, d.reg.Entry(i).ID, best
-	d.name()
-	d.finish()
+	d.forget()
+	d.cand, d.winner, d.riding, d.side, d.late = rest, -1, app.Unknown, UnknownSide, true
+	if whole && !d.Meta.Datagram() {
+		d.outcome, d.pending, d.Strength = Undecided, false, parsers.No
+		d.App, d.Base = app.Undecided, app.Undecided
+		d.probe(dir, data)
+		return !d.ended
+	}
+	if best, i := d.best(); best >= parsers.Likely {
+		d.choose(i)
+	} else {
+		d.unknown()
+	}
+	return false
 }
 
 func (d *Ident) finish() {
@@ -317,7 +341,8 @@ func (d *Ident) Gap(dir parsers.Dir, n int) {
 	d.End()
 }
 
-// End ends identification at a limit: the strongest claim so far wins, else it is unknown.
+// End ends identification at a limit: the strongest claim so far wins, else it is unknown. A protocol whose
+// application was still open is no more than likely then: what rides on it was not seen.
 func (d *Ident) End() {
 	if d.ended {
 		return
@@ -332,6 +357,7 @@ func (d *Ident) End() {
 	case d.winner < 0:
 		d.unknown()
 	default:
+		d.Strength = min(d.Strength, parsers.Likely)
 		d.name()
 	}
 	d.finish()

@@ -15,6 +15,10 @@ type News struct {
 	Lost      bool
 	Strength  parsers.Match
 	App, Base app.ID // valid when the outcome is Decided
+	// Side is who the client is, by the sides of the session's Meta.
+	Side Side
+	// Renamed counts, modulo 4, the names that were withdrawn: attributes found before are void.
+	Renamed uint8
 	// Seen is how many calls of Data this answer knows of.
 	Seen uint32
 	// Left is valid while the outcome is not Decided.
@@ -131,7 +135,11 @@ func (d *Ident) Learn(n News) {
 	d.Close()
 	d.cand, d.winner = d.cand[:0], -1
 	d.outcome, d.ended = n.Outcome, n.Ended
-	d.Strength = n.Strength
+	d.Strength, d.side = n.Strength, n.Side
+	if n.Renamed != d.renamed&3 {
+		d.renamed = n.Renamed
+		d.Attrs.reset()
+	}
 	if n.Outcome == Decided {
 		d.App, d.Base = n.App, n.Base
 	}
@@ -139,7 +147,8 @@ func (d *Ident) Learn(n News) {
 
 // News is how far the Ident is, for those who wait elsewhere; seen is theirs to know.
 func (d *Ident) News(seen uint32) News {
-	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Seen: seen, Left: d.left()}
+	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Side: d.side, Renamed: d.renamed & 3,
+		Seen: seen, Left: d.left()}
 }
 
 // left lists who is left.

@@ -1,30 +1,28 @@
 package engine
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
-	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/backend"
-	"github.com/sluicenet/sluice/core/counter"
-	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/path"
 )
 
-// An endpoint that is enforced one way and is to be enforced another way has both for a moment: each of its
-// packets comes past the one and then the other. The old way judges, the new one lets pass, until
+// An endpoint that is enforced by one backend and is to be enforced by another has both for a moment: each of its
+// packets passes the one and then the other. The old datapath judges, the new one lets pass, until
 // both stand still for as long as it takes to hand the sessions over; then it is the other way round,
-// and the old way goes. So nothing passes unjudged and nothing is lost.
+// and the old one goes. So nothing passes unjudged and nothing is lost.
 
 const (
 	// exchangePatience is how long sessions with held packets, and incomplete datagrams, are waited
 	// for before they move without: TCP sends again.
 	exchangePatience = 400 * time.Millisecond
 	exchangeAgain    = 2 * time.Millisecond
-	// underWay is what a packet that the new way let pass may take to the old way's queue.
+	// underWay is what a packet that the new datapath let pass may take to the old one's queue.
 	underWay = int64(time.Millisecond)
-	// lateFor is how long the old way looks at what comes to it out of the new one all the same.
+	// lateFor is how long the old datapath checks what comes to it out of the new one all the same.
 	lateFor = int64(200 * time.Millisecond)
 	// unfilled is a batch after which a queue was empty: every backend's batches can be larger.
 	unfilled = 64
@@ -32,12 +30,11 @@ const (
 	skimmed = 64
 )
 
-// exchange puts next in the place of old, both inline and by different backends. On error old goes
-// on as if nothing had been. The caller holds mu.
-func (e *Engine) exchange(old, next *attached) error {
-	id := next.ep.ID
-	pass := func(w *worker) { w.ignore[id] = true }
-	if err := openBeside(old, next, pass); err != nil {
+// exchange puts next in the place of what is there, both inline and by different backends. On error the old
+// one goes on as if nothing had been.
+func (t *transition) exchange() error {
+	old, next := t.old, t.next
+	if err := t.openBeside(false); err != nil {
 		return err
 	}
 	limit := time.Now().Add(exchangePatience)
@@ -47,22 +44,38 @@ func (e *Engine) exchange(old, next *attached) error {
 			time.Sleep(exchangeAgain)
 			continue
 		}
+		unlock := lockWorkers(slices.Concat(old.workers, next.workers))
 		standing(next.workers, (*worker).do, func() {
-			standing(old.workers, (*worker).emptied, func() { moved = e.swap(old, next, patient) })
+			standing(old.workers, (*worker).emptied, func() { moved = t.swap(patient) })
 		})
+		unlock()
 	}
-	if err := old.att.Close(); err != nil {
-		e.cfg.Logger.Warn("inline endpoint not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
+	if err := old.close(); err != nil {
+		t.e.cfg.Logger.Warn("inline endpoint not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
 	}
 	return nil
 }
 
-// holding says whether packets of an endpoint are held.
+// holding reports whether packets of an endpoint are held.
 func holding(a *attached) (held bool) {
 	for _, w := range a.workers {
-		w.do(func() { held = held || w.holdsBack(a.ep.ID) })
+		w.do(func() { held = held || w.path.Holding(a.ep.ID) })
 	}
 	return held
+}
+
+// lockWorkers has no two hand-overs wait for each other's workers.
+func lockWorkers(list []*worker) (unlock func()) {
+	slices.SortFunc(list, func(a, b *worker) int { return cmp.Compare(a.number, b.number) })
+	list = slices.Compact(list)
+	for _, w := range list {
+		w.stand.Lock()
+	}
+	return func() {
+		for _, w := range list {
+			w.stand.Unlock()
+		}
+	}
 }
 
 // standing runs fn while every one of the workers is made to wait for it.
@@ -74,38 +87,37 @@ func standing(list []*worker, stop func(*worker, func()), fn func()) {
 	stop(list[0], func() { standing(list[1:], stop, fn) })
 }
 
-// swap hands the sessions over while the workers of both ways stand still. A patient one does so only
-// where the old way holds nothing back; it says whether it did.
-func (e *Engine) swap(old, next *attached, patient bool) bool {
-	id := next.ep.ID
+// swap hands the sessions over while the workers of both datapaths stand still. A patient one does so only
+// where the old one holds nothing back; it reports whether it did.
+func (t *transition) swap(patient bool) bool {
+	e, s, old, next := t.e, t.s, t.old, t.next
 	for _, w := range old.workers {
-		if patient && w.holdsBack(id) {
+		if patient && w.path.Holding(s.id) {
 			return false
 		}
 	}
-	// What the new way let pass may still come to the old one, and what the old way let pass is in the
+	// What the new datapath let pass may still come to the old one, and what the old one let pass is in the
 	// new queue, in the directions in which they meet the packets first.
 	late, judged := packet.Ingress, packet.Egress
 	if inside(next.ep.Hook.Side) < inside(old.ep.Hook.Side) {
 		late, judged = judged, late
 	}
-	var sessions []moved
+	var sessions []path.Moved
 	for _, w := range old.workers {
-		w.dropBack(id)
-		sessions = append(sessions, w.export(id)...)
+		w.path.Sessions().DropHeld(s.id)
+		sessions = append(sessions, w.path.Export(s.id)...)
 	}
-	e.eps[id] = next
-	e.publish()
+	e.place(s, next)
 	for _, w := range old.workers {
-		w.expectLate(id, late)
+		w.path.Gate().Expect(s.id, late, e.cfg.Now()+lateFor)
 	}
 	shares := next.shares(sessions)
 	for i, w := range next.workers {
-		w.now = e.cfg.Now()
-		w.adopt(id, shares[i])
+		w.path.Begin(e.cfg.Now())
+		w.path.Adopt(s.id, shares[i])
 	}
 	for _, w := range next.workers {
-		w.skim(id, judged)
+		w.skim(s.id, judged)
 	}
 	return true
 }
@@ -121,94 +133,15 @@ func inside(s backend.Side) int {
 	return 2
 }
 
-// holdsBack says whether packets of an endpoint are held, as a whole or in pieces.
-func (w *worker) holdsBack(id uint32) bool {
-	held := w.frags.Waiting(id)
-	w.table.EachOf(id, func(s *session.Session) bool {
-		if i := w.identOf(s); i != nil && len(i.held) > 0 {
-			held = true
-		}
-		return !held
-	})
-	return held
-}
-
-// dropBack drops what is held of an endpoint's sessions: to let it go unjudged would be a leak.
-func (w *worker) dropBack(id uint32) {
-	w.table.EachOf(id, func(s *session.Session) bool {
-		if i := w.identOf(s); i != nil && len(i.held) > 0 {
-			w.count[counter.HeldAtSwitch] += uint64(len(i.held))
-			w.dropHeld(i)
-		}
-		return true
-	})
-}
-
 // skim takes what waits in the queue at a hand-over. What of the endpoint goes in one direction
-// was judged the old way already and passes; everything else is judged as ever.
+// was judged by the old datapath already and passes; everything else is judged as ever.
 func (w *worker) skim(id uint32, judged packet.Direction) {
+	w.path.Gate().Skim(id, judged)
 	for range skimmed {
 		w.q.Wake()
-		w.batch.Reset()
-		err := w.q.Recv(w.batch)
-		w.now = w.e.cfg.Now()
-		w.refresh()
-		frames := w.batch.All()
-		for i := range frames {
-			f := &frames[i]
-			if f.Endpoint == id && f.Dir == judged {
-				f.Verdict.Action = packet.Pass
-				w.count[counter.PassedAtSwitch]++
-				continue
-			}
-			w.frame(f)
-		}
-		if w.remote != nil {
-			w.remote.Flush()
-		}
-		if serr := w.q.Settle(w.batch); err != nil || serr != nil || len(frames) < unfilled {
-			return // an error comes again, to those who deal with it
+		if n, err := w.receive(); err != nil || n < unfilled {
+			break // an error comes again, to those who deal with it
 		}
 	}
-}
-
-// latecomers are packets that passed the new way unseen before the hand-over, and come to the old way
-// after it.
-type latecomers struct {
-	dir   packet.Direction
-	until int64 // ns since the epoch
-}
-
-// expectLate has the worker look at what comes of an endpoint that it handed over.
-func (w *worker) expectLate(id uint32, dir packet.Direction) {
-	if w.late == nil {
-		w.late = map[uint32]latecomers{}
-	}
-	w.late[id] = latecomers{dir, w.e.cfg.Now() + lateFor}
-}
-
-// tooLate says whether a frame of an endpoint that was handed over begins a connection that policy
-// refuses. The new way would have refused it: it cannot have seen it.
-func (w *worker) tooLate(f *packet.Frame) bool {
-	l, ok := w.late[f.Endpoint]
-	if !ok {
-		return false
-	}
-	if w.now > l.until {
-		delete(w.late, f.Endpoint)
-		return false
-	}
-	v, p := w.snap.endpoints[f.Endpoint], &w.p
-	if f.Dir != l.dir || v == nil || v.pol == nil || !v.inline {
-		return false
-	}
-	p.Decode(f)
-	if p.Status != packet.OK || p.Proto != packet.ProtoTCP || p.Flags&(packet.SYN|packet.ACK) != packet.SYN {
-		return false
-	}
-	q := policy.Query{Dir: f.Dir, Peer: p.Dst, Local: p.Src, IPv6: p.IPv6, Proto: p.Proto, Port: p.DstPort, App: app.Undecided, Base: app.Undecided}
-	if f.Dir == packet.Ingress {
-		q.Peer, q.Local = p.Src, p.Dst
-	}
-	return v.pol.Decide(&q).Verdict == flow.Deny
+	w.path.Gate().EndSkim(id)
 }

@@ -56,7 +56,7 @@ func (b *bench) counts(name string, want uint64) {
 	b.t.Helper()
 	var got uint64
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		b.be.inline.Wake()
+		b.be.tick()
 		if got = b.e.Stats().Counters[name]; got == want {
 			return
 		}

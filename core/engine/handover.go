@@ -1,127 +1,151 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/sluicenet/sluice/core/backend"
-	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/path"
 	"github.com/sluicenet/sluice/core/session"
-	"github.com/sluicenet/sluice/core/sidecar"
 )
 
-// moved is a session on its way from one worker to another, with the heap objects of its
-// identification.
-type moved struct {
-	s  session.Session
-	id *ident
-	to sidecar.Destination // of a session on lo
+// Between a tap and an inline datapath there is one moment, the cut: what came before it counts where the
+// endpoint was, what came after it where it goes. Both see the frames for a while, and each
+// leaves those of the other side of the cut alone, so that no connection is missed and none is counted twice.
+// Each worker's core/handover.Gate knows which are which.
+
+const (
+	// cutAhead is how long before the cut a tap's worker learns of it.
+	cutAhead = time.Millisecond
+	// tapPatience bounds the wait for what a tap saw before the cut: a worker that does not get to run
+	// has much to read.
+	tapPatience = 3 * time.Second
+	// tapAgain is how often a tap is asked meanwhile.
+	tapAgain = time.Millisecond
+)
+
+// transition is one change of how an endpoint is attached. Its slot is locked.
+type transition struct {
+	e    *Engine
+	s    *slot
+	old  *attached // nil: it is attached for the first time
+	next *attached
 }
 
-// handOver puts next in the place of old, which may be nil. Sessions are with the new
-// workers before frames can be. The caller holds mu.
-func (e *Engine) handOver(old, next *attached) error {
-	id := next.ep.ID
-	if old == nil {
-		e.eps[id] = next
-		e.publish()
-		if err := next.att.Activate(); err != nil {
-			delete(e.eps, id)
-			e.publish()
-			next.att.Close()
-			return err
-		}
-		return nil
-	}
-	switch {
-	case next.ep.Kind == backend.Inline && old.ep.Kind == backend.Tap:
-		return e.fromTap(old, next)
-	case next.ep.Kind == backend.Tap && old.ep.Kind == backend.Inline:
-		return e.toTap(old, next)
-	}
-	return e.enter(old, next, e.leave(old))
-}
-
-// openBeside opens an inline way while the old one goes on. Its workers let the endpoint's frames pass, as
-// pass tells them, until they are given its sessions. On error everything is as it was.
-func openBeside(old, next *attached, pass func(*worker)) error {
-	id := next.ep.ID
-	next.listeners = old.listeners
+// openBeside opens an inline datapath while the old one goes on. Its workers let the endpoint's frames pass
+// until they are given its sessions; with keep they keep copies. On error everything is as it was.
+func (t *transition) openBeside(keep bool) error {
+	id, next := t.s.id, t.next
 	for _, w := range next.workers {
-		w.do(func() { pass(w) })
+		w.do(func() { w.path.Gate().Shadow(id, keep) })
 	}
 	err := next.att.Activate()
 	if err == nil {
 		return nil
 	}
 	for _, w := range next.workers {
-		w.do(func() {
-			delete(w.ignore, id)
-			delete(w.joining, id)
-		})
+		w.do(func() { w.path.Gate().Move(id) })
 	}
-	next.att.Close()
+	next.close()
+	return err
+}
+
+// fromTap puts an inline endpoint in the place of a tap.
+func (t *transition) fromTap() error {
+	e, s, old, next := t.e, t.s, t.old, t.next
+	if err := t.openBeside(true); err != nil {
+		return err
+	}
+	cut := e.cfg.Now() + int64(cutAhead)
+	for _, w := range old.workers {
+		w.do(func() { w.path.Gate().Cut(s.id, cut) })
+	}
+	var sessions []path.Moved
+	for _, w := range old.workers {
+		w.enqueue(command{fn: func() { sessions = append(sessions, w.path.Export(s.id)...) },
+			endpoint: s.id, patience: cut + int64(tapPatience), done: make(chan struct{})})
+	}
+	e.place(s, next)
+	shares := next.shares(sessions)
+	for i, w := range next.workers {
+		w.do(func() { w.path.Replay(w.path.Adopt(s.id, shares[i]), cut) })
+	}
+	old.close()
+	return nil
+}
+
+// toTap puts a tap in the place of an inline endpoint. The tap's ring keeps what it sees until the
+// sessions are there. On error the endpoint stays inline.
+func (t *transition) toTap() error {
+	e, s, next := t.e, t.s, t.next
+	var err error
+	standing(next.workers, (*worker).do, func() {
+		if err = next.att.Activate(); err != nil {
+			return
+		}
+		cut := e.cfg.Now()
+		sessions := t.leave()
+		e.place(s, next)
+		shares := next.shares(sessions)
+		for i, w := range next.workers {
+			w.path.Begin(e.cfg.Now())
+			w.path.Adopt(s.id, shares[i])
+			w.path.Gate().Since(s.id, cut)
+		}
+	})
+	if err != nil {
+		next.close()
+	}
 	return err
 }
 
 // leave takes an endpoint off the inline path: first its frames go past, then what is in
 // the queue is judged, then its sessions are taken.
-func (e *Engine) leave(old *attached) []moved {
-	if err := old.att.Close(); err != nil {
-		e.cfg.Logger.Warn("inline endpoint not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
+func (t *transition) leave() []path.Moved {
+	old := t.old
+	if err := old.close(); err != nil {
+		t.e.cfg.Logger.Warn("inline endpoint not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
 	}
-	return old.take()
+	var out []path.Moved
+	for _, w := range old.workers {
+		w.emptied(func() { out = append(out, w.path.Export(old.ep.ID)...) })
+	}
+	return out
 }
 
 // enter puts next in the place of an endpoint that was left.
-func (e *Engine) enter(old, next *attached, sessions []moved) error {
-	next.listeners = old.listeners
-	e.eps[next.ep.ID] = next
-	e.publish()
-	e.give(next, sessions)
-	if err := next.att.Activate(); err != nil {
-		e.forget(next)
-		next.att.Close()
+func (t *transition) enter(sessions []path.Moved) error {
+	t.e.place(t.s, t.next)
+	t.next.give(sessions)
+	if err := t.next.att.Activate(); err != nil {
+		t.s.forget(t.e)
+		t.next.close()
 		return err
 	}
 	return nil
 }
 
-// forget ends the sessions of an endpoint that is attached no more.
-func (e *Engine) forget(a *attached) {
-	for _, w := range a.workers {
-		w.do(func() { w.endAll(a.ep.ID) })
-	}
-	delete(e.eps, a.ep.ID)
-	e.publish()
-}
-
-// take removes the sessions of an endpoint from its workers, which ignore
-// it from then on. The frames that are in the queues come first.
-func (a *attached) take() []moved {
-	var out []moved
-	for _, w := range a.workers {
-		w.emptied(func() { out = append(out, w.export(a.ep.ID)...) })
-	}
-	return out
-}
-
-// give hands sessions to the workers of an endpoint.
-func (e *Engine) give(a *attached, sessions []moved) {
+// give hands sessions to the endpoint's workers.
+func (a *attached) give(sessions []path.Moved) {
 	shares := a.shares(sessions)
 	for i, w := range a.workers {
-		w.do(func() { w.adopt(a.ep.ID, shares[i]) })
+		w.do(func() { w.path.Adopt(a.ep.ID, shares[i]) })
 	}
 }
 
 // shares parts sessions among the workers of an endpoint: each to the one that will have its frames.
-func (a *attached) shares(sessions []moved) [][]moved {
-	out := make([][]moved, len(a.workers))
+func (a *attached) shares(sessions []path.Moved) [][]path.Moved {
+	out := make([][]path.Moved, len(a.workers))
 	spread, _ := a.att.(backend.Spreader)
+	if len(out) == 0 {
+		return nil
+	}
 	if spread == nil || len(out) == 1 {
 		out[0] = sessions
 		return out
 	}
 	for i := range sessions {
-		at := spread.Place(peerOf(&sessions[i].s))
+		at := spread.Place(peerOf(&sessions[i].Session))
 		out[at] = append(out[at], sessions[i])
 	}
 	return out
@@ -135,58 +159,4 @@ func peerOf(s *session.Session) packet.Addr {
 	}
 	peer, _ := s.Client()
 	return peer
-}
-
-// export gives up the sessions of an endpoint.
-func (w *worker) export(endpoint uint32) []moved {
-	w.ignore[endpoint] = true
-	if w.remote != nil {
-		w.roundTrip(lastAnswers)
-	}
-	var out []moved
-	w.table.EachOf(endpoint, func(s *session.Session) bool {
-		if s.Flags&flagOffloaded != 0 {
-			w.settleCount(s)
-			s.Flags |= session.Away
-		}
-		s.Flags &^= session.Stays
-		if id := w.identOf(s); id != nil && len(id.held) > 0 {
-			w.release(s, id)
-		}
-		return true
-	})
-	w.table.Export(endpoint, func(s *session.Session) {
-		m := moved{s: *s, to: w.origins.Remove(s.ID)}
-		if s.Aux != 0 {
-			w.pack(w.identOf(s))
-			m.id, m.s.Aux = w.idents.give(s.Aux), 0
-		}
-		out = append(out, m)
-		w.over(w.snap.endpoints[endpoint])
-	})
-	return out
-}
-
-// adopt takes sessions in.
-func (w *worker) adopt(endpoint uint32, sessions []moved) {
-	delete(w.ignore, endpoint)
-	delete(w.late, endpoint)
-	w.snap = w.e.snap.Load()
-	for i := range sessions {
-		s := w.table.Import(sessions[i].s)
-		if s == nil {
-			w.count[counter.TableFull]++
-			continue
-		}
-		w.begun(w.snap.endpoints[endpoint])
-		w.origins.Insert(s.ID, sessions[i].to)
-		s.Flags &^= flagIdle
-		w.table.Schedule(s, w.now)
-		if id := sessions[i].id; id != nil {
-			id.owner, id.session = w, s
-			s.Aux = w.idents.adopt(id)
-			w.unpack(id, s.Aux)
-		}
-	}
-	w.sweep.begin()
 }

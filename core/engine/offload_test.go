@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -76,6 +77,13 @@ func (k *memKernel) Recall(generation uint32) error {
 
 func (k *memKernel) Stays() string { return "" }
 
+// recalls lists the generations that flows were recalled for.
+func (k *memKernel) recalls() []uint32 {
+	k.kmu.Lock()
+	defer k.kmu.Unlock()
+	return slices.Clone(k.recalled)
+}
+
 // set says what the kernel has counted.
 func (k *memKernel) set(known bool, c backend.FlowCount) {
 	k.kmu.Lock()
@@ -114,6 +122,14 @@ func newOffloading(t *testing.T, fail backend.FailMode) *offloading {
 		t.Fatal(err)
 	}
 	return o
+}
+
+// enforced waits until a policy holds for what passes in the kernel, too.
+func (o *offloading) enforced(version uint64) {
+	o.t.Helper()
+	if !o.e.AwaitEnforced(version, 10*time.Second) || o.e.Enforced() != version {
+		o.t.Fatalf("version %d is enforced, want %d", o.e.Enforced(), version)
+	}
 }
 
 // allow applies a policy that allows HTTP and DNS, and nothing else.
@@ -235,8 +251,9 @@ func TestOffloadRecalled(t *testing.T) {
 		o := newOffloading(t, backend.FailOpen)
 		c := o.open(v6)
 		o.allow(2)
-		if n := len(o.k.recalled); n != 2 || o.k.recalled[1] != 2 {
-			t.Fatalf("recalled %v, want at the attachment and with the second policy", o.k.recalled)
+		o.enforced(2)
+		if got := o.k.recalls(); !slices.Equal(got, []uint32{1, 2}) {
+			t.Fatalf("recalled %v, want at the attachment and with the second policy", got)
 		}
 		c.seq[0], c.seq[1] = c.seq[0]+3e9, c.seq[1]+2e9 // what passed in the kernel, windows on
 		if m := o.give(c.seg(t, 0, "PA", "more")); m[0] != 2 {

@@ -2,34 +2,15 @@ package engine
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/sluicenet/sluice/core/backend"
-	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/path"
 )
 
-// publishCounters makes the worker's counters visible.
-func (w *worker) publishCounters() {
-	w.publishTallies()
-	w.count[counter.Sessions] = uint64(w.table.Len())
-	w.count[counter.Evicted] = w.table.Stats().Evicted
-	w.count.Publish(&w.shown)
-}
-
-// addCounters adds what the worker and its queue counted to m.
-func (w *worker) addCounters(m map[string]uint64) {
-	w.shown.AddTo(m)
-	m["engine.reports_lost"] += w.out.Dropped()
-	if c, ok := w.q.(backend.Counter); ok {
-		s := c.Stats()
-		m["ring.received"] += s.Received
-		m["ring.dropped"] += s.Dropped + s.Full
-		m["ring.bypassed"] += s.Bypassed
-		m["ring.sent"] += s.Sent
-		m["ring.send_dropped"] += s.SendDrop
-		m["ring.oversize"] += s.Oversize
-	}
-}
+// Traffic is what was counted of one interface of one workload on one datapath.
+type Traffic = path.Traffic
 
 // Stats are what an engine counts; core/counter describes each value.
 type Stats struct {
@@ -38,7 +19,7 @@ type Stats struct {
 	Queues   []QueueStats      // by workload and backend
 }
 
-// ringKey says whose a queue is; without a workload it is shared.
+// ringKey names whose a queue is; without a workload it is shared.
 type ringKey struct{ workload, iface, backend string }
 
 // QueueStats are the queues of one interface, or those that a backend's endpoints share.
@@ -50,17 +31,21 @@ type QueueStats struct {
 	backend.Depth
 }
 
-// keepRing keeps what the queue of an ended worker counted.
-func (w *worker) keepRing() {
-	if c, ok := w.q.(backend.Counter); ok && w.ring != (ringKey{}) {
-		s := w.e.rings[w.ring]
-		s.Add(c.Stats())
-		w.e.rings[w.ring] = s
-	}
+// ringed is a worker with the key of its queue.
+type ringed struct {
+	*worker
+	key ringKey
 }
 
-// queues lists the queues. The caller holds mu.
-func (e *Engine) queues() []QueueStats {
+// Stats is what all workers counted, those that ended included. Queues are asked without a lock.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	m, rings := maps.Clone(e.gone), maps.Clone(e.rings)
+	list := make([]ringed, 0, len(e.workers))
+	for _, w := range e.workers {
+		list = append(list, ringed{w, w.ring})
+	}
+	e.mu.Unlock()
 	sum := map[ringKey]*QueueStats{}
 	at := func(k ringKey) *QueueStats {
 		if sum[k] == nil {
@@ -68,22 +53,29 @@ func (e *Engine) queues() []QueueStats {
 		}
 		return sum[k]
 	}
-	for k, s := range e.rings {
+	for k, s := range rings {
 		at(k).Stats = s
 	}
-	for _, w := range e.workers {
-		if w.ring == (ringKey{}) {
+	for _, w := range list {
+		w.path.Sessions().Report().AddCounters(m)
+		var s backend.Stats
+		if c, ok := w.q.(backend.Counter); ok {
+			s = c.Stats()
+			addQueue(m, &s)
+		}
+		if w.key == (ringKey{}) {
 			continue
 		}
-		x := at(w.ring)
+		x := at(w.key)
 		x.Queues++
-		if c, ok := w.q.(backend.Counter); ok {
-			x.Add(c.Stats())
-		}
+		x.Add(s)
 		if d, ok := w.q.(backend.Gauge); ok {
 			now := d.Depth()
 			x.Waiting, x.Fill = x.Waiting+now.Waiting, max(x.Fill, now.Fill)
 		}
+	}
+	if e.cfg.Remote != nil {
+		e.cfg.Remote.Counters(m)
 	}
 	out := make([]QueueStats, 0, len(sum))
 	for _, x := range sum {
@@ -92,22 +84,28 @@ func (e *Engine) queues() []QueueStats {
 	slices.SortFunc(out, func(a, b QueueStats) int {
 		return cmp.Or(cmp.Compare(a.Workload, b.Workload), cmp.Compare(a.Interface, b.Interface), cmp.Compare(a.Backend, b.Backend))
 	})
-	return out
+	return Stats{Counters: m, Traffic: e.shared.Tallies.List(), Queues: out}
 }
 
-// Stats is what all workers counted, those that ended included.
-func (e *Engine) Stats() Stats {
+// addQueue adds what a queue counted to m.
+func addQueue(m map[string]uint64, s *backend.Stats) {
+	m["ring.received"] += s.Received
+	m["ring.dropped"] += s.Dropped + s.Full
+	m["ring.bypassed"] += s.Bypassed
+	m["ring.sent"] += s.Sent
+	m["ring.send_dropped"] += s.SendDrop
+	m["ring.oversize"] += s.Oversize
+}
+
+// Forget drops what was counted of a workload that is gone.
+func (e *Engine) Forget(workload string) {
+	e.shared.Tallies.Forget(workload)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	m := make(map[string]uint64, 40)
-	for k, v := range e.gone {
-		m[k] = v
-	}
+	maps.DeleteFunc(e.rings, func(k ringKey, _ backend.Stats) bool { return k.workload == workload })
 	for _, w := range e.workers {
-		w.addCounters(m)
+		if w.ring.workload == workload {
+			w.ring = ringKey{} // it is about to end
+		}
 	}
-	if e.cfg.Remote != nil {
-		e.cfg.Remote.Counters(m)
-	}
-	return Stats{Counters: m, Traffic: e.tallies.list(), Queues: e.queues()}
 }

@@ -3,164 +3,116 @@ package engine
 import (
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
-	"github.com/sluicenet/sluice/core/counter"
-	"github.com/sluicenet/sluice/core/detect"
-	"github.com/sluicenet/sluice/core/frag"
+	"github.com/sluicenet/sluice/core/identify"
 	"github.com/sluicenet/sluice/core/packet"
-	"github.com/sluicenet/sluice/core/report"
+	"github.com/sluicenet/sluice/core/path"
 	"github.com/sluicenet/sluice/core/session"
-	"github.com/sluicenet/sluice/core/sidecar"
-	"github.com/sluicenet/sluice/core/stream"
 )
 
-// Sizes of a worker.
 const (
-	batchSize   = 256
-	expireBatch = 4096 // timers that one batch may handle
-	sweepBatch  = 8192 // sessions that one batch may judge again
-
+	batchSize = 256
 	showEvery = int64(100e6) // ns between two publications of counters
 )
 
-// worker drives one queue. All but do, counters and out belongs to its goroutine.
+// worker drives one queue: it receives, has its path judge, and settles. Its goroutine alone uses
+// path, batch and the alarm; after its end whoever holds after.
 type worker struct {
 	e      *Engine
 	q      backend.Queue
-	sender backend.Sender
-	holder backend.Holder    // nil: the engine sends copies of what it held
-	origin backend.Origin    // nil: nothing was redirected
-	kernel backend.Offloader // nil: every frame comes here
+	number uint64 // in the order of making
+	path   *path.Path
 	batch  *packet.Batch
-	out    report.Outbox
 	ended  chan struct{}
+	after  sync.Mutex
+	stand  sync.Mutex // held by a hand-over for which several workers wait together
 
-	p     packet.Packet
-	whole packet.Packet // a rebuilt datagram
-	// rebuilding: the packet at hand was put together from fragments; there is no frame to
-	// hold or to answer on.
-	rebuilding bool
-	// fragments are the frames of the packet at hand but for lastFragment; valid while rebuilding.
-	fragments    []*packet.Frame
-	lastFragment *packet.Frame
-	table        *session.Table
-	frags        *frag.Reassembler
-	idents       identPool
-	origins      sidecar.Destinations   // of sessions on lo
-	flows        map[uint64]*kernelFlow // by session number, of those that may pass in the kernel
-	asks         int                    // questions about them since the last batch
-	remote       detect.Remote          // nil: every parser is in process
-	ring         ringKey                // of its queue, for Stats
-	sync         bool                   // captures: wait for each answer
-	inner        packet.Packet          // what an ICMP error quotes, a rebuilt datagram, a held packet
-	snap         *snapshot
-	now          int64
-	sweep        sweeper
-	threats      threatGate
-	ignore       map[uint32]bool // endpoints that were handed over from here, or will be to here
-	joining      map[uint32]*joiner
-	replaying    bool  // the frame at hand passed already
-	since, until int64 // frames with a stamp outside are not this tap's, ns
-	reached      bool  // one of until or later was seen
-	late         map[uint32]latecomers
-	buf          [2048]byte  // frames that the worker builds
-	held         int         // bytes held of pending sessions
-	alarm        *time.Timer // wakes the worker when held packets are due; nil before the first
-
-	cause   cause             // why the frame at hand does not go on; valid when it does not
-	tallies map[uint32]*tally // of endpoints that several workers share
-	dirty   []*tally          // those to be published
-
-	rejectSecond int64
-	rejects      int
-
-	count   counter.Set
-	shown   counter.Shared // count, published between batches
+	alarm   *time.Timer // wakes the worker when held packets are due; nil before the first
+	alarmAt int64
 	shownAt int64
-	awake   int64 // when it went on after it had been stopped, perhaps
-	tunnels bool  // judge what tunnels carry instead of the tunnels (captures)
-	depth   int   // of tunnels within tunnels
+
+	ring    ringKey // of its queue, for Stats; guarded by Engine.mu
+	retired bool    // it is on no list any more; guarded by Engine.mu
 
 	pending atomic.Bool
 	mu      sync.Mutex
 	cmds    []command // guarded by mu
 }
 
-// command is a piece of work for the worker's goroutine, between batches. One that
-// drains waits until the queue has nothing left.
-type command struct {
-	fn  func()
-	cut int64 // ns since the epoch until which it waits for everything from before the tap's cut; 0: it does not
-	// after is the time from which on a batch that leaves the queue empty is waited for, ns since the epoch;
-	// 0: none is. seen says that the next batch may be the one.
-	after int64
-	seen  bool
-	tries int
-	done  chan struct{}
+// worker returns the worker of a queue; a new queue gets a new one.
+func (e *Engine) worker(q backend.Queue, of *attached) *worker {
+	e.mu.Lock()
+	w := e.workers[q]
+	e.mu.Unlock()
+	if w != nil {
+		return w
+	}
+	fresh := newWorker(e, q)
+	fresh.ring = ringKey{backend: of.ep.Way()}
+	if !of.ep.Shared() {
+		fresh.ring.workload, fresh.ring.iface = of.workload, of.ep.Interface
+	}
+	e.mu.Lock()
+	if w = e.workers[q]; w == nil {
+		e.made++
+		fresh.number = e.made
+		e.workers[q] = fresh
+		e.listWorkers()
+		e.wg.Add(1)
+		go fresh.live()
+	}
+	e.mu.Unlock()
+	if w != nil {
+		fresh.path.Sessions().Close() // another endpoint of the queue was faster
+		return w
+	}
+	fresh.q.Wake() // what was published meanwhile
+	return fresh
 }
 
-// triesAtMost bounds the batches that a command waits for.
-const triesAtMost = 4096
-
-// waits says whether a command is not due yet. received is how many frames the last batch had.
-func (c *command) waits(w *worker, now int64, received int) bool {
-	if c.after != 0 {
-		due := c.seen && received < unfilled
-		c.seen = c.seen || now >= c.after
-		c.tries++
-		return !due && c.tries < triesAtMost
+// listWorkers renews the list of those to be woken. The caller holds mu.
+func (e *Engine) listWorkers() {
+	list := make([]*worker, 0, len(e.workers))
+	for _, w := range e.workers {
+		list = append(list, w)
 	}
-	return c.cut > now && !w.allSeen(received)
+	e.running.Store(&list)
 }
 
 func newWorker(e *Engine, q backend.Queue) *worker {
-	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{}), ignore: map[uint32]bool{}, until: never, tallies: map[uint32]*tally{}}
-	w.sender, _ = q.(backend.Sender)
-	w.holder, _ = q.(backend.Holder)
-	w.origin, _ = q.(backend.Origin)
-	w.kernel, _ = q.(backend.Offloader)
-	w.table = session.New(session.Config{Max: e.cfg.MaxSessions, Evict: w.evicted})
-	w.frags = frag.New(frag.Config{KeepFrames: w.sender != nil})
-	w.now = e.cfg.Now()
-	w.snap = e.snap.Load()
-	w.idents.streams = stream.NewPool(stream.Config{})
+	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{})}
+	cfg := path.Config{Shared: &e.shared, Queue: q, Now: e.cfg.Now(),
+		Identify: identify.Config{Parsers: e.cfg.Parsers}, Session: session.Config{Max: e.cfg.MaxSessions}}
 	if e.cfg.Remote != nil {
-		wake := func() {}
-		if q != nil {
-			wake = q.Wake
-		}
-		w.remote = e.cfg.Remote.Remote(wake)
+		cfg.Identify.Remote = e.cfg.Remote.Remote(q.Wake)
 	}
+	w.path = path.New(cfg)
 	return w
 }
 
-// run is the worker's goroutine: receive, judge, settle, until the queue ends.
+// live is the worker's goroutine.
+func (w *worker) live() {
+	defer w.e.wg.Done()
+	w.run()
+	w.retire()
+}
+
+// run receives, judges and settles until the queue ends.
 func (w *worker) run() {
 	defer close(w.ended)
-	defer w.quiet()
+	defer func() {
+		if w.alarm != nil {
+			w.alarm.Stop()
+		}
+	}()
 	for {
-		w.batch.Reset()
-		err := w.q.Recv(w.batch)
-		before := w.now
-		if w.now = w.e.cfg.Now(); w.now-before > unseenAfter {
-			w.awake = w.now
-		}
-		w.refresh()
-		frames := w.batch.All()
-		for i := range frames {
-			w.frame(&frames[i])
-		}
-		if w.remote != nil {
-			w.remote.Flush()
-		}
-		if serr := w.q.Settle(w.batch); serr != nil && err == nil {
-			err = serr
-		}
-		w.between(len(frames))
+		n, err := w.receive()
+		w.between(n)
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				w.e.cfg.Logger.Warn("queue ended", "error", err)
@@ -171,95 +123,105 @@ func (w *worker) run() {
 	}
 }
 
-// between is what a worker does after each batch: time-outs, the sweep, commands, reports.
+// receive judges one batch and returns how many frames it had.
+func (w *worker) receive() (int, error) {
+	w.batch.Reset()
+	err := w.q.Recv(w.batch)
+	w.path.Begin(w.e.cfg.Now())
+	frames := w.batch.All()
+	for i := range frames {
+		w.path.Frame(&frames[i])
+	}
+	w.path.Asked()
+	if serr := w.q.Settle(w.batch); serr != nil && err == nil {
+		err = serr
+	}
+	return len(frames), err
+}
+
+// between is what a worker does after each batch.
 func (w *worker) between(received int) {
-	w.poll()
-	w.asks = 0
-	w.table.Expire(w.now, expireBatch, w.expire)
-	w.frags.Expire(w.now)
-	w.sweepSome()
-	w.out.Flush()
-	if w.now-w.shownAt >= showEvery {
-		w.shownAt = w.now
-		w.publishCounters()
+	if w.path.Finish() {
+		w.q.Wake()
+	}
+	now := w.path.Sessions().Now()
+	if now-w.shownAt >= showEvery {
+		w.shownAt = now
+		w.path.Sessions().Publish()
+	}
+	if at := w.path.Alarm(); at != 0 && at != w.alarmAt {
+		w.setAlarm(at, now)
 	}
 	if w.pending.Load() {
 		w.runCommands(received)
 	}
 }
 
-// refresh takes the newest policy and endpoints.
-func (w *worker) refresh() {
-	s := w.e.snap.Load()
-	if s == w.snap {
+// setAlarm wakes the worker at a time, so that it looks at its timers.
+func (w *worker) setAlarm(at, now int64) {
+	w.alarmAt = at
+	d := time.Duration(at - now + session.Tick)
+	if w.alarm == nil {
+		w.alarm = time.AfterFunc(d, w.q.Wake)
 		return
 	}
-	if s.version != w.snap.version {
-		w.sweep.begin()
-	}
-	w.snap = s
+	w.alarm.Reset(d)
 }
 
-// do runs fn on the worker's goroutine and waits for it; after the worker's end it
-// runs here.
-func (w *worker) do(fn func()) { w.enqueue(command{fn: fn, done: make(chan struct{})}) }
-
-// emptied is do, after every frame that another queue let pass until now was judged here.
-func (w *worker) emptied(fn func()) {
-	w.enqueue(command{fn: fn, after: w.e.cfg.Now() + underWay, done: make(chan struct{})})
+// end ends the sessions of an endpoint that is attached no more.
+func (w *worker) end(id uint32) {
+	w.path.Sessions().End(id)
+	w.path.Sessions().Publish()
+	w.path.Gate().Forget(id)
 }
 
-func (w *worker) enqueue(c command) {
-	w.mu.Lock()
-	w.cmds = append(w.cmds, c)
-	w.pending.Store(true)
-	w.mu.Unlock()
-	w.q.Wake()
-	select {
-	case <-c.done:
-	case <-w.ended:
-		w.runCommands(ended)
-	}
-}
-
-// ended stands for the number of frames of a worker that receives no more.
-const ended = -1
-
-// runCommands runs what waits. received is how many frames the last batch had.
-func (w *worker) runCommands(received int) {
-	w.mu.Lock()
-	cmds := w.cmds
-	w.cmds = nil
-	w.pending.Store(false)
-	w.mu.Unlock()
-	var later []command
-	for _, c := range cmds {
-		if received >= 0 && c.waits(w, w.e.cfg.Now(), received) {
-			later = append(later, c)
+// retire detaches the endpoints of a worker whose queue ended by itself, and keeps its records and counters.
+func (w *worker) retire() {
+	e := w.e
+	for _, id := range w.endpoints() {
+		// An Attach that moves the endpoint's sessions from here is waited for.
+		s := e.acquire(id, false)
+		if s == nil {
 			continue
 		}
-		c.fn()
-		close(c.done)
-	}
-	w.out.Flush()
-	if len(later) > 0 {
-		w.mu.Lock()
-		w.cmds = append(later, w.cmds...)
-		w.pending.Store(true)
-		w.mu.Unlock()
-		if received == 0 {
-			time.AfterFunc(tapAgain, w.q.Wake)
-			return
+		if s.cur != nil && slices.Contains(s.cur.workers, w) {
+			s.lose(e)
 		}
-		w.q.Wake()
+		e.release(s)
+	}
+	w.after.Lock()
+	w.path.Sessions().Close()
+	w.after.Unlock()
+	stats, counts := backend.Stats{}, false
+	if c, ok := w.q.(backend.Counter); ok {
+		stats, counts = c.Stats(), true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if counts && w.ring != (ringKey{}) {
+		sum := e.rings[w.ring]
+		sum.Add(stats)
+		e.rings[w.ring] = sum
+	}
+	delete(e.workers, w.q)
+	e.listWorkers()
+	w.retired = true
+	e.retired = append(e.retired, w)
+	w.path.Sessions().Report().AddCounters(e.gone)
+	if counts {
+		addQueue(e.gone, &stats)
 	}
 }
 
-// view is the endpoint of a frame, nil if the worker has none of that number.
-func (w *worker) view(id uint32) *view {
-	v := w.snap.endpoints[id]
-	if v == nil || len(w.ignore) > 0 && w.ignore[id] {
-		return nil
+// endpoints lists the endpoints that a worker has, or had when an Attach that goes on began.
+func (w *worker) endpoints() (ids []uint32) {
+	e := w.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for id, s := range e.slots {
+		if s.cur != nil && slices.Contains(s.cur.workers, w) {
+			ids = append(ids, id)
+		}
 	}
-	return v
+	return ids
 }

@@ -10,30 +10,6 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Flags of a session. The lower byte has a meaning here (timeouts and eviction look at
-// Answered and Denied); bits from EngineFlag on are the engine's own.
-const (
-	// Midstream: the beginning was not seen. Track sets it.
-	Midstream uint32 = 1 << iota
-	// Answered: the server sent at least one packet that is not a refusal. Set by the engine.
-	Answered
-	// Reported: a Start record was written.
-	Reported
-	// HoldExpired: its payload was held for as long as the group allows.
-	HoldExpired
-	// Denied: policy refused it; it is kept so that later packets are dropped cheaply.
-	Denied
-	// Final: its last record was written.
-	Final
-	// Away: segments may have passed unseen since the last one that was tracked. Set by the
-	// engine; the next segment that tells both ends' numbers clears it.
-	Away
-	// Stays: the kernel cannot let its packets go by. The engine's.
-	Stays
-	// EngineFlag is the first bit that is free for the engine.
-	EngineFlag
-)
-
 // Session is one connection, or one conversation of a protocol without
 // connections. It holds no pointers, so that chunks of sessions are nothing to
 // the garbage collector. Arrays of two are indexed by direction: 0 is client to server, 1 back.
@@ -46,8 +22,8 @@ type Session struct {
 	Dir packet.Direction
 	// State is written by Track; the engine may write it when it ends a session itself.
 	State flow.Phase
-	// Evidence holds a flow.Evidence.
-	Evidence uint8
+	// Evidence is how it is known which end is the client.
+	Evidence flow.Evidence
 	// ID is unique in the life of an engine.
 	ID uint64
 	// Created and Last are the stamps of the first and the last packet, ns since the epoch.
@@ -60,12 +36,16 @@ type Session struct {
 	Rule uint32
 	// Aux is the engine's index of heap objects that belong to the session; 0 is none.
 	Aux uint32
-	// Flags are the constants above and the engine's own.
-	Flags uint32
+	// Flags are what is known of the connection, Marks what was done with it.
+	Flags Flags
+	Marks Marks
 	// App and Base are app.IDs.
 	App, Base uint16
-	// Strength holds a parsers.Match, Verdict a flow.Verdict, Reason a flow.Reason.
-	Strength, Verdict, Reason uint8
+	// Strength holds a parsers.Match.
+	Strength uint8
+	// Verdict and Reason are policy's last answer.
+	Verdict flow.Verdict
+	Reason  flow.Reason
 
 	slot            uint8 // where the timer wheel holds it: level<<6 | slot
 	reportedPackets [2]uint32

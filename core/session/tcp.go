@@ -184,7 +184,8 @@ func (s *Session) ResetSeq(dir int) (seq, ack uint32, ok bool) {
 // Doubtful says that an RST was seen that the receiver may have believed.
 func (s *Session) Doubtful() bool { return (s.wings[0].flags|s.wings[1].flags)&wRst != 0 }
 
-func (s *Session) hasData() bool { return (s.wings[0].flags|s.wings[1].flags)&wData != 0 }
+// HasData reports whether payload was seen in either direction.
+func (s *Session) HasData() bool { return (s.wings[0].flags|s.wings[1].flags)&wData != 0 }
 
 // endOf is the sequence number behind a segment: SYN and FIN count as one each.
 func endOf(p *packet.Packet) uint32 {

@@ -294,10 +294,12 @@ func (w *wing) sent(p *packet.Packet, end uint32, r *TCPResult) {
 		return
 	}
 	if p.PayloadWire > 0 {
-		w.flags |= wData
-		if int32(end-w.nxt) <= 0 {
+		if w.flags&wData == 0 && int32(p.Seq-w.rcv) < 0 {
+			r.before = p.Seq // its ACK was seen before it, as taps show two directions in any order
+		} else if int32(end-w.nxt) <= 0 {
 			r.Events |= Retransmit
 		}
+		w.flags |= wData
 	}
 	if int32(end-w.nxt) > 0 {
 		w.nxt = end

@@ -234,6 +234,21 @@ func TestTrack(t *testing.T) {
 	}
 }
 
+// TestExpectedAfterAck shows the ACK of a direction's first bytes before them: they are where its stream begins.
+func TestExpectedAfterAck(t *testing.T) {
+	var s session.Session
+	for _, g := range open(seg{1, ack, 1, 11, 0, 0, false, false, session.Gap, established}) {
+		s.Track(g.packet(), g.dir, 0)
+	}
+	first := seg{0, ack, 1, 1, 10, 0, false, false, 0, established}.packet()
+	if r := s.Track(first, 0, 0); !r.Valid || r.Expected() != first.Seq || r.Has(session.Retransmit) {
+		t.Errorf("valid %v, expected %d, retransmit %v; want valid, %d, new", r.Valid, r.Expected(), r.Has(session.Retransmit), first.Seq)
+	}
+	if r := s.Track(first, 0, 0); !r.Has(session.Retransmit) || r.Expected() == first.Seq {
+		t.Errorf("again: retransmit %v, expected %d; want a repetition", r.Has(session.Retransmit), r.Expected())
+	}
+}
+
 func TestWindowScale(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -341,10 +356,10 @@ func TestDroppedTogetherAndDelivered(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	tcp := func(state flow.Phase, flags uint32) session.Session {
+	tcp := func(state flow.Phase, flags session.Flags) session.Session {
 		return session.Session{Key: session.Key{Proto: packet.ProtoTCP}, State: state, Flags: flags}
 	}
-	other := func(proto uint8, flags uint32) session.Session {
+	other := func(proto uint8, flags session.Flags) session.Session {
 		return session.Session{Key: session.Key{Proto: proto}, Flags: flags}
 	}
 	for _, c := range []struct {

@@ -71,7 +71,7 @@ func (t *Timeouts) tcp(s *Session) int64 {
 		if s.Doubtful() {
 			return t.Closing
 		}
-		if s.Flags&Midstream != 0 && !s.hasData() {
+		if s.Flags&Midstream != 0 && !s.HasData() {
 			return t.Idle
 		}
 		return t.Established

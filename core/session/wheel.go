@@ -164,7 +164,7 @@ const evictWork = 256
 // expendable says whether s may make room: it is over, refused, half open, or long silent.
 func (s *Session) expendable(now int64) bool {
 	switch {
-	case s.State.Over(), s.State == flow.PhaseOpening, s.Flags&(Denied|Final) != 0:
+	case s.State.Over(), s.State == flow.PhaseOpening, s.Flags&Denied != 0:
 		return true
 	case s.State == flow.NoPhase && (s.Flags&Answered == 0 || s.Key.Proto == packet.ProtoICMP || s.Key.Proto == packet.ProtoICMPv6):
 		return true

@@ -51,7 +51,15 @@ type Assembler struct {
 	runs []run // sorted, disjoint, behind the head
 	seen [16]seen
 	last int // where seen is written next
+	// acked is up to where the peer has acknowledged bytes that are missing here; valid while patience is not 0, which
+	// is how many segments behind them are still waited for.
+	acked    uint32
+	patience uint8
 }
+
+// patience is how many segments behind missing bytes have to come before what the peer has acknowledged is given up: taps show an ACK
+// before its data, and RFC 5681 3.2 takes three for a sign of loss.
+const patience = 3
 
 // run is a stretch behind the head: bytes in buf, or bytes known as lost.
 type run struct {
@@ -74,7 +82,7 @@ const seenBytes = 4096
 func (a *Assembler) Init(seq uint32) {
 	a.release()
 	a.off, a.pos, a.head, a.dead = 0, seq, 0, false
-	a.runs, a.seen, a.last = a.runs[:0], [16]seen{}, 0
+	a.runs, a.seen, a.last, a.patience = a.runs[:0], [16]seen{}, 0, 0
 }
 
 // Push takes a segment's payload, borrowed until Keep; wire is its length on the wire,
@@ -110,6 +118,9 @@ func (a *Assembler) Push(seq uint32, data []byte, wire int) Outcome {
 	}
 	if a.dead {
 		return Outcome{Overflow: true, Overlap: out.Overlap}
+	}
+	if a.patience > 0 && fresh > 0 {
+		a.await(rel)
 	}
 	out.Gap = a.Gap()
 	out.New = a.head > head || out.Gap > gap
@@ -192,6 +203,30 @@ func (a *Assembler) Lost(upTo uint32) int {
 		return 0
 	}
 	return a.lose(a.Next(), upTo)
+}
+
+// Acked takes the peer's acknowledgement of bytes below upTo. Those that are missing may be late and not lost: they
+// are given up, as by Lost, when more segments behind them have come.
+func (a *Assembler) Acked(upTo uint32) {
+	if a.dead || int(int32(upTo-a.pos)) <= a.head {
+		return
+	}
+	if a.patience == 0 {
+		a.patience = patience
+	}
+	a.acked = upTo
+}
+
+// await counts a segment that came while acknowledged bytes are missing.
+func (a *Assembler) await(rel int) {
+	switch {
+	case int(int32(a.acked-a.pos)) <= a.head:
+		a.patience = 0 // they came
+	case rel > a.head:
+		if a.patience--; a.patience == 0 {
+			a.lose(a.Next(), a.acked)
+		}
+	}
 }
 
 // Offset is the stream offset of Head's first byte, gaps counted.

@@ -32,6 +32,13 @@ var rules = []rule{
 	{"core/counter", nil},
 	{"core/threat", []string{"core/packet", "core/app", "core/flow", "core/report", "core/session"}},
 	{"core/sensor", []string{"core/packet", "core/app", "core/flow", "core/report", "core/stream"}},
+	{"core/hold", []string{"core/packet"}},
+	{"core/handover", []string{"core/packet"}},
+	{"core/identify", []string{"core/app", "core/detect", "core/stream", "parsers"}},
+	{"core/offload", []string{"core/packet", "core/app", "core/flow", "core/session", "core/backend"}},
+	// The frame path has the rooms, and none of them has it; the engine has the paths.
+	{"core/path", []string{"core/packet", "core/app", "core/flow", "core/report", "core/counter", "core/backend", "core/frag", "core/session", "core/detect", "core/policy",
+		"core/threat", "core/sensor", "core/hold", "core/handover", "core/identify", "core/offload", "core/sidecar", "core/names", "parsers"}},
 	{"core/engine", []string{"core/...", "parsers"}},
 	{"parsers/parsertest", []string{"parsers", "core/app", "core/detect"}},
 	{"parsers/builtin", []string{"parsers", "parsers/...", "core/app"}},

@@ -45,7 +45,7 @@ func TestText(t *testing.T) {
 		"opening": vocab.Text(controlv1.Outcome_OUTCOME_UNSPECIFIED), "refused": vocab.Text(controlv1.Outcome_OUTCOME_REFUSED),
 		"port": vocab.Text(controlv1.Evidence_EVIDENCE_PORT), "protect": vocab.Text(controlv1.Mode_MODE_PROTECT), "": vocab.Text(controlv1.Mode_MODE_UNSPECIFIED),
 		"service": vocab.Text(controlv1.GroupKind_GROUP_KIND_SERVICE), "ipv6": vocab.Text(vocab.Family(true)), "ipv4": vocab.Text(vocab.Family(false)),
-		"given_up": vocab.Text(controlv1.PluginPhase_PLUGIN_PHASE_GIVEN_UP),
+		"restarting": vocab.Text(controlv1.PluginPhase_PLUGIN_PHASE_RESTARTING),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

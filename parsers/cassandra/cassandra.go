@@ -31,7 +31,10 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller = parser{}
+	_ parsers.Sided  = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -67,6 +70,11 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		return answer(m, b[4], size, body)
 	}
 	return request(m, b[4], size, body)
+}
+
+// Part implements parsers.Sided.
+func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	return parsers.PartByProbe(p, m, head)
 }
 
 // Tell reports version or verb.

@@ -33,7 +33,7 @@ type parser struct {
 	kind flavour
 }
 
-var _ parsers.Parser = parser{}
+var _ parsers.Sided = parser{}
 
 // New is the parser of unicast DNS at any port.
 func New() parsers.Parser { return parser{app.DNS.Name(), unicast} }
@@ -65,6 +65,20 @@ func (p parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Mat
 	return p.probeStream(m, dir, head)
 }
 
+// Part implements parsers.Sided by the bit QR. Multicast has no clients.
+func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	if !m.Datagram() && len(head) > 2 {
+		head = head[2:]
+	}
+	switch {
+	case len(head) < headerLen || p.kind == multicast:
+		return parsers.EitherPart
+	case readHeader(head).response():
+		return parsers.ServerPart
+	}
+	return parsers.ClientPart
+}
+
 func (p parser) probeDatagram(m *parsers.Meta, msg []byte) parsers.Match {
 	if len(msg) < headerLen || flavourOf(m, readHeader(msg)) != p.kind || !p.headerFits(m, msg) {
 		return parsers.No
@@ -87,7 +101,7 @@ func (p parser) probeStream(m *parsers.Meta, dir parsers.Dir, head []byte) parse
 	}
 	msg := head[2:]
 	h := readHeader(msg)
-	if !p.headerFits(m, msg) || !m.Midstream && h.response() != (dir == parsers.ToClient) {
+	if !p.headerFits(m, msg) || h.response() != (dir == parsers.ToClient) {
 		return parsers.No
 	}
 	if len(msg) >= size {

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"github.com/sluicenet/sluice/parsers"
@@ -13,13 +14,24 @@ type stream struct {
 	kind     flavour
 	datagram bool
 	bad      uint8     // messages in a row that made no sense
-	first    bool      // something was told
+	state    exchange  // of the one that is told
+	id       uint16    // its number
+	asked    int       // length of its question, in text
 	skip     [2]int    // bytes of an oversized message still to pass over
-	text     [512]byte // scratch, so that attributes cost no allocation: answers end before 480
-	answers  []byte    // into text
+	text     [768]byte // the question, and scratch behind it, so that attributes cost no allocation
 }
 
 var _ parsers.Stream = (*stream)(nil)
+
+// exchange is how far the one transaction is that a session's attributes tell: its first, or its first that is seen. A
+// socket carries many, and the answer of another would be a lie.
+type exchange uint8
+
+const (
+	noExchange exchange = iota
+	questioned          // its question was told
+	answered            // and its answer, or an answer whose question was not seen
+)
 
 // maxBad is how many broken messages in a row end the reading of a TCP stream.
 const maxBad = 4
@@ -99,29 +111,99 @@ func (s *stream) beginning(msg []byte) {
 }
 
 func (s *stream) walk(msg []byte) fault {
-	s.answers = s.text[:0]
 	w := newWalker(msg)
 	r, f := w.next()
 	for ; f == ok && r.part != atEnd; r, f = w.next() {
 		if r.part == inQuestion {
 			s.question(msg, r)
 		} else {
-			s.record(msg, r)
+			s.record(r)
 		}
 	}
 	return f
 }
 
+// tell tells a message of the transaction that is told: its question, then the answer with its number and question.
 func (s *stream) tell(msg []byte) {
-	if h := readHeader(msg); h.response() {
-		if len(s.answers) > 0 {
-			s.sink.Attr(parsers.Answer, s.answers)
-		}
-		s.sink.Attr(parsers.RCode, appendRCode(s.text[480:480], h.rcode()))
+	h := readHeader(msg)
+	if s.state == answered || s.state == questioned && !(h.response() && s.repliesTo(msg, h)) {
+		return
 	}
+	if s.state == noExchange {
+		s.state, s.id = questioned, h.id
+		s.asked = len(appendQuestion(s.text[:0], msg, h))
+		s.sink.Attr(parsers.Question, s.text[:s.asked])
+	}
+	if !h.response() {
+		return
+	}
+	s.state = answered
+	if out := appendAnswers(s.text[s.asked:s.asked], msg); len(out) > 0 {
+		s.sink.Attr(parsers.Answer, out)
+	}
+	s.sink.Attr(parsers.RCode, appendRCode(s.text[:0], h.rcode()))
 }
 
-// question tells the first question; the sink keeps the first.
+// repliesTo reports whether a response is that to the question that was told. RFC 6762 18.1: multicast answers have no
+// number, and 6 no question either.
+func (s *stream) repliesTo(msg []byte, h header) bool {
+	if s.kind != multicast && h.id != s.id {
+		return false
+	}
+	var other [maxText + 16]byte
+	q := appendQuestion(other[:0], msg, h)
+	if len(q) == 0 && s.kind == multicast {
+		q = appendFirst(other[:0], msg)
+	}
+	return len(q) == 0 && s.kind != multicast || bytes.EqualFold(q, s.text[:s.asked])
+}
+
+// appendQuestion writes a message's first question: its name and type.
+func appendQuestion(out, msg []byte, h header) []byte {
+	if h.qd == 0 {
+		return out
+	}
+	w := newWalker(msg)
+	if r, f := w.next(); f == ok {
+		out = appendName(out, msg, r.name)
+		out = appendType(append(out, ' '), r.typ)
+	}
+	return out
+}
+
+// appendFirst writes the name and type of a message's first answer, as a question for it would be written.
+func appendFirst(out, msg []byte) []byte {
+	w := newWalker(msg)
+	for r, f := w.next(); f == ok && r.part <= inAnswer; r, f = w.next() {
+		if r.part == inAnswer {
+			out = appendName(out, msg, r.name)
+			return appendType(append(out, ' '), r.typ)
+		}
+	}
+	return out
+}
+
+// appendAnswers writes a message's answers.
+func appendAnswers(out, msg []byte) []byte {
+	w := newWalker(msg)
+	for r, f := w.next(); f == ok && r.part <= inAnswer && len(out) < 200; r, f = w.next() {
+		if r.part != inAnswer {
+			continue
+		}
+		n := len(out)
+		if n > 0 {
+			out = append(out, ' ')
+		}
+		if more, found := appendAnswer(out, msg, r); found {
+			out = more
+		} else {
+			out = out[:n]
+		}
+	}
+	return out
+}
+
+// question looks at what is asked.
 func (s *stream) question(msg []byte, r record) {
 	switch {
 	case r.typ == typeNULL:
@@ -129,27 +211,10 @@ func (s *stream) question(msg []byte, r record) {
 	case (r.typ == typeAXFR || r.typ == typeIXFR) && !readHeader(msg).response():
 		s.sink.Threat(2019, "DNS zone transfer asked for")
 	}
-	if !s.first {
-		s.first = true
-		out := appendName(s.text[:0], msg, r.name)
-		s.sink.Attr(parsers.Question, appendType(append(out, ' '), r.typ))
-	}
 }
 
-func (s *stream) record(msg []byte, r record) {
+func (s *stream) record(r record) {
 	if r.typ == typeNULL {
 		s.sink.Threat(2021, "DNS NULL record")
-	}
-	if r.part == inAnswer && len(s.answers) < 200 {
-		n := len(s.answers)
-		out := s.answers
-		if n > 0 {
-			out = append(out, ' ')
-		}
-		if more, found := appendAnswer(out, msg, r); found {
-			s.answers = more
-		} else {
-			s.answers = s.answers[:n]
-		}
 	}
 }

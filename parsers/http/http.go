@@ -16,7 +16,9 @@ import (
 // Limits.
 const (
 	maxMethod = 24      // bytes of a method
+	maxName   = 64      // bytes of the name of a header field behind a method in lower case
 	maxBlock  = 8 << 10 // bytes of a start line and its header fields that are read
+	maxSure   = 2 << 10 // bytes of a target behind a known method that need no version
 	maxBlank  = 4       // bytes of empty lines before a start line; RFC 9112 2.2 asks for patience
 	maxSpaces = 64      // spaces between a method and its target
 	maxBare   = 1 << 10 // bytes of a request without a version that are waited with
@@ -30,6 +32,7 @@ type parser struct{}
 var (
 	_ parsers.Parser  = parser{}
 	_ parsers.Layered = parser{}
+	_ parsers.Sided   = parser{}
 )
 
 // Name implements parsers.Parser.
@@ -40,7 +43,7 @@ func (parser) Layered() {}
 
 // Open implements parsers.Parser.
 func (parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
-	s := &stream{sink: sink}
+	s := &stream{sink: sink, midstream: m.Midstream}
 	s.side[0].left, s.side[1].left = maxBlock, maxBlock
 	return s
 }
@@ -50,13 +53,21 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 	if m.Datagram() {
 		return parsers.No
 	}
-	if m.Midstream {
-		return max(probeRequest(head), probeResponse(head)) // the sides may be swapped
-	}
 	if dir == parsers.ToServer {
 		return probeRequest(head)
 	}
 	return probeResponse(head)
+}
+
+// Part implements parsers.Sided: requests and responses begin differently.
+func (parser) Part(_ *parsers.Meta, head []byte) parsers.Part {
+	switch {
+	case probeResponse(head) == parsers.Likely:
+		return parsers.ServerPart
+	case probeRequest(head) == parsers.Likely:
+		return parsers.ClientPart
+	}
+	return parsers.EitherPart
 }
 
 // methods are those that vouch for a target of any form; any other token is believed with
@@ -76,7 +87,7 @@ func known(method []byte) bool {
 // token is how many bytes of b can be a method.
 func token(b []byte) int {
 	for i, c := range b {
-		if (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '_' {
 			return i
 		}
 	}
@@ -107,25 +118,47 @@ func probeRequest(b []byte) parsers.Match {
 	if m := probeTarget(method, rest); m != parsers.Likely {
 		return m
 	}
-	window := rest[:min(len(rest), maxBlock)]
+	limit := maxBlock
+	if rest[0] == '/' && known(method) {
+		limit = maxSure
+	}
+	window := rest[:min(len(rest), limit)]
 	end := bytes.IndexByte(window, '\n')
 	if end < 0 {
 		switch {
 		case binary(window):
 			return parsers.No
-		case len(rest) < maxBlock:
+		case len(rest) < limit:
 			return parsers.More
-		case rest[0] == '/' && known(method):
+		case limit == maxSure:
 			return parsers.Likely // nobody else says so much in one line
 		}
 		return parsers.No
 	}
 	switch line := window[:end]; {
 	case binary(line):
+	case versioned(line) && method[0] >= 'a':
+		return probeField(window[end+1:]) // memcached's get may be followed by any keys
 	case versioned(line):
 		return parsers.Likely
 	case string(method) == "GET" && rest[0] == '/' && len(b) <= maxBare:
 		return parsers.More // HTTP/0.9, or a careless client: the answer decides
+	}
+	return parsers.No
+}
+
+// probeField judges whether a header field begins here.
+func probeField(b []byte) parsers.Match {
+	for i, c := range b[:min(len(b), maxName)] {
+		switch {
+		case c == ':' && i > 0:
+			return parsers.Likely
+		case (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && (c < '0' || c > '9'):
+			return parsers.No
+		}
+	}
+	if len(b) < maxName {
+		return parsers.More
 	}
 	return parsers.No
 }

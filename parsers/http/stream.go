@@ -32,13 +32,16 @@ type half struct {
 
 // stream reads one session.
 type stream struct {
-	sink     parsers.Sink
-	side     [2]half
-	digits   [3]byte // the status, lent to the sink
-	path     app.ID  // what the request's path gives away
-	named    bool
-	request  bool // a request's header block was read
-	response bool // a response's was
+	sink      parsers.Sink
+	side      [2]half
+	digits    [3]byte // the status, lent to the sink
+	path      app.ID  // what the request's path gives away
+	midstream bool
+	orphaned  bool // a response came whose request was not seen: what is asked after it is another exchange
+	named     bool
+	asked     bool // a request's line was read
+	request   bool // a request's header block was read
+	response  bool // a response's was
 }
 
 var _ parsers.Stream = (*stream)(nil)
@@ -117,12 +120,16 @@ func (s *stream) start(h *half, line []byte) {
 	line = bytes.TrimLeft(line, " ")
 	if statusLine(line) {
 		h.response = true
+		s.orphaned = s.midstream && !s.asked
 		h.status = int(line[9]-'0')*100 + int(line[10]-'0')*10 + int(line[11]-'0')
 		return
 	}
 	n := token(line)
 	if n < 2 || n > maxMethod || n == len(line) || line[n] != ' ' {
 		h.part = rest // no HTTP on this side
+		return
+	}
+	if s.asked = true; s.orphaned {
 		return
 	}
 	method, target := line[:n], bytes.TrimLeft(line[n+1:], " ")

@@ -57,29 +57,31 @@ func (h *half) field(f hpack.HeaderField) {
 }
 
 // headers takes a whole header block.
-func (s *stream) headers(n *fields) {
+func (s *stream) headers(n *fields, stream uint32) {
 	switch {
 	case n.pushed:
 	case n.code != "" || n.status != "":
-		s.response(n)
+		s.response(n, stream)
 	case n.method != "" || n.path != "":
-		s.request(n)
+		s.request(n, stream)
 	}
 }
 
 // request names the application by the first request.
-func (s *stream) request(n *fields) {
+func (s *stream) request(n *fields, stream uint32) {
 	if s.named {
 		return
 	}
+	grpc := isGRPC(n.content)
+	if !grpc && s.midstream && n.unknown && n.content == "" && (n.method == "" || n.method == "POST") {
+		return // its content type may be among what was missed: the data tell
+	}
+	s.exchange = stream
 	s.tell(parsers.Host, n.host)
 	s.tell(parsers.UserAgent, n.agent)
-	switch {
-	case isGRPC(n.content):
+	if grpc {
 		s.name(n.path)
 		return
-	case s.midstream && n.unknown && n.content == "" && (n.method == "" || n.method == "POST"):
-		return // its content type may be among what was missed: the data tell
 	}
 	s.tell(parsers.Method, n.method)
 	path, _, _ := strings.Cut(n.path, "?")
@@ -98,8 +100,9 @@ func (s *stream) name(path string) {
 	s.sink.App(app.GRPC)
 }
 
-// response tells how a request was answered; where the request was missed, it names the application.
-func (s *stream) response(n *fields) {
+// response tells how the request that is told was answered, not another that shares the connection; where the request was
+// missed, it names the application.
+func (s *stream) response(n *fields, stream uint32) {
 	interim := len(n.status) == 3 && n.status[0] == '1'
 	if interim {
 		return
@@ -115,7 +118,11 @@ func (s *stream) response(n *fields) {
 			s.named = true
 		}
 	}
+	if s.exchange == 0 {
+		s.exchange = stream
+	}
 	switch {
+	case s.exchange != stream:
 	case n.code != "":
 		s.tell(parsers.Status, n.code)
 		s.answered = true

@@ -20,6 +20,7 @@ type parser struct{}
 var (
 	_ parsers.Parser  = parser{}
 	_ parsers.Layered = parser{}
+	_ parsers.Sided   = parser{}
 )
 
 // Name implements parsers.Parser.
@@ -44,6 +45,38 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 		return probePreface(head)
 	}
 	return probeSettings(head)
+}
+
+// Part implements parsers.Sided: the preface is a client's, and so is a header block that begins with a method or a path, where a
+// response has its status (RFC 9113 8.3, RFC 7541 appendix A).
+func (parser) Part(_ *parsers.Meta, b []byte) parsers.Part {
+	if probePreface(b) == parsers.Likely {
+		return parsers.ClientPart
+	}
+	if probeSettings(b) != parsers.No {
+		return parsers.EitherPart // Probe waits for nothing behind them
+	}
+	for range 2 { // those that Probe wants whole
+		if len(b) < frameHeader {
+			break
+		}
+		f := header(b)
+		at := frameHeader + f.prefix()
+		if f.kind == frameHeaders && len(b) > at && f.prefix() < f.length {
+			switch c := b[at]; {
+			case c >= 0x82 && c <= 0x87:
+				return parsers.ClientPart
+			case c >= 0x88 && c <= 0x8e:
+				return parsers.ServerPart
+			}
+			return parsers.EitherPart
+		}
+		if f.length > len(b)-frameHeader {
+			break
+		}
+		b = b[frameHeader+f.length:]
+	}
+	return parsers.EitherPart
 }
 
 func probePreface(b []byte) parsers.Match {

@@ -45,7 +45,8 @@ type stream struct {
 	grpc      bool
 	answered  bool
 	frames    int
-	messages  int // data frames that hold exactly one gRPC message
+	exchange  uint32 // the stream that is told; 0 before
+	messages  int    // data frames that hold exactly one gRPC message
 }
 
 var _ parsers.Stream = (*stream)(nil)
@@ -232,7 +233,7 @@ func (s *stream) fragment(h *half, b []byte) {
 	h.open = false
 	h.peek = s.midstream && !h.now.pushed && h.frame.flags&flagEndStream == 0
 	if !h.over {
-		s.headers(&h.now)
+		s.headers(&h.now, h.frame.stream)
 		h.now = fields{}
 	}
 }

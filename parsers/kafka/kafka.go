@@ -5,6 +5,7 @@ package kafka
 
 import (
 	"encoding/binary"
+	"unicode/utf8"
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/parsers"
@@ -20,7 +21,10 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller = parser{}
+	_ parsers.Sided  = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -35,22 +39,28 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 	switch {
 	case m.Datagram():
 		return parsers.No
-	case dir == parsers.ToServer && !m.Midstream:
-		return request(head)
-	case !m.Midstream:
-		return response(head)
+	case dir == parsers.ToServer:
+		return request(m, head)
+	case m.Midstream && !counted(head):
+		return parsers.No
 	}
-	// Who is the client is a guess: each side may ask.
-	match := request(head)
-	if match == parsers.No && counted(head) {
-		match = response(head)
+	return response(head)
+}
+
+// Part implements parsers.Sided: a request has a header that no answer has, and so has the answer to ApiVersions.
+func (parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	switch asks, answers := request(m, head) == parsers.Likely, response(head) == parsers.Likely; {
+	case asks && !answers:
+		return parsers.ClientPart
+	case answers && !asks:
+		return parsers.ServerPart
 	}
-	return match
+	return parsers.EitherPart
 }
 
 // Tell reports the name of the first request and the client's id.
-func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, head []byte, sink parsers.Sink) {
-	if dir != parsers.ToServer || request(head) != parsers.Likely {
+func (parser) Tell(m *parsers.Meta, dir parsers.Dir, head []byte, sink parsers.Sink) {
+	if dir != parsers.ToServer || request(m, head) != parsers.Likely {
 		return
 	}
 	sink.Attr(parsers.Command, []byte(apis[binary.BigEndian.Uint16(head[4:])].name))
@@ -59,8 +69,9 @@ func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, head []byte, sink parsers.S
 	}
 }
 
-// request judges a request header: a key and version that exist, and a printable client id.
-func request(b []byte) parsers.Match {
+// request judges a request header: a key and version that exist, a client id that is text, and a size that the body
+// fits. The id is anything that its user chose, or nothing; the less it says, the more the body must.
+func request(m *parsers.Meta, b []byte) parsers.Match {
 	for i, c := range b[:min(len(b), 8)] {
 		if i == 0 && c > maxRequest>>24 || i == 4 && c != 0 || i == 5 && int(c) >= len(apis) || i == 6 && c != 0 || i == 7 && c > apis[b[5]].max {
 			return parsers.No
@@ -71,22 +82,57 @@ func request(b []byte) parsers.Match {
 	}
 	be := binary.BigEndian
 	size, key, n := int(be.Uint32(b)), be.Uint16(b[4:]), int(int16(be.Uint16(b[12:])))
-	if apis[key].name == "" || size < 10 || size > maxRequest || b[8]&0x80 != 0 {
+	if apis[key].name == "" || size < 10 || size > maxRequest || b[8]&0x80 != 0 || n < -1 || n > maxClientID || size < 10+max(n, 0) {
 		return parsers.No
 	}
-	if n < 1 || n > maxClientID || size < 10+n {
-		return likelyIf(n == -1 && key == apiVersions && size == 10) // no id: nothing else to hold on to
-	}
-	id := b[headerLen:min(len(b), headerLen+n)]
-	for _, c := range id {
-		if c < 0x21 || c > 0x7e {
+	rest := size - 10 - max(n, 0)
+	if n > 0 {
+		id := b[headerLen:min(len(b), headerLen+n)]
+		if !text(id, len(id) == n) {
 			return parsers.No
 		}
+		if len(id) < n {
+			return parsers.More
+		}
 	}
-	if len(id) < n {
-		return parsers.More
+	if n < 3 && !starts(m, b, key, rest) {
+		return parsers.No
 	}
-	return likelyIf(bodyFits(key, b[7], size-10-n))
+	return likelyIf(bodyFits(key, b[7], rest))
+}
+
+// starts reports whether a request whose client id says nothing is one that a connection begins with: nothing else in
+// it would tell it from other bytes. In midstream the correlation id must have been counted, too.
+func starts(m *parsers.Meta, b []byte, key uint16, rest int) bool {
+	correlation := binary.BigEndian.Uint32(b[8:])
+	switch {
+	case !m.Midstream && correlation > 1<<16:
+		return false
+	case m.Midstream && (correlation == 0 || correlation > 1<<24):
+		return false
+	}
+	switch key {
+	case apiVersions, 17: // SaslHandshake
+		return rest < 512
+	case 3: // Metadata
+		return rest >= 1 && rest < 1<<16
+	}
+	return m.Midstream && key > 1 && rest >= 4 && rest < 1<<20 // answers begin with a number where requests of 0 and 1 have their key
+}
+
+// text reports whether bytes are UTF-8 without control characters; the last character may be missing unless they are whole.
+func text(b []byte, whole bool) bool {
+	for len(b) > 0 {
+		if b[0] < 0x20 || b[0] == 0x7f {
+			return false
+		}
+		r, n := utf8.DecodeRune(b)
+		if r == utf8.RuneError && n == 1 {
+			return !whole && !utf8.FullRune(b)
+		}
+		b = b[n:]
+	}
+	return true
 }
 
 // bodyFits checks how much stands behind the client's id, where that is known.
@@ -96,6 +142,8 @@ func bodyFits(key uint16, version byte, rest int) bool {
 		return rest == 0 || rest == 4 // some clients send an empty array
 	case key == apiVersions:
 		return rest >= 3 && rest < 512
+	case key == 3 && version < 9, key == 71: // Metadata, GetTelemetrySubscriptions
+		return rest >= 1
 	case key == 12 || key == 13: // Heartbeat, LeaveGroup
 		return rest >= 4 && rest < 4096
 	}
@@ -164,4 +212,6 @@ var apis = [...]api{{"Produce", 13}, {"Fetch", 18}, {"ListOffsets", 11}, {"Metad
 	{"AlterClientQuotas", 2}, {"DescribeUserScramCredentials", 1}, {"AlterUserScramCredentials", 1}, {"Vote", 2}, {"BeginQuorumEpoch", 2}, {"EndQuorumEpoch", 2},
 	{"DescribeQuorum", 3}, {"AlterPartition", 4}, {"UpdateFeatures", 3}, {"Envelope", 1}, {"FetchSnapshot", 2}, {"DescribeCluster", 3}, {"DescribeProducers", 1},
 	{"BrokerRegistration", 5}, {"BrokerHeartbeat", 2}, {"UnregisterBroker", 1}, {"DescribeTransactions", 1}, {"ListTransactions", 2}, {"AllocateProducerIds", 1},
-	{"ConsumerGroupHeartbeat", 2}, {"ConsumerGroupDescribe", 2}}
+	{"ConsumerGroupHeartbeat", 2}, {"ConsumerGroupDescribe", 2}, {"ControllerRegistration", 1},
+	{"GetTelemetrySubscriptions", 1}, {"PushTelemetry", 1}, {"AssignReplicasToDirs", 1}, {"ListConfigResources", 1},
+	{"DescribeTopicPartitions", 1}, {"ShareGroupHeartbeat", 1}, {"ShareGroupDescribe", 1}, {"ShareFetch", 1}, {"ShareAcknowledge", 1}}

@@ -35,7 +35,10 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller = parser{}
+	_ parsers.Sided  = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -47,29 +50,60 @@ func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 }
 
 func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
+	op, value, match := message(m, b)
+	if match != parsers.Likely {
+		return match
+	}
+	return likelyIf(dir == parsers.ToServer && request(op, value) || dir == parsers.ToClient && response(op, value))
+}
+
+// Part implements parsers.Sided by the operation.
+func (parser) Part(m *parsers.Meta, b []byte) parsers.Part {
+	op, value, match := message(m, b)
+	switch {
+	case match != parsers.Likely:
+	case request(op, value):
+		return parsers.ClientPart
+	case response(op, value):
+		return parsers.ServerPart
+	}
+	return parsers.EitherPart
+}
+
+// message judges a first message's framing: Likely with its operation. RFC 4511 5.1 lets a length have more octets than it
+// needs, so what follows it is looked at only once it is known where that is.
+func message(m *parsers.Meta, b []byte) (op byte, value []byte, match parsers.Match) {
 	if len(b) > 0 && b[0] != tagSequence {
-		return parsers.No
+		return 0, nil, parsers.No
 	}
 	size, at := length(b[min(1, len(b)):])
 	if at < 0 || at > 0 && (size < 5 || size > 1<<24) {
-		return parsers.No
+		return 0, nil, parsers.No
 	}
-	body := b[min(len(b), 1+max(at, 0)):]
-	if at == 0 || len(body) < min(size, maxMessage) {
-		if m.Datagram() || len(body) > 0 && body[0] != tagInteger || len(body) > 1 && (body[1] < 1 || body[1] > 4) {
-			return parsers.No
-		}
-		return parsers.More
+	if at == 0 {
+		return 0, nil, moreIf(!m.Datagram())
+	}
+	body := b[min(len(b), 1+at):]
+	if len(body) < min(size, maxMessage) {
+		return 0, nil, moreIf(!m.Datagram() && (len(body) < 1 || body[0] == tagInteger) && (len(body) < 2 || body[1] >= 1 && body[1] <= 4))
 	}
 	if m.Datagram() && len(body) > size && body[size] != tagSequence {
-		return parsers.No // several messages may stand in one datagram
+		return 0, nil, parsers.No // several messages may stand in one datagram
 	}
 	op, value, ok := operation(body[:min(size, maxMessage)], size > maxMessage)
-	if ok && (dir == parsers.ToServer && request(op, value) || dir == parsers.ToClient && response(op, value)) {
+	return op, value, likelyIf(ok)
+}
+
+func likelyIf(ok bool) parsers.Match {
+	if ok {
 		return parsers.Likely
 	}
-	if ok && m.Midstream && request(op, value) {
-		return parsers.Likely // who is the client is a guess
+	return parsers.No
+}
+
+func moreIf(ok bool) parsers.Match {
+	if ok {
+		return parsers.More
 	}
 	return parsers.No
 }

@@ -25,7 +25,10 @@ type rules struct {
 
 type parser struct{ r *rules }
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller = parser{}
+	_ parsers.Sided  = parser{}
+)
 
 var (
 	smtpRules = rules{app.SMTP, smtpGreeting, smtpCommand}
@@ -74,6 +77,17 @@ func (p parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match 
 		return parsers.More
 	}
 	return p.r.command(text)
+}
+
+// Part implements parsers.Sided: replies begin with a code or a mark, commands with a word.
+func (p parser) Part(m *parsers.Meta, b []byte) parsers.Part {
+	switch {
+	case p.r.greeting(m, b) == parsers.Likely:
+		return parsers.ServerPart
+	case p.Probe(m, parsers.ToServer, b) == parsers.Likely:
+		return parsers.ClientPart
+	}
+	return parsers.EitherPart
 }
 
 // Tell reports the greeting or the first command.
@@ -151,7 +165,8 @@ func contains(b []byte, word string) bool {
 }
 
 // decide reads the lines of a greeting: the first that names the protocol claims it, one that names
-// the other gives it up, and a second reply with a code of one alone tells too.
+// the other gives it up, and a second reply with a code of one alone tells too. The text is anything that its operator
+// chose: where it misleads, the client's first command has the claim withdrawn, and the other is asked again.
 func decide(b []byte, mine, other, codes, others string) parsers.Match {
 	for i := range 32 {
 		text, rest, match := reply(b)
@@ -208,7 +223,8 @@ func smtpCommand(text []byte) parsers.Match {
 		return parsers.Likely
 	case len(text) > 8 && bytes.EqualFold(text[:8], []byte("RCPT TO:")):
 		return parsers.Likely
-	case word(text, "STARTTLS", "EHLO", "HELO", "QUIT", "NOOP", "RSET", "HELP", "VRFY", "AUTH"):
+	case word(text, "STARTTLS", "EHLO", "HELO", "QUIT", "NOOP", "RSET", "HELP", "VRFY", "AUTH", "EXPN", "ETRN", "BDAT", "DATA",
+		"XCLIENT", "XFORWARD", "MAIL", "RCPT"):
 		return parsers.More
 	}
 	return parsers.No
@@ -218,11 +234,10 @@ func ftpCommand(text []byte) parsers.Match {
 	switch {
 	case word(text, "USER") && bytes.IndexByte(text, ' ') > 0:
 		return parsers.More // POP3's too: the greeting tells
-	case word(text, "AUTH") && (contains(text, " TLS") || contains(text, " SSL")):
-		return parsers.More
 	case word(text, "EPSV", "PASV", "MLSD", "FEAT") && len(text) == 4:
 		return parsers.Likely
-	case word(text, "SYST", "OPTS", "HOST", "QUIT", "NOOP", "HELP", "CLNT", "PWD", "TYPE", "CWD", "PORT", "EPRT", "LIST", "RETR", "STOR", "PASS"):
+	case word(text, "SYST", "OPTS", "HOST", "QUIT", "NOOP", "HELP", "CLNT", "PWD", "TYPE", "CWD", "PORT", "EPRT", "LIST", "RETR", "STOR", "PASS",
+		"AUTH", "ADAT", "PBSZ", "PROT", "LANG", "SITE", "STAT", "ACCT", "MODE", "STRU", "ALLO", "APPE", "REST", "SIZE", "MDTM", "NLST", "CDUP"):
 		return parsers.More
 	}
 	return parsers.No
@@ -263,7 +278,9 @@ func imapCommand(text []byte) parsers.Match {
 	if word(rest, "CAPABILITY", "LOGIN", "AUTHENTICATE", "STARTTLS", "SELECT", "EXAMINE", "LSUB", "UID", "ENABLE", "NAMESPACE", "IDLE") {
 		return parsers.Likely
 	}
-	if word(rest, "NOOP", "LOGOUT", "ID", "LIST", "FETCH", "STATUS", "CLOSE", "SEARCH", "CREATE", "APPEND", "STORE", "COMPRESS", "EXPUNGE") {
+	if word(rest, "NOOP", "LOGOUT", "ID", "LIST", "FETCH", "STATUS", "CLOSE", "SEARCH", "CREATE", "APPEND", "STORE", "COMPRESS", "EXPUNGE",
+		"CHECK", "COPY", "MOVE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE", "SORT", "THREAD", "GETQUOTA", "GETQUOTAROOT", "GETACL", "MYRIGHTS",
+		"UNSELECT", "NOTIFY", "GETMETADATA", "SETMETADATA", "XLIST") {
 		return parsers.More
 	}
 	return parsers.No
@@ -295,7 +312,7 @@ func pop3Command(text []byte) parsers.Match {
 	switch {
 	case word(text, "APOP", "UIDL", "CAPA", "STLS"):
 		return parsers.Likely
-	case word(text, "USER", "AUTH", "QUIT", "STAT", "LIST", "RETR", "DELE", "NOOP", "TOP", "PASS"):
+	case word(text, "USER", "AUTH", "QUIT", "STAT", "LIST", "RETR", "DELE", "NOOP", "TOP", "PASS", "RSET", "LAST", "XTND", "UTF8", "LANG"):
 		return parsers.More
 	}
 	return parsers.No

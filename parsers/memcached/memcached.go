@@ -16,7 +16,10 @@ const maxLine = 2048
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller = parser{}
+	_ parsers.Sided  = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -29,13 +32,18 @@ func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 
 func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {
 	if m.Datagram() {
-		// Request number, sequence, count of datagrams, reserved.
-		if len(head) < 10 || head[6] != 0 || head[7] != 0 || head[4] != 0 || head[5] == 0 || head[2] != 0 || head[3] >= head[5] {
+		// Request number, sequence, count of datagrams, and two octets that are reserved: clients may set them.
+		if len(head) < 10 || head[4] != 0 || head[5] == 0 || head[2] != 0 || head[3] >= head[5] {
 			return parsers.No
 		}
 		return judge(m, dir, head[8:])
 	}
 	return judge(m, dir, head)
+}
+
+// Part implements parsers.Sided.
+func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	return parsers.PartByProbe(p, m, head)
 }
 
 func judge(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {

@@ -31,7 +31,10 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller = parser{}
+	_ parsers.Sided  = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -82,6 +85,11 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		return likelyIf(size >= headerLen+16 && (size-headerLen)%8 == 0 && size < 1<<16)
 	}
 	return parsers.No
+}
+
+// Part implements parsers.Sided.
+func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	return parsers.PartByProbe(p, m, head)
 }
 
 // Tell reports command and database.

@@ -15,7 +15,10 @@ const maxConnect = 4096
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller = parser{}
+	_ parsers.Sided  = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -30,15 +33,28 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	switch {
 	case m.Datagram():
 		return parsers.No
-	case dir == parsers.ToServer:
+	case m.Midstream:
+		return max(first(dir, b), chain(dir, b))
+	}
+	return first(dir, b)
+}
+
+// first judges what a side begins with.
+func first(dir parsers.Dir, b []byte) parsers.Match {
+	if dir == parsers.ToServer {
 		return connect(b)
 	}
 	return connack(b)
 }
 
+// Part implements parsers.Sided.
+func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	return parsers.PartByProbe(p, m, head)
+}
+
 // Tell reports what a CONNECT holds.
 func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, b []byte, sink parsers.Sink) {
-	if dir != parsers.ToServer {
+	if dir != parsers.ToServer || connect(b) != parsers.Likely {
 		return
 	}
 	size, at := remaining(b[1:])

@@ -43,7 +43,7 @@ const (
 
 type parser struct{}
 
-var _ parsers.Parser = parser{}
+var _ parsers.Sided = parser{}
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -71,6 +71,11 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 		return command(head)
 	}
 	return match
+}
+
+// Part implements parsers.Sided.
+func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	return parsers.PartByProbe(p, m, head)
 }
 
 // packet reads a packet's header: three octets of length, little endian, and a sequence number.

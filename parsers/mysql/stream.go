@@ -110,7 +110,7 @@ func (s *stream) refused(b []byte) {
 	if len(text) > 6 && text[0] == '#' {
 		text = text[6:]
 	}
-	if s.commands && code != 1044 && code != 1045 && code != 1142 && code != 1698 {
+	if s.asked > 1 || s.commands && code != 1044 && code != 1045 && code != 1142 && code != 1698 {
 		return // a statement's own error
 	}
 	out := append(strconv.AppendUint(s.text[:0], uint64(code), 10), ' ')

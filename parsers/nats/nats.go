@@ -17,7 +17,10 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller = parser{}
+	_ parsers.Sided  = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -42,6 +45,11 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		match = message(dir, b)
 	}
 	return match
+}
+
+// Part implements parsers.Sided.
+func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	return parsers.PartByProbe(p, m, head)
 }
 
 // Tell reports the first operation of the client.

@@ -30,6 +30,9 @@ type Case struct {
 	Want     Findings
 	// ClientOnly and ServerOnly are applications that one side's bytes alone must give; empty: not said.
 	ClientOnly, ServerOnly string
+	// Side is "certain" where the parser must know the client in midstream, "exchanged" where it must know that the server
+	// of the case is the client, "unknown" where it must not know; empty: not said.
+	Side string
 	// NoJunk says that bytes behind the conversation may change the answer.
 	NoJunk bool
 }
@@ -140,6 +143,11 @@ func (c *Case) header(line string) error {
 		c.ClientOnly = value
 	case "server-only":
 		c.ServerOnly = value
+	case "side":
+		if value != "certain" && value != "exchanged" && value != "unknown" {
+			return fmt.Errorf("side %q is not certain, exchanged or unknown", value)
+		}
+		c.Side = value
 	case "final":
 		c.Want.Final = value != "false"
 	case "junk":

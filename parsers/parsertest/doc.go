@@ -1,8 +1,8 @@
 // Package parsertest is the conformance suite of parsers. A protocol's behaviour is
 // data: a file with the bytes of a conversation and what a parser must find in it. The suite
 // replays each case whole, cut at every byte, one-sided, with gaps and with junk
-// behind it, and expects the same findings wherever the bytes are the same. It imitates
-// how identification asks a parser; it is not the engine and judges no policy.
+// behind it, and expects the same findings wherever the bytes are the same. It asks through
+// core/detect, with the engine's limits; it is not the engine and judges no policy.
 //
 // A case is a text file in the parser's testdata, named *.case:
 //
@@ -16,6 +16,7 @@
 //	strength: certain              (or likely; certain if missing)
 //	client-only: websocket         (optional: what the client's bytes alone must say, finally)
 //	server-only: http              (optional: the same for the server's)
+//	side: certain                  (optional: in midstream the bytes show who the client is; or exchanged, unknown)
 //	final: false                   (optional: a layered parser is still undecided at the end)
 //	junk: false                    (optional: bytes behind the conversation may change the answer)
 //	attr host: example.com         (every attribute that is found, and no other)

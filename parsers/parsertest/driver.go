@@ -4,231 +4,245 @@ import (
 	"fmt"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// session asks one parser about one conversation, the way identification does: Probe
-// until it is settled, then Open, then Parse with unused bytes coming again.
+// session has one parser identify one conversation, through the engine's own core/detect and with its limits, and
+// watches that the parser keeps the contract.
 type session struct {
-	p       parsers.Parser
-	id      app.ID
-	layered bool
-	meta    parsers.Meta
-
-	match   [2]parsers.Match
-	settled [2]bool // nothing more is asked of Probe
-	first   parsers.Dir
-	spoke   bool
+	ident   detect.Ident
+	packets int
 	pend    [2][]byte
-	stream  parsers.Stream
-	started bool
-	closed  bool // the stream ended, was given up or rejected the bytes
-	out     bool
-	named   bool
-	state   parsers.State
-	riding  app.ID
-	found   Findings
-	// fault is the first breach of the contract.
-	fault error
+	offset  [2]int
+	watched *watched
 }
 
 func newSession(p parsers.Parser, id app.ID, m parsers.Meta) *session {
-	s := &session{p: p, id: id, meta: m}
-	_, s.layered = p.(parsers.Layered)
-	s.match = [2]parsers.Match{parsers.More, parsers.More}
+	s := &session{watched: &watched{Parser: p}}
+	reg := &parsers.Registry{}
+	on := parsers.TCP
+	if m.Datagram() {
+		on = parsers.UDP
+	}
+	if err := reg.Add(s.watched.parser(), id, on); err != nil {
+		panic(err)
+	}
+	s.ident.Reset(reg, m)
+	s.ident.OnThreat = s.watched.threat
 	return s
 }
 
-func (s *session) breach(format string, args ...any) {
-	if s.fault == nil {
-		s.fault = fmt.Errorf(format, args...)
-	}
-}
-
-// data delivers one segment or datagram.
+// data delivers one segment or datagram, as the engine does.
 func (s *session) data(dir parsers.Dir, b []byte) {
-	if s.out || s.closed || len(b) == 0 {
+	if !s.ident.Wants() || len(b) == 0 {
 		return
 	}
-	if !s.spoke {
-		s.spoke, s.first = true, dir
-	}
-	if s.meta.Datagram() {
-		s.pend[dir] = nil
-	}
-	s.pend[dir] = append(s.pend[dir], b...)
-	s.probe(dir)
-	if !s.started {
-		switch {
-		case !s.out && s.claimed():
-			s.open()
-		case s.meta.Datagram():
-			s.pend[dir] = nil
+	if s.packets++; s.ident.Meta.Datagram() {
+		s.ident.Data(dir, b)
+	} else {
+		s.pend[dir] = append(s.pend[dir], b...)
+		undecided := !s.ident.Chosen()
+		s.read(dir)
+		if undecided && s.ident.Chosen() {
+			s.read(dir.Reverse())
 		}
-		return
+		if s.offset[dir]+len(s.pend[dir]) >= detect.MaxBytes {
+			s.ident.End()
+		}
 	}
-	s.parse(dir)
-}
-
-func (s *session) claimed() bool {
-	return s.match[0] >= parsers.Likely || s.match[1] >= parsers.Likely
-}
-
-func (s *session) probe(dir parsers.Dir) {
-	if s.settled[dir] {
-		return
-	}
-	head := s.pend[dir]
-	m := s.p.Probe(&s.meta, dir, head[:min(len(head), parsers.MaxHead)])
-	if m > parsers.Certain {
-		s.breach("probe says %d", m)
-	}
-	s.match[dir] = m
-	s.settled[dir] = m != parsers.More
-	if m == parsers.No && !s.claimed() {
-		s.out = true
+	if s.packets >= detect.MaxPackets {
+		s.ident.End()
 	}
 }
 
-// open starts the stream and gives it what came so far, the first speaker's bytes first.
-func (s *session) open() {
-	s.started = true
-	s.stream = s.p.Open(&s.meta, s)
-	if s.stream == nil {
-		s.breach("open gives no stream")
-		s.closed = true
+// read gives what is pending of a direction.
+func (s *session) read(dir parsers.Dir) {
+	if len(s.pend[dir]) == 0 || !s.ident.Wants() {
 		return
 	}
-	s.named = s.named || !s.layered
-	s.parse(s.first)
-	s.parse(s.first.Reverse())
-}
-
-// parse gives the stream what it has not used; bytes of a side that Probe cannot judge yet wait.
-func (s *session) parse(dir parsers.Dir) {
-	if s.closed || (!s.settled[dir] && !s.meta.Datagram()) {
-		return
-	}
-	for len(s.pend[dir]) > 0 {
-		r := s.stream.Parse(dir, s.pend[dir])
-		if r.Used < 0 || r.Used > len(s.pend[dir]) {
-			s.breach("parse used %d of %d bytes", r.Used, len(s.pend[dir]))
-			s.end()
-			return
-		}
-		s.pend[dir] = s.pend[dir][r.Used:]
-		if !s.outcome(r.State) {
-			return
-		}
-		if r.Used == 0 {
-			break
-		}
-	}
-	if s.meta.Datagram() {
-		s.pend[dir] = nil
-	}
-	if len(s.pend[dir]) >= parsers.MaxHead {
-		s.end()
-	}
-}
-
-// outcome takes a result's state; false when the stream ended.
-func (s *session) outcome(st parsers.State) bool {
-	s.state = st
-	switch st {
-	case parsers.Undecided, parsers.Preamble:
-		if s.named && s.layered {
-			s.breach("undecided after it was named")
-		}
-		return true
-	case parsers.Named:
-		s.named = true
-		return true
-	case parsers.Done:
-		s.named = true
-	case parsers.Rejected:
-		s.out = true
-	default:
-		s.breach("parse says state %d", st)
-	}
-	s.end()
-	return false
+	n := s.ident.Data(dir, s.pend[dir])
+	s.pend[dir] = s.pend[dir][n:]
+	s.offset[dir] += n
 }
 
 func (s *session) gap(dir parsers.Dir, n int) {
-	if s.out || s.closed {
-		return
-	}
+	s.offset[dir] += len(s.pend[dir]) + max(n, 0)
 	s.pend[dir] = nil
-	if !s.settled[dir] {
-		s.settled[dir] = true
-	}
-	if s.stream != nil && !s.stream.Gap(dir, n) {
-		s.named = true
-		s.end()
-	}
-}
-
-func (s *session) end() {
-	if !s.closed && s.stream != nil {
-		s.stream.Close()
-	}
-	s.closed = true
+	s.ident.Gap(dir, n)
 }
 
 // findings ends the session.
 func (s *session) findings() Findings {
-	s.end()
-	f := s.found
-	if s.out || !s.claimed() {
+	d := &s.ident
+	claimed := d.Chosen()
+	final := d.Outcome() == detect.Decided
+	d.End()
+	if !claimed || d.App == app.Unknown {
 		return Findings{App: None, Base: None, Final: true}
 	}
-	f.Strength = max(s.match[0], s.match[1])
-	if min(s.match[0], s.match[1]) >= parsers.Likely {
-		f.Strength = parsers.Certain
+	f := Findings{App: name(d.App), Base: name(d.Base), Strength: d.Strength, Side: d.Side(), Final: final}
+	for i := range d.Attrs.Len() {
+		a, v := d.Attrs.At(i)
+		f.attr(a, []byte(v))
 	}
-	f.Base, f.App = name(s.id), name(s.id)
-	if s.riding != app.Unknown {
-		f.App = name(s.riding)
+	for _, id := range s.watched.threats {
+		f.threat(id)
 	}
-	f.Final = s.named
 	return f
 }
 
+// watched is a parser whose calls are checked.
+type watched struct {
+	parsers.Parser
+	threats []uint16
+	// fault is the first breach of the contract.
+	fault error
+}
+
+func (w *watched) breach(format string, args ...any) {
+	if w.fault == nil {
+		w.fault = fmt.Errorf(format, args...)
+	}
+}
+
+// The optional abilities of a watched parser.
+type (
+	layered      struct{ *watched }
+	sided        struct{ *watched }
+	layeredSided struct{ sided }
+)
+
+func (layered) Layered()      {}
+func (layeredSided) Layered() {}
+
+// Part implements parsers.Sided.
+func (s sided) Part(m *parsers.Meta, head []byte) parsers.Part {
+	p := s.Parser.(parsers.Sided).Part(m, head)
+	if p > parsers.ServerPart {
+		s.breach("part says %d", p)
+	}
+	return p
+}
+
+// parser is w with the abilities of its parser, and no other.
+func (w *watched) parser() parsers.Parser {
+	_, isLayered := w.Parser.(parsers.Layered)
+	_, isSided := w.Parser.(parsers.Sided)
+	switch {
+	case isLayered && isSided:
+		return layeredSided{sided{w}}
+	case isLayered:
+		return layered{w}
+	case isSided:
+		return sided{w}
+	}
+	return w
+}
+
+// Probe implements parsers.Parser.
+func (w *watched) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {
+	match := w.Parser.Probe(m, dir, head[:min(len(head), parsers.MaxHead)])
+	if match > parsers.Certain {
+		w.breach("probe says %d", match)
+	}
+	return match
+}
+
+// Open implements parsers.Parser.
+func (w *watched) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	_, isLayered := w.Parser.(parsers.Layered)
+	s := &watchedStream{w: w, sink: sink, layered: isLayered}
+	if s.stream = w.Parser.Open(m, s); s.stream == nil {
+		w.breach("open gives no stream")
+		return nil
+	}
+	return s
+}
+
+func (w *watched) threat(id uint16, _ string) { w.threats = append(w.threats, id) }
+
+// watchedStream is a stream whose results, and what it tells, are checked.
+type watchedStream struct {
+	w       *watched
+	stream  parsers.Stream
+	sink    parsers.Sink
+	layered bool
+	named   bool
+	closed  bool
+	riding  app.ID
+}
+
+// Parse implements parsers.Stream.
+func (s *watchedStream) Parse(dir parsers.Dir, data []byte) parsers.Result {
+	r := s.stream.Parse(dir, data)
+	if r.Used < 0 || r.Used > len(data) {
+		s.w.breach("parse used %d of %d bytes", r.Used, len(data))
+	}
+	switch r.State {
+	case parsers.Undecided, parsers.Preamble:
+		if s.named && s.layered {
+			s.w.breach("undecided after it was named")
+		}
+	case parsers.Named, parsers.Done:
+		s.named = true
+	case parsers.Rejected:
+	default:
+		s.w.breach("parse says state %d", r.State)
+	}
+	return r
+}
+
+// Gap implements parsers.Stream.
+func (s *watchedStream) Gap(dir parsers.Dir, n int) bool { return s.stream.Gap(dir, n) }
+
+// Close implements parsers.Stream.
+func (s *watchedStream) Close() {
+	if s.closed {
+		s.w.breach("closed twice")
+	}
+	s.closed = true
+	s.stream.Close()
+}
+
 // App implements parsers.Sink.
-func (s *session) App(id app.ID) {
+func (s *watchedStream) App(id app.ID) {
 	s.awake("app")
 	if s.named && s.layered && id != s.riding {
-		s.breach("app %s after it was final", id)
+		s.w.breach("app %s after it was final", id)
 	}
 	s.riding = id
+	s.sink.App(id)
 }
 
 // Attr implements parsers.Sink.
-func (s *session) Attr(a parsers.Attr, v []byte) {
+func (s *watchedStream) Attr(a parsers.Attr, v []byte) {
 	s.awake("attr")
 	if a.String() == "" {
-		s.breach("unknown attribute %d", a)
+		s.w.breach("unknown attribute %d", a)
 	}
-	s.found.attr(a, v)
+	s.sink.Attr(a, v)
 }
 
 // Threat implements parsers.Sink.
-func (s *session) Threat(id uint16, text string) {
+func (s *watchedStream) Threat(id uint16, text string) {
 	s.awake("threat")
 	if id == 0 || text == "" {
-		s.breach("threat %d without number or text", id)
+		s.w.breach("threat %d without number or text", id)
 	}
-	s.found.threat(id)
+	s.sink.Threat(id, text)
 }
 
-func (s *session) awake(what string) {
+func (s *watchedStream) awake(what string) {
 	if s.closed {
-		s.breach("%s told after the end", what)
+		s.w.breach("%s told after the end", what)
 	}
 }
 
-var _ parsers.Sink = (*session)(nil)
+var (
+	_ parsers.Sink   = (*watchedStream)(nil)
+	_ parsers.Stream = (*watchedStream)(nil)
+)
 
 // Replay gives a conversation to a parser and says what it found. The error is a breach of the contract.
 func Replay(p parsers.Parser, id app.ID, m parsers.Meta, messages []Message) (Findings, error) {
@@ -241,5 +255,5 @@ func Replay(p parsers.Parser, id app.ID, m parsers.Meta, messages []Message) (Fi
 		}
 	}
 	f := s.findings()
-	return f, s.fault
+	return f, s.watched.fault
 }

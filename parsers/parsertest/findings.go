@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/parsers"
 )
 
@@ -28,7 +29,9 @@ type Findings struct {
 	App, Base string
 	Strength  parsers.Match
 	// Final says that App can no longer change.
-	Final   bool
+	Final bool
+	// Side is who the client is, as far as the parser is certain. It is not a part of String.
+	Side    detect.Side
 	Attrs   []Attr
 	Threats []uint16
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/parsers"
 )
 
@@ -35,6 +36,7 @@ func Check(t *testing.T, p parsers.Parser, id app.ID, c *Case) {
 	if c.Negative() {
 		return
 	}
+	r.exchanged()
 	r.sides()
 	r.gaps()
 	r.junk()
@@ -68,7 +70,12 @@ func (r *runner) same(what string, messages []Message) {
 func (r *runner) cut() {
 	r.t.Helper()
 	for _, n := range []int{1, 2, 3, 7, 100} {
-		r.same("cut small", cutAll(r.c.Messages, n))
+		messages := cutAll(r.c.Messages, n)
+		if len(messages) < detect.MaxPackets {
+			r.same("cut small", messages)
+		} else if f := r.replay("cut absurdly small", messages); f.Base != r.c.Want.Base {
+			r.t.Errorf("cut absurdly small: got\n%swant base %s", f, r.c.Want.Base)
+		}
 	}
 	r.same("coalesced", coalesce(r.c.Messages))
 	for _, at := range cuts(r.c.Messages) {
@@ -99,8 +106,54 @@ func (r *runner) sides() {
 			continue
 		}
 		for _, n := range []int{1, 2, 5} {
+			if len(cutAll(messages, n)) >= detect.MaxPackets {
+				continue
+			}
 			if got := r.replay(what, cutAll(messages, n)); got.String() != f.String() {
 				r.t.Errorf("%s cut small: got\n%swhole\n%s", what, got, f)
+			}
+		}
+	}
+}
+
+// exchanged replays the case in midstream with client and server as they are and taken for each other: a parser that is
+// certain of the side is right, however the bytes were cut.
+func (r *runner) exchanged() {
+	r.t.Helper()
+	m := r.c.Meta
+	m.Midstream = true
+	for _, variant := range []struct {
+		meta     parsers.Meta
+		messages []Message
+		right    detect.Side
+	}{
+		{m, r.c.Messages, detect.AsAssumed},
+		{turnMeta(m), turn(r.c.Messages), detect.Exchanged},
+	} {
+		what := "midstream, sides " + variant.right.String()
+		if r.c.Side == "exchanged" {
+			variant.right = detect.AsAssumed + detect.Exchanged - variant.right
+		}
+		f, err := Replay(r.p, r.id, variant.meta, variant.messages)
+		if err != nil {
+			r.t.Errorf("%s: %v", what, err)
+		}
+		if f.Side != detect.UnknownSide && f.Side != variant.right || r.c.Side != "" && r.c.Side != "unknown" && f.Side != variant.right ||
+			r.c.Side == "unknown" && f.Side != detect.UnknownSide {
+			r.t.Errorf("%s: side %s", what, f.Side)
+		}
+		if r.c.Side == "certain" && r.c.Meta.Midstream && f.App != r.c.Want.App {
+			r.t.Errorf("%s: got\n%swant\n%s", what, f, r.c.Want)
+		}
+		if m.Datagram() {
+			continue
+		}
+		for _, n := range []int{1, 3} {
+			if len(cutAll(variant.messages, n)) >= detect.MaxPackets {
+				continue
+			}
+			if got, _ := Replay(r.p, r.id, variant.meta, cutAll(variant.messages, n)); got.Side != f.Side {
+				r.t.Errorf("%s, cut small: side %s", what, got.Side)
 			}
 		}
 	}

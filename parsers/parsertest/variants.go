@@ -57,6 +57,21 @@ func oneSide(messages []Message, dir parsers.Dir) []Message {
 	return out
 }
 
+// turn has each side say what the other said.
+func turn(messages []Message) []Message {
+	out := bytesOf(messages)
+	for i := range out {
+		out[i].Dir = out[i].Dir.Reverse()
+	}
+	return out
+}
+
+// turnMeta takes client and server for each other.
+func turnMeta(m parsers.Meta) parsers.Meta {
+	m.Client, m.Server, m.ClientPort, m.ServerPort = m.Server, m.Client, m.ServerPort, m.ClientPort
+	return m
+}
+
 // cuts lists where a conversation is cut in two: everywhere, or evenly spread if it is long.
 func cuts(messages []Message) [][2]int {
 	total := 0

@@ -46,14 +46,21 @@ func chain(dir parsers.Dir, b []byte) parsers.Match {
 
 func known(dir parsers.Dir, kind byte) bool {
 	if dir == parsers.ToServer {
-		return bytes.IndexByte([]byte("QPBDESCHX"), kind) >= 0
+		return bytes.IndexByte([]byte("QPBDESCHXdcf"), kind) >= 0
 	}
-	return bytes.IndexByte([]byte("TDCZ123ntsISE"), kind) >= 0
+	return bytes.IndexByte([]byte("TDCZ123ntsISENAdcGHW"), kind) >= 0
 }
 
 // fits judges one message by the layout of its type: No, More for "it may be", Likely for a statement.
 func fits(dir parsers.Dir, kind byte, size int, body []byte, whole bool) parsers.Match {
-	if dir == parsers.ToServer {
+	switch {
+	case kind == 'd' && replicates(dir, size, body, whole):
+		return parsers.Likely
+	case kind == 'd':
+		return moreIf(size > 0)
+	case kind == 'A':
+		return notifies(size, body, whole)
+	case dir == parsers.ToServer:
 		return fitsClient(kind, size, body, whole)
 	}
 	return moreIf(fitsServer(kind, size, body, whole))
@@ -64,6 +71,31 @@ func moreIf(ok bool) parsers.Match {
 		return parsers.More
 	}
 	return parsers.No
+}
+
+// replicates judges what keeps a replication stream alive: a primary's keep-alive and a standby's status, of fixed sizes, which
+// end in an octet that asks for an answer or does not.
+func replicates(dir parsers.Dir, size int, body []byte, whole bool) bool {
+	kind, want := byte('k'), 1+8+8+1
+	if dir == parsers.ToServer {
+		kind, want = 'r', 1+4*8+1
+	}
+	return whole && size == want && body[0] == kind && body[size-1] <= 1
+}
+
+// notifies judges a NotificationResponse: a process, a channel and a payload that fill it. It comes alone, and seldom.
+func notifies(size int, body []byte, whole bool) parsers.Match {
+	if size < 4+2+1 || size > 4+64+8000+1 || len(body) > 0 && body[0] != 0 {
+		return parsers.No
+	}
+	if !whole {
+		return moreIf(len(body) < 5 || body[4] != 0)
+	}
+	channel, payload, found := bytes.Cut(body[4:], []byte{0})
+	if !found || len(channel) == 0 || len(channel) > 63 || !textual(channel) || bytes.IndexByte(payload, 0) != len(payload)-1 || !textual(payload[:len(payload)-1]) {
+		return parsers.No
+	}
+	return parsers.Likely
 }
 
 func fitsClient(kind byte, size int, body []byte, whole bool) parsers.Match {
@@ -92,8 +124,10 @@ func fitsClient(kind byte, size int, body []byte, whole bool) parsers.Match {
 			return parsers.No
 		}
 		return statement(query)
-	case 'S', 'H', 'X':
+	case 'S', 'H', 'X', 'c':
 		return moreIf(size == 0)
+	case 'f':
+		return moreIf(size > 0 && (!whole || body[size-1] == 0 && textual(body[:size-1])))
 	case 'D', 'C':
 		return moreIf(size >= 2 && (len(body) == 0 || body[0] == 'S' || body[0] == 'P') && (!whole || body[size-1] == 0 && textual(body[1:size-1])))
 	case 'E':
@@ -106,8 +140,10 @@ func fitsServer(kind byte, size int, body []byte, whole bool) bool {
 	switch kind {
 	case 'Z':
 		return size == 1 && (len(body) == 0 || body[0] == 'I' || body[0] == 'T' || body[0] == 'E')
-	case '1', '2', '3', 'n', 's', 'I':
+	case '1', '2', '3', 'n', 's', 'I', 'c':
 		return size == 0
+	case 'G', 'H', 'W': // a format, and one for each column
+		return size >= 3 && (len(body) == 0 || body[0] <= 1) && (len(body) < 3 || size == 3+2*int(binary.BigEndian.Uint16(body[1:])))
 	case 'C':
 		return size > 3 && size < 64 && (!whole || body[size-1] == 0 && textual(body[:size-1]) && body[0] >= 'A' && body[0] <= 'Z')
 	case 'S':

@@ -26,7 +26,7 @@ const maxStartup = 10000
 
 type parser struct{}
 
-var _ parsers.Parser = parser{}
+var _ parsers.Sided = parser{}
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -51,6 +51,21 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 		match = chain(dir, head)
 	}
 	return match
+}
+
+// Part implements parsers.Sided.
+func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	if len(head) > 5 && head[0] == 'd' {
+		size := int(binary.BigEndian.Uint32(head[1:])) - 4
+		body := head[5:]
+		switch whole := len(body) >= size; {
+		case replicates(parsers.ToServer, size, body, whole):
+			return parsers.ClientPart
+		case replicates(parsers.ToClient, size, body, whole):
+			return parsers.ServerPart
+		}
+	}
+	return parsers.PartByProbe(p, m, head)
 }
 
 // startup judges a client's first message.

@@ -17,7 +17,10 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller = parser{}
+	_ parsers.Sided  = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -35,7 +38,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	}
 	c, known := codes[b[0]]
 	size := int(binary.BigEndian.Uint16(b[2:]))
-	if !known || size < headerLen || size > len(b) || c.answer != (dir == parsers.ToClient) && !m.Midstream && !onPort(m) {
+	if !known || size < headerLen || size > len(b) || c.answer != (dir == parsers.ToClient) {
 		return parsers.No
 	}
 	if !onPort(m) && (size != len(b) || size < headerLen+6) {
@@ -47,6 +50,11 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		}
 	}
 	return parsers.Likely
+}
+
+// Part implements parsers.Sided.
+func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
+	return parsers.PartByProbe(p, m, head)
 }
 
 // Tell reports what is asked, and for whom.

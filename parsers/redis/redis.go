@@ -22,14 +22,25 @@ const (
 
 type parser struct{}
 
-var _ parsers.Parser = parser{}
+var _ parsers.Sided = parser{}
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
 
 func (parser) Name() string { return app.Redis.Name() }
 
-func (parser) Open(_ *parsers.Meta, sink parsers.Sink) parsers.Stream { return &stream{sink: sink} }
+func (parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	return &stream{sink: sink, midstream: m.Midstream}
+}
+
+// Part implements parsers.Sided. A status, an error, a number and the types of RESP3 are a server's. An array may be
+// a command or an answer, and a primary sends its replicas commands.
+func (parser) Part(_ *parsers.Meta, head []byte) parsers.Part {
+	if len(head) > 0 && bytes.IndexByte([]byte("+-:$(,#_!=%~>|"), head[0]) >= 0 {
+		return parsers.ServerPart
+	}
+	return parsers.EitherPart
+}
 
 func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {
 	switch {
@@ -40,7 +51,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 	case dir == parsers.ToClient:
 		return reply(m, head)
 	case head[0] == '*':
-		return array(m, head)
+		return array(head)
 	}
 	return inline(m, head)
 }
@@ -69,7 +80,7 @@ func number(b []byte, limit int) (n, size int) {
 }
 
 // array judges "*n CRLF $n CRLF verb CRLF".
-func array(m *parsers.Meta, b []byte) parsers.Match {
+func array(b []byte) parsers.Match {
 	n, size := number(b[1:], maxArgs)
 	if size < 0 || size > 0 && n == 0 {
 		return parsers.No
@@ -98,9 +109,6 @@ func array(m *parsers.Meta, b []byte) parsers.Match {
 	}
 	if len(b) < n+2 {
 		return parsers.More
-	}
-	if m.Midstream && kindOf(b[:n]) == unknownVerb {
-		return parsers.No
 	}
 	return parsers.Likely
 }
@@ -153,23 +161,58 @@ func inline(m *parsers.Meta, b []byte) parsers.Match {
 		}
 		return parsers.More
 	}
-	return judgeInline(m, b[:end], kind, words)
+	return judgeInline(m, kind, bytes.TrimSpace(b[:line]), words)
 }
 
-// judgeInline weighs a verb. Memcached's set has five words or more and its incr and decr three; NATS
-// says PING, but only after its server's INFO.
-func judgeInline(m *parsers.Meta, verb []byte, kind verbKind, words int) parsers.Match {
+// judgeInline weighs a line. Text is little evidence: a word alone is none, and where other protocols have the verb, too,
+// the server's answer decides. Memcached's and HTTP's lines are ruled out, since theirs are not to wait.
+func judgeInline(m *parsers.Meta, kind verbKind, line []byte, words int) parsers.Match {
+	verb, rest, _ := bytes.Cut(line, []byte(" "))
+	rest = bytes.TrimLeft(rest, " \t")
 	switch {
-	case kind == ownVerb:
-		return parsers.Likely
-	case kind == firstVerb && !m.Midstream && words <= 3:
-		return parsers.Likely
-	case bytes.EqualFold(verb, []byte("SET")) && words == 3, kind == counterVerb && words == 2:
-		return parsers.Likely
-	case kind == sharedVerb && words <= 2, kind == firstVerb:
+	case versioned(line), kind == counterVerb && words > 2, memcached(verb, words, rest):
+		return parsers.No
+	case words < 2:
 		return parsers.More
+	case kind == ownVerb, kind == counterVerb, words == 3 && bytes.EqualFold(verb, []byte("SET")):
+		return parsers.Likely
+	case kind == firstVerb && !m.Midstream && words <= 3 && numbered(verb, rest):
+		return parsers.Likely
 	}
-	return parsers.No
+	return parsers.More
+}
+
+// numbered reports whether a verb has the number that it needs.
+func numbered(verb, rest []byte) bool {
+	word, _, _ := bytes.Cut(rest, []byte(" "))
+	return bytes.EqualFold(verb, []byte("HELLO")) && (string(word) == "2" || string(word) == "3")
+}
+
+// versioned reports whether a line ends as a request of HTTP, SIP or RTSP does.
+func versioned(line []byte) bool {
+	n := len(line)
+	return n > 4 && line[n-4] == '/' && line[n-2] == '.' && digit(line[n-3]) && digit(line[n-1]) && letter(line[n-5])
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+// memcached reports whether a line is one of memcached's: more than one key to get, or a verb, a key and numbers only.
+func memcached(verb []byte, words int, rest []byte) bool {
+	switch {
+	case bytes.EqualFold(verb, []byte("GET")):
+		return words > 2
+	case bytes.EqualFold(verb, []byte("TOUCH")) && words >= 3, bytes.EqualFold(verb, []byte("SET")) && words >= 5,
+		bytes.EqualFold(verb, []byte("APPEND")) && words >= 5:
+	default:
+		return false
+	}
+	_, numbers, _ := bytes.Cut(rest, []byte(" "))
+	for _, c := range bytes.TrimSuffix(numbers, []byte("noreply")) {
+		if !digit(c) && c != ' ' && c != '-' {
+			return false
+		}
+	}
+	return true
 }
 
 // reply judges a server's first answer. In midstream short ones are too like others' to claim

@@ -14,9 +14,10 @@ type side struct {
 }
 
 type stream struct {
-	sink parsers.Sink
-	side [2]side
-	read int
+	sink      parsers.Sink
+	midstream bool
+	side      [2]side
+	read      int
 	// Of the command under way: its verb, how many arguments it has and which one comes.
 	verb      [16]byte
 	verbLen   int
@@ -153,6 +154,9 @@ func (s *stream) take(value []byte) {
 	if i == 0 {
 		s.side[parsers.ToServer].count++
 		s.verbLen = len(upper(s.verb[:0], value[:min(len(value), len(s.verb))]))
+		if s.midstream && kindOf(value) == unknownVerb && bytes.IndexByte(value, '.') < 0 {
+			return // an answer's first element, maybe
+		}
 		s.sink.Attr(parsers.Command, s.verb[:s.verbLen])
 		return
 	}
@@ -213,7 +217,7 @@ func (s *stream) reply(b []byte) int {
 		return 0
 	}
 	sd.count++
-	if line := bytes.TrimRight(b[1:end], "\r"); b[0] == '-' && refused(line) {
+	if line := bytes.TrimRight(b[1:end], "\r"); b[0] == '-' && sd.count == 1 && refused(line) { // of the command that is told
 		s.sink.Attr(parsers.Error, line)
 	}
 	return end + 1

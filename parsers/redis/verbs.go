@@ -70,5 +70,13 @@ var verbs = map[string]verbKind{
 	"EVALSHA": ownVerb, "FCALL": ownVerb, "PSUBSCRIBE": ownVerb, "PUNSUBSCRIBE": ownVerb, "SSUBSCRIBE": ownVerb, "SPUBLISH": ownVerb, "PUBSUB": ownVerb,
 	"UNWATCH": ownVerb, "FLUSHALL": ownVerb, "FLUSHDB": ownVerb, "DBSIZE": ownVerb, "BGSAVE": ownVerb, "BGREWRITEAOF": ownVerb, "LASTSAVE": ownVerb,
 	"SLOWLOG": ownVerb, "LATENCY": ownVerb, "SLAVEOF": ownVerb, "REPLICAOF": ownVerb, "REPLCONF": ownVerb, "PSYNC": ownVerb, "READONLY": ownVerb,
+	"LMPOP": ownVerb, "BLMPOP": ownVerb, "ZMPOP": ownVerb, "BZMPOP": ownVerb, "SINTERCARD": ownVerb, "ZINTERCARD": ownVerb, "ZINTER": ownVerb,
+	"ZUNION": ownVerb, "ZDIFF": ownVerb, "ZDIFFSTORE": ownVerb, "ZRANDMEMBER": ownVerb, "ZRANGESTORE": ownVerb, "ZLEXCOUNT": ownVerb,
+	"ZREMRANGEBYLEX": ownVerb, "ZREVRANGEBYLEX": ownVerb, "HRANDFIELD": ownVerb, "GEOHASH": ownVerb, "GEORADIUSBYMEMBER": ownVerb,
+	"GEORADIUS_RO": ownVerb, "GEORADIUSBYMEMBER_RO": ownVerb, "GEOSEARCHSTORE": ownVerb, "LCS": ownVerb, "SUBSTR": ownVerb, "BITFIELD_RO": ownVerb,
+	"EXPIRETIME": ownVerb, "PEXPIRETIME": ownVerb, "SORT_RO": ownVerb, "EVAL_RO": ownVerb, "EVALSHA_RO": ownVerb, "FCALL_RO": ownVerb,
+	"XSETID": ownVerb, "LOLWUT": ownVerb, "PFDEBUG": ownVerb, "PFSELFTEST": ownVerb, "RESTORE-ASKING": ownVerb, "SUNSUBSCRIBE": ownVerb,
+	"WAITAOF": ownVerb, "HEXPIRE": ownVerb, "HPEXPIRE": ownVerb, "HEXPIREAT": ownVerb, "HPEXPIREAT": ownVerb, "HTTL": ownVerb, "HPTTL": ownVerb,
+	"HPERSIST": ownVerb, "HEXPIRETIME": ownVerb, "HPEXPIRETIME": ownVerb, "HGETDEL": ownVerb, "HGETEX": ownVerb, "HSETEX": ownVerb,
 	"READWRITE": ownVerb, "ASKING": ownVerb, "SENTINEL": ownVerb, "MIGRATE": ownVerb, "RESTORE": ownVerb, "SWAPDB": ownVerb,
 }

@@ -121,6 +121,9 @@ func message(m *parsers.Meta, dir parsers.Dir, b []byte) (match parsers.Match, m
 		}
 	}
 	if answer != (dir == parsers.ToClient) && !m.Midstream {
+		if !answer {
+			return parsers.More, mark // some servers forget the bit
+		}
 		return parsers.No, 0
 	}
 	return parsers.Likely, mark

@@ -91,7 +91,7 @@ func preamble(b []byte) parsers.Match {
 		if full {
 			line = line[:end]
 		}
-		if len(line) > maxBanner || !text(line) || at == 0 && othersGreeting(line) {
+		if len(line) > maxBanner || !text(line) || at == 0 && othersGreeting(line) || full && namesMail(line) {
 			return parsers.No
 		}
 		if !full {
@@ -111,18 +111,32 @@ func text(line []byte) bool {
 	return true
 }
 
-// othersGreeting knows numeric replies (SMTP, FTP), POP3, IMAP, HTTP and such by their first octets.
+// namesMail reports whether a line is a numeric reply that names SMTP or FTP, which are not to wait.
+func namesMail(line []byte) bool {
+	if len(line) < 4 || line[0] < '0' || line[0] > '9' {
+		return false
+	}
+	for i := range line {
+		if rest := line[i:]; begins(rest, "SMTP") || begins(rest, "FTP") {
+			return true
+		}
+	}
+	return false
+}
+
+// begins compares in any case.
+func begins(b []byte, word string) bool {
+	return len(b) >= len(word) && bytes.EqualFold(b[:len(word)], []byte(word))
+}
+
+// othersGreeting knows POP3, IMAP, HTTP and such by their first octets.
 func othersGreeting(line []byte) bool {
 	if len(line) == 0 {
 		return false
 	}
-	switch c := line[0]; c {
+	switch line[0] {
 	case '+', '-', '*', '@', '<', '{', '[', '$', ':':
 		return true
-	default:
-		if c >= '0' && c <= '9' {
-			return true
-		}
 	}
 	for _, p := range [...]string{"HTTP/", "RFB ", "RTSP/", "INFO ", "ERR", "SIP/", "VALUE ", "END", "STORED", "VERSION", "PING"} {
 		if n := min(len(p), len(line)); n > 2 && string(line[:n]) == p[:n] {

@@ -49,6 +49,7 @@ type parser struct{}
 var (
 	_ parsers.Parser  = parser{}
 	_ parsers.Layered = parser{}
+	_ parsers.Sided   = parser{}
 )
 
 // Name implements parsers.Parser.
@@ -74,6 +75,18 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 		return max(probeHello(head, clientHello), probeV2(head, v2ClientHello))
 	}
 	return max(probeHello(head, serverHello), probeAlert(head), probeV2(head, v2ServerHello))
+}
+
+// Part implements parsers.Sided by the hello.
+func (parser) Part(_ *parsers.Meta, head []byte) parsers.Part {
+	switch {
+	case len(head) == 0:
+	case probeHello(head, clientHello) == parsers.Likely, probeV2(head, v2ClientHello) == parsers.Likely:
+		return parsers.ClientPart
+	case probeHello(head, serverHello) == parsers.Likely:
+		return parsers.ServerPart
+	}
+	return parsers.EitherPart
 }
 
 // record judges as much of a record header as there is.

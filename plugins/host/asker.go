@@ -18,7 +18,8 @@ type asker struct {
 	h        *Host
 	wake     func()
 	news     chan struct{} // holds one when something happened; for Wait
-	links    []*link
+	set      *[]*process   // that links are of
+	links    []*link       // to the plugins of the set in order, then to those that are leaving it
 	sessions map[uint64]*entry
 	free     []*entry
 	last     uint64
@@ -41,33 +42,32 @@ type entry struct {
 	spoke  [2]bool
 	gone   bool // the log is not whole
 	ending bool
-	begun  bool // the plugins have its beginning
-	parts  []part
-	asked  int // parts that have the transport
+	begun  bool   // the plugins have its beginning
+	parts  []part // of the plugins that are asked, in order
 	left   detect.Left
-	winner int    // index of the plugin whose claim is the session's; -1 before
+	winner int    // index of the part whose claim is the session's; -1 before
 	log    []byte // every record so far
 }
 
-// part is what one plugin says of a session.
+// part is the answer of one plugin about a session.
 type part struct {
+	link  *link
 	state partState
 	news  detect.News
-	at    uint64  // the link's position behind the session's last record
-	found []found // told before it was chosen
+	at    uint64    // the link's position behind the session's last record
+	kept  []finding // found before it was chosen
 }
 
 type partState uint8
 
 const (
-	absent  partState = iota // not asked: it has no parser for the transport
+	settled partState = iota // nothing more comes
 	parked                   // waits for the plugin to start
 	asking                   // the plugin has it
-	settled                  // nothing more comes
 )
 
-// found is an attribute or a threat.
-type found struct {
+// finding is an attribute or a threat.
+type finding struct {
 	kind wire.Kind
 	arg  uint8
 	body []byte
@@ -75,14 +75,22 @@ type found struct {
 
 func newAsker(h *Host, wake func()) *asker {
 	a := &asker{h: h, wake: wake, news: make(chan struct{}, 1), sessions: map[uint64]*entry{}, open: map[*entry]bool{}}
-	for _, p := range h.processes {
-		a.links = append(a.links, &link{p: p})
-	}
+	a.refit()
 	a.connect()
 	return a
 }
 
-// nudge tells the worker that there is something to Poll.
+// of returns the session's part of a link; nil where its plugin is not asked.
+func (e *entry) of(k *link) *part {
+	for i := range e.parts {
+		if e.parts[i].link == k {
+			return &e.parts[i]
+		}
+	}
+	return nil
+}
+
+// nudge wakes the worker: there is something to Poll.
 func (a *asker) nudge() {
 	select {
 	case a.news <- struct{}{}:
@@ -93,28 +101,28 @@ func (a *asker) nudge() {
 
 // Open implements detect.Remote.
 func (a *asker) Open(m *parsers.Meta, owner uint32) (session uint64, lost bool) {
+	a.refit()
 	e := a.entry(owner)
-	for i, k := range a.links {
-		s := absent
+	for _, k := range a.links {
+		s := asking
 		switch {
-		case !k.p.speaks(m.Proto):
+		case k.leaving || !k.p.speaks(m.Proto):
+			continue
 		case k.up() && !k.behind():
-			s = asking
 		case k.up() || k.p.live.Load() == nil && !k.p.soon.Load():
 			lost = true // it has too much to do, or does not run
+			continue
 		default:
 			s = parked
 			a.parked++
 		}
-		if s != absent {
-			e.asked++
-		}
-		e.parts[i].state = s
+		k.p.busy.Add(1)
+		e.parts = append(e.parts, part{link: k, state: s})
 	}
 	if lost {
 		a.h.count.refused.Add(1)
 	}
-	if e.asked == 0 {
+	if len(e.parts) == 0 {
 		a.free = append(a.free, e)
 		return 0, lost
 	}
@@ -134,10 +142,9 @@ func (a *asker) entry(owner uint32) *entry {
 	if n := len(a.free); n > 0 {
 		e, a.free = a.free[n-1], a.free[:n-1]
 	} else {
-		e = &entry{parts: make([]part, len(a.links))}
+		e = &entry{parts: make([]part, 0, len(a.links))}
 	}
-	clear(e.parts)
-	*e = entry{owner: owner, parts: e.parts, winner: -1, log: e.log[:0]}
+	*e = entry{owner: owner, parts: e.parts[:0], winner: -1, log: e.log[:0]}
 	return e
 }
 
@@ -163,7 +170,7 @@ func (a *asker) write(e *entry, rec []byte) {
 	urgent := !named && wire.Kind(rec[0]) != wire.Close
 	for i := range e.parts {
 		if pt := &e.parts[i]; pt.state == asking {
-			k := a.links[i]
+			k := pt.link
 			k.write(rec)
 			k.urgent = k.urgent || urgent
 			pt.at = k.pos
@@ -193,7 +200,7 @@ func (a *asker) Answered(session uint64) bool {
 		return true
 	}
 	for i := range e.parts {
-		if pt := &e.parts[i]; pt.state == parked || pt.state == asking && !a.links[i].answered(pt.at) {
+		if pt := &e.parts[i]; pt.state == parked || pt.state == asking && !pt.link.answered(pt.at) {
 			return false
 		}
 	}
@@ -228,7 +235,7 @@ func (a *asker) Close(session uint64) {
 // drop forgets a session here.
 func (a *asker) drop(e *entry) {
 	for i := range e.parts {
-		a.settle(e, i)
+		a.settle(&e.parts[i])
 	}
 	delete(a.sessions, e.number)
 	delete(a.open, e)
@@ -243,13 +250,15 @@ func (a *asker) drop(e *entry) {
 }
 
 // settle ends a part.
-func (a *asker) settle(e *entry, i int) {
-	if e.parts[i].state == parked {
+func (a *asker) settle(pt *part) {
+	if pt.state == settled {
+		return
+	}
+	if pt.state == parked {
 		a.parked--
 	}
-	if e.parts[i].state != absent {
-		e.parts[i].state = settled
-	}
+	pt.state = settled
+	pt.link.p.busy.Add(-1)
 }
 
 // Flush implements detect.Remote.
@@ -289,7 +298,7 @@ func (a *asker) Wait(d time.Duration) {
 	}
 }
 
-// idle says whether there is nothing to wait for.
+// idle reports whether there is nothing to wait for.
 func (a *asker) idle() bool {
 	for _, k := range a.links {
 		if k.up() && !k.answered(k.pos) || a.parked > 0 && !k.up() && k.p.soon.Load() {
@@ -343,6 +352,11 @@ func (a *asker) Stop() {
 	for _, k := range a.links {
 		if st := k.stream.Load(); st != nil {
 			st.close()
+		}
+	}
+	for _, e := range a.sessions {
+		for i := range e.parts {
+			a.settle(&e.parts[i])
 		}
 	}
 	clear(a.sessions)

@@ -1,11 +1,8 @@
 package host
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
-	"time"
 
 	parserv1 "github.com/sluicenet/sluice/api/parser/v1"
 	"github.com/sluicenet/sluice/core/app"
@@ -49,7 +46,7 @@ func (l *live) learn(ctx context.Context, d *parserv1.DescribeResponse, numbers 
 // works would say this.
 func (l *live) translate(n *detect.News) bool {
 	if n.Outcome != detect.Decided {
-		n.App, n.Base = app.Undecided, app.Undecided
+		n.App, n.Base, n.Lost = app.Undecided, app.Undecided, false
 		n.Left = l.left(&n.Left)
 		return !n.Ended
 	}
@@ -58,6 +55,7 @@ func (l *live) translate(n *detect.News) bool {
 		n.Base, n.Strength = app.Unknown, parsers.No
 		return true
 	}
+	n.Lost = false
 	apps := *l.apps.Load()
 	base, ok := apps[n.Base]
 	if !ok || n.Strength < parsers.Likely {
@@ -77,7 +75,7 @@ func (l *live) translate(n *detect.News) bool {
 	return listed
 }
 
-// left is a list in this process's numbers. One with a parser that the plugin does not have says nothing.
+// left is a list in this process's numbers. One with a parser that the plugin does not have is empty.
 func (l *live) left(of *detect.Left) detect.Left {
 	out := detect.Left{Known: of.Known}
 	for _, a := range of.Apps[:of.N] {
@@ -90,42 +88,7 @@ func (l *live) left(of *detect.Left) detect.Left {
 	return out
 }
 
-// speaks says whether the plugin has parsers for an IP protocol.
+// speaks reports whether the plugin has parsers for an IP protocol.
 func (p *process) speaks(proto uint8) bool {
 	return proto == 6 && p.tcp.Load() || proto == 17 && p.udp.Load()
-}
-
-// lineLog writes what a plugin says on its standard error to the log, a few lines a second.
-type lineLog struct {
-	log  *slog.Logger
-	rest []byte
-	sec  int64
-	n    int
-}
-
-// Bounds of what a plugin may write into the log.
-const (
-	maxLine        = 512
-	linesPerSecond = 5
-)
-
-// Write implements io.Writer; go-plugin calls it from one goroutine.
-func (w *lineLog) Write(b []byte) (int, error) {
-	w.rest = append(w.rest, b...)
-	for {
-		line, rest, ok := bytes.Cut(w.rest, []byte("\n"))
-		if !ok && len(w.rest) <= maxLine {
-			return len(b), nil
-		}
-		w.rest = append(w.rest[:0:0], rest...)
-		if sec := time.Now().Unix(); sec != w.sec {
-			w.sec, w.n = sec, 0
-		}
-		if line = bytes.TrimSpace(line); len(line) == 0 {
-			continue
-		}
-		if w.n++; w.n <= linesPerSecond {
-			w.log.Warn("plugin says", "line", string(line[:min(len(line), maxLine)]))
-		}
-	}
 }

@@ -20,7 +20,7 @@ func windows() []grpc.DialOption {
 		grpc.WithReadBufferSize(wire.Buffer), grpc.WithWriteBufferSize(wire.Buffer)}
 }
 
-// dial connects to the plugin's socket. The kernel says which process listens there (SO_PEERCRED); it must be
+// dial connects to the plugin's socket. The kernel knows which process listens there (SO_PEERCRED); it must be
 // the one that was started, as nothing but the socket's place speaks for it. Certificates would say the same and cost
 // each message its encryption.
 func (l *live) dial(ctx context.Context, _ string) (net.Conn, error) {
@@ -31,7 +31,7 @@ func (l *live) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := peerIs(c.(*net.UnixConn), l.run.r.pid()); err != nil {
+	if err := peerIs(c.(*net.UnixConn), l.run.Load().pid()); err != nil {
 		c.Close()
 		return nil, err
 	}

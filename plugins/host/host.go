@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,77 +16,112 @@ import (
 
 // Host runs plugins. Its methods may be called from any goroutine.
 type Host struct {
-	cfg       Config
-	processes []*process
-	cancel    context.CancelFunc
-	wg        sync.WaitGroup
-	folder    *os.File // of the plugins' sockets, locked
-	count     counters
+	cfg    Config
+	ctx    context.Context // of all processes
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	folder *os.File // of the plugins' sockets, locked
+	known  *known
+	count  counters
+	fixed  []*process                 // those of Config.Plugins; not changed after Start
+	set    atomic.Pointer[[]*process] // those that sessions are given to, in order; what it points to is not changed
 
-	mu     sync.Mutex
-	askers map[*asker]bool // guarded by mu
+	mu      sync.Mutex
+	askers  map[*asker]bool  // guarded by mu
+	files   map[string]*file // of Config.Dir, by name; guarded by mu
+	problem string           // why Config.Dir cannot be read; guarded by mu
 }
 
 var _ detect.Remotes = (*Host)(nil)
 
 // counters are what a host counts, all plugins together.
 type counters struct {
-	restarts, hung, garbage, givenUp, running         atomic.Uint64
+	restarts, hung, protocol, failed, panics, running atomic.Uint64
 	sessions, lost, refused                           atomic.Uint64
 	messages, items, bytes, answers, latency, slowest atomic.Uint64
 }
 
-// Status is how one plugin is.
-type Status struct {
-	Name     string
-	Running  bool
-	GivenUp  bool
-	PID      int
-	Restarts uint64
-	Apps     []string // what it recognises
-	Error    string   // why it is not running, or was not last time
-	// Last is why it stopped last, also while it runs again; "" where it never did.
-	Last string
-	Path string
-	User string
-	// Since is when this life began; zero while it does not run.
-	Since time.Time
-	// Items counts the pieces of payload that it was given.
-	Items uint64
-}
-
-// Start starts the plugins and waits until each runs. A plugin that cannot be started at all is an
-// error: nothing runs then.
+// Start starts the plugins and waits until each runs, but for those of the folder that take long or do not start: they are
+// tried again. What keeps a plugin of Config.Plugins from starting, or the folder from being read, is an error: nothing runs
+// then.
 func Start(ctx context.Context, cfg Config) (*Host, error) {
 	cfg.defaults()
-	if len(cfg.Plugins) == 0 {
+	if len(cfg.Plugins) == 0 && cfg.Dir == "" {
 		return nil, errors.New("there are no plugins to run")
+	}
+	var files []found
+	if cfg.Dir != "" {
+		var err error
+		if files, err = scan(cfg.Dir); err != nil {
+			return nil, err
+		}
+		if cfg.Strict {
+			files = slices.DeleteFunc(files, func(f found) bool { return !f.executable })
+			if len(files) == 0 {
+				return nil, fmt.Errorf("plugin folder: there is no executable in %s: a plugin is a file that may be executed (chmod +x)", cfg.Dir)
+			}
+		}
 	}
 	folder, err := openFolder()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	h := &Host{folder: folder, cfg: cfg, cancel: cancel, askers: map[*asker]bool{}}
-	first := make(chan error, len(cfg.Plugins))
-	for i := range cfg.Plugins {
-		p := &process{h: h, index: i, spec: &h.cfg.Plugins[i], log: cfg.Logger.With("plugin", cfg.Plugins[i].Name)}
-		h.processes = append(h.processes, p)
+	h := &Host{folder: folder, cfg: cfg, askers: map[*asker]bool{}, files: map[string]*file{}, known: openKnown(cfg.Known, cfg.Logger)}
+	h.ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	for _, spec := range cfg.Plugins {
+		p := h.newProcess(spec, false)
+		h.fixed = append(h.fixed, p)
+		p.begin()
 	}
-	for _, p := range h.processes {
-		h.wg.Go(func() { p.run(ctx, first) })
+	h.rebuild()
+	if cfg.Dir != "" {
+		h.apply(files, time.Time{})
 	}
-	var errs []error
-	for range h.processes {
-		if err := <-first; err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if len(errs) > 0 {
+	if err := h.await(); err != nil {
 		h.Close()
-		return nil, errors.Join(errs...)
+		return nil, err
+	}
+	if cfg.Dir != "" && !cfg.Strict {
+		h.wg.Go(func() { h.watchFolder(h.ctx) })
 	}
 	return h, nil
+}
+
+// await waits for the first start of each plugin, as long as Config says.
+func (h *Host) await() error {
+	var errs []error
+	for _, p := range h.fixed {
+		errs = append(errs, p.named(<-p.first))
+	}
+	var limit <-chan time.Time
+	if !h.cfg.Strict {
+		limit = time.After(h.cfg.Wait)
+	}
+	h.mu.Lock()
+	var own []*process
+	for _, name := range slices.Sorted(maps.Keys(h.files)) {
+		own = append(own, h.files[name].cur)
+	}
+	h.mu.Unlock()
+	for _, p := range own {
+		select {
+		case err := <-p.first:
+			if h.cfg.Strict {
+				errs = append(errs, p.named(err))
+			}
+		case <-limit:
+			return errors.Join(errs...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// named adds the plugin's name to an error.
+func (p *process) named(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("plugin %s: %w", p.spec.Name, err)
 }
 
 // Close ends all plugins and waits for them.
@@ -104,7 +141,7 @@ func (h *Host) Remote(wake func()) detect.Remote {
 	return a
 }
 
-// wake tells all workers that a plugin came or went.
+// wake wakes all workers: a plugin came or went.
 func (h *Host) wake() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -113,24 +150,32 @@ func (h *Host) wake() {
 	}
 }
 
-// streams lists the live streams to a process.
-func (h *Host) streams(l *live) []*stream {
+// Status is how each plugin is, in order.
+func (h *Host) Status() []Status {
+	var out []Status
+	for _, p := range h.fixed {
+		out = append(out, p.status())
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var out []*stream
-	for a := range h.askers {
-		if st := a.links[l.p.index].stream.Load(); st != nil && st.live == l {
-			out = append(out, st)
-		}
+	for _, name := range slices.Sorted(maps.Keys(h.files)) {
+		out = append(out, h.files[name].status())
 	}
 	return out
 }
 
-// Status is how each plugin is, in order.
-func (h *Host) Status() []Status {
-	out := make([]Status, len(h.processes))
-	for i, p := range h.processes {
-		out[i] = p.status()
+// Warnings are sentences about what is wrong with plugins and what to do.
+func (h *Host) Warnings() []string {
+	var out []string
+	h.mu.Lock()
+	if h.problem != "" {
+		out = append(out, h.problem+": the plugins that run go on")
+	}
+	h.mu.Unlock()
+	for _, s := range h.Status() {
+		if s.Warning != "" {
+			out = append(out, fmt.Sprintf("plugin %s: %s", s.Name, s.Warning))
+		}
 	}
 	return out
 }
@@ -142,16 +187,11 @@ func (h *Host) Counters(m map[string]uint64) {
 		name string
 		n    *atomic.Uint64
 	}{
-		{"running", &c.running}, {"restarts", &c.restarts}, {"hung", &c.hung}, {"garbage", &c.garbage}, {"given_up", &c.givenUp},
+		{"running", &c.running}, {"restarts", &c.restarts}, {"hung", &c.hung}, {"protocol_violations", &c.protocol}, {"failed", &c.failed}, {"panics", &c.panics},
 		{"sessions", &c.sessions}, {"lost_sessions", &c.lost}, {"refused_sessions", &c.refused},
 		{"messages", &c.messages}, {"items", &c.items}, {"bytes", &c.bytes}, {"answers", &c.answers},
 		{"latency_us_sum", &c.latency}, {"latency_us_max", &c.slowest},
 	} {
 		m["plugin."+x.name] += x.n.Load()
 	}
-}
-
-// problem is an error of one plugin.
-func (p *process) problem(step string, err error) error {
-	return fmt.Errorf("plugin %s: %s: %w", p.spec.Name, step, err)
 }

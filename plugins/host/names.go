@@ -11,7 +11,7 @@ import (
 
 // Numbers gives the applications that plugins name their numbers.
 type Numbers interface {
-	// ID is the number of a name, for good. An error says that there is none yet; the host asks again. It
+	// ID is the number of a name, for good. An error means that there is none yet; the host asks again. It
 	// is called from several goroutines.
 	ID(ctx context.Context, name string) (app.ID, error)
 }
@@ -38,7 +38,7 @@ func (ownNumbers) ID(_ context.Context, name string) (app.ID, error) {
 // askAgain is how long after a name got no number it is asked for again.
 const askAgain = time.Second
 
-// number asks for the numbers that names of a plugin lack, until there is none or its life is over.
+// number asks for the numbers that names of a plugin lack, until there is none or its run is over.
 func (p *process) number(ctx context.Context, l *live) {
 	again := backoff.Backoff{First: askAgain, Last: askAgain}
 	for len(l.nameless) > 0 {

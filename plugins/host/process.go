@@ -3,325 +3,247 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/go-plugin"
-	goplugin "github.com/hashicorp/go-plugin/runner"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	parserv1 "github.com/sluicenet/sluice/api/parser/v1"
-	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/internal/backoff"
-	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// process is one plugin, through all its lives.
+// process is one plugin, through all runs of its process. Another content of its file is another process.
 type process struct {
-	h     *Host
-	index int
-	spec  *Plugin
-	log   *slog.Logger
-	live  atomic.Pointer[live] // nil while it does not run
+	h      *Host
+	spec   Plugin
+	folder bool // it is a file of Config.Dir
+	log    *slog.Logger
+	out    *output
+	live   atomic.Pointer[live] // nil while it does not run
+	stop   context.CancelFunc
+	first  chan error    // takes how the first start went; holds one
+	again  chan struct{} // ends the wait for the next start; holds one
 
-	// soon says that it is being started and that sessions may wait for it: not after a second
-	// failure in a row.
+	// soon is set while it is being started and sessions may wait for it: not after a second failure in a row.
 	soon atomic.Bool
-	// tcp and udp say for which transports it has parsers, as it said last.
+	// tcp and udp are set where it has parsers for the transport, as it described last.
 	tcp, udp atomic.Bool
+	// ran is set once it has come up.
+	ran atomic.Bool
+	// leaving is set when another process has taken its place: it gets no new sessions and ends with the last of its own.
+	leaving atomic.Bool
 
-	items atomic.Uint64 // that it was given, in all of its lives
+	items  atomic.Uint64 // that it was given, in all of its runs
+	panics atomic.Uint64 // of its parsers and of the process
+	busy   atomic.Int64  // sessions that are with it or wait for it, of all workers
 
-	mu   sync.Mutex
-	stat Status // guarded by mu
+	mu     sync.Mutex
+	stat   Status    // guarded by mu
+	logged time.Time // when a parser's panic was written to the log last; guarded by mu
 }
 
-// live is one life of a plugin.
-type live struct {
-	p      *process
-	client parserv1.ParserClient
-	// apps leads from its own numbers to those of this process; app.Unknown for a name without a number. The map is
-	// not changed.
-	apps     atomic.Pointer[map[app.ID]app.ID]
-	nameless []protocol // those without a number; number's once it runs
-	tcp, udp bool
-	names    []string
-	pid      int
-	addr     net.Addr   // where it listens
-	failed   chan error // holds the first
-	plug     *plugin.Client
-	run      *runnerBox
+// State is what a plugin does.
+type State uint8
+
+// States.
+const (
+	NoState    State = iota
+	Starting         // for the first time
+	Running          // and answering
+	Restarting       // after a failure, within seconds
+	Failed           // it does not start, or failed too often: it is tried again each minute and when its file changes
+	Refused          // its file's owner or permissions keep it from being executed
+)
+
+// String is the state's name.
+func (s State) String() string {
+	return [...]string{"", "starting", "running", "restarting", "failed", "refused"}[s]
 }
 
-// protocol is a name of a plugin and the number that it has there.
-type protocol struct {
-	name string
-	own  app.ID
+// Status is how one plugin is.
+type Status struct {
+	Name     string
+	State    State
+	Running  bool
+	PID      int
+	Restarts uint64
+	Apps     []string // what it recognises
+	Error    string   // why it is not running, or was not last time
+	// Last is why it stopped or panicked last, also while it runs again; "" where it never did.
+	Last string
+	Path string
+	User string
+	// Since is when this run began; zero while it does not run.
+	Since time.Time
+	// Items counts the pieces of payload that it was given.
+	Items uint64
+	// Panics counts the panics of its parsers and of the process as a whole.
+	Panics uint64
+	// Away is set where sessions may be unidentified because it does not run.
+	Away bool
+	// Warning is what is wrong and what to do; "" while nothing is.
+	Warning string
 }
-
-// runnerBox is where go-plugin's call back leaves the process.
-type runnerBox struct{ r *runner }
 
 // stable is how long a plugin must run for its failures to be forgotten.
 const stable = 30 * time.Second
 
-// ErrHung is why a plugin that does not answer is killed.
-var ErrHung = errors.New("it does not answer")
+// newProcess prepares a process.
+func (h *Host) newProcess(spec Plugin, folder bool) *process {
+	log := h.cfg.Logger.With("plugin", spec.Name)
+	return &process{h: h, spec: spec, folder: folder, log: log, out: newOutput(log), first: make(chan error, 1), again: make(chan struct{}, 1),
+		stat: Status{State: Starting}}
+}
 
-// ErrGarbage is why a plugin that answers nonsense is killed.
-var ErrGarbage = errors.New("it answers garbage")
+// begin runs the process until the host closes or the process's time is over.
+func (p *process) begin() {
+	ctx, cancel := context.WithCancel(p.h.ctx)
+	p.stop = cancel
+	p.soon.Store(true)
+	p.h.wg.Go(func() {
+		defer cancel()
+		p.run(ctx)
+		p.soon.Store(false)
+		p.h.wake()
+	})
+}
 
-// run keeps the plugin running until ctx ends or it is given up. First is told how the first start went.
-func (p *process) run(ctx context.Context, first chan<- error) {
-	failures := 0
-	again := backoff.Backoff{First: p.h.cfg.FirstDelay, Last: p.h.cfg.LastDelay}
-	for {
-		p.soon.Store(failures <= 1)
+// run starts the plugin again and again.
+func (p *process) run(ctx context.Context) {
+	for failures := 0; ; {
 		began := time.Now()
-		l, err := p.launch(ctx)
-		if first != nil {
-			first <- err
-			if first = nil; err != nil {
-				return
-			}
-		}
-		if err == nil {
-			p.up(l)
-			life, end := context.WithCancel(ctx)
-			p.h.wg.Go(func() { p.number(life, l) })
-			err = p.watch(ctx, l)
-			end()
-			p.down(l, err)
-		} else {
-			p.note(func(s *Status) { s.Error, s.Last = err.Error(), err.Error() })
-		}
-		if ctx.Err() != nil {
+		err := p.once(ctx)
+		if ctx.Err() != nil || p.leaving.Load() || p.h.succeed(p) {
 			return
 		}
 		if time.Since(began) >= stable {
 			failures = 0
-			again.Reset()
 		}
 		failures++
-		if failures > p.h.cfg.Restarts {
-			p.giveUp(failures, err)
-			return
-		}
-		delay := again.Next()
-		p.soon.Store(failures <= 1)
+		delay := p.failure(failures, err)
 		p.h.wake() // sessions that wait for it may have to stop waiting
-		p.h.count.restarts.Add(1)
-		p.note(func(s *Status) { s.Restarts++ })
-		p.log.Warn("plugin restarts", "error", err, "delay", delay, "failures", failures)
 		select {
 		case <-ctx.Done():
 			return
+		case <-p.again:
 		case <-time.After(delay):
 		}
+		p.h.count.restarts.Add(1)
+		p.note(func(s *Status) { s.Restarts++ })
 	}
 }
 
-func (p *process) giveUp(failures int, err error) {
-	p.soon.Store(false)
-	p.h.count.givenUp.Add(1)
-	p.note(func(s *Status) { s.GivenUp = true })
-	p.log.Error("plugin given up: its protocols are unknown from now on", "failures", failures, "error", err)
-	p.h.wake()
-}
-
-// launch starts the process and asks what it recognises.
-func (p *process) launch(ctx context.Context) (*live, error) {
-	l := &live{p: p, failed: make(chan error, 1), run: &runnerBox{}}
-	c := &p.h.cfg
-	l.plug = plugin.NewClient(&plugin.ClientConfig{
-		HandshakeConfig:  plugin.HandshakeConfig{ProtocolVersion: wire.Format, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
-		Plugins:          plugin.PluginSet{wire.PluginKind: called{}},
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		StartTimeout:     c.StartTimeout, SkipHostEnv: true,
-		GRPCDialOptions:  append(windows(), grpc.WithContextDialer(l.dial)),
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.h.folder.Name()},
-		Logger:           hclog.NewNullLogger(), Stderr: &lineLog{log: p.log},
-		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (goplugin.Runner, error) {
-			r, err := newRunner(p.spec, c, spec, dir)
-			if err != nil {
-				return nil, err
-			}
-			l.run.r = r
-			return r, nil
-		},
-	})
-	if err := p.connect(ctx, l); err != nil {
-		l.kill()
-		return nil, err
+// once is one run, from its start to its end.
+func (p *process) once(ctx context.Context) error {
+	l, err := p.launch(ctx)
+	if err == nil {
+		p.up(l)
+	} else {
+		p.note(func(s *Status) { s.Error, s.Last = err.Error(), err.Error() })
 	}
-	return l, nil
-}
-
-func (p *process) connect(ctx context.Context, l *live) error {
-	var err error
-	if l.addr, err = l.plug.Start(); err != nil {
-		return p.problem("start", err)
-	}
-	proto, err := l.plug.Client()
-	if err != nil {
-		return p.problem("start", err)
-	}
-	raw, err := proto.Dispense(wire.PluginKind)
-	if err != nil {
-		return p.problem("start", err)
-	}
-	l.client, l.pid = raw.(parserv1.ParserClient), l.run.r.pid()
-	ctx, cancel := context.WithTimeout(ctx, p.h.cfg.StartTimeout)
-	defer cancel()
-	d, err := l.client.Describe(ctx, &parserv1.DescribeRequest{Format: wire.Format})
-	if err != nil {
-		return p.problem("describe", err)
-	}
-	if err := l.learn(ctx, d, p.h.cfg.Numbers); err != nil {
-		return p.problem("describe", err)
-	}
-	return nil
-}
-
-// kill ends the process, at once, and frees what belonged to it.
-func (l *live) kill() {
-	if l.run.r != nil {
-		_ = l.run.r.Kill(context.Background())
-	}
-	l.plug.Kill()
-}
-
-// fail says why this life must end; the first reason counts.
-func (l *live) fail(err error) {
 	select {
-	case l.failed <- err:
+	case p.first <- err:
+	default:
+	}
+	if err != nil {
+		return err
+	}
+	life, end := context.WithCancel(ctx)
+	p.h.wg.Go(func() { p.number(life, l) })
+	err = p.watch(ctx, l)
+	end()
+	return p.down(l, err)
+}
+
+// failure notes that the plugin failed, so many times in a row, and returns the delay before its next start.
+func (p *process) failure(failures int, err error) time.Duration {
+	c := &p.h.cfg
+	state, delay := Restarting, min(c.FirstDelay<<min(failures-1, 16), c.LastDelay)
+	var r refusal
+	switch {
+	case errors.As(err, &r):
+		state, delay = Refused, c.SlowDelay
+	case !p.ran.Load():
+		state, delay = Failed, min(time.Second<<min(failures-1, 16), c.SlowDelay)
+	case failures > c.Restarts:
+		state, delay = Failed, c.SlowDelay
+	}
+	p.soon.Store(state == Restarting && failures <= 1)
+	was := NoState
+	p.note(func(s *Status) { was, s.State = s.State, state })
+	switch {
+	case state == Restarting:
+		p.log.Warn("plugin restarts", "error", err, "delay", delay, "failures", failures)
+	case was != state:
+		p.h.count.failed.Add(1)
+		p.log.Error("plugin does not run", "error", err, "delay", delay, "failures", failures)
+	default:
+		p.log.Debug("plugin does not run", "error", err, "delay", delay, "failures", failures)
+	}
+	return delay
+}
+
+// retry ends the wait for the next start.
+func (p *process) retry() {
+	select {
+	case p.again <- struct{}{}:
 	default:
 	}
 }
 
+// retire ends the process when the sessions that it has are over.
+func (p *process) retire() {
+	p.leaving.Store(true)
+	if p.live.Load() == nil {
+		p.stop()
+	}
+}
+
 func (p *process) up(l *live) {
-	p.note(func(s *Status) { s.Running, s.PID, s.Error, s.Apps, s.Since = true, l.pid, "", l.names, time.Now() })
+	p.note(func(s *Status) {
+		s.State, s.Running, s.PID, s.Error, s.Apps, s.Since = Running, true, l.pid, "", l.names, time.Now()
+	})
 	p.h.count.running.Add(1)
+	p.ran.Store(true)
 	p.tcp.Store(l.tcp)
 	p.udp.Store(l.udp)
 	p.live.Store(l)
 	p.log.Info("plugin runs", "pid", l.pid, "protocols", len(l.names))
+	if p.folder {
+		p.h.known.set(p.spec.Name, transports{l.tcp, l.udp})
+		p.h.takeOver(p)
+	}
 	p.h.wake()
 }
 
-func (p *process) down(l *live, err error) {
+// down ends a run and returns why it ended.
+func (p *process) down(l *live, err error) error {
 	p.live.Store(nil)
 	p.h.count.running.Add(^uint64(0))
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	p.note(func(s *Status) { s.Running, s.PID, s.Error, s.Last, s.Since = false, 0, text, text, time.Time{} })
+	p.h.wake()
+	err = p.autopsy(l, err)
+	p.note(func(s *Status) {
+		s.Running, s.PID, s.Error, s.Last, s.Since = false, 0, err.Error(), err.Error(), time.Time{}
+	})
 	l.kill()
 	p.h.wake()
+	return err
 }
 
-// watch waits for a reason to end the process.
-func (p *process) watch(ctx context.Context, l *live) error {
-	tick := time.NewTicker(p.h.cfg.Deadline / 8)
-	defer tick.Stop()
-	pings := pinger{l: l, deadline: p.h.cfg.Deadline, done: make(chan error, 1)}
-	defer pings.stop()
-	marks := map[*stream]mark{}
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case err := <-l.failed:
-			if errors.Is(err, ErrGarbage) {
-				p.h.count.garbage.Add(1)
-			}
-			return err
-		case err := <-pings.done:
-			if pings.busy = false; err != nil {
-				return p.silent(err)
-			}
-		case now := <-tick.C:
-			if l.plug.Exited() {
-				return errors.New("it has ended")
-			}
-			pings.next(ctx, now)
-			if stuck(p.h.streams(l), marks, now, p.h.cfg.Deadline) {
-				return p.silent(ErrHung)
-			}
-		}
+// panicLog is the least time between two lines in the log about panics of parsers.
+const panicLog = time.Second
+
+// panicked counts panics of parsers that the plugin recovered from. Any goroutine may call it.
+func (p *process) panicked(n uint32, text string) {
+	total := p.panics.Add(uint64(n))
+	p.h.count.panics.Add(uint64(n))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stat.Last = "a parser panicked: " + text[:min(len(text), maxLine)]
+	if now := time.Now(); now.Sub(p.logged) >= panicLog {
+		p.logged = now
+		p.log.Warn("plugin parser panicked", "error", text[:min(len(text), maxLine)], "panics", total)
 	}
-}
-
-// silent is the end of a plugin that does not answer.
-func (p *process) silent(err error) error {
-	if !errors.Is(err, ErrHung) && status.Code(err) != codes.DeadlineExceeded {
-		return err
-	}
-	p.h.count.hung.Add(1)
-	return errors.Join(ErrHung, err)
-}
-
-// mark is where a stream was when it last moved.
-type mark struct {
-	done uint64
-	at   time.Time
-}
-
-// stuck says whether a stream has waited for an answer for longer than the deadline.
-func stuck(streams []*stream, marks map[*stream]mark, now time.Time, deadline time.Duration) bool {
-	for _, st := range streams {
-		m, done := marks[st], st.done.Load()
-		if st.handed.Load() == done || m.done != done || m.at.IsZero() {
-			marks[st] = mark{done, now}
-			continue
-		}
-		if now.Sub(m.at) > deadline {
-			return true
-		}
-	}
-	return false
-}
-
-// pinger asks a plugin every second whether it is there.
-type pinger struct {
-	l        *live
-	deadline time.Duration
-	last     time.Time
-	busy     bool
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	done     chan error
-}
-
-func (g *pinger) next(ctx context.Context, now time.Time) {
-	if g.busy || now.Sub(g.last) < time.Second {
-		return
-	}
-	ctx, g.cancel = context.WithTimeout(ctx, g.deadline)
-	g.busy, g.last = true, now
-	cancel := g.cancel
-	g.wg.Go(func() {
-		defer cancel()
-		_, err := g.l.client.Describe(ctx, &parserv1.DescribeRequest{Format: wire.Format})
-		g.done <- err
-	})
-}
-
-func (g *pinger) stop() {
-	if g.cancel != nil {
-		g.cancel()
-	}
-	g.wg.Wait()
 }
 
 func (p *process) note(fn func(*Status)) {
@@ -332,28 +254,23 @@ func (p *process) note(fn func(*Status)) {
 
 func (p *process) status() Status {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	s := p.stat
-	s.Name, s.Path, s.User, s.Items = p.spec.Name, where(p.spec.Path), p.h.cfg.User, p.items.Load()
+	p.mu.Unlock()
+	s.Name, s.Path, s.User, s.Items, s.Panics = p.spec.Name, where(p.spec.Path), p.h.cfg.User, p.items.Load(), p.panics.Load()
+	s.Away = !s.Running && (p.tcp.Load() || p.udp.Load())
+	switch s.State {
+	case Refused:
+		s.Warning = "it is not started: " + s.Error
+	case Failed:
+		s.Warning = fmt.Sprintf("it does not run, and is tried again every %s and when its file changes: %s", p.h.cfg.SlowDelay, s.Error)
+	}
+	for _, x := range []*string{&s.Path, &s.Error, &s.Last, &s.Warning} {
+		*x = strings.ToValidUTF8(*x, "?") // a file's name may be anything
+	}
 	return s
 }
 
-// called is the plugin as go-plugin dispenses it.
-type called struct{ plugin.NetRPCUnsupportedPlugin }
-
-var _ plugin.GRPCPlugin = called{}
-
-// GRPCServer implements plugin.GRPCPlugin; the server's side is plugins/sdk's.
-func (called) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
-	return errors.New("the host serves nothing")
-}
-
-// GRPCClient implements plugin.GRPCPlugin.
-func (called) GRPCClient(_ context.Context, _ *plugin.GRPCBroker, c *grpc.ClientConn) (any, error) {
-	return parserv1.NewParserClient(c), nil
-}
-
-// where is the path that people know a plugin's file by: a link in /proc says little.
+// where returns the path of a plugin's file that an operator knows: a link in /proc is resolved.
 func where(path string) string {
 	if strings.HasPrefix(path, "/proc/") {
 		if to, err := os.Readlink(path); err == nil {

@@ -20,17 +20,16 @@ func (heard) Threat(uint32, uint16, string)      {}
 // asked is an asker with two plugins that have one session, without processes.
 func asked() (*asker, []*live, uint64) {
 	h := &Host{askers: map[*asker]bool{}}
-	for i := range 2 {
-		h.processes = append(h.processes, &process{h: h, index: i, spec: &Plugin{}})
-	}
+	set := []*process{{h: h}, {h: h}}
+	h.set.Store(&set)
 	a := newAsker(h, func() {})
 	var lives []*live
-	for i, k := range a.links {
-		h.processes[i].tcp.Store(true)
-		l := &live{p: h.processes[i], failed: make(chan error, 1)}
+	for _, k := range a.links {
+		k.p.tcp.Store(true)
+		l := &live{p: k.p, streams: map[*stream]bool{}, failed: make(chan error, 1)}
 		l.apps.Store(&map[app.ID]app.ID{app.HTTP: app.HTTP, app.FirstPlugin: 12345})
 		lives = append(lives, l)
-		h.processes[i].live.Store(l)
+		k.p.live.Store(l)
 		k.stream.Store(&stream{live: l})
 	}
 	m := parsers.Meta{Client: netip.MustParseAddr("10.0.0.1"), Server: netip.MustParseAddr("10.0.0.2"), Proto: 6}
@@ -62,7 +61,7 @@ func TestStrongestClaimWins(t *testing.T) {
 			h := heard{map[uint32]detect.News{}}
 			for _, i := range order {
 				if news := [2]detect.News{c.first, c.second}[i]; news.Outcome == detect.Decided {
-					if err := a.read(i, lives[i], wire.AppendState(nil, n, &news), h); err != nil {
+					if err := a.read(a.links[i], lives[i], wire.AppendState(nil, n, &news), h); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -86,7 +85,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, lives, n := asked()
 		h := heard{map[uint32]detect.News{}}
-		err := a.read(0, lives[0], b, h)
+		err := a.read(a.links[0], lives[0], b, h)
 		if x, ok := h.news[3]; ok && x.Outcome == detect.Decided && x.App != app.Unknown {
 			if _, listed := app.Listed(x.App); !listed && x.App != 12345 {
 				t.Fatalf("application %d was believed (%v)", x.App, err)

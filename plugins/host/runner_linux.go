@@ -10,7 +10,9 @@ import (
 	"os/user"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,20 +24,25 @@ import (
 // and a death with its parent.
 type runner struct {
 	cmd            *exec.Cmd
+	process        atomic.Pointer[os.Process] // nil before it was started
+	killed         atomic.Bool
 	path           string
 	memory         int64
-	stdout, stderr io.ReadCloser
-	done           chan struct{}
+	pipes          [2]*os.File   // our ends of standard output and standard error
+	stdout, stderr io.ReadCloser // the same as go-plugin reads them
+	done           chan struct{} // closed when the process has ended and ended is set
+	ended          string        // how; valid once done is closed
+	read           chan struct{} // closed when all of its output was read, too
 }
 
 // newRunner prepares a process. Spec holds the environment that go-plugin wants; dir is where its
 // socket goes.
-func newRunner(p *Plugin, c *Config, spec *exec.Cmd, dir string) (*runner, error) {
-	exe, err := os.Open(p.Path)
+func newRunner(p *Plugin, c *Config, out *output, spec *exec.Cmd, dir string) (*runner, error) {
+	exe, err := openPlugin(p)
 	if err != nil {
 		return nil, fmt.Errorf("open plugin: %w", err)
 	}
-	r := &runner{path: p.Path, memory: c.Memory, done: make(chan struct{})}
+	r := &runner{path: p.Path, memory: c.Memory, done: make(chan struct{}), read: make(chan struct{})}
 	// The file is executed through its descriptor: the plugin's user need not reach its folder, and what was
 	// checked is what runs.
 	r.cmd = &exec.Cmd{Path: "/proc/self/fd/3", Args: append([]string{"sluice-plugin-" + p.Name}, p.Args...), ExtraFiles: []*os.File{exe}, Dir: "/"}
@@ -46,16 +53,19 @@ func newRunner(p *Plugin, c *Config, spec *exec.Cmd, dir string) (*runner, error
 	if os.Geteuid() == 0 {
 		err = r.unprivileged(c.User, dir)
 	}
+	var stdout, stderr io.ReadCloser
 	if err == nil {
-		r.stdout, err = r.cmd.StdoutPipe()
+		stdout, err = r.cmd.StdoutPipe()
 	}
 	if err == nil {
-		r.stderr, err = r.cmd.StderrPipe()
+		stderr, err = r.cmd.StderrPipe()
 	}
 	if err != nil {
 		exe.Close()
 		return nil, err
 	}
+	r.pipes = [2]*os.File{stdout.(*os.File), stderr.(*os.File)} // as os/exec makes them
+	r.stdout, r.stderr = newHandshake(stdout, out.stream(stdoutName)), stderr
 	return r, nil
 }
 
@@ -95,23 +105,57 @@ func (r *runner) Start(context.Context) error {
 		for _, f := range r.cmd.ExtraFiles {
 			f.Close()
 		}
-		if err == nil {
-			if err = r.limit(); err != nil {
-				_ = r.cmd.Process.Kill()
-				_ = r.cmd.Wait()
-				started <- err
-				return
-			}
+		if err != nil {
+			started <- err
+			return
+		}
+		r.process.Store(r.cmd.Process)
+		if err = r.limit(); err != nil || r.killed.Load() {
+			_ = r.Kill(context.Background())
 		}
 		started <- err
-		if err == nil {
-			<-r.done
-		}
+		r.await()
 	}()
 	return <-started
 }
 
-// trusted says whether a file belongs to root or to the user that this process runs as.
+// outputGrace is how long the output of a process that has ended is waited for: what it started in a session of its own may
+// keep the pipes open.
+const outputGrace = 500 * time.Millisecond
+
+// await waits for the process's end, and ends what it started.
+func (r *runner) await() {
+	pid := r.cmd.Process.Pid
+	// The process keeps its number, and with it its group's, until it is waited for below.
+	for unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR { //nolint:revive // the call is the wait
+	}
+	_ = unix.Kill(-pid, unix.SIGKILL)
+	state, err := r.cmd.Process.Wait()
+	if r.ended = "unknown"; err == nil {
+		r.ended = state.String()
+	}
+	close(r.done)
+	for _, f := range r.pipes {
+		_ = f.SetReadDeadline(time.Now().Add(outputGrace))
+	}
+}
+
+// openFile opens a file to be executed.
+func openFile(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for its writer
+}
+
+// identify returns the identity of a file's content, and when it changed last.
+func identify(info os.FileInfo) (id fileID, changed time.Time) {
+	id = fileID{size: info.Size(), written: info.ModTime().UnixNano()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		id.dev, id.ino = st.Dev, st.Ino
+		changed = time.Unix(st.Ctim.Unix())
+	}
+	return id, changed
+}
+
+// trusted reports whether a file belongs to root or to the user that this process runs as.
 func trusted(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
@@ -167,19 +211,24 @@ func (r *runner) limit() error {
 	return nil
 }
 
-// Wait implements runner.Runner.
+// Wait implements runner.Runner; go-plugin calls it when it has read all output.
 func (r *runner) Wait(context.Context) error {
-	err := r.cmd.Wait()
-	close(r.done)
-	return err
+	<-r.done
+	for _, f := range r.pipes {
+		_ = f.Close()
+	}
+	close(r.read)
+	return nil
 }
 
-// Kill implements runner.Runner.
+// Kill implements runner.Runner; await ends what the process started. It may be called from any goroutine.
 func (r *runner) Kill(context.Context) error {
-	if r.cmd.Process == nil {
-		return nil
+	r.killed.Store(true)
+	p := r.process.Load()
+	if p == nil {
+		return nil // Start kills it
 	}
-	if err := r.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	return nil
@@ -187,10 +236,10 @@ func (r *runner) Kill(context.Context) error {
 
 // pid is the process's number, 0 before it was started.
 func (r *runner) pid() int {
-	if r.cmd.Process == nil {
-		return 0
+	if p := r.process.Load(); p != nil {
+		return p.Pid
 	}
-	return r.cmd.Process.Pid
+	return 0
 }
 
 // Stdout implements runner.Runner.

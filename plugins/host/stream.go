@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// stream carries the sessions of one worker to one life of a plugin. Two goroutines move its
+// stream carries the sessions of one worker to one run of a plugin. Two goroutines move its
 // messages, so that the worker never waits: one receives, one sends what the worker may not send itself.
 type stream struct {
 	live   *live
@@ -41,6 +41,9 @@ const outLen = 64
 func (l *live) open(nudge func()) *stream {
 	st := &stream{live: l, nudge: nudge, out: make(chan *parserv1.IdentifyRequest, outLen)}
 	st.ctx, st.cancel = context.WithCancel(context.Background())
+	l.mu.Lock()
+	l.streams[st] = true
+	l.mu.Unlock()
 	st.wg.Go(st.run)
 	return st
 }
@@ -51,10 +54,15 @@ func (st *stream) close() {
 	st.wg.Wait()
 }
 
-// run sends. Whatever ends the stream, the worker is told.
+// run sends. Whatever ends the stream, the worker is woken.
 func (st *stream) run() {
 	defer st.nudge()
-	defer st.dead.Store(true)
+	defer func() {
+		st.dead.Store(true)
+		st.live.mu.Lock()
+		delete(st.live.streams, st)
+		st.live.mu.Unlock()
+	}()
 	g, err := st.live.client.Identify(st.ctx)
 	if err != nil {
 		st.broken(err)
@@ -97,7 +105,7 @@ func (st *stream) send(q *parserv1.IdentifyRequest) {
 	st.out <- q
 }
 
-// broken ends the plugin's life, unless it was this side that ended the stream.
+// broken ends the plugin's run, unless it was this side that ended the stream.
 func (st *stream) broken(err error) {
 	if st.ctx.Err() == nil {
 		st.live.fail(fmt.Errorf("stream: %w", err))
@@ -111,14 +119,17 @@ func (st *stream) receive(g parserv1.Parser_IdentifyClient) error {
 		if err != nil {
 			return err
 		}
+		if r.Panics > 0 {
+			st.live.p.panicked(r.Panics, r.Panic)
+		}
 		st.waiting += uint64(len(r.Records))
 		switch done := st.done.Load(); {
 		case r.Done < done || r.Done > st.handed.Load():
-			return st.garbage(fmt.Errorf("it has worked on %d bytes of %d, after %d", r.Done, st.handed.Load(), done))
+			return st.violation(fmt.Errorf("it has worked on %d bytes of %d, after %d", r.Done, st.handed.Load(), done))
 		case st.waiting > st.drained.Load()+wire.Window:
-			return st.garbage(fmt.Errorf("answers beyond its credit"))
+			return st.violation(fmt.Errorf("answers beyond its credit"))
 		case len(r.Records) > wire.MaxMessage:
-			return st.garbage(fmt.Errorf("an answer of %d bytes", len(r.Records)))
+			return st.violation(fmt.Errorf("an answer of %d bytes", len(r.Records)))
 		}
 		st.mu.Lock()
 		if len(r.Records) > 0 {
@@ -130,9 +141,9 @@ func (st *stream) receive(g parserv1.Parser_IdentifyClient) error {
 	}
 }
 
-// garbage ends the stream of a plugin that said what no working one would say.
-func (st *stream) garbage(err error) error {
-	err = fmt.Errorf("%w: %w", ErrGarbage, err)
+// violation ends the stream of a plugin that violates the protocol.
+func (st *stream) violation(err error) error {
+	err = fmt.Errorf("%w: %w", ErrProtocol, err)
 	st.live.fail(err)
 	st.dead.Store(true)
 	st.cancel()
@@ -148,20 +159,21 @@ func (st *stream) take() [][]byte {
 	return a
 }
 
-// link is a worker's side of its streams to one plugin, the plugin's lives one after the other. Only the
+// link is a worker's side of its streams to one plugin, through all of its runs. Only the
 // worker uses it.
 type link struct {
-	p      *process
-	stream atomic.Pointer[stream] // the worker writes it; the plugin's supervisor looks
-	cur    []byte                 // the message at hand
-	items  int                    // records in it
-	queue  []message              // those that wait for credit
-	pos    uint64                 // bytes of records written since the stream began
-	sent   []stamp                // when messages went, until they are answered
-	told   uint64                 // credit that the plugin knows of
-	late   bool                   // it has not answered for long
-	urgent bool                   // somebody waits for an answer to the message at hand
-	since  time.Time              // when it was first held back; zero: it was not
+	p       *process
+	stream  atomic.Pointer[stream]
+	cur     []byte    // the message at hand
+	items   int       // records in it
+	queue   []message // those that wait for credit
+	pos     uint64    // bytes of records written since the stream began
+	sent    []stamp   // when messages went, until they are answered
+	granted uint64    // credit that the plugin knows of
+	leaving bool      // the plugin gets no new sessions
+	late    bool      // it has not answered for long
+	urgent  bool      // somebody waits for an answer to the message at hand
+	since   time.Time // when it was first held back; zero: it was not
 }
 
 type message struct {
@@ -177,16 +189,16 @@ type stamp struct {
 // maxBehind is how many bytes may wait for credit; then no new sessions are taken.
 const maxBehind = 8 << 20
 
-// up says whether there is a stream that lives.
+// up reports whether there is a stream that is open.
 func (k *link) up() bool {
 	st := k.stream.Load()
 	return st != nil && !st.dead.Load()
 }
 
-// behind says whether too much waits already.
+// behind reports whether too much waits already.
 func (k *link) behind() bool { return k.pos-k.stream.Load().handed.Load() > maxBehind }
 
-// answered says whether everything up to a position was worked on.
+// answered reports whether everything up to a position was worked on.
 func (k *link) answered(pos uint64) bool {
 	st := k.stream.Load()
 	return st == nil || st.done.Load() >= pos
@@ -209,7 +221,7 @@ const (
 	lazyTime  = 5 * time.Millisecond
 )
 
-// due says whether the message at hand is to go now. One that is only about sessions with a name waits a little for
+// due reports whether the message at hand is to go now. One that is only about sessions with a name waits a little for
 // others, and any waits for the answer to the one before: each message costs as much as parsing
 // some sessions.
 func (k *link) due() bool {
@@ -238,7 +250,7 @@ func (k *link) seal() {
 	k.cur, k.items, k.urgent, k.since = k.cur[:0], 0, false, time.Time{}
 }
 
-// push hands over what credit allows, and tells the plugin its own credit when much of it is new.
+// push hands over what credit allows, and grants the plugin new credit when there is much of it.
 func (k *link) push(c *counters) {
 	st := k.stream.Load()
 	if st == nil || st.dead.Load() {
@@ -254,7 +266,7 @@ func (k *link) push(c *counters) {
 		st.handed.Store(handed)
 		k.sent = append(k.sent, stamp{handed, time.Now()})
 		st.send(&parserv1.IdentifyRequest{Records: m.data, Credit: credit})
-		k.told = credit
+		k.granted = credit
 		k.queue[0] = message{}
 		k.queue = k.queue[1:]
 		c.messages.Add(1)
@@ -262,8 +274,8 @@ func (k *link) push(c *counters) {
 		st.live.p.items.Add(uint64(m.items))
 		c.bytes.Add(uint64(len(m.data)))
 	}
-	if credit-k.told > wire.Window/4 && len(st.out) < cap(st.out) {
-		k.told = credit
+	if credit-k.granted > wire.Window/4 && len(st.out) < cap(st.out) {
+		k.granted = credit
 		st.send(&parserv1.IdentifyRequest{Credit: credit})
 	}
 }
@@ -292,9 +304,9 @@ func (k *link) clock(c *counters) {
 	k.late = len(k.sent) > 0 && now.Sub(k.sent[0].at) > lateTime
 }
 
-// reset empties the link for another life of its plugin.
+// reset empties the link for another run of its plugin.
 func (k *link) reset(st *stream) {
 	k.stream.Store(st)
-	k.cur, k.items, k.queue, k.pos, k.sent, k.told = k.cur[:0], 0, nil, 0, k.sent[:0], 0
+	k.cur, k.items, k.queue, k.pos, k.sent, k.granted = k.cur[:0], 0, nil, 0, k.sent[:0], 0
 	k.urgent, k.since = false, time.Time{}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -20,6 +21,7 @@ type Server struct {
 	parserv1.UnimplementedParserServer
 	name string
 	reg  *parsers.Registry
+	once sync.Once // of what the first Describe does
 }
 
 // NewServer makes a server of a registry, which is only read.
@@ -30,6 +32,7 @@ func (s *Server) Describe(_ context.Context, q *parserv1.DescribeRequest) (*pars
 	if q.Format != wire.Format {
 		return nil, status.Errorf(codes.FailedPrecondition, "this plugin speaks format %d, sluice speaks %d: build it with the sdk of that sluice", wire.Format, q.Format)
 	}
+	s.once.Do(restoreOutput)
 	d := &parserv1.DescribeResponse{Format: wire.Format, Name: s.name}
 	for i := range s.reg.Len() {
 		e := s.reg.Entry(i)
@@ -126,6 +129,8 @@ func (a *answerer) answer() error {
 	}
 	a.sent += n
 	a.resp.Records, a.resp.Done = a.table.out, a.done
+	a.resp.Panics, a.resp.Panic = a.table.panics, a.table.panicked
+	a.table.panics, a.table.panicked = 0, ""
 	err := a.g.Send(&a.resp)
 	a.table.out = make([]byte, 0, 4096)
 	return err

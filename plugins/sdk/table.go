@@ -1,9 +1,7 @@
 package sdk
 
 import (
-	"fmt"
-	"os"
-
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/parsers"
 	"github.com/sluicenet/sluice/plugins/wire"
@@ -24,19 +22,22 @@ type table struct {
 	free     []*session
 	buffered int
 	out      []byte
+	panics   uint32 // that were recovered from and not reported to the host yet
+	panicked string // the last of them
 }
 
 // session is one identification.
 type session struct {
-	t       *table
-	number  uint64
-	ident   detect.Ident
-	wait    [2][]byte // bytes that their parser wants again with more behind them
-	seen    uint32
-	said    detect.News
-	attrs   int // how many were told
-	threats int
-	told    func(id uint16, text string) // made once
+	t        *table
+	number   uint64
+	ident    detect.Ident
+	wait     [2][]byte // bytes that their parser wants again with more behind them
+	seen     uint32
+	said     detect.News
+	failed   bool // a parser panicked or this process ran short: nobody knows what the session is
+	attrs    int  // how many were sent
+	threats  int
+	onThreat func(id uint16, text string) // made once
 }
 
 func newTable(reg *parsers.Registry) *table {
@@ -45,7 +46,7 @@ func newTable(reg *parsers.Registry) *table {
 
 func (t *table) close() {
 	for _, s := range t.sessions {
-		s.ident.Close()
+		s.closeStream()
 	}
 }
 
@@ -64,9 +65,9 @@ func (t *table) handle(r *wire.Record) {
 		return
 	}
 	if !s.guarded(r) {
-		s.ident.Learn(detect.News{Outcome: detect.Decided, Ended: true})
+		s.fail()
 	}
-	t.tell(s, r.Kind)
+	t.report(s, r.Kind)
 }
 
 // open begins a session.
@@ -75,7 +76,7 @@ func (t *table) open(r *wire.Record) {
 		return
 	}
 	if len(t.sessions) >= maxSessions {
-		t.out = wire.AppendState(t.out, r.Session, &detect.News{Outcome: detect.Decided, Ended: true})
+		t.out = wire.AppendState(t.out, r.Session, &detect.News{Outcome: detect.Decided, Ended: true, Lost: true})
 		return
 	}
 	var s *session
@@ -83,11 +84,11 @@ func (t *table) open(r *wire.Record) {
 		s, t.free = t.free[n-1], t.free[:n-1]
 	} else {
 		s = &session{t: t}
-		s.told = s.threat
+		s.onThreat = s.threat
 	}
-	s.number, s.seen, s.attrs, s.threats = r.Session, 0, 0, 0
+	s.number, s.seen, s.failed, s.attrs, s.threats = r.Session, 0, false, 0, 0
 	s.ident.Reset(t.reg, r.Meta())
-	s.ident.OnThreat = s.told
+	s.ident.OnThreat = s.onThreat
 	s.said = s.ident.News(0)
 	t.sessions[r.Session] = s
 }
@@ -95,7 +96,7 @@ func (t *table) open(r *wire.Record) {
 // drop forgets a session.
 func (t *table) drop(s *session) {
 	delete(t.sessions, s.number)
-	s.ident.Close()
+	s.closeStream()
 	for d := range s.wait {
 		t.buffered -= len(s.wait[d])
 		s.wait[d] = s.wait[d][:0]
@@ -108,14 +109,20 @@ func (t *table) drop(s *session) {
 	}
 }
 
-// tell writes what is new of a session. After Preamble each answer counts, since it says
+// report writes what is new of a session. After Preamble each answer counts, since it has
 // how much may be delivered.
-func (t *table) tell(s *session, after wire.Kind) {
+func (t *table) report(s *session, after wire.Kind) {
+	if n := s.ident.News(s.seen); n.Renamed != s.said.Renamed {
+		n.Ended = false // attributes may follow; this voids those before it
+		s.attrs, s.said = 0, n
+		t.out = wire.AppendState(t.out, s.number, &n)
+	}
 	for ; s.attrs < s.ident.Attrs.Len(); s.attrs++ {
 		a, v := s.ident.Attrs.At(s.attrs)
 		t.out = wire.Append(t.out, wire.Attr, uint8(a), s.number, []byte(v))
 	}
 	n := s.ident.News(s.seen)
+	n.Lost = s.failed && n.App == app.Unknown
 	was := s.said
 	was.Seen = n.Seen
 	if n != was || n.Outcome == detect.Preamble && n.Seen != s.said.Seen || after == wire.End {
@@ -127,16 +134,42 @@ func (t *table) tell(s *session, after wire.Kind) {
 	}
 }
 
-// guarded runs a record through the parsers. One that panics, which a parser must not, loses its
-// session only.
+// guarded runs a record through the parsers, and reports whether none of them panicked.
 func (s *session) guarded(r *wire.Record) (ok bool) {
 	defer func() {
-		if p := recover(); p != nil {
-			fmt.Fprintf(os.Stderr, "a parser panicked on %s of a session at %s port %d: %v\n", r.Kind, s.ident.Meta.Server, s.ident.Meta.ServerPort, p)
+		if v := recover(); v != nil {
+			s.t.recovered(v, r.Kind)
 		}
 	}()
 	s.record(r)
 	return true
+}
+
+// fail ends a session whose parser panicked, or for which there is no room. A name that it has already stays; without
+// one the session is lost, which is not the same as unknown: nothing may be learned from it. The parser's state may
+// be anything by now, so none of it is used again.
+func (s *session) fail() {
+	n := s.ident.News(s.seen)
+	if n.Outcome != detect.Decided || n.App == app.Unknown {
+		n = detect.News{Outcome: detect.Decided}
+		s.failed = true
+	}
+	n.Ended = true
+	m := s.ident.Meta
+	s.closeStream()
+	s.ident, s.attrs = detect.Ident{Meta: m}, 0
+	s.ident.Learn(n)
+}
+
+// closeStream ends the parser's stream, whose Close may panic, too.
+func (s *session) closeStream() {
+	defer func() {
+		if v := recover(); v != nil {
+			s.t.recovered(v, wire.Close)
+			s.ident = detect.Ident{}
+		}
+	}()
+	s.ident.Close()
 }
 
 func (s *session) record(r *wire.Record) {
@@ -169,6 +202,7 @@ func (s *session) data(dir parsers.Dir, r *wire.Record) {
 	s.t.buffered += len(r.Body)
 	if len(s.wait[dir]) > maxPending || s.t.buffered > maxBuffered {
 		s.ident.End()
+		s.failed = true // where the bytes so far gave it no name, those left out might have
 		return
 	}
 	if r.Kind == wire.Part {

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/sluicenet/sluice/core/app"
@@ -59,21 +60,127 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// panics is a parser that must not be.
-type panics struct{}
-
-func (panics) Name() string                                           { return "panics" }
-func (panics) Probe(*parsers.Meta, parsers.Dir, []byte) parsers.Match { panic("no") }
-func (panics) Open(*parsers.Meta, parsers.Sink) parsers.Stream        { return nil }
-
-func TestPanicLosesItsSessionOnly(t *testing.T) {
-	reg, err := Registry(Protocol{panics{}, TCP})
+// A session in mid-stream whose sides are taken for each other, and one whose name is withdrawn: the answers say so.
+func TestSideAndWithdrawnName(t *testing.T) {
+	reg, err := builtin.Registry()
 	if err != nil {
 		t.Fatal(err)
 	}
-	news := feed(t, newTable(reg), wire.Append(wire.AppendOpen(nil, 1, &meta), wire.Data, 0, 1, []byte("x")))
-	if len(news) != 1 || !news[0].Ended || news[0].App != app.Unknown {
-		t.Errorf("news %+v, want unknown and ended", news)
+	tab := newTable(reg)
+	mid := meta
+	mid.Midstream = true
+	news := feed(t, tab, wire.Append(wire.AppendOpen(nil, 5, &mid), wire.Data, 1, 5, []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")))
+	if len(news) != 1 || news[0].App != app.HTTP || news[0].Side != detect.Exchanged {
+		t.Errorf("news %+v, want http with the sides exchanged", news)
+	}
+	news = feed(t, tab, wire.Append(wire.AppendOpen(nil, 6, &meta), wire.Data, 1, 6, []byte("220 FTP gateway\r\n")))
+	if len(news) != 1 || news[0].App != app.FTP || news[0].Renamed != 0 {
+		t.Fatalf("news %+v, want ftp", news)
+	}
+	news = feed(t, tab, wire.Append(nil, wire.Data, 0, 6, []byte("HELO a\r\n")))
+	if n := len(news); n == 0 || news[n-1].Renamed != 1 {
+		t.Fatalf("news %+v, want a name withdrawn", news)
+	}
+	news = append(news, feed(t, tab, wire.Append(wire.Append(nil, wire.Data, 1, 6, []byte("250 ok\r\n")), wire.End, 0, 6, nil))...)
+	if last := news[len(news)-1]; last.App != app.SMTP || last.Strength != parsers.Likely || last.Renamed != 1 || !last.Ended {
+		t.Errorf("news %+v, want smtp, likely", last)
+	}
+}
+
+// panics is a parser that panics where its name is called.
+type panics struct{ in string }
+
+func (panics) Name() string { return "panics" }
+
+func (p panics) Probe(_ *parsers.Meta, _ parsers.Dir, head []byte) parsers.Match {
+	switch p.in {
+	case "probe":
+		return parsers.Match(head[len(head)]) // out of range
+	case "more":
+		return parsers.More
+	}
+	return parsers.Likely
+}
+
+func (p panics) Open(*parsers.Meta, parsers.Sink) parsers.Stream {
+	if p.in == "open" {
+		panic("open")
+	}
+	return p
+}
+
+func (p panics) Parse(_ parsers.Dir, data []byte) parsers.Result {
+	if p.in == "parse" || p.in == "parse and close" {
+		panic("parse")
+	}
+	return parsers.Result{Used: len(data), State: parsers.Named}
+}
+
+func (p panics) Gap(parsers.Dir, int) bool {
+	if p.in == "gap" {
+		panic("gap")
+	}
+	return true
+}
+
+func (p panics) Close() {
+	if p.in == "parse and close" || p.in == "close" {
+		panic("close")
+	}
+}
+
+// TestPanics checks that a parser's panic ends its session alone, as lost where it has no name yet, and is counted.
+func TestPanics(t *testing.T) {
+	tests := map[string]struct {
+		lost   bool
+		panics uint32
+	}{"probe": {true, 1}, "open": {true, 1}, "parse": {false, 1}, "parse and close": {false, 2}, "gap": {false, 1}, "close": {false, 2}}
+	for in, want := range tests {
+		t.Run(in, func(t *testing.T) {
+			reg, err := Registry(Protocol{panics{in}, TCP})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tab := newTable(reg)
+			b := wire.Append(wire.AppendOpen(nil, 1, &meta), wire.Data, 0, 1, []byte("x"))
+			news := feed(t, tab, wire.Append(wire.AppendGap(b, 1, parsers.ToServer, 3), wire.End, 0, 1, nil))
+			if len(news) == 0 {
+				t.Fatal("no answer")
+			}
+			last := news[len(news)-1]
+			if !last.Ended || last.Lost != want.lost || (last.App == app.Unknown) != want.lost {
+				t.Errorf("%+v, want ended and lost %v, else with its name", last, want.lost)
+			}
+			if tab.panics != want.panics || len(tab.sessions) != 0 {
+				t.Errorf("%d panics and %d sessions left, want %d and none", tab.panics, len(tab.sessions), want.panics)
+			}
+			if !strings.Contains(tab.panicked, "table_test.go:") || !strings.Contains(tab.panicked, "sdk.panics.") {
+				t.Errorf("the panic is described as %q, want its place", tab.panicked)
+			}
+			// The next session finds the table as it was.
+			news = feed(t, tab, wire.AppendOpen(nil, 2, &meta))
+			if len(news) != 0 || len(tab.sessions) != 1 {
+				t.Errorf("news %+v and %d sessions of the next one, want none and 1", news, len(tab.sessions))
+			}
+		})
+	}
+}
+
+// TestNoRoomIsLost checks that a session for whose bytes there is no room is lost, not unknown.
+func TestNoRoomIsLost(t *testing.T) {
+	reg, err := Registry(Protocol{panics{"more"}, TCP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := newTable(reg)
+	var news []detect.News
+	b := wire.AppendOpen(nil, 1, &meta)
+	for range maxPending/wire.MaxBody + 1 {
+		news = append(news, feed(t, tab, wire.Append(b, wire.Data, 0, 1, make([]byte, wire.MaxBody)))...)
+		b = nil
+	}
+	if len(news) != 1 || !news[0].Lost || !news[0].Ended {
+		t.Errorf("news %+v, want lost and ended", news)
 	}
 }
 

@@ -33,7 +33,7 @@ const (
 // Head is the length of a record's head.
 const Head = 16
 
-// Kind is what a record says.
+// Kind is the kind of a record.
 type Kind uint8
 
 // Kinds of records. Those to State go to the plugin, the others come from it.
@@ -77,7 +77,7 @@ type Record struct {
 // ErrMalformed is wrapped by every error of reading.
 var ErrMalformed = errors.New("malformed record")
 
-// Next reads the record at the beginning of b and says what follows it. Its body has the
+// Next reads the record at the beginning of b and returns what follows it. Its body has the
 // length that its kind wants.
 func Next(b []byte) (r Record, rest []byte, err error) {
 	if len(b) < Head {
@@ -108,13 +108,19 @@ func (r *Record) fits() bool {
 	case End, Close:
 		return n == 0
 	case State:
-		return n == stateLen && r.Body[0] <= uint8(detect.Decided) && r.Body[1] <= 1 && r.Body[2] <= uint8(parsers.Certain) && r.Body[12] <= 1 && r.Body[13] <= detect.MaxLeft
+		return n == stateLen && stateFits(r.Body)
 	case Attr:
 		return n > 0 && n <= MaxValue && parsers.Attr(r.Arg).String() != ""
 	case Threat:
 		return n >= 2 && n <= 2+MaxValue
 	}
 	return false
+}
+
+// stateFits checks the fields of a State.
+func stateFits(b []byte) bool {
+	return b[0] <= uint8(detect.Decided) && b[1] <= 1 && b[2] <= uint8(parsers.Certain) && b[3]&3 <= uint8(detect.Exchanged) && b[3] < 32 &&
+		b[12] <= 1 && b[13] <= detect.MaxLeft
 }
 
 // Append writes a record behind b. Bodies longer than MaxBody are the caller's mistake and cut.
@@ -130,7 +136,7 @@ func appendHead(b []byte, k Kind, arg uint8, session uint64, n int) []byte {
 	return binary.LittleEndian.AppendUint64(b, session)
 }
 
-// SetSession gives the record at the beginning of b to another session and says what
+// SetSession gives the record at the beginning of b to another session and returns what
 // follows it; nil at the end.
 func SetSession(b []byte, session uint64) []byte {
 	if len(b) < Head {
@@ -184,23 +190,22 @@ func (r *Record) Missing() int { return int(int64(binary.LittleEndian.Uint64(r.B
 // AppendState writes how far a session is.
 func AppendState(b []byte, session uint64, n *detect.News) []byte {
 	b = appendHead(b, State, 0, session, stateLen)
-	ended := byte(0)
-	if n.Ended {
-		ended = 1
-	}
-	b = append(b, byte(n.Outcome), ended, byte(n.Strength), 0)
+	b = append(b, byte(n.Outcome), bit(n.Ended), byte(n.Strength), byte(n.Side)|n.Renamed&3<<2|bit(n.Lost)<<4)
 	b = binary.LittleEndian.AppendUint16(b, uint16(n.App))
 	b = binary.LittleEndian.AppendUint16(b, uint16(n.Base))
 	b = binary.LittleEndian.AppendUint32(b, n.Seen)
-	known := byte(0)
-	if n.Left.Known {
-		known = 1
-	}
-	b = append(b, known, n.Left.N)
+	b = append(b, bit(n.Left.Known), n.Left.N)
 	for _, a := range n.Left.Apps {
 		b = binary.LittleEndian.AppendUint16(b, uint16(a))
 	}
 	return b
+}
+
+func bit(set bool) byte {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 // News reads the body of a State.
@@ -210,7 +215,7 @@ func (r *Record) News() detect.News {
 	for i := range b[13] {
 		left.Add(app.ID(binary.LittleEndian.Uint16(b[14+2*int(i):])))
 	}
-	return detect.News{Left: left, Outcome: detect.Outcome(b[0]), Ended: b[1] != 0, Strength: parsers.Match(b[2]), App: app.ID(binary.LittleEndian.Uint16(b[4:])),
+	return detect.News{Left: left, Side: detect.Side(b[3] & 3), Renamed: b[3] >> 2 & 3, Lost: b[3]>>4 != 0, Outcome: detect.Outcome(b[0]), Ended: b[1] != 0, Strength: parsers.Match(b[2]), App: app.ID(binary.LittleEndian.Uint16(b[4:])),
 		Base: app.ID(binary.LittleEndian.Uint16(b[6:])), Seen: binary.LittleEndian.Uint32(b[8:])}
 }
 
@@ -227,14 +232,14 @@ func (r *Record) Threat() (id uint16, text []byte) {
 	return binary.LittleEndian.Uint16(r.Body), r.Body[2:]
 }
 
-// Limits of a plugin's process beside those that it is told.
+// Limits of a plugin's process beside those of its environment.
 const (
 	MaxFiles = 256     // descriptors open
 	MaxFile  = 1 << 20 // bytes of a file that it writes
 )
 
 // What both sides say to each other before the first call, so that a plugin started by hand
-// says what it is instead of waiting.
+// reports what it is instead of waiting.
 const (
 	CookieKey   = "SLUICE_PARSER_PLUGIN"
 	CookieValue = "f3b7c9e2-parsers"

@@ -21,7 +21,7 @@ func sample() []byte {
 	b = wire.AppendGap(b, 1, parsers.ToClient, -1)
 	b = wire.Append(b, wire.End, 0, 1, nil)
 	b = wire.Append(b, wire.Close, 0, 1, nil)
-	b = wire.AppendState(b, 1, &detect.News{Outcome: detect.Decided, Ended: true, Strength: parsers.Certain, App: app.GRPC, Base: app.HTTP2, Seen: 7})
+	b = wire.AppendState(b, 1, &detect.News{Outcome: detect.Decided, Ended: true, Strength: parsers.Certain, App: app.GRPC, Base: app.HTTP2, Side: detect.Exchanged, Renamed: 3, Seen: 7})
 	b = wire.Append(b, wire.Attr, uint8(parsers.Host), 1, []byte("shop.example"))
 	return wire.AppendThreat(b, 1, 2011, strings.Repeat("x", 300))
 }
@@ -48,7 +48,7 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("%d missing, want -1", r.Missing())
 			}
 		case wire.State:
-			if n := r.News(); n != (detect.News{Outcome: detect.Decided, Ended: true, Strength: parsers.Certain, App: app.GRPC, Base: app.HTTP2, Seen: 7}) {
+			if n := r.News(); n != (detect.News{Outcome: detect.Decided, Ended: true, Strength: parsers.Certain, App: app.GRPC, Base: app.HTTP2, Side: detect.Exchanged, Renamed: 3, Seen: 7}) {
 				t.Errorf("news %+v", n)
 			}
 		case wire.Threat:

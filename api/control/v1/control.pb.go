@@ -763,8 +763,9 @@ const (
 	PluginPhase_PLUGIN_PHASE_UNSPECIFIED PluginPhase = 0
 	PluginPhase_PLUGIN_PHASE_RUNNING     PluginPhase = 1
 	PluginPhase_PLUGIN_PHASE_RESTARTING  PluginPhase = 2
-	PluginPhase_PLUGIN_PHASE_GIVEN_UP    PluginPhase = 3
-	PluginPhase_PLUGIN_PHASE_BROKEN      PluginPhase = 4 // its file cannot be used
+	PluginPhase_PLUGIN_PHASE_FAILED      PluginPhase = 3 // it failed many times; tried again slowly
+	PluginPhase_PLUGIN_PHASE_REFUSED     PluginPhase = 4 // its file is not usable
+	PluginPhase_PLUGIN_PHASE_STARTING    PluginPhase = 5
 )
 
 // Enum value maps for PluginPhase.
@@ -773,15 +774,17 @@ var (
 		0: "PLUGIN_PHASE_UNSPECIFIED",
 		1: "PLUGIN_PHASE_RUNNING",
 		2: "PLUGIN_PHASE_RESTARTING",
-		3: "PLUGIN_PHASE_GIVEN_UP",
-		4: "PLUGIN_PHASE_BROKEN",
+		3: "PLUGIN_PHASE_FAILED",
+		4: "PLUGIN_PHASE_REFUSED",
+		5: "PLUGIN_PHASE_STARTING",
 	}
 	PluginPhase_value = map[string]int32{
 		"PLUGIN_PHASE_UNSPECIFIED": 0,
 		"PLUGIN_PHASE_RUNNING":     1,
 		"PLUGIN_PHASE_RESTARTING":  2,
-		"PLUGIN_PHASE_GIVEN_UP":    3,
-		"PLUGIN_PHASE_BROKEN":      4,
+		"PLUGIN_PHASE_FAILED":      3,
+		"PLUGIN_PHASE_REFUSED":     4,
+		"PLUGIN_PHASE_STARTING":    5,
 	}
 )
 
@@ -2305,6 +2308,10 @@ type Plugin struct {
 	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`           // why it does not run, or did not last time
 	Since         int64                  `protobuf:"varint,9,opt,name=since,proto3" json:"since,omitempty"`          // start of this run, ns since the epoch
 	Protocols     uint32                 `protobuf:"varint,10,opt,name=protocols,proto3" json:"protocols,omitempty"` // how many it recognises
+	Panics        uint64                 `protobuf:"varint,40,opt,name=panics,proto3" json:"panics,omitempty"`       // of its parsers, and of the process as a whole
+	Apps          []string               `protobuf:"bytes,41,rep,name=apps,proto3" json:"apps,omitempty"`            // names of its protocols
+	Warning       string                 `protobuf:"bytes,42,opt,name=warning,proto3" json:"warning,omitempty"`      // what is wrong with it and what to do; "" while nothing is
+	Away          bool                   `protobuf:"varint,43,opt,name=away,proto3" json:"away,omitempty"`           // sessions may be unidentified because it does not run
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2407,6 +2414,34 @@ func (x *Plugin) GetProtocols() uint32 {
 		return x.Protocols
 	}
 	return 0
+}
+
+func (x *Plugin) GetPanics() uint64 {
+	if x != nil {
+		return x.Panics
+	}
+	return 0
+}
+
+func (x *Plugin) GetApps() []string {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
+}
+
+func (x *Plugin) GetWarning() string {
+	if x != nil {
+		return x.Warning
+	}
+	return ""
+}
+
+func (x *Plugin) GetAway() bool {
+	if x != nil {
+		return x.Away
+	}
+	return false
 }
 
 // Traffic is what was counted of one interface of one workload in one way of being attached.
@@ -7226,7 +7261,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"7\n" +
 	"\x19ReportConnectionsResponse\x12\x1a\n" +
-	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\x8e\x02\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\"\xe8\x02\n" +
 	"\x06Plugin\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -7238,7 +7273,11 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x05error\x18\b \x01(\tR\x05error\x12\x14\n" +
 	"\x05since\x18\t \x01(\x03R\x05since\x12\x1c\n" +
 	"\tprotocols\x18\n" +
-	" \x01(\rR\tprotocolsJ\x04\b\x05\x10\x06\"\x9b\x04\n" +
+	" \x01(\rR\tprotocols\x12\x16\n" +
+	"\x06panics\x18( \x01(\x04R\x06panics\x12\x12\n" +
+	"\x04apps\x18) \x03(\tR\x04apps\x12\x18\n" +
+	"\awarning\x18* \x01(\tR\awarning\x12\x12\n" +
+	"\x04away\x18+ \x01(\bR\x04awayJ\x04\b\x05\x10\x06\"\x9b\x04\n" +
 	"\aTraffic\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x1c\n" +
 	"\tinterface\x18\x02 \x01(\tR\tinterface\x12\x18\n" +
@@ -7805,13 +7844,14 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x17CONTROLLER_PHASE_LEADER\x10\x01\x12\x1c\n" +
 	"\x18CONTROLLER_PHASE_STANDBY\x10\x02\x12\x19\n" +
 	"\x15CONTROLLER_PHASE_AWAY\x10\x03\x12\x1c\n" +
-	"\x18CONTROLLER_PHASE_REFUSED\x10\x04*\x96\x01\n" +
+	"\x18CONTROLLER_PHASE_REFUSED\x10\x04*\xb0\x01\n" +
 	"\vPluginPhase\x12\x1c\n" +
 	"\x18PLUGIN_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14PLUGIN_PHASE_RUNNING\x10\x01\x12\x1b\n" +
-	"\x17PLUGIN_PHASE_RESTARTING\x10\x02\x12\x19\n" +
-	"\x15PLUGIN_PHASE_GIVEN_UP\x10\x03\x12\x17\n" +
-	"\x13PLUGIN_PHASE_BROKEN\x10\x042\xa7\x03\n" +
+	"\x17PLUGIN_PHASE_RESTARTING\x10\x02\x12\x17\n" +
+	"\x13PLUGIN_PHASE_FAILED\x10\x03\x12\x18\n" +
+	"\x14PLUGIN_PHASE_REFUSED\x10\x04\x12\x19\n" +
+	"\x15PLUGIN_PHASE_STARTING\x10\x052\xa7\x03\n" +
 	"\tCollector\x12_\n" +
 	"\fRegisterNode\x12&.sluice.control.v1.RegisterNodeRequest\x1a'.sluice.control.v1.RegisterNodeResponse\x12h\n" +
 	"\x0fReportWorkloads\x12).sluice.control.v1.ReportWorkloadsRequest\x1a*.sluice.control.v1.ReportWorkloadsResponse\x12n\n" +

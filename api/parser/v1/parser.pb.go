@@ -258,7 +258,11 @@ type IdentifyResponse struct {
 	Records []byte                 `protobuf:"bytes,1,opt,name=records,proto3" json:"records,omitempty"`
 	// done is how many bytes of requests have been worked on, counted from the stream's beginning.
 	// What was found in them stands in this message or an earlier one.
-	Done          uint64 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	Done uint64 `protobuf:"varint,2,opt,name=done,proto3" json:"done,omitempty"`
+	// panics is how many panics of parsers the plugin recovered from since the previous message.
+	Panics uint32 `protobuf:"varint,3,opt,name=panics,proto3" json:"panics,omitempty"`
+	// panic describes the last of them, in at most 256 bytes.
+	Panic         string `protobuf:"bytes,4,opt,name=panic,proto3" json:"panic,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -307,6 +311,20 @@ func (x *IdentifyResponse) GetDone() uint64 {
 	return 0
 }
 
+func (x *IdentifyResponse) GetPanics() uint32 {
+	if x != nil {
+		return x.Panics
+	}
+	return 0
+}
+
+func (x *IdentifyResponse) GetPanic() string {
+	if x != nil {
+		return x.Panic
+	}
+	return ""
+}
+
 var File_api_parser_v1_parser_proto protoreflect.FileDescriptor
 
 const file_api_parser_v1_parser_proto_rawDesc = "" +
@@ -325,10 +343,12 @@ const file_api_parser_v1_parser_proto_rawDesc = "" +
 	"\x06number\x18\x04 \x01(\rR\x06number\"C\n" +
 	"\x0fIdentifyRequest\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\fR\arecords\x12\x16\n" +
-	"\x06credit\x18\x02 \x01(\x04R\x06credit\"@\n" +
+	"\x06credit\x18\x02 \x01(\x04R\x06credit\"n\n" +
 	"\x10IdentifyResponse\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\fR\arecords\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\x04R\x04done2\xb2\x01\n" +
+	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x16\n" +
+	"\x06panics\x18\x03 \x01(\rR\x06panics\x12\x14\n" +
+	"\x05panic\x18\x04 \x01(\tR\x05panic2\xb2\x01\n" +
 	"\x06Parser\x12Q\n" +
 	"\bDescribe\x12!.sluice.parser.v1.DescribeRequest\x1a\".sluice.parser.v1.DescribeResponse\x12U\n" +
 	"\bIdentify\x12!.sluice.parser.v1.IdentifyRequest\x1a\".sluice.parser.v1.IdentifyResponse(\x010\x01B4Z2github.com/sluicenet/sluice/api/parser/v1;parserv1b\x06proto3"

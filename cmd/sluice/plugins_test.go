@@ -1,0 +1,37 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sluicenet/sluice/agent/uplink"
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+)
+
+// TestPluginTrouble checks which plugins make an agent unwell.
+func TestPluginTrouble(t *testing.T) {
+	tests := map[string]struct {
+		phase controlv1.PluginPhase
+		away  bool
+		want  string
+	}{"runs": {controlv1.PluginPhase_PLUGIN_PHASE_RUNNING, false, ""}, "restarts": {controlv1.PluginPhase_PLUGIN_PHASE_RESTARTING, true, ""}, "never ran": {controlv1.PluginPhase_PLUGIN_PHASE_FAILED, false, ""}, "no plugin": {controlv1.PluginPhase_PLUGIN_PHASE_REFUSED, false, ""},
+		"failed": {controlv1.PluginPhase_PLUGIN_PHASE_FAILED, true, "plugin own: it does not run"}, "refused": {controlv1.PluginPhase_PLUGIN_PHASE_REFUSED, true, "plugin own: it does not run"}}
+	for name, tt := range tests {
+		list := []*controlv1.Plugin{{Name: "standard", Phase: controlv1.PluginPhase_PLUGIN_PHASE_RUNNING}, {Name: "own", Phase: tt.phase, Away: tt.away, Warning: "it does not run"}}
+		if got := pluginTrouble(list); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+		o := &observed{agent: &pluginsAgent{state: &controlv1.AgentState{Ready: true, Uplink: &controlv1.Uplink{Answers: true}, Plugins: list}}}
+		if got := o.unwell(); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
+			t.Errorf("%s: health is %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
+// pluginsAgent is an agent in a state.
+type pluginsAgent struct{ state *controlv1.AgentState }
+
+func (f *pluginsAgent) Status() *controlv1.NodeStatus        { return &controlv1.NodeStatus{State: f.state} }
+func (f *pluginsAgent) Workloads() []*controlv1.Workload     { return nil }
+func (f *pluginsAgent) Outcomes() map[string]uplink.Outcomes { return nil }
+func (f *pluginsAgent) Unjudged() []uplink.Unjudged          { return nil }

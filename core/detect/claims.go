@@ -1,0 +1,205 @@
+package detect
+
+import "github.com/sluicenet/sluice/parsers"
+
+// Side is what identification knows of who the client of its session is.
+type Side uint8
+
+// Sides.
+const (
+	// UnknownSide: the bytes so far do not show it.
+	UnknownSide Side = iota
+	// AsAssumed: the client is Meta.Client.
+	AsAssumed
+	// Exchanged: Meta.Server spoke the client's part.
+	Exchanged
+)
+
+// String is "unknown", "as assumed" or "exchanged".
+func (s Side) String() string { return [...]string{"unknown", "as assumed", "exchanged", ""}[s&3] }
+
+// sideOf is the side that follows from a part spoken in a direction.
+func sideOf(p parsers.Part, dir parsers.Dir) Side {
+	switch {
+	case p == parsers.EitherPart:
+		return UnknownSide
+	case (p == parsers.ServerPart) == (dir == parsers.ToClient):
+		return AsAssumed
+	}
+	return Exchanged
+}
+
+// claim is one parser's opinion of a session, by direction.
+type claim struct {
+	match  [2]parsers.Match // No before it was asked
+	no     [2]bool          // it has said No, which it does not take back
+	turned [2]bool          // it claimed that direction's head as the other side's
+	side   Side
+}
+
+// strength is how strong it is: certain once both sides are claimed.
+func (c *claim) strength() parsers.Match {
+	a, b := c.match[0], c.match[1]
+	if a >= parsers.Likely && b >= parsers.Likely {
+		return parsers.Certain
+	}
+	return max(a, b)
+}
+
+// flip is 1 where the parser has to be given each direction as the other.
+func (c *claim) flip() parsers.Dir {
+	switch {
+	case c.side == Exchanged, c.side == UnknownSide && (c.turned[0] || c.turned[1]):
+		return 1
+	}
+	return 0
+}
+
+// Side reports who the client is, as far as the parser of the session is certain of it.
+func (d *Ident) Side() Side { return d.side }
+
+// Exchange follows a caller that has exchanged client and server: directions, and Side, are by the new ones.
+func (d *Ident) Exchange() {
+	swap := func(b *[2]bool) { b[0], b[1] = b[1], b[0] }
+	turnSide := func(s Side) Side { return [...]Side{UnknownSide, Exchanged, AsAssumed, UnknownSide}[s&3] }
+	d.Meta = exchanged(&d.Meta)
+	d.flip, d.first = d.flip.Reverse(), d.first.Reverse()
+	if d.flip != 0 {
+		d.turned = exchanged(&d.Meta)
+	}
+	d.fed[0], d.fed[1] = d.fed[1], d.fed[0]
+	swap(&d.spoke)
+	swap(&d.probed)
+	swap(&d.foreign)
+	d.side = turnSide(d.side)
+	for _, i := range d.cand {
+		c := &d.claims[i]
+		c.match[0], c.match[1] = c.match[1], c.match[0]
+		swap(&c.no)
+		swap(&c.turned)
+		for dir := range c.turned {
+			c.turned[dir] = !c.turned[dir] && c.match[dir] >= parsers.Likely
+		}
+		c.side = turnSide(c.side)
+	}
+}
+
+func exchanged(m *parsers.Meta) parsers.Meta {
+	t := *m
+	t.Client, t.Server, t.ClientPort, t.ServerPort = m.Server, m.Client, m.ServerPort, m.ClientPort
+	return t
+}
+
+// meta is what a parser is given: the sides as they are, or exchanged.
+func (d *Ident) meta(flip parsers.Dir) *parsers.Meta {
+	if flip == 0 {
+		return &d.Meta
+	}
+	d.turned = exchanged(&d.Meta)
+	return &d.turned
+}
+
+// orient takes a side that a claim states.
+func (d *Ident) orient(s Side, flip parsers.Dir) { d.side, d.flip = s, flip }
+
+// probe asks every candidate that has not settled on this direction.
+func (d *Ident) probe(dir parsers.Dir, data []byte) {
+	alive := d.cand[:0]
+	waiting := false
+	for _, i := range d.cand {
+		if !d.ask(i, dir, data) {
+			continue
+		}
+		alive = append(alive, i)
+		c := &d.claims[i]
+		waiting = waiting || c.match[0] < parsers.Likely && c.match[1] < parsers.Likely && !c.no[dir]
+	}
+	d.cand = alive
+	if len(alive) == 0 {
+		d.unknown()
+		return
+	}
+	best, i := d.best()
+	if best == parsers.Certain || best == parsers.Likely && !waiting {
+		d.choose(i)
+	}
+}
+
+// ask asks a parser for its opinion of a head and reports whether it may still claim the session. In mid-stream a side may
+// be in the middle of a message, so that it takes both sides to rule a protocol out.
+func (d *Ident) ask(i int, dir parsers.Dir, head []byte) bool {
+	c := &d.claims[i]
+	if c.match[dir] < parsers.Likely && !c.no[dir] {
+		d.judge(c, i, dir, head)
+	}
+	if c.no[dir] && d.midstream() {
+		return !c.no[dir.Reverse()]
+	}
+	return !c.no[dir]
+}
+
+// midstream reports whether a side's bytes may begin anywhere.
+func (d *Ident) midstream() bool { return d.Meta.Midstream && !d.Meta.Datagram() }
+
+// judge has a parser look at a head. Where client and server are a guess, one that knows whose part a head is looks at
+// it as the other side's, too.
+func (d *Ident) judge(c *claim, i int, dir parsers.Dir, head []byte) {
+	p := d.reg.Entry(i).Parser
+	m := p.Probe(d.meta(0), dir, head)
+	if d.Meta.Midstream || d.Meta.Datagram() {
+		if sided, ok := p.(parsers.Sided); ok {
+			if m < parsers.Likely {
+				m = max(m, p.Probe(d.meta(1), dir.Reverse(), head))
+				c.turned[dir] = m >= parsers.Likely
+			}
+			if c.side == UnknownSide && (m >= parsers.Likely || m == parsers.More && d.winner == i) {
+				c.side = sideOf(sided.Part(d.meta(0), head), dir)
+			}
+		}
+	}
+	c.match[dir], c.no[dir] = m, m == parsers.No
+}
+
+// settle has the winner judge the head of a direction that it has not claimed, and reports whether it has.
+func (d *Ident) settle(dir parsers.Dir, head []byte) bool {
+	c := &d.claims[d.winner]
+	c.no[dir] = false
+	d.judge(c, d.winner, dir, head)
+	if c.side != d.side && d.side == UnknownSide {
+		d.reorient(c)
+	}
+	m := c.match[dir]
+	if m == parsers.More && !d.Meta.Datagram() {
+		return false
+	}
+	d.probed[dir] = m != parsers.More
+	d.foreign[dir] = m == parsers.No && d.midstream()
+	d.Strength = max(d.Strength, c.strength())
+	return true
+}
+
+// reorient follows a side that became known after the stream was opened. One that was given the sides the wrong way round
+// begins anew.
+func (d *Ident) reorient(c *claim) {
+	was := d.flip
+	if d.orient(c.side, c.flip()); d.flip == was {
+		return
+	}
+	if d.Attrs.Len() > 0 {
+		d.renamed++
+		d.forget()
+	}
+	d.Close()
+	d.stream = d.reg.Entry(d.winner).Parser.Open(d.meta(d.flip), &d.sink)
+}
+
+// best is the strongest claim, ties by order.
+func (d *Ident) best() (best parsers.Match, index int) {
+	index = -1
+	for _, i := range d.cand {
+		if s := d.claims[i].strength(); s > best {
+			best, index = s, i
+		}
+	}
+	return best, index
+}

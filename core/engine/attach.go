@@ -1,0 +1,234 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/offload"
+	"github.com/sluicenet/sluice/core/path"
+)
+
+// slot is one endpoint's place in the engine.
+type slot struct {
+	id    uint32
+	mu    sync.Mutex // held while the endpoint is attached, changed or detached
+	users int        // calls that hold mu or wait for it; guarded by Engine.mu
+	// cur is how the endpoint is attached; nil if it is not. It is written under both locks, and
+	// read under either.
+	cur       *attached
+	listeners map[Listener]bool // guarded by Engine.mu
+}
+
+// attached is one endpoint and how it is attached now. It does not change.
+type attached struct {
+	ep       backend.Endpoint
+	be       backend.Backend
+	workload string
+	since    int64 // when it was attached first, ns since the epoch
+	att      backend.Attachment
+	recall   *offload.Recall
+	workers  []*worker
+}
+
+// close detaches it.
+func (a *attached) close() error {
+	a.recall.Close()
+	return a.att.Close()
+}
+
+// acquire locks an endpoint; nil after Close, unless it is there already, or where it is not and
+// is not to be made.
+func (e *Engine) acquire(id uint32, make bool) *slot {
+	e.mu.Lock()
+	s := e.slots[id]
+	if s == nil {
+		if !make || e.closed {
+			e.mu.Unlock()
+			return nil
+		}
+		s = &slot{id: id}
+		e.slots[id] = s
+	}
+	s.users++
+	e.mu.Unlock()
+	s.mu.Lock()
+	return s
+}
+
+// release unlocks an endpoint.
+func (e *Engine) release(s *slot) {
+	s.mu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s.users--; s.users == 0 && s.cur == nil {
+		delete(e.slots, s.id)
+	}
+}
+
+// place puts an attachment into its slot, nil for none, for everybody to see. The slot is locked.
+func (e *Engine) place(s *slot, a *attached) {
+	e.mu.Lock()
+	s.cur = a
+	if a == nil {
+		s.listeners = nil
+	}
+	e.publish()
+	e.mu.Unlock()
+	e.wake()
+}
+
+// Attach attaches an endpoint of a workload, or changes how it is attached. At a change the
+// endpoint's sessions are handed to the workers of its new queues before the
+// first frame arrives there, or is judged there. On error everything is as it was; an endpoint that is not,
+// because it was inline by the same backend, is reported by Lost. It delays no other endpoint.
+func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) error {
+	s := e.acquire(ep.ID, true)
+	if s == nil {
+		return ErrClosed
+	}
+	defer e.release(s)
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	if closed {
+		return ErrClosed
+	}
+	if s.cur != nil && s.cur.ep == ep {
+		return nil
+	}
+	if err := e.change(ctx, s, be, ep, workload); err != nil {
+		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
+	}
+	if p := e.shared.Policy.Load(); p != nil {
+		e.recalls.ask(e) // a policy may have come since the attachment was made
+	}
+	s.loseIfEnded(e)
+	return nil
+}
+
+// change attaches the endpoint of a locked slot, in the place of what is there.
+func (e *Engine) change(ctx context.Context, s *slot, be backend.Backend, ep backend.Endpoint, workload string) error {
+	t := transition{e: e, s: s, old: s.cur}
+	var waiting []path.Moved
+	inline := t.old != nil && t.old.ep.Kind == backend.Inline && ep.Kind == backend.Inline
+	exchange, again := inline && t.old.be != be, inline && t.old.be == be
+	if again {
+		// One endpoint of a backend is inline once: the old datapath ends before the new one begins.
+		waiting = t.leave()
+	}
+	var err error
+	if t.next, err = e.open(ctx, be, ep, workload); err != nil {
+		if again {
+			t.old.give(waiting)
+			s.forget(e)
+			e.reportLost(s.id)
+		}
+		return err
+	}
+	if t.old != nil {
+		t.next.since = t.old.since
+	}
+	switch {
+	case t.old == nil:
+		return t.first()
+	case exchange:
+		return t.exchange()
+	case again:
+		if err = t.enter(waiting); err != nil {
+			e.reportLost(s.id)
+		}
+		return err
+	case ep.Kind == backend.Inline && t.old.ep.Kind == backend.Tap:
+		return t.fromTap()
+	case ep.Kind == backend.Tap && t.old.ep.Kind == backend.Inline:
+		return t.toTap()
+	}
+	return t.enter(t.leave())
+}
+
+// open makes an attachment, with the present generation as that of its queues, and its workers.
+func (e *Engine) open(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) (*attached, error) {
+	att, err := be.Attach(ctx, ep)
+	if err != nil {
+		return nil, err
+	}
+	a := &attached{ep: ep, be: be, workload: workload, since: e.cfg.Now(), att: att, recall: offload.NewRecall(att)}
+	if p := e.shared.Policy.Load(); p != nil {
+		if err := a.recall.To(p.Generation); err != nil {
+			return nil, errors.Join(err, a.close())
+		}
+	}
+	for _, q := range att.Queues() {
+		a.workers = append(a.workers, e.worker(q, a))
+	}
+	return a, nil
+}
+
+// first attaches an endpoint that was not attached before.
+func (t *transition) first() error {
+	for _, w := range t.next.workers {
+		w.do(func() { w.path.Gate().Forget(t.s.id) })
+	}
+	t.e.place(t.s, t.next)
+	if err := t.next.att.Activate(); err != nil {
+		t.e.place(t.s, nil)
+		t.next.close()
+		return err
+	}
+	return nil
+}
+
+// Detach ends an endpoint; its sessions end with it.
+func (e *Engine) Detach(id uint32) error {
+	s := e.acquire(id, false)
+	if s == nil {
+		return nil
+	}
+	defer e.release(s)
+	a := s.cur
+	if a == nil {
+		return nil
+	}
+	err := a.close()
+	s.forget(e)
+	if err != nil {
+		return fmt.Errorf("detach %s of %s: %w", a.ep.Interface, a.workload, err)
+	}
+	return nil
+}
+
+// forget ends the sessions of an endpoint that is attached no more. The slot is locked.
+func (s *slot) forget(e *Engine) {
+	for _, w := range s.cur.workers {
+		w.do(func() { w.end(s.id) })
+	}
+	e.place(s, nil)
+}
+
+// lose detaches an endpoint that is of no use any more. The slot is locked.
+func (s *slot) lose(e *Engine) {
+	if err := s.cur.close(); err != nil {
+		e.cfg.Logger.Debug("lost endpoint not closed cleanly", "workload", s.cur.workload, "interface", s.cur.ep.Interface, "error", err)
+	}
+	s.forget(e)
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	if !closed {
+		e.reportLost(s.id)
+	}
+}
+
+// loseIfEnded loses an endpoint one of whose workers ended before it could know of it. The slot is locked.
+func (s *slot) loseIfEnded(e *Engine) {
+	e.mu.Lock()
+	ended := s.cur != nil && slices.ContainsFunc(s.cur.workers, func(w *worker) bool { return w.retired })
+	e.mu.Unlock()
+	if ended {
+		s.lose(e)
+	}
+}

@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/sluicenet/sluice/core/backend"
+)
+
+// command is a piece of work for a worker's goroutine, between batches.
+type command struct {
+	fn func()
+	// patience is the time until which it waits for everything that a tap saw of the endpoint
+	// before its cut, ns since the epoch; 0: it does not.
+	patience int64
+	endpoint uint32 // valid with patience
+	// after is the time from which on a batch that leaves the queue empty is waited for, ns since the epoch;
+	// 0: none is. seen reports that the next batch may be the one.
+	after int64
+	seen  bool
+	tries int
+	done  chan struct{}
+}
+
+// triesAtMost bounds the batches that a command waits for.
+const triesAtMost = 4096
+
+// waits reports whether a command is not due yet. received is how many frames the last batch had.
+func (c *command) waits(w *worker, now int64, received int) bool {
+	switch {
+	case c.after != 0:
+		due := c.seen && received < unfilled
+		c.seen = c.seen || now >= c.after
+		c.tries++
+		return !due && c.tries < triesAtMost
+	case c.patience > now:
+		return !w.path.Gate().Drained(c.endpoint, received, w.path.Sessions().Now(), func() bool {
+			b, ok := w.q.(backend.Buffered)
+			return ok && b.Waiting()
+		})
+	}
+	return false
+}
+
+// do runs fn on the worker's goroutine and waits for it; after the worker's end it
+// runs here.
+func (w *worker) do(fn func()) { w.enqueue(command{fn: fn, done: make(chan struct{})}) }
+
+// emptied is do, after every frame that another queue let pass until now was judged here.
+func (w *worker) emptied(fn func()) {
+	w.enqueue(command{fn: fn, after: w.e.cfg.Now() + underWay, done: make(chan struct{})})
+}
+
+func (w *worker) enqueue(c command) {
+	w.mu.Lock()
+	w.cmds = append(w.cmds, c)
+	w.pending.Store(true)
+	w.mu.Unlock()
+	w.q.Wake()
+	select {
+	case <-c.done:
+	case <-w.ended:
+		w.after.Lock()
+		w.runCommands(ended)
+		w.after.Unlock()
+	}
+}
+
+// ended stands for the number of frames of a worker that receives no more.
+const ended = -1
+
+// runCommands runs what waits. received is how many frames the last batch had.
+func (w *worker) runCommands(received int) {
+	w.mu.Lock()
+	cmds := w.cmds
+	w.cmds = nil
+	w.pending.Store(false)
+	w.mu.Unlock()
+	var later []command
+	for _, c := range cmds {
+		if received >= 0 && c.waits(w, w.e.cfg.Now(), received) {
+			later = append(later, c)
+			continue
+		}
+		c.fn()
+		close(c.done)
+	}
+	w.path.Sessions().Report().Flush()
+	if len(later) == 0 {
+		return
+	}
+	w.mu.Lock()
+	w.cmds = append(later, w.cmds...)
+	w.pending.Store(true)
+	w.mu.Unlock()
+	if received == 0 {
+		time.AfterFunc(tapAgain, w.q.Wake)
+		return
+	}
+	w.q.Wake()
+}

@@ -1,0 +1,135 @@
+// Package identify finds the application of a session from its bytes, by the parsers in this
+// process, by those of other processes, or by both: whoever feeds a flow need not know which.
+// It puts streams in order (core/stream), asks parsers (core/detect) and keeps what they
+// found. It knows neither sessions nor policy and decides nothing about packets.
+package identify
+
+import (
+	"time"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/core/stream"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// How long a Pool waits for answers where it must: when sessions end or move all at once.
+const (
+	LastAnswers = 200 * time.Millisecond
+	syncAnswers = 5 * time.Second    // of a capture: its sessions must come out the same each time
+	closeWait   = int64(time.Second) // ns that a closed session's last record waits
+)
+
+// Flow is one session while it is being identified. It is pooled; a Pool makes it.
+type Flow struct {
+	detect.Ident
+	// Owner is what Begin was given; 0 while the flow is not in use.
+	Owner uint32
+
+	number  uint32 // in its Pool
+	dirs    [2]*stream.Assembler
+	packets int
+	far     far
+	packet  []byte                       // the packet whose payload is being fed
+	latest  []byte                       // the beginning of the last packet whose payload went elsewhere
+	report  func(id uint16, text string) // made once, so that a session costs no closure
+}
+
+// far is the part of a flow that is being identified elsewhere, beside what the registry here
+// may find (DNS, whose answers must be known before they are delivered).
+type far struct {
+	number  uint64      // with the Pool's Remote; 0: it is identified here alone
+	sent    [2]uint64   // stream offsets up to which bytes were given
+	flip    parsers.Dir // 1 after client and server were exchanged: those elsewhere keep the old sides
+	asked   uint32      // calls of Data
+	seen    uint32      // calls of Data that an answer of detect.Preamble knows of
+	heard   bool        // news is valid
+	learned bool        // news is the flow's outcome
+	lost    bool        // a plugin that might have known it was away
+	ending  bool        // the answer was asked for, no more bytes go
+	listed  bool        // it is on the Pool's list of those with news
+	endBy   int64       // when a closed session stops waiting for it
+	news    detect.News // the newest
+	parcel  any         // while the flow moves between Pools
+}
+
+// shown is the packet that shows what a parser sees now: the one being fed, or the last one
+// that others were given.
+func (f *Flow) shown() []byte {
+	if f.packet != nil {
+		return f.packet
+	}
+	return f.latest
+}
+
+// Number is the flow's number in its Pool.
+func (f *Flow) Number() uint32 { return f.number }
+
+// Outcome returns how far identification is, wherever it happens.
+func (f *Flow) Outcome() detect.Outcome {
+	if f.far.number != 0 && !f.far.learned {
+		return detect.Undecided
+	}
+	return f.Ident.Outcome()
+}
+
+// Could reports whether the session can still turn out to be of an application, wherever it
+// is identified. It implements policy.Openness.
+func (f *Flow) Could(a app.ID) bool {
+	if f.far.number == 0 || f.far.learned {
+		return f.Ident.Could(a)
+	}
+	return f.far.news.Left.Could(a) || f.Waiting() && f.Ident.Could(a)
+}
+
+// Wants reports whether more bytes could change anything.
+func (f *Flow) Wants() bool {
+	if f.far.number != 0 && !f.far.learned {
+		return !f.far.ending
+	}
+	return f.Ident.Wants() && !f.far.ending
+}
+
+// Over reports whether nothing more will come of the flow: it can be dropped.
+func (f *Flow) Over() bool {
+	return !f.Wants() && (f.far.number == 0 || f.far.learned && f.far.news.Ended)
+}
+
+// Open reports whether the flow is undecided and bytes or answers may still decide it.
+func (f *Flow) Open() bool {
+	return f.Outcome() != detect.Decided && !f.far.ending
+}
+
+// Elsewhere reports whether the flow is being identified by others, too.
+func (f *Flow) Elsewhere() bool { return f.far.number != 0 }
+
+// Lost reports whether a plugin that might have known the application was away.
+func (f *Flow) Lost() bool { return f.far.lost }
+
+// Asked returns how many questions about the flow have gone elsewhere.
+func (f *Flow) Asked() uint32 { return f.far.asked }
+
+// Seen returns how many of those questions an answer knows that wants what it has seen
+// delivered (detect.Preamble); 0 without one. It is given once.
+func (f *Flow) Seen() uint32 {
+	n := f.far.seen
+	f.far.seen = 0
+	return n
+}
+
+// accept makes the newest news the flow's outcome, unless a parser here may still claim the
+// session: then the stronger claim counts, and the turn of the other side ends the wait, as
+// among parsers in one place.
+func (f *Flow) accept() {
+	n := &f.far.news
+	if !f.far.learned {
+		if n.Outcome != detect.Decided {
+			return
+		}
+		if n.Strength < certain && !f.far.ending && f.Waiting() && !f.BothSpoke() {
+			return
+		}
+	}
+	f.far.learned = true
+	f.Learn(*n)
+}

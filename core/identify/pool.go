@@ -1,0 +1,261 @@
+package identify
+
+import (
+	"time"
+
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/core/stream"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+const certain = parsers.Certain
+
+// PacketBytes is how much of a packet is kept for threats that are found in it later.
+const PacketBytes = 256
+
+// maxThreats bounds the threats that wait for TakeThreats.
+const maxThreats = 256
+
+// Config is what a Pool needs; Parsers is required.
+type Config struct {
+	Parsers *parsers.Registry
+	// Remote identifies sessions elsewhere, with what Parsers does not hold; nil: all are here.
+	Remote detect.Remote
+	// Wait has each question elsewhere waited for: captures.
+	Wait bool
+}
+
+// Threat is what a parser saw in a session's bytes.
+type Threat struct {
+	Owner uint32
+	ID    uint16
+	Text  string
+	// Packet is the packet that showed it; of what others found, the beginning of the last packet that they
+	// were given. It is borrowed: valid as long as what Feed was given last.
+	Packet []byte
+}
+
+// Pool holds the flows of one worker, whose goroutine alone uses it. Number 0 is no flow.
+type Pool struct {
+	cfg     Config
+	streams *stream.Pool
+	all     []*Flow
+	free    []uint32
+	news    []uint32 // flows that were answered since the last Answered
+	listed  []uint32 // what Answered returned last
+	threats []Threat
+	taken   []Threat // what TakeThreats returned last
+}
+
+// New makes an empty Pool.
+func New(cfg Config) *Pool {
+	return &Pool{cfg: cfg, streams: stream.NewPool(stream.Config{}), all: []*Flow{nil}}
+}
+
+// Flow returns the flow of a number; nil for 0.
+func (p *Pool) Flow(n uint32) *Flow { return p.all[n] }
+
+// Begin begins a flow. owner is the caller's name for it, not 0.
+func (p *Pool) Begin(m parsers.Meta, owner uint32) *Flow {
+	f := p.get()
+	f.Reset(p.cfg.Parsers, m)
+	f.Owner = owner
+	f.OnThreat = f.report
+	if p.cfg.Remote != nil {
+		f.far.number, f.far.lost = p.cfg.Remote.Open(&f.Meta, f.number)
+	}
+	return f
+}
+
+// get returns an unused flow.
+func (p *Pool) get() *Flow {
+	if n := len(p.free); n > 0 {
+		i := p.free[n-1]
+		p.free = p.free[:n-1]
+		return p.all[i]
+	}
+	f := &Flow{}
+	p.add(f)
+	return f
+}
+
+// add gives a flow a number, and has it report the threats of its session to the Pool.
+func (p *Pool) add(f *Flow) {
+	if n := len(p.free); n > 0 {
+		f.number = p.free[n-1]
+		p.free = p.free[:n-1]
+		p.all[f.number] = f
+	} else {
+		f.number = uint32(len(p.all))
+		p.all = append(p.all, f)
+	}
+	f.report = func(id uint16, text string) { p.threat(f, id, text) }
+}
+
+func (p *Pool) threat(f *Flow, id uint16, text string) {
+	if len(p.threats) < maxThreats {
+		p.threats = append(p.threats, Threat{f.Owner, id, text, f.shown()})
+	}
+}
+
+// Drop ends a flow and uses it again.
+func (p *Pool) Drop(f *Flow) {
+	f.leave(p.cfg.Remote)
+	f.Ident.Close()
+	for d, a := range f.dirs {
+		if a != nil {
+			p.streams.Put(a)
+			f.dirs[d] = nil
+		}
+	}
+	f.packets, f.far, f.Owner, f.latest = 0, far{listed: f.far.listed}, 0, f.latest[:0]
+	p.free = append(p.free, f.number)
+}
+
+// Give gives a flow up for another Pool. What it waits for elsewhere moves along.
+func (p *Pool) Give(n uint32) *Flow {
+	f := p.all[n]
+	if f.far.number != 0 {
+		f.far.parcel = p.cfg.Remote.Export(f.far.number)
+		f.far.number = 0
+	}
+	f.far.listed = false
+	empty := &Flow{number: n}
+	empty.report = func(id uint16, text string) { p.threat(empty, id, text) }
+	p.all[n] = empty
+	p.free = append(p.free, n)
+	for _, a := range f.dirs {
+		if a != nil {
+			p.streams.Release(a)
+		}
+	}
+	return f
+}
+
+// Adopt takes in a flow of another Pool. One that cannot go on elsewhere is decided here.
+func (p *Pool) Adopt(f *Flow, owner uint32) uint32 {
+	p.add(f)
+	f.Owner, f.OnThreat = owner, f.report
+	for _, a := range f.dirs {
+		if a != nil {
+			p.streams.Adopt(a)
+		}
+	}
+	if f.far.parcel == nil {
+		return f.number
+	}
+	if p.cfg.Remote != nil {
+		f.far.number = p.cfg.Remote.Adopt(f.far.parcel, f.number)
+	}
+	f.far.parcel = nil
+	if f.far.number == 0 {
+		f.far.lost = true
+		f.Ident.End()
+	}
+	return f.number
+}
+
+// TakeThreats returns what parsers saw since the last call; it is valid until the next.
+func (p *Pool) TakeThreats() []Threat {
+	if len(p.threats) == 0 {
+		return nil
+	}
+	p.threats, p.taken = p.taken[:0], p.threats
+	return p.taken
+}
+
+// Answered returns the numbers of the flows that were answered from elsewhere since the last
+// call, each once; it is valid until the next. Some may have been dropped meanwhile: their Owner is 0.
+func (p *Pool) Answered() []uint32 {
+	if len(p.news) == 0 {
+		return nil
+	}
+	p.news, p.listed = p.listed[:0], p.news
+	for _, n := range p.listed {
+		p.all[n].far.listed = false
+	}
+	return p.listed
+}
+
+// Poll takes what was answered elsewhere; Answered lists it.
+func (p *Pool) Poll() {
+	if p.cfg.Remote != nil {
+		p.cfg.Remote.Poll(answers{p})
+		p.cfg.Remote.Flush()
+	}
+}
+
+// Flush sends what was asked since the last call.
+func (p *Pool) Flush() {
+	if p.cfg.Remote != nil {
+		p.cfg.Remote.Flush()
+	}
+}
+
+// Await waits until everything that was asked is answered, and no longer than d.
+func (p *Pool) Await(d time.Duration) {
+	if p.cfg.Remote == nil {
+		return
+	}
+	if p.cfg.Wait {
+		d = syncAnswers
+	}
+	p.cfg.Remote.Flush()
+	p.cfg.Remote.Wait(d)
+	p.cfg.Remote.Poll(answers{p})
+}
+
+// Stop ends everything that is asked elsewhere; no other call follows.
+func (p *Pool) Stop() {
+	if p.cfg.Remote != nil {
+		p.cfg.Remote.Stop()
+	}
+}
+
+// answers is a Pool as its Remote sees it.
+type answers struct{ p *Pool }
+
+var _ detect.Answers = answers{}
+
+// of returns the flow that an answer is for; nil if it is gone.
+func (a answers) of(n uint32) *Flow {
+	if int(n) >= len(a.p.all) {
+		return nil
+	}
+	if f := a.p.all[n]; f != nil && f.Owner != 0 && f.far.number != 0 {
+		return f
+	}
+	return nil
+}
+
+// News implements detect.Answers.
+func (a answers) News(n uint32, news detect.News) {
+	f := a.of(n)
+	if f == nil {
+		return
+	}
+	if news.Outcome == detect.Preamble && !f.far.learned {
+		f.far.seen = max(f.far.seen, news.Seen)
+	}
+	f.far.news, f.far.heard = news, true
+	f.far.lost = f.far.lost || news.Lost
+	f.accept()
+	if !f.far.listed {
+		f.far.listed = true
+		a.p.news = append(a.p.news, n)
+	}
+}
+
+// Found implements detect.Answers.
+func (a answers) Found(n uint32, key parsers.Attr, value []byte) {
+	if f := a.of(n); f != nil {
+		f.Attrs.Set(key, value)
+	}
+}
+
+// Threat implements detect.Answers.
+func (a answers) Threat(n uint32, id uint16, text string) {
+	if f := a.of(n); f != nil {
+		a.p.threat(f, id, text)
+	}
+}

@@ -1,0 +1,60 @@
+package offload
+
+import (
+	"sync"
+
+	"github.com/sluicenet/sluice/core/backend"
+)
+
+// Recall brings the flows of one attachment back from the kernel. Its methods may be called
+// from any goroutine; they take as long as the kernel does.
+type Recall struct {
+	r backend.Recaller // nil: no flow of the attachment can leave
+
+	mu     sync.Mutex
+	at     uint32 // the generation that is in force; guarded by mu
+	closed bool   // guarded by mu
+}
+
+// NewRecall returns the Recall of an attachment.
+func NewRecall(a backend.Attachment) *Recall {
+	r, _ := a.(backend.Recaller)
+	return &Recall{r: r}
+}
+
+// To makes a generation the present one: flows that left with another come back to their
+// queues before it returns. It does nothing for generation 0 and after Close.
+func (r *Recall) To(generation uint32) error {
+	if r.r == nil || generation == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || r.at == generation {
+		return nil
+	}
+	if err := r.r.Recall(generation); err != nil {
+		return err
+	}
+	r.at = generation
+	return nil
+}
+
+// Close ends recalling, before the attachment closes.
+func (r *Recall) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+}
+
+// Stays returns the reason why no flow of the attachment can leave; "" where flows can, and
+// where the attachment has no queues of that kind.
+func (r *Recall) Stays(fail backend.FailMode) string {
+	switch {
+	case r.r == nil:
+		return ""
+	case fail == backend.FailClosed:
+		return "its group fails closed"
+	}
+	return r.r.Stays()
+}

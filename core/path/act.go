@@ -1,0 +1,194 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/hold"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/session"
+)
+
+// rejectsPerSecond bounds the ICMP errors that one path sends.
+const rejectsPerSecond = 1000
+
+// actuator does what was decided: it holds packets back, sends them on or drops them, and
+// answers what is refused.
+type actuator struct {
+	held   hold.Room
+	sender backend.Sender // nil: nothing can be sent
+	holder backend.Holder // nil: copies are sent of what was held
+	p      packet.Packet  // a held packet
+	buf    [2048]byte     // the frame being built
+	second int64          // of the last ICMP error
+	errors int            // ICMP errors in that second
+}
+
+// refuse drops a packet of a denied session, and answers its ends once (a SYN each time it comes).
+func (a *actuator) refuse(c *packetContext, now int64, r *Recorder) packet.Action {
+	s := c.s
+	s.Dropped(c.dir, c.tcp)
+	c.cause = counter.Denied
+	if c.p.Proto == packet.ProtoTCP && c.p.Flags&packet.RST != 0 {
+		return packet.Drop // the end of a connection is nothing to refuse, and is not answered
+	}
+	first := s.Flags&session.Denied == 0
+	if first {
+		s.Flags |= session.Denied
+		s.Marks |= session.Changed
+	}
+	a.answer(c, first, now, r)
+	return packet.Drop
+}
+
+// release sends the first n of a session's held packets on, in order; others go on waiting.
+func (a *actuator) release(s *session.Session, n int, r *Recorder) {
+	frames := a.held.Take(s.Aux, n)
+	for i := range frames {
+		p := &a.p
+		if p.Decode(&frames[i]); p.Status == packet.OK && p.Proto == packet.ProtoTCP {
+			_, swapped := session.KeyOf(p, frames[i].Endpoint)
+			s.Delivered(s.DirOf(swapped), p)
+		}
+		if a.sender == nil {
+			continue
+		}
+		if err := a.sender.Send(&frames[i]); err != nil {
+			r.count[counter.SendFailed]++
+		}
+	}
+	a.drop(frames)
+}
+
+// settle ends the wait of a session's held packets by its verdict: they go on, or they are
+// refused and both ends are reset. v may be nil.
+func (a *actuator) settle(v *View, s *session.Session, now int64, r *Recorder) {
+	n := a.held.Len(s.Aux)
+	if n == 0 {
+		return
+	}
+	if s.Verdict != flow.Deny {
+		a.release(s, n, r)
+		return
+	}
+	frames := a.held.TakeAll(s.Aux)
+	for i := 0; v != nil && i < len(frames) && s.Flags&session.Denied == 0; i++ {
+		c := packetContext{v: v, f: &frames[i], p: &a.p, s: s}
+		if c.p.Decode(c.f); c.p.Status == packet.OK {
+			_, swapped := session.KeyOf(c.p, c.f.Endpoint)
+			c.dir = s.DirOf(swapped)
+			a.refuse(&c, now, r)
+		}
+	}
+	s.Flags |= session.Denied
+	if v != nil {
+		r.tally(v).n[atDropped+int(counter.Denied)] += uint64(n)
+	}
+	a.drop(frames)
+}
+
+// answer sends the ends of a denied packet's session what its group has for a refusal: resets, an ICMP error,
+// or nothing.
+func (a *actuator) answer(c *packetContext, first bool, now int64, r *Recorder) {
+	if a.sender == nil || c.last != nil || c.v.pol == nil || c.v.pol.OnDeny() == policy.Silent {
+		return
+	}
+	switch {
+	case c.p.Proto == packet.ProtoTCP:
+		if first || c.p.Flags&packet.SYN != 0 {
+			a.resetBoth(c, r)
+		}
+	case c.p.Proto == packet.ProtoUDP && c.v.pol.OnDeny() == policy.Reject:
+		a.reject(c, now, r)
+	}
+}
+
+// resetBoth answers a denied segment: its sender, and unless it is the first SYN, its
+// receiver too.
+func (a *actuator) resetBoth(c *packetContext, r *Recorder) {
+	p := c.p
+	if !p.MayAnswer() {
+		return
+	}
+	a.reset(c, p.ResetBack(), r)
+	if p.Flags&(packet.SYN|packet.ACK) == packet.SYN {
+		return
+	}
+	onward := p.ResetOnward()
+	if seq, _, ok := c.s.ResetSeq(c.dir); ok && p.Flags&packet.SYN == 0 {
+		onward.Seq = seq // RFC 5961 3.2: believed only at exactly what the receiver expects
+	}
+	a.reset(c, onward, r)
+}
+
+// reset sends one reset along the way of the packet that caused it, or back.
+func (a *actuator) reset(c *packetContext, rst packet.Reset, r *Recorder) {
+	link, ok := c.p.LinkHeader(c.f)
+	if !ok {
+		return
+	}
+	rst.Link = link
+	dir := c.f.Dir
+	if rst.Back {
+		dir = dir.Reverse()
+	}
+	a.inject(c.f, packet.BuildRST(a.buf[:], rst), dir, r)
+	r.count[counter.Resets]++
+}
+
+// reject answers a denied datagram with an ICMP error.
+func (a *actuator) reject(c *packetContext, now int64, r *Recorder) {
+	if !c.p.MayAnswer() {
+		return
+	}
+	if sec := now / 1e9; sec != a.second {
+		a.second, a.errors = sec, 0
+	}
+	if a.errors++; a.errors > rejectsPerSecond {
+		return
+	}
+	link, ok := c.p.LinkHeader(c.f)
+	if !ok {
+		return
+	}
+	u := packet.Unreachable{Link: link, Back: true, IPv6: c.p.IPv6, Src: c.p.Dst, Dst: c.p.Src, Quote: c.p.Network}
+	a.inject(c.f, packet.BuildUnreachable(a.buf[:], u), c.f.Dir.Reverse(), r)
+	r.count[counter.Unreachables]++
+}
+
+// inject sends a frame of the engine's own on the endpoint of the frame that caused it.
+func (a *actuator) inject(cause *packet.Frame, data []byte, dir packet.Direction, r *Recorder) {
+	if data == nil {
+		return
+	}
+	f := packet.Frame{
+		Data: data, Wire: uint32(len(data)), Endpoint: cause.Endpoint, Dir: dir, Link: cause.Link,
+		Flags: packet.Injected | cause.Flags&packet.VLANStripped, VLAN: cause.VLAN, VLANProto: cause.VLANProto,
+	}
+	if err := a.sender.Send(&f); err != nil {
+		r.count[counter.SendFailed]++
+	}
+}
+
+// send sends frames on as they are.
+func (a *actuator) send(frames []*packet.Frame, r *Recorder) {
+	if a.sender == nil {
+		return
+	}
+	for _, f := range frames {
+		if err := a.sender.Send(f); err != nil {
+			r.count[counter.SendFailed]++
+		}
+	}
+}
+
+// drop drops held packets; those that were sent are gone already.
+func (a *actuator) drop(frames []packet.Frame) {
+	if a.holder == nil {
+		return
+	}
+	for i := range frames {
+		a.holder.Discard(&frames[i])
+	}
+}

@@ -1,0 +1,67 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// Begin begins a batch at a time, ns since the epoch, with the newest policy and endpoints.
+func (p *Path) Begin(now int64) {
+	if now-p.ses.now > unseenAfter {
+		p.awake = now
+	}
+	p.ses.now, p.last = now, nil
+	p.ses.refresh()
+}
+
+// Asked sends what identification asks elsewhere, before the batch is settled.
+func (p *Path) Asked() { p.ses.ident.Flush() }
+
+// Finish ends a batch after it was settled: answers, time-outs, part of a sweep, records. It
+// reports whether another batch is to follow at once.
+func (p *Path) Finish() (again bool) {
+	ses := &p.ses
+	ses.ident.Poll()
+	ses.answers()
+	ses.kernel.BeginBatch()
+	p.Expire()
+	again = ses.sweepSome()
+	ses.out.box.Flush()
+	return again
+}
+
+// Expire works through the timers that have come.
+func (p *Path) Expire() {
+	p.ses.table.Expire(p.ses.now, expireBatch, p.ses.expire)
+	p.frags.r.Expire(p.ses.now)
+}
+
+// Now returns the time of the batch, ns since the epoch.
+func (ss *Sessions) Now() int64 { return ss.now }
+
+// Advance moves the time on, without a batch: captures.
+func (ss *Sessions) Advance(now int64) { ss.now = now }
+
+// Alarm returns when held packets are due to be looked at, ns since the epoch; 0 while none are held.
+func (p *Path) Alarm() int64 { return p.ses.act.held.Alarm(p.ses.now) }
+
+// Adopt takes over the sessions of an endpoint, whose frames are judged here from now on, and
+// returns the copies of those that passed before.
+func (p *Path) Adopt(endpoint uint32, sessions []Moved) (kept []packet.Frame) {
+	p.last = nil
+	p.ses.refresh()
+	kept = p.gate.Begin(endpoint)
+	p.ses.adopt(endpoint, sessions)
+	return kept
+}
+
+// Export gives up the sessions of an endpoint, whose frames are judged elsewhere from now on.
+func (p *Path) Export(endpoint uint32) []Moved {
+	out := p.ses.Export(endpoint)
+	p.gate.Move(endpoint)
+	return out
+}
+
+// Holding reports whether packets of an endpoint are held, as a whole or in pieces.
+func (p *Path) Holding(endpoint uint32) bool {
+	return p.frags.r.Waiting(endpoint) || p.ses.Holding(endpoint)
+}

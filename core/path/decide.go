@@ -1,0 +1,169 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/identify"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/sidecar"
+)
+
+type decision = policy.Decision
+
+// decider asks policy about sessions as their ends are known: with the real destination of
+// what was redirected, and with what the other side of a sidecar showed. It returns decisions;
+// what becomes of them is for Sessions.
+type decider struct {
+	origin backend.Origin
+	side   sidecar.Destinations
+	named  named
+}
+
+// about is policy's answer for a session as it is now.
+func (d *decider) about(v *View, s *session.Session) decision {
+	if v.pol == nil {
+		if s.Marks&session.Lost != 0 {
+			return decision{Verdict: flow.Open, Reason: flow.ByUnidentified}
+		}
+		return decision{Verdict: flow.Open, Reason: flow.ByUnready}
+	}
+	q := d.query(s)
+	if v.Loopback {
+		if a, ok := d.redirected(v, s, &q); ok {
+			return a
+		}
+	}
+	return d.encrypted(v, s, &q)
+}
+
+// acting is what a decision comes to on an endpoint: a tap reports and refuses nothing, and
+// what passed because its hold time ran out passes on.
+func (d *decider) acting(v *View, s *session.Session, a decision) decision {
+	if a.Verdict == flow.Deny && !v.Inline {
+		a.Verdict = flow.Violate
+	}
+	if a.Verdict == flow.Pending && s.Marks&session.Passed != 0 {
+		a = decision{Verdict: flow.Violate, Reason: flow.ByHoldExpired, Rule: a.Rule}
+	}
+	return a
+}
+
+// query is what policy is asked about a session.
+func (d *decider) query(s *session.Session) policy.Query {
+	client, _ := s.Client()
+	server, sport := d.server(s)
+	q := policy.Query{
+		Dir: s.Dir, Peer: server, Local: client, IPv6: s.Key.IPv6, Proto: s.Key.Proto, Port: sport,
+		App: app.ID(s.App), Base: app.ID(s.Base), Midstream: s.Flags&session.Midstream != 0,
+		Lost: s.Marks&session.Lost != 0,
+	}
+	if s.Dir != packet.Egress {
+		q.Peer, q.Local = client, server
+	}
+	if s.Key.Proto == packet.ProtoICMP || s.Key.Proto == packet.ProtoICMPv6 {
+		q.Port = 0
+	}
+	return q
+}
+
+// hopeless reports that a session whose packets are held cannot turn out to be anything that is
+// allowed: then its application's name is not worth waiting for. Waiting would fail, too,
+// where the sender must be acknowledged before it says more.
+func (d *decider) hopeless(v *View, s *session.Session, f *identify.Flow) bool {
+	if !v.Inline || v.Loopback || v.pol == nil || s.Verdict != flow.Pending || s.Flags&session.Midstream != 0 {
+		return false
+	}
+	if v.Mesh != nil && f.Could(app.TLS) {
+		return false // what is in it may be allowed
+	}
+	q := d.query(s)
+	q.Open, q.Lost = f, f.Lost()
+	return v.pol.Decide(&q).Verdict == flow.Deny
+}
+
+// pause is how long no packet must have come for a session's held ones to be let go: a sender
+// that waits for an answer sends nothing more to identify it by.
+func (d *decider) pause(v *View, s *session.Session) int64 {
+	if v == nil || v.pol == nil {
+		return quietAfter
+	}
+	q := d.query(s)
+	q.App, q.Base = app.Unknown, app.Unknown
+	if v.pol.Decide(&q).Verdict == flow.Allow {
+		return quietNameless
+	}
+	return quietAfter
+}
+
+// maxNamed bounds the applications that silent asks about.
+const maxNamed = 64
+
+// named lists the applications that rules name for a session. It implements policy.Openness.
+type named struct {
+	apps [maxNamed]app.ID
+	n    int
+}
+
+// Could has policy go on to the next application.
+func (n *named) Could(a app.ID) bool {
+	if n.n < maxNamed {
+		n.apps[n.n] = a
+		n.n++
+	}
+	return false
+}
+
+// silent is the decision about a pending session that ended before anything was said, and of
+// which nothing was refused: what a rule for application `none` or for any application says;
+// else that of a rule which would allow one of its applications, as it let the connection open;
+// else it stays pending, since no rule came to bear.
+func (d *decider) silent(v *View, s *session.Session) decision {
+	a := d.about(v, s)
+	if a.Verdict.Passes() && a.Verdict != flow.Violate || v.pol == nil {
+		return a
+	}
+	q := d.query(s)
+	q.App, q.Base, q.Open = app.Undecided, app.Undecided, &d.named
+	d.named.n = 0
+	v.pol.Decide(&q)
+	q.Open = nil
+	for _, x := range d.named.apps[:d.named.n] {
+		q.App, q.Base = x, x.Base()
+		if b := v.pol.Decide(&q); b.Verdict == flow.Allow {
+			return b
+		}
+	}
+	return decision{Verdict: s.Verdict, Reason: s.Reason, Rule: s.Rule}
+}
+
+// passesEither reports whether policy would let a segment pass that opens no session, whichever
+// of its ends is the client.
+func (d *decider) passesEither(v *View, p *packet.Packet, dir packet.Direction) bool {
+	if v.pol == nil || v.Loopback {
+		return true
+	}
+	q := policy.Query{Dir: dir, Peer: p.Dst, Local: p.Src, IPv6: p.IPv6, Proto: p.Proto, Port: p.DstPort, App: app.Undecided, Base: app.Undecided, Midstream: true}
+	if dir != packet.Egress {
+		q.Peer, q.Local = p.Src, p.Dst
+	}
+	if v.pol.Decide(&q).Verdict != flow.Deny {
+		return true
+	}
+	q.Dir, q.Port = dir.Reverse(), p.SrcPort
+	return v.pol.Decide(&q).Verdict != flow.Deny
+}
+
+// opensRefused reports whether a packet begins a connection that policy refuses.
+func (d *decider) opensRefused(v *View, p *packet.Packet, dir packet.Direction) bool {
+	if v.pol == nil || !v.Inline || p.Proto != packet.ProtoTCP || p.Flags&(packet.SYN|packet.ACK) != packet.SYN {
+		return false
+	}
+	q := policy.Query{Dir: dir, Peer: p.Dst, Local: p.Src, IPv6: p.IPv6, Proto: p.Proto, Port: p.DstPort, App: app.Undecided, Base: app.Undecided}
+	if dir == packet.Ingress {
+		q.Peer, q.Local = p.Src, p.Dst
+	}
+	return v.pol.Decide(&q).Verdict == flow.Deny
+}

@@ -1,0 +1,197 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/threat"
+)
+
+// find looks the packet's session up, or opens it; false where there is none.
+func (p *Path) find(c *packetContext) bool {
+	k, swapped := session.KeyOf(c.p, c.f.Endpoint)
+	c.s = p.ses.table.Lookup(&k)
+	if c.s != nil && c.s.Flags&session.Denied != 0 && p.ses.replaces(c.v, c.s) {
+		p.ses.delete(c.s)
+		c.s = nil
+	}
+	if c.s == nil {
+		if opensNothing(c.p) {
+			return false
+		}
+		if c.s = p.open(c, &k, swapped); c.s == nil {
+			return false
+		}
+	}
+	c.dir = c.s.DirOf(swapped)
+	return true
+}
+
+// open makes the session of a packet whose session is not known; nil when the table is full.
+func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Session {
+	ses := &p.ses
+	now := stamp(c.f, ses.now)
+	s := ses.table.Insert(k, now)
+	if s == nil {
+		return nil
+	}
+	r := clientSide(c, recent(c.v, ses.now, p.awake))
+	s.ClientIsA = r.srcIsClient != swapped
+	s.ID = ses.views.shared.IDs.Add(1)
+	s.App, s.Base = uint16(app.Undecided), uint16(app.Undecided)
+	s.Evidence = r.by
+	s.Dir = clientDir(c.f.Dir, r.srcIsClient)
+	if r.midstream {
+		s.Flags |= session.Midstream
+	}
+	if c.p.Proto != packet.ProtoTCP && c.p.Proto != packet.ProtoUDP {
+		s.App, s.Base = uint16(app.Unknown), uint16(app.Unknown)
+		s.Marks |= session.Identified
+	}
+	ses.out.count[counter.Opened]++
+	t := ses.out.tally(c.v)
+	t.n[atOpened]++
+	t.n[atSessions]++
+	ses.table.Schedule(s, now+startAfter)
+	return s
+}
+
+// opensNothing reports whether a packet whose session is not known opens none: a reset, a FIN
+// without data, a segment that no connection begins or goes on with. A connection that is
+// over, or that was never there, leaves such packets behind.
+func opensNothing(p *packet.Packet) bool {
+	if p.Proto != packet.ProtoTCP {
+		return false
+	}
+	switch f := p.Flags & (packet.FIN | packet.SYN | packet.RST | packet.ACK); {
+	case f&packet.RST != 0, f&(packet.SYN|packet.ACK) == 0:
+		return true
+	case f&packet.SYN != 0:
+		return false
+	default:
+		return f&packet.FIN != 0 && p.PayloadWire == 0
+	}
+}
+
+// sessionless decides about a packet without a session. One that opens none passes where
+// policy lets either of its ends be the client, and is reported in no case; any other has no
+// room in the table, and follows the fail mode.
+func (p *Path) sessionless(c *packetContext) packet.Action {
+	if !opensNothing(c.p) {
+		p.ses.out.count[counter.TableFull]++
+		c.cause = counter.NoRoomInTable
+		return c.v.Fail
+	}
+	p.ses.out.count[counter.Sessionless]++
+	if !c.v.Inline || p.replaying || p.ses.decide.passesEither(c.v, c.p, c.f.Dir) {
+		return packet.Pass
+	}
+	return c.stop(counter.NoSession)
+}
+
+// segment tracks a TCP segment; false where there is no session for it any more.
+func (p *Path) segment(c *packetContext) bool {
+	ses := &p.ses
+	now := stamp(c.f, ses.now)
+	if c.s.Marks&session.Offloaded != 0 && ses.kernel.Segment(c.s, c.p, ses.now) {
+		ses.table.Schedule(c.s, now+endAfter)
+		c.s.Marks &^= session.Idle
+	}
+	c.tcp = c.s.Track(c.p, c.dir, now)
+	if c.tcp.Has(session.Reopen) {
+		ses.delete(c.s)
+		if !p.find(c) {
+			return false
+		}
+		c.tcp = c.s.Track(c.p, c.dir, now)
+	}
+	ses.touch(c)
+	if c.tcp.Events != 0 {
+		p.events(c)
+	}
+	return true
+}
+
+// events follows up on what a segment changed.
+func (p *Path) events(c *packetContext) {
+	r, ses := c.tcp, &p.ses
+	if r.Has(session.Opened) {
+		c.s.Flags |= session.Answered
+		c.s.Marks |= session.Changed
+	}
+	if r.Has(session.Simultaneous) {
+		ses.out.threat(c, ses.now, threat.SplitHandshake, "tcp SYN answered with SYN")
+	}
+	if r.Events&(session.ClosedNow|session.ResetNow|session.RefusedNow) != 0 {
+		c.s.Marks = c.s.Marks&^session.Idle | session.Changed
+		ses.table.Schedule(c.s, stamp(c.f, ses.now)+endAfter)
+	}
+	if r.Has(session.Gap) {
+		ses.acked(c)
+	}
+}
+
+// touch counts a packet and keeps its session's timer ahead.
+func (l *lifecycle) touch(c *packetContext) {
+	now := stamp(c.f, l.now)
+	if n := len(c.p.Network) + c.p.PayloadWire - len(c.p.Payload); c.s.Marks&session.Offloaded == 0 {
+		c.s.Count(c.dir, n, now)
+	} else {
+		l.kernel.Seen(c.s, n, now)
+	}
+	if c.s.Marks&session.Idle != 0 {
+		c.s.Marks &^= session.Idle
+		l.table.Schedule(c.s, now+updateEvery)
+	}
+}
+
+// icmpError judges an ICMP error by the session of the packet that it quotes: errors about what
+// passes pass (path MTU discovery depends on it), errors about what is denied do not.
+// known is false when there is no such session.
+func (p *Path) icmpError(c *packetContext) (a packet.Action, known bool) {
+	if !p.quoted.DecodeQuoted(c.p.Embedded) {
+		return packet.Undecided, false
+	}
+	k, swapped := session.KeyOf(&p.quoted, c.f.Endpoint)
+	s := p.ses.table.Lookup(&k)
+	if s == nil {
+		return packet.Undecided, false
+	}
+	p.ses.out.count[counter.ICMPErrors]++
+	if s.Verdict == flow.Deny && c.v.Inline {
+		return c.stop(counter.Denied), true
+	}
+	if s.DirOf(swapped) == 0 && s.Flags&(session.Answered|session.Refused) == 0 && unreachable(c.p) {
+		s.Flags |= session.Refused
+		s.Marks |= session.Changed
+	}
+	return packet.Pass, true
+}
+
+// unreachable reports whether an ICMP error says that a destination cannot be reached, and not
+// that a packet was too big for the way to it (RFC 1191, RFC 4443 3.1).
+func unreachable(p *packet.Packet) bool {
+	if p.Proto == packet.ProtoICMPv6 {
+		return p.ICMPType == 1
+	}
+	return p.ICMPType == 3 && p.ICMPCode != 4
+}
+
+// neighbourly reports whether p is one of the messages that keep an IPv6 link going: multicast listeners
+// (RFC 2710, 3810) and neighbour discovery (RFC 4861). They are not subject to policy and belong
+// to no conversation. Off-link they mean nothing: neighbour discovery
+// is believed with hop limit 255 only (RFC 4861 6.1, 7.1), listener reports with 1.
+func neighbourly(p *packet.Packet) bool {
+	if p.Proto != packet.ProtoICMPv6 {
+		return false
+	}
+	switch t := p.ICMPType; {
+	case t >= 133 && t <= 137:
+		return p.TTL == 255
+	case t >= 130 && t <= 132 || t == 143:
+		return p.TTL == 1
+	}
+	return false
+}

@@ -1,0 +1,210 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/handover"
+	"github.com/sluicenet/sluice/core/identify"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/threat"
+)
+
+// Config is what a Path needs; Shared and Identify.Parsers are required.
+type Config struct {
+	Shared   *Shared
+	Identify identify.Config
+	Session  session.Config
+	// Queue is where frames come from; nil for captures.
+	Queue backend.Queue
+	// Capture has what tunnels carry judged instead of the tunnels.
+	Capture bool
+	// Now is the time of its making, ns since the epoch.
+	Now int64
+}
+
+// Path judges the frames of one queue. One goroutine uses it.
+type Path struct {
+	ses       Sessions
+	gate      handover.Gate
+	frags     fragments
+	p         packet.Packet // the frame at hand
+	quoted    packet.Packet // what an ICMP error quotes
+	last      *View         // of the frame before
+	replaying bool          // the frame at hand passed already
+	capture   bool
+	tunnels   int   // around the packet at hand
+	awake     int64 // when it went on after it may have been stopped, ns since the epoch
+}
+
+// New makes a Path without sessions.
+func New(cfg Config) *Path {
+	p := &Path{capture: cfg.Capture}
+	p.ses.init(&cfg)
+	p.frags.init(p.ses.act.sender != nil)
+	return p
+}
+
+// Sessions returns the sessions, for those who move or end them.
+func (p *Path) Sessions() *Sessions { return &p.ses }
+
+// Gate returns the state of the endpoints that move.
+func (p *Path) Gate() *handover.Gate { return &p.gate }
+
+// Frame takes one frame from decoding to its verdict.
+func (p *Path) Frame(f *packet.Frame) {
+	if a := p.gate.Ask(f, p.ses.now); a != handover.Judge {
+		p.unjudged(f, a)
+		return
+	}
+	n := &p.ses.out.count
+	n[counter.Frames]++
+	n[counter.Bytes] += uint64(f.Wire)
+	v := p.last
+	if v == nil || v.ID != f.Endpoint {
+		if v = p.ses.views.view(f.Endpoint); v == nil {
+			n[counter.UnknownEndpoint]++
+			f.Verdict.Action = packet.Pass
+			return
+		}
+		p.last = v
+	}
+	t := p.ses.out.tally(v)
+	t.n[atFrames+int(f.Dir&3)]++
+	t.n[atBytes+int(f.Dir&3)] += uint64(f.Wire)
+	c := packetContext{v: v, f: f, p: &p.p}
+	c.p.Decode(f)
+	a := packet.Pass
+	switch c.p.Status {
+	case packet.OK:
+		a = p.packet(&c)
+	case packet.NotIP:
+		n[counter.NotIP]++
+	case packet.Fragment:
+		n[counter.Fragments]++
+		a = p.fragment(&c)
+	default:
+		n[counter.Malformed]++
+		p.ses.out.threat(&c, p.ses.now, threat.BadPacket, string(c.p.Reason))
+		a = c.stop(counter.MalformedFrame)
+	}
+	f.Verdict.Action = a
+	switch a {
+	case packet.Pass:
+		n[counter.Passed]++
+	case packet.Drop, packet.Hold:
+		n[counter.DroppedFrames]++
+		if v.Inline {
+			t.n[atDropped+int(c.cause)]++
+		}
+	default:
+		n[counter.Undecided]++
+	}
+}
+
+// unjudged is what becomes of a frame of an endpoint that moves.
+func (p *Path) unjudged(f *packet.Frame, a handover.Answer) {
+	n := &p.ses.out.count
+	f.Verdict.Action = packet.Pass
+	switch a {
+	case handover.Skip:
+		return
+	case handover.Judged:
+		n[counter.PassedAtSwitch]++
+		return
+	}
+	n[counter.Frames]++
+	n[counter.Bytes] += uint64(f.Wire)
+	n[counter.UnknownEndpoint]++
+	if a != handover.Late {
+		return
+	}
+	// The new datapath would have refused it: it cannot have judged it.
+	v := p.ses.views.view(f.Endpoint)
+	if p.p.Decode(f); v != nil && p.p.Status == packet.OK && p.ses.decide.opensRefused(v, &p.p, f.Dir) {
+		f.Verdict.Action = packet.Drop
+	}
+}
+
+// packet judges a whole packet.
+func (p *Path) packet(c *packetContext) packet.Action {
+	if p.capture {
+		if a, inside := p.tunnel(c); inside {
+			return a
+		}
+	}
+	if neighbourly(c.p) {
+		p.ses.out.count[counter.Neighbours]++
+		return packet.Pass
+	}
+	if c.p.Embedded != nil {
+		if a, known := p.icmpError(c); known {
+			return a
+		}
+	}
+	if id, text := threat.Header(c.p); id != 0 {
+		p.ses.out.threat(c, p.ses.now, id, text)
+	}
+	if !p.find(c) {
+		return p.sessionless(c)
+	}
+	if c.p.Proto == packet.ProtoTCP {
+		if !p.segment(c) {
+			return p.sessionless(c)
+		}
+		return p.judge(c)
+	}
+	p.ses.touch(c)
+	if c.dir == 1 && c.s.Flags&session.Answered == 0 {
+		c.s.Flags |= session.Answered
+		c.s.Marks |= session.Changed
+	}
+	return p.judge(c)
+}
+
+// judge finds the verdict of a packet of a session: policy where it is due, identification of
+// what it carries, and what follows for the packet.
+func (p *Path) judge(c *packetContext) packet.Action {
+	s, ses := c.s, &p.ses
+	if c.v.Loopback && s.Marks&session.Traced == 0 {
+		ses.trace(c)
+	}
+	if s.Generation != ses.views.version || s.Verdict == flow.NoVerdict {
+		ses.evaluate(c.v, s)
+	}
+	if s.Marks&session.Identified == 0 && c.p.PayloadWire > 0 && c.readable() {
+		p.identify(c)
+	}
+	if !c.v.Inline || p.replaying {
+		return packet.Pass
+	}
+	switch s.Verdict {
+	case flow.Deny:
+		a := ses.act.refuse(c, ses.now, &ses.out)
+		ses.announce(s)
+		return a
+	case flow.Pending:
+		// What was picked up in mid-stream has had its first request long ago.
+		if c.p.PayloadWire > 0 && s.Flags&session.Midstream == 0 && s.Marks&session.Released == 0 {
+			return ses.hold(c)
+		}
+	default:
+		if c.v.offload && s.Marks&(session.Identified|session.Stays) == session.Identified {
+			ses.offload(c)
+		}
+	}
+	return packet.Pass
+}
+
+// Replay judges copies of frames that passed since a cut. They were delivered: nothing of them
+// is refused any more.
+func (p *Path) Replay(frames []packet.Frame, cut int64) {
+	p.replaying = true
+	for i := range frames {
+		if stamp(&frames[i], p.ses.now) >= cut {
+			p.Frame(&frames[i])
+		}
+	}
+	p.replaying = false
+}

@@ -1,0 +1,202 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/identify"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/threat"
+	"github.com/sluicenet/sluice/parsers"
+)
+
+// identify gives a packet's payload to identification.
+func (p *Path) identify(c *packetContext) {
+	ses, s := &p.ses, c.s
+	f := ses.ident.Flow(s.Aux)
+	if f == nil {
+		f = ses.begin(s)
+	}
+	b := identify.Bytes{Data: c.p.Payload, Wire: c.p.PayloadWire, Packet: c.p.Network, Age: s.Last - s.Created}
+	if c.p.Proto == packet.ProtoTCP {
+		b.Seq, b.First = c.p.Seq, c.tcp.Expected()
+		if c.p.Flags&packet.SYN != 0 {
+			b.Seq++
+			b.First = b.Seq
+		}
+	}
+	if ses.ident.Feed(f, parsers.Dir(c.dir), b).Overlap {
+		ses.out.threat(c, ses.now, threat.Overlap, "tcp data came again with other bytes")
+	}
+	client := s.ClientIsA
+	ses.settle(c.v, s, f)
+	ses.answers()
+	if s.ClientIsA != client {
+		c.dir ^= 1 // the packet at hand follows its session
+	}
+}
+
+// acked reports bytes to identification that were acknowledged before they were seen.
+func (l *lifecycle) acked(c *packetContext) {
+	if f := l.ident.Flow(c.s.Aux); f != nil {
+		l.ident.Acked(f, parsers.Dir(c.dir).Reverse(), c.p.Ack)
+	}
+}
+
+// begin begins a session's identification.
+func (l *lifecycle) begin(s *session.Session) *identify.Flow {
+	client, cport := s.Client()
+	server, sport := s.Server()
+	f := l.ident.Begin(parsers.Meta{
+		Client: client.Netip(), Server: server.Netip(), ClientPort: cport, ServerPort: sport,
+		Proto: s.Key.Proto, Midstream: s.Flags&session.Midstream != 0,
+	}, l.table.Ref(s))
+	s.Aux = f.Number()
+	return f
+}
+
+// settle takes what identification found into the session.
+func (l *lifecycle) settle(v *View, s *session.Session, f *identify.Flow) {
+	if !f.Elsewhere() && f.Outcome() == detect.Undecided && l.decide.hopeless(v, s, f) {
+		l.ident.End(f)
+	}
+	if f.Side() != detect.UnknownSide && s.Flags&session.Midstream != 0 && s.Evidence == flow.EvidencePort {
+		l.sides(v, s, f)
+	}
+	switch f.Outcome() {
+	case detect.Preamble:
+		l.act.release(s, l.act.held.Len(s.Aux), &l.out)
+	case detect.Decided:
+		l.named(v, s, f)
+	}
+	if f.Over() {
+		l.endIdent(s, f)
+	}
+}
+
+// sides raises the evidence of which end is the client from ports to the protocol, and exchanges
+// client and server where the ports were wrong.
+func (l *lifecycle) sides(v *View, s *session.Session, f *identify.Flow) {
+	s.Evidence = flow.EvidenceProtocol
+	s.Marks |= session.Changed
+	if f.Side() != detect.Exchanged {
+		return
+	}
+	s.SwapClient()
+	l.ident.Exchange(f)
+	l.evaluate(v, s)
+}
+
+// named takes a session's application, a new one or one that a parser took back, and judges the
+// session by it.
+func (l *lifecycle) named(v *View, s *session.Session, f *identify.Flow) {
+	// What a sidecar's encrypted session carries has been learned on lo.
+	if carried := v != nil && v.Mesh != nil && s.Base == uint16(f.App); s.App == uint16(f.App) || carried {
+		if s.Strength != uint8(f.Strength) {
+			s.Strength = uint8(f.Strength)
+			s.Marks |= session.Changed
+		}
+		return
+	}
+	s.App, s.Base, s.Strength = uint16(f.App), uint16(f.Base), uint8(f.Strength)
+	s.Marks |= session.Changed
+	if f.App == app.Unknown && f.Lost() {
+		s.Marks |= session.Lost
+		l.out.count[counter.Unidentified]++
+	}
+	l.out.count[counter.Identified]++
+	l.evaluate(v, s)
+	if s.Verdict != flow.Pending {
+		l.act.settle(v, s, l.now, &l.out)
+	}
+}
+
+// endIdent records what was found and takes the flow from its session.
+func (l *lifecycle) endIdent(s *session.Session, f *identify.Flow) {
+	s.Marks |= session.Identified
+	if d := f.Attrs.Detail(); d != nil {
+		l.record(s, flow.Update, d)
+	}
+	l.act.drop(l.act.held.TakeAll(s.Aux))
+	l.ident.Drop(f)
+	s.Aux = 0
+}
+
+// answers follows up on what others found, and on threats.
+func (l *lifecycle) answers() {
+	for _, n := range l.ident.Answered() {
+		f := l.ident.Flow(n)
+		if f.Owner == 0 {
+			continue
+		}
+		s := l.table.At(f.Owner)
+		if seen := f.Seen(); seen > 0 && s.Verdict == flow.Pending {
+			// What came behind the packets that the answer knows of may be a request.
+			l.act.release(s, l.act.held.Known(n, seen), &l.out)
+		}
+		v := l.views.view(s.Key.Endpoint)
+		if v == nil {
+			continue
+		}
+		l.settle(v, s, f)
+		if s.Aux == n && f.Elsewhere() && f.Open() && l.decide.hopeless(v, s, f) {
+			l.ident.End(f) // what is known of it by now is its name
+		}
+		l.announce(s)
+	}
+	for _, t := range l.ident.TakeThreats() {
+		if s := l.table.At(t.Owner); s != nil {
+			l.out.threatOf(s, l.now, t.ID, t.Text, t.Packet)
+		}
+	}
+}
+
+// closeIdent ends the identification of a session that is over. One that carried nothing from
+// its beginning on has no application.
+func (l *lifecycle) closeIdent(v *View, s *session.Session) {
+	f := l.ident.Flow(s.Aux)
+	if f == nil {
+		if app.ID(s.App) == app.Undecided && s.Flags&(session.Midstream|session.Denied) == 0 {
+			s.App, s.Base = uint16(app.None), uint16(app.None)
+			s.Marks |= session.Identified | session.Changed
+			if v != nil && s.Verdict == flow.Pending {
+				l.set(v, s, l.decide.silent(v, s))
+			}
+		}
+		return
+	}
+	if f.Elsewhere() && l.cfg.Identify.Wait {
+		l.ident.End(f)
+		l.ident.Await(identify.LastAnswers)
+		if l.answers(); s.Aux == 0 {
+			return
+		}
+	}
+	if l.ident.Close(f, app.ID(s.App) != app.Undecided) {
+		l.out.count[counter.Unanswered]++
+	}
+	if v != nil {
+		l.settle(v, s, f)
+	}
+	if s.Aux != 0 {
+		l.endIdent(s, f)
+	}
+}
+
+// lastAnswers asks for the answers about sessions that are about to end, and waits a little for them.
+func (ss *Sessions) lastAnswers(each func(fn func(*session.Session) bool)) {
+	asked := false
+	each(func(s *session.Session) bool {
+		if f := ss.ident.Flow(s.Aux); f != nil && f.Elsewhere() {
+			ss.ident.End(f)
+			asked = true
+		}
+		return true
+	})
+	if asked {
+		ss.ident.Await(identify.LastAnswers)
+		ss.answers()
+	}
+}

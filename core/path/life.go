@@ -1,0 +1,207 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/detect"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/identify"
+	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/sidecar"
+)
+
+// expire is called when a session's timer comes; it returns until when the session stays.
+func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
+	now := l.now
+	v := l.views.view(s.Key.Endpoint)
+	if s.Marks&session.Offloaded != 0 {
+		if at := l.kernel.Recount(s, now); at > now {
+			l.reportNews(s)
+			return at
+		}
+	}
+	if s.Aux != 0 {
+		if at := l.expireIdent(v, s); at > now {
+			l.reportNews(s)
+			return at
+		}
+	}
+	if end := s.Last + l.table.Timeout(s); end <= now {
+		l.finish(s)
+		return 0
+	}
+	l.reportNews(s)
+	if s.State.Over() && s.Marks&session.Ended == 0 {
+		if f := l.ident.Flow(s.Aux); f != nil {
+			at := l.ident.Finish(f, now)
+			if l.answers(); at > now {
+				return now + endAfter
+			}
+		}
+		l.closeIdent(v, s)
+		l.record(s, flow.End, nil)
+	}
+	if now-s.Last < updateEvery && s.Marks&session.Ended == 0 {
+		return now + updateEvery
+	}
+	s.Marks |= session.Idle
+	return s.Last + l.table.Timeout(s)
+}
+
+// expireIdent looks after a session that is still being identified: its hold time and the
+// limit of identification. It returns when to look again, 0 if there is nothing to wait for.
+func (l *lifecycle) expireIdent(v *View, s *session.Session) int64 {
+	now := l.now
+	l.holdDue(v, s)
+	if limit := s.Created + detect.MaxTime; now >= limit && s.Aux != 0 {
+		f := l.ident.Flow(s.Aux)
+		l.ident.End(f)
+		if l.answers(); v != nil && s.Aux != 0 {
+			l.settle(v, s, f)
+			l.announce(s)
+		}
+	}
+	if until := l.act.held.Until(s.Aux); until > now {
+		return min(until, now+startAfter)
+	}
+	return 0
+}
+
+// finish writes a session's last record. The caller deletes it, or lets Expire do so.
+func (l *lifecycle) finish(s *session.Session) {
+	l.kernel.Settle(s, l.now)
+	v := l.views.view(s.Key.Endpoint)
+	l.closeIdent(v, s)
+	l.out.count[counter.Ended]++
+	if v != nil {
+		l.out.tally(v).n[atSessions]--
+	}
+	if s.Marks&session.Ended == 0 {
+		l.record(s, flow.End, nil)
+	} else if packets, _ := s.Unreported(); packets[0]+packets[1] > 0 && s.Marks&session.Reported != 0 {
+		l.out.write(v, s, l.decide.ends(s), flow.Update, nil, false)
+	}
+	l.decide.side.Remove(s.ID)
+}
+
+// end ends every session that each visits.
+func (ss *Sessions) end(each func(fn func(*session.Session) bool)) {
+	ss.lastAnswers(each)
+	each(func(s *session.Session) bool {
+		ss.finish(s)
+		ss.table.Delete(s)
+		return true
+	})
+	ss.out.box.Flush()
+}
+
+// Close ends every session and everything that was asked elsewhere. No other call follows.
+func (ss *Sessions) Close() {
+	ss.end(ss.table.Each)
+	ss.ident.Stop()
+	ss.Publish()
+	ss.views.shared.Tallies.end(&ss.views)
+}
+
+// refresh takes the newest policy and endpoints.
+func (ss *Sessions) refresh() {
+	if ss.views.refresh() {
+		ss.due = true
+	}
+}
+
+// Report returns what the path reports and counts.
+func (ss *Sessions) Report() *Recorder { return &ss.out }
+
+// Publish makes what was counted visible to readers elsewhere.
+func (ss *Sessions) Publish() {
+	n, k := &ss.out.count, &ss.kernel.Counts
+	n[counter.Sessions] = uint64(ss.table.Len())
+	n[counter.Evicted] = ss.table.Stats().Evicted
+	n[counter.Offloaded], n[counter.OffloadedPackets], n[counter.OffloadedBytes] = k.Offloaded, k.Packets, k.Bytes
+	ss.out.publish()
+}
+
+// End ends every session of an endpoint.
+func (ss *Sessions) End(endpoint uint32) {
+	ss.end(func(fn func(*session.Session) bool) { ss.table.EachOf(endpoint, fn) })
+}
+
+// Moved is a session on its way from one path to another, with what belongs to it.
+type Moved struct {
+	Session session.Session
+	flow    *identify.Flow
+	to      sidecar.Destination // of a session on lo
+}
+
+// Export gives up the sessions of an endpoint. What is held of them goes on.
+func (ss *Sessions) Export(endpoint uint32) []Moved {
+	ss.ident.Await(identify.LastAnswers)
+	ss.answers()
+	v := ss.views.view(endpoint)
+	ss.table.EachOf(endpoint, func(s *session.Session) bool {
+		if s.Marks&session.Offloaded != 0 {
+			ss.kernel.Settle(s, ss.now)
+			s.Flags |= session.Away
+		}
+		s.Marks &^= session.Stays
+		ss.act.release(s, ss.act.held.Len(s.Aux), &ss.out)
+		return true
+	})
+	var out []Moved
+	ss.table.Export(endpoint, func(s *session.Session) {
+		m := Moved{Session: *s, to: ss.decide.side.Remove(s.ID)}
+		if s.Aux != 0 {
+			m.flow, m.Session.Aux = ss.ident.Give(s.Aux), 0
+		}
+		out = append(out, m)
+		if v != nil {
+			ss.out.tally(v).n[atSessions]--
+		}
+	})
+	return out
+}
+
+// adopt takes sessions in.
+func (ss *Sessions) adopt(endpoint uint32, sessions []Moved) {
+	v := ss.views.view(endpoint)
+	for i := range sessions {
+		m := &sessions[i]
+		s := ss.table.Import(m.Session)
+		if s == nil {
+			ss.out.count[counter.TableFull]++
+			continue
+		}
+		if v != nil {
+			ss.out.tally(v).n[atSessions]++
+		}
+		ss.decide.side.Insert(s.ID, m.to)
+		s.Marks &^= session.Idle
+		ss.table.Schedule(s, ss.now)
+		if m.flow != nil {
+			s.Aux = ss.ident.Adopt(m.flow, ss.table.Ref(s))
+		}
+	}
+	ss.due = true
+}
+
+// Holding reports whether packets of an endpoint's sessions are held.
+func (ss *Sessions) Holding(endpoint uint32) (held bool) {
+	if ss.act.held.Bytes() == 0 {
+		return false
+	}
+	ss.table.EachOf(endpoint, func(s *session.Session) bool {
+		held = held || ss.act.held.Len(s.Aux) > 0
+		return !held
+	})
+	return held
+}
+
+// DropHeld drops what is held of an endpoint's sessions: to let it go unjudged would be a leak.
+func (ss *Sessions) DropHeld(endpoint uint32) {
+	ss.table.EachOf(endpoint, func(s *session.Session) bool {
+		frames := ss.act.held.TakeAll(s.Aux)
+		ss.out.count[counter.HeldAtSwitch] += uint64(len(frames))
+		ss.act.drop(frames)
+		return true
+	})
+}

@@ -1,0 +1,178 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/identify"
+	"github.com/sluicenet/sluice/core/offload"
+	"github.com/sluicenet/sluice/core/session"
+)
+
+// Sizes and times of the work between two batches.
+const (
+	expireBatch = 4096 // timers that one batch may handle
+	sweepBatch  = 8192 // sessions that one batch may judge again
+
+	startAfter  = int64(250e6) // ns; a session is reported at the latest this long after its first packet
+	updateEvery = int64(2e9)   // and then this often while it carries anything
+	endAfter    = int64(50e6)  // its end is, this long after it closed
+)
+
+// Sessions are the sessions of one path, taken together: they move, end and are judged again.
+// What happens to each of them is its lifecycle.
+type Sessions struct {
+	lifecycle
+	sweep []uint32 // those that an older policy judged
+	due   bool     // sweep is to be filled
+}
+
+// lifecycle is what happens to a session, with a packet or without: verdict, application, held
+// packets, records, end. It knows nothing of the path.
+type lifecycle struct {
+	cfg    *Config
+	now    int64 // ns since the epoch
+	views  views
+	table  *session.Table
+	ident  *identify.Pool
+	kernel offload.Flows
+	decide decider
+	act    actuator
+	out    Recorder
+}
+
+func (l *lifecycle) init(cfg *Config) {
+	l.cfg, l.now = cfg, cfg.Now
+	cfg.Session.Evict = l.evicted
+	l.table = session.New(cfg.Session)
+	l.ident = identify.New(cfg.Identify)
+	q := cfg.Queue
+	l.act.sender, _ = q.(backend.Sender)
+	l.act.holder, _ = q.(backend.Holder)
+	l.decide.origin, _ = q.(backend.Origin)
+	kernel, _ := q.(backend.Offloader)
+	l.kernel = offload.New(kernel)
+	l.views.init(cfg.Shared, kernel != nil)
+}
+
+// evaluate asks policy about a session and takes the answer into it. Packets of it that were
+// refused stay refused: what policy says later is for another connection.
+func (l *lifecycle) evaluate(v *View, s *session.Session) {
+	if s.Flags&session.Denied != 0 {
+		return
+	}
+	if v.Mesh != nil {
+		l.decide.carries(v, s)
+	}
+	d := l.decide.about(v, s)
+	s.Generation = l.views.version
+	l.set(v, s, l.decide.acting(v, s, d))
+	if v.Mesh != nil {
+		l.decide.show(v, s, l.now)
+	}
+}
+
+// set takes a decision into a session.
+func (l *lifecycle) set(v *View, s *session.Session, d decision) {
+	if d.Verdict == s.Verdict && d.Rule == s.Rule && d.Reason == s.Reason {
+		return
+	}
+	if d.Verdict != s.Verdict {
+		l.out.tally(v).n[atVerdicts+int(d.Verdict)]++
+	}
+	s.Verdict, s.Reason, s.Rule = d.Verdict, d.Reason, d.Rule
+	s.Marks |= session.Changed
+}
+
+// announce reports a refusal at once; everything else is reported when the session's timer
+// comes or its application is known.
+func (l *lifecycle) announce(s *session.Session) {
+	if s.Verdict == flow.Deny && s.Marks&session.Changed != 0 {
+		l.record(s, flow.Update, nil)
+	}
+}
+
+// replaces reports whether a packet of a session that was refused begins another one, because
+// the policy or the mode in force now would not refuse it.
+func (l *lifecycle) replaces(v *View, s *session.Session) bool {
+	if s.Generation == l.views.version && v.Inline {
+		return false
+	}
+	if v.Inline && l.decide.about(v, s).Verdict == flow.Deny {
+		s.Generation = l.views.version
+		return false
+	}
+	return true
+}
+
+// trace looks for the real destination of a session between an application and its sidecar.
+func (l *lifecycle) trace(c *packetContext) {
+	switch l.decide.trace(c) {
+	case traceFound:
+		l.out.count[counter.DestinationsFound]++
+	case traceMissing:
+		l.out.count[counter.DestinationsUnknown]++
+	}
+}
+
+// offload lets a flow leave the queue whose verdict cannot become another one while policy stays
+// as it is: its frame carries the mark by which it does. From then on the kernel counts it.
+func (l *lifecycle) offload(c *packetContext) {
+	if c.last != nil || !offload.Decided(c.s) || l.decide.awaits(c.v, c.s, l.now) {
+		return
+	}
+	if l.kernel.Leave(c.s) {
+		c.f.Verdict.Mark = l.views.force.Generation
+	}
+}
+
+// sweepSome judges some of the sessions again that an older policy judged, so that a change
+// reaches idle sessions too and no batch waits for it. It reports whether there are more.
+func (ss *Sessions) sweepSome() (more bool) {
+	if ss.due {
+		ss.due, ss.sweep = false, ss.sweep[:0]
+		ss.table.Each(func(s *session.Session) bool {
+			if s.Generation != ss.views.version && s.Flags&session.Denied == 0 {
+				ss.sweep = append(ss.sweep, ss.table.Ref(s))
+			}
+			return true
+		})
+	}
+	n := min(len(ss.sweep), sweepBatch)
+	for _, ref := range ss.sweep[len(ss.sweep)-n:] {
+		if s := ss.table.At(ref); s != nil && s.Generation != ss.views.version {
+			ss.judgeAgain(s)
+		}
+	}
+	ss.sweep = ss.sweep[:len(ss.sweep)-n]
+	return len(ss.sweep) > 0
+}
+
+// judgeAgain judges a session by the policy in force.
+func (ss *Sessions) judgeAgain(s *session.Session) {
+	if s.State.Over() {
+		s.Generation = ss.views.version // what has ended breaks no policy that came later
+		return
+	}
+	v := ss.views.view(s.Key.Endpoint)
+	if v == nil {
+		return
+	}
+	ss.evaluate(v, s)
+	if s.Verdict != flow.Pending {
+		ss.act.settle(v, s, ss.now, &ss.out)
+	}
+	ss.announce(s)
+}
+
+// evicted is called with sessions that make room for others.
+func (l *lifecycle) evicted(s *session.Session) {
+	l.kernel.Return(s)
+	l.finish(s)
+}
+
+// delete ends a session in the place of which another one begins.
+func (l *lifecycle) delete(s *session.Session) {
+	l.finish(s)
+	l.table.Delete(s)
+}
