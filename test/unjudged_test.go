@@ -209,10 +209,9 @@ func TestQueueOverflowIsLoud(t *testing.T) {
 				}
 				settles(n)
 			})
-			past := n.Load()
 			until(t, 10*time.Second, "what had no room is reported", func() error {
 				_, _ = c.Write([]byte("x")) // its number shows what is missing
-				got := l.rows()
+				got, past := l.rows(), n.Load()
 				passed := got["api nfqueue: socket_full violate"]
 				dropped := got["api nfqueue: socket_full deny"] + got["api nfqueue: queue_full deny"]
 				if fail == "open" && (past == 0 || passed != uint64(past) || dropped != 0) || fail == "closed" && (past != 0 || passed != 0 || dropped == 0) {
@@ -221,7 +220,7 @@ func TestQueueOverflowIsLoud(t *testing.T) {
 				return nil
 			})
 			if fail == "open" {
-				l.loud(d, metrics, "api", "socket_full", false, uint64(past))
+				l.loud(d, metrics, "api", "socket_full", false, uint64(n.Load()))
 			}
 		})
 	}
