@@ -69,7 +69,19 @@ func runController(ctx context.Context, f *controllerFlags, errs *screen) error 
 		Logger:     log,
 	})
 	fmt.Fprintf(errs, "%s\n  agents and controllers %s, socket %s\n", errs.paint(bold, "sluice "+cfg.Version+" controller "+f.name+" on "+storeName), f.advertise, f.socket)
-	err = door.Run(ctx)
+	run, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-d.fatal:
+			cancel(err)
+		case <-run.Done():
+		}
+	}()
+	err = door.Run(run)
+	if cause := context.Cause(run); cause != nil && ctx.Err() == nil {
+		return cause
+	}
 	if ctx.Err() != nil {
 		log.Info("stopping")
 		if err != nil {
