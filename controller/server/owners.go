@@ -201,7 +201,7 @@ const rivalsEvery = 3 * time.Second
 
 // announceRivals makes an event of each controller that was refused a name since the last call.
 // known has those before, by run.
-func (s *Server) announceRivals(known map[string]bool) {
+func announceRivals(s *Server, known map[string]bool) {
 	if s.cfg.Outlook.Controllers == nil {
 		return
 	}

@@ -180,7 +180,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-rivals.C:
-			s.announceRivals(known)
+			announceRivals(s, known)
 		case <-ctx.Done():
 			return nil
 		case <-s.closed:
