@@ -172,8 +172,7 @@ func (t *transition) first() error {
 	t.e.place(t.s, t.next)
 	if err := t.next.att.Activate(); err != nil {
 		t.e.place(t.s, nil)
-		t.next.close()
-		return err
+		return errors.Join(err, t.next.close())
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
@@ -46,8 +47,7 @@ func (t *transition) openBeside(keep bool) error {
 	for _, w := range next.workers {
 		w.do(func() { w.path.Gate().Move(id) })
 	}
-	next.close()
-	return err
+	return errors.Join(err, next.close())
 }
 
 // fromTap puts an inline endpoint in the place of a tap.
@@ -70,7 +70,9 @@ func (t *transition) fromTap() error {
 	for i, w := range next.workers {
 		w.do(func() { w.path.Replay(w.path.Adopt(s.id, shares[i]), cut) })
 	}
-	old.close()
+	if err := old.close(); err != nil {
+		e.cfg.Logger.Warn("tap not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
+	}
 	return nil
 }
 
@@ -94,9 +96,9 @@ func (t *transition) toTap() error {
 		}
 	})
 	if err != nil {
-		next.close()
+		return errors.Join(err, next.close())
 	}
-	return err
+	return nil
 }
 
 // leave takes an endpoint off the inline path: first its frames go past, then what is in
@@ -119,8 +121,7 @@ func (t *transition) enter(sessions []path.Moved) error {
 	t.next.give(sessions)
 	if err := t.next.att.Activate(); err != nil {
 		t.s.forget(t.e)
-		t.next.close()
-		return err
+		return errors.Join(err, t.next.close())
 	}
 	return nil
 }
