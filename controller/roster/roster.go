@@ -145,10 +145,15 @@ func (r *Roster) key() string { return keyController + url.PathEscape(r.cfg.Self
 func (r *Roster) claim(ctx context.Context) error {
 	var watched store.Revision // of the other run's entry
 	var since time.Time
+	said := ""
 	for ; ctx.Err() == nil; pause(ctx, r.cfg.Every/2) {
 		o, e, err := r.read(ctx)
 		switch {
 		case err != nil && !errors.Is(err, store.ErrNotFound):
+			if text := err.Error(); text != said && ctx.Err() == nil {
+				said = text
+				r.log.Error("controller name not claimed, trying again", "error", err)
+			}
 			continue
 		case err == nil && o.Revision != watched:
 			if watched != 0 {
