@@ -96,7 +96,7 @@ func TestControllers(t *testing.T) {
 	}
 	// It may think for a moment that it leads; what it answers by then must hold all the same.
 	add(first, 1002)
-	one.waits("another controller leads now")
+	one.waits("leadership lost, continuing as standby")
 	add(first, 1003)
 	for name, p := range map[string]*program{"first": first, "second": second} {
 		out := p.run("rules")
