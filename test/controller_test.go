@@ -49,7 +49,7 @@ func (d *daemon) waits(text string) {
 }
 
 // TestControllers starts controllers before their Consul, with a wrong token and with wrong certificates; then it
-// stops the one that leads, has the other lead, and lets the first go on: it changes nothing any more.
+// stops the leader, waits for the other to lead, and continues the first: it changes nothing any more.
 func TestControllers(t *testing.T) {
 	ips, err := consultest.Loopback(1)
 	if err != nil {

@@ -94,12 +94,12 @@ func (r *roster) beat(ctx context.Context) error {
 	if lerr != nil {
 		return errors.Join(err, lerr)
 	}
-	r.take(list, time.Now())
+	r.update(list, time.Now())
 	return errors.Join(err, r.sweep(ctx, time.Now()))
 }
 
-// take notes who has written since the last time.
-func (r *roster) take(list []store.Object, now time.Time) {
+// update stores which controllers have written since the last time.
+func (r *roster) update(list []store.Object, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	there := map[string]bool{}
