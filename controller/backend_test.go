@@ -59,7 +59,7 @@ func TestSetBackendThatIsWrong(t *testing.T) {
 		{"backend", "web", "ebpf", `there is no backend "ebpf": use nfqueue, afpacket or auto`},
 		{"workload", "wep", "nfqueue", `no workload is called "wep": there are api, db, metal, web`},
 		{"host network", "metal", "nfqueue", "nothing is enforced: it has no backend to choose"},
-		{"two of a name", "api", "nfqueue", `2 workloads are called "api": say which one: n1/netns:api, n2/netns:api`},
+		{"two of a name", "api", "nfqueue", `2 workloads are called "api": choose one: n1/netns:api, n2/netns:api`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -72,9 +72,9 @@ func TestSetBackendThatIsWrong(t *testing.T) {
 	must[*controlv1.SetBackendResponse](t)(l.control.SetBackend(t.Context(), &controlv1.SetBackendRequest{Workload: "n2/netns:api", Backend: "afpacket"}))
 }
 
-// TestAttachmentIsTold: what an agent says of how its workloads are attached is shown and makes no new policy, and what
+// TestAttachmentIsReported: how an agent reports its workloads to be attached is shown and makes no new policy, and what
 // it warns of is an event once.
-func TestAttachmentIsTold(t *testing.T) {
+func TestAttachmentIsReported(t *testing.T) {
 	l := newLab(t)
 	l.shop("n1")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -89,13 +89,13 @@ func TestAttachmentIsTold(t *testing.T) {
 	web := workload("web", "10.7.0.2/24", "fd07::2/64")
 	web.Choice, web.ChosenBy = "nfqueue", "a command"
 	web.Interfaces[0].Note, web.Interfaces[0].Error, web.Interfaces[0].Backend = "hooked on the host", "no free queue", "inline"
-	tell := func(policy uint64) {
+	report := func(policy uint64) {
 		must[*controlv1.ReportWorkloadsResponse](t)(l.collector.ReportWorkloads(ctx, &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-1", Workloads: []*controlv1.Workload{web}}))
 		must[*controlv1.ReportStatusResponse](t)(l.collector.ReportStatus(ctx, &controlv1.ReportStatusRequest{Node: "n1", Run: "boot-1", Policy: policy,
 			Attached: map[string]string{"netns:web/eth0": "inline"}, Warnings: []string{"the label is odd"}}))
 	}
-	tell(1)
-	tell(1)
+	report(1)
+	report(1)
 	e := must[*controlv1.Event](t)(events.Recv())
 	if e.Kind != controlv1.EventKind_EVENT_KIND_WARNING || e.Text != "the label is odd" || e.From != "n1" {
 		t.Errorf("event %v", e)
@@ -114,7 +114,7 @@ func TestAttachmentIsTold(t *testing.T) {
 	}
 	before := compiled()
 	web.Choice, web.Interfaces[0].Error = "auto", ""
-	tell(1)
+	report(1)
 	if after := compiled(); after != before {
 		t.Errorf("policy %d after %d: what is shown made a new one", after, before)
 	}

@@ -115,7 +115,7 @@ func TestControlThatIsWrong(t *testing.T) {
 			_, err := l.control.DeleteRule(ctx, &controlv1.DeleteRuleRequest{Id: 77})
 			return err
 		}, codes.NotFound, "rule 77"},
-		{"why of nobody", why("nobody", "web", "80"), codes.InvalidArgument, "no workload or group is called"},
+		{"why of an unknown name", why("nobody", "web", "80"), codes.InvalidArgument, "no workload or group is called"},
 		{"why between strangers", why("198.51.100.7", "203.0.113.5", "80"), codes.InvalidArgument, "neither 198.51.100.7 nor 203.0.113.5"},
 		{"why across families", why("10.7.0.2", "fd07::3", "80"), codes.InvalidArgument, "no addresses of one family"},
 		{"why on no port", why("web", "api", "tcp/1-9"), codes.InvalidArgument, "not one port"},
@@ -214,7 +214,7 @@ func TestObserve(t *testing.T) {
 	}
 }
 
-// TestObserveSlowly: a reader that does not read holds nobody up and is told what it missed.
+// TestObserveSlowly: a reader that does not read delays no other and is reported what it missed.
 func TestObserveSlowly(t *testing.T) {
 	l := newLab(t)
 	l.shop("n1")

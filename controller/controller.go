@@ -1,6 +1,6 @@
 // Package controller is the part that learns, decides and shows: it takes what agents
 // observe, keeps groups, rules and modes in the store, compiles them for the agents and answers
-// people. It opens no sockets: its caller brings the store and the gRPC server.
+// users. It opens no sockets: its caller brings the store and the gRPC server.
 package controller
 
 import (
@@ -25,9 +25,9 @@ import (
 type Config struct {
 	// Store stays the caller's, who closes it after Close.
 	Store store.Store
-	// StoreName is the kind and place of the store, for people ("embedded /var/lib/sluice/sluice.db").
+	// StoreName is the kind and place of the store, for display ("embedded /var/lib/sluice/sluice.db").
 	StoreName string
-	// Version of the program, for people.
+	// Version of the program, for display.
 	Version string
 	// Holder names this controller to others that want to lead; "" is the host's name and process id.
 	Holder string
@@ -53,10 +53,10 @@ type Config struct {
 // leadName is what controllers of one store lead under.
 const leadName = "lead/controller"
 
-// keyLeader is where the address of the controller that leads is stored.
+// keyLeader is where the leader's address is stored.
 const keyLeader = "leader"
 
-// Leader is the address of the controller that leads, or led last; "" where none has stored its own.
+// Leader is the address of the leader, or the previous leader; "" where none has stored its own.
 func Leader(ctx context.Context, st store.Store) (string, error) {
 	o, err := st.Get(ctx, keyLeader)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -129,10 +129,10 @@ func (c *Controller) Status() *controlv1.StatusResponse { return c.server.Status
 // without one, as agents report. It may be called from any goroutine.
 func (c *Controller) Unjudged() (passed, dropped map[string]uint64) { return c.server.Unjudged() }
 
-// ErrLost says that another controller leads now; this one must not go on.
+// ErrLost reports that another controller is the leader now; this one must stop.
 var ErrLost = errors.New("leadership was lost to another controller")
 
-// Run works until ctx ends. It returns an error where the controller cannot go on.
+// Run works until ctx ends. It returns an error where the controller cannot continue.
 func (c *Controller) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

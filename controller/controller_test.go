@@ -220,7 +220,7 @@ func (l *lab) report(node string, sequence uint64, conns ...*controlv1.Connectio
 	}
 }
 
-// agent watches a node's policy as an agent does and says that it enforces it. It attaches
+// agent watches a node's policy as an agent does and reports that it enforces it. It attaches
 // what the policy asks for. The last Table is what it enforces.
 type agent struct {
 	mu    sync.Mutex

@@ -32,7 +32,7 @@ func TestDeparted(t *testing.T) {
 	}
 }
 
-// TestHostNetwork: what is shown of workloads in the host's network says that nothing is refused.
+// TestHostNetwork: the output for workloads in the host's network shows that nothing is refused.
 func TestHostNetwork(t *testing.T) {
 	l := newLab(t)
 	host := &controlv1.Workload{Id: "host:n1", Name: "n1", Namespace: "default", Service: "host", HostNet: true, Source: "host", Note: "watched, never refused: host network"}
@@ -49,7 +49,7 @@ func TestHostNetwork(t *testing.T) {
 	l.report("n1", 2, in)
 	es := must[*controlv1.ListConnectionsResponse](t)(l.control.ListConnections(t.Context(), &controlv1.ListConnectionsRequest{})).Edges
 	if len(es) != 1 || es[0].FromWorkload != "n1" || es[0].From != "nodes" || es[0].ToWorkload != "api" || es[0].App != "http" || es[0].Sessions != 1 {
-		t.Errorf("edges %v, want the host's connection once, as the workload's packets tell it", es)
+		t.Errorf("edges %v, want the host's connection once, from the workload's packets", es)
 	}
 	r := must[*controlv1.SetModeResponse](t)(l.control.SetMode(t.Context(), &controlv1.SetModeRequest{Groups: []string{"host"}, Mode: controlv1.Mode_MODE_PROTECT}))
 	const note = "watched, never refused: host network"

@@ -134,7 +134,7 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// TestFilterThatIsWrong: what is nobody is refused by every call alike, and the answer says where to look.
+// TestFilterThatIsWrong: an unknown name is refused by every call alike, and the answer has what to check.
 func TestFilterThatIsWrong(t *testing.T) {
 	l := newLab(t)
 	l.shop("n1")

@@ -299,7 +299,7 @@ func TestLearnBeforePolicy(t *testing.T) {
 	}
 }
 
-// What nobody could identify, because parsers were away, is no lesson about its application.
+// Sessions that are unidentified because parsers were unavailable are not learned.
 func TestLearnNothingUnidentified(t *testing.T) {
 	lost := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.Unknown, flow.Learn)
 	lost.Reason = vocab.Reason(flow.ByUnidentified)

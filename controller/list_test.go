@@ -185,7 +185,7 @@ func TestSelect(t *testing.T) {
 	}
 }
 
-// TestRuleWarnings: a rule that matches nobody says so, in the answer and in the list.
+// TestRuleWarnings: a rule that matches no workload has a warning, in the answer and in the list.
 func TestRuleWarnings(t *testing.T) {
 	l := newLab(t)
 	l.shop("n1")

@@ -115,7 +115,7 @@ func TestResend(t *testing.T) {
 	}
 	l.restart()
 	if !asks(7) {
-		t.Error("a controller that started anew does not ask")
+		t.Error("a restarted controller does not ask")
 	}
 }
 

@@ -102,7 +102,7 @@ func TestTruth(t *testing.T) {
 			[]string{"web>api 80 http allow (allow, allow) 1 refused"}, nil, []string{"ended web>api 80 http allow refused by web"}},
 		{"one that opens and closes", []*controlv1.Connection{web(flow.Allow, flow.OutcomeClosed), api(flow.Allow, flow.OutcomeClosed)},
 			[]string{"web>api 80 http allow (allow, allow) 1 closed"}, nil, []string{"ended web>api 80 http allow closed by web"}},
-		{"nobody answers", []*controlv1.Connection{web(flow.Learn, flow.OutcomeUnanswered)},
+		{"no answer", []*controlv1.Connection{web(flow.Learn, flow.OutcomeUnanswered)},
 			[]string{"web>api 80 http learn (learn, ) 1 unanswered"}, nil, []string{"ended web>api 80 http learn unanswered by web"}},
 		{"one that ends without a word about it", []*controlv1.Connection{became(web(flow.Allow, flow.OutcomeClosed), flow.OutcomeEstablished)},
 			[]string{"web>api 80 http allow (allow, ) 1 closed"}, nil, []string{"ended web>api 80 http allow closed by web"}},
@@ -260,7 +260,7 @@ func TestThreats(t *testing.T) {
 	check("after a restart")
 }
 
-// TestObserveResumes: a reader goes on where it was, and hears when that cannot be.
+// TestObserveResumes: a reader continues where it was, and is reported events that are missing.
 func TestObserveResumes(t *testing.T) {
 	l := newLab(t)
 	l.shop("n1")

@@ -2,7 +2,7 @@
 # Prints the path of a Consul server for tests and the cluster demo, and builds it first where this
 # machine has none yet (some minutes). Two at the same time build once. SLUICE_CONSUL names another.
 #   deploy/consul.sh          wait for it
-#   deploy/consul.sh --path   only say where it is or will be
+#   deploy/consul.sh --path   only print where it is or will be
 set -euo pipefail
 cd "$(dirname "$0")/../tools/consul"
 command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin

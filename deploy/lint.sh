@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 bad=0
 go tool staticcheck "${@:-./...}" || bad=1
-# Close, Flush and Remove of what is thrown away, and writes to the terminal: nobody can act on their errors.
+# Close, Flush and Remove of what is thrown away, and writes to the terminal: their errors have no consequence.
 ignored='\.(Close|Flush|Remove)\(|<-|fmt\.Fprint(f|ln)?\('
 status=0
 unchecked=$(go tool errcheck -ignoretests -ignoregenerated "${@:-./...}") || status=$?

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what a task needs and is not there yet, and says so.
+# Installs what a task needs and is missing, and prints it.
 #   deploy/setup.sh demo   nothing but Go and a kernel: only checks
 #   deploy/setup.sh test   the servers and clients that the tests speak to
 #   deploy/setup.sh gen    compilers for generated code

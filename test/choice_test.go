@@ -52,12 +52,12 @@ func TestBackendThatCannotBeHad(t *testing.T) {
 	other.run("rules", "add", "--from", "any", "--to", "any")
 	other.run("mode", "set", "all", "protect")
 	out, err := l.try("workloads", "backend", "web", "afpacket")
-	if err == nil || !strings.Contains(out, "afpacket cannot be had: sluice-svcp: service port is in use by another process; enforced by nfqueue instead") {
-		t.Errorf("a choice that cannot be had: %v, %s", err, out)
+	if err == nil || !strings.Contains(out, "afpacket is unavailable: sluice-svcp: service port is in use by another process; enforced by nfqueue instead") {
+		t.Errorf("an unavailable choice: %v, %s", err, out)
 	}
-	l.switched("nfqueue", "afpacket, chosen by a command, cannot be had")
-	if st := l.run("status"); !strings.Contains(st, "web/eth0: afpacket cannot be had") {
-		t.Errorf("status does not tell:\n%s", st)
+	l.switched("nfqueue", "afpacket, chosen by a command, is unavailable")
+	if st := l.run("status"); !strings.Contains(st, "web/eth0: afpacket is unavailable") {
+		t.Errorf("status does not show it:\n%s", st)
 	}
 	l.works("the old way")
 	l.refused("the old way", l.web, 9090)
@@ -86,7 +86,7 @@ func TestChoiceIsKept(t *testing.T) {
 	l.switched("inline", "hooked on the host's end")
 }
 
-// TestChoicesThatAreWrong are told in a sentence, and a label that is wrong as an event too.
+// TestChoicesThatAreWrong: they are reported in a sentence, and a label that is wrong as an event too.
 func TestChoicesThatAreWrong(t *testing.T) {
 	l := newLab(t)
 	l.args = append(l.args, "--host-network", "--node", "metal")
@@ -101,7 +101,7 @@ func TestChoicesThatAreWrong(t *testing.T) {
 		}
 	}
 	events := l.spawn(l.command("observe", "-f"))
-	// Observing begins a moment after its process; each label that differs is told anew.
+	// Observing begins a moment after its process; each label that differs is reported again.
 	n, changed := 0, time.Time{}
 	text := func() string {
 		return fmt.Sprintf(`web: the label sluice.net/backend says "ebpf%d" and is not followed`, n)
@@ -117,9 +117,9 @@ func TestChoicesThatAreWrong(t *testing.T) {
 		return nil
 	})
 	if out := l.run("workloads"); !strings.Contains(out, fmt.Sprintf(`the label sluice.net/backend says "ebpf%d" and is not followed: it can be nfqueue, afpacket or auto`, n)) {
-		t.Errorf("workloads do not tell:\n%s", out)
+		t.Errorf("workloads do not show it:\n%s", out)
 	}
 	if out := l.run("status"); !strings.Contains(out, text()) {
-		t.Errorf("status does not tell:\n%s", out)
+		t.Errorf("status does not show it:\n%s", out)
 	}
 }

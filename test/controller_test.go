@@ -49,7 +49,7 @@ func (d *daemon) waits(text string) {
 }
 
 // TestControllers starts controllers before their Consul, with a wrong token and with wrong certificates; then it
-// stops the one that leads, has the other lead, and lets the first go on: it changes nothing any more.
+// stops the leader, waits for the other to lead, and continues the first: it changes nothing any more.
 func TestControllers(t *testing.T) {
 	ips, err := consultest.Loopback(1)
 	if err != nil {
@@ -96,7 +96,7 @@ func TestControllers(t *testing.T) {
 	}
 	// It may think for a moment that it leads; what it answers by then must hold all the same.
 	add(first, 1002)
-	one.waits("another controller leads now")
+	one.waits("leadership lost, continuing as standby")
 	add(first, 1003)
 	for name, p := range map[string]*program{"first": first, "second": second} {
 		out := p.run("rules")

@@ -16,7 +16,7 @@ import (
 )
 
 // town is a namespace that plays the machine, in which the daemon runs with --host-network, a workload api
-// on its bridge, and an outsider that is nobody's workload.
+// on its bridge, and an outsider that is no workload.
 type town struct {
 	*program
 	host          *testnet.NS
@@ -135,7 +135,7 @@ func (w *town) connect() {
 		}
 		w.counted(node, netip.MustParseAddrPort(w.outsider.Addr(f, 0)).Addr().String(), 7002, family, times)
 		if e := w.counted(w.api.Name, node, 7003, family, times); e.Attrs["process"] == "" {
-			w.t.Errorf("%s: attributes %v do not say who serves", f, e.Attrs)
+			w.t.Errorf("%s: attributes %v do not name the server", f, e.Attrs)
 		}
 	}
 	do(w.t, w.host, "mapped "+w.api.Addr("tcp4", 7001))
@@ -215,7 +215,7 @@ func (w *town) refusesNothing() {
 	}
 	for _, about := range []string{"workloads", "groups", "status"} {
 		if out := w.run(about); !strings.Contains(out, note) {
-			w.t.Errorf("%s does not say that nothing is refused:\n%s", about, out)
+			w.t.Errorf("%s does not show that nothing is refused:\n%s", about, out)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package test tries the whole system as people use it: the real program as a process of its own,
+// Package test tests the whole system as users use it: the real program as a process of its own,
 // over namespaces with real traffic. It needs root. What one package can show alone is tested there.
 package test
 
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		// Somebody without rights runs it too.
+		// Users without privileges run it, too.
 		if err := os.Chmod(dir, 0o755); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
@@ -110,7 +110,7 @@ func (p *program) start() *daemon {
 			p.t.Fatalf("the daemon ended: %v\n%s", err, d.log)
 		default:
 		}
-		if !strings.Contains(d.log.String(), "Try:") { // it says so when the workloads are attached
+		if !strings.Contains(d.log.String(), "Try:") { // it is ready when the workloads are attached
 			return errors.New(d.log.String())
 		}
 		_, err := p.try("status")
@@ -125,7 +125,7 @@ func (p *program) launch(more ...string) *daemon {
 	return p.spawn(p.command(append(args, more...)...))
 }
 
-// spawn starts a command that goes on until it is ended.
+// spawn starts a command that runs until it is stopped.
 func (p *program) spawn(cmd *exec.Cmd) *daemon {
 	p.t.Helper()
 	d := &daemon{t: p.t, cmd: cmd, log: &output{}, done: make(chan error, 1)}

@@ -102,7 +102,7 @@ func TestMarks(t *testing.T) {
 	for _, family := range families {
 		until(t, 20*time.Second, "the connection that left is refused over "+family, func() error {
 			if err := request(l.long[family]); err == nil {
-				return fmt.Errorf("it goes on")
+				return fmt.Errorf("it continues")
 			}
 			return nil
 		})

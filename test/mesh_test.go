@@ -197,7 +197,7 @@ func (l *lab) learnedByName(from, to string, port int, app string, sessions int)
 	})
 }
 
-// says opens a connection to api, says something, and tells how that ended: open where an answer came.
+// says opens a connection to api, says something, and returns how that ended: open where an answer came.
 func (l *lab) says(from *testnet.Workload, family string, port int, text string) string {
 	c, err := from.TryDial(family, l.api.Addr(family, port), 5*time.Second)
 	if err == nil {
@@ -216,7 +216,7 @@ func (l *lab) says(from *testnet.Workload, family string, port int, text string)
 	return err.Error()
 }
 
-// TestBackends switches web between packet rings and queues, with connections going on.
+// TestBackends switches web between packet rings and queues, with open connections.
 func TestBackends(t *testing.T) {
 	l := newLab(t)
 	d := l.start()
@@ -230,7 +230,7 @@ func TestBackends(t *testing.T) {
 		d = l.start()
 		l.attached("web", "eth0", how.shown)
 		if _, note := l.backendOf("web", "eth0"); how.flag == "nfqueue" && !strings.Contains(note, "chosen by --backend") {
-			t.Errorf("note %q does not say who chose", note)
+			t.Errorf("note %q does not show who chose", note)
 		}
 		l.works("with " + how.flag)
 		for _, family := range families {

@@ -13,7 +13,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// TestMeshLife takes a workload with a sidecar through what happens to it: connections from before anybody
+// TestMeshLife takes a workload with a sidecar through what happens to it: connections from before
 // looked, a sidecar that is killed and comes again, a daemon that is killed, and the end.
 func TestMeshLife(t *testing.T) {
 	l := newLab(t)
@@ -112,7 +112,7 @@ func (l *lab) waitFor(from, to string, port int, app string) {
 	})
 }
 
-// withinWorkload lets web speak to itself: nobody comes in between, and nobody tells of it.
+// withinWorkload lets web speak to itself: it is neither judged nor reported.
 func (l *lab) withinWorkload() {
 	l.t.Helper()
 	known := l.run("connections")
@@ -132,7 +132,7 @@ func (l *lab) withinWorkload() {
 		c.Close()
 		_, port, _ := net.SplitHostPort(ln.Addr().String())
 		if now := l.run("connections"); strings.Contains(now, "/"+port) {
-			l.t.Errorf("web to itself at %s is told:\n%s\nbefore:\n%s", ln.Addr(), now, known)
+			l.t.Errorf("web to itself at %s is reported:\n%s\nbefore:\n%s", ln.Addr(), now, known)
 		}
 	}
 	for _, c := range read[[]connection](l.program, "connections") {
@@ -181,7 +181,7 @@ func TestMeshByApplication(t *testing.T) {
 	}
 	l.violated("web", "api", 8080)
 	l.rounds(1)
-	until(t, 20*time.Second, "what is told stays with what happened", func() error {
+	until(t, 20*time.Second, "reports agree with what happened", func() error {
 		for _, c := range read[[]connection](l.program, "connections", "--from", "web") {
 			if c.App == "http" && c.Sessions != 3 || c.App != "http" && c.App != "redis" {
 				return fmt.Errorf("%+v of\n%s", c, l.run("connections"))
@@ -190,7 +190,7 @@ func TestMeshByApplication(t *testing.T) {
 		return nil
 	})
 	if v := l.run("violations"); strings.Contains(v, " none ") {
-		t.Errorf("the sidecar's own connection is told as refused:\n%s", v)
+		t.Errorf("the sidecar's own connection is reported as refused:\n%s", v)
 	}
 }
 

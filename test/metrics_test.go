@@ -50,7 +50,7 @@ func fetchURL(url string) (body string, code int, err error) {
 	return string(b), r.StatusCode, err
 }
 
-// freePort is an address that nobody listens on.
+// freePort is an address without a listener.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -291,7 +291,7 @@ func (l *lab) overflow(t *testing.T, address string, d *daemon) {
 	c := l.intruder.Dial("udp4", l.web.Addr("udp4", 7001))
 	buf := make([]byte, 1400)
 	for range 100_000 {
-		_, _ = c.Write(buf) // nobody listens there: an error is an answer to one before
+		_, _ = c.Write(buf) // no process listens there: an error is an answer to a previous one
 	}
 	c.Close()
 	if err := d.cmd.Process.Signal(syscall.SIGCONT); err != nil {

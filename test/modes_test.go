@@ -52,7 +52,7 @@ func TestModeChangesLoseNothing(t *testing.T) {
 	}
 }
 
-// unseen is how many frames nobody looked at, as status tells: none, but on a machine that is too busy
+// unseen is how many frames were not seen, by status: none, but on a machine that is too busy
 // to run the worker for a tenth of a second.
 func (l *lab) unseen() int {
 	type queue struct{ Dropped, Bypassed map[string]int }

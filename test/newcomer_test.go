@@ -12,7 +12,7 @@ import (
 )
 
 // TestDockerNewcomers: the first thing that a fresh container of a protected group does is judged as its group
-// may, though nobody has heard of the container before: what is denied never reaches the server, and
+// may, though the container is unknown: what is denied does not reach the server, and
 // what is allowed is not refused for the newcomer's unknown address.
 func TestDockerNewcomers(t *testing.T) {
 	y := newYard(t)

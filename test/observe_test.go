@@ -161,7 +161,7 @@ func (l *lab) kept(d *daemon) {
 	}
 }
 
-// TestObserveResumes has the daemon killed and started again under an observer, which goes on.
+// TestObserveResumes has the daemon killed and started again under an observer, which continues.
 func TestObserveResumes(t *testing.T) {
 	l := newLab(t)
 	first := l.start()

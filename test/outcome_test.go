@@ -117,7 +117,7 @@ func TestOutcomesAreNoVerdicts(t *testing.T) {
 func (l *lab) comeToNothing(mode, network string) {
 	l.t.Helper()
 	if _, err := l.web.TryDial(network, l.api.Addr(network, portDown), 3*time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
-		l.t.Errorf("%s: nobody listens on port %d: %v", mode, portDown, err)
+		l.t.Errorf("%s: no process listens on port %d: %v", mode, portDown, err)
 	}
 	c := l.web.Dial(network, l.api.Addr(network, 8080))
 	time.Sleep(300 * time.Millisecond)
@@ -186,7 +186,7 @@ func sendFIN(from, to netip.AddrPort) error {
 }
 
 // TestRefusedByPolicy has a connection that no rule allows, to a workload that is protected: one
-// violation, that says who refused, and a row that shows what both ends decided.
+// violation, with the end that refused, and a row that shows what both ends decided.
 func TestRefusedByPolicy(t *testing.T) {
 	l := newLab(t)
 	l.start()

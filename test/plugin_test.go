@@ -142,7 +142,7 @@ func TestPlacementsAgree(t *testing.T) {
 		// Damaged captures make the exit code 1 and are part of what is compared.
 		out, _ := exec.Command(binary, append([]string{"replay", "--json", "--parsers", place}, files...)...).Output()
 		for _, line := range strings.Split(string(out), "\n") {
-			if !strings.HasPrefix(line, `{"type":"summary"`) { // it says how long it took
+			if !strings.HasPrefix(line, `{"type":"summary"`) { // it returns how long it took
 				said[i] = append(said[i], line)
 			}
 		}

@@ -224,7 +224,7 @@ func (l *lab) check(path string) (out string, code int) {
 	return string(b), exitCode(err)
 }
 
-// breakPlugin takes from a plugin the permission to be executed, and ends its process: health says so until it is mended.
+// breakPlugin takes from a plugin the permission to be executed, and ends its process: health reports it until it is repaired.
 func (l *lab) breakPlugin(dir, address string) {
 	health := func(want int, text string) {
 		l.t.Helper()

@@ -147,7 +147,7 @@ func (l *lab) sessions(app string, port int) (n int) {
 	return n
 }
 
-// TestPluginsFailUnderLoad kills, stops and slows the standard plugin and somebody else's while connections that were
+// TestPluginsFailUnderLoad kills, stops and slows the standard plugin and another one while connections that were
 // learned are made in protect mode: each of them works, and those behind the failure are named again.
 func TestPluginsFailUnderLoad(t *testing.T) {
 	testnet.RequireRoot(t)
@@ -191,7 +191,7 @@ func TestPluginsFailUnderLoad(t *testing.T) {
 	}
 	for _, r := range read[[]rule](l.program, "rules") {
 		if slices.Contains(r.Apps, "unknown") {
-			t.Errorf("learned what nobody could identify: %+v", r)
+			t.Errorf("learned unidentified sessions: %+v", r)
 		}
 	}
 	d.stop()

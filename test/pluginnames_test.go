@@ -15,7 +15,7 @@ import (
 )
 
 // TestPluginNamesInCluster runs controller and agent as processes of their own over a Consul, with a plugin of
-// somebody else on the agent alone: the controller shows its application by name, takes a rule that names it, and
+// a user's plugin on the agent alone: the controller shows its application by name, takes a rule that names it, and
 // so does another controller that has never seen the agent. The agent enforces it.
 func TestPluginNamesInCluster(t *testing.T) {
 	testnet.RequireRoot(t)

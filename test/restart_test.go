@@ -48,7 +48,7 @@ func survives(t *testing.T, backend string, talks []*talk) {
 		return nil
 	}
 	until(t, patience, "both protected", enforced)
-	co.goesOn("protect")
+	co.continues("protect")
 	other := filepath.Join(t.TempDir(), "sluice-next")
 	if err := copyFile(other, binary); err != nil {
 		t.Fatal(err)
@@ -63,12 +63,12 @@ func survives(t *testing.T, backend string, talks []*talk) {
 		l.exe = how.next
 		d = l.start()
 		until(t, patience, "both protected after "+how.name, enforced)
-		co.goesOn(how.name)
+		co.continues(how.name)
 		if got := l.ports(); !slices.Equal(got, want) {
 			t.Errorf("%s: rules for %v, want %v", how.name, got, want)
 		}
 	}
-	co.end()
+	co.stopAll()
 	l.refused("at the end", l.intruder, 8080)
 	d.stop()
 }
@@ -91,7 +91,7 @@ func TestRestartBreaksNothing(t *testing.T) {
 }
 
 // TestOpenBeforeStart: conversations that were open before Sluice started are learned in the right direction,
-// as long as they say something, and go on once both ends are protected. Nothing else is learned.
+// as long as they carry payload, and continue once both ends are protected. Nothing else is learned.
 func TestOpenBeforeStart(t *testing.T) {
 	var talks []*talk
 	for _, k := range append(tcpTalks(), udpTalks()...) {
@@ -111,12 +111,12 @@ func TestOpenBeforeStart(t *testing.T) {
 		return nil
 	})
 	l.run("mode", "set", "web", "api", "protect")
-	co.goesOn("protect")
+	co.continues("protect")
 	if got := l.ports(); !slices.Equal(got, want) {
 		t.Errorf("rules for %v, want %v", got, want)
 	}
-	co.end()
-	// What begins anew is allowed by the same rules.
+	co.stopAll()
+	// New connections are allowed by the same rules.
 	for _, k := range talks {
 		if k.network != "tcp4" {
 			continue
@@ -126,7 +126,7 @@ func TestOpenBeforeStart(t *testing.T) {
 			t.Errorf("a new connection to %d: %v", k.server, err)
 			continue
 		}
-		if err := k.ask(c, "hello"); err != nil {
+		if err := k.echo(c, "hello"); err != nil {
 			t.Errorf("a new connection to %d: %v", k.server, err)
 		}
 		c.Close()

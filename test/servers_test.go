@@ -14,7 +14,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// server is a real server of the field, and a real client of it.
+// server is a real server, and a real client of it.
 type server struct {
 	app  string
 	port int

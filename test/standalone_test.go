@@ -119,7 +119,7 @@ func requestIn(c net.Conn, limit time.Duration) error {
 	return nil
 }
 
-// works makes sure that what was learned goes on: new connections and the old ones.
+// works checks that what was learned continues: new connections and the old ones.
 func (l *lab) works(when string) {
 	l.t.Helper()
 	for _, family := range families {

@@ -55,7 +55,7 @@ func TestSwitchBackends(t *testing.T) {
 	arrived := count(t, l.api)
 	tr, end := newTraffic(l)
 	defer end()
-	tr.goesOn("before")
+	tr.continues("before")
 	for i, how := range []struct{ choice, shown string }{{"nfqueue", "nfqueue"}, {"afpacket", "inline"}, {"nfqueue", "nfqueue"}, {"auto", "inline"}, {"nfqueue", "nfqueue"}, {"afpacket", "inline"}} {
 		out := l.run("workloads", "backend", "web", how.choice)
 		if !strings.Contains(out, how.shown) {
@@ -66,13 +66,13 @@ func TestSwitchBackends(t *testing.T) {
 			reason = "hooked on the host's end"
 		}
 		l.switched(how.shown, reason)
-		tr.goesOn("switch " + strconv.Itoa(i+1) + ", to " + how.choice)
+		tr.continues("switch " + strconv.Itoa(i+1) + ", to " + how.choice)
 	}
 	l.run("workloads", "backend", "web", "auto")
 	for _, how := range []struct{ label, shown, reason string }{{"nfqueue", "nfqueue", "chosen by the label sluice.net/backend"}, {"afpacket", "inline", "chosen by the label"}, {"", "inline", "hooked on the host's end"}} {
 		l.relabel(how.label)
 		l.switched(how.shown, how.reason)
-		tr.goesOn("label " + how.label)
+		tr.continues("label " + how.label)
 	}
 	end()
 	if len(tr.errs) > 0 {
@@ -115,7 +115,7 @@ func (l *lab) once() {
 	}
 }
 
-// unsettled is what changes by itself after interfaces were made: timers of a bridge, and states that the kernel tells a
+// unsettled is what changes by itself after interfaces were made: timers of a bridge, and states that the kernel reports a
 // moment later.
 var unsettled = regexp.MustCompile(`[a-z_]+_timer +[0-9.]+| state (UP|UNKNOWN)| tentative`)
 

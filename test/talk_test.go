@@ -109,18 +109,18 @@ func meet(l *lab, talks []*talk) *company {
 			l.t.Fatalf("%s: %v", k, err)
 		}
 		for range 20 {
-			if err := k.ask(conn, "hello"); err != nil {
+			if err := k.echo(conn, "hello"); err != nil {
 				l.t.Fatalf("%s, in the beginning: %v", k, err)
 			}
 		}
 		co.wg.Go(func() { co.hold(k, conn) })
 		l.t.Cleanup(func() { conn.Close() })
 	}
-	l.t.Cleanup(co.end)
+	l.t.Cleanup(co.stopAll)
 	return co
 }
 
-func (co *company) end() {
+func (co *company) stopAll() {
 	select {
 	case <-co.stop:
 	default:
@@ -162,7 +162,7 @@ func (co *company) hold(k *talk, conn net.Conn) {
 			case <-gate:
 			}
 		}
-		if err := k.ask(conn, text); err != nil {
+		if err := k.echo(conn, text); err != nil {
 			select {
 			case <-co.stop:
 			default:
@@ -218,8 +218,8 @@ func udpAddr(w *testnet.Workload, network string, port int) *net.UDPAddr {
 	return &net.UDPAddr{IP: w.IPv4.AsSlice(), Port: port}
 }
 
-// ask sends a text and waits until it comes back. A datagram is sent again, as applications do.
-func (k *talk) ask(c net.Conn, text string) error {
+// echo sends a text and waits until it comes back. A datagram is sent again, as applications do.
+func (k *talk) echo(c net.Conn, text string) error {
 	b := make([]byte, 512)
 	if strings.HasPrefix(k.network, "tcp") {
 		_ = c.SetDeadline(time.Now().Add(patientTCP))
@@ -236,7 +236,7 @@ func (k *talk) ask(c net.Conn, text string) error {
 	for try := 0; try < triesUDP; try++ {
 		if try == 0 || !k.late { // who waits for a late answer does not ask again
 			if _, err = io.WriteString(c, text); err != nil {
-				return err // an ICMP error: somebody refused it
+				return err // an ICMP error: it was refused
 			}
 		}
 		end := time.Now().Add(againUDP)
@@ -311,16 +311,16 @@ func (co *company) serve(k *talk) {
 	}()
 }
 
-// goesOn shows that after a restart every conversation goes on, also those that were silent meanwhile.
-func (co *company) goesOn(when string) {
+// continues checks that after a restart every conversation continues, also those that were silent meanwhile.
+func (co *company) continues(when string) {
 	co.l.t.Helper()
 	before := map[*talk]int64{}
 	for _, k := range co.talks {
 		before[k] = k.asked.Load()
 	}
 	co.open()
-	time.Sleep(2 * time.Second) // busy ones go on meanwhile
-	until(co.l.t, patientTCP, when+": all conversations go on", func() error {
+	time.Sleep(2 * time.Second) // busy ones continue meanwhile
+	until(co.l.t, patientTCP, when+": all conversations continue", func() error {
 		co.mu.Lock()
 		defer co.mu.Unlock()
 		for _, k := range co.talks {

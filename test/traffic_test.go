@@ -30,7 +30,7 @@ const (
 	portSecret   = 9999 // UDP: nothing allows it
 )
 
-// traffic is what goes on while backends are exchanged. Each of its parts tells what went wrong.
+// traffic runs while backends are exchanged. Each of its parts reports what went wrong.
 type traffic struct {
 	l      *lab
 	ctx    context.Context
@@ -233,21 +233,21 @@ func (tr *traffic) secret(family string, done *atomic.Uint64) error {
 	}
 	defer c.Close()
 	for tr.ctx.Err() == nil {
-		_, _ = c.Write([]byte("secret")) // the next one tells of an ICMP error, if one came
+		_, _ = c.Write([]byte("secret")) // the next one returns an ICMP error, if one came
 		done.Add(1)
 		time.Sleep(time.Millisecond)
 	}
 	return nil
 }
 
-// goesOn waits until every part has done something more, and shows what failed.
-func (tr *traffic) goesOn(when string) {
+// continues waits until every part has done something more, and shows what failed.
+func (tr *traffic) continues(when string) {
 	tr.l.t.Helper()
 	before := map[string]uint64{}
 	for name, n := range tr.rounds {
 		before[name] = n.Load()
 	}
-	until(tr.l.t, patience, when+": all traffic goes on", func() error {
+	until(tr.l.t, patience, when+": all traffic continues", func() error {
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
 		if len(tr.errs) > 0 {

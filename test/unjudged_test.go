@@ -248,6 +248,6 @@ func TestDeadIsLoud(t *testing.T) {
 		t.Error("the log does not have it")
 	}
 	if got := l.rows(); len(got) != 0 {
-		t.Errorf("violations of frames that nobody counted: %v", got)
+		t.Errorf("violations of frames that were not counted: %v", got)
 	}
 }

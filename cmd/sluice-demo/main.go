@@ -21,7 +21,7 @@ import (
 	"golang.org/x/term"
 )
 
-// errHeld ends the program with exit code 1 after its report said why.
+// errHeld ends the program with exit code 1 after its report with the reason.
 var errHeld = errors.New("something did not hold")
 
 func main() {
@@ -126,10 +126,10 @@ func coloured() bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(os.Stdout.Fd()))
 }
 
-// lookAround is how long the lab stays for people to look at.
+// lookAround is how long the lab is kept for inspection.
 const lookAround = 2 * time.Minute
 
-// waitForEnter waits until somebody presses Enter, or nobody has for a while.
+// waitForEnter waits until a user presses Enter, or for a while.
 func waitForEnter(ctx context.Context) {
 	fmt.Printf("   Press Enter to remove the lab; it is removed without that in %.0f minutes. ", lookAround.Minutes())
 	pressed := make(chan struct{})

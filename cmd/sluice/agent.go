@@ -12,7 +12,7 @@ type agentFlags struct {
 	standaloneFlags
 	sharedFlags
 	controllers []string
-	socketAsked bool // somebody gave --socket
+	socketAsked bool // --socket was given
 }
 
 const agentHelp = `Watches the workloads of this machine, as standalone does, and has controllers elsewhere learn and decide. It

@@ -16,7 +16,7 @@ const backendHelp = `Selects the backend by which a workload is enforced, and wa
   nfqueue    by netfilter queues inside of the workload
   afpacket   by packet rings, on the host's end of its interface where it has one
   auto       takes the choice back: --backend counts, then the label sluice.net/backend, then what fits
-It is changed under traffic: connections go on, and what is refused stays refused. In discover and monitor
+It is changed under traffic: connections continue, and what is refused stays refused. In discover and monitor
 mode copies are taken whatever is chosen, and the choice counts from protect on. It is kept
 until it is taken back, over restarts too. Where the choice is unavailable, what is there stays; "sluice workloads"
 shows the reason, and it is tried again. Between an application and its sidecar, on lo, there are queues only.`
@@ -35,7 +35,7 @@ func newBackend(c *cli) *cobra.Command {
 			return policy.CheckBackend(a[1])
 		},
 		RunE: func(cmd *cobra.Command, a []string) error {
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				return c.setBackend(ctx, cl, a[0], a[1], wait)
 			})
 		},

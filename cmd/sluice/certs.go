@@ -33,7 +33,7 @@ holder report for the node of that name, and for no other: start the agent with 
 Renewing: certificates are good for a year (--days), and the logs of their machines speak of it a month before.
 --renew makes new ones for the same roles and addresses; copy the folders again. A running controller or agent takes
 them up with its next connection, without a restart; if the files do not belong together it reports that and
-goes on with those before. An agent whose certificate has expired goes on enforcing and keeps its reports.
+continues with the previous ones. An agent whose certificate has expired continues to enforce and keeps its reports.
 
 A new authority: --new-authority makes one that is trusted beside the old one. Copy ca.crt to every machine;
 then --renew all and copy the folders; then --forget-authorities and copy ca.crt again: what the old
@@ -43,7 +43,7 @@ func newCerts(c *cli) *cobra.Command {
 	var f certsFlags
 	cmd := &cobra.Command{
 		Use:   "certs",
-		Short: "Make the certificates by which agents and controllers know each other",
+		Short: "Make the certificates by which agents and controllers authenticate each other",
 		Long:  certsHelp,
 		Example: `  sluice certs --out certs --controllers ctl1=10.0.0.11,ctl2=10.0.0.12+ctl2.example.com --agents node1,node2
   sluice certs --out certs --agents node3
@@ -56,14 +56,14 @@ func newCerts(c *cli) *cobra.Command {
 	fl.StringVar(&f.out, "out", "certs", "folder for the authority and the machines' folders")
 	fl.StringSliceVar(&f.agents, "agents", nil, "names of nodes, as their agents have with --node")
 	fl.StringSliceVar(&f.controllers, "controllers", nil, "controllers: NAME=ADDRESS+ADDRESS, or an address alone")
-	fl.StringSliceVar(&f.renew, "renew", nil, "names of machines whose certificates are made anew, or all")
-	fl.IntVar(&f.days, "days", 365, "days for which certificates are good")
+	fl.StringSliceVar(&f.renew, "renew", nil, "names of machines whose certificates are renewed, or all")
+	fl.IntVar(&f.days, "days", 365, "days for which certificates are valid")
 	fl.BoolVar(&f.newCA, "new-authority", false, "make a new authority, trusted beside the old one")
 	fl.BoolVar(&f.forget, "forget-authorities", false, "trust the newest authority alone")
 	return cmd
 }
 
-// run does the one thing that is asked for.
+// run does the one requested thing.
 func (f *certsFlags) run(c *cli) error {
 	if f.days < 1 || f.days > 3650 {
 		return fmt.Errorf("--days %d: give 1 to 3650", f.days)
@@ -75,9 +75,9 @@ func (f *certsFlags) run(c *cli) error {
 	}
 	switch {
 	case f.newCA:
-		return f.say(c, mtls.NewAuthority(f.out), "The new authority is trusted beside the old one: copy ca.crt to every machine, then renew all certificates.")
+		return f.printDone(c, mtls.NewAuthority(f.out), "The new authority is trusted beside the old one: copy ca.crt to every machine, then renew all certificates.")
 	case f.forget:
-		return f.say(c, mtls.ForgetAuthorities(f.out), "The newest authority alone is trusted: copy ca.crt to every machine.")
+		return f.printDone(c, mtls.ForgetAuthorities(f.out), "The newest authority alone is trusted: copy ca.crt to every machine.")
 	case len(f.renew) > 0:
 		names := f.renew
 		if slices.Equal(names, []string{"all"}) {
@@ -111,7 +111,7 @@ func count(of ...bool) (n int) {
 	return n
 }
 
-func (f *certsFlags) say(c *cli, err error, text string) error {
+func (f *certsFlags) printDone(c *cli, err error, text string) error {
 	if err == nil && !c.json() {
 		fmt.Fprintln(c.out, text)
 	}
@@ -150,7 +150,7 @@ func subjectsOf(controllers, agents []string) ([]mtls.Subject, error) {
 		out = append(out, mtls.Subject{Identity: mtls.Identity{Role: mtls.Agent, Name: name}})
 	}
 	if len(out) == 0 {
-		return nil, errors.New("there is nobody to make certificates for: name them with --controllers and --agents, or renew with --renew")
+		return nil, errors.New("no names to make certificates for: give them with --controllers and --agents, or renew with --renew")
 	}
 	return out, nil
 }

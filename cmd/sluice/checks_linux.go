@@ -57,7 +57,7 @@ func preflight() error {
 		if os.Geteuid() != 0 {
 			return fmt.Errorf("watching other namespaces needs root: start it with sudo (missing: %s)", strings.Join(names, ", "))
 		}
-		return fmt.Errorf("root, but without %s: give these capabilities to the container or service (`sluice doctor` says what each is for)", strings.Join(names, ", "))
+		return fmt.Errorf("root, but without %s: give these capabilities to the container or service (`sluice doctor` shows what each is for)", strings.Join(names, ", "))
 	}
 	if err := features.HaveProgramType(ebpf.SchedCLS); err != nil {
 		return fmt.Errorf("this kernel gives no BPF programs to traffic control (%w): it needs CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF, and bpf(2) must not be blocked by seccomp (`sluice doctor` checks it)", err)

@@ -36,8 +36,8 @@ const connectWait = 20 * time.Second
 // maxAnswer bounds what a list may bring; 100,000 connections are about 20 MiB.
 const maxAnswer = 256 << 20
 
-// ask runs fn with a client of the daemon and makes its errors sentences.
-func (c *cli) ask(ctx context.Context, fn func(context.Context, controlv1.ControlClient) error) error {
+// call runs fn with a client of the daemon and makes its errors sentences.
+func (c *cli) call(ctx context.Context, fn func(context.Context, controlv1.ControlClient) error) error {
 	probe, err := net.Dial("unix", c.socket)
 	if err != nil && c.socket == defaultSocket && !errors.Is(err, fs.ErrPermission) {
 		// A machine with an agent alone has an agent's socket.

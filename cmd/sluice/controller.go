@@ -16,7 +16,7 @@ type controllerFlags struct {
 	sharedFlags
 	listen, advertise, name string
 	metrics                 string
-	metricsAsked            bool // somebody gave --metrics
+	metricsAsked            bool // --metrics was given
 }
 
 const controllerHelp = `Learns, decides and answers for agents on other machines. Several controllers share a Consul: one leads, the

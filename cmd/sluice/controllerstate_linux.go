@@ -54,7 +54,7 @@ func (w *watched) status() *controlv1.StatusResponse {
 	return nil
 }
 
-// alone returns the status of a standby controller where nobody leads.
+// alone returns the status of a standby controller without a leader.
 func (w *watched) alone() *controlv1.StatusResponse {
 	return &controlv1.StatusResponse{Version: w.version, Started: w.started, Role: roleController, Store: w.store, StoreState: w.state.state(), Controllers: w.roster.List()}
 }
@@ -73,7 +73,7 @@ func (w *watched) lead(ctx context.Context, cfg controller.Config) (front.Leadin
 	return &leading{c, w}, nil
 }
 
-// leading is a controller that leads, and is marked so while it does.
+// leading is the leader, and is marked so while it has leadership.
 type leading struct {
 	*controller.Controller
 	w *watched

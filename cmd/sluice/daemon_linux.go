@@ -171,7 +171,7 @@ type parts struct {
 	state   *probed
 	control func() *controlv1.StatusResponse // of the controller in this process; nil for none
 	address func() string                    // of the controller in use; nil in one process
-	// socket is for those who ask this machine's agent alone; nil where a controller answers, or nobody.
+	// socket is the socket of this machine's agent alone; nil where a controller answers, or no process.
 	socket    net.Listener
 	addresses []string // of the controllers
 }

@@ -22,7 +22,7 @@ func newDoctor(c *cli) *cobra.Command {
 		Use:   "doctor",
 		Short: "Check what this machine can do, and what is missing",
 		Long: `Checks rights, kernel features and modules, each by using it in a network namespace made for the purpose.
-For each one that is missing it says what that costs and what to do. The exit code is 1 only when
+For each one that is missing it shows the consequence and what to do. The exit code is 1 only when
 something essential is missing. Run it as root.`,
 		Example: "  sudo sluice doctor\n  sudo sluice doctor -o json",
 		Args:    args(),

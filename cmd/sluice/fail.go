@@ -17,7 +17,7 @@ func newFail(c *cli) *cobra.Command {
 	wait := 10 * time.Second
 	cmd := &cobra.Command{
 		Use:   "fail [open|closed] [GROUP...|all]",
-		Short: "Choose what happens to frames that nobody judges",
+		Short: "Set whether unjudged frames pass or are dropped",
 		Long: `Where the dataplane cannot judge a frame in time, because its process is starved, gone or full, a group
 fails open (frames pass, and "sluice violations" reports them) or closed (frames are dropped).
 
@@ -33,7 +33,7 @@ arguments the present choices are shown.`,
 			return err
 		},
 		RunE: func(cmd *cobra.Command, a []string) error {
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				if len(a) == 0 {
 					return c.showFail(ctx, cl)
 				}
@@ -82,7 +82,7 @@ func (c *cli) defaultFail(ctx context.Context, cl controlv1.ControlClient, fail 
 	return nil
 }
 
-// putDefaultFail writes the default into the settings, again where somebody else changed them in between.
+// putDefaultFail writes the default into the settings, again if another user changed them in between.
 func putDefaultFail(ctx context.Context, cl controlv1.ControlClient, fail controlv1.Fail) (*controlv1.Settings, error) {
 	const attempts = 10
 	for i := 0; ; i++ {

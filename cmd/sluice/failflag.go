@@ -14,7 +14,7 @@ import (
 )
 
 // failUsage is the help of --fail.
-const failUsage = "open or closed: what happens to frames that nobody judges, for all groups without a choice of their own; it is stored, as by `sluice fail` (default: what is stored)"
+const failUsage = "open or closed: whether unjudged frames pass or are dropped, for all groups without a fail mode of their own; it is stored, as by `sluice fail` (default: what is stored)"
 
 // checkFail checks --fail.
 func (f *standaloneFlags) checkFail() error {

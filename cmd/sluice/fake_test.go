@@ -184,7 +184,7 @@ func (f *fake) GetSettings(context.Context, *controlv1.GetSettingsRequest) (*con
 func (f *fake) PutSettings(_ context.Context, r *controlv1.PutSettingsRequest) (*controlv1.PutSettingsResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.stale > 0 { // somebody else was faster
+	if f.stale > 0 { // another user was faster
 		f.stale--
 		f.settings.Revision++
 	}
@@ -223,7 +223,7 @@ func (*fake) SetBackend(_ context.Context, r *controlv1.SetBackendRequest) (*con
 	case "slow":
 		return &controlv1.SetBackendResponse{Workload: w, Policy: 9}, nil
 	case "full":
-		w.Interfaces[0].Backend, w.Interfaces[0].Error = "inline", "nfqueue cannot be had: no free queue number; enforced by afpacket instead"
+		w.Interfaces[0].Backend, w.Interfaces[0].Error = "inline", "nfqueue is unavailable: no free queue number; enforced by afpacket instead"
 	}
 	return &controlv1.SetBackendResponse{Workload: w, Policy: 9, Enforced: true}, nil
 }

@@ -167,5 +167,5 @@ func (c *cli) filtered(cmd *cobra.Command, f *filterFlags, fn func(context.Conte
 	if err != nil {
 		return err
 	}
-	return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error { return fn(ctx, cl, filter) })
+	return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error { return fn(ctx, cl, filter) })
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/sluicenet/sluice/internal/priority"
 )
 
-// loadFlags say how the dataplane holds its own on a busy machine.
+// loadFlags are the settings of the dataplane for a busy machine.
 type loadFlags struct {
 	heartbeat time.Duration
 	nice      int

@@ -79,7 +79,7 @@ func (o *observed) unready() string {
 		return ""
 	}
 	if o.control() == nil && o.leader() == "" {
-		return "this controller is a standby, and no other leads"
+		return "this controller is a standby, and there is no leader"
 	}
 	return ""
 }
@@ -102,7 +102,7 @@ func (o *observed) unwell() string {
 	return o.unready()
 }
 
-// leader is the name of the controller that leads, "" where none is known to.
+// leader is the name of the leader, "" where none is known.
 func (o *observed) leader() string {
 	if o.controllers != nil {
 		for _, c := range o.controllers() {
@@ -143,12 +143,12 @@ func (o *observed) collectStore(s sink) {
 // sink is where metrics go.
 type sink struct{ ch chan<- prometheus.Metric }
 
-func (s sink) count(f *family, n uint64, labels ...string) { s.put(f, float64(n), labels) }
+func (s sink) count(f *family, n uint64, labels ...string) { s.send(f, float64(n), labels) }
 
-func (s sink) gauge(f *family, v float64, labels ...string) { s.put(f, v, labels) }
+func (s sink) gauge(f *family, v float64, labels ...string) { s.send(f, v, labels) }
 
-// put sends one value, of the kind that the family has.
-func (s sink) put(f *family, v float64, labels []string) {
+// send sends one value, of the kind that the family has.
+func (s sink) send(f *family, v float64, labels []string) {
 	kind := prometheus.CounterValue
 	if f.Kind == counter.Gauge {
 		kind = prometheus.GaugeValue

@@ -40,7 +40,7 @@ func collectAgent(s sink, a watchedAgent) {
 	collectCounters(s, n.Counters)
 }
 
-// workloadNames gives workloads the names that people know them by, and their ids where two have the same name.
+// workloadNames gives workloads the names that users know, and their ids where two have the same name.
 func workloadNames(list []*controlv1.Workload) func(id string) string {
 	names, used := map[string]string{}, map[string]int{}
 	for _, w := range list {
@@ -83,7 +83,7 @@ func collectTraffic(s sink, t *controlv1.Traffic, workload string) {
 	s.gauge(mSessions, float64(t.Sessions), l...)
 }
 
-// collectOutcomes sends what became of connections, and the frames that nobody judged.
+// collectOutcomes sends the outcomes of connections, and unjudged frames.
 func collectOutcomes(s sink, a watchedAgent, names func(id string) string) {
 	counts := a.Outcomes()
 	for _, w := range a.Workloads() {
@@ -151,7 +151,7 @@ func collectUplink(s sink, u *controlv1.Uplink, counters map[string]uint64) {
 
 // collectCounters sends the other counters, over everything, as `sluice status --counters` shows them.
 func collectCounters(s sink, counters map[string]uint64) {
-	s.put(mPluginWait, float64(counters["plugin.latency_us_sum"])/1e6, nil)
+	s.send(mPluginWait, float64(counters["plugin.latency_us_sum"])/1e6, nil)
 	s.gauge(mPluginWaitMax, float64(counters["plugin.latency_us_max"])/1e6)
 	var sums familySet
 	for _, k := range slices.Sorted(maps.Keys(counters)) {

@@ -15,7 +15,7 @@ func away(n *controlv1.NodeStatus, now time.Time) bool {
 	return n.LastSeen == 0 || now.Sub(time.Unix(0, n.LastSeen)) > agentAway
 }
 
-// collectController sends what a controller knows; what all of them know comes from the one that leads.
+// collectController sends a controller's metrics; those of the cluster come from the leader.
 func (o *observed) collectController(s sink) {
 	st := o.control()
 	s.yes(mLeading, st != nil)

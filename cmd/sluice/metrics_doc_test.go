@@ -17,8 +17,9 @@ func metricsDocument() []byte {
 	var b bytes.Buffer
 	b.WriteString(`# Metrics and counters
 
-Made from the tables in ` + "`core/counter` and `cmd/sluice/metrics_names.go`" + `; ` + "`go test ./cmd/sluice -run MetricsDocument -update`" + `
-writes it again. What the values mean together is in the [user guide](user-guide.md#metrics).
+Generated from the tables in ` + "`core/counter` and `cmd/sluice/metrics_names.go`" + ` by
+` + "`go test ./cmd/sluice -run MetricsDocument -update`" + `. The [user guide](user-guide.md#metrics)
+explains labels and scrapes.
 `)
 	for _, s := range []struct {
 		title string
@@ -37,8 +38,8 @@ writes it again. What the values mean together is in the [user guide](user-guide
 			}
 		}
 	}
-	b.WriteString("\n## Counters of a node\n\n`sluice status --counters` shows these sums over everything on a node. Those with a metric are in `/metrics`, too; of the others " +
-		"the family named shows\nthe same by workload, plugin or cause.\n\n| counter | metric | part of | meaning |\n|---|---|---|---|\n")
+	b.WriteString("\n## Counters of a node\n\n`sluice status --counters` shows these sums over everything on a node. Those with a metric are in\n`/metrics`, " +
+		"too; of the others the family named has the same by workload, plugin or cause.\n\n| counter | metric | part of | meaning |\n|---|---|---|---|\n")
 	for _, d := range counter.Sums() {
 		metric, in := "`"+d.Metric()+"`", ""
 		if d.Hidden {

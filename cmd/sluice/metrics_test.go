@@ -140,7 +140,7 @@ func TestHealth(t *testing.T) {
 		"an agent that begins":         {(&fakeAgent{answers: true}).observed(), map[string]string{"/livez": "", "/readyz": "being attached", "/healthz": "being attached"}},
 		"an agent without controllers": {(&fakeAgent{ready: true}).observed(), map[string]string{"/livez": "", "/readyz": "", "/healthz": "controller does not answer"}},
 		"a standby controller":         {&standby, map[string]string{"/livez": "", "/readyz": "", "/healthz": ""}},
-		"where nobody leads":           {&lost, map[string]string{"/livez": "", "/readyz": "no other leads", "/healthz": "no other leads"}},
+		"without a leader":             {&lost, map[string]string{"/livez": "", "/readyz": "there is no leader", "/healthz": "there is no leader"}},
 		"a controller without a store": {&cut, map[string]string{"/livez": "", "/readyz": "", "/healthz": "no server leads"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -46,7 +46,7 @@ those that the new mode refuses.`,
 			return err
 		},
 		RunE: func(cmd *cobra.Command, a []string) error {
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				mode, err := vocab.Parse[controlv1.Mode]("mode", a[len(a)-1], controlv1.Mode_value)
 				if err != nil {
 					return err

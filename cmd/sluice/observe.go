@@ -27,7 +27,7 @@ bytes from client to server and back, verdict, outcome, and which end reported i
 client). A connection that lasts is "opened" and later "ended", a short one is "ended" only, and one that policy
 refuses, or would refuse, is a "violation". Other kinds are threat, failopen, warning and node.
 
-Without -f it shows the newest events that are kept, oldest first, and ends. With -f it goes on; --limit is
+Without -f it shows the newest events that are kept, oldest first, and ends. With -f it continues; --limit is
 then how many kept events come first (none). After a lost connection it continues where it was, and
 reports how many events were missed. With -o json each line is a JSON object.` + filterHelp,
 		Example: "  sluice observe -f\n  sluice observe -f --verdict deny --verdict violate\n  sluice observe --about web --since 10m --limit 0\n  sluice observe -f --kind failopen,warning -o json",

@@ -213,7 +213,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestFailDefault has somebody else change the settings in between: the change is written on top of theirs.
+// TestFailDefault has another user change the settings in between: the change is written on top of theirs.
 func TestFailDefault(t *testing.T) {
 	f := &fake{stale: 3}
 	sock := serve(t, f)
@@ -225,7 +225,7 @@ func TestFailDefault(t *testing.T) {
 	}
 	f.stale = 100
 	if _, errs, code := exec(t, "fail", "open", "--socket", sock); code != 1 || !strings.Contains(errs, "the settings have changed") {
-		t.Errorf("somebody else is always faster: code %d, %q", code, errs)
+		t.Errorf("another user is always faster: code %d, %q", code, errs)
 	}
 	for line, want := range map[string]string{"fail closed web db": "web+db=FAIL_CLOSED", "fail open all": "all=FAIL_OPEN"} {
 		f.modes = nil
@@ -238,7 +238,7 @@ func TestFailDefault(t *testing.T) {
 	}
 }
 
-// TestRuleWarnings: a rule for a group that has no members is added, and said so.
+// TestRuleWarnings: a rule for a group that has no members is added, with a warning.
 func TestRuleWarnings(t *testing.T) {
 	sock := serve(t, &fake{})
 	out, errs, code := exec(t, "rules", "add", "--from", "typo", "--to", "db", "--socket", sock)

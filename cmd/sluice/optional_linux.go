@@ -8,7 +8,7 @@ import (
 	"github.com/sluicenet/sluice/agent/workload"
 )
 
-// checkTime bounds what asks somebody else.
+// checkTime bounds requests to other processes.
 const checkTime = 3 * time.Second
 
 // hostChecks try what the machine's own processes and containers are found by.

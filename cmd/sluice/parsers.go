@@ -26,7 +26,7 @@ const (
 // standardCommand is the hidden command as which the program runs itself as the standard plugin.
 const standardCommand = "plugin-standard"
 
-// parserFlags say where protocols are parsed.
+// parserFlags select where protocols are parsed.
 type parserFlags struct{ where, dir, user string }
 
 func (f *parserFlags) add(fl *pflag.FlagSet, where string) {
@@ -81,9 +81,9 @@ func (p *placed) warnings() []string {
 
 // placing is what open needs beside the flags.
 type placing struct {
-	numbers host.Numbers // gives the applications that plugins name their numbers; nil is for those who share them with nobody
+	numbers host.Numbers // gives the applications that plugins name their numbers; nil for processes that do not share them
 	data    string       // folder in which the plugins' protocols are remembered; "" is none
-	strict  bool         // a plugin that does not start is an error: nobody is there who could wait for it
+	strict  bool         // a plugin that does not start is an error: no process is there to wait for it
 	log     *slog.Logger
 }
 

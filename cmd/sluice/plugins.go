@@ -46,7 +46,7 @@ they failed last. What is wrong now follows, with what to do.`,
 		Example: "  sluice plugins list\n  sluice plugins list -o json",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				st, err := cl.Status(ctx, &controlv1.StatusRequest{})
 				if err != nil {
 					return err

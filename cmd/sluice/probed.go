@@ -15,7 +15,7 @@ const (
 	probeWait  = 5 * time.Second
 )
 
-// probed asks from time to time how a store is, so that nobody who looks has to wait for it.
+// probed checks a store from time to time, so that no reader of its state has to wait for it.
 type probed struct {
 	st   store.Store
 	name string
@@ -33,7 +33,7 @@ func (p *probed) run(ctx context.Context) error {
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
 	for {
-		p.ask(ctx)
+		p.probe(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -42,11 +42,11 @@ func (p *probed) run(ctx context.Context) error {
 	}
 }
 
-func (p *probed) ask(ctx context.Context) {
+func (p *probed) probe(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
 	s := &controlv1.StoreState{Name: p.name, Revision: p.last.Load().Revision}
-	h, err := store.Health{}, errors.New("it cannot tell")
+	h, err := store.Health{}, errors.New("the store has no check")
 	if q, ok := p.st.(store.Prober); ok {
 		h, err = q.Probe(ctx)
 	}

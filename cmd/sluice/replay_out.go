@@ -159,12 +159,12 @@ func (t *replayTake) record(f *flow.Record) {
 		}
 	}
 	if f.Kind == flow.End {
-		t.end(f, s)
+		t.endSession(f, s)
 	}
 }
 
-// end prints a session.
-func (t *replayTake) end(f *flow.Record, s *replaySession) {
+// endSession prints a session.
+func (t *replayTake) endSession(f *flow.Record, s *replaySession) {
 	delete(t.live, f.Session)
 	s.AllPkts, s.AllBytes = s.Packets[0]+s.Packets[1], s.Bytes[0]+s.Bytes[1]
 	s.Out, s.In = s.Bytes[0], s.Bytes[1]
@@ -195,7 +195,7 @@ func (j *replayJSON) threat(t *replayThreat)       { _ = j.enc.Encode(t) }
 func (j *replayJSON) violation(v *replayViolation) { _ = j.enc.Encode(v) }
 func (j *replayJSON) summary(s *replaySummary)     { _ = j.enc.Encode(s) }
 
-// replayTable prints for people.
+// replayTable prints a table.
 type replayTable struct {
 	w      io.Writer
 	headed bool

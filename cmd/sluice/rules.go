@@ -61,7 +61,7 @@ func newRulesList(c *cli) *cobra.Command {
 			if req.Origins, err = parseAll[controlv1.Origin]("origin", origins, controlv1.Origin_value); err != nil {
 				return err
 			}
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				rules, _, err := pages(0, func(p *controlv1.Page) (page[*controlv1.Rule], error) {
 					req.Page = p
 					r, err := cl.ListRules(ctx, &req)
@@ -140,7 +140,7 @@ func newRulesAdd(c *cli) *cobra.Command {
 their short names. Without --ports and --apps the rule is for every port and application. What
 the rule does not do, such as that a group has no members, is reported as a warning.`,
 		Example: `  sluice rules add --from web --to db --ports tcp/5432 --apps postgresql
-  sluice rules add --from any --to db --action deny --comment "nobody else"
+  sluice rules add --from any --to db --action deny --comment "no other client"
   sluice rules add --from web --to external --ports tcp/443,tcp/8000-8100`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -148,7 +148,7 @@ the rule does not do, such as that a group has no members, is reported as a warn
 			if r.Action, err = vocab.Parse[controlv1.Action]("action", action, controlv1.Action_value); err != nil {
 				return err
 			}
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				resp, err := cl.PutRule(ctx, &controlv1.PutRuleRequest{Rule: &r, Before: before})
 				if err != nil {
 					return err
@@ -196,7 +196,7 @@ func newRulesDelete(c *cli) *cobra.Command {
 			if err != nil || id == 0 {
 				return fmt.Errorf("%q is not the id of a rule: `sluice rules` lists them", a[0])
 			}
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				if _, err := cl.DeleteRule(ctx, &controlv1.DeleteRuleRequest{Id: uint32(id)}); err != nil {
 					return err
 				}

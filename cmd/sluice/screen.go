@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// screen is where a command writes, and whether people look at it in colour.
+// screen is where a command writes, and whether in colour.
 type screen struct {
 	io.Writer
 	colour bool

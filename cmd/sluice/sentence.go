@@ -20,8 +20,8 @@ type question struct {
 	text   string
 }
 
-// ask asks, and again for each application where the answer depends on it.
-func (q *question) ask(ctx context.Context) error {
+// run calls Why, and again for each application where the answer depends on it.
+func (q *question) run(ctx context.Context) error {
 	var err error
 	if q.answer, err = q.cl.Why(ctx, q.req); err != nil {
 		return err

@@ -52,8 +52,8 @@ func (d *daemon) serveHTTP(l net.Listener, o *observed) {
 	d.later(func() { s.Close() })
 }
 
-// listenAgent opens an agent's metrics port and socket, nil for none. A socket that nobody asked for is done
-// without where it cannot be had: another agent of this machine may have it.
+// listenAgent opens an agent's metrics port and socket, nil for none. A default socket is done
+// without where it is unavailable: another agent of this machine may have it.
 func (d *daemon) listenAgent(f *agentFlags) (metrics, socket net.Listener, err error) {
 	if metrics, err = d.listenHTTP("--listen", f.standaloneFlags.listen); err != nil {
 		return nil, nil, err
@@ -65,7 +65,7 @@ func (d *daemon) listenAgent(f *agentFlags) (metrics, socket net.Listener, err e
 	return metrics, socket, err
 }
 
-// listenController opens a controller's metrics port. The address that nobody asked for is done without where
+// listenController opens a controller's metrics port. The default address is done without where
 // something else has it.
 func (d *daemon) listenController(addr string, asked bool) (net.Listener, error) {
 	l, err := d.listenHTTP("--metrics", addr)

@@ -51,7 +51,7 @@ func (f *sharedFlags) need() error {
 	return nil
 }
 
-// open opens the store that machines share. Its name is for people.
+// open opens the store that machines share. Its name is for display.
 func (f *sharedFlags) open(log *slog.Logger) (st *consul.Store, name string, err error) {
 	if strings.HasPrefix(f.store, "embedded") {
 		return nil, "", errors.New("--store: the embedded store is for one process: use `sluice standalone`, or a Consul, such as consul://10.0.0.1:8500")

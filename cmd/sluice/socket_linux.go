@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenError makes a sentence of why an address, which a flag names, could not be had.
+// listenError is the sentence with the reason why an address, which a flag names, is unavailable.
 func listenError(flag, addr string, err error) error {
 	var host *net.DNSError
 	var form *net.AddrError
@@ -31,7 +31,7 @@ func listenError(flag, addr string, err error) error {
 	return fmt.Errorf("cannot listen on %s: %w: choose another with %s", addr, err, flag)
 }
 
-// listenSocket opens the unix socket, for root only. A lock beside it tells a daemon that runs
+// listenSocket opens the unix socket, for root only. A lock beside it distinguishes a daemon that runs
 // from the socket file of one that was killed.
 func (d *daemon) listenSocket() (net.Listener, error) {
 	path := d.flags.socket
@@ -56,7 +56,7 @@ func (d *daemon) listenSocket() (net.Listener, error) {
 	if st, err := os.Lstat(path); err == nil && st.Mode().Type() != fs.ModeSocket {
 		return nil, fmt.Errorf("%s is not a socket: remove it, or give another with --socket", path)
 	}
-	_ = os.Remove(path) // of one that was killed; the lock shows that nobody uses it
+	_ = os.Remove(path) // of one that was killed; the lock shows that no process uses it
 	old := unix.Umask(0o177)
 	l, err := net.Listen("unix", path)
 	unix.Umask(old)
@@ -79,7 +79,7 @@ func socketError(dir string, err error) error {
 	return fmt.Errorf("no socket can be made in %s (%w): make the folder writable, or give another place with --socket", dir, err)
 }
 
-// lockFile makes and locks a file; unix.EWOULDBLOCK says that somebody else has it.
+// lockFile makes and locks a file; unix.EWOULDBLOCK means that another process has it.
 func lockFile(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
@@ -90,7 +90,7 @@ func lockFile(path string) (*os.File, error) {
 			f.Close()
 			return nil, err
 		}
-		// The one who had it may have removed it in between: then this is nobody's file.
+		// The one who had it may have removed it in between: then this file has no owner.
 		var mine, there unix.Stat_t
 		if unix.Fstat(int(f.Fd()), &mine) == nil && unix.Stat(path, &there) == nil && mine.Ino == there.Ino && mine.Dev == there.Dev {
 			return f, nil

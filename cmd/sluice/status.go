@@ -36,13 +36,13 @@ up to two more as a controller knows them.`,
 		Example: "  sluice status\n  sluice status --all --counters\n  sluice status -o json",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				st, err := cl.Status(ctx, &controlv1.StatusRequest{})
 				if err != nil {
 					return err
 				}
 				var ws []*controlv1.Workload
-				if len(st.Nodes) > 0 { // else nobody knows them
+				if len(st.Nodes) > 0 { // else they are unknown
 					if ws, err = allWorkloads(ctx, cl, &controlv1.ListWorkloadsRequest{}); err != nil {
 						return err
 					}
@@ -166,7 +166,7 @@ func (c *cli) storeLine(name string, s *storeView) string {
 	return line
 }
 
-// stateLeader is the state of the controller that leads.
+// stateLeader is the state of the leader.
 const stateLeader = "leader"
 
 // stateColours are those of controllers, agents and plugins.
@@ -191,7 +191,7 @@ func (c *cli) showControllers(st *controlv1.StatusResponse, v *statusView) {
 	}
 }
 
-// showRivals lists those that were refused a name that somebody else has.
+// showRivals lists those that were refused a name that another one has.
 func (c *cli) showRivals(name string, rivals []ownerView) {
 	for _, r := range rivals {
 		fmt.Fprintln(c.out, c.out.paint(red, name+": ")+fmt.Sprintf("another process wants this name and is refused: on %s at %s, version %s, run %s", r.Machine, r.Address, r.Version, r.Run))
@@ -319,7 +319,7 @@ func addAll(to, from map[string]uint64) {
 	}
 }
 
-// showTraffic is a row for each workload and way of being attached; the interfaces are added up, but for lo,
+// showTraffic is a row for each workload and backend; the interfaces are added up, but for lo,
 // whose packets an application's other interfaces carry too.
 func (c *cli) showTraffic(v *statusView, all bool) {
 	type row struct {

@@ -12,7 +12,7 @@ type statusView struct {
 	Started     string            `json:"started"`
 	Policy      uint64            `json:"policy"` // compiled; of an agent alone, wanted
 	Store       string            `json:"store"`
-	StoreState  *storeView        `json:"store_state"` // null where nobody knows
+	StoreState  *storeView        `json:"store_state"` // null where unknown
 	Workloads   uint64            `json:"workloads"`
 	Groups      uint64            `json:"groups"`
 	Rules       uint64            `json:"rules"`
@@ -76,7 +76,7 @@ func viewRivals(list []*controlv1.Owner) []ownerView {
 type nodeView struct {
 	Node      string            `json:"node"`
 	Phase     string            `json:"phase"` // owner, refused, away
-	Owner     *ownerView        `json:"owner"` // null where nobody knows
+	Owner     *ownerView        `json:"owner"` // null where unknown
 	Rivals    []ownerView       `json:"rivals"`
 	Version   string            `json:"version"`
 	Policy    uint64            `json:"policy"` // enforced

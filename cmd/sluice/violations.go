@@ -73,7 +73,7 @@ func viewViolation(v *controlv1.Violation) violationView {
 		Count: v.Count, Family: vocab.Text(v.Family), Reporter: v.Reporter, Egress: v.Egress, Text: clean(v.Text), First: stamp(v.First), Last: stamp(v.Stamp)}
 }
 
-// violationOutcome is a violation's outcome; frames that nobody judged have none.
+// violationOutcome is a violation's outcome; unjudged frames have none.
 func violationOutcome(v *controlv1.Violation) string {
 	if v.Reason == controlv1.Reason_REASON_FAILOPEN {
 		return ""

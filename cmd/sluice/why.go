@@ -48,9 +48,9 @@ are workloads, groups or addresses; PORT is 80, tcp/80, udp/53 or icmp.`,
 		Args:    args("FROM", "TO", "PORT"),
 		RunE: func(cmd *cobra.Command, a []string) error {
 			req.From, req.To, req.Port = a[0], a[1], a[2]
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				q := question{cl: cl, req: &req}
-				if err := q.ask(ctx); err != nil {
+				if err := q.run(ctx); err != nil {
 					return err
 				}
 				return c.showWhy(&q)

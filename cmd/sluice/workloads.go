@@ -61,7 +61,7 @@ queue inside of the workload. WHY has the reason, and what is not as configured.
 			if req.Modes, err = parseAll[controlv1.Mode]("mode", modes, controlv1.Mode_value); err != nil {
 				return err
 			}
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				ws, err := allWorkloads(ctx, cl, &req)
 				if err != nil {
 					return err
@@ -177,7 +177,7 @@ and have neither.`,
 		Example: "  sluice groups\n  sluice groups web db\n  sluice groups -o json",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, a []string) error {
-			return c.ask(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				groups, err := allGroups(ctx, cl, a...)
 				if err != nil {
 					return err

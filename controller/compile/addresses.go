@@ -10,7 +10,7 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// addresses maps prefixes to identities. What is said first of a prefix stands: workloads (those of the
+// addresses maps prefixes to identities. The first entry of a prefix applies: workloads (those of the
 // node before others, because an address may be in use on several nodes), nodes,
 // subnets, prefixes of user groups.
 func (c *compiler) addresses() {

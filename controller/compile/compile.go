@@ -199,12 +199,12 @@ func (c *compiler) workloads() {
 			}
 		}
 		s := policy.WorkloadSpec{ID: w.ID, Identity: c.identity(set...), Mode: c.in.Settings.DefaultMode, Quarantined: w.Quarantined, Backend: w.Backend}
-		c.take(&s, c.byName[w.Group()])
+		c.applyGroup(&s, c.byName[w.Group()])
 		c.spec.Workloads = append(c.spec.Workloads, s)
 	}
 }
 
-// newcomers says what holds for workloads that nobody has reported yet: what holds for those that are
+// newcomers returns the settings of workloads that are not reported yet: those of the ones that are
 // in the same service group, and for a group of which nothing is known, the default mode without a group.
 func (c *compiler) newcomers() {
 	like := make(map[string]*model.Workload)
@@ -225,13 +225,13 @@ func (c *compiler) newcomers() {
 			w = &model.Workload{Namespace: namespace, Service: service}
 		}
 		n := policy.NewcomerSpec{Group: g.Name, WorkloadSpec: policy.WorkloadSpec{Identity: c.identity(c.of(w)...)}}
-		c.take(&n.WorkloadSpec, g)
+		c.applyGroup(&n.WorkloadSpec, g)
 		c.spec.Newcomers = append(c.spec.Newcomers, n)
 	}
 }
 
-// take gives a workload what its service group says, and the settings where that has no say.
-func (c *compiler) take(s *policy.WorkloadSpec, g *model.Group) {
+// applyGroup sets a workload's fields from its service group, or from the settings where that has none.
+func (c *compiler) applyGroup(s *policy.WorkloadSpec, g *model.Group) {
 	s.FailClosed = model.FailDefault.Closed(c.in.Settings.DefaultFail)
 	if g != nil {
 		s.Mode, s.OnDeny, s.Unready, s.Hold, s.HoldDeny = g.Mode, g.OnDeny, g.Unready, g.Hold, g.HoldDeny

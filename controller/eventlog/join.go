@@ -34,7 +34,7 @@ type Report struct {
 	Began           int64  // ns since the epoch
 }
 
-func (r *Report) end() int {
+func (r *Report) side() int {
 	if r.Egress {
 		return 0
 	}
@@ -112,19 +112,19 @@ func (j *joiner) add(r *Report, now time.Time, keep func(*Entry)) {
 		j.several(r, now, keep)
 		return
 	}
-	c, e := j.conn(r), r.end()
+	c, e := j.conn(r), r.side()
 	c.begun[e] = c.begun[e] || r.Sessions > 0
 	c.ends[e] = decided(c.ends[e], r.End)
 	c.count(r)
 	if c.held != nil {
-		c.held.take(r)
+		c.held.add(r)
 	}
 	switch {
 	case r.violates() && !c.denied:
 		c.denied = true
 		j.violation(c, r, now, keep)
 	case r.Ended > 0 && !c.ended && !c.denied:
-		j.end(c, r, now, keep)
+		j.endConn(c, r, now, keep)
 	case r.Sessions > 0 && r.Ended == 0 && r.Leads && !c.opened && !c.denied && !c.ended:
 		c.opened = true
 		j.holdFor(c, r, controlv1.EventKind_EVENT_KIND_OPENED, now, keep)
@@ -149,9 +149,9 @@ func (j *joiner) violation(c *conn, r *Report, now time.Time, keep func(*Entry))
 	j.holdFor(c, r, controlv1.EventKind_EVENT_KIND_VIOLATION, now, keep)
 }
 
-// end makes the event of a connection that is over. A server's end that reports alone is
+// endConn makes the event of a connection that ended. A server's end that reports alone is
 // compared with what the client's reported of several at once.
-func (j *joiner) end(c *conn, r *Report, now time.Time, keep func(*Entry)) {
+func (j *joiner) endConn(c *conn, r *Report, now time.Time, keep func(*Entry)) {
 	if c.held != nil {
 		c.held.kind, c.held.stamp = controlv1.EventKind_EVENT_KIND_ENDED, r.Entry.Event.Stamp
 		heap.Fix(&j.heap, c.held.index)
@@ -179,7 +179,7 @@ func (j *joiner) several(r *Report, now time.Time, keep func(*Entry)) {
 		x := *r.Entry
 		x.Event = cloneEvent(e)
 		x.Event.Sessions, x.Event.ClientPort = n, 0
-		setEnd(x.Event, r.end(), r.End)
+		setEnd(x.Event, r.side(), r.End)
 		h := &held{entries: [2]*Entry{&x}}
 		j.hold(h, kind, e.Stamp, now, keep)
 		return h
@@ -210,7 +210,7 @@ func (j *joiner) several(r *Report, now time.Time, keep func(*Entry)) {
 // conn returns the connection of a report, made where it is a new one.
 func (j *joiner) conn(r *Report) *conn {
 	c := j.conns[r.Key]
-	if c != nil && r.Sessions > 0 && (c.begun[r.end()] || c.began-r.Began > apart || r.Began-c.began > apart) {
+	if c != nil && r.Sessions > 0 && (c.begun[r.side()] || c.began-r.Began > apart || r.Began-c.began > apart) {
 		j.remove(c) // its client used the port again
 		c = nil
 	}
@@ -266,22 +266,22 @@ func decided(old, now *controlv1.EndVerdict) *controlv1.EndVerdict {
 
 // holdFor holds an event of a connection.
 func (j *joiner) holdFor(c *conn, r *Report, kind controlv1.EventKind, now time.Time, keep func(*Entry)) {
-	h := &held{conn: c, lead: r.end()}
-	h.entries[r.end()] = r.Entry
+	h := &held{conn: c, lead: r.side()}
+	h.entries[r.side()] = r.Entry
 	c.held = h
 	j.hold(h, kind, r.Entry.Event.Stamp, now, keep)
 }
 
-// take notes what an end reported while the event is held.
-func (h *held) take(r *Report) {
-	e := r.end()
+// add merges what an end reported while the event is held.
+func (h *held) add(r *Report) {
+	e := r.side()
 	if old := h.entries[e]; old != nil && len(r.Entry.Event.Attrs) == 0 {
 		r.Entry.Event.Attrs = old.Event.Attrs
 	}
 	h.entries[e] = r.Entry
 	if r.Leads {
 		h.lead = e
-		h.leave()
+		h.unlink()
 	}
 }
 

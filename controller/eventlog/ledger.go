@@ -98,7 +98,7 @@ func (l *ledger) waits(r *Report, h *held) {
 func (l *ledger) released(h *held) {
 	if h.account != nil {
 		h.account.followed += h.sessions()
-		h.leave()
+		h.unlink()
 	}
 }
 
@@ -112,8 +112,8 @@ func (l *ledger) balanced(r *Report, now time.Time) {
 	}
 }
 
-// leave takes an event out of those that wait for the leading end.
-func (h *held) leave() {
+// unlink removes an event from those that wait for the leading end.
+func (h *held) unlink() {
 	if a := h.account; a != nil {
 		a.waiting = slices.DeleteFunc(a.waiting, func(x *held) bool { return x == h })
 		h.account = nil
@@ -122,7 +122,7 @@ func (h *held) leave() {
 
 // violated returns how many connections of a report violate that neither end has reported so.
 func (l *ledger) violated(r *Report, now time.Time) uint64 {
-	a, e := l.account(r, now), r.end()
+	a, e := l.account(r, now), r.side()
 	n := r.Sessions
 	if open := a.open[e] + r.Sessions; r.Ended > open {
 		n += r.Ended - open // they began with another verdict

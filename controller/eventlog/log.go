@@ -1,6 +1,6 @@
 // Package eventlog keeps the newest events and hands them to readers. What the two ends of a
 // connection report is joined into one event, events are released in the order of their time,
-// and each has a cursor at which a reader can go on. It is memory only, bounded, and shared out
+// and each has a cursor at which a reader can continue. It is memory only, bounded, and shared out
 // among workloads, so that a noisy one cannot push out the events of others.
 package eventlog
 
@@ -104,32 +104,32 @@ func (l *Log) Run(ctx context.Context) {
 func (l *Log) Flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.join.release(l.cfg.Now(), l.keep)
+	l.join.release(l.cfg.Now(), l.store)
 }
 
 // Drain releases every event, due or not.
 func (l *Log) Drain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.join.release(l.cfg.Now().Add(2*l.cfg.Hold), l.keep)
+	l.join.release(l.cfg.Now().Add(2*l.cfg.Hold), l.store)
 }
 
 // Add takes an event that concerns no connection, or that nothing is joined with.
 func (l *Log) Add(e *Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.join.hold(&held{entries: [2]*Entry{e}}, e.Event.Kind, e.Event.Stamp, l.cfg.Now(), l.keep)
+	l.join.hold(&held{entries: [2]*Entry{e}}, e.Event.Kind, e.Event.Stamp, l.cfg.Now(), l.store)
 }
 
 // Connection takes what one end reported of a connection.
 func (l *Log) Connection(r *Report) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.join.add(r, l.cfg.Now(), l.keep)
+	l.join.add(r, l.cfg.Now(), l.store)
 }
 
-// keep numbers an event and hands it to the readers. The lock is held.
-func (l *Log) keep(e *Entry) {
+// store numbers an event and passes it to the readers. The lock is held.
+func (l *Log) store(e *Entry) {
 	l.last++
 	e.seq = l.last
 	e.Event.Cursor = l.cursor(e.seq)
@@ -147,7 +147,7 @@ func (l *Log) keep(e *Entry) {
 	}
 	for r := range l.readers {
 		if r.filter.Match(&e.Subject) {
-			r.put(e)
+			r.deliver(e)
 		}
 	}
 }
@@ -188,8 +188,8 @@ func (e *ErrCursor) Error() string {
 	return fmt.Sprintf("cursor %.64q is not one of an event: leave it out to begin with new events", e.Text)
 }
 
-// position returns the number after which a cursor goes on. That of another log, of a controller
-// that ended, goes on with what is kept, and something is lost before it.
+// position returns the number after which a cursor continues. That of another log, of a controller
+// that ended, continues with what is kept, and something is lost before it.
 func (l *Log) position(cursor string) (seq uint64, own bool, err error) {
 	run, number, ok := strings.Cut(cursor, ".")
 	seq, perr := strconv.ParseUint(number, 10, 64)

@@ -56,8 +56,8 @@ func (l *Log) Close(r *Reader) {
 	delete(l.readers, r)
 }
 
-// put keeps an event; the oldest makes room for it.
-func (r *Reader) put(e *Entry) {
+// deliver buffers an event; the oldest one is dropped where there is no room.
+func (r *Reader) deliver(e *Entry) {
 	r.mu.Lock()
 	if r.count == len(r.ring) {
 		r.start = (r.start + 1) % len(r.ring)

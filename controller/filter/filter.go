@@ -29,7 +29,7 @@ type Set struct {
 }
 
 // Resolver finds who is meant by a workload's name, id, NODE/NAME, NAMESPACE/SERVICE, a group, an
-// address or a CIDR. Its error says what is wrong and where to look.
+// address or a CIDR. Its error has the reason and what to check.
 type Resolver interface {
 	Resolve(name string) (Set, error)
 }

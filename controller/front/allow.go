@@ -13,10 +13,10 @@ import (
 	"github.com/sluicenet/sluice/internal/mtls"
 )
 
-// headerFor names for whom a controller that stands by passes a call on.
+// headerFor is the header with the caller whose call a standby passes on.
 const headerFor = "sluice-for"
 
-// operator is whom headerFor names for a caller on a machine's own socket.
+// operator is the value of headerFor for a caller on a machine's own socket.
 const operator = "operator"
 
 // caller is who makes a call, and for whom.
@@ -26,21 +26,21 @@ type caller struct {
 	passed bool // a controller passes it on
 }
 
-// callerOf finds out who calls. Only controllers are believed when they speak for others.
+// callerOf finds out who calls. Only controllers are accepted as callers on behalf of others.
 func callerOf(ctx context.Context) (caller, error) {
 	c := caller{Identity: mtls.Peer(ctx)}
 	if p, ok := peer.FromContext(ctx); ok && (p.AuthInfo == nil || p.AuthInfo.AuthType() == "insecure") {
 		c.operator = true
 		return c, nil
 	}
-	if said := metadata.ValueFromIncomingContext(ctx, headerFor); len(said) > 0 {
+	if sent := metadata.ValueFromIncomingContext(ctx, headerFor); len(sent) > 0 {
 		if c.Role != mtls.Controller {
-			return c, status.Errorf(codes.PermissionDenied, "%s may not speak for others", c.Identity)
+			return c, status.Errorf(codes.PermissionDenied, "%s may not call on behalf of others", c.Identity)
 		}
-		if said[0] == operator {
+		if sent[0] == operator {
 			return caller{operator: true, passed: true}, nil
 		}
-		id, err := mtls.ParseIdentity(said[0])
+		id, err := mtls.ParseIdentity(sent[0])
 		if err != nil {
 			return c, status.Error(codes.PermissionDenied, err.Error())
 		}
@@ -49,7 +49,7 @@ func callerOf(ctx context.Context) (caller, error) {
 	return c, nil
 }
 
-// name is what headerFor says of the caller.
+// name is the caller's value of headerFor.
 func (c *caller) name() string {
 	if c.operator {
 		return operator
@@ -66,7 +66,7 @@ var ofAgents = map[string]bool{
 	controlv1.Control_Status_FullMethodName:              true,
 }
 
-// may says why a caller may not make a call, if so.
+// may returns the reason why a caller may not make a call, nil if it may.
 func (c *caller) may(method string) error {
 	switch {
 	case c.operator, c.Role == mtls.Controller:
@@ -74,12 +74,12 @@ func (c *caller) may(method string) error {
 	case c.Role == mtls.Agent && ofAgents[method]:
 		return nil
 	case c.Role == mtls.Nobody:
-		return status.Error(codes.Unauthenticated, "the caller's certificate has expired, or does not say whose it is: renew it with `sluice certs --renew`")
+		return status.Error(codes.Unauthenticated, "the caller's certificate has expired, or names no owner: renew it with `sluice certs --renew`")
 	}
 	return status.Errorf(codes.PermissionDenied, "%s may not call %s", c.Identity, method)
 }
 
-// unary lets only those in who may, and agents speak of their own node only.
+// unary rejects calls that are not permitted, and reports of agents for other nodes.
 func unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	c, err := callerOf(ctx)
 	if err == nil {
@@ -94,7 +94,7 @@ func unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grp
 	return handler(ctx, req)
 }
 
-// stream lets only those in who may.
+// stream rejects calls that are not permitted.
 func stream(srv any, s grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	c, err := callerOf(s.Context())
 	if err == nil {

@@ -1,6 +1,6 @@
-// Package front is the door of a controller that may lead or stand by: the same listeners answer
-// either way. The one that leads answers itself; one that stands by passes every call on to it.
-// Who may call what is decided here. It stores nothing and knows no call's meaning.
+// Package front has the listeners of a controller, leader or standby: the same ones answer
+// in both roles. The leader answers calls itself; a standby passes every call to it.
+// It also decides who may call what. It stores nothing and interprets no call.
 package front
 
 import (
@@ -20,16 +20,16 @@ import (
 	"github.com/sluicenet/sluice/internal/backoff"
 )
 
-// Leading is a controller that leads.
+// Leading is the leader.
 type Leading interface {
 	Register(grpc.ServiceRegistrar)
-	// Run works until ctx ends or the controller cannot go on.
+	// Run works until ctx ends or the controller cannot continue.
 	Run(ctx context.Context) error
 	Close() error
 }
 
-// Door is one listener. Who comes in without TLS is an operator of this machine: the listener's own
-// rights are the check.
+// Door is one listener. A client without TLS is an operator of this machine: the listener's own
+// permissions are the check.
 type Door struct {
 	Listener net.Listener
 	// Creds are those of the listener; nil for none.
@@ -41,15 +41,15 @@ type Config struct {
 	Doors []Door
 	// Lead waits until this controller leads.
 	Lead func(ctx context.Context) (Leading, error)
-	// Lost reports whether an error of Leading.Run means that another leads now.
+	// Lost reports whether an error of Leading.Run means that another controller is the leader now.
 	Lost func(error) bool
-	// Leader is the address of the controller that leads, "" where there is none.
+	// Leader is the leader's address, "" where there is none.
 	Leader func(ctx context.Context) (string, error)
 	// Dial makes a connection to another controller.
 	Dial func(address string) (*grpc.ClientConn, error)
 	// MaxMessage bounds messages, bytes.
 	MaxMessage int
-	// Alone is the answer to Control.Status where nobody leads who could give it; nil for an error.
+	// Alone is the answer to Control.Status without a leader; nil for an error.
 	Alone  func() *controlv1.StatusResponse
 	Logger *slog.Logger
 }
@@ -57,8 +57,8 @@ type Config struct {
 // again is how long to wait before trying to lead after that went wrong.
 const again = time.Second
 
-// sayAgain is how long the same error is not told again.
-const sayAgain = 30 * time.Second
+// logEvery is how long the same error is not logged again.
+const logEvery = 30 * time.Second
 
 // Front answers calls.
 type Front struct {
@@ -68,8 +68,8 @@ type Front struct {
 	proxy *proxy
 }
 
-// connectionAge is how long a connection is used: certificates that were renewed are seen with the next
-// one. Calls under way go on.
+// connectionAge is how long a connection is used: renewed certificates are used by the next
+// one. Calls in progress continue.
 const connectionAge = 5 * time.Minute
 
 // New makes a Front; Run does the work.
@@ -84,7 +84,7 @@ func New(cfg Config) *Front {
 	return f
 }
 
-// Run answers until ctx ends: standing by, then leading, then standing by again if the lead is lost.
+// Run answers until ctx ends: as standby, then as leader, then as standby again if leadership is lost.
 func (f *Front) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -117,11 +117,11 @@ func (f *Front) Run(ctx context.Context) error {
 	}
 }
 
-// turn stands by until this controller leads, and leads until it does no more. Without an error
+// turn is one change from standby to leader and, when leadership is lost, back. Without an error
 // another turn follows.
 func (f *Front) turn(ctx context.Context) error {
 	stop := f.serve(func(*grpc.Server) {}, grpc.UnknownServiceHandler(f.proxy.pass), grpc.ForceServerCodecV2(raw{}))
-	f.log.Info("standing by")
+	f.log.Info("standby")
 	l, err := f.lead(ctx)
 	stop()
 	if err != nil || l == nil {
@@ -133,15 +133,15 @@ func (f *Front) turn(ctx context.Context) error {
 	stop()
 	cerr := l.Close()
 	if err != nil && f.cfg.Lost(err) {
-		f.log.Warn("another controller leads now")
+		f.log.Warn("leadership lost, continuing as standby")
 		return nil
 	}
 	return errors.Join(err, cerr)
 }
 
-// lead waits until this controller leads; nil when ctx ended first.
+// lead waits until this controller is the leader; nil when ctx ended first.
 func (f *Front) lead(ctx context.Context) (Leading, error) {
-	said, when := "", time.Time{}
+	logged, when := "", time.Time{}
 	wait := backoff.Backoff{First: again, Last: again}
 	for {
 		l, err := f.cfg.Lead(ctx)
@@ -151,9 +151,9 @@ func (f *Front) lead(ctx context.Context) (Leading, error) {
 		if ctx.Err() != nil {
 			return nil, nil
 		}
-		if text := err.Error(); text != said || time.Since(when) > sayAgain {
-			said, when = text, time.Now()
-			f.log.Error("not able to lead, trying again", "error", err)
+		if text := err.Error(); text != logged || time.Since(when) > logEvery {
+			logged, when = text, time.Now()
+			f.log.Error("leadership unavailable, trying again", "error", err)
 		}
 		if !wait.Wait(ctx) {
 			return nil, nil

@@ -22,11 +22,11 @@ import (
 	"github.com/sluicenet/sluice/internal/mtls"
 )
 
-// cluster is who leads, as a store would say.
+// cluster is the leadership of a store.
 type cluster struct {
 	mu     sync.Mutex
 	holder *replica
-	free   chan struct{} // closed and made anew when nobody leads
+	free   chan struct{} // closed and replaced when there is no leader
 	alone  func() *controlv1.StatusResponse
 }
 
@@ -200,7 +200,7 @@ func version(t *testing.T, conn *grpc.ClientConn, want string) {
 	t.Fatalf("answered by %q (%v), want %q", got, err, want)
 }
 
-// TestTurns has two controllers: whichever is asked, the one that leads answers, before and after it
+// TestTurns has two controllers: whichever is called, the leader answers, before and after it
 // changes, by losing its lead and by ending.
 func TestTurns(t *testing.T) {
 	certs, c := certificates(t), &cluster{free: make(chan struct{})}
@@ -219,7 +219,7 @@ func TestTurns(t *testing.T) {
 	version(t, toTwo, "c2")
 }
 
-// TestPassedOn looks at what a controller that stands by passes on: answers, streams, errors.
+// TestPassedOn checks what a standby passes on: answers, streams, errors.
 func TestPassedOn(t *testing.T) {
 	certs, c := certificates(t), &cluster{free: make(chan struct{})}
 	one, _ := c.start(t, certs, "c1")
@@ -245,7 +245,7 @@ func TestPassedOn(t *testing.T) {
 		t.Errorf("events: got %v", got)
 	}
 	if _, err := operator.ListRules(t.Context(), &controlv1.ListRulesRequest{}); status.Code(err) != codes.Unimplemented {
-		t.Errorf("an error of the one that leads: got %v, want Unimplemented", err)
+		t.Errorf("an error of the leader: got %v, want Unimplemented", err)
 	}
 	agent := controlv1.NewCollectorClient(dial(t, certs, "n1", two))
 	if _, err := agent.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Sequence: 7}); err != nil || len(one.taken) != 1 || one.taken[0] != 7 {
@@ -253,7 +253,7 @@ func TestPassedOn(t *testing.T) {
 	}
 }
 
-// TestAllowed asks both the controller that leads and the one that stands by for what callers may not.
+// TestAllowed calls leader and standby for what callers may not.
 func TestAllowed(t *testing.T) {
 	certs, c := certificates(t), &cluster{free: make(chan struct{})}
 	one, _ := c.start(t, certs, "c1")
@@ -294,10 +294,10 @@ func TestAllowed(t *testing.T) {
 	}
 }
 
-// TestAlone asks a controller that stands by, and knows no other, how it is.
+// TestAlone reads the status of a standby that knows no other controller.
 func TestAlone(t *testing.T) {
 	certs, c := certificates(t), &cluster{free: make(chan struct{})}
-	c.holder = &replica{} // somebody without an address
+	c.holder = &replica{} // a leader without an address
 	c.alone = func() *controlv1.StatusResponse { return &controlv1.StatusResponse{Version: "by itself"} }
 	two, _ := c.start(t, certs, "c2")
 	version(t, dial(t, certs, "", two), "by itself")
@@ -315,10 +315,10 @@ func TestAlone(t *testing.T) {
 	version(t, dial(t, certs, "", two), "by itself")
 }
 
-// TestNobodyLeads asks a controller that stands by and knows no other.
-func TestNobodyLeads(t *testing.T) {
+// TestNoLeader calls a standby that knows no other controller.
+func TestNoLeader(t *testing.T) {
 	certs, c := certificates(t), &cluster{free: make(chan struct{})}
-	c.holder = &replica{} // somebody without an address
+	c.holder = &replica{} // a leader without an address
 	two, _ := c.start(t, certs, "c2")
 	if err := func() error {
 		_, err := controlv1.NewControlClient(dial(t, certs, "", two)).Status(t.Context(), &controlv1.StatusRequest{})

@@ -27,7 +27,7 @@ var _ encoding.CodecV2 = raw{}
 // message is a call's request or answer, unread.
 type message struct{ data mem.BufferSlice }
 
-// Marshal gives a message's bytes.
+// Marshal returns a message's bytes.
 func (raw) Marshal(v any) (mem.BufferSlice, error) {
 	m, ok := v.(*message)
 	if !ok {
@@ -50,10 +50,10 @@ func (raw) Unmarshal(data mem.BufferSlice, v any) error {
 // Name is that of the codec that both ends use.
 func (raw) Name() string { return "proto" }
 
-// leaderKept is how long the leader's address is believed without asking the store again.
+// leaderKept is how long the leader's address is used without reading it from the store again.
 const leaderKept = 500 * time.Millisecond
 
-// proxy passes calls on to the controller that leads.
+// proxy passes calls to the leader.
 type proxy struct {
 	cfg *Config
 
@@ -65,7 +65,7 @@ type proxy struct {
 
 func newProxy(cfg *Config) *proxy { return &proxy{cfg: cfg} }
 
-// leader is a connection to the controller that leads.
+// leader returns a connection to the leader.
 func (p *proxy) leader(ctx context.Context) (*grpc.ClientConn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,12 +75,12 @@ func (p *proxy) leader(ctx context.Context) (*grpc.ClientConn, error) {
 	address, err := p.cfg.Leader(ctx)
 	switch {
 	case err != nil && p.conn != nil:
-		p.asked = time.Now() // the store is away; the leader need not be
+		p.asked = time.Now() // the store is unavailable; the leader may not be
 		return p.conn, nil
 	case err != nil:
-		return nil, status.Errorf(codes.Unavailable, "this controller stands by and does not know who leads: %v", err)
+		return nil, status.Errorf(codes.Unavailable, "this controller is a standby and does not know the leader: %v", err)
 	case address == "":
-		return nil, status.Error(codes.Unavailable, "this controller stands by and no other leads yet")
+		return nil, status.Error(codes.Unavailable, "this controller is a standby and there is no leader yet")
 	}
 	p.asked = time.Now()
 	if address == p.address && p.conn != nil {
@@ -106,7 +106,7 @@ func (p *proxy) close() {
 	}
 }
 
-// leaderTime bounds asking the store who leads.
+// leaderTime bounds reading the leader from the store.
 const leaderTime = time.Second
 
 // pass passes one call on: one request, any number of answers, as every call of our services is.
@@ -117,7 +117,7 @@ func (p *proxy) pass(_ any, in grpc.ServerStream) error {
 		return err
 	}
 	if c.passed {
-		return status.Error(codes.Unavailable, "this controller stands by, like the one that passed the call on")
+		return status.Error(codes.Unavailable, "this controller is a standby, like the one that passed the call on")
 	}
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(in.Context(), metadata.Pairs(headerFor, c.name())))
 	defer cancel()
@@ -153,7 +153,7 @@ func (p *proxy) pass(_ any, in grpc.ServerStream) error {
 	return err
 }
 
-// alone answers what can be answered without the one that leads; everything else is the error.
+// alone answers what can be answered without the leader; everything else is the error.
 func (p *proxy) alone(method string, in grpc.ServerStream, err error) error {
 	if method != controlv1.Control_Status_FullMethodName || p.cfg.Alone == nil {
 		return err

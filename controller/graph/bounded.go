@@ -41,8 +41,8 @@ func (b *bounded[K, V]) touch(k K) (v V, ok bool) {
 	return e.value, true
 }
 
-// put adds a key that is not there, and returns what made room for it.
-func (b *bounded[K, V]) put(k K, v V, share string, limit int) (evicted []V) {
+// insert adds a key that is not there, and returns the evicted values.
+func (b *bounded[K, V]) insert(k K, v V, share string, limit int) (evicted []V) {
 	for len(b.items) >= limit {
 		x := b.victim(share)
 		evicted = append(evicted, x.value)

@@ -137,7 +137,7 @@ func (g *Graph) count(o *Observation, s *live) {
 		}
 		s.counts.add(c)
 	}
-	g.settle(o, e)
+	g.moveNamed(o, e)
 	e.Counts.add(c)
 	e.Open -= min(e.Open, o.Ended)
 	e.describe(o)
@@ -149,7 +149,7 @@ func (g *Graph) join(o *Observation, s *live) {
 	e, ok := g.edges.touch(o.Kind)
 	if !ok {
 		if e = g.edges.sibling(o.Kind); e == nil {
-			e = g.put(o) // the client's end is about to report
+			e = g.newEdge(o) // the client's end is about to report
 		}
 	}
 	e.decide(o)
@@ -176,23 +176,23 @@ func (g *Graph) edge(o *Observation, s *live) *Edge {
 		g.edges.touch(near.Kind)
 		return near
 	}
-	e := g.put(o)
+	e := g.newEdge(o)
 	switch {
 	case near == nil:
 	case near.Sessions == 0: // it waited for this one, under another application
 		e.Ends, e.Refused = near.Ends, near.Refused
-		g.edges.take(near)
+		g.edges.removeEdge(near)
 	case near.App == app.Undecided && o.Sessions == 0 && !moves:
 		g.move(near.Kind, e, Counts{Sessions: max(o.Ended, 1)})
 	}
 	return e
 }
 
-// named reports whether the application of the observation is settled.
+// named reports whether the application of the observation is known.
 func (o *Observation) named() bool { return o.App != app.Undecided && o.App != app.Unknown }
 
-// put makes the edge of an observation.
-func (g *Graph) put(o *Observation) *Edge {
+// newEdge adds the edge of an observation.
+func (g *Graph) newEdge(o *Observation) *Edge {
 	e := &Edge{Kind: o.Kind, First: o.First}
 	for _, old := range g.edges.add(e, o.Share, g.limits.Edges) {
 		if old.Sessions > 0 {
@@ -224,13 +224,13 @@ func (g *Graph) move(from Kind, to *Edge, c Counts) {
 	if old.Sessions == 0 {
 		to.Counts.add(old.Counts)
 		to.Refused += old.Refused
-		g.edges.take(old)
+		g.edges.removeEdge(old)
 	}
 }
 
-// settle moves sessions that were counted while their application was undecided and several were
+// moveNamed moves sessions that were counted while their application was undecided and several were
 // reported without their numbers: more end here than had begun here.
-func (g *Graph) settle(o *Observation, e *Edge) {
+func (g *Graph) moveNamed(o *Observation, e *Edge) {
 	if o.App == app.Undecided || o.Ended <= e.Open {
 		return
 	}
@@ -256,7 +256,7 @@ func (e *Edge) decide(o *Observation) {
 	*x = End{Workload: o.Reporter, Verdict: o.Verdict, Reason: o.Reason, Rule: o.Rule, Enforced: o.Enforced, Last: o.Last}
 }
 
-// describe notes what the newest observation of the leading end says.
+// describe copies the description from the newest observation of the leading end.
 func (e *Edge) describe(o *Observation) {
 	e.First = min(e.First, o.First)
 	e.Answered = e.Answered || o.Answered

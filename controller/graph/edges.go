@@ -17,7 +17,7 @@ func newEdges() edges {
 
 // add adds an edge of a kind that is not there, and returns what made room for it.
 func (s *edges) add(e *Edge, share string, limit int) []*Edge {
-	evicted := s.put(e.Kind, e, share, limit)
+	evicted := s.insert(e.Kind, e, share, limit)
 	for _, old := range evicted {
 		s.unlink(old)
 	}
@@ -25,8 +25,8 @@ func (s *edges) add(e *Edge, share string, limit int) []*Edge {
 	return evicted
 }
 
-// take takes an edge out.
-func (s *edges) take(e *Edge) {
+// removeEdge removes an edge.
+func (s *edges) removeEdge(e *Edge) {
 	s.remove(e.Kind)
 	s.unlink(e)
 }

@@ -129,7 +129,7 @@ func New(l Limits) *Graph {
 	return g
 }
 
-// clear forgets everything. The lock is held, or nobody else knows g.
+// clear forgets everything. The lock is held, or g is not shared yet.
 func (g *Graph) clear() {
 	g.edges = newEdges()
 	g.violations, g.recent = newBounded[violationKind, *Violation](), newBounded[connectionKind, *recent]()
@@ -162,7 +162,7 @@ func (g *Graph) session(o *Observation) *live {
 	s, ok := g.sessions.touch(k)
 	if !ok {
 		s = &live{kind: o.Kind}
-		g.sessions.put(k, s, o.Share, g.limits.Sessions)
+		g.sessions.insert(k, s, o.Share, g.limits.Sessions)
 	}
 	return s
 }

@@ -85,7 +85,7 @@ func TestAdd(t *testing.T) {
 			"web>api 80 http learn (learn, learn): 1 sessions (1 established), 1 open, 4500 bytes"}},
 		{"joins an end that lost the application", []step{{}, {server, undecided, violates}}, []string{
 			"web>api 80 http violate (learn, violate): 1 sessions (1 established), 1 open, 4500 bytes", "netns:api: 10.0.0.1>10.0.0.2 80 undecided violate by rule 0: 1"}},
-		{"counts the server's end where the client is nobody's", []step{{alone}}, []string{"web>api 80 http learn (none, learn): 1 sessions (1 established), 1 open, 4500 bytes"}},
+		{"counts the server's end where the client is no workload", []step{{alone}}, []string{"web>api 80 http learn (none, learn): 1 sessions (1 established), 1 open, 4500 bytes"}},
 		{"a verdict makes no row of its own", []step{{ended}, {ended, later, func(o *graph.Observation) { o.Verdict = flow.Allow }}, {later, later, denied}}, []string{
 			"web>api 80 http deny (deny, none): 3 sessions (2 closed, 1 denied), 0 open, 13500 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"a refusal by the peer is no violation", []step{{refused}}, []string{"web>api 80 http allow (allow, none): 1 sessions (1 refused), 0 open, 4500 bytes"}},

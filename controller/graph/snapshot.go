@@ -134,14 +134,14 @@ func (g *Graph) UnmarshalJSON(b []byte) error {
 		v := &k.Row
 		if _, ok := g.violations.get(v.kind()); !ok && v.Count > 0 {
 			v.Touched = g.next()
-			g.violations.put(v.kind(), v, k.Share, g.limits.Violations)
+			g.violations.insert(v.kind(), v, k.Share, g.limits.Violations)
 		}
 	}
 	for _, k := range slices.Backward(s.Threats) {
 		t := &k.Row
 		if _, ok := g.threats.get(t.kind()); !ok {
 			t.Touched = g.next()
-			g.threats.put(t.kind(), t, k.Share, g.limits.Threats)
+			g.threats.insert(t.kind(), t, k.Share, g.limits.Threats)
 		}
 	}
 	return nil

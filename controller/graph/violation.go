@@ -19,7 +19,7 @@ type violationKind struct {
 }
 
 // Violation is sessions of one kind that an end refused, or would have in protect mode; or,
-// where its reason is ByFailOpen, frames that nobody judged.
+// where its reason is ByFailOpen, unjudged frames.
 type Violation struct {
 	Kind
 	Verdict  flow.Verdict `json:"verdict"`
@@ -30,7 +30,7 @@ type Violation struct {
 	Reason   flow.Reason  `json:"reason"`
 	Rule     uint32       `json:"rule,omitempty"`
 	Outcome  flow.Outcome `json:"outcome,omitempty"` // of the last
-	Text     string       `json:"text,omitempty"`    // backend and cause of frames that nobody judged
+	Text     string       `json:"text,omitempty"`    // backend and cause of unjudged frames
 	Count    uint64       `json:"count"`
 	First    int64        `json:"first"`
 	Last     int64        `json:"last"`
@@ -81,7 +81,7 @@ func (g *Graph) violation(o *Observation, s *live) {
 	n := g.news(k, o, s)
 	if s != nil {
 		if s.violated && s.violation != k { // it became stricter, or its application known
-			n = g.take(s.violation, 1)
+			n = g.subtract(s.violation, 1)
 		}
 		s.violated, s.violation = true, k
 	}
@@ -128,7 +128,7 @@ func (g *Graph) unmatched(o *Observation, k violationKind, n uint64) uint64 {
 	r, ok := g.recent.touch(c)
 	if !ok {
 		r = new(recent)
-		g.recent.put(c, r, o.Share, maxRecent)
+		g.recent.insert(c, r, o.Share, maxRecent)
 	}
 	own, far := &r.ends[1], &r.ends[0]
 	if o.Egress {
@@ -148,13 +148,13 @@ func (g *Graph) unmatched(o *Observation, k violationKind, n uint64) uint64 {
 		return n
 	}
 	if Stricter(k.verdict, far.kind.verdict) || k.verdict == far.kind.verdict && o.Egress {
-		return rest + g.take(far.kind, matched)
+		return rest + g.subtract(far.kind, matched)
 	}
 	return rest
 }
 
-// take takes sessions from a row, and the row away when none are left. It returns how many they were.
-func (g *Graph) take(k violationKind, n uint64) uint64 {
+// subtract removes sessions from a row, and the row when none are left. It returns how many they were.
+func (g *Graph) subtract(k violationKind, n uint64) uint64 {
 	v, ok := g.violations.get(k)
 	if !ok {
 		return n // it made room for others
@@ -174,7 +174,7 @@ func (g *Graph) addViolations(k violationKind, x *Violation, n uint64, share str
 		c := *x
 		v = &c
 		v.Count = 0
-		g.totals.Evicted += uint64(len(g.violations.put(k, v, share, g.limits.Violations)))
+		g.totals.Evicted += uint64(len(g.violations.insert(k, v, share, g.limits.Violations)))
 	}
 	v.Count += n
 	v.First, v.Last, v.Outcome, v.Touched = min(v.First, x.First), max(v.Last, x.Last), x.Outcome, g.next()
@@ -183,7 +183,7 @@ func (g *Graph) addViolations(k violationKind, x *Violation, n uint64, share str
 	}
 }
 
-// AddUnjudged counts frames that nobody judged: v.Count of them. Its reason is ByFailOpen.
+// AddUnjudged counts unjudged frames: v.Count of them. Its reason is ByFailOpen.
 func (g *Graph) AddUnjudged(v *Violation, share string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -41,7 +41,7 @@ type Connection struct {
 	Answered   bool
 	// Lossy: frames or records were lost while it was observed.
 	Lossy bool
-	// Ended says that all sessions that it stands for are over, so that an application that
+	// Ended reports that all its sessions have ended, so that an application that
 	// is undecided will stay without a name.
 	Ended bool
 }
@@ -62,7 +62,7 @@ type key struct {
 // anyApp stands for protocols that carry no applications that we name.
 const anyApp int32 = -1
 
-// New is a Learner that goes on from the rules that were learned before.
+// New returns a Learner that continues from the rules that were learned before.
 func New(rules *model.Rules) *Learner {
 	l := &Learner{rules: rules, index: make(map[key]uint32)}
 	for _, r := range rules.LearnedRules() {
@@ -194,12 +194,12 @@ func (c *Connection) teaches() bool {
 }
 
 // oneWay reports whether a conversation without an answer is over and was one all the same: datagrams of
-// an application that was identified, as of syslog. Anybody can send those that are not.
+// an application that was identified, as of syslog. Any sender can send those that are not.
 func (c *Connection) oneWay() bool {
 	return c.Proto == packet.ProtoUDP && c.Outcome == flow.OutcomeUnanswered && c.App != app.Undecided && c.App != app.Unknown && c.App != app.None
 }
 
-// learnable groups are those that stand for somebody: a service, or the reserved ones but any.
+// learnable groups are those with an identity: a service, or the reserved ones but any.
 func learnable(group string) bool {
 	switch model.KindOf(group) {
 	case model.Service:

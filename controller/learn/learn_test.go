@@ -75,7 +75,7 @@ func TestLearn(t *testing.T) {
 		{"UDP by memory", func(c *c) { c.Proto, c.Port, c.ClientPort, c.Evidence = 17, 5060, 5060, flow.EvidenceMemory }, "udp/5060 for http"},
 		{"ports that do not agree", func(c *c) { c.Port, c.ClientPort, c.Evidence = 8080, 9090, flow.EvidencePort }, ""},
 		{"ports that agree", func(c *c) { c.Port, c.ClientPort, c.Evidence = 8080, 40000, flow.EvidencePort }, "tcp/8080 for http"},
-		{"nobody we know", func(c *c) { c.From, c.To = model.External, model.Nodes }, ""},
+		{"unknown ends", func(c *c) { c.From, c.To = model.External, model.Nodes }, ""},
 		{"a user group", func(c *c) { c.From = "team-a" }, ""},
 		{"any", func(c *c) { c.From = model.Any }, ""},
 		{"unresolved", func(c *c) { c.To = "" }, ""},
@@ -153,7 +153,7 @@ func TestLossy(t *testing.T) {
 	}
 }
 
-// TestStable: what comes together is learned alike in any order, and a restart goes on.
+// TestStable: what comes together is learned alike in any order, and a restart continues.
 func TestStable(t *testing.T) {
 	var traffic []learn.Connection
 	for _, to := range []string{"api", "db", "cache"} {
@@ -182,8 +182,8 @@ func TestStable(t *testing.T) {
 	}
 }
 
-// TestDeletedIsLearnedAnew: a rule that somebody deletes comes back with a new id.
-func TestDeletedIsLearnedAnew(t *testing.T) {
+// TestDeletedIsLearnedAgain: a rule that a user deletes is learned again with a new id.
+func TestDeletedIsLearnedAgain(t *testing.T) {
 	rules := model.NewRules(nil, model.Order{})
 	l := learn.New(rules)
 	l.Learn([]learn.Connection{conn(nil)}, 1)

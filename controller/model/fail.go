@@ -2,7 +2,7 @@ package model
 
 import "fmt"
 
-// Fail is what happens to frames of a group that nobody judges.
+// Fail is what happens to unjudged frames of a group.
 type Fail string
 
 // Fail modes. The zero is that of the settings.

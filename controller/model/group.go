@@ -26,14 +26,14 @@ type Kind string
 // Kinds of group.
 const (
 	Service  Kind = "service"  // svc:<namespace>/<service>; made when first seen, carries the mode
-	User     Kind = "user"     // made by people, with a selector or prefixes
+	User     Kind = "user"     // made by users, with a selector or prefixes
 	Reserved Kind = "reserved" // one of the four above
 )
 
 // Group is a set of workloads or addresses.
 type Group struct {
 	Name string `json:"name"`
-	// Selector and CIDRs say who is in a user group; others have none.
+	// Selector and CIDRs define the members of a user group; other groups have none.
 	Selector *Selector      `json:"selector,omitempty"`
 	CIDRs    []netip.Prefix `json:"cidrs,omitempty"`
 	Comment  string         `json:"comment,omitempty"`
@@ -97,7 +97,7 @@ var (
 	serviceName = regexp.MustCompile(`^svc:[^\s/:,]+/[^\s,]+$`)
 )
 
-// CheckName says what is wrong with a group's name, if anything.
+// CheckName returns an error for an invalid group name.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -118,7 +118,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Validate says what is wrong with a group, if anything.
+// Validate returns an error for an invalid group.
 func (g *Group) Validate() error {
 	if err := CheckName(g.Name); err != nil {
 		return err

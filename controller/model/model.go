@@ -1,5 +1,5 @@
-// Package model is what controllers know and people change: groups, rules, settings, and the
-// workloads and nodes that agents report. It checks them and says in a sentence what is
+// Package model is what controllers keep and users change: groups, rules, settings, and the
+// workloads and nodes that agents report. It checks them and returns in a sentence what is
 // wrong. It neither stores them nor compiles them.
 package model
 
@@ -23,7 +23,7 @@ type Workload struct {
 	// HostNet: it lives in the node's own network namespace, and its addresses are the node's.
 	HostNet     bool `json:"host_net,omitempty"`
 	Quarantined bool `json:"quarantined,omitempty"`
-	// Backend is by what people chose that it is enforced; "" where they did not.
+	// Backend is the backend that a user chose for it; "" without a choice.
 	Backend string `json:"backend,omitempty"`
 }
 
@@ -51,7 +51,7 @@ type Settings struct {
 	Revision uint64 `json:"revision,omitempty"`
 }
 
-// Validate says what is wrong with the settings, if anything.
+// Validate returns an error for invalid settings.
 func (s *Settings) Validate() error {
 	if s.DefaultMode > policy.Protect {
 		return fmt.Errorf("settings: the default mode %s does not exist: use discover, monitor or protect", s.DefaultMode)

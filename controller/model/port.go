@@ -38,7 +38,7 @@ func ParsePort(s string) (Port, error) {
 		return p, nil
 	}
 	if _, err := strconv.Atoi(strings.ReplaceAll(name, "-", "")); err == nil && !has {
-		return Port{}, fmt.Errorf("port %q does not say its protocol: write tcp/%s or udp/%s", s, name, name)
+		return Port{}, fmt.Errorf("port %q has no protocol: write tcp/%s or udp/%s", s, name, name)
 	}
 	if name != "any" {
 		proto, err := policy.ParseProto(name)

@@ -29,7 +29,7 @@ const (
 	maxAppsOf        = 1000
 )
 
-// Rule says what connections from one group to another may do, read from client to server.
+// Rule allows or denies connections from one group to another, read from client to server.
 type Rule struct {
 	ID       uint32 `json:"id"`
 	From     string `json:"from"`
@@ -44,7 +44,7 @@ type Rule struct {
 	Revision uint64 `json:"revision,omitempty"` // counts changes, for compare-and-set
 }
 
-// Validate says what is wrong with a rule, if anything. Whether its groups exist is not its business.
+// Validate returns an error for an invalid rule. It does not check whether the groups exist.
 func (r *Rule) Validate() error {
 	if err := CheckName(r.From); err != nil {
 		return fmt.Errorf("rule: from: %w", err)

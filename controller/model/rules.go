@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Ids of rules are never given again. Those of people count from 1 to 10000 and, when they are
+// Ids of rules are not reused. Those of user rules count from 1 to 10000 and, when they are
 // spent, from 1<<30 on; learned ones count from 10001.
 const (
 	FirstUserID    = 1
@@ -26,7 +26,7 @@ type Order struct {
 	NextLearned uint32   `json:"next_learned"`
 }
 
-// Rules is the one ordered list: user and imported rules in the order that people gave them, then
+// Rules is the one ordered list: user and imported rules in the order that users gave them, then
 // learned ones by id. It is not safe for concurrent use.
 type Rules struct {
 	user, learned []Rule // learned by id
@@ -109,7 +109,7 @@ func (rs *Rules) Add(r Rule, before uint32) (Rule, error) {
 	at := len(rs.user)
 	if before != 0 {
 		if at = rs.userAt(before); at < 0 {
-			return Rule{}, fmt.Errorf("rule %d to stand before is not a user rule: %w", before, ErrNoRule)
+			return Rule{}, fmt.Errorf("rule %d to precede is not a user rule: %w", before, ErrNoRule)
 		}
 	}
 	if rs.next.NextUser > LastUserID && rs.next.NextUser < moreUserIDs {

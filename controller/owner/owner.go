@@ -30,7 +30,7 @@ const (
 // Run is one start of an agent.
 type Run struct {
 	ID      string `json:"run"`
-	Machine string `json:"machine,omitempty"` // host name, for people
+	Machine string `json:"machine,omitempty"` // host name, for display
 	Address string `json:"address,omitempty"` // as the controller sees it
 	Version string `json:"version,omitempty"`
 	Boot    string `json:"boot,omitempty"`    // of the kernel
@@ -86,14 +86,14 @@ func New(now func() time.Time) *Registry {
 	return &Registry{now: now, names: make(map[string]*name)}
 }
 
-// Restore makes a run the owner as it was stored by another controller: its lease begins anew.
+// Restore makes a run the owner as it was stored by another controller: its lease begins again.
 func (r *Registry) Restore(node string, owner Run) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.names[node] = &name{owner: owner, seen: r.now()}
 }
 
-// Claim gives a name to a run if nobody else has it, or renews its lease. A name that only
+// Claim gives a free name to a run, or renews its lease. A name that only
 // fails to be renewed goes to the next run that claims it.
 func (r *Registry) Claim(node string, c Claim) Result {
 	r.mu.Lock()
@@ -128,10 +128,10 @@ func (n *name) lease(c *Claim) time.Duration {
 	return Lease
 }
 
-// merge returns known with what is news in said.
-func merge(known, said Run) Run {
-	return Run{ID: known.ID, Machine: cmp.Or(said.Machine, known.Machine), Address: cmp.Or(said.Address, known.Address), Version: cmp.Or(said.Version, known.Version),
-		Boot: cmp.Or(said.Boot, known.Boot), Started: cmp.Or(said.Started, known.Started)}
+// merge returns known with the new values of given.
+func merge(known, given Run) Run {
+	return Run{ID: known.ID, Machine: cmp.Or(given.Machine, known.Machine), Address: cmp.Or(given.Address, known.Address), Version: cmp.Or(given.Version, known.Version),
+		Boot: cmp.Or(given.Boot, known.Boot), Started: cmp.Or(given.Started, known.Started)}
 }
 
 func (n *name) holding() Holding { return Holding{n.owner, n.seen.Add(Lease)} }
@@ -167,7 +167,7 @@ func (r *Registry) Release(node, run string) bool {
 	return true
 }
 
-// Owner returns who has a name, and whether its lease is in force. The zero Holding is nobody.
+// Owner returns who has a name, and whether its lease is in force. The zero Holding is no owner.
 func (r *Registry) Owner(node string) (h Holding, live bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

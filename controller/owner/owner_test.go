@@ -32,7 +32,7 @@ func TestClaim(t *testing.T) {
 		{"successor at once", claim("second", "boot1", "first"), 0, false},
 		{"successor after its shorter lease", claim("second", "boot1", "first"), owner.SuccessorLease, true},
 		{"copied folder on another machine", claim("second", "boot2", "first"), owner.SuccessorLease, false},
-		{"same machine, successor of somebody else", claim("second", "boot1", "zeroth"), owner.SuccessorLease, false},
+		{"same machine, successor of another run", claim("second", "boot1", "zeroth"), owner.SuccessorLease, false},
 		{"no boot id", claim("second", "", "first"), owner.SuccessorLease, false},
 	}
 	for _, tt := range tests {
@@ -61,7 +61,7 @@ func TestClaim(t *testing.T) {
 	}
 }
 
-// TestRenewal checks that an owner that goes on renewing keeps its name for ever against
+// TestRenewal checks that an owner that renews its lease keeps its name against
 // rivals that try all the time, one of them with a copied folder.
 func TestRenewal(t *testing.T) {
 	c := &clock{at: time.Unix(1000, 0)}
@@ -91,7 +91,7 @@ func TestRelease(t *testing.T) {
 	c := &clock{at: time.Unix(1000, 0)}
 	r := owner.New(c.now)
 	if r.Release("n", "first") {
-		t.Error("a name that nobody has was released")
+		t.Error("a name without an owner was released")
 	}
 	r.Claim("n", claim("first", "b", ""))
 	r.Claim("n", claim("second", "b", ""))

@@ -40,7 +40,7 @@ func (s *Server) do(ctx context.Context, compiling bool) (uint64, error) {
 	defer cancel()
 	s.change.Lock()
 	defer s.change.Unlock()
-	w, err := s.take(compiling)
+	w, err := s.takeWork(compiling)
 	if err == nil {
 		err = w.store(ctx)
 	}
@@ -56,8 +56,8 @@ func (s *Server) do(ctx context.Context, compiling bool) (uint64, error) {
 	return s.version, nil
 }
 
-// take makes the work out of what changed; without compiling, only what is to be stored.
-func (s *Server) take(compiling bool) (*work, error) {
+// takeWork collects what changed; without compiling, only what is to be stored.
+func (s *Server) takeWork(compiling bool) (*work, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := &work{s: s, nodes: make(map[string][]byte)}

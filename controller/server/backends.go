@@ -15,7 +15,7 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// backendChoice is what a person said of one workload; it is stored, and kept while the workload is away.
+// backendChoice is a user's choice for one workload; it is stored, and kept while the workload is gone.
 type backendChoice struct {
 	Node    string `json:"node"`
 	ID      string `json:"id"`
@@ -132,7 +132,7 @@ func (s *book) choiceFor(name string) (*backendChoice, error) {
 	for _, c := range choices {
 		all = append(all, c.Node+"/"+c.ID)
 	}
-	return nil, fmt.Errorf("%d workloads are called %q: say which one: %s", len(choices), name, listed(all))
+	return nil, fmt.Errorf("%d workloads are called %q: choose one: %s", len(choices), name, listed(all))
 }
 
 // unknownWorkload is the error where no workload has a name.

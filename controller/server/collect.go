@@ -16,7 +16,7 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// dropMalformed counts connections that do not say what they must.
+// dropMalformed counts connections without required fields.
 const dropMalformed = "malformed"
 
 // ReportConnections takes what an agent observed: once, however often it is sent. What is

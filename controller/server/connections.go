@@ -228,7 +228,7 @@ func readToken(text string, v any) error {
 		err = json.Unmarshal(b, v)
 	}
 	if err != nil {
-		return status.Errorf(codes.InvalidArgument, "page: token %.40q is not one of this list: leave it out to begin anew", text)
+		return status.Errorf(codes.InvalidArgument, "page: token %.40q is not one of this list: leave it out to start from the beginning", text)
 	}
 	return nil
 }

@@ -27,8 +27,8 @@ const (
 	departedSlack = int64(2e9)
 )
 
-// leave remembers the members of a node that are not among those that it has now.
-func (d *directory) leave(name string, members []*member, now int64) {
+// rememberGone remembers the members of a node that are not among those that it has now.
+func (d *directory) rememberGone(name string, members []*member, now int64) {
 	n := d.node(name)
 	still := make(map[string]bool, len(members))
 	for _, m := range members {
@@ -72,7 +72,7 @@ func (d *directory) known(n *node, id string, at int64) *member {
 	return nil
 }
 
-// owned is who had an address when a connection began; nil if nobody had.
+// owned is who had an address when a connection began; nil if it had no owner.
 func (g *departed) owned(a netip.Addr, began int64) *member {
 	if l, ok := g.addresses[a]; ok && began <= l.at+departedSlack {
 		return l.member

@@ -21,7 +21,7 @@ type directory struct {
 	nodes     map[string]*node
 	addresses map[netip.Addr][]*member
 	hosts     map[netip.Addr]string // addresses of nodes themselves
-	subnets   []netip.Prefix        // of workload interfaces and settings: internal even where nobody is known
+	subnets   []netip.Prefix        // of workload interfaces and settings: internal even without a known workload
 	inside    *bart.Lite            // the same, for look-ups
 	settings  []netip.Prefix        // subnets that the settings call internal
 	gone      departed
@@ -82,7 +82,7 @@ func (d *directory) replace(name string, members []*member, own []netip.Addr) {
 	d.index()
 }
 
-// index builds the look-ups anew.
+// index rebuilds the look-ups.
 func (d *directory) index() {
 	d.addresses = make(map[netip.Addr][]*member)
 	d.hosts = make(map[netip.Addr]string)
@@ -141,7 +141,7 @@ func (d *directory) names() []string {
 }
 
 // owner is the workload that has an address, one of the asking node first: the same
-// address may be in use on several nodes. nil if nobody has it.
+// address may be in use on several nodes. nil if no workload has it.
 func (d *directory) owner(node string, a netip.Addr) *member {
 	list := d.addresses[a]
 	for _, m := range list {

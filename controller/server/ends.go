@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/controller/model"
 )
 
-// end is one end of a connection as people know it.
+// end is one end of a connection as users know it.
 type end struct {
 	member *member // nil where the address is no workload's
 	addr   netip.Addr

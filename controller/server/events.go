@@ -26,7 +26,7 @@ func (c *control) Observe(r *controlv1.ObserveRequest, stream grpc.ServerStreami
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
 	defer c.s.events.Close(reader)
-	// The header says that nothing from here on is missed.
+	// The header marks that no event is missed from now on.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func parseGroup(m *controlv1.Group) (*model.Group, error) {
 // maxComment bounds a group's comment, bytes.
 const maxComment = 1000
 
-// groupSettings fills what a group says of itself into its message.
+// groupSettings fills a group's settings into its message.
 func groupSettings(out *controlv1.Group, g *model.Group) {
 	out.Comment, out.Created, out.Revision, out.Cidrs = g.Comment, g.Created, g.Revision, prefixTexts(g.CIDRs)
 	if x := g.Selector; x != nil {

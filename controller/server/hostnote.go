@@ -2,10 +2,10 @@ package server
 
 import "fmt"
 
-// hostNote is what is said wherever the mode of a workload in the host's network is shown.
+// hostNote is the note beside each mode of a workload in the host's network.
 const hostNote = "watched, never refused: host network"
 
-// hostNote says which members of a group its mode does not refuse anything for; "" if there are none.
+// hostNote returns the members of a group for which its mode refuses nothing; "" if there are none.
 // The server's lock is held.
 func (d *directory) hostNote(group string) string {
 	all, hosts := 0, 0

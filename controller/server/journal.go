@@ -14,7 +14,7 @@ import (
 
 // The journal has the reports that were acknowledged and are not in the stored graph yet. Another
 // controller that takes over finds there what this one knew: an acknowledged report is never lost and
-// never counted twice. It is kept only where Config.Journal says so.
+// not counted twice. It is kept only with Config.Journal.
 const keyJournal = "journal/"
 
 // journalBytes is how large the journal may grow before the graph is stored, which empties it.

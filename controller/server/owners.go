@@ -47,7 +47,7 @@ func (c *collector) RegisterNode(ctx context.Context, r *controlv1.RegisterNodeR
 	return &controlv1.RegisterNodeResponse{Granted: res.Granted, Owner: ownerMessage(&res.Owner), RenewWithin: int64(owner.Lease)}, nil
 }
 
-// clip bounds what an agent says of itself.
+// clip bounds the strings of an agent.
 func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), maxName)], "") }
 
 // callerAddress returns the host that a call came from, "" where that is this process.
@@ -82,7 +82,7 @@ func (s *Server) claim(node string, c owner.Claim) (owner.Result, error) {
 	return res, nil
 }
 
-// describe names a run for people.
+// describe returns the name of a run for display.
 func describe(r *owner.Run) string {
 	text := r.Machine
 	if text == "" {
@@ -119,8 +119,8 @@ func (s *Server) release(node, run string) {
 	s.kick()
 }
 
-// admit reports as an error that a run does not own its node's name. A run that nobody
-// registered gets it where nobody else has it. A report without a run is one of an agent that
+// admit reports as an error that a run does not own its node's name. A run that is not
+// registered gets it if it is free. A report without a run is one of an agent that
 // knows no owners: it counts where no owner is known.
 func (s *Server) admit(ctx context.Context, node, run string) error {
 	if run == "" {

@@ -22,7 +22,7 @@ type found struct {
 	group   string
 }
 
-// find finds what people mean by a name, wherever they write one: an address or CIDR; a workload's
+// find resolves a name as users write it: an address or CIDR; a workload's
 // name, id, NODE/NAME, NODE/ID or NAMESPACE/NAME; a group's name, SERVICE or NAMESPACE/SERVICE. The
 // lock is held.
 func (s *book) find(name string) (found, error) {
@@ -73,7 +73,7 @@ func (m *member) called(name string) bool {
 	return w.Id == name || w.Name == name || m.node+"/"+w.Id == name || m.node+"/"+w.Name == name || w.Namespace+"/"+w.Name == name
 }
 
-// Resolve implements filter.Resolver. Workloads that are gone and still have rows are somebody, too.
+// Resolve implements filter.Resolver. Removed workloads that still have rows are resolved, too.
 // The lock is held.
 func (s *history) Resolve(name string) (filter.Set, error) {
 	f, err := s.find(name)

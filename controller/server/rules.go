@@ -89,7 +89,7 @@ func (s *Server) inForce(ctx context.Context) error {
 	return nil
 }
 
-// notStored says to people that a change is in force but may not outlive the controller.
+// notStored is the error for users that a change is in force but may not outlive the controller.
 func notStored(err error) error {
 	return status.Errorf(codes.Unavailable, "the change is not stored yet and is tried again: %v", err)
 }
@@ -152,7 +152,7 @@ func (c *control) ListGroups(_ context.Context, r *controlv1.ListGroupsRequest) 
 	return &controlv1.ListGroupsResponse{Groups: s.groupMessages(part), Total: uint64(len(names)), NextToken: next}, nil
 }
 
-// groupMessages is groups as people see them. The lock is held.
+// groupMessages returns groups as users see them. The lock is held.
 func (s *book) groupMessages(names []string) []*controlv1.Group {
 	count := make(map[string]uint64)
 	for _, r := range s.rules.All() {

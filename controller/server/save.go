@@ -58,7 +58,7 @@ func (s *Server) save(ctx context.Context) error {
 }
 
 // loadLearned reads the graph and prepares for learning. A graph that cannot be read is
-// history lost and said so, but no reason to leave workloads without a controller.
+// history lost and logged, but no reason to leave workloads without a controller.
 func (s loader) loadLearned(ctx context.Context) error {
 	s.learner, s.graph = learn.New(s.rules), graph.New(graph.Limits{})
 	if err := blob.Clean(ctx, s.st, keyGraph); err != nil {

@@ -58,7 +58,7 @@ func cut[T any](list []T, p *controlv1.Page, key func(T) string) (part []T, next
 }
 
 // cutAfter returns a page of a list that has an order of its own. Where the last row of the page
-// before is gone, the caller has to begin anew.
+// before is gone, the caller has to start again.
 func cutAfter[T any, K comparable](list []T, p *controlv1.Page, key func(*T) K) (part []T, next string, err error) {
 	if p.GetToken() != "" {
 		var after K
@@ -67,7 +67,7 @@ func cutAfter[T any, K comparable](list []T, p *controlv1.Page, key func(*T) K) 
 		}
 		i := slices.IndexFunc(list, func(x T) bool { return key(&x) == after })
 		if i < 0 {
-			return nil, "", status.Error(codes.Aborted, "page: the list has changed since the page before: begin anew")
+			return nil, "", status.Error(codes.Aborted, "page: the list has changed since the previous page: start again")
 		}
 		list = list[i+1:]
 	}
@@ -184,7 +184,7 @@ func (s *book) ruleWarnings(r *model.Rule, members map[string][]string) []string
 	return out
 }
 
-// emptyGroup reports in words that a group stands for nobody; "" where it does not.
+// emptyGroup returns a sentence for a group without members; "" for others.
 func (s *book) emptyGroup(name string, members map[string][]string) string {
 	g := s.groups[name]
 	switch {

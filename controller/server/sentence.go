@@ -14,7 +14,7 @@ import (
 // anyOther stands for an application that no rule names.
 const anyOther = app.None - 1
 
-// sentence is the answer to a Why in words. Where it depends on the application, it says
+// sentence is the answer to a Why in words. Where it depends on the application, it states
 // for which ones it goes which way.
 func (q *question) sentence(ds []policy.Decision) string {
 	what := fmt.Sprintf("%s to %s on %s", q.from.name(), q.to.name(), portText(q.proto, q.port))
@@ -56,7 +56,7 @@ func (q *question) decide(id app.ID) []policy.Decision {
 	return out
 }
 
-// outcome says what becomes of the connection and who decides so.
+// outcome is what becomes of the connection and which end decides it.
 func (q *question) outcome(ds []policy.Decision) string {
 	verdict := together(ds)
 	i := slices.IndexFunc(ds, func(d policy.Decision) bool { return d.Verdict == verdict })

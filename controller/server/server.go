@@ -1,5 +1,5 @@
 // Package server is a controller's state and the gRPC services over it: what agents report
-// comes in (Collector), what people ask and change is answered (Control), and each change is
+// comes in (Collector), requests and changes of users are answered (Control), and each change is
 // stored, compiled and put where agents watch for it. It opens no sockets and no store.
 package server
 
@@ -26,9 +26,9 @@ import (
 // Config is how a Server works. Store is required.
 type Config struct {
 	Store store.Store
-	// StoreName is the kind and place of the store, for people.
+	// StoreName is the kind and place of the store, for display.
 	StoreName string
-	// Version of the program, for people.
+	// Version of the program, for display.
 	Version string
 	Logger  *slog.Logger
 	// Now is the clock; nil is time.Now.
@@ -67,7 +67,7 @@ type Server struct {
 	*book
 	*history
 	*writes
-	changed chan struct{} // closed, and made anew, when an agent said something
+	changed chan struct{} // closed and replaced when an agent reported something
 }
 
 // book is what is known and decided: workloads, groups, rules. The server's lock guards it.
@@ -109,10 +109,10 @@ type writes struct {
 // edit changes what users change. Each change is whole under the lock, and stored by the next apply.
 type edit struct{ *Server }
 
-// loader reads the server's state from the store, before anybody else knows the server.
+// loader reads the server's state from the store, before the server is shared.
 type loader struct{ *Server }
 
-// table is a node's policy; its Table is made when somebody asks why.
+// table is a node's policy; its Table is made for the first Why.
 type table struct {
 	spec  *policy.Spec
 	once  sync.Once
@@ -214,7 +214,7 @@ func over(err error) bool {
 	return errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrNotLeading)
 }
 
-// saveOr stores the graph; its error is one after which there is no going on.
+// saveOr stores the graph; after its error the server must stop.
 func (s *Server) saveOr(ctx context.Context) error {
 	err := s.save(ctx)
 	if err != nil && ctx.Err() == nil {

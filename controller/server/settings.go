@@ -14,7 +14,7 @@ import (
 
 // stale returns the error of a compare-and-set whose revision is not the present one.
 func stale(what string, given, present uint64) error {
-	return status.Errorf(codes.Aborted, "%s has revision %d and %d was given: somebody else changed it; read it again, and write the change anew", what, present, given)
+	return status.Errorf(codes.Aborted, "%s has revision %d and %d was given: another user changed it; read it again, and repeat the change", what, present, given)
 }
 
 // GetSettings returns the settings that hold for everything.

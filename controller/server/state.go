@@ -169,7 +169,7 @@ func (s loader) read(ctx context.Context, key string, v any) (bool, error) {
 	return true, nil
 }
 
-// mark has an object stored with the next apply. The lock is held, or nobody else knows s.
+// mark has an object stored with the next apply. The lock is held, or s is not shared yet.
 func (s *writes) mark(key string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -220,7 +220,7 @@ func (c *collector) setWorkloads(name string, members []*member, own []netip.Add
 		return nil
 	}
 	n.reported = true
-	s.dir.leave(name, members, s.now().UnixNano())
+	s.dir.rememberGone(name, members, s.now().UnixNano())
 	s.dir.replace(name, members, own)
 	s.nodesDirty[name], s.stale = true, true
 	for _, m := range members {

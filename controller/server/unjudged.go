@@ -53,7 +53,7 @@ func (u *unjudgedCause) UnmarshalText(b []byte) error {
 // unjudged counts frames without a verdict. The server's lock guards it.
 type unjudged struct {
 	total map[unjudgedCause]uint64
-	said  map[string]*unjudgedLine // by workload and cause
+	lines map[string]*unjudgedLine // by workload and cause
 }
 
 // unjudgedLine is a log line that is not repeated for a while.
@@ -63,7 +63,7 @@ type unjudgedLine struct {
 }
 
 func newUnjudged() unjudged {
-	return unjudged{total: make(map[unjudgedCause]uint64), said: make(map[string]*unjudgedLine)}
+	return unjudged{total: make(map[unjudgedCause]uint64), lines: make(map[string]*unjudgedLine)}
 }
 
 func (u *unjudged) restore(total map[unjudgedCause]uint64) {
@@ -103,13 +103,13 @@ func (u *unjudged) counters(node string, own map[string]uint64) map[string]uint6
 
 // due counts frames and returns how many a log line is to name; 0 where it is not due.
 func (u *unjudged) due(key string, frames uint64, now time.Time) uint64 {
-	l := u.said[key]
+	l := u.lines[key]
 	if l == nil {
-		if len(u.said) >= maxUnjudged {
-			clear(u.said)
+		if len(u.lines) >= maxUnjudged {
+			clear(u.lines)
 		}
 		l = new(unjudgedLine)
-		u.said[key] = l
+		u.lines[key] = l
 	}
 	l.since += frames
 	if !l.at.IsZero() && now.Sub(l.at) < unjudgedEvery {
@@ -162,7 +162,7 @@ func (s *history) unjudgedReport(n *node, u *controlv1.Unjudged) {
 	if u.Dropped {
 		row.Outcome = flow.OutcomeDenied
 	}
-	if u.Frames > 0 { // else it is a period of which nobody knows the frames
+	if u.Frames > 0 { // else it is a period whose frames are unknown
 		s.graph.AddUnjudged(row, share)
 	}
 	if s.replaying {

@@ -46,7 +46,7 @@ func (j *judge) done(d policy.Decision) policy.Decision {
 	return d
 }
 
-// Why says what becomes of a connection and which rules decide it.
+// Why returns what becomes of a connection and which rules decide it.
 func (c *control) Why(ctx context.Context, r *controlv1.WhyRequest) (*controlv1.WhyResponse, error) {
 	q, err := c.question(ctx, r)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/sluicenet/sluice/controller/model"
 )
 
-// Bounds on what one agent may say.
+// Bounds on one agent's report.
 const (
 	maxWorkloads  = 10_000
 	maxInterfaces = 64
@@ -38,8 +38,8 @@ func (c *collector) ReportWorkloads(ctx context.Context, r *controlv1.ReportWork
 	return &controlv1.ReportWorkloadsResponse{}, nil
 }
 
-// setShown remembers what an agent says of how workloads are attached. It is not part of the workloads, so
-// that no policy is made anew because of it.
+// setShown stores how an agent reports its workloads to be attached. It is not part of the workloads, so
+// that no new policy is made because of it.
 func (c *collector) setShown(r *controlv1.ReportWorkloadsRequest) {
 	s := c.s
 	shown := make(map[string]*controlv1.Workload, len(r.Workloads))
@@ -52,7 +52,7 @@ func (c *collector) setShown(r *controlv1.ReportWorkloadsRequest) {
 	n.shown, n.digest = shown, r.Digest
 }
 
-// newMembers checks what an agent says of its workloads and of its node's own addresses.
+// newMembers checks an agent's report of its workloads and of its node's own addresses.
 func newMembers(r *controlv1.ReportWorkloadsRequest) (members []*member, own []netip.Addr, err error) {
 	if err := checkNode(r.Node); err != nil {
 		return nil, nil, err
@@ -90,7 +90,7 @@ func checkNode(name string) error {
 	return nil
 }
 
-// newMember checks what an agent says of a workload.
+// newMember checks an agent's report of a workload.
 func newMember(node string, w *controlv1.Workload) (*member, error) {
 	if w.GetId() == "" || w.Name == "" || len(w.Id) > maxName || len(w.Name) > maxName || len(w.Namespace) > maxName || len(w.Service) > maxName {
 		return nil, fmt.Errorf("workload %.64q: id and name must have 1 to %d bytes, namespace and service no more", w.GetId(), maxName)
@@ -203,20 +203,20 @@ func (c *control) ListWorkloads(_ context.Context, r *controlv1.ListWorkloadsReq
 	return out, nil
 }
 
-// workloadMessage is a workload with what its agent says of it. The lock is held.
+// workloadMessage is a workload with its agent's report of it. The lock is held.
 func (s *book) workloadMessage(m *member) *controlv1.Workload {
 	n := s.dir.nodes[m.node]
 	w := proto.CloneOf(m.workload)
 	w.Mode = s.mode(m.group)
 	shown := n.shown[w.Id]
 	w.Note, w.Choice, w.ChosenBy = shown.GetNote(), shown.GetChoice(), shown.GetChosenBy()
-	said := make(map[string]*controlv1.Interface, len(w.Interfaces))
+	reported := make(map[string]*controlv1.Interface, len(w.Interfaces))
 	for _, i := range shown.GetInterfaces() {
-		said[i.Name] = i
+		reported[i.Name] = i
 	}
 	for _, i := range w.Interfaces {
-		i.Backend, i.Note, i.Error = n.attached[attachment(m, i.Name)], said[i.Name].GetNote(), said[i.Name].GetError()
-		if said[i.Name].GetBackend() == "" && i.Error == "" {
+		i.Backend, i.Note, i.Error = n.attached[attachment(m, i.Name)], reported[i.Name].GetNote(), reported[i.Name].GetError()
+		if reported[i.Name].GetBackend() == "" && i.Error == "" {
 			i.Error = n.status.GetWorkloadErrors()[w.Id] // the list as of now has not come yet
 		}
 	}

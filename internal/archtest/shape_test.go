@@ -60,7 +60,7 @@ func tableLines(set *token.FileSet, fn *ast.FuncDecl, test bool) int {
 
 func TestPackageComments(t *testing.T) {
 	_, files := load(t)
-	said := map[string]string{}
+	docs := map[string]string{}
 	seen := map[string]string{}
 	for _, f := range files {
 		if f.test || f.generated {
@@ -68,11 +68,11 @@ func TestPackageComments(t *testing.T) {
 		}
 		seen[f.dir] = f.ast.Name.Name
 		if f.ast.Doc != nil {
-			said[f.dir] = f.ast.Doc.Text()
+			docs[f.dir] = f.ast.Doc.Text()
 		}
 	}
 	for dir, name := range seen {
-		text := said[dir]
+		text := docs[dir]
 		switch {
 		case text == "":
 			t.Errorf("%s: no package comment", dir)
@@ -110,7 +110,7 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 	}
 }
 
-// undocumented lists the exported names of a declaration that nothing is said about.
+// undocumented lists the exported names of a declaration that nothing is docs about.
 func undocumented(d ast.Decl) []string {
 	var out []string
 	switch d := d.(type) {

@@ -25,7 +25,7 @@ import (
 // rolePrefix marks the hidden first argument of a process that bench starts of itself.
 const rolePrefix = "child-"
 
-// params are what a child is told at its start.
+// params are passed to a child at its start.
 type params struct {
 	IPv6       bool     `json:"ipv6"`
 	Nice       int      `json:"nice"`
@@ -160,12 +160,12 @@ func startChild(ctx context.Context, role, ns string, p params) (*child, error) 
 	if err := netns.Do(ns, c.cmd.Start); err != nil {
 		return nil, fmt.Errorf("start %s: %w", role, err)
 	}
-	return c, c.ask(request{Do: "hello"}, &struct{}{})
+	return c, c.call(request{Do: "hello"}, &struct{}{})
 }
 
-// ask sends a request and reads its answer. When the child has ended, the error is what
+// call sends a request and reads its answer. When the child has ended, the error is what
 // it wrote last.
-func (c *child) ask(r request, into any) error {
+func (c *child) call(r request, into any) error {
 	line, err := json.Marshal(r)
 	if err == nil {
 		_, err = c.in.Write(append(line, '\n'))
@@ -191,7 +191,7 @@ func (c *child) ask(r request, into any) error {
 // stop ends the child and waits for it; one that does not end is killed.
 func (c *child) stop() error {
 	if c.cmd.ProcessState != nil {
-		return nil // ask has seen it end and told
+		return nil // call has reported its end
 	}
 	c.in.Close()
 	timer := time.AfterFunc(5*time.Second, func() { _ = c.cmd.Process.Kill() })

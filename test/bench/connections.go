@@ -97,15 +97,15 @@ func (c *connector) open(x *call) error {
 	return unix.EpollCtl(c.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLIN, Fd: int32(fd)})
 }
 
-// step goes on with a connection and says whether it is over.
+// step continues a connection and reports whether it has ended.
 func (c *connector) step(fd int, x *call) bool {
 	if !x.connected {
 		if _, err := unix.Write(fd, httpRequest); err != nil {
-			return c.end(fd, false)
+			return c.closeConn(fd, false)
 		}
 		x.connected = true
 		if err := unix.EpollCtl(c.epoll, unix.EPOLL_CTL_MOD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
-			return c.end(fd, false)
+			return c.closeConn(fd, false)
 		}
 		return false
 	}
@@ -115,19 +115,19 @@ func (c *connector) step(fd int, x *call) bool {
 		case err == unix.EAGAIN || err == unix.EINTR:
 			return false
 		case err != nil:
-			return c.end(fd, false)
+			return c.closeConn(fd, false)
 		case n == 0:
 			if !bytes.Equal(x.buf[:x.got], c.response) {
 				c.res.Bad++
-				return c.end(fd, false)
+				return c.closeConn(fd, false)
 			}
-			return c.end(fd, true)
+			return c.closeConn(fd, true)
 		}
 		x.got += n
 	}
 }
 
-func (c *connector) end(fd int, answered bool) bool {
+func (c *connector) closeConn(fd int, answered bool) bool {
 	unix.Close(fd)
 	delete(c.calls, fd)
 	if answered {

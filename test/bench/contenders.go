@@ -11,26 +11,26 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-// way is how the server's frames reach the dataplane.
-type way uint8
+// datapath is how the server's frames reach the dataplane.
+type datapath uint8
 
 // Ways. The zero value is none: there is no dataplane.
 const (
-	noWay way = iota
+	noDatapath datapath = iota
 	byTap
 	bySteering
 	byQueue
 )
 
-// contender is one way of treating the server's frames, to be measured beside the others.
+// contender is one treatment of the server's frames, to be measured beside the others.
 type contender struct {
 	name, about string
-	way         way
+	datapath    datapath
 	engine      bool // else every frame is passed unseen
 	marks       bool // flows leave the queue when they are decided
 	plugin      bool // parsers in a process of their own
 	others      int  // workloads beside the server, attached alike and idle
-	// tests are those that are run; usual says whether it is measured when nobody asks for others.
+	// tests are those that are run; usual reports whether it is measured by default.
 	tests []string
 	usual bool
 }
@@ -46,15 +46,15 @@ var (
 // contenders are all that there are, in the order in which they are measured.
 var contenders = []contender{
 	{name: "plain", about: "bare veth pairs and a bridge", tests: loaded, usual: true},
-	{name: "tap", about: "the engine sees copies", way: byTap, engine: true, tests: full, usual: true},
-	{name: "inline", about: "every frame goes through the engine", way: bySteering, engine: true, tests: full, usual: true},
-	{name: "inline-plugin", about: "as inline, parsers in a process of their own", way: bySteering, engine: true, plugin: true, tests: most, usual: true},
-	{name: "queue", about: "the engine behind NFQUEUE", way: byQueue, engine: true, tests: loaded, usual: true},
-	{name: "queue-marked", about: "as queue, decided flows leave the queue", way: byQueue, engine: true, marks: true, tests: loaded, usual: true},
-	{name: "tap-50", about: "tap beside 49 idle workloads that are tapped, too", way: byTap, engine: true, others: 49, tests: []string{"idle", "tcp1", "conn"}, usual: true},
-	{name: "inline-50", about: "inline beside 49 idle workloads that are inline, too", way: bySteering, engine: true, others: 49, tests: []string{"idle", "tcp1", "conn"}, usual: true},
-	{name: "reflect", about: "the way of inline without the engine", way: bySteering, tests: loaded},
-	{name: "queue-reflect", about: "the way of queue without the engine", way: byQueue, tests: loaded},
+	{name: "tap", about: "the engine sees copies", datapath: byTap, engine: true, tests: full, usual: true},
+	{name: "inline", about: "every frame goes through the engine", datapath: bySteering, engine: true, tests: full, usual: true},
+	{name: "inline-plugin", about: "as inline, parsers in a process of their own", datapath: bySteering, engine: true, plugin: true, tests: most, usual: true},
+	{name: "queue", about: "the engine behind NFQUEUE", datapath: byQueue, engine: true, tests: loaded, usual: true},
+	{name: "queue-marked", about: "as queue, decided flows leave the queue", datapath: byQueue, engine: true, marks: true, tests: loaded, usual: true},
+	{name: "tap-50", about: "tap beside 49 idle workloads that are tapped, too", datapath: byTap, engine: true, others: 49, tests: []string{"idle", "tcp1", "conn"}, usual: true},
+	{name: "inline-50", about: "inline beside 49 idle workloads that are inline, too", datapath: bySteering, engine: true, others: 49, tests: []string{"idle", "tcp1", "conn"}, usual: true},
+	{name: "reflect", about: "the datapath of inline without the engine", datapath: bySteering, tests: loaded},
+	{name: "queue-reflect", about: "the datapath of queue without the engine", datapath: byQueue, tests: loaded},
 }
 
 // contenderOf finds a contender by its name.
@@ -102,14 +102,14 @@ func tasks(only, tests []string, rows *regexp.Regexp) []task {
 		list = append(list, t)
 	}
 	for i := range list {
-		if t := &list[i]; rows != nil && t.way == noWay {
+		if t := &list[i]; rows != nil && t.datapath == noDatapath {
 			t.tests = slices.DeleteFunc(slices.Clone(loaded), func(name string) bool { return !wanted[name] })
 		}
 	}
 	return slices.DeleteFunc(list, func(t task) bool { return len(t.tests) == 0 })
 }
 
-// describe is the list of contenders for people.
+// describe is the list of contenders for display.
 func describe() string {
 	var b strings.Builder
 	for _, c := range contenders {
@@ -125,7 +125,7 @@ func describe() string {
 // endpoint is the endpoint of the server, or of another workload, as the contender attaches it.
 func (c *contender) endpoint(id uint32, w workload, host string) backend.Endpoint {
 	ep := backend.Endpoint{ID: id, Kind: backend.Inline, NetNS: w.ns, Interface: "eth0", MAC: w.mac}
-	switch c.way {
+	switch c.datapath {
 	case byTap:
 		ep.Kind = backend.Tap
 		fallthrough

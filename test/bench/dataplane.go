@@ -58,7 +58,7 @@ func openDataplane(p params) (handler, error) {
 		return nil, err
 	}
 	d := &dataplane{stop: make(chan struct{})}
-	if c.way == byQueue {
+	if c.datapath == byQueue {
 		d.backend = nfqueue.New(nfqueue.Config{Marks: c.marks})
 	} else {
 		d.rings = afpacket.New(afpacket.Config{})
@@ -182,7 +182,7 @@ func (d *dataplane) reflect(ep backend.Endpoint) error {
 	return att.Activate()
 }
 
-// handle tells the usage.
+// handle reports the usage.
 func (d *dataplane) handle(request) (any, error) {
 	u := usage{Counters: map[string]uint64{}}
 	var err error

@@ -26,7 +26,7 @@ type machine struct {
 	Seconds float64   `json:"seconds"`
 }
 
-// describeMachine tells what is measured on.
+// describeMachine describes the machine.
 func describeMachine(o *options) machine {
 	m := machine{CPUs: runtime.NumCPU(), Go: runtime.Version(), Command: strings.Join(os.Args, " "), Family: "IPv4", Begin: time.Now().UTC().Round(time.Second), CPU: "unknown"}
 	if o.ipv6 {
@@ -50,7 +50,7 @@ func describeMachine(o *options) machine {
 	return m
 }
 
-// quietMoment waits a little for others to finish what they do, and says how many cores are
+// quietMoment waits a little for others to finish what they do, and returns how many cores are
 // busy then.
 func quietMoment() float64 {
 	const enough, looks = 0.3, 5
@@ -68,7 +68,7 @@ func busyCores(d time.Duration) float64 {
 	return float64(busyTicks()-a) / userTicks / d.Seconds()
 }
 
-// userTicks is USER_HZ, in which the kernel tells processor time.
+// userTicks is USER_HZ, in which the kernel reports processor time.
 const userTicks = 100
 
 // busyTicks is the time that all cores spent on anything but idling.

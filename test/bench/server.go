@@ -59,7 +59,7 @@ func openServer(p params) (handler, error) {
 	return s, nil
 }
 
-// handle tells of the datagrams.
+// handle reports the datagrams.
 func (s *server) handle(request) (any, error) {
 	return udpResult{Received: s.received.Swap(0), Bad: s.bad.Swap(0)}, nil
 }

@@ -97,7 +97,7 @@ func measure(ctx context.Context, o *options, c *task, round int, t *table) (err
 		role, ns string
 		into     **child
 	}{{"serve", netns.Named(top.server), &b.server}, {"load", netns.Named(top.client), &b.load}, {"dataplane", "", &b.dataplane}} {
-		if child.role == "dataplane" && c.way == noWay {
+		if child.role == "dataplane" && c.datapath == noDatapath {
 			continue
 		}
 		started, err := startChild(ctx, child.role, child.ns, p)
@@ -122,7 +122,7 @@ func measure(ctx context.Context, o *options, c *task, round int, t *table) (err
 // usage asks the dataplane; there is none in plain.
 func (b *bench) usage() (u usage, err error) {
 	if b.dataplane != nil {
-		err = b.dataplane.ask(request{Do: "usage"}, &u)
+		err = b.dataplane.call(request{Do: "usage"}, &u)
 	}
 	return u, err
 }
@@ -142,7 +142,7 @@ func (b *bench) test(name string) error {
 		return err
 	}
 	var r result
-	if err := b.load.ask(req, &r); err != nil {
+	if err := b.load.call(req, &r); err != nil {
 		return err
 	}
 	after, err := b.usage()
@@ -152,15 +152,15 @@ func (b *bench) test(name string) error {
 	cpu := after.CPU - before.CPU
 	switch name {
 	case "tcp1", "tcp4":
-		b.note(name, "Gbit/s", float64(r.Bytes)*8/1e9/r.Seconds)
+		b.addResult(name, "Gbit/s", float64(r.Bytes)*8/1e9/r.Seconds)
 		b.noteCPU(name+" cpu", "s/GB", cpu/(float64(r.Bytes)/1e9))
 	case "conn":
-		b.note(name, "1/s", float64(r.Count)/r.Seconds)
+		b.addResult(name, "1/s", float64(r.Count)/r.Seconds)
 		b.noteCPU(name+" cpu", "us each", cpu*1e6/float64(r.Count))
 		b.fault(name+" failed", float64(r.Errors))
 	case "ping":
-		b.note(name+" p50", "us", r.P50)
-		b.note(name+" p99", "us", r.P99)
+		b.addResult(name+" p50", "us", r.P50)
+		b.addResult(name+" p99", "us", r.P99)
 		b.noteCPU(name+" cpu", "us each", cpu*1e6/float64(r.Count))
 	case "udp":
 		if err := b.udp(&r, cpu); err != nil {
@@ -185,20 +185,20 @@ func (b *bench) idle() error {
 	if err != nil {
 		return err
 	}
-	b.note("idle cpu", "% of a core", 100*(after.CPU-before.CPU)/time.Since(begin).Seconds())
-	b.note("idle memory", "MiB", float64(after.RSS)/(1<<20))
+	b.addResult("idle cpu", "% of a core", 100*(after.CPU-before.CPU)/time.Since(begin).Seconds())
+	b.addResult("idle memory", "MiB", float64(after.RSS)/(1<<20))
 	return nil
 }
 
 // udp notes what arrived.
 func (b *bench) udp(r *result, cpu float64) error {
 	var got udpResult
-	if err := b.server.ask(request{Do: "udp"}, &got); err != nil {
+	if err := b.server.call(request{Do: "udp"}, &got); err != nil {
 		return err
 	}
 	r.Bad += got.Bad
-	b.note("udp sent", "1000/s", float64(r.Count)/r.Seconds/1e3)
-	b.note("udp loss", "%", 100*(1-float64(got.Received)/float64(r.Count)))
+	b.addResult("udp sent", "1000/s", float64(r.Count)/r.Seconds/1e3)
+	b.addResult("udp loss", "%", 100*(1-float64(got.Received)/float64(r.Count)))
 	b.noteCPU("udp cpu", "us each", cpu*1e6/float64(r.Count))
 	return nil
 }
@@ -225,13 +225,13 @@ func (b *bench) lost(test string, before, after usage) {
 	b.fault(test+" records lost", diff("engine.reports_lost"))
 }
 
-// note notes a measurement.
-func (b *bench) note(metric, unit string, v float64) { b.t.add(b.name, metric, unit, v) }
+// addResult notes a measurement.
+func (b *bench) addResult(metric, unit string, v float64) { b.t.add(b.name, metric, unit, v) }
 
 // noteCPU notes what the dataplane used, where there is one.
 func (b *bench) noteCPU(metric, unit string, v float64) {
 	if b.dataplane != nil {
-		b.note(metric, unit, v)
+		b.addResult(metric, unit, v)
 	}
 }
 

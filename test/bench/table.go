@@ -87,7 +87,7 @@ func (t *table) finish() {
 	slices.SortStableFunc(t.rows, func(a, b *row) int { return rank(a.Metric) - rank(b.Metric) })
 }
 
-// show writes the finished table for people.
+// show prints the finished table.
 func (t *table) show(out io.Writer, markdown bool) {
 	m := t.machine
 	head := fmt.Sprintf("%s, %d CPUs (%s), Linux %s, %s; other load %.1f cores (median); %.0f s", m.Family, m.CPUs, m.CPU, m.Kernel, m.Go, median(m.Load), m.Seconds)

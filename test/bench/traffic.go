@@ -118,7 +118,7 @@ func (b blocking) readFull(p []byte) error {
 	return nil
 }
 
-// write writes once and says how much went.
+// write writes once and returns how much was written.
 func (b blocking) write(p []byte) (int, error) {
 	for {
 		n, err := unix.Write(b.fd, p)

@@ -1,5 +1,5 @@
 // Package controlv1 is the generated code of the services between agents, controllers and
-// people's tools; control.proto says what they mean.
+// tools of users; control.proto documents them.
 package controlv1
 
 //go:generate ../../../deploy/protoc.sh api/control/v1/control.proto

@@ -78,7 +78,7 @@ func (p *process) says(text string) bool {
 // leads says whether a controller's log has it lead.
 func (p *process) leads() bool {
 	data, _ := os.ReadFile(p.log)
-	return bytes.LastIndex(data, []byte("msg=leading")) > bytes.LastIndex(data, []byte("standing by"))
+	return bytes.LastIndex(data, []byte("msg=leading")) > bytes.LastIndex(data, []byte("msg=standby"))
 }
 
 // signal stops a process, or lets it go on.
