@@ -133,7 +133,7 @@ type Moved struct {
 	to      sidecar.Destination // of a session on lo
 }
 
-// Export detaches the sessions of an endpoint. Their held packets move with them.
+// Export detaches the sessions of an endpoint. Their held packets are sent.
 func (ss *Sessions) Export(endpoint uint32) []Moved {
 	ss.ident.Await(identify.LastAnswers)
 	ss.answers()
