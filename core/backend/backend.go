@@ -86,8 +86,8 @@ type Endpoint struct {
 	Fail FailMode
 }
 
-// Way returns the name of the datapath: "tap", "inline" (packet rings), or "nfqueue".
-func (ep *Endpoint) Way() string {
+// Datapath returns the name of the datapath: "tap", "inline" (packet rings), or "nfqueue".
+func (ep *Endpoint) Datapath() string {
 	if ep.Kind == Inline && (ep.Hook.Side == StackSide || ep.Hook.Side == LoopbackSide) {
 		return "nfqueue"
 	}
@@ -96,7 +96,7 @@ func (ep *Endpoint) Way() string {
 
 // Shared reports whether other endpoints use the endpoint's queues too, as with a service
 // port.
-func (ep *Endpoint) Shared() bool { return ep.Way() == Inline.String() }
+func (ep *Endpoint) Shared() bool { return ep.Datapath() == Inline.String() }
 
 // Backend attaches endpoints. On error nothing is left attached.
 type Backend interface {

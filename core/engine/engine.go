@@ -127,7 +127,7 @@ func (e *Engine) publish() {
 		if a == nil {
 			continue
 		}
-		x := &path.Endpoint{ID: id, Workload: a.workload, Interface: a.ep.Interface, Datapath: a.ep.Way(), Inline: a.ep.Kind == backend.Inline,
+		x := &path.Endpoint{ID: id, Workload: a.workload, Interface: a.ep.Interface, Datapath: a.ep.Datapath(), Inline: a.ep.Kind == backend.Inline,
 			Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Sockets: e.sockets[id], Seed: role.SeedOf(a.workload), Since: a.since, Mesh: meshes[a.workload]}
 		if a.ep.Fail == backend.FailClosed {
 			x.Fail = packet.Drop

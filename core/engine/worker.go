@@ -53,7 +53,7 @@ func (e *Engine) worker(q backend.Queue, of *attached) *worker {
 		return w
 	}
 	fresh := newWorker(e, q)
-	fresh.ring = ringKey{backend: of.ep.Way()}
+	fresh.ring = ringKey{backend: of.ep.Datapath()}
 	if !of.ep.Shared() {
 		fresh.ring.workload, fresh.ring.iface = of.workload, of.ep.Interface
 	}

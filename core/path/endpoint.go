@@ -46,7 +46,7 @@ type Endpoint struct {
 	ID        uint32
 	Workload  string
 	Interface string
-	Datapath  string        // backend.Endpoint.Way
+	Datapath  string        // backend.Endpoint.Datapath
 	Inline    bool          // verdicts have effect
 	Loopback  bool          // between an application and its sidecar
 	Fail      packet.Action // for frames without a verdict
