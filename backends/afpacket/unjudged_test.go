@@ -39,7 +39,7 @@ func checkArrived(t *testing.T, fail backend.FailMode, arrived, sent int) {
 	}
 }
 
-// checkCounted checks that what was counted is what was wanted, in any order.
+// checkCounted compares the counts with the expected ones, in any order.
 func checkCounted(t *testing.T, got []backend.Unjudged, want map[backend.Unjudged]bool) {
 	t.Helper()
 	for _, u := range got {
@@ -52,8 +52,9 @@ func checkCounted(t *testing.T, got []backend.Unjudged, want map[backend.Unjudge
 	}
 }
 
-// TestUnjudgedHeartbeat counts what passes or stops while no worker runs: each frame, by endpoint, for
-// IPv4 and IPv6, and for an endpoint that is detached before the counters are read.
+// TestUnjudgedHeartbeat counts frames passed or dropped while no worker runs: each frame, by
+// endpoint, for IPv4 and IPv6, and for an endpoint that is detached before the counters are
+// read.
 func TestUnjudgedHeartbeat(t *testing.T) {
 	const frames, header4, header6 = 50, 14 + 20 + 8 + 1, 14 + 40 + 8 + 1
 	for _, c := range []struct {
@@ -72,7 +73,7 @@ func TestUnjudgedHeartbeat(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := a.Activate(); err != nil { // and nobody receives
+				if err := a.Activate(); err != nil { // no worker receives
 					t.Fatal(err)
 				}
 				if first == nil {
@@ -127,7 +128,7 @@ func TestUnjudgedRingFull(t *testing.T) {
 				}
 				const frames = 2000
 				if n := send(t, ws[0], ws[1], "udp4", frames); n != 0 {
-					t.Errorf("%d datagrams arrived although nobody judges", n)
+					t.Errorf("%d datagrams arrived although no worker judges", n)
 				}
 				received, q, batch := 0, a.Queues()[0], packet.NewBatch(256)
 				for {

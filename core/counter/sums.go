@@ -1,6 +1,7 @@
 package counter
 
-// sums are the counters beside a worker's own that are summed over everything on a node.
+// sums are the counters, other than a worker's own, that are summed over everything on a
+// node.
 var sums = []Def{
 	{Name: "engine.reports_lost", In: LostRecords, Cause: "outbox_full", Hidden: true, Help: "Records and threats lost because the engine's outbox was full."},
 
