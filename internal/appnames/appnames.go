@@ -141,7 +141,8 @@ func (n *Names) Run(ctx context.Context) error {
 	return nil
 }
 
-// ID is the number of a name: the listed one, the store's, or a new one that the store has from now on. Where the store
+// ID is the number of a name: the listed one, the store's, or a new one that the store has from now on. Where
+// the store
 // does not answer and the name is not known, there is none; ask again later.
 func (n *Names) ID(ctx context.Context, name string) (app.ID, error) {
 	if err := app.CheckName(name); err != nil {
@@ -192,7 +193,7 @@ func (n *Names) register(ctx context.Context, name string) (app.ID, error) {
 		}
 		_, err = n.cfg.Store.Commit(ctx, store.Op{Key: keyNames + name, Value: value}, store.Op{Key: keyNumbers + strconv.Itoa(int(id)), Value: value})
 		if err == nil {
-			n.cfg.Logger.Info("application has its number", "name", name, "number", uint16(id))
+			n.cfg.Logger.Info("application numbered", "name", name, "number", uint16(id))
 			return id, nil
 		}
 		if !errors.Is(err, store.ErrConflict) {
