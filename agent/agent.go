@@ -1,6 +1,6 @@
 // Package agent runs the dataplane of one node: it finds the workloads, attaches their interfaces
-// as the policy's modes say, puts each new policy into force, and tells the controller what
-// there is and what happens. What is allowed is decided elsewhere; so is what a packet means.
+// as the policy's modes require, applies each new policy, and reports workloads and traffic to the
+// controller. It neither makes policy nor parses packets.
 package agent
 
 import (
@@ -26,7 +26,7 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// Dataplane is what the agent does with an engine; engine.Engine is one.
+// Dataplane is the part of engine.Engine that the agent uses.
 type Dataplane interface {
 	Attach(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) error
 	Detach(id uint32) error
@@ -34,7 +34,7 @@ type Dataplane interface {
 	SetSockets(endpoint uint32, s *role.Sockets)
 	// Remember sets which sides of sessions are known from before a restart.
 	Remember(m *role.Memory)
-	// Lost tells endpoints that are attached no more although nobody detached them.
+	// Lost receives endpoints whose attachment ended without a call of Detach.
 	Lost() <-chan uint32
 	Stats() engine.Stats
 	uplink.Records
@@ -46,23 +46,21 @@ type Config struct {
 	Sources []workload.Source
 	Engine  Dataplane
 	Backend backend.Backend
-	// Queues attaches by netfilter queues, inside of workloads; nil where that is not to be had.
+	// Queues attaches by netfilter queues, inside workloads; nil if unavailable.
 	Queues backend.Backend
-	// Choice says by which backend a workload is enforced, by its name or its
-	// namespace's; it comes before the label.
+	// Choice is the backend of a workload, by its name or its namespace's; it overrides the label.
 	Choice    map[string]string
-	Store     store.Store // policy is watched here
+	Store     store.Store // source of policy
 	Collector controlv1.CollectorClient
-	// Data is the folder in which the last good policy is kept; "" keeps none.
+	// Data is the folder that stores the last valid policy; "" stores none.
 	Data string
-	// KeepReports keeps reports that no controller has taken yet in Data, too: an agent that is killed
-	// loses none of them.
+	// KeepReports stores unacknowledged reports in Data, too, so that they survive a kill of the agent.
 	KeepReports bool
-	// Version is the program's, for reports.
+	// Version is the version of the program, for reports.
 	Version string
-	// Processes lets the other end of a veth be looked for in unnamed namespaces too.
+	// Processes extends the search for veth peers to unnamed namespaces.
 	Processes bool
-	// Outlook is what status is to tell beside the agent's own.
+	// Outlook is the status of parts that the agent does not run.
 	Outlook Outlook
 	Logger  *slog.Logger
 }
@@ -83,33 +81,33 @@ type Agent struct {
 	ready    chan struct{}
 	host     *hostmode.Watcher // sockets of workloads in the host's network
 	sockets  hostTraffic       // of these
-	seen     atomic.Uint64     // newest policy version that the store had
+	seen     atomic.Uint64     // newest policy version in the store
 
 	// Everything below belongs to Run's goroutine.
 	finder    wire.Finder
 	base      *policy.Table // as the controller made it; nil before the first policy
-	table     *policy.Table // base, and what it says of workloads that it does not list yet
+	table     *policy.Table // base, extended to workloads that it does not list yet
 	workloads map[string]*tracked
 	ids       map[string]uint32 // endpoint numbers by workload and interface
 	nextID    uint32
-	unsynced  int // sources that have not told everything yet
+	unsynced  int // sources that are not synced yet
 	hosted    map[string]hostmode.Workload
 	leaving   []leaving
 	gone      []gone
 	begun     bool              // ready is closed
-	notes     map[string]string // of sources, by what they are about
-	warned    []string          // what was warned of last
+	notes     map[string]string // of sources, by subject
+	warned    []string          // the warnings logged last
 }
 
-// tracked is one workload that is there.
+// tracked is one existing workload.
 type tracked struct {
 	workload.Workload
 	endpoints map[string]*endpoint // by interface name
-	mesh      wire.Mesh            // what is redirected to a sidecar, over lo
+	mesh      wire.Mesh            // traffic redirected to a sidecar, over lo
 	sockets   *role.Sockets        // as the engine has them; nil before the first reading
 }
 
-// New makes an agent; Run does the work.
+// New returns an agent, which Run runs.
 func New(cfg Config) *Agent {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -133,16 +131,16 @@ func New(cfg Config) *Agent {
 	return a
 }
 
-// Ready is closed when every workload that existed at the beginning has been dealt with.
+// Ready is closed when all initially discovered workloads are attached.
 func (a *Agent) Ready() <-chan struct{} { return a.ready }
 
-// told is one event of a source; with an err it is the source's last.
-type told struct {
+// sourceEvent is one event of a source, the last one if it has an err.
+type sourceEvent struct {
 	workload.Event
 	err error
 }
 
-// Run works until ctx ends; then everything is detached and what is left of the reports is sent.
+// Run runs the agent until ctx ends; then it detaches all endpoints and sends the remaining reports.
 func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -162,7 +160,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if t := a.kept.restore(); t != nil {
 		a.apply(t)
 	}
-	events, tables := make(chan told), make(chan *policy.Table)
+	events, tables := make(chan sourceEvent), make(chan *policy.Table)
 	var sources, reports sync.WaitGroup
 	for _, s := range a.cfg.Sources {
 		sources.Go(func() { a.follow(ctx, s, events) })
@@ -187,11 +185,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
-// follow passes a source's events on.
-func (a *Agent) follow(ctx context.Context, s workload.Source, to chan<- told) {
+// follow forwards the events of a source.
+func (a *Agent) follow(ctx context.Context, s workload.Source, to chan<- sourceEvent) {
 	for e, err := range s.Watch(ctx) {
 		select {
-		case to <- told{e, err}:
+		case to <- sourceEvent{e, err}:
 		case <-ctx.Done():
 			return
 		}
@@ -202,7 +200,7 @@ func (a *Agent) follow(ctx context.Context, s workload.Source, to chan<- told) {
 }
 
 // loop is the agent's one goroutine for state.
-func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *policy.Table) error {
+func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-chan *policy.Table) error {
 	sockets := time.NewTimer(socketsEvery(0))
 	defer sockets.Stop()
 	retry := time.NewTimer(time.Hour)
@@ -213,7 +211,7 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 		case <-ctx.Done():
 			return nil
 		case e := <-events:
-			if err := a.take(e, events); err != nil {
+			if err := a.handleEvents(e, events); err != nil {
 				return err
 			}
 			a.adopt()
@@ -243,8 +241,8 @@ func (a *Agent) loop(ctx context.Context, events <-chan told, tables <-chan *pol
 	}
 }
 
-// take takes an event and those that wait behind it, so that many changes are one reconciliation.
-func (a *Agent) take(e told, more <-chan told) error {
+// handleEvents handles an event and those queued behind it, so that many changes are one reconciliation.
+func (a *Agent) handleEvents(e sourceEvent, more <-chan sourceEvent) error {
 	for {
 		switch {
 		case e.err != nil:
@@ -256,7 +254,7 @@ func (a *Agent) take(e told, more <-chan told) error {
 		case e.Kind == workload.Synced:
 			a.unsynced--
 		case e.Kind == workload.Noted:
-			a.noted(e.About, e.Note)
+			a.setNote(e.About, e.Note)
 		}
 		select {
 		case e = <-more:
@@ -266,11 +264,11 @@ func (a *Agent) take(e told, more <-chan told) error {
 	}
 }
 
-// added takes a new or changed workload; interfaces that went away are detached.
+// added handles a new or changed workload and detaches interfaces that no longer exist.
 func (a *Agent) added(w workload.Workload) {
 	t := a.workloads[w.ID]
 	if t == nil {
-		a.again(w.ID)
+		a.detachLingering(w.ID)
 		t = &tracked{endpoints: map[string]*endpoint{}}
 		a.workloads[w.ID] = t
 		a.sweep(&w)
@@ -284,7 +282,7 @@ func (a *Agent) added(w workload.Workload) {
 	for i := range w.Interfaces {
 		n := &w.Interfaces[i]
 		if n.Name == loopback {
-			continue // it has an address of its own; only a sidecar makes it worth looking at
+			continue // lo is attached for a sidecar only
 		}
 		there[n.Name] = true
 		if e := t.endpoints[n.Name]; e == nil || e.iface.Index != n.Index || e.iface.MAC != n.MAC || e.iface.Kind != n.Kind {
@@ -297,10 +295,10 @@ func (a *Agent) added(w workload.Workload) {
 			a.detach(t, name)
 		}
 	}
-	a.lookForSidecar(t)
+	a.detectSidecar(t)
 }
 
-// lost notes that an endpoint is attached no more: reconcile attaches it anew.
+// lost marks an endpoint as detached: reconcile attaches it again.
 func (a *Agent) lost(id uint32) {
 	for _, t := range a.workloads {
 		for name, e := range t.endpoints {
@@ -317,23 +315,23 @@ func (a *Agent) removed(id string) {
 	if t == nil {
 		return
 	}
-	a.leave(t)
+	a.detachEnded(t)
 	a.remember(t)
 	delete(a.workloads, id)
-	a.log.Info("workload gone", "workload", id)
+	a.log.Info("workload removed", "workload", id)
 }
 
 // maxEndpoint is the largest endpoint number.
 const maxEndpoint = 1<<24 - 1
 
-// endpointID is the number of a workload's interface, the same as long as the agent lives.
+// endpointID returns the number of a workload's interface, the same for the whole run of the agent.
 func (a *Agent) endpointID(workload, iface string) uint32 {
 	key := workload + "\x00" + iface
 	if id, ok := a.ids[key]; ok {
 		return id
 	}
 	used := map[uint32]bool{}
-	if a.nextID >= maxEndpoint { // after 16 million: look for free ones
+	if a.nextID >= maxEndpoint { // after 16 million: search free ones
 		for _, t := range a.workloads {
 			for _, e := range t.endpoints {
 				used[e.id] = true

@@ -20,15 +20,15 @@ import (
 type endpoint struct {
 	id    uint32
 	iface workload.Interface
-	// plans are the ways in which it can be enforced, the best first; valid once planned, for a choice.
+	// plans are the possible datapaths, the best first; valid once planned, for a choice.
 	plans   []wire.Plan
 	planned bool
 	choice  choice
 	// at is the endpoint as the engine has it; its Kind is NoKind while it is not attached.
 	at backend.Endpoint
-	// stays says why decided connections stay in its queue; "" where they leave it.
+	// stays is the reason why decided connections stay in its queue; "" if they leave it.
 	stays string
-	// err says why it is not attached as it should be; it is tried again at retry.
+	// err is the reason why it is not attached as wanted; the next attempt is at retry.
 	err   string
 	retry time.Time
 	again backoff.Backoff
@@ -39,25 +39,25 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// apply puts a policy into force. The attachments follow in reconcile: until then the
+// apply applies a policy. The attachments follow in reconcile: until then the
 // engine reports what it would deny.
 func (a *Agent) apply(t *policy.Table) {
 	a.base = t
 	a.adopt()
 	for _, w := range a.workloads {
 		for _, e := range w.endpoints {
-			e.retry = time.Time{} // what failed may not be wanted any more
+			e.retry = time.Time{} // what failed may no longer be wanted
 		}
 	}
 }
 
-// reconcile attaches every interface as the policy wants it, and says when it is to be called
-// again for what did not work; zero is never.
+// reconcile attaches every interface as the policy requires, and returns the time of the next attempt
+// for those that failed; zero for none.
 func (a *Agent) reconcile(ctx context.Context) time.Time {
 	a.watchHost()
 	managed := a.managed()
 	now := time.Now()
-	next := a.farewell(now)
+	next := a.detachExpired(now)
 	for _, id := range a.inOrder() {
 		t := a.workloads[id]
 		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
@@ -66,7 +66,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 			}
 			e := t.endpoints[name]
 			if e.err == "" || !now.Before(e.retry) {
-				a.settle(ctx, t, e, managed)
+				a.attachWanted(ctx, t, e, managed)
 			}
 			if e.err != "" && (next.IsZero() || e.retry.Before(next)) {
 				next = e.retry
@@ -76,7 +76,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 	return next
 }
 
-// inOrder is the workloads by id, those first that are to be enforced: until they are, what they do passes.
+// inOrder returns the workloads by id, enforced ones first, because their traffic passes until they are attached.
 func (a *Agent) inOrder() []string {
 	ids := slices.Sorted(maps.Keys(a.workloads))
 	rank := make(map[string]int, len(ids))
@@ -89,7 +89,7 @@ func (a *Agent) inOrder() []string {
 	return ids
 }
 
-// managed says which namespaces are workloads. The host's is not, though workloads live in it.
+// managed returns the namespaces that are workloads. The host's is not, although workloads run in it.
 func (a *Agent) managed() wire.Managed {
 	m := wire.Managed{}
 	for _, t := range a.workloads {
@@ -103,11 +103,11 @@ func (a *Agent) managed() wire.Managed {
 	return m
 }
 
-// settle brings one endpoint to where it should be.
-func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wire.Managed) {
+// attachWanted attaches one endpoint as it is wanted.
+func (a *Agent) attachWanted(ctx context.Context, t *tracked, e *endpoint, managed wire.Managed) {
 	kind, fail := a.wanted(t.ID)
 	if e.iface.Name == loopback {
-		kind = backend.Inline // by queue, in every mode; what it may do, policy says
+		kind = backend.Inline // by queue, in every mode
 	}
 	err := a.plan(t, e, kind, managed)
 	if err == nil {
@@ -122,9 +122,9 @@ func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wir
 		return
 	}
 	if e.at.Kind == backend.NoKind && kind == backend.Inline && e.planned && e.iface.Name != loopback {
-		// Better seen than not: what cannot be enforced can still be reported.
+		// Traffic that cannot be enforced can still be reported.
 		if terr := a.attach(ctx, t, e, backend.Tap, fail); terr != nil {
-			a.log.Warn("tap instead of inline", "workload", t.ID, "interface", e.iface.Name, "error", terr)
+			a.log.Warn("interface tapped instead of enforced", "workload", t.ID, "interface", e.iface.Name, "error", terr)
 		}
 	}
 	e.again.First, e.again.Last = firstRetry, lastRetry
@@ -132,11 +132,11 @@ func (a *Agent) settle(ctx context.Context, t *tracked, e *endpoint, managed wir
 	e.retry = time.Now().Add(wait)
 	if text := sentence(err, kind, &e.at); e.err != text {
 		e.err = text
-		a.log.Warn("interface not attached as wanted", "workload", t.ID, "interface", e.iface.Name, "kind", kind, "attached", shown(&e.at), "retry", wait, "error", err)
+		a.log.Warn("interface not attached as wanted", "workload", t.ID, "interface", e.iface.Name, "kind", kind, "attached", backendText(&e.at), "retry", wait, "error", err)
 	}
 }
 
-// wanted is how a workload's interfaces are to be attached.
+// wanted returns how a workload's interfaces are to be attached.
 func (a *Agent) wanted(id string) (backend.Kind, backend.FailMode) {
 	var w *policy.Workload
 	if a.table != nil {
@@ -152,7 +152,7 @@ func (a *Agent) wanted(id string) (backend.Kind, backend.FailMode) {
 	return backend.Tap, fail
 }
 
-// detach ends an endpoint, leaving the interface as it was.
+// detach detaches an endpoint and restores its interface.
 func (a *Agent) detach(t *tracked, name string) {
 	e := t.endpoints[name]
 	if e == nil {
@@ -170,7 +170,7 @@ func (a *Agent) detach(t *tracked, name string) {
 
 func (a *Agent) detachAll() {
 	a.host.Watch(nil)
-	a.farewell(time.Now().Add(linger))
+	a.detachExpired(time.Now().Add(linger))
 	for _, t := range a.workloads {
 		for name := range t.endpoints {
 			a.detach(t, name)
@@ -178,7 +178,7 @@ func (a *Agent) detachAll() {
 	}
 }
 
-// endpointNames says whose an endpoint is, for a while after it is gone: its last records come then.
+// endpointNames maps endpoints to workloads, also for a while after their end, when their last records arrive.
 type endpointNames struct {
 	mu   sync.RWMutex
 	ids  map[uint32]string    // guarded by mu

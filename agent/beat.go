@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// beatFile is a file whose time of modification is when the agent last ran while it enforced
-// something: after a crash, the period without an agent is known from it.
+// beatFile is a file whose modification time is when the agent last ran while it enforced
+// something: after a crash, it gives the period without an agent.
 type beatFile struct {
-	path string // "" keeps none
-	// before is when the previous run enforced something last, until that is reported; zero where it did not.
+	path string // "" for no file
+	// before is when the previous run last enforced something, until that is reported; zero if it did not.
 	before time.Time
 }
 
@@ -22,7 +22,7 @@ func newBeatFile(folder, node string) *beatFile {
 	return b
 }
 
-// open reads what the previous run left. The caller has the folder to itself.
+// open reads the file of the previous run. The caller holds the lock of the folder.
 func (b *beatFile) open() {
 	if b.path == "" {
 		return
@@ -32,14 +32,14 @@ func (b *beatFile) open() {
 	}
 }
 
-// touch writes down that the agent enforces something; where it does not there is no file.
+// touch updates the file while the agent enforces something and removes it otherwise.
 func (b *beatFile) touch(now time.Time, enforces bool) {
 	switch {
 	case b.path == "":
 	case !enforces && b.before.IsZero():
 		_ = os.Remove(b.path)
 	case enforces:
-		// A failure costs a report after the next crash, nothing now.
+		// An error only costs a report after the next crash.
 		if err := os.Chtimes(b.path, now, now); os.IsNotExist(err) {
 			if os.WriteFile(b.path, nil, 0o600) == nil {
 				_ = os.Chtimes(b.path, now, now)

@@ -12,30 +12,30 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// Labels of a workload that say how it is attached.
+// Labels of a workload that choose how it is attached.
 const (
 	labelBackend = "sluice.net/backend" // nfqueue, afpacket or auto
-	labelSidecar = "sluice.net/sidecar" // true or false; without it, redirects are looked for
+	labelSidecar = "sluice.net/sidecar" // true or false; without it, redirects are detected
 )
 
-// byQueues is what status says of endpoints that are attached by queues.
+// byQueues is the status text of endpoints that are attached by queues.
 const byQueues = policy.NFQueueBackend
 
 // loopback is the interface between an application and its sidecar.
 const loopback = "lo"
 
-// CheckChoice says whether a backend has that name.
+// CheckChoice returns an error unless a backend has that name.
 func CheckChoice(name string) bool {
 	return name == policy.NFQueueBackend || name == policy.AFPacketBackend
 }
 
-// choice is the backend by which somebody wants a workload to be enforced.
+// choice is the configured backend of a workload.
 type choice struct {
-	backend string // policy.NFQueueBackend or policy.AFPacketBackend; "" where nobody chose
-	by      string // who did: "a command", "--backend", "the label ..."
+	backend string // policy.NFQueueBackend or policy.AFPacketBackend; "" if none is configured
+	by      string // the origin: "a command", "--backend", "the label ..."
 }
 
-// choice is what counts for a workload: a command before the flag, and that before the label.
+// choice returns the backend configured for a workload: a command overrides the flag, and that the label.
 func (a *Agent) choice(t *tracked) choice {
 	if t.HostNet {
 		return choice{}
@@ -56,54 +56,54 @@ func (a *Agent) choice(t *tracked) choice {
 	return choice{}
 }
 
-// oddLabels says which of a workload's labels for us cannot be followed.
+// oddLabels returns warnings about labels of a workload that have no valid value.
 func (t *tracked) oddLabels() (out []string) {
 	switch v, ok := t.Labels[labelBackend]; {
 	case !ok:
 	case policy.CheckBackend(v) != nil:
-		out = append(out, fmt.Sprintf("the label %s says %q and is not followed: it can be nfqueue, afpacket or auto", labelBackend, v))
+		out = append(out, fmt.Sprintf("label %s ignored: value %q is not nfqueue, afpacket or auto", labelBackend, v))
 	case t.HostNet && v != policy.AutoBackend:
-		out = append(out, fmt.Sprintf("the label %s is not followed: nothing is enforced in the host's network", labelBackend))
+		out = append(out, fmt.Sprintf("label %s ignored: nothing is enforced in the host's network", labelBackend))
 	}
 	if v, ok := t.Labels[labelSidecar]; ok {
 		if _, err := strconv.ParseBool(v); err != nil {
-			out = append(out, fmt.Sprintf("the label %s says %q and is not followed: it can be true or false", labelSidecar, v))
+			out = append(out, fmt.Sprintf("label %s ignored: value %q is not true or false", labelSidecar, v))
 		}
 	}
 	return out
 }
 
-// inStack says whether an endpoint is attached inside of its workload's network stack.
+// inStack reports whether an endpoint is attached inside its workload's network stack.
 func inStack(ep *backend.Endpoint) bool {
 	return ep.Kind == backend.Inline && (ep.Hook.Side == backend.StackSide || ep.Hook.Side == backend.LoopbackSide)
 }
 
-// shown is what people are told of how an endpoint is attached.
-func shown(ep *backend.Endpoint) string {
+// shown returns how an endpoint is attached, in text.
+func backendText(ep *backend.Endpoint) string {
 	if inStack(ep) {
 		return byQueues
 	}
 	return ep.Kind.String()
 }
 
-// sweep removes the rules that a process which was killed left in a workload.
+// sweep removes the rules that a killed process left in a workload.
 func (a *Agent) sweep(w *workload.Workload) {
 	if a.cfg.Queues == nil || w.HostNet {
 		return
 	}
 	if err := nfqueue.Sweep(w.NetNS); err != nil {
-		a.log.Debug("old rules not looked for", "workload", w.ID, "error", err)
+		a.log.Debug("stale rules not removed", "workload", w.ID, "error", err)
 	}
 }
 
-// lookForSidecar adds or ends the endpoint on lo, as there are redirects or not.
-func (a *Agent) lookForSidecar(t *tracked) {
+// detectSidecar adds or removes the endpoint on lo, depending on redirects.
+func (a *Agent) detectSidecar(t *tracked) {
 	if a.cfg.Queues == nil || t.HostNet {
 		return
 	}
 	m, err := a.meshOf(t)
 	if err != nil && !m.Any() {
-		a.log.Debug("redirects not looked for", "workload", t.ID, "error", err)
+		a.log.Debug("redirects to a sidecar not read", "workload", t.ID, "error", err)
 		return
 	}
 	if m == t.mesh {
@@ -114,7 +114,7 @@ func (a *Agent) lookForSidecar(t *tracked) {
 	switch e := t.endpoints[loopback]; {
 	case !m.Any():
 		a.detach(t, loopback)
-		a.log.Info("sidecar gone", "workload", t.ID)
+		a.log.Info("sidecar removed", "workload", t.ID)
 	case before.Any() && e != nil:
 		e.plans = []wire.Plan{wire.Loopback(&t.Workload, &e.iface, m)}
 	default:
@@ -123,7 +123,7 @@ func (a *Agent) lookForSidecar(t *tracked) {
 	}
 }
 
-// meshOf says what a workload's rules redirect to a sidecar; its label may say it instead.
+// meshOf returns what a workload's rules, or else its label, redirect to a sidecar.
 func (a *Agent) meshOf(t *tracked) (wire.Mesh, error) {
 	if there, err := strconv.ParseBool(t.Labels[labelSidecar]); err == nil {
 		return wire.Mesh{Out: there, In: there}, nil

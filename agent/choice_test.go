@@ -114,8 +114,8 @@ func TestChoiceThatCannotBeHad(t *testing.T) {
 			l.chosen(mode, map[string]string{e.Workload.ID: c.choice})
 			l.shows("that the old way stays", func(w *controlv1.Workload, s *controlv1.ReportStatusRequest) bool {
 				i := w.Interfaces[0]
-				return i.Backend == c.shown && w.Choice == c.choice && i.Error == c.choice+" cannot be had: no inline; enforced by "+c.other+" instead" &&
-					strings.HasSuffix(i.Note, c.choice+", chosen by a command, cannot be had") && len(s.WorkloadErrors) == 0 && len(s.Warnings) == 1
+				return i.Backend == c.shown && w.Choice == c.choice && i.Error == c.choice+" unavailable: no inline; enforced by "+c.other+" instead" &&
+					strings.HasSuffix(i.Note, c.choice+", chosen by a command, is unavailable") && len(s.WorkloadErrors) == 0 && len(s.Warnings) == 1
 			})
 			l.plane.mu.Lock()
 			l.plane.failSide = nil

@@ -19,7 +19,7 @@ type records struct {
 	a *Agent
 }
 
-// Drain gives every record that waits to fn, and counts them.
+// Drain calls fn for every queued record and returns their number.
 func (r records) Drain(fn func(*flow.Record)) int {
 	return r.Records.Drain(func(f *flow.Record) {
 		r.a.unjudged.record(f)
@@ -30,14 +30,14 @@ func (r records) Drain(fn func(*flow.Record)) int {
 	})
 }
 
-// peer is the workload in the host's network that has the other end of a workload's connection, and its
+// peer returns the workload in the host's network at the other end of a workload's connection, and its
 // process: the workload sees the host's address only.
 func (a *Agent) peer(f *flow.Record) (string, *flow.Detail) {
 	p, _ := a.host.Peer(f)
 	return p.Workload, p.Detail
 }
 
-// watchHost has the sockets of workloads in the host's network watched, when there are others than before.
+// watchHost updates which workloads in the host's network have their sockets watched.
 func (a *Agent) watchHost() {
 	now := map[string]hostmode.Workload{}
 	for id, t := range a.workloads {
@@ -66,7 +66,7 @@ func (a *Agent) watchHost() {
 	a.hosted = now
 }
 
-// hostSettled says whether the workloads in the host's network that were found are watched.
+// hostSettled reports whether all workloads in the host's network are watched.
 func (a *Agent) hostSettled() bool {
 	if len(a.hosted) == 0 {
 		return true
@@ -79,8 +79,8 @@ func (a *Agent) hostSettled() bool {
 	}
 }
 
-// note is what is to be said of a workload as a whole.
-func (a *Agent) note(t *tracked) []string {
+// note returns the note on a whole workload.
+func (a *Agent) workloadNote(t *tracked) []string {
 	if n := a.host.Note(); t.HostNet && n != "" {
 		return []string{n}
 	}

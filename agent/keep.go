@@ -19,16 +19,16 @@ import (
 	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
-// keeper keeps the last good policy on disk, for a start while the store is away, and the one before in
-// case that file is damaged.
+// keeper stores the last valid policy on disk, for a start while the store is unavailable, and the
+// previous one in case that file is damaged.
 type keeper struct {
-	path  string // "" keeps none
+	path  string // "" stores none
 	log   *slog.Logger
 	newer chan *policy.Spec
 }
 
-// keepAgain is how long to wait after the disk would not take a policy.
-const keepAgain = 5 * time.Second
+// keepAgain is the delay after a failed write.
+const retryDelay = 5 * time.Second
 
 func newKeeper(dir, node string, log *slog.Logger) *keeper {
 	k := &keeper{log: log, newer: make(chan *policy.Spec, 1)}
@@ -38,7 +38,7 @@ func newKeeper(dir, node string, log *slog.Logger) *keeper {
 	return k
 }
 
-// fileName makes a node's name safe for a file.
+// fileName returns a node's name in a form safe for files.
 func fileName(node string) string {
 	return strings.Map(func(r rune) rune {
 		if r == '/' || r < ' ' {
@@ -48,7 +48,7 @@ func fileName(node string) string {
 	}, node)
 }
 
-// offer has a policy kept, in the place of one that waits. One goroutine calls it.
+// offer queues a policy to be stored, in place of a queued one. One goroutine calls it.
 func (k *keeper) offer(s *policy.Spec) {
 	select {
 	case <-k.newer:
@@ -57,18 +57,18 @@ func (k *keeper) offer(s *policy.Spec) {
 	k.newer <- s
 }
 
-// run keeps what is offered until ctx ends, and what waits then.
+// run stores what is offered until ctx ends, and what is queued then.
 func (k *keeper) run(ctx context.Context) {
-	var due *policy.Spec // what the disk has not taken yet
-	again := time.NewTicker(keepAgain)
+	var due *policy.Spec // not written yet
+	again := time.NewTicker(retryDelay)
 	defer again.Stop()
 	try := func() {
-		err := k.keep(due)
+		err := k.writePolicy(due)
 		if err == nil {
 			due = nil
 			return
 		}
-		k.log.Error("policy not kept on disk: until it is, a start without a controller takes an older one; trying again", "version", due.Version, "error", err)
+		k.log.Error("policy not stored on disk, trying again", "version", due.Version, "error", err)
 	}
 	for ctx.Err() == nil {
 		select {
@@ -93,8 +93,8 @@ const (
 	trailer      = "\nsha256 "
 )
 
-// keep writes a policy to disk: what is there under the name is whole, also after a loss of power.
-func (k *keeper) keep(s *policy.Spec) error {
+// write writes a policy to disk atomically, also against a loss of power.
+func (k *keeper) writePolicy(s *policy.Spec) error {
 	if k.path == "" {
 		return nil
 	}
@@ -124,7 +124,7 @@ func (k *keeper) keep(s *policy.Spec) error {
 	return nil
 }
 
-// restore is the policy kept on disk; nil if there is none that can be used.
+// restore returns the policy on disk; nil if there is no usable one.
 func (k *keeper) restore() *policy.Table {
 	if k.path == "" {
 		return nil
@@ -133,10 +133,10 @@ func (k *keeper) restore() *policy.Table {
 		t, err := readPolicy(path)
 		switch {
 		case err == nil:
-			k.log.Info("policy kept on disk in force", "version", t.Version())
+			k.log.Info("stored policy applied", "version", t.Version())
 			return t
 		case !errors.Is(err, fs.ErrNotExist):
-			k.log.Error("policy kept on disk is not usable", "file", path, "error", err)
+			k.log.Error("stored policy unusable", "file", path, "error", err)
 		}
 	}
 	return nil
@@ -147,11 +147,11 @@ func readPolicy(path string) (*policy.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Files of earlier versions of the program have no sum.
+	// Files of earlier versions have no checksum.
 	if at := bytes.LastIndex(data, []byte(trailer)); at >= 0 {
 		sum := sha256.Sum256(data[:at])
 		if hex.EncodeToString(sum[:]) != strings.TrimSpace(string(data[at+len(trailer):])) {
-			return nil, errors.New("the file is damaged: its sum does not match")
+			return nil, errors.New("the file is damaged: its checksum does not match")
 		}
 		data = data[:at]
 	}

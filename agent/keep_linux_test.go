@@ -26,10 +26,10 @@ func TestKeepFull(t *testing.T) {
 		}
 	})
 	k := newKeeper(dir, "n1", slog.New(slog.DiscardHandler))
-	if err := k.keep(spec(1)); err != nil {
+	if err := k.writePolicy(spec(1)); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.keep(spec(2)); !errors.Is(err, unix.ENOSPC) {
+	if err := k.writePolicy(spec(2)); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("on a full disk: got %v, want ENOSPC", err)
 	}
 	if table := k.restore(); table == nil || table.Version() != 1 {
@@ -41,7 +41,7 @@ func TestKeepFull(t *testing.T) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=1m"); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.keep(spec(3)); err != nil {
+	if err := k.writePolicy(spec(3)); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
 }

@@ -41,7 +41,7 @@ func TestKeepDamaged(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			k := newKeeper(t.TempDir(), "n/1", slog.New(slog.DiscardHandler))
 			for v := uint64(1); v <= 2; v++ {
-				if err := k.keep(spec(v)); err != nil {
+				if err := k.writePolicy(spec(v)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -6,18 +6,18 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-// linger is how long the taps of a workload that is gone are kept: what a container of a moment sent
-// is still on its way through the rings, whose blocks are handed over every few milliseconds.
+// linger is how long the taps of an ended workload are kept: frames of a short-lived container are
+// still in the rings, whose blocks are handed over every few milliseconds.
 const linger = 200 * time.Millisecond
 
-// leaving is a workload that is gone, with the taps it had.
+// leaving is an ended workload, with its taps.
 type leaving struct {
 	*tracked
 	until time.Time
 }
 
-// leave detaches what can be detached at once from a workload that is gone.
-func (a *Agent) leave(t *tracked) {
+// detachEnded detaches an ended workload, but for its taps, which linger.
+func (a *Agent) detachEnded(t *tracked) {
 	for name, e := range t.endpoints {
 		if e.at.Kind != backend.Tap {
 			a.detach(t, name)
@@ -30,8 +30,8 @@ func (a *Agent) leave(t *tracked) {
 	a.uncount(t.ID)
 }
 
-// farewell detaches the taps whose time has come, and says when the next one's comes; zero is never.
-func (a *Agent) farewell(now time.Time) (next time.Time) {
+// detachExpired detaches the taps whose time is over and returns when the next one's is; zero for none.
+func (a *Agent) detachExpired(now time.Time) (next time.Time) {
 	keep := a.leaving[:0]
 	for _, l := range a.leaving {
 		if now.Before(l.until) {
@@ -51,12 +51,12 @@ func (a *Agent) farewell(now time.Time) (next time.Time) {
 	return next
 }
 
-// again detaches at once what is left of a workload's earlier life: it is back under the same numbers.
-func (a *Agent) again(id string) {
+// detachLingering detaches the lingering taps of a workload that is back under the same numbers.
+func (a *Agent) detachLingering(id string) {
 	for i := range a.leaving {
 		if a.leaving[i].ID == id {
 			a.leaving[i].until = time.Time{}
 		}
 	}
-	a.farewell(time.Now())
+	a.detachExpired(time.Now())
 }

@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// remembered is how long a workload that is gone keeps its addresses in policy, unless another one
-	// has them: its peers' ends of its connections are still there, and are judged again
-	// with every policy. They are no violations because it is gone.
+	// remembered is how long an ended workload keeps its addresses in policy, unless another one has them:
+	// its peers' ends of its connections may still exist, are judged again with every policy, and must not
+	// become violations.
 	remembered = time.Minute
-	// maxRemembered bounds the workloads that are remembered.
+	// maxRemembered bounds the ended workloads in policy.
 	maxRemembered = 1024
 )
 
-// gone is a workload as policy knew it.
+// gone is an ended workload as policy has it.
 type gone struct {
 	policy.Guest
 	until time.Time
 }
 
-// guest is a workload as policy takes it.
+// guest returns a workload as policy has it.
 func (t *tracked) guest() policy.Guest {
 	g := policy.Guest{ID: t.ID, Group: t.Group()}
 	for i := range t.Interfaces {
@@ -32,7 +32,7 @@ func (t *tracked) guest() policy.Guest {
 	return g
 }
 
-// remember keeps what policy has to know of a workload that is gone.
+// remember keeps an ended workload for policy.
 func (a *Agent) remember(t *tracked) {
 	if t.HostNet {
 		return
@@ -43,24 +43,24 @@ func (a *Agent) remember(t *tracked) {
 	a.gone = append(a.gone, gone{t.guest(), time.Now().Add(remembered)})
 }
 
-// forget ends the memory of those whose time is over, and says whether there were any.
+// forget removes expired workloads and reports whether there were any.
 func (a *Agent) forget(now time.Time) bool {
 	before := len(a.gone)
 	a.gone = slices.DeleteFunc(a.gone, func(g gone) bool { return now.After(g.until) })
 	return len(a.gone) < before
 }
 
-// recallPatience is how long a new policy waits for flows that pass in the kernel to come back.
+// recallPatience is how long a new policy waits until offloaded flows are recalled.
 const recallPatience = time.Second
 
-// enforcer is a Dataplane that recalls flows behind Apply.
+// enforcer is a Dataplane that recalls flows after Apply.
 type enforcer interface {
 	Enforced() uint64
 	AwaitEnforced(version uint64, d time.Duration) bool
 }
 
-// adopt puts the policy into force together with what it says of newcomers: a workload that has just
-// begun has the policy of its group at once, not only when the controller has heard of it.
+// adopt applies the policy, extended to new workloads: a new workload has the policy of its group at
+// once, not only after the controller knows it.
 func (a *Agent) adopt() {
 	if a.base == nil {
 		return
@@ -79,7 +79,7 @@ func (a *Agent) adopt() {
 		a.table = t
 		a.cfg.Engine.Apply(t)
 		a.host.Apply(t)
-		// What passes in the kernel by the policy before comes back in a moment, mostly; reports wait for it.
+		// Flows that the previous policy offloaded come back soon, mostly; reports wait for that.
 		if e, ok := a.cfg.Engine.(enforcer); ok && !e.AwaitEnforced(t.Version(), recallPatience) {
 			a.log.Warn("flows of an older policy still pass in the kernel", "version", t.Version())
 		}

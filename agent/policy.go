@@ -9,23 +9,23 @@ import (
 	"github.com/sluicenet/sluice/internal/specstore"
 )
 
-// rewatch is about how long to wait after a policy watch broke: the store has retried by itself before.
+// rewatch is the approximate delay after a broken policy watch; the store itself has retried before.
 const rewatch = time.Second
 
-// sayAgain is how long the same error is not told again.
-const sayAgain = 30 * time.Second
+// relogAfter is how long the same error is not logged again.
+const relogAfter = 30 * time.Second
 
-// watchPolicy compiles each policy that the store has for the node and passes it on, until ctx ends.
-// One that cannot be used is logged and the one before stays in force.
+// watchPolicy compiles and forwards each policy that the store has for the node, until ctx ends. An unusable
+// one is logged and the previous one stays in force.
 func (a *Agent) watchPolicy(ctx context.Context, to chan<- *policy.Table) {
 	said, when := "", time.Time{}
 	again := backoff.Backoff{First: rewatch, Last: rewatch}
 	for ctx.Err() == nil {
 		for spec, err := range specstore.Watch(ctx, a.cfg.Store, a.cfg.Node) {
 			if err != nil {
-				if text := err.Error(); text != said || time.Since(when) > sayAgain {
+				if text := err.Error(); text != said || time.Since(when) > relogAfter {
 					said, when = text, time.Now()
-					a.log.Error("policy not read, the one before stays in force", "error", err)
+					a.log.Error("policy not read, previous one stays in force", "error", err)
 				}
 				continue
 			}

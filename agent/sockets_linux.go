@@ -15,27 +15,28 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// socketsEvery is how often sockets are read; the more workloads the rarer, so that it
-// stays a small part of a core.
+// socketsEvery is the interval between readings of sockets. It grows with the number of workloads, to
+// bound the load.
 func socketsEvery(workloads int) time.Duration {
 	return max(2*time.Second, time.Duration(workloads)*40*time.Millisecond)
 }
 
-// readSockets looks at the sockets of every workload, and for sidecars; it reports whether one came or went.
+// readSockets reads the sockets of every workload, and detects sidecars; it reports whether one appeared or
+// disappeared.
 func (a *Agent) readSockets() (changed bool) {
 	for _, t := range a.workloads {
 		if len(t.endpoints) > 0 {
 			a.refreshSockets(t)
 		}
 		before := t.mesh
-		a.lookForSidecar(t)
+		a.detectSidecar(t)
 		changed = changed || t.mesh != before
 	}
 	return changed
 }
 
-// refreshSockets reports the sockets of a workload to the engine: what it serves now, and what of before it
-// was attached is still there.
+// refreshSockets reports the sockets of a workload to the engine: its listeners, and the
+// remaining connections from before it was attached.
 func (a *Agent) refreshSockets(t *tracked) {
 	s, err := socketsOf(t.NetNS, false)
 	if err != nil {
@@ -55,13 +56,12 @@ func (a *Agent) refreshSockets(t *tracked) {
 	a.setSockets(t)
 }
 
-// socketsAtAttach reads all sockets of a workload at a moment when its packets are not seen yet. It is called
-// again once they are: a socket that came meanwhile counts as one from before, as its first packet may have
-// been missed.
+// socketsAtAttach reads all sockets of a workload before its packets are seen, and again after: a
+// socket opened meanwhile counts as older, as its first packet may have been missed.
 func (a *Agent) socketsAtAttach(t *tracked, e *endpoint) {
 	s, err := socketsOf(t.NetNS, true)
 	if err != nil {
-		a.log.Warn("sockets not read: which end of a live connection is its client is guessed", "workload", t.ID, "error", err)
+		a.log.Warn("sockets not read, clients of open connections are guessed", "workload", t.ID, "error", err)
 		s = &socketList{}
 	}
 	n := role.Sockets{Complete: s.complete, Listening: s.listening, Old: s.bound, Live: s.live}
@@ -83,10 +83,10 @@ func (a *Agent) setSockets(t *tracked) {
 	}
 }
 
-// inet_diag (linux/inet_diag.h): the request's and the answer's fixed parts.
+// inet_diag (linux/inet_diag.h): the fixed parts of request and response.
 const (
 	diagRequest = 56
-	diagSource  = 4 // offset of the source port in an answer, big endian
+	diagSource  = 4 // offset of the source port in a response, big endian
 	diagDest    = 6
 	diagFrom    = 8 // of the source address; the destination's is 16 bytes behind
 	diagTo      = 24
@@ -100,22 +100,22 @@ const (
 	statesOpen = stateEstablished | 1<<3 | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11
 )
 
-// Bounds of what is kept of one workload. Beyond maxListening the list is not complete.
+// Bounds for one workload. Beyond maxListening the list is not complete.
 const (
 	maxListening = 4096
 	maxLive      = 4096
 )
 
-// socketList is what one reading of a workload's sockets found.
+// socketList is the result of reading a workload's sockets.
 type socketList struct {
 	complete  bool
 	listening map[role.Port]bool
 	bound     map[uint16]bool // UDP, connected or not
 	live      map[role.Tuple]role.Side
-	dynamic   [2]uint16 // ports that the kernel gives to clients
+	dynamic   [2]uint16 // ephemeral ports
 }
 
-// socketsOf reads the sockets inside of the namespace at path, with all also the connections that are open.
+// socketsOf reads the sockets in the namespace at path; with all, open connections too.
 func socketsOf(path string, all bool) (*socketList, error) {
 	l := &socketList{complete: true, listening: map[role.Port]bool{}, bound: map[uint16]bool{}, live: map[role.Tuple]role.Side{}}
 	err := netns.Do(path, func() error {
@@ -130,11 +130,11 @@ func socketsOf(path string, all bool) (*socketList, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.name()
+	l.assignSides()
 	return l, nil
 }
 
-// read takes one family's sockets in. An IPv6 socket may serve IPv4, too: ports are of both.
+// read adds the sockets of one family. An IPv6 socket may serve IPv4, too, so ports count for both.
 func (l *socketList) read(family uint8, all bool) error {
 	err := diag(family, unix.IPPROTO_TCP, stateListen, func(s *diagSocket) { l.serves(unix.IPPROTO_TCP, s.t.LocalPort) })
 	if err == nil {
@@ -162,7 +162,7 @@ func (l *socketList) serves(proto uint8, port uint16) {
 	}
 }
 
-// udp takes a UDP socket in. One that is not connected serves, unless its port may be one that the kernel gave it.
+// udp adds a UDP socket. One that is not connected is a server, unless its port may be ephemeral.
 func (l *socketList) udp(s *diagSocket) {
 	port := s.t.LocalPort
 	if port != 0 {
@@ -176,17 +176,17 @@ func (l *socketList) udp(s *diagSocket) {
 	}
 }
 
-// open adds a connection that is open; which side the workload has is found when all are known.
+// open adds an open connection; assignSides finds the workload's side when all are known.
 func (l *socketList) open(t role.Tuple) {
 	if len(l.live) < maxLive {
 		l.live[t] = role.Unknown
 	}
 }
 
-// name finds the workload's side of the open connections: where it serves on the local port, it is the server.
-// A UDP socket that is connected and serves nobody else asks. Of a TCP connection on another port nothing
-// follows that the list of ports does not show as well.
-func (l *socketList) name() {
+// assignSides finds the workload's side of the open connections: it is the server if it listens on the local
+// port. A connected UDP socket that does not is a client. Other TCP connections remain undecided here, as the
+// list of ports decides them.
+func (l *socketList) assignSides() {
 	for t := range l.live {
 		switch {
 		case l.listening[role.Port{Proto: t.Proto, Port: t.LocalPort}]:
@@ -199,7 +199,7 @@ func (l *socketList) name() {
 	}
 }
 
-// dynamicPorts is net.ipv4.ip_local_port_range, which is for both families, of the calling thread's namespace.
+// dynamicPorts returns net.ipv4.ip_local_port_range, for both families, of the calling thread's namespace.
 func dynamicPorts() (r [2]uint16) {
 	data, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err == nil {
@@ -220,11 +220,11 @@ type diagSocket struct {
 // diagBody is a serialised inet_diag_req_v2.
 type diagBody []byte
 
-// Len and Serialize make it part of a netlink request.
+// Len and Serialize implement nl.NetlinkRequestData.
 func (b diagBody) Len() int          { return len(b) }
 func (b diagBody) Serialize() []byte { return b }
 
-// diag asks the kernel for the sockets in some states and gives them to fn.
+// diag calls fn for the kernel's sockets in some states.
 func diag(family, proto uint8, states uint32, fn func(*diagSocket)) error {
 	body := make(diagBody, diagRequest)
 	body[0], body[1] = family, proto
@@ -240,7 +240,7 @@ func diag(family, proto uint8, states uint32, fn func(*diagSocket)) error {
 	})
 }
 
-// diagAddr reads an address. IPv4 in an IPv6 socket is mapped (RFC 4291 2.5.5.2), as packet.Addr has it always.
+// diagAddr reads an address. IPv4 is mapped into IPv6 (RFC 4291 2.5.5.2), as in packet.Addr.
 func diagAddr(family uint8, b []byte) (a packet.Addr) {
 	if family == unix.AF_INET6 {
 		copy(a[:], b)

@@ -14,20 +14,20 @@ import (
 	"github.com/sluicenet/sluice/plugins/host"
 )
 
-// Outlook is what an agent is told of things that are not its own, for status and metrics. Each may be nil; they
-// are called from any goroutine.
+// Outlook is the status of parts that the agent does not run, for status and metrics. Each function
+// may be nil and must be safe for concurrent use.
 type Outlook struct {
 	Plugins func() []host.Status
-	// Warnings are sentences of parts that the agent does not run, plugins among them.
+	// Warnings returns the warnings of parts that the agent does not run, plugins among them.
 	Warnings func() []string
 	Store    func() *controlv1.StoreState
-	// Controller is the address of the controller in use.
+	// Controller returns the address of the controller in use.
 	Controller func() string
-	// Parsers is where protocols are parsed.
+	// Parsers returns where protocols are parsed.
 	Parsers string
 }
 
-// state is everything that changes while the agent works. It may be called from any goroutine.
+// state returns everything that changes while the agent runs. It is safe for concurrent use.
 func (a *Agent) state(s engine.Stats) *controlv1.AgentState {
 	o := &a.cfg.Outlook
 	out := &controlv1.AgentState{Parsers: o.Parsers, Traffic: a.sockets.list(), Uplink: a.link()}
@@ -62,7 +62,7 @@ func (a *Agent) state(s engine.Stats) *controlv1.AgentState {
 	return out
 }
 
-// Status is the agent as it reports itself. It may be called from any goroutine.
+// Status returns the agent's status. It is safe for concurrent use.
 func (a *Agent) Status() *controlv1.NodeStatus {
 	r := a.report
 	stats := a.cfg.Engine.Stats()
@@ -79,7 +79,7 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 	return n
 }
 
-// outside are the warnings of parts that the agent does not run. Any goroutine may call it.
+// outside returns the warnings of parts that the agent does not run. It is safe for concurrent use.
 func (a *Agent) outside() []string {
 	out := a.tenure.Warnings()
 	if a.cfg.Outlook.Warnings != nil {
@@ -88,25 +88,25 @@ func (a *Agent) outside() []string {
 	return out
 }
 
-// Workloads are those that the agent told its controller of, or is about to.
+// Workloads returns the workloads that the agent has reported, or is about to report.
 func (a *Agent) Workloads() []*controlv1.Workload {
 	a.report.mu.Lock()
 	defer a.report.mu.Unlock()
 	return a.report.workloads
 }
 
-// Unjudged returns all frames since the agent's start that went by or were dropped without a verdict,
+// Unjudged returns all frames since the agent's start that passed or were dropped without a verdict,
 // workloads by their ids. It may be called from any goroutine.
 func (a *Agent) Unjudged() []uplink.Unjudged { return a.up.UnjudgedTotals() }
 
-// Outcomes returns how many sessions of each workload ended, by what became of them; workloads by their
-// ids. It may be called from any goroutine.
+// Outcomes returns the number of ended sessions of each workload, by outcome; workloads by their ids.
+// It is safe for concurrent use.
 func (a *Agent) Outcomes() map[string]uplink.Outcomes { return a.up.Outcomes() }
 
-// link is how reports get to the controllers.
+// link returns the state of the connection to the controllers.
 func (a *Agent) link() *controlv1.Uplink {
 	s := a.up.Stats()
-	l := &controlv1.Uplink{Backlog: s.Backlog, Sent: s.Sent, Retries: s.Retries, Dropped: s.Lost, LastReport: max(s.Acknowledged, a.report.told.Load()), Answers: a.report.answers.Load()}
+	l := &controlv1.Uplink{Backlog: s.Backlog, Sent: s.Sent, Retries: s.Retries, Dropped: s.Lost, LastReport: max(s.Acknowledged, a.report.reported.Load()), Answers: a.report.answers.Load()}
 	if a.cfg.Outlook.Controller != nil {
 		l.Controller = a.cfg.Outlook.Controller()
 	}
@@ -120,7 +120,7 @@ func traffic(t *engine.Traffic) *controlv1.Traffic {
 		Dropped: t.Dropped, Held: t.Held, Verdicts: t.Verdicts, Opened: t.Opened, Sessions: t.Sessions}
 }
 
-// queue names what was lost by what was full: a ring, the socket of a netfilter queue, or that queue.
+// queue returns losses by what was full: a ring, the socket of a netfilter queue, or that queue.
 func queue(q *engine.QueueStats) *controlv1.Queue {
 	full := "ring_full"
 	if q.Backend == byQueues {
@@ -140,7 +140,7 @@ func queue(q *engine.QueueStats) *controlv1.Queue {
 	return out
 }
 
-// steering adds what the steering programs did without asking the engine.
+// steering adds the frames that the steering programs handled without the engine.
 func steering(q *controlv1.Queue, n map[string]uint64) {
 	if n == nil {
 		return
@@ -151,7 +151,7 @@ func steering(q *controlv1.Queue, n map[string]uint64) {
 	}
 }
 
-// steered is what the steering programs counted; nil where that cannot be had now.
+// steered returns the counters of the steering programs; nil if unavailable.
 func (a *Agent) steered() map[string]uint64 {
 	k, ok := a.cfg.Backend.(interface {
 		Counters() (map[string]uint64, error)
@@ -179,13 +179,13 @@ func plugin(p *host.Status) *controlv1.Plugin {
 	return out
 }
 
-// bySockets is how workloads of the host's network are seen.
+// bySockets returns how workloads of the host's network are watched.
 const bySockets = "sockets"
 
-// hostTraffic counts what is told of workloads in the host's network, by workload.
+// hostTraffic counts the records of workloads in the host's network, by workload.
 type hostTraffic struct {
 	mu sync.Mutex
-	of map[string]*controlv1.Traffic // guarded by mu; replaced at each change of what is in it
+	of map[string]*controlv1.Traffic // guarded by mu; values are replaced, not changed
 }
 
 // add counts a record of a workload.
@@ -236,7 +236,7 @@ func (h *hostTraffic) list() []*controlv1.Traffic {
 	return out
 }
 
-// uncount drops what was counted of a workload that is gone.
+// uncount drops the counters of an ended workload.
 func (a *Agent) uncount(id string) {
 	a.sockets.forget(id)
 	a.up.ForgetOutcomes(id)

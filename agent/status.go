@@ -27,19 +27,19 @@ const (
 	reportWait  = 2 * time.Second
 )
 
-// reporter tells the controller which workloads there are and how the agent is: every two
-// seconds, and at once when something changed. One goroutine runs it.
+// reporter reports the workloads and the agent's status to the controller: every two seconds, and at
+// once after a change. One goroutine runs it.
 type reporter struct {
 	a    *Agent
 	wake chan struct{}
 
-	answers atomic.Bool  // the controller did, the last time
-	told    atomic.Int64 // when it did last, ns since the epoch
+	answers  atomic.Bool  // the controller answered the last report
+	reported atomic.Int64 // its last answer, ns since the epoch
 
 	mu        sync.Mutex
 	workloads []*controlv1.Workload // nil before all sources are synced
-	fresh     bool                  // workloads changed since they were reported
-	digest    uint64                // of workloads as they were reported last
+	fresh     bool                  // workloads changed since the last report
+	digest    uint64                // of workloads in the last report
 	policy    uint64
 	errors    map[string]string
 	attached  map[string]string
@@ -48,8 +48,8 @@ type reporter struct {
 
 func newReporter(a *Agent) *reporter { return &reporter{a: a, wake: make(chan struct{}, 1)} }
 
-// publish gives the reporter what Run's goroutine knows now. The policy version is told only from
-// here, when the attachments are as that policy wants them.
+// publish passes the state of Run's goroutine to the reporter. The policy version is reported only from
+// here, when the attachments match that policy.
 func (a *Agent) publish() {
 	errs, attached := map[string]string{}, map[string]string{}
 	list := make([]*controlv1.Workload, 0, len(a.workloads))
@@ -58,7 +58,7 @@ func (a *Agent) publish() {
 		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
 			e := t.endpoints[name]
 			if e.at.Kind != backend.NoKind {
-				attached[id+"/"+name] = shown(&e.at)
+				attached[id+"/"+name] = backendText(&e.at)
 			}
 			if text := e.wrong(a, id); text != "" && errs[id] == "" && e.at.Kind != backend.Inline {
 				errs[id] = text
@@ -97,12 +97,12 @@ func (a *Agent) publish() {
 	}
 }
 
-// modes are the modes of core/policy in the API.
+// modes maps the modes of core/policy to the API.
 var modes = map[policy.Mode]controlv1.Mode{
 	policy.Discover: controlv1.Mode_MODE_DISCOVER, policy.Monitor: controlv1.Mode_MODE_MONITOR, policy.Protect: controlv1.Mode_MODE_PROTECT,
 }
 
-// wrong says why an endpoint is not attached as it should be; "" if it is.
+// wrong returns why an endpoint is not attached as wanted; "" if it is.
 func (e *endpoint) wrong(a *Agent, id string) string {
 	if kind, _ := a.wanted(id); e.err == "" && kind == backend.Inline && e.planned && e.plans[0].TapOnly {
 		return e.plans[0].Note
@@ -110,12 +110,12 @@ func (e *endpoint) wrong(a *Agent, id string) string {
 	return e.err
 }
 
-// message is a workload as the controller takes it.
+// message returns a workload in the form of the API.
 func (a *Agent) message(t *tracked) *controlv1.Workload {
 	c := a.choice(t)
 	m := &controlv1.Workload{Id: t.ID, Name: t.Name, Namespace: t.Namespace, Service: t.Service, Labels: t.Labels, Image: t.Image, Node: t.Node, Netns: t.NetNS,
 		HostNet: t.HostNet, Source: t.Source, Group: t.Group(), Members: t.Members, Choice: cmp.Or(c.backend, policy.AutoBackend), ChosenBy: c.by,
-		Note: strings.Join(append(a.note(t), t.oddLabels()...), "; ")}
+		Note: strings.Join(append(a.workloadNote(t), t.oddLabels()...), "; ")}
 	for _, i := range t.Interfaces {
 		if i.Name == loopback {
 			continue
@@ -125,31 +125,31 @@ func (a *Agent) message(t *tracked) *controlv1.Workload {
 			p.Addresses = append(p.Addresses, a.String())
 		}
 		if e := t.endpoints[i.Name]; e != nil {
-			a.tell(t, e, p)
+			a.addEndpoint(t, e, p)
 		}
 		m.Interfaces = append(m.Interfaces, p)
 	}
 	if e := t.endpoints[loopback]; e != nil {
 		p := &controlv1.Interface{Name: loopback, Index: int32(e.iface.Index), Kind: e.iface.Kind}
-		a.tell(t, e, p)
+		a.addEndpoint(t, e, p)
 		m.Interfaces = append(m.Interfaces, p)
 	}
 	return m
 }
 
-// tell adds how an endpoint is attached.
-func (a *Agent) tell(t *tracked, e *endpoint, p *controlv1.Interface) {
+// addEndpoint adds how an endpoint is attached.
+func (a *Agent) addEndpoint(t *tracked, e *endpoint, p *controlv1.Interface) {
 	p.Note, p.Error = a.why(t, e), e.wrong(a, t.ID)
 	if e.at.Kind != backend.NoKind {
-		p.Backend = shown(&e.at)
+		p.Backend = backendText(&e.at)
 	}
 	if e.stays != "" && inStack(&e.at) {
 		p.Note += "; decided connections stay in the queue: " + e.stays
 	}
 }
 
-// noted takes what a source has to tell people.
-func (a *Agent) noted(about, note string) {
+// noted handles a note of a source for operators.
+func (a *Agent) setNote(about, note string) {
 	if note == "" {
 		delete(a.notes, about)
 		return
@@ -157,7 +157,7 @@ func (a *Agent) noted(about, note string) {
 	a.notes[about] = note
 }
 
-// warnings are sentences about what cannot be used as it was given, and of ways that could not be had.
+// warnings returns sentences about unusable configuration and unavailable datapaths.
 func (a *Agent) warnings() []string {
 	var out []string
 	for _, about := range slices.Sorted(maps.Keys(a.notes)) {
@@ -179,7 +179,7 @@ func (a *Agent) warnings() []string {
 	}
 	for _, text := range out {
 		if !slices.Contains(a.warned, text) {
-			a.log.Warn("shown in status", "text", text)
+			a.log.Warn(text)
 		}
 	}
 	a.warned = out
@@ -197,7 +197,7 @@ func (r *reporter) run(ctx context.Context) {
 		case <-r.wake:
 		case <-tick.C:
 		}
-		err := r.tell(ctx, away)
+		err := r.sendReport(ctx, away)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil && !away:
@@ -209,9 +209,9 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
-// tell sends workloads, when they changed or with again, and then status, whose policy version
-// is only worth something to those who know the workloads.
-func (r *reporter) tell(ctx context.Context, again bool) error {
+// report sends workloads, if they changed or again is set, and then status, whose policy version needs the
+// workloads.
+func (r *reporter) sendReport(ctx context.Context, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, reportWait)
 	defer cancel()
 	r.mu.Lock()
@@ -232,7 +232,7 @@ func (r *reporter) tell(ctx context.Context, again bool) error {
 		if !granted {
 			r.resend()
 			r.answers.Store(true)
-			return nil // it answers, and accepts nothing from here
+			return nil // it answers, and accepts no report of this agent
 		}
 	}
 	if send {
@@ -251,30 +251,29 @@ func (r *reporter) tell(ctx context.Context, again bool) error {
 		return r.failed(err)
 	}
 	r.answers.Store(true)
-	r.told.Store(time.Now().UnixNano())
+	r.reported.Store(time.Now().UnixNano())
 	r.a.tenure.Rivals(answer.Rivals)
 	if answer.ResendWorkloads {
-		r.a.log.Info("controller asks for the list of workloads again")
+		r.a.log.Info("controller requests the list of workloads again")
 		r.resend()
 	}
 	return nil
 }
 
-// failed notes that the controller did not accept a report.
+// failed handles a report that the controller did not accept.
 func (r *reporter) failed(err error) error {
 	r.answers.Store(false)
 	return err
 }
 
-// resend has the list of workloads sent with the next report.
+// resend adds the list of workloads to the next report.
 func (r *reporter) resend() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fresh = true
 }
 
-// digestOf returns a number that another list has not, 0 for none. It is compared with that of
-// the same agent only.
+// digestOf returns a hash of a list, 0 for none. It is compared with hashes of the same agent only.
 func digestOf(list []*controlv1.Workload) uint64 {
 	h := fnv.New64a()
 	for _, w := range list {
@@ -288,7 +287,7 @@ func digestOf(list []*controlv1.Workload) uint64 {
 	return h.Sum64() | 1
 }
 
-// counters are the engine's and the uplink's.
+// counters returns the engine's and the uplink's counters.
 func (a *Agent) counters(s engine.Stats) map[string]uint64 {
 	c := map[string]uint64{}
 	maps.Copy(c, s.Counters)
@@ -301,10 +300,10 @@ func (a *Agent) counters(s engine.Stats) map[string]uint64 {
 	return c
 }
 
-// Counters may be called from any goroutine.
+// Counters returns the agent's counters by name. It is safe for concurrent use.
 func (a *Agent) Counters() map[string]uint64 { return a.counters(a.cfg.Engine.Stats()) }
 
-// nodeAddresses are the host's own addresses that others can reach.
+// nodeAddresses returns the host's own reachable addresses.
 func nodeAddresses() []string {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {

@@ -40,15 +40,15 @@ type lossWindow struct{ first, last int64 }
 
 // logLine is a warning that is not repeated for a while.
 type logLine struct {
-	at                    time.Time
-	frames                uint64
-	workload, way, reason string
-	dropped               bool
+	at                        time.Time
+	frames                    uint64
+	workload, backend, reason string
+	dropped                   bool
 }
 
-// unjudgedWatch reads what the dataplane counted of frames without a verdict and reports the
-// differences: as rows of the uplink and as log lines. It also marks records of sessions that lived
-// while frames of their interface were lost.
+// unjudgedWatch reads the dataplane's counters of frames without a verdict and reports the differences
+// as rows of the uplink and as log lines. It also marks records of sessions during which frames of
+// their interface were lost.
 type unjudgedWatch struct {
 	a     *Agent
 	first time.Time // of the next reading's period
@@ -69,7 +69,7 @@ func newUnjudgedWatch(a *Agent) *unjudgedWatch {
 		ids: map[ifaceKey]uint32{}, names: map[uint32]ifaceKey{}, degraded: map[ifaceKey]bool{}, beat: newBeatFile(a.cfg.Data, a.cfg.Node)}
 }
 
-// run reads the counters until ctx ends. What happens later is collected by Run.
+// run reads the counters until ctx ends. Run collects the rest.
 func (w *unjudgedWatch) run(ctx context.Context) {
 	tick := time.NewTicker(unjudgedEvery)
 	defer tick.Stop()
@@ -82,7 +82,7 @@ func (w *unjudgedWatch) run(ctx context.Context) {
 	}
 }
 
-// attachments notes how the agent's interfaces are attached. The agent's loop calls it.
+// attachments sets how the agent's interfaces are attached. The agent's loop calls it.
 func (w *unjudgedWatch) attachments(a *Agent) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -101,16 +101,16 @@ func (w *unjudgedWatch) attachments(a *Agent) {
 		}
 	}
 	if len(w.names) > maxEndpointNames {
-		clear(w.names) // of workloads that are gone
+		clear(w.names) // of ended workloads
 		clear(w.ids)
 		clear(w.lost)
 	}
 }
 
-// maxEndpointNames bounds the endpoints whose names are remembered; those that are there come again.
+// maxEndpointNames bounds the endpoints in names; existing ones are added again.
 const maxEndpointNames = 100_000
 
-// collect reads the counters and reports what is new.
+// collect reads the counters and reports the differences.
 func (w *unjudgedWatch) collect(now time.Time) {
 	st := w.a.cfg.Engine.Stats()
 	var taken []backend.Unjudged
@@ -123,7 +123,7 @@ func (w *unjudgedWatch) collect(now time.Time) {
 	w.first = now
 	for _, u := range taken {
 		k := w.names[u.Endpoint]
-		w.note(uplink.Unjudged{Workload: k.workload, Interface: k.iface, Backend: backend.Inline.String(), Cause: u.Cause, Dropped: u.Dropped,
+		w.addFrames(uplink.Unjudged{Workload: k.workload, Interface: k.iface, Backend: backend.Inline.String(), Cause: u.Cause, Dropped: u.Dropped,
 			Frames: u.Frames, Bytes: u.Bytes, First: first, Last: last})
 	}
 	for i := range st.Queues {
@@ -140,7 +140,7 @@ func (w *unjudgedWatch) collect(now time.Time) {
 	w.flushLog(now)
 }
 
-// prune forgets the counters of interfaces that are gone. The lock is held.
+// prune deletes the counters of interfaces that no longer exist. The lock is held.
 func (w *unjudgedWatch) prune(st *engine.Stats) {
 	there := map[ifaceKey]lastCounts{}
 	for i := range st.Queues {
@@ -154,7 +154,7 @@ func (w *unjudgedWatch) prune(st *engine.Stats) {
 	w.last = there
 }
 
-// since returns by how much a counter grew; one that begins anew is smaller than before.
+// since returns the growth of a counter; one that was reset is smaller than before.
 func since(now, before uint64) uint64 {
 	if now < before {
 		return now
@@ -162,7 +162,7 @@ func since(now, before uint64) uint64 {
 	return now - before
 }
 
-// queue reports what was lost at queues. Those of a service port are the backend's to report. The lock is held.
+// queue reports losses of queues. The backend reports those of a service port. The lock is held.
 func (w *unjudgedWatch) queue(q *engine.QueueStats, first, last int64) {
 	k := ifaceKey{q.Workload, q.Interface, q.Backend}
 	c := w.last[k]
@@ -186,7 +186,7 @@ func (w *unjudgedWatch) queue(q *engine.QueueStats, first, last int64) {
 		frames  uint64
 	}{{socketFull, true, lost}, {socketFull, false, since(q.Bypassed, old.Bypassed)}, {queueFull, true, since(q.Full, old.Full)}} {
 		u.Cause, u.Dropped, u.Frames = x.cause, x.dropped, x.frames
-		w.note(u)
+		w.addFrames(u)
 	}
 }
 
@@ -214,12 +214,12 @@ func (w *unjudgedWatch) traffic(t *engine.Traffic, first, last int64) {
 		{detached, false, frames, bytes},
 	} {
 		u.Cause, u.Dropped, u.Frames, u.Bytes = x.cause, x.dropped, x.frames, x.bytes
-		w.note(u)
+		w.addFrames(u)
 	}
 }
 
 // record reports the packets of a session that an inline endpoint let pass without a policy that could
-// judge it, and marks it where frames were lost while it lived. The uplink's goroutine calls it.
+// judge it, and marks it if frames were lost during it. The uplink's goroutine calls it.
 func (w *unjudgedWatch) record(f *flow.Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -239,11 +239,11 @@ func (w *unjudgedWatch) record(f *flow.Record) {
 	if k.workload == "" {
 		k.workload = w.a.names.workload(f.Endpoint)
 	}
-	w.note(uplink.Unjudged{Workload: k.workload, Interface: k.iface, Backend: backend.Inline.String(), Cause: cause,
+	w.addFrames(uplink.Unjudged{Workload: k.workload, Interface: k.iface, Backend: backend.Inline.String(), Cause: cause,
 		Frames: f.Packets[0] + f.Packets[1], Bytes: f.Bytes[0] + f.Bytes[1], First: f.First, Last: f.Last})
 }
 
-// lossy remembers that frames of an endpoint were lost. The lock is held.
+// lossy marks an endpoint as one that lost frames. The lock is held.
 func (w *unjudgedWatch) lossy(endpoint uint32, first, last int64) {
 	if endpoint == 0 {
 		return
@@ -256,8 +256,8 @@ func (w *unjudgedWatch) lossy(endpoint uint32, first, last int64) {
 	w.lost[endpoint] = l
 }
 
-// note reports frames, and counts them for the log. The lock is held.
-func (w *unjudgedWatch) note(u uplink.Unjudged) {
+// addFrames reports frames, and counts them for the log. The lock is held.
+func (w *unjudgedWatch) addFrames(u uplink.Unjudged) {
 	if u.Frames == 0 {
 		return
 	}
@@ -268,7 +268,7 @@ func (w *unjudgedWatch) note(u uplink.Unjudged) {
 	}
 	l := w.lines[key]
 	if l == nil {
-		l = &logLine{workload: u.Workload, way: u.Backend, reason: u.Cause, dropped: u.Dropped}
+		l = &logLine{workload: u.Workload, backend: u.Backend, reason: u.Cause, dropped: u.Dropped}
 		w.lines[key] = l
 	}
 	l.frames += u.Frames
@@ -291,7 +291,7 @@ func (w *unjudgedWatch) absence(now time.Time) {
 // absenceAfter is when an absence is reported although nothing is enforced again.
 const absenceAfter = 30 * time.Second
 
-// report gives frames to the uplink.
+// report passes frames to the uplink.
 func (w *unjudgedWatch) report(u uplink.Unjudged) { w.a.up.Unjudged(u) }
 
 // flushLog writes the log lines that are due. The lock is held.
@@ -306,7 +306,7 @@ func (w *unjudgedWatch) flushLog(now time.Time) {
 			if l.dropped {
 				message = "frames dropped without a verdict"
 			}
-			w.a.log.Warn(message, "workload", l.workload, "backend", l.way, "cause", l.reason, "frames", l.frames)
+			w.a.log.Warn(message, "workload", l.workload, "backend", l.backend, "cause", l.reason, "frames", l.frames)
 			l.at, l.frames = now, 0
 		}
 	}

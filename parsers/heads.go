@@ -9,7 +9,7 @@ type Teller interface {
 }
 
 // OpenHeads is the Stream of a Teller: it waits until Probe has judged both sides, rejects a
-// session whose other side is none of the protocol's, tells each head once and is done.
+// session whose other side is not of the protocol, reports each head once and is done.
 func OpenHeads(p Teller, m *Meta, sink Sink) Stream { return &heads{p: p, meta: *m, sink: sink} }
 
 type heads struct {
@@ -25,7 +25,7 @@ var _ Stream = (*heads)(nil)
 // maxOdd is how many datagrams of a session may be something else after one that was right.
 const maxOdd = 3
 
-// Parse looks at what Probe would have looked at.
+// Parse reads what Probe would have looked at.
 func (h *heads) Parse(dir Dir, data []byte) Result {
 	if !h.seen[dir] {
 		switch h.p.Probe(&h.meta, dir, data[:min(len(data), MaxHead)]) {
@@ -33,7 +33,7 @@ func (h *heads) Parse(dir Dir, data []byte) Result {
 			if !h.meta.Datagram() && len(data) < MaxHead {
 				return Result{State: Named}
 			}
-			h.seen[dir] = true // too long to go on waiting
+			h.seen[dir] = true // too long to continue waiting
 		case No:
 			if h.odd++; !h.meta.Datagram() || h.odd > maxOdd || !h.seen[0] && !h.seen[1] {
 				return Result{State: Rejected}
@@ -49,7 +49,7 @@ func (h *heads) Parse(dir Dir, data []byte) Result {
 	return Result{Used: len(data), State: Named}
 }
 
-// Gap gives the rest up: a head with a hole tells nothing.
+// Gap abandons the rest: a head with a gap is not parsed.
 func (h *heads) Gap(Dir, int) bool { return h.meta.Datagram() }
 
 func (h *heads) Close() {}

@@ -1,7 +1,7 @@
-// Package parsers is the contract of application parsers and the registry that
-// holds them. A protocol is one package below this one; it reads payload bytes, says
-// whether they are its own, and tells what it finds. Parsers keep no goroutines, make
-// no system calls, never panic, and are bounded in memory and time whatever the bytes.
+// Package parsers defines the contract of application parsers and their registry. Each protocol is a
+// package below this one; it reads payload bytes, judges whether they are of its protocol, and reports
+// attributes and threats. Parsers have no goroutines, make no system calls, never panic, and are bounded in
+// memory and time on any input.
 package parsers
 
 import (
@@ -19,10 +19,10 @@ const (
 	ToClient            // the server sent them
 )
 
-// Reverse is the other direction.
+// Reverse returns the other direction.
 func (d Dir) Reverse() Dir { return d ^ 1 }
 
-// String is "to-server" or "to-client".
+// String returns "to-server" or "to-client".
 func (d Dir) String() string {
 	if d == ToServer {
 		return "to-server"
@@ -30,24 +30,23 @@ func (d Dir) String() string {
 	return "to-client"
 }
 
-// Match is a parser's opinion of a stream's beginning, and the strength of an
-// identification.
+// Match is a parser's judgement of a stream's beginning, and the strength of an identification.
 type Match uint8
 
 // Matches, weakest first.
 const (
-	// No: these bytes are not mine, whatever follows.
+	// No: the bytes are not of this protocol, regardless of what follows.
 	No Match = iota
-	// More: cannot tell yet; a longer head is needed. It must be ended as soon as the
-	// bytes allow: a parser that says More delays everyone.
+	// More: a longer head is needed. It must end as soon as the bytes allow, because it delays all other
+	// parsers.
 	More
-	// Likely: mine, judged by this side alone.
+	// Likely: of this protocol, by this side alone.
 	Likely
-	// Certain: mine beyond doubt: both sides agree, or a long enough magic.
+	// Certain: of this protocol: both sides agree, or there is a long enough magic.
 	Certain
 )
 
-// String is "no", "more", "likely" or "certain".
+// String returns "no", "more", "likely" or "certain".
 func (m Match) String() string { return [...]string{"no", "more", "likely", "certain"}[m&3] }
 
 // Meta is what is known of a session before its bytes. It is valid for the call only.
@@ -56,12 +55,12 @@ type Meta struct {
 	ClientPort, ServerPort uint16
 	// Proto is the IP protocol number, 6 or 17.
 	Proto uint8
-	// Midstream says that the session's beginning was not seen: heads begin anywhere
+	// Midstream reports whether the session's beginning was not seen: heads begin anywhere
 	// (at a segment's beginning), and client and server may be a guess.
 	Midstream bool
 }
 
-// Datagram says whether data comes in datagrams: each call of Probe and
+// Datagram reports whether data comes in datagrams: each call of Probe and
 // Parse then holds exactly one, whole.
 func (m *Meta) Datagram() bool { return m.Proto == 17 }
 
@@ -70,14 +69,15 @@ type Parser interface {
 	// Name is the application's name in core/app, or a new one that a plugin brings.
 	Name() string
 	// Probe judges the head of one direction: every byte from its beginning so far, at
-	// most 16 KiB (one datagram for UDP). It is asked again with a longer head while it says
-	// More. The answer depends on the bytes alone, not on how they were cut.
+	// most 16 KiB (one datagram for UDP). It is
+	// called again with a longer head while it returns More. The answer depends on the bytes alone, not on
+	// how they were cut.
 	Probe(m *Meta, dir Dir, head []byte) Match
 	// Open begins to parse a session that Probe claimed.
 	Open(m *Meta, sink Sink) Stream
 }
 
-// State says how far a stream's identification is.
+// State is how far a stream's identification is.
 type State uint8
 
 // States of Result.
@@ -86,21 +86,21 @@ const (
 	// are needed.
 	Undecided State = iota
 	// Preamble: as Undecided, and what came so far carries no request: it must be
-	// delivered for the peer to go on (an HTTP/2 client waiting for SETTINGS).
+	// delivered for the peer to continue (an HTTP/2 client waiting for SETTINGS).
 	Preamble
-	// Named: the application is final; the stream wants more bytes for what else it tells.
+	// Named: the application is final; the stream wants more bytes for what else it reports.
 	Named
 	// Done: nothing more to learn; the stream is closed.
 	Done
-	// Rejected: not this protocol after all; the session goes back to the other parsers, what was
-	// told of it is void, and Used is not regarded.
+	// Rejected: not this protocol after all; the session goes back to the other parsers, its
+	// reported findings are void, and Used is ignored.
 	Rejected
 )
 
 // Result is the outcome of one Parse.
 type Result struct {
 	// Used is how many bytes of data were consumed. The rest comes again with
-	// more behind it; a stream that uses nothing of 16 KiB is given up.
+	// more behind it; a stream that uses nothing of 16 KiB is abandoned.
 	Used  int
 	State State
 }
@@ -109,20 +109,20 @@ type Result struct {
 type Stream interface {
 	// Parse reads in-order bytes of one direction, borrowed for the call.
 	Parse(dir Dir, data []byte) Result
-	// Gap says that n bytes will never come (n < 0: unknown); false gives the stream up.
+	// Gap handles n lost bytes (n < 0: unknown) and returns false to abandon the stream.
 	// Bytes not used before are dropped.
 	Gap(dir Dir, n int) bool
 	// Close ends it. It is called once.
 	Close()
 }
 
-// Attr names one thing that a stream tells about its session.
+// Attr is the type of an attribute of a session.
 type Attr uint8
 
 // Attributes. Values are bytes as they stood on the wire, cut at 256.
 const (
 	NoAttr      Attr = iota
-	Host             // HTTP Host or :authority, TLS or QUIC SNI: the name the client asked for
+	Host             // HTTP Host or :authority, TLS or QUIC SNI: the requested name
 	Method           // HTTP method
 	Path             // HTTP path without query
 	Status           // HTTP status code, gRPC status
@@ -134,7 +134,7 @@ const (
 	JA4              // TLS client fingerprint
 	Subject          // certificate subject
 	Issuer           // certificate issuer
-	Question         // DNS name and type asked
+	Question         // DNS name and type of the question
 	Answer           // DNS answers
 	RCode            // DNS response code
 	User             // user name
@@ -144,14 +144,14 @@ const (
 	Banner           // server greeting
 	Error            // error that the server answered
 	HASSH            // SSH client fingerprint, 32 hex digits
-	ProxyClient      // address and port that a PROXY header states for the client; identification tells it
+	ProxyClient      // address and port of the client in a PROXY header; identification reports it
 	numAttrs
 )
 
 var attrNames = [numAttrs]string{"", "host", "method", "path", "status", "user_agent", "software", "version", "alpn", "ja3", "ja4",
 	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error", "hassh", "proxy_client"}
 
-// String is the attribute's name in JSON.
+// String returns the attribute's name in JSON.
 func (a Attr) String() string {
 	if int(a) < len(attrNames) {
 		return attrNames[a]
@@ -159,47 +159,48 @@ func (a Attr) String() string {
 	return ""
 }
 
-// Sink receives what a stream finds. It is the engine's and may be called during
-// Open, Parse and Gap only.
+// Sink receives the findings of a stream. The engine implements it; it may be called during Open, Parse
+// and Gap only.
 type Sink interface {
-	// App names the application that rides on the parser's own protocol.
+	// App reports the application on top of the parser's own protocol.
 	App(id app.ID)
-	// Attr tells one attribute; the first value of each attribute is kept. Borrowed.
+	// Attr reports one attribute; the first value of each attribute is kept. Borrowed.
 	Attr(a Attr, value []byte)
 	// Threat reports a threat with a short constant text. Its number is unique over all parsers and core/threat.
 	Threat(id uint16, text string)
 }
 
-// Layered is implemented by parsers over whose protocol others ride (http, http2, tls): the
-// application of their sessions is final only when their Stream says Named or Done.
+// Layered is implemented by parsers of protocols that carry others (http, http2, tls): the
+// application of their sessions is final only when their Stream returns Named or Done.
 // All others are named as soon as they are chosen.
 type Layered interface{ Layered() }
 
-// Part is who of a conversation says something.
+// Part is the side that can send some data.
 type Part uint8
 
 // Parts.
 const (
-	EitherPart Part = iota // either side says such things
+	EitherPart Part = iota // either side sends such data
 	ClientPart             // only a client does
 	ServerPart             // only a server does
 )
 
-// String is "either", "client" or "server".
+// String returns "either", "client" or "server".
 func (p Part) String() string { return [...]string{"either", "client", "server", ""}[p&3] }
 
-// Sided is implemented by parsers that can be certain who is the client, by what a side says, where nobody saw who opened
-// the session. Identification then asks Probe for a head of a session in mid-stream, and for a datagram, as the
-// other side's, too, and gives Open, Probe and Parse the sides as Part states them.
+// Sided is implemented by parsers that can identify the client by a side's data, if the opening of the
+// session was not seen. Identification then calls Probe for a head in mid-stream, and for a datagram, as the
+// other side's, too, and passes the sides by Part to Open, Probe and Parse.
 type Sided interface {
 	Parser
-	// Part reports whose part a head is that Probe claimed for either direction, or, in a session that the parser has,
-	// did not refuse. It is asked where client and server are a guess, and must not go by them: EitherPart where it
-	// is not certain. Head is borrowed.
+	// Part returns the side of a head that Probe claimed for either direction, or, in a session of the parser,
+	// did not refuse. It is called if client and server are a guess, and must not use them: it returns
+	// EitherPart if not certain. Head is borrowed.
 	Part(m *Meta, head []byte) Part
 }
 
-// PartByProbe is Part for parsers whose Probe tells the two sides apart: certain where it claims a head as one side's
+// PartByProbe implements Part for parsers whose Probe distinguishes the two sides: certain where it claims a
+// head as one side's
 // and refuses it as the other's.
 func PartByProbe(p Parser, m *Meta, head []byte) Part {
 	switch client, server := p.Probe(m, ToServer, head), p.Probe(m, ToClient, head); {
@@ -211,5 +212,5 @@ func PartByProbe(p Parser, m *Meta, head []byte) Part {
 	return EitherPart
 }
 
-// MaxHead is how many bytes of each direction identification looks at.
+// MaxHead is the number of bytes of each direction that identification reads.
 const MaxHead = 16 << 10

@@ -6,7 +6,7 @@ import (
 	"github.com/sluicenet/sluice/core/app"
 )
 
-// Transport is a set of transports that a parser is asked for.
+// Transport is a set of transports of a parser.
 type Transport uint8
 
 // Transports.

@@ -39,7 +39,7 @@ func Example() {
 	fmt.Println(string(o.Value), err)
 	// Output:
 	// from the revision that was read: <nil>
-	// from the one before: "mode/web": changed by someone else true
+	// from the one before: "mode/web": changed by another writer true
 	// monitor <nil>
 }
 

@@ -9,16 +9,15 @@ import (
 // MaxKey is the longest key, bytes.
 const MaxKey = 480
 
-// MaxCommit is the most bytes that the keys and values of one Commit of several operations may
-// have together. It keeps a Commit, as JSON with values in base64, within the 512 KiB that Consul
-// takes for a transaction.
+// MaxCommit is the maximum total size of keys and values in one Commit of several operations. It keeps a
+// Commit, as JSON with values in base64, within Consul's limit of 512 KiB for a transaction.
 const MaxCommit = 360 << 10
 
-// Size is what an operation counts towards MaxCommit.
+// Size returns the size of an operation towards MaxCommit.
 func (o *Op) Size() int { return len(o.Key) + len(o.Value) }
 
-// Check says what is wrong with the operations of a Commit, whatever the store holds. Every
-// implementation refuses the same.
+// Check returns an error for operations that are invalid regardless of the store's contents. Every
+// implementation applies it.
 func Check(ops []Op) error {
 	if len(ops) > MaxOps {
 		return fmt.Errorf("%w: %d operations", ErrTooLarge, len(ops))
@@ -45,7 +44,7 @@ func Check(ops []Op) error {
 	return nil
 }
 
-// Chunks cuts operations, in their order, into pieces that a Commit takes each.
+// Chunks splits operations, in order, into pieces that fit one Commit each.
 func Chunks(ops []Op) iter.Seq[[]Op] {
 	return func(yield func([]Op) bool) {
 		for len(ops) > 0 {

@@ -1,6 +1,5 @@
-// Package store is the contract of the place where controllers keep groups, rules,
-// modes and compiled policy, and from which agents watch it. Two implementations
-// pass one suite (storetest): embedded for one machine, Consul for many.
+// Package store defines the store in which controllers keep groups, rules, modes and compiled policy, and
+// that agents watch. Two implementations pass one suite (storetest): embedded for one machine, Consul for many.
 package store
 
 import (
@@ -9,16 +8,16 @@ import (
 	"iter"
 )
 
-// Revision orders changes. It counts up over the whole store; 0 is before the first.
+// Revision orders changes. It increases over the whole store; 0 is before the first.
 type Revision uint64
 
-// Any as an Op's Revision asks for no check.
+// Any as an Op's Revision means no check.
 const Any = ^Revision(0)
 
-// MaxValue is the largest value, bytes.
+// MaxValue is the maximum size of a value in bytes.
 const MaxValue = 512 << 10
 
-// MaxOps is how many operations one Commit may hold.
+// MaxOps is the maximum number of operations in one Commit.
 const MaxOps = 64
 
 // Object is one key and its value. Keys are paths without a leading slash
@@ -43,8 +42,8 @@ type Op struct {
 type Event struct {
 	Object  Object
 	Deleted bool
-	// Synced marks the end of what existed when the watch began; Object is empty then, but
-	// for Revision, which is that of the snapshot.
+	// Synced marks the end of the initial objects; Object is then empty except for Revision, that of the
+	// snapshot.
 	Synced bool
 }
 
@@ -54,43 +53,42 @@ type Leadership interface {
 	Resign() error
 }
 
-// Fencer is what the Leadership of a store may be that several processes use. What is
-// committed through Fence is done only while the leadership is held, else it is ErrNotLeading: one
-// that was away and does not know yet that another leads changes nothing. Such a Commit holds MaxCommit bytes
-// at most, of one operation too; more is ErrTooLarge.
+// Fencer is implemented by the Leadership of a store for several processes. A Commit through Fence is
+// applied only while the leadership is held, else it returns ErrNotLeading: so a former leader that has
+// not noticed its loss changes nothing. Such a Commit holds at most MaxCommit bytes, also for one
+// operation; more is ErrTooLarge.
 type Fencer interface {
 	Fence() Store
 }
 
-// Health is how a store is.
+// Health is the state of a store.
 type Health struct {
-	// Revision is that of the last change, as far as is known; it only counts up.
+	// Revision is that of the last known change; it only increases.
 	Revision Revision
-	// Leader is which of the store's own servers leads; "" where it has none.
+	// Leader is the leading server of the store; "" for none.
 	Leader string
 }
 
-// Prober is a Store that can tell how it is. An error says that it does not answer now; it is not
-// tried again until ctx ends.
+// Prober is a Store that reports its health. An error means that it does not answer now; there is no retry
+// until ctx ends.
 type Prober interface {
 	Probe(ctx context.Context) (Health, error)
 }
 
-// Store keeps objects. All methods may be called from any goroutine.
+// Store stores objects. All methods are safe for concurrent use.
 type Store interface {
-	// Get is one object; ErrNotFound if there is none.
+	// Get returns one object; ErrNotFound if there is none.
 	Get(ctx context.Context, key string) (Object, error)
-	// List is every object whose key begins with prefix, by key, and the revision they
-	// were read at.
+	// List returns every object whose key begins with prefix, by key, and the revision of the read.
 	List(ctx context.Context, prefix string) ([]Object, Revision, error)
-	// Commit does all of the operations or none, and says the revision they got. A
-	// check that does not hold is ErrConflict. What Check refuses, it refuses. After any other
-	// error it is unknown whether the operations were done.
+	// Commit applies all operations or none, and returns their revision. It returns ErrConflict if a revision
+	// does not match, and the errors of Check. After any other error it is unknown whether the operations
+	// were applied.
 	Commit(ctx context.Context, ops ...Op) (Revision, error)
 	// Watch yields the changes below prefix after a revision, in order, until ctx ends. From 0
-	// it yields what exists, then Synced, then changes. Changes of one key that follow each
-	// other quickly may come as one, the last. A watch that cannot go on from a revision (too
-	// old) yields ErrCompacted; begin again from 0.
+	// it yields what exists, then Synced, then changes. Quick
+	// changes of one key may be merged into the last one. If the revision is too old, the watch yields
+	// ErrCompacted; begin again from 0.
 	Watch(ctx context.Context, prefix string, from Revision) iter.Seq2[Event, error]
 	// Lead blocks until this holder leads under name, or ctx ends.
 	Lead(ctx context.Context, name, holder string) (Leadership, error)
@@ -100,10 +98,10 @@ type Store interface {
 // Errors that callers branch on.
 var (
 	ErrNotFound  = errors.New("no such object")
-	ErrConflict  = errors.New("changed by someone else")
+	ErrConflict  = errors.New("changed by another writer")
 	ErrCompacted = errors.New("revision too old to watch from")
 	ErrTooLarge  = errors.New("value over 512 KiB or more than 64 operations")
 	ErrClosed    = errors.New("store is closed")
-	// ErrNotLeading says that the leadership on which a Commit depends is over.
+	// ErrNotLeading means that the leadership of a Commit is over.
 	ErrNotLeading = errors.New("another leads")
 )

@@ -52,11 +52,11 @@ func TestBackendThatCannotBeHad(t *testing.T) {
 	other.run("rules", "add", "--from", "any", "--to", "any")
 	other.run("mode", "set", "all", "protect")
 	out, err := l.try("workloads", "backend", "web", "afpacket")
-	if err == nil || !strings.Contains(out, "afpacket is unavailable: sluice-svcp: service port is in use by another process; enforced by nfqueue instead") {
+	if err == nil || !strings.Contains(out, "afpacket unavailable: sluice-svcp: service port is in use by another process; enforced by nfqueue instead") {
 		t.Errorf("an unavailable choice: %v, %s", err, out)
 	}
 	l.switched("nfqueue", "afpacket, chosen by a command, is unavailable")
-	if st := l.run("status"); !strings.Contains(st, "web/eth0: afpacket is unavailable") {
+	if st := l.run("status"); !strings.Contains(st, "web/eth0: afpacket unavailable") {
 		t.Errorf("status does not show it:\n%s", st)
 	}
 	l.works("the old way")

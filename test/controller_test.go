@@ -60,7 +60,7 @@ func TestControllers(t *testing.T) {
 		t.Fatalf("certs: %v: %s", err, out)
 	}
 	first, one := c.launch("c1", consulManager, "c1")
-	one.waits("consul does not answer, trying again")
+	one.waits("consul does not answer, retrying")
 	consultest.NewAt(t, consultest.Place{IPs: ips, Token: consulManager,
 		HCL: `acl { enabled = true default_policy = "deny" tokens { initial_management = "` + consulManager + `" } }`})
 	one.waits("consul answers again")

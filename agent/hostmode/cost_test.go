@@ -11,7 +11,7 @@ import (
 func connection() (*Watcher, *socketsEvent, *socketsEvent) {
 	w := New(Config{})
 	w.spaces[1] = &space{ino: 1, workloads: map[string]Workload{"": {ID: "host:n", Endpoint: 1}}, listeners: map[listener]uint32{{packet.ProtoTCP, 80}: 1 << 30}}
-	w.owners.pids[1<<30] = w.owners.keep(1<<30, &process{name: "server"})
+	w.owners.pids[1<<30] = w.owners.cacheProcess(1<<30, &process{name: "server"})
 	begin := &socketsEvent{Netns: 1, Before: synRecv, Now: established, LocalPort: 80, RemotePort: 40000}
 	begin.Local[12], begin.Remote[12] = 10, 11
 	end := *begin

@@ -1,8 +1,8 @@
-// Package hostmode watches workloads that live in their host's network: their packets cannot be told
-// from those of others, so their sockets are watched instead. A tracepoint tells of every TCP
-// connection, and sockets are listed every few seconds, which alone sees only what lasts. What is seen becomes
-// the same records as the engine's, judged by the same policy. Nothing is ever refused here, and no
-// application is named: no byte of a connection is read.
+// Package hostmode watches workloads in the host's network: their packets cannot be distinguished from
+// those of others, so it watches their sockets instead. A tracepoint reports every TCP connection;
+// listing sockets every few seconds shows only longer ones. Connections become the same records as the
+// engine's, judged by the same policy. It refuses nothing and identifies no application, because it
+// reads no payload.
 package hostmode
 
 import (
@@ -16,28 +16,28 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// Note is what is to be said wherever a mode of such a workload is shown.
+// Note is shown with the mode of such a workload.
 const Note = "watched, never refused: host network"
 
-// Config is how sockets are watched. The zero value is useful.
+// Config configures a Watcher. The zero value is useful.
 type Config struct {
-	// Every is how often sockets are listed; 3 s if 0.
+	// Every is the interval between listings of sockets; 3 s if 0.
 	Every time.Duration
-	// MaxConnections bounds the connections that are remembered; 65,536 if 0.
+	// MaxConnections bounds the table of connections; 65,536 if 0.
 	MaxConnections int
-	// NoTrace does without the tracepoint.
+	// NoTrace disables the tracepoint.
 	NoTrace bool
 	Logger  *slog.Logger
 }
 
-// Workload is one workload in its host's network.
+// Workload is one workload in the host's network.
 type Workload struct {
 	ID string
 	// Endpoint is its number in records.
 	Endpoint uint32
 	// NetNS is the path of the host's network namespace.
 	NetNS string
-	// Containers are the whole ids of its containers; none means the processes that are in no container.
+	// Containers are the full ids of its containers; none means the processes outside containers.
 	Containers []string
 }
 
@@ -46,21 +46,21 @@ type Watcher struct {
 	cfg  Config
 	log  *slog.Logger
 	wake chan struct{}
-	// settled is closed when there was something to watch and its sockets were listed.
+	// settled is closed after the first listing of a watched namespace's sockets.
 	settled chan struct{}
 
 	mu      sync.Mutex // guards everything below
 	table   *table
 	sources map[source]holder
-	hurried time.Time // when sockets were listed before their time
+	hurried time.Time // when the last early listing was
 	owners  *owners
 	policy  *policy.Table // nil before the first
 	spaces  map[uint32]*space
-	gone    []uint32 // spaces that are not watched any more
+	gone    []uint32 // spaces that are no longer watched
 	note    string
 	records []flow.Record
 	spare   []flow.Record // the other half of Drain's exchange
-	lossy   bool          // a record found no room since the last Drain
+	lossy   bool          // a record was dropped since the last Drain
 	n       counts
 }
 
@@ -70,15 +70,15 @@ type space struct {
 	path string
 	// workloads by container id; "" has what is in no container.
 	workloads map[string]Workload
-	listeners map[listener]uint32  // to the process, 0 where it is not known
+	listeners map[listener]uint32  // to the process, 0 if unknown
 	own       map[packet.Addr]bool // addresses of the namespace itself
 	pids      map[uint32]uint32    // processes of sockets, by the inodes of the last listing
-	// suspects are connections that the last listing saw and the tracepoint did not tell.
+	// suspects are connections in the last listing that the tracepoint did not report.
 	suspects map[tuple]bool
-	// listed counts the times that its sockets were listed.
+	// listed counts the listings of its sockets.
 	listed uint32
 	traced bool
-	// opens is what the kernel had counted when watching began, seen what we have since.
+	// opens is the kernel's counter when watching began, seen the connections since.
 	opens, seen uint64
 	missed      uint64
 }
@@ -93,10 +93,10 @@ type counts struct {
 	sessions, local, unowned, full, dropped, lost, lists, failed uint64
 }
 
-// maxRecords bounds the records that wait for Drain.
+// maxRecords bounds the records queued for Drain.
 const maxRecords = 65_536
 
-// New makes a watcher; Run does the work.
+// New returns a watcher, which Run runs.
 func New(cfg Config) *Watcher {
 	if cfg.Every == 0 {
 		cfg.Every = 3 * time.Second
@@ -112,13 +112,13 @@ func New(cfg Config) *Watcher {
 	return w
 }
 
-// Watch says which workloads there are; the list replaces the one before.
+// Watch sets the workloads to watch, in place of the previous ones.
 func (w *Watcher) Watch(list []Workload) {
 	spaces := map[uint32]*space{}
 	for _, x := range list {
 		ino, err := inode(x.NetNS)
 		if err != nil {
-			continue // its process has ended; the source says so in a moment
+			continue // its process has ended; the source reports that soon
 		}
 		s := spaces[ino]
 		if s == nil {
@@ -146,7 +146,7 @@ func (w *Watcher) Watch(list []Workload) {
 	w.spaces = spaces
 	for _, x := range list {
 		for _, c := range x.Containers {
-			w.owners.learn(c, x.NetNS)
+			w.owners.cacheMount(c, x.NetNS)
 		}
 	}
 	w.mu.Unlock()
@@ -160,12 +160,12 @@ func (w *Watcher) Watch(list []Workload) {
 func (w *Watcher) endSpace(s *space) {
 	for k, c := range w.table.conns {
 		if k.space == s.ino {
-			w.end(k, c, flow.PhaseClosed, time.Now().UnixNano())
+			w.endConn(k, c, flow.PhaseClosed, time.Now().UnixNano())
 		}
 	}
 }
 
-// Apply puts a policy into force: open connections are judged again.
+// Apply applies a policy: open connections are judged again.
 func (w *Watcher) Apply(t *policy.Table) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -182,8 +182,8 @@ func (w *Watcher) Apply(t *policy.Table) {
 	}
 }
 
-// Drain gives every record that waits to fn, and counts them. Where others found no room since the
-// last call these are marked as lossy. One goroutine calls it.
+// Drain calls fn for every queued record and returns their number. If records were dropped since the
+// last call, these are marked as lossy. One goroutine calls it.
 func (w *Watcher) Drain(fn func(*flow.Record)) int {
 	w.mu.Lock()
 	list := w.records
@@ -203,19 +203,18 @@ func (w *Watcher) Drain(fn func(*flow.Record)) int {
 	return n
 }
 
-// Note says how the workloads are watched, for whoever shows a mode.
+// Note returns how the workloads are watched, to be shown with their mode.
 func (w *Watcher) Note() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.note
 }
 
-// Settled is closed when the first workloads are watched: from then on nothing of theirs is missed that
-// can be seen at all.
+// Settled is closed when the first workloads are watched: from then on every visible connection is recorded.
 func (w *Watcher) Settled() <-chan struct{} { return w.settled }
 
-// Counters are the watcher's, by name. "missed" are the TCP connections that the kernel counted and
-// we did not see.
+// Counters returns the watcher's counters by name. "missed" are the TCP connections that the kernel
+// counted and the watcher did not see.
 func (w *Watcher) Counters() map[string]uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -233,7 +232,7 @@ func (w *Watcher) Counters() map[string]uint64 {
 	}
 }
 
-// Run watches until ctx ends.
+// Run watches sockets until ctx ends.
 func (w *Watcher) Run(ctx context.Context) {
 	var t tracer
 	var wg sync.WaitGroup
@@ -248,7 +247,7 @@ func (w *Watcher) Run(ctx context.Context) {
 				defer t.close()
 			}
 		}
-		w.follow(t)
+		w.updateTracer(t)
 		w.list()
 		if t != nil {
 			once.Do(func() { close(w.settled) })
@@ -262,14 +261,14 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-// busy says whether there is anything to watch.
+// busy reports whether there is anything to watch.
 func (w *Watcher) busy() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.spaces) > 0
 }
 
-// tracer tells of sockets as they change.
+// tracer reports changes of sockets.
 type tracer interface {
 	watch(ino uint32) error
 	unwatch(ino uint32)
@@ -278,7 +277,7 @@ type tracer interface {
 	close()
 }
 
-// noTracer stands for the tracepoint that cannot be had.
+// noTracer replaces an unavailable tracepoint.
 type noTracer struct{}
 
 func (noTracer) watch(uint32) error      { return nil }
@@ -287,7 +286,7 @@ func (noTracer) run(func(*socketsEvent)) {}
 func (noTracer) lost() uint64            { return 0 }
 func (noTracer) close()                  {}
 
-// trace opens the tracepoint, or says what it costs that it cannot be had.
+// trace opens the tracepoint, or logs the consequence if it is unavailable.
 func (w *Watcher) trace() tracer {
 	var t tracer
 	err := errSwitchedOff
@@ -300,12 +299,12 @@ func (w *Watcher) trace() tracer {
 	w.mu.Lock()
 	w.note = Note + "; connections that last less than " + w.cfg.Every.String() + " may be missed"
 	w.mu.Unlock()
-	w.log.Warn("sockets of the host are only listed: short connections are missed", "every", w.cfg.Every, "error", err)
+	w.log.Warn("tracepoint unavailable, short host connections are missed", "every", w.cfg.Every, "error", err)
 	return noTracer{}
 }
 
-// follow tells the tracepoint which namespaces are watched now.
-func (w *Watcher) follow(t tracer) {
+// updateTracer passes the watched namespaces to the tracepoint.
+func (w *Watcher) updateTracer(t tracer) {
 	if t == nil {
 		return
 	}
@@ -324,7 +323,7 @@ func (w *Watcher) follow(t tracer) {
 			continue
 		}
 		if err := t.watch(s.ino); err != nil {
-			w.log.Warn("sockets of a host's network are only listed", "netns", s.path, "error", err)
+			w.log.Warn("tracepoint unavailable for a network namespace", "netns", s.path, "error", err)
 			continue
 		}
 		s.traced = true

@@ -106,7 +106,7 @@ func (l *lab) short(network, to string, n int, apart time.Duration) {
 	}
 }
 
-// traced skips where the tracepoint cannot be had.
+// traced skips if the tracepoint is unavailable.
 func (l *lab) traced() {
 	l.t.Helper()
 	if l.w.Counters()["hostmode.traced"] == 0 {
@@ -227,7 +227,7 @@ func TestServer(t *testing.T) {
 	}
 	l.until("one that stays on the host counted", func() bool { return l.w.Counters()["hostmode.local"] > 0 })
 	if n := l.count(flow.Start, func(f *flow.Record) bool { return f.Server[12] == 127 }); n != 0 {
-		t.Errorf("%d connections of loopback told", n)
+		t.Errorf("%d connections of loopback reported", n)
 	}
 }
 

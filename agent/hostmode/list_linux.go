@@ -23,7 +23,7 @@ type socket struct {
 	now   totals
 }
 
-// inet_diag (linux/inet_diag.h): the fixed parts of question and answer, and where their fields are.
+// inet_diag (linux/inet_diag.h): the fixed parts of request and response, and the offsets of their fields.
 const (
 	diagRequest = 56
 	diagAnswer  = 72
@@ -32,9 +32,9 @@ const (
 	infoLength  = 144
 )
 
-// states that are asked for, as bits.
+// the requested states, as bits.
 const (
-	statesOpen = 1<<established | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11 // and those of closing
+	statesOpen = 1<<established | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11 // and the closing states
 	statesPast = 1<<synSent | 1<<timeWait
 )
 
@@ -96,7 +96,7 @@ func (r *reading) read(path string) error {
 			states uint32
 		}{{packet.ProtoTCP, 1<<listening | r.states}, {packet.ProtoUDP, 1<<closed | 1<<established}} {
 			for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-				if err := r.ask(fd, family, q.proto, q.states); err != nil {
+				if err := r.request(fd, family, q.proto, q.states); err != nil {
 					return fmt.Errorf("inet_diag: %w", err)
 				}
 			}
@@ -119,8 +119,8 @@ func ownAddresses() map[packet.Addr]bool {
 	return own
 }
 
-// ask asks for the sockets of one family and protocol, in one buffer.
-func (r *reading) ask(fd int, family, proto uint8, states uint32) error {
+// request requests the sockets of one family and protocol, in one buffer.
+func (r *reading) request(fd int, family, proto uint8, states uint32) error {
 	var req [unix.SizeofNlMsghdr + diagRequest]byte
 	ne := binary.NativeEndian
 	ne.PutUint32(req[0:], uint32(len(req)))
@@ -154,14 +154,14 @@ func (r *reading) ask(fd int, family, proto uint8, states uint32) error {
 				}
 				return unix.EBADMSG
 			}
-			r.take(b[unix.SizeofNlMsghdr:length], proto)
+			r.addMessage(b[unix.SizeofNlMsghdr:length], proto)
 			b = b[min(len(b), (length+3)&^3):]
 		}
 	}
 }
 
-// take takes one inet_diag_msg.
-func (r *reading) take(m []byte, proto uint8) {
+// addMessage adds one inet_diag_msg.
+func (r *reading) addMessage(m []byte, proto uint8) {
 	if len(m) < diagAnswer {
 		return
 	}
@@ -199,7 +199,7 @@ func (r *reading) take(m []byte, proto uint8) {
 	}
 }
 
-// openedInAll is how many TCP connections the kernel counted in the thread's namespace, both ways.
+// openedInAll returns the kernel's count of TCP connections in the thread's namespace, in both directions.
 func openedInAll() uint64 {
 	data, err := os.ReadFile("/proc/thread-self/net/snmp")
 	if err != nil {

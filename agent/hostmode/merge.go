@@ -7,10 +7,10 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// firstDynamic is where the ports begin that clients are given (net.ipv4.ip_local_port_range).
+// firstDynamic is the first ephemeral port (net.ipv4.ip_local_port_range).
 const firstDynamic = 32768
 
-// merge takes a listing into the table. w.mu is held, but for the look through processes.
+// merge merges a listing into the table. w.mu is held, except while processes are searched.
 func (w *Watcher) merge(s *space, r *reading) {
 	w.processes(s, r)
 	first := s.listed == 0
@@ -19,30 +19,30 @@ func (w *Watcher) merge(s *space, r *reading) {
 		s.opens = r.opens
 	}
 	s.own = r.own
-	w.forget(time.Now().UnixNano())
+	w.deleteExpired(time.Now().UnixNano())
 	clear(s.listeners)
 	for l, ino := range r.listeners {
 		s.listeners[l] = s.pids[ino]
 	}
 	m := listing{w: w, s: s, first: first, stamp: time.Now().UnixNano(), suspects: map[tuple]bool{}}
 	for i := range r.sockets {
-		m.take(&r.sockets[i])
+		m.addSocket(&r.sockets[i])
 	}
 	s.suspects = m.suspects
 	for k, c := range w.table.conns {
-		// What the tracepoint told since the listing before may not be in this one yet.
+		// Events since the previous listing may not be in this one yet.
 		if k.space == s.ino && c.listed < s.listed && (c.born < s.listed-1 || !s.traced) {
 			state := flow.PhaseClosed
 			if c.state == flow.PhaseOpening {
 				state = flow.PhaseOpening
 			}
-			w.end(k, c, state, m.stamp)
+			w.endConn(k, c, state, m.stamp)
 		}
 	}
 	s.missed = less(r.opens-s.opens, s.seen)
 }
 
-// processes finds the processes of the sockets that are new, by inode. w.mu is held and let go meanwhile.
+// processes finds the processes of new sockets, by inode. w.mu is held, and released meanwhile.
 func (w *Watcher) processes(s *space, r *reading) {
 	pids, unknown := map[uint32]uint32{}, map[uint32]uint32{}
 	want := func(inode uint32) {
@@ -80,8 +80,8 @@ type listing struct {
 	suspects map[tuple]bool
 }
 
-// take takes one socket. The watcher's lock is held.
-func (m *listing) take(x *socket) {
+// addSocket merges one socket. The watcher's lock is held.
+func (m *listing) addSocket(x *socket) {
 	w, s := m.w, m.s
 	c, known := w.table.conns[x.tuple]
 	if !known {
@@ -105,11 +105,11 @@ func (m *listing) take(x *socket) {
 	w.table.conns[x.tuple] = c
 }
 
-// found takes a socket that is not in the table.
+// found handles a socket that is not in the table.
 func (m *listing) found(x *socket) {
 	w, s := m.w, m.s
 	if x.proto == packet.ProtoTCP && s.traced && !m.first && !s.suspects[x.tuple] {
-		// The tracepoint will tell of it in a moment; if it has not by the next time, its event was lost.
+		// The tracepoint reports it soon; if it has not by the next listing, its event was lost.
 		m.suspects[x.tuple] = true
 		return
 	}
@@ -124,7 +124,7 @@ func (m *listing) found(x *socket) {
 	default:
 		c.state = flow.PhaseEstablished
 	}
-	if m.first && x.state == timeWait { // it ended before we came
+	if m.first && x.state == timeWait { // it ended before the watch began
 		m.remember(x, conn{})
 		return
 	}
@@ -139,7 +139,7 @@ func (m *listing) found(x *socket) {
 	}
 }
 
-// remember keeps a connection that is not to be told any more, while it is listed.
+// remember keeps a connection that is already reported while it is listed.
 func (m *listing) remember(x *socket, c conn) {
 	c.over, c.listed, c.born = true, m.s.listed, m.s.listed
 	if len(m.w.table.conns) < m.w.table.max {
@@ -147,7 +147,7 @@ func (m *listing) remember(x *socket, c conn) {
 	}
 }
 
-// processOfSocket is whose socket it is: its own process, or who listens on its port.
+// processOfSocket returns the process of a socket: its owner, or the listener on its port.
 func (w *Watcher) processOfSocket(s *space, x *socket) *process {
 	pid := s.pids[x.inode]
 	if pid == 0 || x.inode == 0 {

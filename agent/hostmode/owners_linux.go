@@ -15,17 +15,17 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 )
 
-// process is what is known of a process.
+// process describes a process.
 type process struct {
-	container string // whole id; "" in none
+	container string // full id; "" outside containers
 	name      string
 	mntns     uint32
 	detail    *flow.Detail // shared by the records of its connections
-	at        time.Time    // of the look
+	at        time.Time    // when it was read
 }
 
-// owners remembers processes for a while, and which containers have which mount namespace, so that a
-// process that has ended before it is looked at is still told to be in its container.
+// owners caches processes and the mount namespaces of containers, so that a process that ended before
+// it was read is still attributed to its container.
 type owners struct {
 	pids   map[uint32]*process
 	mounts map[uint32]string
@@ -38,14 +38,14 @@ const (
 
 func newOwners() *owners { return &owners{pids: map[uint32]*process{}, mounts: map[uint32]string{}} }
 
-// learn remembers the mount namespace of a container whose network namespace is a process's.
-func (o *owners) learn(container, netns string) {
+// learn caches the mount namespace of a container that shares a process's network namespace.
+func (o *owners) cacheMount(container, netns string) {
 	if dir, ok := strings.CutSuffix(netns, "/ns/net"); ok {
 		o.mount(filepath.Join(dir, "ns/mnt"), container)
 	}
 }
 
-// mount remembers whose a mount namespace is, and gives its number.
+// mount caches the container of a mount namespace and returns the namespace's number.
 func (o *owners) mount(path, container string) uint32 {
 	ino, err := inode(path)
 	if err != nil || container == "" {
@@ -58,31 +58,31 @@ func (o *owners) mount(path, container string) uint32 {
 	return ino
 }
 
-// byEvent is the process of an event.
+// byEvent returns the process of an event.
 func (o *owners) byEvent(e *socketsOwner) *process {
 	if p := o.pids[e.Pid]; p != nil && p.mntns == e.Mntns && time.Since(p.at) < processKept {
 		return p
 	}
-	p, ok := o.look(e.Pid)
-	if !ok || p.mntns != e.Mntns { // it has ended, or its number was given to another one
+	p, ok := o.readProcess(e.Pid)
+	if !ok || p.mntns != e.Mntns { // it has ended, or its number was reused
 		p = &process{name: commText(&e.Comm), container: o.mounts[e.Mntns], mntns: e.Mntns}
 	}
-	return o.keep(e.Pid, p)
+	return o.cacheProcess(e.Pid, p)
 }
 
-// byPid is a process by its number; nil if there is none.
+// byPid returns a process by its number; nil if there is none.
 func (o *owners) byPid(pid uint32) *process {
 	if p := o.pids[pid]; p != nil && time.Since(p.at) < processKept {
 		return p
 	}
-	p, ok := o.look(pid)
+	p, ok := o.readProcess(pid)
 	if !ok {
 		return nil
 	}
-	return o.keep(pid, p)
+	return o.cacheProcess(pid, p)
 }
 
-func (o *owners) keep(pid uint32, p *process) *process {
+func (o *owners) cacheProcess(pid uint32, p *process) *process {
 	if len(o.pids) >= maxProcesses {
 		clear(o.pids)
 	}
@@ -95,8 +95,8 @@ func (o *owners) keep(pid uint32, p *process) *process {
 	return p
 }
 
-// look reads a process.
-func (o *owners) look(pid uint32) (*process, bool) {
+// readProcess reads a process.
+func (o *owners) readProcess(pid uint32) (*process, bool) {
 	dir := filepath.Join("/proc", strconv.Itoa(int(pid)))
 	comm, err := os.ReadFile(filepath.Join(dir, "comm"))
 	if err != nil {
@@ -113,7 +113,7 @@ func (o *owners) look(pid uint32) (*process, bool) {
 
 var containerID = regexp.MustCompile(`[0-9a-f]{64}`)
 
-// containerIn is the id of the container that a process's control groups name, the innermost.
+// containerIn returns the innermost container id in a process's control groups.
 func containerIn(groups []byte) string {
 	for line := range bytes.Lines(groups) {
 		if all := containerID.FindAll(line, -1); len(all) > 0 {
@@ -123,7 +123,7 @@ func containerIn(groups []byte) string {
 	return ""
 }
 
-// commText is a program's name out of an event.
+// commText returns the program name of an event.
 func commText(c *[16]int8) string {
 	var b [16]byte
 	n := 0
@@ -133,7 +133,7 @@ func commText(c *[16]int8) string {
 	return printable(string(b[:n]))
 }
 
-// printable keeps hostile names of programs from harming whoever shows them.
+// printable replaces control characters in hostile program names.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == utf8.RuneError {
@@ -143,7 +143,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// inode is the number of a namespace, as the kernel's programs see it.
+// inode returns the number of a namespace, as BPF programs see it.
 func inode(path string) (uint32, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -153,7 +153,7 @@ func inode(path string) (uint32, error) {
 }
 
 // socketOwners finds the processes of sockets by their inodes, among those in a network namespace.
-// It gives up after a bounded number of descriptors.
+// It reads a bounded number of descriptors.
 func socketOwners(space uint32, wanted map[uint32]uint32) {
 	const most = 500_000
 	procs, _ := os.ReadDir("/proc")

@@ -7,14 +7,13 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Peer is who has the host's end of a connection.
+// Peer is the owner of the host's end of a connection.
 type Peer struct {
 	Workload string       // id
-	Detail   *flow.Detail // its process; nil where that is not known
+	Detail   *flow.Detail // its process; nil if unknown
 }
 
-// source is the host's end of a connection: enough to tell whose it is, also where the far end was
-// translated on the way.
+// source is the host's end of a connection: it identifies the owner even if the far end was translated.
 type source struct {
 	space uint32
 	addr  packet.Addr
@@ -22,19 +21,18 @@ type source struct {
 	proto uint8
 }
 
-// holder is who has a source, and until when it is remembered (ns since the epoch; 0 while the
-// connection is open).
+// holder is the owner of a source, and its expiry (ns since the epoch; 0 while the connection is open).
 type holder struct {
 	workload string
 	detail   *flow.Detail
 	until    int64
 }
 
-// heldAfter is how long a source is remembered after its connection: the other end's last record comes later.
+// heldAfter is how long a source is kept after its connection, because the other end's last record comes later.
 const heldAfter = 10 * time.Second
 
-// Peer is who has the host's end of a connection that a workload of this machine reported. Any goroutine
-// may ask.
+// Peer returns the owner of the host's end of a connection that a workload of this machine reported.
+// It is safe for concurrent use.
 func (w *Watcher) Peer(f *flow.Record) (Peer, bool) {
 	addr, port := f.Client, f.ClientPort
 	if f.Dir == packet.Egress {
@@ -49,10 +47,10 @@ func (w *Watcher) Peer(f *flow.Record) (Peer, bool) {
 		if !s.own[addr] {
 			continue
 		}
-		// A socket that is not connected, or not listed as such yet: whoever has bound the port.
+		// A socket that is not connected, or not yet listed as such: the owner of the port.
 		pid := s.listeners[listener{f.Proto, port}]
 		if pid == 0 {
-			w.hurry()
+			w.listEarly()
 			continue
 		}
 		p := w.owners.byPid(pid)
@@ -63,8 +61,8 @@ func (w *Watcher) Peer(f *flow.Record) (Peer, bool) {
 	return Peer{}, false
 }
 
-// hurry has sockets listed before their time, for one that is not known. w.mu is held.
-func (w *Watcher) hurry() {
+// hurry triggers an early listing, for an unknown socket. w.mu is held.
+func (w *Watcher) listEarly() {
 	if now := time.Now(); now.Sub(w.hurried) >= w.cfg.Every/3 {
 		w.hurried = now
 		select {
@@ -74,8 +72,8 @@ func (w *Watcher) hurry() {
 	}
 }
 
-// hold remembers whose the host's end of a connection is. w.mu is held.
-func (w *Watcher) hold(k *tuple, workload string, p *process) {
+// hold stores the owner of the host's end of a connection. w.mu is held.
+func (w *Watcher) holdSource(k *tuple, workload string, p *process) {
 	if len(w.sources) >= w.cfg.MaxConnections {
 		return
 	}
@@ -86,9 +84,9 @@ func (w *Watcher) hold(k *tuple, workload string, p *process) {
 	w.sources[source{k.space, k.local, k.localPort, k.proto}] = h
 }
 
-// release has the host's end of a connection forgotten in a while, unless another connection has
-// it: a server's ends are all the same. w.mu is held.
-func (w *Watcher) release(k *tuple, stamp int64) {
+// release sets the expiry of the host's end of a connection, unless another connection shares it, as those of
+// a server do. w.mu is held.
+func (w *Watcher) releaseSource(k *tuple, stamp int64) {
 	x := source{k.space, k.local, k.localPort, k.proto}
 	if h, ok := w.sources[x]; ok {
 		h.until = stamp + int64(heldAfter)
@@ -96,8 +94,8 @@ func (w *Watcher) release(k *tuple, stamp int64) {
 	}
 }
 
-// forget forgets what is over. w.mu is held.
-func (w *Watcher) forget(now int64) {
+// forget deletes expired holders. w.mu is held.
+func (w *Watcher) deleteExpired(now int64) {
 	for k, h := range w.sources {
 		if h.until != 0 && h.until < now || w.spaces[k.space] == nil {
 			delete(w.sources, k)

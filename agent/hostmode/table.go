@@ -18,27 +18,27 @@ type tuple struct {
 	ipv6                  bool
 }
 
-// conn is what is remembered of a connection.
+// conn is one tracked connection.
 type conn struct {
 	session     uint64
 	policy      uint64
 	first, last int64
-	// told are counters up to the last record, now up to the last look; index 0 is what the socket sent.
-	told, now totals
-	detail    *flow.Detail
-	workload  string
-	endpoint  uint32
-	rule      uint32
-	listed    uint32 // the listing that saw it last
-	born      uint32 // the listing that it was seen before or in
-	client    bool   // the workload's end began it
-	midstream bool
-	answered  bool
-	over      bool // its end was told; it is remembered while it is still listed
-	verdict   flow.Verdict
-	reason    flow.Reason
-	evidence  flow.Evidence
-	state     flow.Phase
+	// reported are the counters at the last record, now at the last reading; index 0 is what the socket sent.
+	reported, now totals
+	detail        *flow.Detail
+	workload      string
+	endpoint      uint32
+	rule          uint32
+	listed        uint32 // the last listing with it
+	born          uint32 // the first listing at or after its beginning
+	client        bool   // the workload is the client
+	midstream     bool
+	answered      bool
+	over          bool // its end is reported; it is kept while it is still listed
+	verdict       flow.Verdict
+	reason        flow.Reason
+	evidence      flow.Evidence
+	state         flow.Phase
 }
 
 // totals are a socket's segments and payload bytes, sent and received.
@@ -58,11 +58,11 @@ func newTable(limit int) *table {
 	return &table{conns: map[tuple]conn{}, max: limit, sessions: firstSession}
 }
 
-// isLocal says that a connection does not leave the host, as far as its socket knows: the host may
-// send one to its own address on to a workload (a published port).
+// isLocal reports whether a connection stays on the host, as far as its socket shows: the host may
+// forward one to its own address to a workload (a published port).
 func (k *tuple) isLocal() bool { return k.loopback() || k.local == k.remote }
 
-// loopback says that a connection is to a loopback address.
+// loopback reports whether a connection is to a loopback address.
 func (k *tuple) loopback() bool {
 	if k.ipv6 {
 		return k.remote == packet.Addr{15: 1}
@@ -70,7 +70,7 @@ func (k *tuple) loopback() bool {
 	return k.remote[12] == 127
 }
 
-// normal makes IPv4 addresses what packet.Addr wants, those of IPv6 sockets too.
+// normal converts IPv4 addresses, those of IPv6 sockets too, to the form of packet.Addr.
 func (k *tuple) normal() {
 	if k.ipv6 && [12]byte(k.remote[:12]) != [12]byte{10: 0xff, 11: 0xff} {
 		return
@@ -79,14 +79,15 @@ func (k *tuple) normal() {
 	k.local[10], k.local[11], k.remote[10], k.remote[11] = 0xff, 0xff, 0xff, 0xff
 }
 
-// begin remembers a new connection and records it; false if it is not ours to tell. w.mu is held.
+// begin tracks a new connection and records it; it returns false for connections of unwatched workloads. w.mu
+// is held.
 func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
 	if k.proto == packet.ProtoTCP && !c.midstream {
 		s.seen++
 	}
 	x, ok := s.owner(p)
 	if ok && !k.loopback() {
-		w.hold(&k, x.ID, p)
+		w.holdSource(&k, x.ID, p)
 	}
 	if k.isLocal() {
 		w.n.local++
@@ -108,15 +109,15 @@ func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
 	w.judge(&k, &c)
 	w.n.sessions++
 	w.record(&k, &c, flow.Start)
-	c.detail = nil // told once
+	c.detail = nil // reported once
 	w.table.conns[k] = c
 	return c, true
 }
 
 // end records the end of a connection. w.mu is held.
-func (w *Watcher) end(k tuple, c conn, state flow.Phase, stamp int64) {
+func (w *Watcher) endConn(k tuple, c conn, state flow.Phase, stamp int64) {
 	delete(w.table.conns, k)
-	w.release(&k, stamp)
+	w.releaseSource(&k, stamp)
 	if c.over {
 		return
 	}
@@ -124,7 +125,7 @@ func (w *Watcher) end(k tuple, c conn, state flow.Phase, stamp int64) {
 	w.record(&k, &c, flow.End)
 }
 
-// owner is the workload of a process; nil is one that is not known.
+// owner returns the workload of a process; a nil process is unknown.
 func (s *space) owner(p *process) (Workload, bool) {
 	id := ""
 	if p != nil {
@@ -133,13 +134,13 @@ func (s *space) owner(p *process) (Workload, bool) {
 	x, ok := s.workloads[id]
 	if !ok && p == nil && len(s.workloads) == 1 {
 		for _, x = range s.workloads {
-			ok = true // nobody else is watched here
+			ok = true // the only watched workload
 		}
 	}
 	return x, ok
 }
 
-// judge asks policy. What it would refuse is a violation: nothing is refused here. w.mu is held.
+// judge evaluates policy. A denied connection is a violation: nothing is refused here. w.mu is held.
 func (w *Watcher) judge(k *tuple, c *conn) {
 	c.verdict, c.reason, c.rule, c.policy = flow.Open, flow.ByUnready, 0, 0
 	if w.policy == nil {
@@ -149,8 +150,8 @@ func (w *Watcher) judge(k *tuple, c *conn) {
 	if p == nil {
 		return
 	}
-	// No application is known, so rules that name some match as they do for a session that was picked up
-	// without its beginning.
+	// The application is unknown, so rules with applications match as for a session that was picked up
+	// midstream.
 	q := policy.Query{Dir: packet.Ingress, Peer: k.remote, Local: k.local, IPv6: k.ipv6, Proto: k.proto, Port: k.localPort, App: app.Unknown, Base: app.Unknown, Midstream: true}
 	if c.client {
 		q.Dir, q.Port = packet.Egress, k.remotePort
@@ -162,7 +163,7 @@ func (w *Watcher) judge(k *tuple, c *conn) {
 	c.verdict, c.reason, c.rule, c.policy = d.Verdict, d.Reason, d.Rule, w.policy.Version()
 }
 
-// outcome is what became of a connection, as far as its socket shows. A UDP socket does not show
+// outcome returns the outcome of a connection, as far as its socket shows. A UDP socket does not show
 // whether it was answered.
 func (c *conn) outcome(proto uint8, kind flow.Kind) flow.Outcome {
 	over := kind == flow.End
@@ -185,7 +186,7 @@ func (c *conn) outcome(proto uint8, kind flow.Kind) flow.Outcome {
 	return flow.OutcomeEstablished
 }
 
-// record puts what is new of a connection into the records. w.mu is held.
+// record records the changes of a connection. w.mu is held.
 func (w *Watcher) record(k *tuple, c *conn, kind flow.Kind) {
 	if len(w.records) >= maxRecords {
 		w.n.dropped++
@@ -201,9 +202,9 @@ func (w *Watcher) record(k *tuple, c *conn, kind flow.Kind) {
 		f.Client, f.Server, f.ClientPort, f.ServerPort, f.Dir = k.local, k.remote, k.localPort, k.remotePort, packet.Egress
 		out, back = 0, 1
 	}
-	f.Packets[out], f.Packets[back] = less(c.now.packets[0], c.told.packets[0]), less(c.now.packets[1], c.told.packets[1])
-	f.Bytes[out], f.Bytes[back] = less(c.now.bytes[0], c.told.bytes[0]), less(c.now.bytes[1], c.told.bytes[1])
-	c.told = c.now
+	f.Packets[out], f.Packets[back] = less(c.now.packets[0], c.reported.packets[0]), less(c.now.packets[1], c.reported.packets[1])
+	f.Bytes[out], f.Bytes[back] = less(c.now.bytes[0], c.reported.bytes[0]), less(c.now.bytes[1], c.reported.bytes[1])
+	c.reported = c.now
 	w.records = append(w.records, f)
 }
 
@@ -238,7 +239,7 @@ const (
 	reset   = 104
 )
 
-// event takes one event of the tracepoint.
+// event handles one event of the tracepoint.
 func (w *Watcher) event(e *socketsEvent) {
 	stamp := time.Now().UnixNano()
 	w.mu.Lock()
@@ -259,26 +260,26 @@ func (w *Watcher) event(e *socketsEvent) {
 	switch {
 	case e.Now == established:
 		if known {
-			w.end(k, c, flow.PhaseClosed, stamp) // the same tuple again: its end was lost
+			w.endConn(k, c, flow.PhaseClosed, stamp) // the same tuple again: its end was lost
 		}
 		c = conn{first: stamp, last: stamp, client: e.Before == synSent, answered: true, evidence: flow.EvidenceHandshake, state: flow.PhaseEstablished, now: now}
 		w.begin(s, k, c, w.processOf(s, e))
 	case known:
 		c.now = now
-		w.end(k, c, ending(e), stamp)
+		w.endConn(k, c, ending(e), stamp)
 	case e.Before == synSent:
 		c = conn{first: stamp, last: stamp, client: true, evidence: flow.EvidenceHandshake, state: flow.PhaseOpening, now: now}
 		if c, ok := w.begin(s, k, c, w.processOf(s, e)); ok {
-			w.end(k, c, ending(e), stamp)
+			w.endConn(k, c, ending(e), stamp)
 		} else {
-			w.release(&k, stamp)
+			w.releaseSource(&k, stamp)
 		}
 	case e.Now == closed:
-		w.release(&k, stamp) // one that was not ours to tell
+		w.releaseSource(&k, stamp) // of an unwatched workload
 	}
 }
 
-// ending is how a connection ended.
+// ending returns how a connection ended.
 func ending(e *socketsEvent) flow.Phase {
 	switch {
 	case e.Before == synSent && e.Error == refused:
@@ -291,7 +292,7 @@ func ending(e *socketsEvent) flow.Phase {
 	return flow.PhaseClosed
 }
 
-// processOf is whose connection an event tells of: who connected, or who listens on the port.
+// processOf returns the process of an event's connection: the one that connected, or the listener on the port.
 func (w *Watcher) processOf(s *space, e *socketsEvent) *process {
 	if e.Owner.Pid != 0 {
 		return w.owners.byEvent(&e.Owner)

@@ -20,7 +20,7 @@ type tracepoint struct {
 
 var _ tracer = (*tracepoint)(nil)
 
-// Probe says why the tracepoint cannot be had here; nil if it can.
+// Probe returns the reason why the tracepoint is unavailable here; nil if it is available.
 func Probe() error {
 	t, err := openTracer()
 	if err == nil {

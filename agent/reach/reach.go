@@ -1,6 +1,6 @@
-// Package reach connects an agent to whichever controller answers: it has one connection for each
-// address, and a call that finds its controller away sends the next one to another. It repeats no call;
-// who calls does.
+// Package reach connects an agent to any controller that answers: it has one connection for each
+// address, and switches to the next one after a call finds its controller unavailable. It does not
+// retry calls; its callers do.
 package reach
 
 import (
@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Pool is connections to controllers. It may be used from any goroutine.
+// Pool is a set of connections to controllers. It is safe for concurrent use.
 type Pool struct {
 	addresses []string
 	conns     []*grpc.ClientConn
@@ -24,7 +24,7 @@ type Pool struct {
 
 var _ grpc.ClientConnInterface = (*Pool)(nil)
 
-// Dial makes a connection to each address by dial.
+// Dial connects to each address by dial.
 func Dial(addresses []string, dial func(address string) (*grpc.ClientConn, error), log *slog.Logger) (*Pool, error) {
 	p := &Pool{addresses: addresses, log: log}
 	for _, a := range addresses {
@@ -44,7 +44,7 @@ func Dial(addresses []string, dial func(address string) (*grpc.ClientConn, error
 func (p *Pool) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	at := p.at.Load()
 	err := p.conns[int(at)%len(p.conns)].Invoke(ctx, method, args, reply, opts...)
-	p.judge(at, err)
+	p.failover(at, err)
 	return err
 }
 
@@ -52,26 +52,26 @@ func (p *Pool) Invoke(ctx context.Context, method string, args, reply any, opts 
 func (p *Pool) NewStream(ctx context.Context, d *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
 	at := p.at.Load()
 	s, err := p.conns[int(at)%len(p.conns)].NewStream(ctx, d, method, opts...)
-	p.judge(at, err)
+	p.failover(at, err)
 	return s, err
 }
 
-// Current is the address of the controller that is asked next.
+// Current returns the address of the controller in use.
 func (p *Pool) Current() string { return p.addresses[int(p.at.Load())%len(p.addresses)] }
 
-// judge turns to the next controller when one is away or has no leader to pass calls on to.
-func (p *Pool) judge(at uint32, err error) {
+// failover switches to the next controller if one is unavailable or has no leader to forward calls to.
+func (p *Pool) failover(at uint32, err error) {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded:
 	default:
 		return
 	}
 	if p.at.CompareAndSwap(at, at+1) && len(p.conns) > 1 {
-		p.log.Debug("turning to another controller", "from", p.addresses[int(at)%len(p.conns)], "error", err)
+		p.log.Debug("switching to another controller", "from", p.addresses[int(at)%len(p.conns)], "error", err)
 	}
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (p *Pool) Close() error {
 	var errs []error
 	for _, c := range p.conns {

@@ -13,14 +13,14 @@ import (
 // lockName is the file in the data folder that a run locks and writes its id to.
 const lockName = "agent.lock"
 
-// errHeld: another process has the lock.
+// errHeld means that another process has the lock.
 var errHeld = errors.New("the folder is in use")
 
 // lock is a locked folder. The kernel releases it with the process, however that ends.
 type lock struct{ f *os.File }
 
-// takeLock locks a folder for a run and returns the run that had it before, "" if none had.
-// errHeld says that another process has it.
+// takeLock locks a folder for a run and returns the previous run, "" if there was none. Its error is
+// errHeld if another process has the lock.
 func takeLock(folder, run string) (*lock, string, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, "", err

@@ -1,8 +1,7 @@
-// Package tenure is how an agent comes to own its node's name: on its own machine by a lock on
-// its data folder, and among all machines by registering with the controllers. Two agents
-// with one name (a cloned machine, copied certificates, two pods of a DaemonSet during an
-// update) would overwrite each other's reports; the second one waits. It sends nothing but
-// registrations, and attaches nothing.
+// Package tenure makes one agent the owner of its node's name: on its machine by a lock on its data
+// folder, and among all machines by registering with the controllers. Two agents with one name (a
+// cloned machine, copied certificates, two pods of a DaemonSet during an update) would overwrite each
+// other's reports; the second one waits. It sends only registrations, and attaches nothing.
 package tenure
 
 import (
@@ -49,12 +48,12 @@ type Tenure struct {
 	previous string // the run before this one, which has ended
 
 	mu      sync.Mutex         // guards what follows
-	refused *controlv1.Owner   // who has the name instead; nil while it is ours
-	rivals  []*controlv1.Owner // others that want it
+	refused *controlv1.Owner   // the owner instead of this run; nil while this run is
+	rivals  []*controlv1.Owner // other runs that were refused
 	logged  time.Time          // of the last message about refused
 }
 
-// New makes a Tenure of a run. Hold begins it.
+// New returns a Tenure, which Hold begins.
 func New(cfg Config) *Tenure {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -122,8 +121,8 @@ func (t *Tenure) lockFolder(ctx context.Context) error {
 	}
 }
 
-// Register asks for the name once and reports whether it is this run's. An error is one of
-// reaching the controllers.
+// Register requests the name once and reports whether this run owns it. An error means that no
+// controller was reached.
 func (t *Tenure) Register(ctx context.Context) (granted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, tryWait)
 	defer cancel()
@@ -138,7 +137,7 @@ func (t *Tenure) Register(ctx context.Context) (granted bool, err error) {
 	return a.Granted, nil
 }
 
-// answered takes a controller's answer and logs what is new of it.
+// answered handles a controller's answer and logs changes.
 func (t *Tenure) answered(granted bool, owner *controlv1.Owner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -150,7 +149,7 @@ func (t *Tenure) answered(granted bool, owner *controlv1.Owner) {
 	default:
 		if other := t.refused.GetRun() != owner.GetRun(); other || time.Since(t.logged) > logEvery {
 			t.logged = time.Now()
-			t.log.Error("node name refused: another agent owns it; reports are not accepted until it ends. Give one of the two another --node and certificate",
+			t.log.Error("node name refused, another agent owns it: give one another --node and certificate",
 				"node", t.cfg.Node, "machine", owner.GetMachine(), "address", owner.GetAddress(), "started", time.Unix(0, owner.GetStarted()).UTC().Format(time.RFC3339))
 		}
 		t.refused = owner
@@ -168,7 +167,7 @@ func (t *Tenure) Refused(ctx context.Context, err error) {
 	}
 }
 
-// Rivals notes which other runs want the name, as the controllers report them.
+// Rivals sets the other runs that request the name, as the controllers report them.
 func (t *Tenure) Rivals(list []*controlv1.Owner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -180,15 +179,14 @@ func (t *Tenure) Rivals(list []*controlv1.Owner) {
 	t.rivals = list
 }
 
-// State returns who has the name instead of this run, nil while nobody has, and the others
-// that want it.
+// State returns the owner of the name if that is another run, else nil, and the runs that were refused.
 func (t *Tenure) State() (refused *controlv1.Owner, rivals []*controlv1.Owner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.refused, t.rivals
 }
 
-// Warnings are sentences for status.
+// Warnings returns sentences for status.
 func (t *Tenure) Warnings() []string {
 	refused, rivals := t.State()
 	var out []string
@@ -201,12 +199,12 @@ func (t *Tenure) Warnings() []string {
 	return out
 }
 
-// describe names a run for people.
+// describe returns a run in words.
 func describe(o *controlv1.Owner) string {
 	return fmt.Sprintf("on %s at %s, run %.8s", o.GetMachine(), o.GetAddress(), o.GetRun())
 }
 
-// Release gives the name and the folder up.
+// Release releases the name and the folder.
 func (t *Tenure) Release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, tryWait)
 	defer cancel()
@@ -214,7 +212,7 @@ func (t *Tenure) Release(ctx context.Context) {
 	t.Unlock()
 }
 
-// Unlock gives the folder up.
+// Unlock releases the folder.
 func (t *Tenure) Unlock() {
 	if t.lock != nil {
 		t.lock.release()

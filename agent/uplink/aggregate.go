@@ -10,10 +10,10 @@ import (
 	"github.com/sluicenet/sluice/core/sidecar"
 )
 
-// key is what sessions of one kind have in common.
+// key identifies a kind of session.
 type key struct {
 	workload, peer string
-	apart          uint64 // a session that is a kind of its own; 0 for sessions together
+	apart          uint64 // a session that is a kind of its own; 0 for merged sessions
 	policy         uint64
 	client, server packet.Addr
 	rule           uint32
@@ -36,16 +36,16 @@ func keyOf(workload string, r *flow.Record) key {
 		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, answered: r.Answered, midstream: r.Midstream, loopback: r.Loopback}
 }
 
-// session is what was recorded of one session since it was folded last.
+// session is the sum of one session's records since its last fold.
 type session struct {
 	flow.Record // the last record; its counters are sums
 	began       uint8
 	ended       uint8
-	held        bool  // it waits a second interval for its application and its outcome
-	folds       uint8 // how often it waited for its like outside of the workload
+	held        bool  // delayed for an interval, until its application and outcome are known
+	folds       uint8 // how often it was delayed for its counterpart outside the workload
 }
 
-// kind is what was recorded of sessions of one kind since they were sent last.
+// kind is the sum of the records of one kind since the last request.
 type kind struct {
 	flow.Record  // of the last session; counters are sums, Session is 0 where there were several
 	began, ended uint64
@@ -61,15 +61,15 @@ type aggregate struct {
 
 	sessions map[uint64]session
 	kinds    map[key]kind
-	opened   map[uint64]int64 // sessions that were last folded as opening, each a kind of its own, and when
-	swept    int64            // when opened was last cleared of what ended unnoticed
-	waiting  map[uint64]key   // the kinds of those of them that are not sent yet
+	opened   map[uint64]int64 // when sessions were last folded as opening, each a kind of its own
+	swept    int64            // when opened was last swept
+	waiting  map[uint64]key   // the unsent kinds of those
 	threats  map[threatKey]threat
 	unjudged tally
-	outside  sidecar.Outside   // where sessions outside of lo go
+	outside  sidecar.Outside   // sessions outside lo
 	dropped  map[string]uint64 // since the last request, by cause
 	lost     uint64            // since the beginning
-	living   *living           // nil for none
+	living   *openSessions     // nil for none
 	causes   map[string]uint64 // the same by cause
 }
 
@@ -82,12 +82,12 @@ func (a *aggregate) empty() bool {
 	return len(a.kinds) == 0 && len(a.threats) == 0 && len(a.unjudged) == 0 && len(a.dropped) == 0
 }
 
-// backlog is how much there is to be sent.
+// backlog returns the number of unsent items.
 func (a *aggregate) backlog() uint64 {
 	return uint64(len(a.sessions) + len(a.kinds) + len(a.threats) + len(a.unjudged))
 }
 
-// drop counts records that could not be kept.
+// drop counts dropped records.
 func (a *aggregate) drop(cause string, n uint64) {
 	a.dropped[cause] += n
 	a.causes[cause] += n
@@ -121,11 +121,11 @@ func (a *aggregate) record(f *flow.Record) {
 	a.sessions[f.Session] = s
 }
 
-// fold moves sessions into their kinds. One that has just begun and has no application or no answer
-// yet waits for the next fold, so that most are reported once, as what they are; with all, none waits.
+// fold merges sessions into their kinds. A new session without an application or an answer waits for the
+// next fold, so that most are reported once, with both; with all, none waits.
 func (a *aggregate) fold(all bool) {
 	a.foldOf(all, false)
-	a.foldOf(all, true) // what is on lo is compared with what is outside
+	a.foldOf(all, true) // sessions on lo are compared with those outside
 }
 
 // foldOf moves the sessions on lo, or the others.
@@ -170,7 +170,7 @@ func (a *aggregate) add(s *session) {
 		k.peer, c.peer = a.peer(&s.Record)
 	}
 	k.apart = a.apart(s)
-	if !a.put(k, &c) {
+	if !a.putKind(k, &c) {
 		a.drop("uplink_full", 1)
 	}
 }
@@ -179,7 +179,7 @@ func (a *aggregate) add(s *session) {
 // flood, the outcome is counted when they end.
 const (
 	maxApart = 10_000
-	// longestOpening is after which a session that is opening has ended unnoticed.
+	// longestOpening is the age after which an opening session counts as ended unnoticed.
 	longestOpening = 10 * time.Minute
 )
 
@@ -204,9 +204,9 @@ func (a *aggregate) apart(s *session) uint64 {
 	return 0
 }
 
-// put adds c to its kind; false where there is no room. A session that waits as what it was before
-// moves to what it is now: one connection is one row.
-func (a *aggregate) put(k key, c *kind) bool {
+// putKind adds c to its kind; it returns false if there is no room. A queued session moves from its
+// previous kind to the current one: one connection is one row.
+func (a *aggregate) putKind(k key, c *kind) bool {
 	if k.apart != 0 {
 		session := k.apart
 		if was, ok := a.waiting[session]; ok && was != k {
@@ -232,9 +232,9 @@ func (a *aggregate) put(k key, c *kind) bool {
 	return true
 }
 
-// remember notes on disk that a session began or ended. One that a previous run of the agent has
-// reported is not reported to have begun again.
-func (s *session) remember(workload string, l *living) {
+// remember stores on disk that a session began or ended. If a previous run has reported the session,
+// its beginning is not reported again.
+func (s *session) remember(workload string, l *openSessions) {
 	switch {
 	case l == nil:
 	case s.began > 0 && l.began(workload, &s.Record, s.ended > 0 && !l.left.Load()):
@@ -242,6 +242,6 @@ func (s *session) remember(workload string, l *living) {
 	case s.began == 0 && s.ended > 0:
 		l.ended(workload, &s.Record)
 	case s.began == 0:
-		l.goesOn(workload, &s.Record)
+		l.updateSide(workload, &s.Record)
 	}
 }

@@ -18,40 +18,39 @@ import (
 	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
-// living keeps on disk which sessions were reported to have begun and not to have ended, by a hash of their
-// ends, and which of the ends is the client. The next run of the agent picks sessions up whose beginning it
-// has not seen; those that this one has reported are not counted again, and their client is known. What was
-// reported since the last flush is missing after a kill. One goroutine uses it.
-//
-// The file begins with a line of its own, so that another format is recognised; behind it each entry is
-// lineSize bytes: what happened, and the hash. Files of version 1 have no first line and no sides.
-type living struct {
+// living stores on disk which reported sessions are open, by a hash of their ends, and which end is the
+// client. The next run of the agent picks open sessions up midstream; it does not count those again that
+// this run has reported, and knows their client. Reports since the last flush are missing after a kill.
+// One goroutine uses it.
+// The file begins with a line that identifies the format; each entry after it is lineSize bytes: the
+// event and the hash. Files of version 1 have no first line and no sides.
+type openSessions struct {
 	path   string
 	log    *slog.Logger
 	file   *os.File
 	w      *bufio.Writer
 	lines  int             // in the file
 	set    map[uint64]byte // of this run, by the line that each began with
-	before map[uint64]byte // of previous runs, and not seen yet in this one
-	until  time.Time       // then those are given up
-	left   atomic.Bool     // what ends from now on ends for this agent only
+	before map[uint64]byte // of previous runs, not yet seen in this one
+	until  time.Time       // when those expire
+	left   atomic.Bool     // sessions that end from now on end for this agent only
 }
 
 const (
 	maxLiving = 1 << 20
-	// givenUp is when sessions of a previous run that were not seen again are over. Idle TCP connections
-	// show themselves every two hours (net.ipv4.tcp_keepalive_time).
+	// givenUp is when unseen sessions of a previous run expire. Idle TCP connections send keepalives every
+	// two hours (net.ipv4.tcp_keepalive_time).
 	givenUp = 3 * time.Hour
-	// leastLines is when the file is written anew at the earliest.
+	// leastLines is the minimum size for a rewrite of the file.
 	leastLines = 1 << 16
 	lineSize   = 9
 )
 
 // livingHead is the first line of the file.
-const livingHead = "sluice sessions 2\n"
+const sessionsHead = "sluice sessions 2\n"
 
-// What an entry says of a session: that it began, of unknown side or with the client at the end that
-// sorts first or last; or that it ended.
+// Events of an entry: a session began, with an unknown client or with the client at the end that sorts
+// first or last; or it ended.
 const (
 	lineBegan  = '+'
 	lineLower  = '<'
@@ -59,14 +58,14 @@ const (
 	lineEnded  = '-'
 )
 
-// openLiving reads what previous runs remembered.
-func openLiving(path string, log *slog.Logger) (*living, error) {
+// openLiving reads the sessions of previous runs.
+func openSessionsFile(path string, log *slog.Logger) (*openSessions, error) {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read which sessions live: %w", err)
+		return nil, fmt.Errorf("read open sessions: %w", err)
 	}
-	l := &living{path: path, log: log, set: map[uint64]byte{}, before: map[uint64]byte{}, until: time.Now().Add(givenUp)}
-	data = bytes.TrimPrefix(data, []byte(livingHead))
+	l := &openSessions{path: path, log: log, set: map[uint64]byte{}, before: map[uint64]byte{}, until: time.Now().Add(givenUp)}
+	data = bytes.TrimPrefix(data, []byte(sessionsHead))
 	for damaged := false; len(data) >= lineSize && !damaged; data = data[lineSize:] {
 		h := binary.BigEndian.Uint64(data[1:])
 		switch data[0] {
@@ -77,7 +76,7 @@ func openLiving(path string, log *slog.Logger) (*living, error) {
 		case lineEnded:
 			delete(l.before, h)
 		default:
-			log.Warn("the memory of live sessions is damaged: some may be counted again", "file", path)
+			log.Warn("file of open sessions damaged, some may be counted again", "file", path)
 			damaged = true
 		}
 	}
@@ -87,15 +86,15 @@ func openLiving(path string, log *slog.Logger) (*living, error) {
 	return l, nil
 }
 
-// rewrite makes a new file of what is remembered.
-func (l *living) rewrite() error {
+// rewrite writes the remembered sessions to a new file.
+func (l *openSessions) rewrite() error {
 	next, err := atomicfile.Create(l.path, 0o600)
 	if err != nil {
-		return fmt.Errorf("write which sessions live: %w", err)
+		return fmt.Errorf("write open sessions: %w", err)
 	}
 	w := bufio.NewWriter(next)
 	l.lines = 0
-	_, _ = w.WriteString(livingHead) // Flush has its error
+	_, _ = w.WriteString(sessionsHead) // Flush has its error
 	for _, m := range []map[uint64]byte{l.before, l.set} {
 		for h, what := range m {
 			l.lines++
@@ -103,14 +102,14 @@ func (l *living) rewrite() error {
 		}
 	}
 	if err := w.Flush(); err != nil {
-		return errors.Join(fmt.Errorf("write which sessions live: %w", err), next.Abort())
+		return errors.Join(fmt.Errorf("write open sessions: %w", err), next.Abort())
 	}
-	if err := next.CommitUnsynced(); err != nil { // what a loss of power takes is counted twice at worst
-		return fmt.Errorf("write which sessions live: %w", err)
+	if err := next.CommitUnsynced(); err != nil { // sessions lost with power are counted twice at worst
+		return fmt.Errorf("write open sessions: %w", err)
 	}
 	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return fmt.Errorf("write which sessions live: %w", err)
+		return fmt.Errorf("write open sessions: %w", err)
 	}
 	if l.file != nil {
 		err = l.file.Close()
@@ -123,8 +122,8 @@ func line(what byte, h uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{what}, h)
 }
 
-// sides are those of the sessions of previous runs whose client is known.
-func (l *living) sides() *role.Memory {
+// sides returns the sides of previous runs' sessions whose client is known.
+func (l *openSessions) sides() *role.Memory {
 	m := &role.Memory{Until: l.until.UnixNano(), LowerIsClient: map[uint64]bool{}}
 	for h, what := range l.before {
 		if what != lineBegan {
@@ -134,8 +133,9 @@ func (l *living) sides() *role.Memory {
 	return m
 }
 
-// began notes a beginning, unless it is over too, and reports whether a previous run has reported it.
-func (l *living) began(workload string, f *flow.Record, over bool) (again bool) {
+// began stores a beginning, unless the session is over too, and reports whether a previous run has
+// reported it.
+func (l *openSessions) began(workload string, f *flow.Record, over bool) (again bool) {
 	if over && len(l.before) == 0 || f.Proto != packet.ProtoTCP && f.Proto != packet.ProtoUDP {
 		return false
 	}
@@ -144,47 +144,47 @@ func (l *living) began(workload string, f *flow.Record, over bool) (again bool) 
 		if _, again = l.before[h]; again {
 			delete(l.before, h)
 			if over {
-				l.note(lineEnded, h)
+				l.appendEntry(lineEnded, h)
 			}
 		}
-		// A handshake that was seen is that of a new connection.
+		// A handshake means a new connection.
 		again = again && (f.Midstream || f.Proto == packet.ProtoUDP)
 	}
 	if !over && len(l.set) < maxLiving {
 		l.set[h] = what
-		l.note(what, h)
+		l.appendEntry(what, h)
 	}
 	return again
 }
 
-// goesOn notes which end of a session is the client, where that was not known when it began or has changed.
-func (l *living) goesOn(workload string, f *flow.Record) {
+// updateSide stores which end of a session is the client, if that was unknown at its beginning or has changed.
+func (l *openSessions) updateSide(workload string, f *flow.Record) {
 	h, what := lineOf(workload, f)
 	if before, ok := l.set[h]; ok && before != what && what != lineBegan {
 		l.set[h] = what
-		l.note(what, h)
+		l.appendEntry(what, h)
 	}
 }
 
-// ended notes an end.
-func (l *living) ended(workload string, f *flow.Record) {
+// ended stores an end.
+func (l *openSessions) ended(workload string, f *flow.Record) {
 	if l.left.Load() {
 		return
 	}
 	h, _ := lineOf(workload, f)
 	if _, ok := l.set[h]; ok {
 		delete(l.set, h)
-		l.note(lineEnded, h)
+		l.appendEntry(lineEnded, h)
 	}
 }
 
-func (l *living) note(what byte, h uint64) {
+func (l *openSessions) appendEntry(what byte, h uint64) {
 	l.lines++
 	_, _ = l.w.Write(line(what, h)) // flush has its error
 }
 
-// flush brings what was noted to the disk.
-func (l *living) flush() {
+// flush writes buffered entries to disk.
+func (l *openSessions) flush() {
 	if l == nil {
 		return
 	}
@@ -194,21 +194,20 @@ func (l *living) flush() {
 	err := l.w.Flush()
 	if err != nil || l.lines > leastLines+4*(len(l.set)+len(l.before)) {
 		if err = l.rewrite(); err != nil {
-			l.log.Debug("the memory of live sessions is not on disk", "error", err)
+			l.log.Debug("file of open sessions not written", "error", err)
 		}
 	}
 }
 
-// close leaves the file for the next run.
-func (l *living) close() {
+// close closes the file, which the next run reads.
+func (l *openSessions) close() {
 	if l != nil {
 		l.flush()
 		_ = l.file.Close()
 	}
 }
 
-// lineOf is a session's hash, and how its beginning is written. A client that was guessed is not remembered
-// as one that is known.
+// lineOf returns a session's hash and the event of its beginning. A guessed client is stored as unknown.
 func lineOf(workload string, f *flow.Record) (h uint64, what byte) {
 	t := role.Tuple{Local: f.Client, Remote: f.Server, LocalPort: f.ClientPort, RemotePort: f.ServerPort, Proto: f.Proto}
 	h, lower := role.SeedOf(workload).Hash(&t)

@@ -2,13 +2,13 @@ package uplink
 
 import "github.com/sluicenet/sluice/core/sidecar"
 
-// onLo is a session between an application and its sidecar as core/sidecar gets it.
+// onLo returns a session between an application and its sidecar in the form of core/sidecar.
 func (a *aggregate) onLo(workload string, s *session) sidecar.Record {
 	return sidecar.Record{Record: &s.Record, Workload: workload, Rounds: s.folds, Ended: s.ended > 0}
 }
 
-// waits reports whether a session is to be kept for another fold, as its counterpart outside of
-// the workload may still come.
+// waits reports whether a session is delayed for another fold, because its counterpart outside the
+// workload may still follow.
 func (a *aggregate) waits(s *session) bool {
 	if !s.Loopback {
 		return false
@@ -17,8 +17,8 @@ func (a *aggregate) waits(s *session) bool {
 	return a.outside.Waits(&r)
 }
 
-// onlyHere prepares a session on lo for being reported; false where it is not reported. Of one
-// that is counted outside by another name only the name is reported.
+// onlyHere prepares a session on lo for its report; it returns false if there is none. If the session is
+// counted outside by another name, only the name is reported.
 func (a *aggregate) onlyHere(workload string, s *session) bool {
 	r := a.onLo(workload, s)
 	switch a.outside.Report(&r) {

@@ -11,8 +11,8 @@ import (
 	"github.com/sluicenet/sluice/internal/vocab"
 )
 
-// Bounds of one request. Controllers that share a store keep it as one value there until the graph
-// has it, and take half of what a commit holds.
+// Bounds of one request. Controllers with a shared store keep it as one value there until the graph
+// has it, of at most half the size of a commit.
 const (
 	maxConnections = 2000
 	maxBytes       = 128 << 10
@@ -36,8 +36,8 @@ func (p *packer) room(m proto.Message) *controlv1.ReportConnectionsRequest {
 	return p.rs[len(p.rs)-1]
 }
 
-// pack makes requests without numbers of what is there, at least one. Where records were lost since
-// the last ones, connections are marked: what they teach may be incomplete.
+// pack returns everything as requests without numbers, at least one. If records were lost since the last
+// ones, connections are marked: habits learned from them may be incomplete.
 func (a *aggregate) pack() []*controlv1.ReportConnectionsRequest {
 	p := packer{rs: []*controlv1.ReportConnectionsRequest{{Dropped: maps.Clone(a.dropped)}}}
 	lossy := len(a.dropped) > 0
@@ -62,7 +62,7 @@ func (a *aggregate) pack() []*controlv1.ReportConnectionsRequest {
 	return p.rs
 }
 
-// connection is a kind as it is sent.
+// connection returns a kind in the form of the API.
 func connection(k *key, c *kind) *controlv1.Connection {
 	m := &controlv1.Connection{
 		Workload: k.workload, Peer: k.peer, Egress: c.Dir == packet.Egress, Client: address(c.Client, c.IPv6), Server: address(c.Server, c.IPv6),

@@ -7,7 +7,7 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 )
 
-// Outcomes counts sessions that ended, by what became of them.
+// Outcomes counts ended sessions by outcome.
 type Outcomes [flow.OutcomeDenied + 1]uint64
 
 // outcomeBox counts the outcomes of each workload's sessions.
@@ -27,14 +27,14 @@ func (b *outcomeBox) add(workload string, o flow.Outcome) {
 	b.of[workload] = n
 }
 
-// Outcomes returns the sessions that ended since New, by workload. It may be called from any goroutine.
+// Outcomes returns the sessions that ended since New, by workload. It is safe for concurrent use.
 func (u *Uplink) Outcomes() map[string]Outcomes {
 	u.outcomes.mu.Lock()
 	defer u.outcomes.mu.Unlock()
 	return maps.Clone(u.outcomes.of)
 }
 
-// ForgetOutcomes drops what was counted of a workload that is gone.
+// ForgetOutcomes drops the counters of an ended workload.
 func (u *Uplink) ForgetOutcomes(workload string) {
 	u.outcomes.mu.Lock()
 	defer u.outcomes.mu.Unlock()

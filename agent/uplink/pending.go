@@ -4,10 +4,10 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
-// absorb moves what another aggregate has by kind into this one; sessions under way stay there.
+// absorb moves the kinds of another aggregate into this one; unfolded sessions stay there.
 func (a *aggregate) absorb(o *aggregate) {
 	for k, c := range o.kinds {
-		if !a.put(k, &c) {
+		if !a.putKind(k, &c) {
 			a.drop("uplink_full", max(1, c.began))
 		}
 	}
@@ -23,7 +23,7 @@ func (a *aggregate) absorb(o *aggregate) {
 	o.reset()
 }
 
-// reset forgets what was packed.
+// reset deletes the packed kinds.
 func (a *aggregate) reset() {
 	clear(a.kinds)
 	clear(a.waiting)
@@ -32,7 +32,7 @@ func (a *aggregate) reset() {
 	a.dropped = map[string]uint64{}
 }
 
-// with is the sum of two, of which o is the newer one.
+// with returns the sum of two kinds, of which o is the newer one.
 func (c kind) with(o *kind) kind {
 	sum := *o
 	sum.Counters.Add(&c.Counters)
@@ -57,22 +57,22 @@ func (c kind) with(o *kind) kind {
 	return sum
 }
 
-// parts is what the spool has of what waits: files that follow each other.
+// parts describes the files of pending in the spool, which are consecutive.
 type parts struct {
 	files []*segment
-	first uint64 // the first number of theirs; 0 where there are none
-	whole int64  // size of the first file, when it was written as all that waited
+	first uint64 // their first number; 0 for none
+	whole int64  // size of the first file, which held all of pending
 	size  int64  // of the others
 }
 
-// Bounds after which what waits is written as one file again, of kinds that are merged.
+// Bounds after which pending is rewritten as one file of merged kinds.
 const (
 	mostParts = 100
 	leastSize = 1 << 20
 )
 
-// keep moves what is new to what waits, on disk too.
-func (u *Uplink) keep() {
+// keepNew moves new kinds to pending, on disk too.
+func (u *Uplink) keepNew() {
 	if u.agg.empty() {
 		return
 	}
@@ -90,7 +90,7 @@ func (u *Uplink) keep() {
 	if p.first == 0 {
 		p.first = first
 	}
-	if g, err := u.spool.put(first, u.seq, rs); err == nil {
+	if g, err := u.spool.putRequests(first, u.seq, rs); err == nil {
 		p.files = append(p.files, g)
 		p.size += g.size
 	}
@@ -106,13 +106,13 @@ func (u *Uplink) keep() {
 	}
 }
 
-// replace writes requests as one file in the place of those that have parts of them. Where that does not
-// work none is left: numbers must not stand for different things.
+// replace writes requests as one file in place of those with parts of them. After an error no file is
+// left: numbers must not be reused for other contents.
 func (u *Uplink) replace(first, last uint64, rs []*controlv1.ReportConnectionsRequest) *segment {
 	if u.spool == nil {
 		return nil
 	}
-	g, err := u.spool.put(first, last, rs)
+	g, err := u.spool.putRequests(first, last, rs)
 	for _, old := range u.parts.files {
 		if err != nil || old.path != g.path {
 			u.spool.remove(old)

@@ -18,16 +18,15 @@ import (
 	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
-// spool keeps on disk what no collector has acknowledged yet, so that an agent that is killed loses
-// none of it: its next run sends it, under the old run and numbers. A file has requests with the numbers
-// first to last; one whose range holds others' took their place. Files are renamed into place, not
-// synced: they survive the process, not a loss of power. The uplink's goroutine writes, the sender
-// removes what is acknowledged.
+// spool stores unacknowledged requests on disk, so that they survive a kill of the agent: its next run
+// sends them, under the old run and numbers. A file has requests with the numbers first to last; one
+// whose range includes others' replaces them. Files are renamed into place, not synced: they survive the
+// process, not a loss of power. The uplink's goroutine writes, the sender removes acknowledged files.
 type spool struct {
 	dir  string
-	life uint64 // of this agent, later than all that left something
+	life uint64 // of this agent, larger than those of all files
 	log  *slog.Logger
-	full bool // the last write did not work
+	full bool // the last write failed
 }
 
 // segment is one file.
@@ -37,13 +36,13 @@ type segment struct {
 	size              int64
 }
 
-// maxSpool bounds what previous runs have left, bytes.
+// maxSpool bounds the files of previous runs, bytes.
 const maxSpool = 256 << 20
 
-// maxRecord bounds one request on disk against files that lie.
+// maxRecord bounds one request on disk, against corrupt files.
 const maxRecord = 4 << 20
 
-// openSpool opens a folder, made where it is missing, and returns what is left in it, oldest first.
+// openSpool opens a folder, created if missing, and returns its files, oldest first.
 func openSpool(dir string, log *slog.Logger) (*spool, []segment, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("open the folder of unsent reports: %w", err)
@@ -74,7 +73,7 @@ func openSpool(dir string, log *slog.Logger) (*spool, []segment, error) {
 
 const segmentName = "%016x-%020d-%020d"
 
-// tidy removes what another file took the place of, and the oldest where there is too much.
+// tidy removes replaced files, and the oldest ones beyond maxSpool.
 func (s *spool) tidy(all []segment) (left []segment) {
 	var total int64
 	for i := range all {
@@ -88,7 +87,7 @@ func (s *spool) tidy(all []segment) (left []segment) {
 	}
 	slices.SortFunc(left, func(a, b segment) int { return strings.Compare(filepath.Base(a.path), filepath.Base(b.path)) })
 	for total > maxSpool {
-		s.log.Error("unsent reports take too much room, the oldest are lost", "file", left[0].path, "bytes", left[0].size)
+		s.log.Error("unsent reports beyond size limit, oldest dropped", "file", left[0].path, "bytes", left[0].size)
 		s.remove(&left[0])
 		total -= left[0].size
 		left = left[1:]
@@ -101,17 +100,17 @@ func (g *segment) within(o segment) bool {
 	return o.life == g.life && o.first <= g.first && o.last >= g.last && o.path != g.path
 }
 
-// put writes requests as the numbers first to last. Nothing is there after an error.
-func (s *spool) put(first, last uint64, rs []*controlv1.ReportConnectionsRequest) (*segment, error) {
+// putRequests writes requests as the numbers first to last. After an error there is no file.
+func (s *spool) putRequests(first, last uint64, rs []*controlv1.ReportConnectionsRequest) (*segment, error) {
 	g := &segment{life: s.life, first: first, last: last}
 	g.path = filepath.Join(s.dir, fmt.Sprintf(segmentName, g.life, first, last))
 	err := g.write(rs)
 	if (err != nil) != s.full {
 		s.full = err != nil
 		if s.full {
-			s.log.Error("unsent reports cannot be kept on disk: they are lost if the agent is killed before a controller takes them", "error", err)
+			s.log.Error("unsent reports not on disk, a kill loses them", "error", err)
 		} else {
-			s.log.Info("unsent reports are kept on disk again")
+			s.log.Info("unsent reports on disk again")
 		}
 	}
 	if err != nil {
@@ -136,10 +135,10 @@ func (g *segment) write(rs []*controlv1.ReportConnectionsRequest) error {
 	if err := w.Flush(); err != nil {
 		return errors.Join(err, f.Abort())
 	}
-	return f.CommitUnsynced() // against the end of the process; the disk is not waited for with each report
+	return f.CommitUnsynced() // survives the process, without a sync for each report
 }
 
-// read returns what a file holds; with an error, what is readable of it.
+// read returns the requests of a file; with an error, the readable ones.
 func (g *segment) read() (rs []*controlv1.ReportConnectionsRequest, err error) {
 	f, err := os.Open(g.path)
 	if err != nil {
@@ -160,13 +159,13 @@ func (g *segment) read() (rs []*controlv1.ReportConnectionsRequest, err error) {
 	}
 }
 
-// remove takes a file away; nil is none.
+// remove removes a file; nil is none.
 func (s *spool) remove(g *segment) {
 	if g == nil {
 		return
 	}
 	if err := os.Remove(g.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		// The controllers know its numbers: if it is sent again it is not counted again.
+		// Controllers ignore its numbers if it is sent again.
 		s.log.Warn("sent reports not removed from disk", "error", err)
 	}
 }

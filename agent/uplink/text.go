@@ -7,7 +7,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// address is an address's 4 or 16 bytes.
+// address returns an address's 4 or 16 bytes.
 func address(a packet.Addr, ipv6 bool) []byte {
 	if ipv6 {
 		return a[:]

@@ -8,7 +8,7 @@ import (
 	"github.com/sluicenet/sluice/core/report"
 )
 
-// threatKey is what threats of one kind have in common.
+// threatKey identifies a kind of threat.
 type threatKey struct {
 	workload         string
 	text             string
@@ -19,16 +19,16 @@ type threatKey struct {
 	ipv6             bool
 }
 
-// threat is what was seen of one kind of threat since it was sent last.
+// threat is the sum of one kind of threat since the last request.
 type threat struct {
 	count   uint64
 	stamp   int64
 	session uint64 // the only one; 0 if there were several, or none
 	peer    string // workload in the node's network at the other end
-	frame   []byte // the packet that showed it first; not changed
+	frame   []byte // the first packet with it; not changed
 }
 
-// maxThreats bounds the kinds of threat that wait.
+// maxThreats bounds the queued kinds of threat.
 const maxThreats = 10_000
 
 // maxFrame bounds the packet of a threat, as core/report does.
@@ -68,7 +68,7 @@ func (a *aggregate) putThreat(k threatKey, c threat) {
 	a.threats[k] = c
 }
 
-// with is the sum of two, of which o is the newer one. The first packet is kept.
+// with returns the sum of two, of which o is the newer one. The first packet is kept.
 func (t threat) with(o threat) threat {
 	t.count += o.count
 	t.stamp = max(t.stamp, o.stamp)

@@ -6,22 +6,22 @@ import (
 	"sync"
 )
 
-// Unjudged is frames of one cause that went by, or were dropped, without a verdict of policy.
+// Unjudged is a number of frames that passed or were dropped without a verdict, for one cause.
 type Unjudged struct {
-	// Workload is its id; "" where frames of several cannot be told apart.
+	// Workload is its id; "" if the frames of several are counted together.
 	Workload, Interface, Backend string
-	// Cause is why nobody judged them, from a short list of constants: "heartbeat", "ring_full".
+	// Cause is the reason, from a short list of constants: "heartbeat", "ring_full".
 	Cause string
-	// Dropped: they did not go on, as the group fails closed.
+	// Dropped reports whether they were dropped, because the group fails closed.
 	Dropped       bool
 	Frames, Bytes uint64
 	First, Last   int64 // ns since the epoch
 }
 
-// NotRunning is the cause of a period in which no agent ran: how many frames passed is not known, and Frames is 0.
+// NotRunning is the cause of a period without an agent: the number of frames is unknown, and Frames is 0.
 const NotRunning = "not_running"
 
-// unjudgedKey is what makes two of them one row.
+// unjudgedKey identifies a row.
 type unjudgedKey struct {
 	workload, iface, backend, cause string
 	dropped                         bool
@@ -31,7 +31,7 @@ func (u *Unjudged) key() unjudgedKey {
 	return unjudgedKey{u.Workload, u.Interface, u.Backend, u.Cause, u.Dropped}
 }
 
-// tally adds up unjudged frames by key.
+// tally sums unjudged frames by key.
 type tally map[unjudgedKey]Unjudged
 
 // maxUnjudged bounds the keys. Beyond it, frames are counted without their workload; half as many
@@ -59,7 +59,7 @@ func (t tally) add(u *Unjudged) bool {
 	return true
 }
 
-// earliest is the smaller of two times, of which 0 is unknown.
+// earliest returns the earlier of two times, of which 0 is unknown.
 func earliest(a, b int64) int64 {
 	if a == 0 || b == 0 {
 		return max(a, b)
@@ -67,15 +67,15 @@ func earliest(a, b int64) int64 {
 	return min(a, b)
 }
 
-// unjudgedBox is where unjudged frames wait for the uplink's next tick, and where all of them are counted.
+// unjudgedBox queues unjudged frames for the uplink's next tick, and counts all of them.
 type unjudgedBox struct {
 	mu    sync.Mutex // guards what follows
 	fresh tally
 	total tally
-	lost  uint64 // rows that found no room
+	lost  uint64 // rows without room
 }
 
-// Unjudged queues frames that nobody judged, to be reported. It may be called from any goroutine,
+// Unjudged queues frames without a verdict for the next report. It is safe for concurrent use,
 // and does not block.
 func (u *Uplink) Unjudged(f Unjudged) {
 	if f.Frames == 0 && f.Cause != NotRunning {
@@ -94,7 +94,7 @@ func (u *Uplink) Unjudged(f Unjudged) {
 	b.total.add(&f)
 }
 
-// UnjudgedTotals returns everything that was given to Unjudged since New, by workload, interface,
+// UnjudgedTotals returns the sums of all calls of Unjudged since New, by workload, interface,
 // backend, cause and whether the frames were dropped. It may be called from any goroutine.
 func (u *Uplink) UnjudgedTotals() []Unjudged {
 	b := &u.unjudged
@@ -110,7 +110,7 @@ func (u *Uplink) UnjudgedTotals() []Unjudged {
 	return out
 }
 
-// drain moves what is new to an aggregate.
+// drain moves new rows to an aggregate.
 func (b *unjudgedBox) drain(a *aggregate) {
 	b.mu.Lock()
 	fresh, lost := b.fresh, b.lost
@@ -127,7 +127,7 @@ func (b *unjudgedBox) drain(a *aggregate) {
 	}
 }
 
-// unjudgedFull is the cause of rows of unjudged frames that found no room.
+// unjudgedFull is the cause of rows of unjudged frames without room.
 const unjudgedFull = "unjudged_full"
 
 func (a *aggregate) putUnjudged(f *Unjudged) {

@@ -1,8 +1,7 @@
-// Package uplink carries what the engine observes to the controller: it drains records, merges
-// those of one session and those of one kind, and sends them with sequence numbers until they
-// are acknowledged. What is not acknowledged is on disk too, where there is a folder for it, and is
-// sent by the agent's next run if this one is killed. Memory is bounded; what cannot be kept is
-// counted by cause. It judges nothing and learns nothing.
+// Package uplink reports the engine's records to the controller: it drains records, merges those of one
+// session and those of one kind, and sends them with sequence numbers until they are acknowledged. With a
+// spool folder, unacknowledged requests are on disk too, and the agent's next run sends them if this one
+// is killed. Memory is bounded; dropped records are counted by cause. It judges nothing and learns nothing.
 package uplink
 
 import (
@@ -22,7 +21,7 @@ import (
 	"github.com/sluicenet/sluice/internal/backoff"
 )
 
-// Records is where records come from; the uplink's goroutine alone calls it.
+// Records is the source of records. Only the uplink's goroutine calls it.
 type Records interface {
 	Drain(fn func(*flow.Record)) int
 	Threats(fn func(*report.Threat)) int
@@ -36,35 +35,34 @@ type Config struct {
 	Run       string // of the agent: unique for each start
 	// Workload returns the workload of an endpoint, "" if it is not known. The uplink's goroutine calls it.
 	Workload func(endpoint uint32) string
-	// Peer is the workload in the node's own network that has the other end of a connection, and its process;
-	// "" if there is none that is known. nil without. The uplink's goroutine calls it.
+	// Peer returns the workload in the node's own network at the other end of a connection, and its
+	// process; "" if unknown. It may be nil. The uplink's goroutine calls it.
 	Peer func(*flow.Record) (string, *flow.Detail)
-	// Interval is how often records are taken and sent; 200 ms if 0.
+	// Interval is the time between requests; 200 ms if 0.
 	Interval time.Duration
-	// MaxKinds bounds the kinds of connection that wait for the collector; 100,000 if 0.
+	// MaxKinds bounds the kinds of connection queued for the collector; 100,000 if 0.
 	MaxKinds int
-	// Spool is the folder in which unsent reports are kept; "" keeps none.
+	// Spool is the folder that stores unsent reports; "" stores none.
 	Spool string
-	// Living is the file that remembers which sessions live, so that the agent's next run does not
-	// count them again; "" remembers none.
+	// Living is the file of open sessions, so that the agent's next run does not count them again; "" for none.
 	Living string
-	// Flush is how long Run may go on sending after its context ended; 1.5 s if 0.
+	// Flush is how long Run may continue sending after its context ended; 1.5 s if 0.
 	Flush  time.Duration
 	Logger *slog.Logger
 }
 
 // Stats are counters since New.
 type Stats struct {
-	Records  uint64 // taken from the engine
+	Records  uint64 // drained from the engine
 	Sent     uint64 // connections acknowledged by the collector
 	Requests uint64 // requests acknowledged
 	Retries  uint64 // attempts that were not acknowledged
-	Dropped  uint64 // records that could not be kept
+	Dropped  uint64 // dropped records
 	// Lost is the same by cause.
 	Lost map[string]uint64
-	// Backlog is how many sessions, kinds of connection, threats and rows of unjudged frames wait to be sent.
+	// Backlog is the number of unsent sessions, kinds of connection, threats and rows of unjudged frames.
 	Backlog uint64
-	// Acknowledged is when the collector took something last, ns since the epoch; 0 for never.
+	// Acknowledged is the time of the last acknowledgement, ns since the epoch; 0 for none.
 	Acknowledged int64
 }
 
@@ -73,7 +71,7 @@ func (s *Stats) Counters() map[string]uint64 {
 	return map[string]uint64{"uplink.records": s.Records, "uplink.sent": s.Sent, "uplink.requests": s.Requests, "uplink.retries": s.Retries, "uplink.dropped": s.Dropped}
 }
 
-// Uplink is one agent's way to the collector.
+// Uplink sends one agent's reports to the collector.
 type Uplink struct {
 	cfg  Config
 	agg  *aggregate // since the last tick
@@ -90,21 +88,21 @@ type Uplink struct {
 
 	opened bool // by Open
 
-	// What follows is the main goroutine's.
-	pending *aggregate // what waits for the sender, older than agg
-	seq     uint64     // the last number that was given to a request
+	// The fields below belong to Run's goroutine.
+	pending *aggregate // queued for the sender, older than agg
+	seq     uint64     // the number of the last request
 	spool   *spool     // nil for none
-	parts   parts      // what the spool has of pending
-	left    []segment  // by previous runs; the sender's from Run on
+	parts   parts      // the files of pending in the spool
+	left    []segment  // files of previous runs; the sender's from Run on
 }
 
-// batch is requests with numbers, and the file that has them, nil for none.
+// batch is a list of numbered requests, and their file, nil for none.
 type batch struct {
 	requests []*controlv1.ReportConnectionsRequest
 	file     *segment
 }
 
-// New makes an uplink; Run does the work.
+// New returns an uplink, which Run runs.
 func New(cfg Config) *Uplink {
 	if cfg.Interval == 0 {
 		cfg.Interval = 200 * time.Millisecond
@@ -123,8 +121,8 @@ func New(cfg Config) *Uplink {
 	return u
 }
 
-// Open opens the files on disk. Run does so where it was not called before; a caller whose folder
-// another process may still use calls it when it has the folder to itself.
+// Open opens the files on disk, if Run is not to. A caller whose folder another process may still use
+// calls it after locking the folder.
 func (u *Uplink) Open() {
 	if u.opened {
 		return
@@ -134,19 +132,19 @@ func (u *Uplink) Open() {
 	if cfg.Spool != "" {
 		var err error
 		if u.spool, u.left, err = openSpool(cfg.Spool, cfg.Logger); err != nil {
-			cfg.Logger.Error("unsent reports are not kept on disk", "error", err)
+			cfg.Logger.Error("unsent reports not on disk", "error", err)
 		}
 	}
 	if cfg.Living != "" {
 		var err error
-		if u.agg.living, err = openLiving(cfg.Living, cfg.Logger); err != nil {
-			cfg.Logger.Error("sessions that live now are counted again after a restart", "error", err)
+		if u.agg.living, err = openSessionsFile(cfg.Living, cfg.Logger); err != nil {
+			cfg.Logger.Error("open sessions are counted again after a restart", "error", err)
 		}
 	}
 }
 
-// Sides are which ends of the sessions that lived when the previous run ended are their clients; nil where
-// that is not kept. It is to be called before Run.
+// Sides returns which ends are the clients of the sessions that were open at the end of the previous
+// run; nil without Config.Living. It must be called before Run.
 func (u *Uplink) Sides() *role.Memory {
 	u.Open()
 	if u.agg.living == nil {
@@ -155,14 +153,14 @@ func (u *Uplink) Sides() *role.Memory {
 	return u.agg.living.sides()
 }
 
-// Leave notes that the agent releases its workloads: sessions that end from now on may continue without it.
+// Leave marks that the agent releases its workloads: sessions that end from now on may continue without it.
 func (u *Uplink) Leave() {
 	if u.agg.living != nil {
 		u.agg.living.left.Store(true)
 	}
 }
 
-// Stats may be called from any goroutine.
+// Stats returns the counters. It is safe for concurrent use.
 func (u *Uplink) Stats() Stats {
 	s := Stats{Records: u.stat.records.Load(), Sent: u.stat.sent.Load(), Requests: u.stat.requests.Load(),
 		Retries: u.stat.retries.Load(), Dropped: u.stat.dropped.Load(), Backlog: u.stat.waiting.Load() + u.stat.onWay.Load(), Acknowledged: u.stat.taken.Load()}
@@ -172,7 +170,7 @@ func (u *Uplink) Stats() Stats {
 	return s
 }
 
-// Run takes and sends until ctx ends, then sends what is left for at most Flush.
+// Run drains and sends records until ctx ends, then sends the remaining ones for at most Flush.
 func (u *Uplink) Run(ctx context.Context) {
 	u.Open()
 	sendCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -196,13 +194,13 @@ func (u *Uplink) Run(ctx context.Context) {
 		case <-ctx.Done():
 			continue
 		}
-		u.take(false)
+		u.drainRecords(false)
 		u.offer()
 		u.agg.living.flush()
 	}
 	stop := time.AfterFunc(u.cfg.Flush, cancel)
 	defer stop.Stop()
-	u.take(true)
+	u.drainRecords(true)
 	if b := u.batch(); b != nil {
 		u.out <- b
 	}
@@ -211,9 +209,8 @@ func (u *Uplink) Run(ctx context.Context) {
 	<-sent
 }
 
-// take drains the engine into the aggregate. With all, sessions that were held back
-// to be decided first are given up as well.
-func (u *Uplink) take(all bool) {
+// drainRecords drains the engine into the aggregate. With all, delayed sessions are folded as well.
+func (u *Uplink) drainRecords(all bool) {
 	u.cfg.Records.Threats(u.agg.threat)
 	n := u.cfg.Records.Drain(u.agg.record)
 	u.unjudged.drain(u.agg)
@@ -230,11 +227,11 @@ func (u *Uplink) take(all bool) {
 	}
 }
 
-// offer gives the sender what waits, if the sender is free; else it goes on being merged:
-// a request that was made is never changed again.
+// offer passes pending to the sender if that is free; else merging continues, because a request is never
+// changed once it has a number.
 func (u *Uplink) offer() {
 	if u.busy.Load() {
-		u.keep()
+		u.keepNew()
 		return
 	}
 	if b := u.batch(); b != nil {
@@ -243,7 +240,7 @@ func (u *Uplink) offer() {
 	}
 }
 
-// batch turns what waits into requests with numbers; nil if nothing waits.
+// batch returns pending as numbered requests; nil if there are none.
 func (u *Uplink) batch() *batch {
 	u.pending.absorb(u.agg)
 	if u.pending.empty() {
@@ -257,7 +254,7 @@ func (u *Uplink) batch() *batch {
 	return b
 }
 
-// number gives requests their numbers: those of what they take the place of, where the spool has some.
+// number numbers requests: with the numbers of the files that they replace, if the spool has any.
 func (u *Uplink) number(rs []*controlv1.ReportConnectionsRequest) (first, last uint64) {
 	first = u.seq + 1
 	if u.parts.first != 0 {
@@ -276,13 +273,13 @@ const (
 	attempt   = 2 * time.Second
 )
 
-// sendLeft sends what previous runs have left.
+// sendLeft sends the files of previous runs.
 func (u *Uplink) sendLeft(ctx context.Context) {
 	for i := range u.left {
 		g := &u.left[i]
 		rs, err := g.read()
 		if err != nil {
-			u.cfg.Logger.Error("unsent reports of a previous run unreadable and lost, but for those before", "readable", len(rs), "error", err)
+			u.cfg.Logger.Error("unsent reports of a previous run corrupt, rest lost", "readable", len(rs), "error", err)
 		}
 		if i == 0 {
 			u.cfg.Logger.Info("sending reports of a previous run", "files", len(u.left))
@@ -308,14 +305,14 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 			u.stat.retries.Add(1)
 			if ctx.Err() != nil {
 				if b.file == nil {
-					u.cfg.Logger.Warn("reports lost at the end", "requests", len(b.requests)-i)
+					u.cfg.Logger.Warn("reports lost at shutdown", "requests", len(b.requests)-i)
 				} else {
 					u.cfg.Logger.Info("reports kept for the next start", "requests", len(b.requests)-i)
 				}
 				return
 			}
 			if first {
-				u.cfg.Logger.Warn("report not taken, trying again", "sequence", r.Sequence, "error", err)
+				u.cfg.Logger.Warn("report not acknowledged, retrying", "sequence", r.Sequence, "error", err)
 			}
 			again.Wait(ctx)
 		}
@@ -325,7 +322,7 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 	}
 }
 
-// backlog is how many records requests carry.
+// backlog returns the number of records in requests.
 func backlog(rs []*controlv1.ReportConnectionsRequest) (n uint64) {
 	for _, r := range rs {
 		n += uint64(len(r.Connections) + len(r.Threats) + len(r.Unjudged))
@@ -336,10 +333,10 @@ func backlog(rs []*controlv1.ReportConnectionsRequest) (n uint64) {
 func (u *Uplink) try(ctx context.Context, r *controlv1.ReportConnectionsRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, attempt)
 	defer cancel()
-	r.Sender = u.cfg.Run // an earlier run may have left it
+	r.Sender = u.cfg.Run // it may be of a previous run
 	_, err := u.cfg.Collector.ReportConnections(ctx, r)
 	if status.Code(err) == codes.InvalidArgument {
-		// It would be refused for ever; later reports must not wait behind it.
+		// It would always be refused, and block later reports.
 		u.cfg.Logger.Error("report refused", "sequence", r.Sequence, "connections", len(r.Connections), "error", err)
 		return nil
 	}

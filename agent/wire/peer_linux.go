@@ -23,7 +23,7 @@ type end struct {
 	index int
 }
 
-// maxRecent bounds the namespaces that are asked first.
+// maxRecent bounds the namespaces that are searched first.
 const maxRecent = 8
 
 // peer finds the other end of the veth with an index in the namespace at path. IFLA_LINK is the
@@ -67,7 +67,7 @@ func (f *Finder) peer(path string, index int) (end, error) {
 	return end{}, nil
 }
 
-// confirm looks the peer up where it should be: it must be a veth that points back.
+// confirm checks the peer in its namespace: it must be a veth that points back.
 func (e end) confirm(back int) (end, error) {
 	id, err := netns.Identity(e.path)
 	if err != nil {
@@ -90,7 +90,7 @@ func (e end) confirm(back int) (end, error) {
 	return e, err
 }
 
-// hasNumber says whether the namespace at path has number id for the namespace of h.
+// hasNumber reports whether the namespace at path has number id in the namespace of h.
 func hasNumber(h *netlink.Handle, path string, id int) (bool, error) {
 	file, err := netns.Open(path)
 	if err != nil {
@@ -126,8 +126,8 @@ func (f *Finder) candidates(yield func(string) bool) {
 	}
 }
 
-// remember puts a namespace first for the next question. Paths of processes are not kept:
-// their numbers are given again.
+// remember moves a namespace to the front for the next search. Paths of processes are not kept: their
+// numbers are reused.
 func (f *Finder) remember(path string) {
 	if path == "" || filepath.Dir(path) != netns.Dir {
 		return

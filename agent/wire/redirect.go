@@ -1,6 +1,6 @@
 package wire
 
-// Mesh says what a namespace's rules redirect to a proxy there, as the sidecars of a mesh have it.
+// Mesh is the traffic that a namespace's rules redirect to a proxy there, as for the sidecars of a mesh.
 type Mesh struct {
 	// Out: connections that its own sockets open.
 	Out bool
@@ -8,20 +8,20 @@ type Mesh struct {
 	In bool
 }
 
-// Any says whether there is a sidecar.
+// Any reports whether there is a sidecar.
 func (m Mesh) Any() bool { return m.Out || m.In }
 
-// Or is what either says.
+// Or returns the union of both.
 func (m Mesh) Or(o Mesh) Mesh { return Mesh{m.Out || o.Out, m.In || o.In} }
 
-// step is what the rules of one chain do.
+// step summarises the rules of one chain.
 type step struct {
 	redirects bool
 	next      []string // chains that they go to
-	anywhere  bool     // they may go to any chain: a map says to which
+	anywhere  bool     // they may go to any chain, by a map
 }
 
-// reaches says whether a redirect can be met from a chain on.
+// reaches reports whether a redirect is reachable from a chain.
 func reaches(from string, chains map[string]step) bool {
 	seen := map[string]bool{from: true}
 	for todo := []string{from}; len(todo) > 0; {

@@ -14,7 +14,7 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// Redirects looks for a sidecar in the namespace at path: rules that redirect what sockets inside open, or what
+// Redirects detects a sidecar in the namespace at path: rules that redirect what sockets inside open, or what
 // comes in, to another socket there. It reads nftables, which is where iptables-nft has its rules too, and
 // the tables of the older iptables, both families.
 func Redirects(path string) (Mesh, error) {
@@ -64,10 +64,10 @@ func nftRedirects(ns int) (Mesh, error) {
 		}
 		rules, err := c.GetRules(ch.Table, ch)
 		if errors.Is(err, unix.ENOENT) {
-			continue // it went while we looked
+			continue // it was deleted meanwhile
 		}
 		if err != nil {
-			failed = fmt.Errorf("list rules of %s: %w", ch.Name, err) // the others may say enough
+			failed = fmt.Errorf("list rules of %s: %w", ch.Name, err) // the others may be enough
 			continue
 		}
 		if tables[keyOf(ch)] == nil {
@@ -91,7 +91,7 @@ func nftRedirects(ns int) (Mesh, error) {
 
 func keyOf(ch *nftables.Chain) tableKey { return tableKey{ch.Table.Name, ch.Table.Family} }
 
-// base is what a redirect in a chain redirects; nil where the chain begins nowhere that matters. A
+// base returns what a redirect in a chain redirects; nil if the chain is not at a relevant hook. A
 // transparent proxy's rules are filters before the routing decision.
 func base(ch *nftables.Chain) *Mesh {
 	switch {
@@ -134,7 +134,7 @@ func stepOf(rules []*nftables.Rule) (s step) {
 	return s
 }
 
-// target says whether a target of xtables redirects.
+// target reports whether a target of xtables redirects.
 func target(t *expr.Target) bool {
 	if redirectTarget(t.Name, nil) {
 		return true
@@ -152,8 +152,8 @@ func target(t *expr.Target) bool {
 	return false
 }
 
-// proxyAddress says whether an address is that on which a proxy inside of a workload listens. Others that
-// begin with 127 are not meant: Docker has its name server on one.
+// proxyAddress reports whether a proxy inside a workload may listen on an address. Other addresses in
+// 127/8 do not count: Docker has its name server on one.
 func proxyAddress(b []byte) bool {
 	a, ok := netip.AddrFromSlice(b)
 	a = a.Unmap()

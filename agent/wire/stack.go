@@ -5,8 +5,8 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-// Stack is the plan for an interface that is to be enforced inside of the workload's own network
-// stack, by netfilter; p is the plan for packet rings.
+// Stack returns the plan for an interface that is enforced inside the workload's own network stack, by
+// netfilter; p is the plan for packet rings.
 func Stack(w *workload.Workload, i *workload.Interface, p Plan) Plan {
 	note := "queues inside of the workload"
 	if p.TapOnly {
@@ -15,14 +15,14 @@ func Stack(w *workload.Workload, i *workload.Interface, p Plan) Plan {
 	return Plan{Hook: backend.Hook{NetNS: w.NetNS, Interface: i.Name, Index: i.Index, Side: backend.StackSide}, MAC: p.MAC, Note: note}
 }
 
-// Loopback is the plan for what an application and its sidecar say to each other.
+// Loopback returns the plan for traffic between an application and its sidecar.
 func Loopback(w *workload.Workload, i *workload.Interface, m Mesh) Plan {
-	what := "what it sends and what comes for it is redirected there"
+	what := "its outbound and inbound traffic is redirected there"
 	switch {
 	case !m.In:
-		what = "what it sends is redirected there"
+		what = "its outbound traffic is redirected there"
 	case !m.Out:
-		what = "what comes for it is redirected there"
+		what = "its inbound traffic is redirected there"
 	}
 	return Plan{
 		Hook: backend.Hook{NetNS: w.NetNS, Interface: i.Name, Index: i.Index, Side: backend.LoopbackSide},

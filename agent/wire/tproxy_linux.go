@@ -15,7 +15,7 @@ type chainKey struct {
 }
 
 // tproxies lists the chains with a rule that hands packets to a transparent proxy: the library does not
-// tell of that expression.
+// decode that expression.
 func tproxies(ns int) (map[chainKey]bool, error) {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: ns})
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package wire finds where a workload's interface can be hooked: the other end of its veth,
-// wherever that is, or the interface itself where there is no other end outside of workloads. It
-// attaches nothing; that is the backends' business.
+// wherever that is, or the interface itself where there is no other end outside of workloads. It attaches
+// nothing; backends do.
 package wire
 
 import (
@@ -16,34 +16,34 @@ import (
 type Plan struct {
 	// Hook is where an inline endpoint is steered; not valid with TapOnly.
 	Hook backend.Hook
-	// TapOnly says that the interface can be listened to but not enforced on.
+	// TapOnly reports whether the interface can only be tapped, not enforced.
 	TapOnly bool
-	// Note says where it is hooked, and why where that is not the usual place on the host's side.
+	// Note describes where it is hooked, and why if not on the host's side.
 	Note string
 	// MAC is the interface's address; zero where it has none.
 	MAC [6]byte
 }
 
-// Finder makes plans. It remembers in which namespaces peers were found, so that
-// many workloads on one host cost one question each. One goroutine uses it.
+// Finder makes plans. It caches the namespaces of peers, so that many workloads on one host need one
+// query each. One goroutine uses it.
 type Finder struct {
-	// Processes lets the finder look through the namespaces of all processes as well,
-	// for peers in a namespace that has no name.
+	// Processes extends the search to the namespaces of all processes, for peers in a namespace that has
+	// no name.
 	Processes bool
 	recent    []string
 }
 
-// Managed says which workload a namespace belongs to; the finder will not hook an interface
-// inside another workload's namespace.
+// Managed returns the workload of a namespace. The finder does not hook interfaces inside another
+// workload's namespace.
 type Managed map[netns.ID]string
 
-// Plan looks at one interface of a workload. An error means that the interface
-// could not be looked at, for instance because it is gone.
+// Plan returns the plan for one interface of a workload. An error means that the interface could not be
+// read, for instance because it no longer exists.
 func (f *Finder) Plan(w *workload.Workload, i *workload.Interface, managed Managed) (Plan, error) {
 	p := Plan{Hook: backend.Hook{NetNS: w.NetNS, Interface: i.Name, Index: i.Index, Side: backend.OwnSide}}
 	if mac, err := net.ParseMAC(i.MAC); err != nil || len(mac) != 6 || mac.String() == "00:00:00:00:00:00" {
 		p.TapOnly = true
-		p.Note = fmt.Sprintf("%s has no MAC address (%s): it can be watched but not enforced on", i.Name, i.Kind)
+		p.Note = fmt.Sprintf("%s has no MAC address (%s): it can be watched but not enforced", i.Name, i.Kind)
 		return p, nil
 	} else {
 		copy(p.MAC[:], mac)

@@ -11,7 +11,7 @@ type xtFamily struct {
 	info, entries int // socket options
 	level, family int
 	targetAt      int // u16: where a rule's target begins
-	header        int // what comes before a rule's matches
+	header        int // length before a rule's matches
 	ipv6          bool
 }
 
@@ -47,7 +47,7 @@ func parseXTInfo(b []byte) (i xtInfo, ok bool) {
 	return i, i.size <= xtMaxSize
 }
 
-// xtReaches says whether a redirect can be met from the rule at an offset on. Each rule is read once.
+// xtReaches reports whether a redirect is reachable from the rule at an offset. Each rule is read once.
 func xtReaches(rules []byte, from int, f *xtFamily) bool {
 	seen := map[int]bool{}
 	for todo := []int{from}; len(todo) > 0; {
@@ -85,12 +85,12 @@ func xtRule(r []byte, at int, f *xtFamily) (redirects bool, next []int) {
 	case v >= 0:
 		return false, []int{at + end, v}
 	case target == f.header && plain(r[:f.header], f):
-		return false, nil // a policy, or a verdict without a condition: nothing behind it is met
+		return false, nil // a policy, or a verdict without a condition: rules behind it are unreachable
 	}
 	return false, []int{at + end}
 }
 
-// plain says whether a rule has no condition on addresses, interfaces and protocols.
+// plain reports whether a rule has no condition on addresses, interfaces and protocols.
 func plain(head []byte, f *xtFamily) bool {
 	end := 84 // struct ipt_ip
 	if f.ipv6 {
@@ -99,7 +99,7 @@ func plain(head []byte, f *xtFamily) bool {
 	return len(bytes.TrimLeft(head[:min(end, len(head))], "\x00")) == 0
 }
 
-// redirectTarget says whether a target of xtables redirects; info is what it has of its own.
+// redirectTarget reports whether a target of xtables redirects; info is its own data.
 func redirectTarget(name string, info []byte) bool {
 	switch name {
 	case "REDIRECT", "TPROXY":

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// families of the older iptables, and the file that lists a namespace's tables.
+// Families of the older iptables, and the file that lists a namespace's tables.
 var xtFamilies = []struct {
 	names string
 	xtFamily
@@ -20,11 +20,11 @@ var xtFamilies = []struct {
 	{"/proc/thread-self/net/ip6_tables_names", xtFamily{info: 64, entries: 65, level: unix.SOL_IPV6, family: unix.AF_INET6, targetAt: 140, header: 168, ipv6: true}},
 }
 
-// xtTries is how often a table is read that changes meanwhile.
+// xtTries bounds the reads of a table that changes meanwhile.
 const xtTries = 3
 
-// xtRedirects reads the older iptables of the thread's namespace. Tables that are not there yet are not
-// asked for, because asking makes them.
+// xtRedirects reads the older iptables of the thread's namespace. Tables that do not exist yet are not read,
+// because reading creates them.
 func xtRedirects() (m Mesh, err error) {
 	for _, f := range xtFamilies {
 		names, err := os.ReadFile(f.names)
@@ -58,7 +58,7 @@ func xtTable(f *xtFamily, table string) (Mesh, error) {
 	for try := 1; ; try++ {
 		info, rules, err := xtRead(fd, f, table)
 		if errors.Is(err, unix.EAGAIN) && try < xtTries {
-			continue // its size has changed between the questions
+			continue // its size has changed between the calls
 		}
 		if err != nil {
 			return Mesh{}, err
@@ -80,7 +80,7 @@ func xtRead(fd int, f *xtFamily, table string) (xtInfo, []byte, error) {
 	}
 	info, ok := parseXTInfo(head[:n])
 	if !ok {
-		return xtInfo{}, nil, errors.New("its size cannot be")
+		return xtInfo{}, nil, errors.New("its size is invalid")
 	}
 	rules := make([]byte, xtHeader+info.size)
 	copy(rules, table)

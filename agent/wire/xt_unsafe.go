@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// getsockopt reads an option whose answer depends on what the buffer holds, which the library's calls do
-// not offer. It gives the length of the answer.
+// getsockopt reads an option whose result depends on the buffer's contents, which the library's calls do
+// not support. It returns the length of the result.
 func getsockopt(fd, level, option int, buf []byte) (int, error) {
 	n := uint32(len(buf))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(unsafe.Pointer(&n)), 0)

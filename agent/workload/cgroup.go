@@ -9,29 +9,29 @@ import (
 	"strings"
 )
 
-// controlGroups finds processes of containers by their control groups, in both versions of them. A
-// container's group has one as soon as the runtime made the container's namespaces, while the
-// daemon answers no question about it before the start is done. Where the groups lie differs from machine
-// to machine, so the usual places are tried, and those where containers were seen.
+// controlGroups finds processes of containers by their control groups, of version 1 and 2. A
+// container's group has a process as soon as the runtime has made its namespaces, while the daemon
+// answers no inspect request before the start is complete. Paths of groups differ between machines, so it
+// tries the usual ones, and those seen for other containers.
 type controlGroups struct {
-	proc    string   // where processes are shown
+	proc    string   // the proc file system
 	roots   []string // where hierarchies are mounted
 	layouts []string // of a container's group below a root, with containerMark for its id
 }
 
 const (
-	// containerMark stands for a container's id in a layout.
+	// containerMark is the placeholder of a container's id in a layout.
 	containerMark = "\x00"
-	// maxLayouts bounds the layouts that are remembered.
+	// maxLayouts bounds the layouts.
 	maxLayouts = 16
-	// maxProcs bounds what is read of a list of processes: the first is enough.
+	// maxProcs bounds the bytes read of a list of processes: the first process is enough.
 	maxProcs = 64
 )
 
-// usualLayouts are those of Docker's two cgroup drivers.
+// usualLayouts are the layouts of Docker's two cgroup drivers.
 var usualLayouts = []string{"docker/" + containerMark, "system.slice/docker-" + containerMark + ".scope"}
 
-// mountedGroups is the control groups of this machine.
+// mountedGroups returns the control groups of this machine.
 func mountedGroups() *controlGroups { return newControlGroups("/proc") }
 
 func newControlGroups(proc string) *controlGroups {
@@ -42,8 +42,8 @@ func newControlGroups(proc string) *controlGroups {
 	return g
 }
 
-// groupMounts are the mount points of hierarchies of control groups (proc_pid_mountinfo(5)), those first that
-// every container is in: a memory or pids hierarchy of version 1, then others, then version 2.
+// groupMounts returns the mount points of control group hierarchies (proc_pid_mountinfo(5)), first those
+// with every container: a memory or pids hierarchy of version 1, then others, then version 2.
 func groupMounts(mountinfo []byte) []string {
 	type mount struct {
 		path string
@@ -79,13 +79,13 @@ func groupMounts(mountinfo []byte) []string {
 	return out
 }
 
-// unescape takes the octal escapes of mountinfo away.
+// unescape decodes the octal escapes of mountinfo.
 func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// process is a process of a container, 0 if none is found. The parent is that of its group where
-// the container asked for one.
+// process returns a process of a container, 0 if there is none. The parent is the container's configured
+// cgroup parent.
 func (g *controlGroups) process(id, parent string) int {
 	if !plainID(id) {
 		return 0
@@ -105,7 +105,7 @@ func (g *controlGroups) process(id, parent string) int {
 	return 0
 }
 
-// firstIn is the first process of a list, 0 if there is none.
+// firstIn returns the first process of a list, 0 if there is none.
 func firstIn(file string) int {
 	f, err := os.Open(file)
 	if err != nil {
@@ -122,8 +122,8 @@ func firstIn(file string) int {
 	return pid
 }
 
-// learn remembers where the group of a container lies, by one of its processes.
-func (g *controlGroups) learn(id string, pid int) {
+// learnLayout adds the layout of a container's group, by one of its processes.
+func (g *controlGroups) learnLayout(id string, pid int) {
 	if pid == 0 || !plainID(id) {
 		return
 	}
@@ -143,8 +143,8 @@ func (g *controlGroups) learn(id string, pid int) {
 	}
 }
 
-// layoutOf is a control group's path up to the part that has the container's id, which is the container's
-// own group: what it makes below is its own affair.
+// layoutOf returns a control group's path up to the part with the container's id, which is the
+// container's own group: the container may create others below.
 func layoutOf(path, id string) (string, bool) {
 	if strings.Contains(path, containerMark) {
 		return "", false
@@ -152,7 +152,7 @@ func layoutOf(path, id string) (string, bool) {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	for i, p := range parts {
 		switch {
-		case p == "..": // of a namespace of control groups that is not ours
+		case p == "..": // of another cgroup namespace
 			return "", false
 		case strings.Contains(p, id):
 			return strings.Join(append(slices.Clone(parts[:i]), strings.Replace(p, id, containerMark, 1)), "/"), true
@@ -161,7 +161,7 @@ func layoutOf(path, id string) (string, bool) {
 	return "", false
 }
 
-// slicePath is where systemd puts a slice: a-b.slice lies in a.slice.
+// slicePath returns the path of a systemd slice: a-b.slice is in a.slice.
 func slicePath(name string) string {
 	base, ok := strings.CutSuffix(name, ".slice")
 	if !ok || strings.Contains(name, "/") {
@@ -176,7 +176,7 @@ func slicePath(name string) string {
 	return filepath.Join(append(out, name)...)
 }
 
-// plainID says whether an id is what Docker gives: nothing in it means anything in a path.
+// plainID reports whether an id is in Docker's form, without special characters of paths.
 func plainID(id string) bool {
 	return id != "" && strings.Trim(id, "0123456789abcdef") == ""
 }

@@ -67,7 +67,7 @@ func TestControlGroups(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			g := tree(t, tt.mounts, tt.files)
-			g.learn(otherID, tt.seen)
+			g.learnLayout(otherID, tt.seen)
 			if got := g.process(someID, tt.parent); got != tt.want {
 				t.Errorf("got process %d, want %d; roots %q, layouts %q", got, tt.want, g.roots, g.layouts)
 			}
@@ -82,8 +82,8 @@ func TestControlGroupsBounded(t *testing.T) {
 	}
 	g := tree(t, version2, files)
 	for i := range 100 {
-		g.learn(otherID, i+1)
-		g.learn(otherID, 1)
+		g.learnLayout(otherID, i+1)
+		g.learnLayout(otherID, 1)
 	}
 	if len(g.layouts) != maxLayouts {
 		t.Errorf("%d layouts are remembered, want %d", len(g.layouts), maxLayouts)

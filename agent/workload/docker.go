@@ -15,20 +15,20 @@ import (
 // DockerSocket is where Docker's daemon usually listens.
 const DockerSocket = "unix:///run/docker.sock"
 
-// DockerConfig says which Docker daemon's containers are workloads.
+// DockerConfig configures a Docker source.
 type DockerConfig struct {
 	// Endpoint is the daemon's address, unix:// and the path of its socket; DockerSocket if empty.
 	Endpoint string
-	// Node is put into every workload.
+	// Node is the node of every workload.
 	Node string
-	// Logger gets what is waited for and why; none if nil.
+	// Logger logs waits and their reasons; none if nil.
 	Logger *slog.Logger
 }
 
 // Docker is the Source of a Docker daemon's containers. Containers that share a network namespace
 // are one workload: that of the container that made it, the others being its members. Containers in
-// the host's network are workloads of their own with HostNet set. A container is told as
-// soon as its namespace has an address, which is before its first process runs.
+// the host's network are workloads of their own with HostNet set. A container is reported as soon as its
+// namespace has an address, which is before its first process runs.
 type Docker struct {
 	cfg DockerConfig
 	api *dockerAPI
@@ -36,7 +36,7 @@ type Docker struct {
 
 var _ Source = (*Docker)(nil)
 
-// NewDocker checks the endpoint. The daemon need not run yet: it is waited for.
+// NewDocker checks the endpoint. The daemon need not run yet.
 func NewDocker(cfg DockerConfig) (*Docker, error) {
 	if cfg.Endpoint == "" {
 		cfg.Endpoint = DockerSocket
@@ -54,8 +54,8 @@ func NewDocker(cfg DockerConfig) (*Docker, error) {
 	return &Docker{cfg: cfg, api: newDockerAPI(path)}, nil
 }
 
-// Watch tells the workloads. It runs in the caller's goroutine; ending the loop or ctx ends it.
-// A daemon that is away is no error: what it told stays while its namespaces do.
+// Watch reports the workloads. It runs in the caller's goroutine; ending the loop or ctx ends it. An
+// unavailable daemon is no error: its workloads remain while their namespaces exist.
 func (d *Docker) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
@@ -71,7 +71,7 @@ func (d *Docker) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	}
 }
 
-// Labels by which people and container tools name what a container belongs to, the first that is there counts.
+// Labels by which users and container tools name the group of a container; the first one present applies.
 var (
 	namespaceLabels = []string{"sluice.net/namespace", "io.kubernetes.pod.namespace", "com.docker.compose.project", "io.podman.compose.project", stackLabel}
 	serviceLabels   = []string{"sluice.net/service", "com.docker.compose.service", "io.podman.compose.service", swarmLabel, "app.kubernetes.io/name", "k8s-app", "app", "io.kubernetes.pod.name"}
@@ -84,10 +84,10 @@ const (
 	swarmLabel = "com.docker.swarm.service.name"
 )
 
-// dockerContainer is what is known of one container.
+// dockerContainer describes one container.
 type dockerContainer struct {
 	id, name, image string
-	// born is the name under which it was seen first: a renamed container stays in its group while it lives.
+	// born is its first seen name: a renamed container stays in its group.
 	born   string
 	labels map[string]string
 	// network is its network mode: "default", "host", "none", "container:ID" or a network's name; "" while unknown.
@@ -96,16 +96,16 @@ type dockerContainer struct {
 	pid     int    // of its first process; 0 while it does not run
 }
 
-// shares says that the container lives in another one's namespace.
+// shares reports whether the container is in another one's namespace.
 func (c *dockerContainer) shares() bool { return strings.HasPrefix(c.network, "container:") }
 
-// maker is the id of the container whose namespace it shares, or as much of it as was given.
+// maker returns the id, or its given prefix, of the container whose namespace it shares.
 func (c *dockerContainer) maker() string { return strings.TrimPrefix(c.network, "container:") }
 
-// host says that the container lives in the host's network.
+// host reports whether the container is in the host's network.
 func (c *dockerContainer) host() bool { return c.network == "host" }
 
-// describe takes what an event says of its container, which has its labels among its attributes.
+// describe applies the attributes of an event, which include the container's labels.
 func (c *dockerContainer) describe(e *dockerEvent) {
 	if e.Type != "container" {
 		return
@@ -117,7 +117,7 @@ func (c *dockerContainer) describe(e *dockerEvent) {
 	}
 }
 
-// networkOf is the network mode that a connection to a network speaks for.
+// networkOf returns the network mode that a connection to a network implies.
 func networkOf(e *dockerEvent) string {
 	switch e.Actor.Attributes["type"] {
 	case "host":
@@ -128,7 +128,7 @@ func networkOf(e *dockerEvent) string {
 	return e.Actor.Attributes["name"]
 }
 
-// workload is the workload of a container, without what its namespace says.
+// workload returns the workload of a container, without the data of its namespace.
 func (c *dockerContainer) workload(node string) Workload {
 	w := Workload{ID: "docker:" + c.id[:min(12, len(c.id))], Name: plain(c.name, "container"), Namespace: "default", Labels: boundedLabels(c.labels), Image: c.image,
 		Node: node, Source: "docker", Containers: []string{c.id}, HostNet: c.host()}
@@ -151,7 +151,7 @@ func (c *dockerContainer) workload(node string) Workload {
 	return w
 }
 
-// label is the first of some labels that is there, and what it says.
+// label returns the first present one of some labels, and its value.
 func (c *dockerContainer) label(names []string) (name, value string) {
 	for _, n := range names {
 		if v := c.labels[n]; v != "" {
@@ -161,13 +161,13 @@ func (c *dockerContainer) label(names []string) (name, value string) {
 	return "", ""
 }
 
-// Bounds of what a container may say of itself.
+// Bounds of a container's labels.
 const (
 	maxLabels     = 128
 	maxLabelBytes = 512
 )
 
-// boundedLabels are the labels, without those that are unreasonably many or long.
+// boundedLabels returns the labels within the bounds of number and length.
 func boundedLabels(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return nil
@@ -183,7 +183,7 @@ func boundedLabels(m map[string]string) map[string]string {
 
 var unplain = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
-// plain makes text fit for the name of a group.
+// plain returns text in a form valid for the name of a group.
 func plain(s, otherwise string) string {
 	s = strings.TrimLeft(unplain.ReplaceAllString(s, "-"), "._-")
 	if s = s[:min(len(s), 63)]; !plainName.MatchString(s) {
@@ -192,7 +192,7 @@ func plain(s, otherwise string) string {
 	return s
 }
 
-// primary orders containers of one namespace: who made it before those who share it.
+// primary orders containers of one namespace: its maker before those that share it.
 func primary(a, b *dockerContainer) int {
 	if a.shares() != b.shares() {
 		if b.shares() {
@@ -206,5 +206,5 @@ func primary(a, b *dockerContainer) int {
 const (
 	dockerFirstWait = 100 * time.Millisecond
 	dockerLastWait  = 5 * time.Second
-	dockerAnswer    = 10 * time.Second // for one question
+	dockerAnswer    = 10 * time.Second // for one request
 )

@@ -60,7 +60,7 @@ func sleeper(name, network string, labels map[string]string) testnet.Container {
 	return testnet.Container{Name: name, Network: network, Labels: labels, Command: []string{"/bin/sleep", "600"}}
 }
 
-// is waits until a workload is told and as it should be.
+// is waits until a workload is reported and as it should be.
 func (f *follow) is(what, id string, ok func(w *workload.Workload) bool) {
 	f.t.Helper()
 	f.until(what, func() bool {
@@ -87,7 +87,7 @@ func TestDockerContainers(t *testing.T) {
 			slices.Equal(w.Containers, []string{web}) && !w.HostNet && len(w.Interfaces) == 1 && w.Interfaces[0].Kind == "veth" && families(w.Interfaces[0].Addresses) == "46" &&
 			w.NetNS == fmt.Sprintf("/proc/%d/ns/net", d.Pid(web))
 	})
-	f.until("nothing else told", func() bool { return len(f.last) == 1 })
+	f.until("nothing else reported", func() bool { return len(f.last) == 1 })
 
 	d.Do("POST", "/containers/"+stopped+"/start", nil)
 	f.is("one that was made before", stopped, func(w *workload.Workload) bool { return w.Group() == "svc:default/later" })
@@ -104,7 +104,7 @@ func TestDockerContainers(t *testing.T) {
 	d.Do("POST", "/containers/"+web+"/pause", nil)
 	d.Do("POST", "/containers/"+web+"/unpause", nil)
 	d.Do("POST", "/containers/"+web+"/restart", nil)
-	f.is("told anew with its group", web, func(w *workload.Workload) bool { return f.addedLocked(web) == added+1 && w.Group() == "svc:shop/web" })
+	f.is("reported anew with its group", web, func(w *workload.Workload) bool { return f.addedLocked(web) == added+1 && w.Group() == "svc:shop/web" })
 	d.Remove(web)
 	f.gone("a removed container", web)
 }
@@ -123,7 +123,7 @@ func TestDockerShared(t *testing.T) {
 	d.Do("POST", "/containers/"+pod+"/start", nil)
 	f.is("there again", pod, always)
 	if later := f.groups(app); len(later) > len(group) && !slices.Equal(later[len(group):], []string{"svc:prod/api"}) {
-		t.Errorf("who shared it was told in groups %q meanwhile, want that of its maker", later)
+		t.Errorf("who shared it was reported in groups %q meanwhile, want that of its maker", later)
 	}
 	d.Do("POST", "/containers/"+app+"/restart", nil)
 	f.is("the member again", pod, func(w *workload.Workload) bool { return len(w.Members) == 1 })
@@ -131,7 +131,7 @@ func TestDockerShared(t *testing.T) {
 	f.is("the member gone", pod, func(w *workload.Workload) bool { return len(w.Members) == 0 })
 	host, none := d.Run(sleeper("hosty", "host", nil)), d.Run(sleeper("lonely", "none", nil))
 	f.is("a container in the host's network", host, func(w *workload.Workload) bool { return w.HostNet && len(w.Interfaces) == 0 && w.NetNS != "" })
-	f.until("none without a network", func() bool { _, told := f.last[wid(none)]; return !told && len(f.last) == 2 })
+	f.until("none without a network", func() bool { _, reported := f.last[wid(none)]; return !reported && len(f.last) == 2 })
 }
 
 func TestDockerDaemon(t *testing.T) {
@@ -148,7 +148,7 @@ func TestDockerDaemon(t *testing.T) {
 	more := d.Run(sleeper("more", "", nil))
 	f.is("one after the daemon's restart", more, always)
 	if n := f.added(stays); n != added {
-		t.Errorf("a container that went on was told %d times, want %d", n, added)
+		t.Errorf("a container that went on was reported %d times, want %d", n, added)
 	}
 }
 
@@ -186,7 +186,7 @@ func TestDockerMany(t *testing.T) {
 	for _, id := range ids {
 		f.is("each of many", id, func(w *workload.Workload) bool { return len(w.Interfaces) == 1 && len(w.Interfaces[0].Addresses) == 2 })
 	}
-	f.until("the one that ends at once told some times", func() bool { return f.addedLocked(loop) >= 2 })
+	f.until("the one that ends at once reported some times", func() bool { return f.addedLocked(loop) >= 2 })
 	for _, id := range ids {
 		wg.Go(func() { _, _ = d.Call("DELETE", "/containers/"+id+"?force=1", nil) })
 	}
@@ -195,7 +195,7 @@ func TestDockerMany(t *testing.T) {
 }
 
 // TestDockerQuick measures from the beginning of a container's first process to the event; most
-// are told before.
+// are reported before.
 func TestDockerQuick(t *testing.T) {
 	d := docker(t)
 	f := followDocker(t, d)
@@ -210,11 +210,11 @@ func TestDockerQuick(t *testing.T) {
 		if at.Before(started) {
 			early++
 		}
-		t.Logf("told %v after the start was answered", at.Sub(started).Round(time.Millisecond))
+		t.Logf("reported %v after the start was answered", at.Sub(started).Round(time.Millisecond))
 		f.gone("it ended", id)
 	}
 	if early == 0 {
-		t.Errorf("none of %d containers was told before its start was answered", runs)
+		t.Errorf("none of %d containers was reported before its start was answered", runs)
 	}
 }
 
@@ -223,7 +223,7 @@ func TestMerge(t *testing.T) {
 	n := testnet.New(t)
 	b := n.Bridge("a")
 	w := b.Workloads[0]
-	first, second := make(told), make(told)
+	first, second := make(reported), make(reported)
 	f := followLater(t, workload.Merge(first, second))
 	a := workload.Workload{ID: "one", NetNS: w.Path}
 	z := workload.Workload{ID: "two", NetNS: w.Path}

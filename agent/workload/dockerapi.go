@@ -15,17 +15,17 @@ import (
 	"syscall"
 )
 
-// dockerAPI asks a Docker daemon through its socket. Only what the Source needs of the Engine API
-// (https://docs.docker.com/reference/api/engine/) is here; the fields have been the same since 1.24.
+// dockerAPI is a client of the part of the Docker Engine API that the Source needs
+// (https://docs.docker.com/reference/api/engine/); the fields have been the same since 1.24.
 type dockerAPI struct {
 	client *http.Client
 	daemon atomic.Int32 // process of the daemon, 0 before the first connection
 }
 
-// errNoContainer says that the daemon does not know a container (any more).
+// errNoContainer means that the daemon does not know a container (any more).
 var errNoContainer = errors.New("no such container")
 
-// unreachable says in a sentence why a daemon does not answer and what is to be done about it.
+// unreachable returns a sentence on why a daemon does not answer and what to do about it.
 func unreachable(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -35,7 +35,7 @@ func unreachable(err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return errors.New("there is no such socket: is the daemon installed, and the path right?")
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return errors.New("nobody listens on the socket: is the daemon running?")
+		return errors.New("no process listens on the socket: is the daemon running?")
 	case errors.Is(err, fs.ErrPermission):
 		return errors.New("the socket may not be opened: run this as root, or as a member of the socket's group")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -62,7 +62,7 @@ func newDockerAPI(socket string) *dockerAPI {
 // maxAnswer bounds one answer of the daemon.
 const maxAnswer = 64 << 20
 
-// open asks and gives the body of a good answer, which the caller closes.
+// open sends a request and returns the body of a successful response, which the caller closes.
 func (a *dockerAPI) open(ctx context.Context, path string, q url.Values) (io.ReadCloser, error) {
 	u := url.URL{Scheme: "http", Host: "docker", Path: path, RawQuery: q.Encode()}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
@@ -95,7 +95,7 @@ func (a *dockerAPI) get(ctx context.Context, path string, q url.Values, out any)
 	return json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(out)
 }
 
-// PingDocker asks a daemon for its version, and says so in words with its address.
+// PingDocker returns the version of a daemon and its address, in words.
 func PingDocker(ctx context.Context, endpoint string) (string, error) {
 	d, err := NewDocker(DockerConfig{Endpoint: endpoint})
 	if err != nil {
@@ -109,7 +109,7 @@ func PingDocker(ctx context.Context, endpoint string) (string, error) {
 	return fmt.Sprintf("%.64s at %s", v.Version, d.cfg.Endpoint), nil
 }
 
-// list is every container, running or not, without its process.
+// list returns every container, running or not, without its process.
 func (a *dockerAPI) list(ctx context.Context) (all []dockerContainer, running []string, err error) {
 	var answer []struct {
 		ID         string `json:"Id"`
@@ -138,7 +138,8 @@ func (a *dockerAPI) list(ctx context.Context) (all []dockerContainer, running []
 	return all, running, nil
 }
 
-// inspect is all about one container. The daemon answers only after a start in progress is done.
+// inspect returns the details of one container. The daemon answers only after a start in progress is
+// complete.
 func (a *dockerAPI) inspect(ctx context.Context, id string) (dockerContainer, error) {
 	var c struct {
 		ID     string `json:"Id"`
@@ -157,7 +158,7 @@ func (a *dockerAPI) inspect(ctx context.Context, id string) (dockerContainer, er
 		network: c.HostConfig.NetworkMode, parent: c.HostConfig.CgroupParent, pid: c.State.Pid}, nil
 }
 
-// dockerEvent is one thing that happened.
+// dockerEvent is one event of the daemon.
 type dockerEvent struct {
 	Type, Action string
 	Actor        struct {
@@ -168,7 +169,7 @@ type dockerEvent struct {
 
 const dockerFilters = `{"type":["container","network"],"event":["create","start","die","destroy","rename","pause","unpause","connect","disconnect"]}`
 
-// events calls opened when the daemon begins to tell, and then fn for each event, until the stream ends.
+// events calls opened when the stream of events begins, and then fn for each event, until it ends.
 func (a *dockerAPI) events(ctx context.Context, opened func() error, fn func(*dockerEvent)) error {
 	body, err := a.open(ctx, "/events", url.Values{"filters": {dockerFilters}})
 	if err != nil {

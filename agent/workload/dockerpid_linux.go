@@ -10,7 +10,7 @@ import (
 
 func netnsOf(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid), "ns/net") }
 
-// peerProcess is the process at the other end of a unix socket, 0 if it cannot be known.
+// peerProcess returns the process at the other end of a unix socket, 0 if unknown.
 func peerProcess(c *net.UnixConn) int32 {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -10,54 +10,54 @@ import (
 	"github.com/sluicenet/sluice/internal/backoff"
 )
 
-// dockerNews is what the daemon tells the watch: one of its fields.
+// dockerNews is a message of the daemon; one of its fields is set.
 type dockerNews struct {
 	event *dockerEvent
-	// about is an answer to a question about a container in its life number run.
+	// about is the response of inspect for a container in its run number run.
 	about *dockerContainer
 	run   uint64
 	// all is every container, after a connection was made.
 	all    []dockerContainer
 	listed bool
-	// away says that there is no connection, and why.
+	// away is the reason why there is no connection.
 	away error
 }
 
-// living is a container as the watch follows it.
-type living struct {
+// container is a container as the watch follows it.
+type container struct {
 	dockerContainer
-	run uint64 // counts its lives
-	// ino and path are its network namespace; 0 and "" while it has none that is known.
+	run uint64 // counts its runs
+	// ino and path are its network namespace; 0 and "" while unknown.
 	ino  uint64
 	path string
-	// main is its first process as the daemon says; 0 before it answers.
+	// main is its first process by inspect; 0 before the response.
 	main int
-	// soon is until when its namespace is looked for many times a second.
+	// soon is until when the fast poll searches its namespace.
 	soon time.Time
 }
 
-// dockerWatch is one run of Docker.Watch. Everything but subs and ask runs on its caller's goroutine.
+// dockerWatch is one run of Docker.Watch. Everything but subs and inspectContainer runs on its caller's goroutine.
 type dockerWatch struct {
 	src    *Docker
 	yield  func(Event) bool
 	subs   *subscriptions
 	groups *controlGroups
 	news   chan dockerNews
-	asking chan struct{} // bounds the questions at one time
+	asking chan struct{} // bounds concurrent requests
 	wg     sync.WaitGroup
 
-	containers map[string]*living
-	told       map[uint64]map[string]Workload // by namespace and workload id
+	containers map[string]*container
+	reported   map[uint64]map[string]Workload // by namespace and workload id
 	bare       map[uint64]time.Time           // namespaces without an address yet, until when they are polled
 	away       string                         // why the daemon does not answer; "" while it does
 	synced     bool
 }
 
 const (
-	dockerSoon  = 5 * time.Millisecond // between looks for a namespace that is about to be there
-	dockerLong  = 30 * time.Second     // for so long
-	dockerBare  = 3 * time.Second      // for addresses in it; later ones are notified
-	dockerCheck = time.Second          // between looks at namespaces that may have vanished untold
+	dockerSoon  = 5 * time.Millisecond // between polls for a namespace that is about to exist
+	dockerLong  = 30 * time.Second     // duration of these polls
+	dockerBare  = 3 * time.Second      // for its addresses; later ones are notified
+	dockerCheck = time.Second          // between checks for namespaces that ended without an event
 	dockerAsks  = 8
 )
 
@@ -67,10 +67,10 @@ func newDockerWatch(d *Docker) (*dockerWatch, error) {
 		return nil, err
 	}
 	return &dockerWatch{src: d, subs: subs, groups: mountedGroups(), news: make(chan dockerNews, 64), asking: make(chan struct{}, dockerAsks),
-		containers: map[string]*living{}, told: map[uint64]map[string]Workload{}, bare: map[uint64]time.Time{}}, nil
+		containers: map[string]*container{}, reported: map[uint64]map[string]Workload{}, bare: map[uint64]time.Time{}}, nil
 }
 
-// run works until ctx ends or nobody listens any more.
+// run runs until ctx or the caller's loop ends.
 func (w *dockerWatch) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer w.wg.Wait()
@@ -94,9 +94,9 @@ func (w *dockerWatch) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case n := <-w.news:
-			ok = w.take(ctx, &n)
+			ok = w.handleNews(ctx, &n)
 		case ino := <-w.subs.changed:
-			ok = w.tell(ino)
+			ok = w.reportChanges(ino)
 		case <-soon.C:
 			ok = w.search(time.Now())
 		case <-check.C:
@@ -105,7 +105,7 @@ func (w *dockerWatch) run(ctx context.Context) {
 	}
 }
 
-// follow listens to the daemon and connects again whenever the connection ends.
+// follow reads the daemon's events and reconnects whenever the connection ends.
 func (w *dockerWatch) follow(ctx context.Context) {
 	again := backoff.Backoff{First: dockerFirstWait, Last: dockerLastWait}
 	for ctx.Err() == nil {
@@ -113,24 +113,24 @@ func (w *dockerWatch) follow(ctx context.Context) {
 			all, err := w.list(ctx)
 			if err == nil {
 				again.Reset()
-				w.put(ctx, dockerNews{all: all, listed: true})
+				w.sendNews(ctx, dockerNews{all: all, listed: true})
 			}
 			return err
 		}
-		err := w.src.api.events(ctx, opened, func(e *dockerEvent) { w.put(ctx, dockerNews{event: e}) })
-		w.put(ctx, dockerNews{away: err})
+		err := w.src.api.events(ctx, opened, func(e *dockerEvent) { w.sendNews(ctx, dockerNews{event: e}) })
+		w.sendNews(ctx, dockerNews{away: err})
 		again.Wait(ctx)
 	}
 }
 
-func (w *dockerWatch) put(ctx context.Context, n dockerNews) {
+func (w *dockerWatch) sendNews(ctx context.Context, n dockerNews) {
 	select {
 	case w.news <- n:
 	case <-ctx.Done():
 	}
 }
 
-// list is every container, with the process of those that run.
+// list returns every container, with the process of those that run.
 func (w *dockerWatch) list(ctx context.Context) ([]dockerContainer, error) {
 	all, running, err := w.src.api.list(ctx)
 	if err != nil {
@@ -153,8 +153,8 @@ func (w *dockerWatch) list(ctx context.Context) ([]dockerContainer, error) {
 	return all, ctx.Err()
 }
 
-// ask asks for all about a container; the answer comes as news.
-func (w *dockerWatch) ask(ctx context.Context, c *living) {
+// inspectContainer requests the details of a container; the response arrives as news.
+func (w *dockerWatch) inspectContainer(ctx context.Context, c *container) {
 	id, run := c.id, c.run
 	w.wg.Go(func() {
 		select {
@@ -165,14 +165,14 @@ func (w *dockerWatch) ask(ctx context.Context, c *living) {
 		a, err := w.src.api.inspect(ctx, id)
 		<-w.asking
 		if err == nil {
-			w.put(ctx, dockerNews{about: &a, run: run})
+			w.sendNews(ctx, dockerNews{about: &a, run: run})
 		} else if !errors.Is(err, errNoContainer) && ctx.Err() == nil {
 			w.src.cfg.Logger.Warn("container not inspected", "container", id, "error", err)
 		}
 	})
 }
 
-func (w *dockerWatch) take(ctx context.Context, n *dockerNews) bool {
+func (w *dockerWatch) handleNews(ctx context.Context, n *dockerNews) bool {
 	switch {
 	case n.event != nil:
 		return w.event(ctx, n.event)
@@ -182,13 +182,13 @@ func (w *dockerWatch) take(ctx context.Context, n *dockerNews) bool {
 			return true
 		}
 		pid := c.pid
-		c.learn(n.about)
+		c.update(n.about)
 		if c.run == n.run {
 			c.main = n.about.pid
-			w.groups.learn(c.id, c.main)
+			w.groups.learnLayout(c.id, c.main)
 		}
 		if pid != 0 || c.run != n.run {
-			c.pid = pid // the answer may be older than what is known
+			c.pid = pid // the response may be older than the known state
 		}
 		return w.locate(c)
 	case n.listed:
@@ -196,21 +196,21 @@ func (w *dockerWatch) take(ctx context.Context, n *dockerNews) bool {
 	}
 	why := unreachable(n.away).Error()
 	if w.away == "" {
-		w.src.cfg.Logger.Warn("docker does not answer, trying again", "endpoint", w.src.cfg.Endpoint, "error", why)
+		w.src.cfg.Logger.Warn("docker does not answer, retrying", "endpoint", w.src.cfg.Endpoint, "error", why)
 	}
-	if w.away != why && !w.note("docker "+w.src.cfg.Endpoint+": "+why) {
+	if w.away != why && !w.setNote("docker "+w.src.cfg.Endpoint+": "+why) {
 		return false
 	}
 	w.away = why
 	return w.sync()
 }
 
-// note tells people about the daemon; "" takes it back.
-func (w *dockerWatch) note(text string) bool {
+// setNote sets the note on the daemon; "" clears it.
+func (w *dockerWatch) setNote(text string) bool {
 	return w.yield(Event{Kind: Noted, About: "docker " + w.src.cfg.Endpoint, Note: text})
 }
 
-// sync tells once that everything was told that was there at the beginning.
+// sync reports, once, that all initial workloads are reported.
 func (w *dockerWatch) sync() bool {
 	if w.synced {
 		return true
@@ -219,11 +219,11 @@ func (w *dockerWatch) sync() bool {
 	return w.yield(Event{Kind: Synced})
 }
 
-// replace takes what a daemon says that was away, and tells the difference.
+// replace applies the list of a reconnected daemon and reports the difference.
 func (w *dockerWatch) replace(all []dockerContainer) bool {
 	if w.away != "" {
 		w.src.cfg.Logger.Info("docker answers again", "endpoint", w.src.cfg.Endpoint, "containers", len(all))
-		if !w.note("") {
+		if !w.setNote("") {
 			return false
 		}
 	}
@@ -232,21 +232,21 @@ func (w *dockerWatch) replace(all []dockerContainer) bool {
 	for i := range all {
 		there[all[i].id] = true
 		c := w.containers[all[i].id]
-		if c != nil && all[i].pid != c.pid && !w.ended(c) {
+		if c != nil && all[i].pid != c.pid && !w.dropNamespace(c) {
 			return false
 		}
 		if c == nil {
-			c = &living{}
+			c = &container{}
 			w.containers[all[i].id] = c
 		}
-		c.learn(&all[i])
+		c.update(&all[i])
 		c.main = c.pid
-		w.groups.learn(c.id, c.main)
+		w.groups.learnLayout(c.id, c.main)
 	}
 	for _, id := range sortedKeys(w.containers) {
 		if c := w.containers[id]; !there[id] {
 			delete(w.containers, id)
-			if !w.ended(c) {
+			if !w.dropNamespace(c) {
 				return false
 			}
 		}
@@ -259,8 +259,8 @@ func (w *dockerWatch) replace(all []dockerContainer) bool {
 	return w.sync()
 }
 
-// learn takes what the daemon says of a container.
-func (c *living) learn(a *dockerContainer) {
+// update applies the daemon's data on a container.
+func (c *container) update(a *dockerContainer) {
 	born := c.born
 	c.dockerContainer = *a
 	if c.born = born; born == "" {
@@ -268,7 +268,7 @@ func (c *living) learn(a *dockerContainer) {
 	}
 }
 
-// event takes one event of the daemon.
+// event handles one event of the daemon.
 func (w *dockerWatch) event(ctx context.Context, e *dockerEvent) bool {
 	id := e.Actor.ID
 	if e.Type == "network" {
@@ -282,27 +282,27 @@ func (w *dockerWatch) event(ctx context.Context, e *dockerEvent) bool {
 		if e.Action == "destroy" {
 			delete(w.containers, id)
 		}
-		return w.ended(c)
+		return w.dropNamespace(c)
 	}
 	if id == "" || e.Type == "network" && e.Action == "create" {
 		return true
 	}
 	if c == nil {
-		c = &living{dockerContainer: dockerContainer{id: id}}
+		c = &container{dockerContainer: dockerContainer{id: id}}
 		w.containers[id] = c
 		c.describe(e)
-		w.ask(ctx, c)
+		w.inspectContainer(ctx, c)
 	}
 	switch e.Action {
 	case "rename":
 		c.name = e.Actor.Attributes["name"]
-		return c.ino == 0 || w.tell(c.ino)
+		return c.ino == 0 || w.reportChanges(c.ino)
 	case "start":
-		w.ask(ctx, c)
+		w.inspectContainer(ctx, c)
 		c.soon = time.Now().Add(dockerLong)
 		return w.locate(c)
 	case "connect":
-		// The namespace comes in a moment, long before the daemon tells of the start.
+		// The namespace appears soon, long before the daemon reports the start.
 		if c.ino == 0 {
 			if c.network == "" {
 				c.network = networkOf(e)
@@ -311,14 +311,14 @@ func (w *dockerWatch) event(ctx context.Context, e *dockerEvent) bool {
 			return w.locate(c)
 		}
 	}
-	return c.ino == 0 || w.tell(c.ino)
+	return c.ino == 0 || w.reportChanges(c.ino)
 }
 
-// ended forgets the namespace of a container that does not run any more.
-func (w *dockerWatch) ended(c *living) bool {
+// dropNamespace deletes the namespace of a container that no longer runs.
+func (w *dockerWatch) dropNamespace(c *container) bool {
 	ino := c.ino
 	c.run++
 	c.ino, c.path, c.pid, c.main, c.soon = 0, "", 0, 0, time.Time{}
 	c.born = c.name
-	return ino == 0 || w.tell(ino)
+	return ino == 0 || w.reportChanges(ino)
 }

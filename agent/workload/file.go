@@ -13,14 +13,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Description is what a workloads file says about one namespace, or about
-// all those that a pattern matches. The first entry that matches a namespace counts.
+// Description is an entry of a workloads file about one namespace, or all those that a pattern matches.
+// The first entry that matches a namespace applies.
 //
 //	workloads:
 //	  - name: web          # shown name; the namespace's own name if left out
 //	    netns: shop-web    # namespace name or pattern; name if left out
 //	    namespace: shop    # "default" if left out
-//	    service: frontend  # what groups are made of; name if left out
+//	    service: frontend  # service of the group; name if left out
 //	    labels: {tier: front}
 //	  - netns: "cni-*"
 //	    exclude: true      # not a workload
@@ -38,7 +38,7 @@ type entry struct {
 	line        int
 }
 
-// UnmarshalYAML keeps the line an entry stands on.
+// UnmarshalYAML keeps the line of an entry.
 func (e *entry) UnmarshalYAML(n *yaml.Node) error {
 	e.line = n.Line
 	return n.Decode(&e.Description)
@@ -49,7 +49,7 @@ const fileFields = "name, netns, namespace, service, labels and exclude"
 // maxFile bounds a workloads file.
 const maxFile = 4 << 20
 
-// readFile reads a workloads file, which parseFile takes. The errors of both name the file and what to do.
+// readFile reads a workloads file for parseFile. The errors of both name the file and what to do.
 func readFile(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {
@@ -99,7 +99,7 @@ func parseFile(file string, data []byte) ([]Description, error) {
 	return out, nil
 }
 
-// checkFields refuses unknown fields, which a custom unmarshaller would let through.
+// checkFields rejects unknown fields, which a custom unmarshaller would accept.
 func checkFields(file string, data []byte) error {
 	var strict struct {
 		Workloads []Description `yaml:"workloads"`
@@ -139,7 +139,7 @@ var (
 	wrongType    = regexp.MustCompile("cannot unmarshal !!(\\w+) (`.*` )?into (.*)")
 )
 
-// yamlError turns the library's error into a sentence with file and line.
+// yamlError returns the library's error as a sentence with file and line.
 func yamlError(file string, err error) error {
 	text := err.Error()
 	var te *yaml.TypeError

@@ -11,10 +11,10 @@ import (
 	"github.com/sluicenet/sluice/agent/workload"
 )
 
-// told is a source that tells what a test puts into it.
-type told chan workload.Event
+// reported is a source that tells what a test puts into it.
+type reported chan workload.Event
 
-func (s told) Watch(ctx context.Context) iter.Seq2[workload.Event, error] {
+func (s reported) Watch(ctx context.Context) iter.Seq2[workload.Event, error] {
 	return func(yield func(workload.Event, error) bool) {
 		for {
 			select {
@@ -29,7 +29,7 @@ func (s told) Watch(ctx context.Context) iter.Seq2[workload.Event, error] {
 	}
 }
 
-// followLater runs a source that is told what there is only afterwards.
+// followLater runs a source that is reported what there is only afterwards.
 func followLater(t *testing.T, s workload.Source) *follow {
 	t.Helper()
 	f := &follow{t: t, last: map[string]workload.Workload{}}
@@ -49,7 +49,7 @@ func followLater(t *testing.T, s workload.Source) *follow {
 	return f
 }
 
-// added is how many times a container was told that was not there before.
+// added is how many times a container was reported that was not there before.
 func (f *follow) added(id string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -70,7 +70,7 @@ func (f *follow) addedLocked(id string) int {
 	return n
 }
 
-// when is the time at which a container was told first.
+// when is the time at which a container was reported first.
 func (f *follow) when(id string) time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -89,7 +89,7 @@ func kill(t *testing.T, pid int) {
 	}
 }
 
-// groups are the groups in which a container was told, one after the other.
+// groups are the groups in which a container was reported, one after the other.
 func (f *follow) groups(id string) (out []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -5,8 +5,8 @@ import (
 	"iter"
 )
 
-// Host is the Source of one workload: the processes of the machine itself that are in no
-// container, in the network namespace at a path.
+// Host is the Source of one workload: the machine's processes outside containers, in the network
+// namespace at a path.
 type Host struct {
 	// Node is the machine's name.
 	Node string
@@ -14,12 +14,12 @@ type Host struct {
 	NetNS string
 }
 
-// HostNetNS is the namespace that the agent itself runs in, which is the machine's.
+// HostNetNS is the agent's own namespace, which is the machine's.
 const HostNetNS = "/proc/self/ns/net"
 
 var _ Source = (*Host)(nil)
 
-// Watch tells the workload and then waits for the end of ctx.
+// Watch reports the workload and then waits for the end of ctx.
 func (h *Host) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	w := Workload{ID: "host:" + h.Node, Name: h.Node, Namespace: "default", Service: "host", Node: h.Node, NetNS: h.NetNS, HostNet: true, Source: "host"}
 	if w.NetNS == "" {

@@ -9,8 +9,8 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// Merge is one Source out of several. A namespace that several of them find is one
-// workload: what the first of them says. Workloads in the host's network are told by each.
+// Merge merges several Sources into one. A namespace of several is one workload: that of the first.
+// Workloads in the host's network are not merged.
 func Merge(sources ...Source) Source {
 	if len(sources) == 1 {
 		return sources[0]
@@ -20,26 +20,26 @@ func Merge(sources ...Source) Source {
 
 type merged []Source
 
-// Watch runs every source on a goroutine of its own, which have ended when it returns.
+// Watch runs every source on a goroutine of its own; all have ended when it returns.
 func (m merged) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		defer cancel()
-		events := make(chan heard)
+		events := make(chan sourceEvent)
 		for i, s := range m {
 			wg.Go(func() {
 				for e, err := range s.Watch(ctx) {
 					select {
-					case events <- heard{i, e, err}:
+					case events <- sourceEvent{i, e, err}:
 					case <-ctx.Done():
 						return
 					}
 				}
 			})
 		}
-		j := junction{waiting: len(m), found: map[netns.ID][]heard{}, where: map[string]netns.ID{}}
+		j := junction{waiting: len(m), found: map[netns.ID][]sourceEvent{}, where: map[string]netns.ID{}}
 		for {
 			select {
 			case <-ctx.Done():
@@ -49,7 +49,7 @@ func (m merged) Watch(ctx context.Context) iter.Seq2[Event, error] {
 					yield(Event{}, h.err)
 					return
 				}
-				for _, e := range j.take(h) {
+				for _, e := range j.handleEvent(h) {
 					if !yield(e, nil) {
 						return
 					}
@@ -59,22 +59,22 @@ func (m merged) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	}
 }
 
-// heard is an event and the number of its source.
-type heard struct {
+// sourceEvent is an event and the index of its source.
+type sourceEvent struct {
 	source int
 	Event
 	err error
 }
 
-// junction decides who speaks for a namespace.
+// junction chooses the source of each namespace.
 type junction struct {
-	waiting int                  // sources that have not told everything yet
-	found   map[netns.ID][]heard // by namespace, the source that counts first
-	where   map[string]netns.ID  // by workload id
+	waiting int                        // sources that are not synced yet
+	found   map[netns.ID][]sourceEvent // by namespace, the source with precedence first
+	where   map[string]netns.ID        // by workload id
 }
 
-// take gives the events that follow from one of a source.
-func (j *junction) take(h heard) []Event {
+// handleEvent returns the events that result from one of a source.
+func (j *junction) handleEvent(h sourceEvent) []Event {
 	id := h.Workload.ID
 	switch h.Kind {
 	case Synced:
@@ -97,7 +97,7 @@ func (j *junction) take(h heard) []Event {
 	}
 	ns, err := netns.Identity(h.Workload.NetNS)
 	if err != nil {
-		return nil // gone already; its source says so in a moment
+		return nil // ended already; its source reports that soon
 	}
 	var out []Event
 	if before, ok := j.where[id]; ok && before != ns {
@@ -107,17 +107,17 @@ func (j *junction) take(h heard) []Event {
 	return append(out, j.change(ns, id, &h)...)
 }
 
-// change puts what a source says of a workload in place of what it said before; nil takes it back.
-func (j *junction) change(ns netns.ID, id string, h *heard) []Event {
+// change replaces a source's previous event on a workload; nil deletes it.
+func (j *junction) change(ns netns.ID, id string, h *sourceEvent) []Event {
 	list := j.found[ns]
 	first := ""
 	if len(list) > 0 {
 		first = list[0].Workload.ID
 	}
-	list = slices.DeleteFunc(list, func(x heard) bool { return x.Workload.ID == id })
+	list = slices.DeleteFunc(list, func(x sourceEvent) bool { return x.Workload.ID == id })
 	if h != nil {
 		list = append(list, *h)
-		slices.SortStableFunc(list, func(a, b heard) int { return a.source - b.source })
+		slices.SortStableFunc(list, func(a, b sourceEvent) int { return a.source - b.source })
 	}
 	if j.found[ns] = list; len(list) == 0 {
 		delete(j.found, ns)

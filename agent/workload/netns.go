@@ -15,8 +15,8 @@ import (
 // NetNSDir is where `ip netns` and most container engines name network namespaces.
 const NetNSDir = "/run/netns"
 
-// NetNSConfig says which named network namespaces are workloads. The zero value takes
-// every one of NetNSDir.
+// NetNSConfig selects the named network namespaces that are workloads. The zero value selects all of
+// NetNSDir.
 type NetNSConfig struct {
 	// Dir holds the named namespaces; NetNSDir if empty.
 	Dir string
@@ -24,15 +24,15 @@ type NetNSConfig struct {
 	// exist when the source is made.
 	Patterns []string
 	// File describes namespaces: names, services, labels, exclusions (docs/user-guide.md). Its
-	// changes count while it is watched.
+	// changes are applied during Watch.
 	File string
-	// Node is put into every workload.
+	// Node is the node of every workload.
 	Node string
-	// Logger gets what is waited for and why; none if nil.
+	// Logger logs waits and their reasons; none if nil.
 	Logger *slog.Logger
-	// Settle is how long changes are gathered before they are told; 50 ms if 0.
+	// Settle is how long changes are gathered before they are reported; 50 ms if 0.
 	Settle time.Duration
-	// Poll is how often everything is looked at without a notification; 5 s if 0.
+	// Poll is the interval of full scans without a notification; 5 s if 0.
 	Poll time.Duration
 }
 
@@ -40,7 +40,7 @@ type NetNSConfig struct {
 type NetNS struct {
 	cfg   NetNSConfig
 	descs []Description
-	file  []byte // what descs were read from
+	file  []byte // source of descs
 }
 
 var _ Source = (*NetNS)(nil)
@@ -83,7 +83,7 @@ func (s *NetNS) checkPatterns() error {
 			continue
 		}
 		if !isGlob(p) {
-			return fmt.Errorf("there is no network namespace called %q in %s (%s): make it with `ip netns add %s`, or give a pattern such as '%s*' to wait for it",
+			return fmt.Errorf("there is no network namespace %q in %s (%s): create it with `ip netns add %s`, or give a pattern such as '%s*' to wait for it",
 				p, s.cfg.Dir, knownText(known), p, p)
 		}
 		s.cfg.Logger.Warn("no namespace matches yet", "pattern", p, "known", knownText(known))
@@ -91,13 +91,12 @@ func (s *NetNS) checkPatterns() error {
 	return nil
 }
 
-// named says whether a namespace is asked for by its very name.
+// named reports whether a pattern is the exact name of a namespace.
 func (s *NetNS) named(name string) bool {
 	return slices.Contains(s.cfg.Patterns, name) || slices.ContainsFunc(s.descs, func(d Description) bool { return d.NetNS == name })
 }
 
-// wanted says whether a namespace of that name is one of the source's, and
-// what the file says about it.
+// wanted reports whether a namespace of that name belongs to the source, and returns its description.
 func (s *NetNS) wanted(name string) (Description, bool) {
 	d := Description{}
 	for _, x := range s.descs {
@@ -115,7 +114,7 @@ func (s *NetNS) wanted(name string) (Description, bool) {
 	return d, slices.ContainsFunc(s.cfg.Patterns, func(p string) bool { return match(p, name) })
 }
 
-// describe makes the workload of a namespace from its name, its interfaces and what the file says.
+// describe returns the workload of a namespace from its name, its interfaces and its description.
 func (s *NetNS) describe(name string, d Description, ifs []Interface) Workload {
 	w := Workload{
 		ID: "netns:" + name, Name: name, Namespace: "default", Node: s.cfg.Node, Source: "netns",
@@ -134,7 +133,7 @@ func (s *NetNS) describe(name string, d Description, ifs []Interface) Workload {
 	return w
 }
 
-// Watch tells the workloads. It runs in the caller's goroutine; ending the loop or ctx ends it.
+// Watch reports the workloads. It runs in the caller's goroutine; ending the loop or ctx ends it.
 func (s *NetNS) Watch(ctx context.Context) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		w, err := newWatcher(s)

@@ -15,11 +15,11 @@ import (
 	nsdo "github.com/sluicenet/sluice/internal/netns"
 )
 
-// errNotNamespace says that a file has no namespace mounted on it (yet).
+// errNotNamespace means that a file has no namespace mounted on it (yet).
 var errNotNamespace = errors.New("not a network namespace")
 
-// nsInode is the inode number of the namespace mounted at path, which tells namespaces
-// apart even under one name.
+// nsInode returns the inode number of the namespace mounted at path, which identifies it even if its name
+// is reused.
 func nsInode(path string) (uint64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
@@ -50,7 +50,7 @@ func openNS(path string, ino uint64) (netns.NsHandle, error) {
 }
 
 // inspect lists the interfaces but lo that have an address other than link-local, and
-// says whether the namespace is the host side of others.
+// reports whether the namespace is the host side of others.
 func inspect(path string, ino uint64) (ifs []Interface, host bool, err error) {
 	links, addrs, err := read(path, ino)
 	if err != nil {
@@ -117,7 +117,7 @@ func addressed(links []netlink.Link, addrs []netlink.Addr) []Interface {
 	return out
 }
 
-// isHost says whether a namespace carries the traffic of others: a bridge that joins veths of
+// isHost reports whether a namespace carries the traffic of others: a bridge that joins veths of
 // other namespaces, or forwarding between at least two of them.
 func isHost(path string, links []netlink.Link) bool {
 	bridges, outward := map[int]bool{}, 0
@@ -138,7 +138,7 @@ func isHost(path string, links []netlink.Link) bool {
 	return outward > 1 && forwards(path)
 }
 
-// forwards says whether a namespace forwards IPv4 or IPv6.
+// forwards reports whether a namespace forwards IPv4 or IPv6.
 func forwards(path string) bool {
 	on := false
 	_ = nsdo.Do(path, func() error {

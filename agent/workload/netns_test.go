@@ -101,7 +101,7 @@ func TestPatternErrors(t *testing.T) {
 	}
 }
 
-// follow runs a source and keeps what it told.
+// follow runs a source and keeps what it reported.
 type follow struct {
 	t    *testing.T
 	mu   sync.Mutex
@@ -172,7 +172,7 @@ func (f *follow) until(what string, ok func() bool) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	f.t.Fatalf("never: %s; told %+v", what, f.all)
+	f.t.Fatalf("never: %s; reported %+v", what, f.all)
 }
 
 func TestNetNSSource(t *testing.T) {
@@ -207,10 +207,10 @@ func TestNetNSSource(t *testing.T) {
 		}
 		return netlink.AddrAdd(l, &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 77, 0, 99), Mask: net.CIDRMask(24, 32)}})
 	})
-	f.until("a new address told", func() bool { return len(f.last[id].Interfaces[0].Addresses) == 3 })
+	f.until("a new address reported", func() bool { return len(f.last[id].Interfaces[0].Addresses) == 3 })
 
 	bare.Do(func() error { return addDummy("10.9.9.9") })
-	f.until("a namespace that waited told", func() bool { return f.last["netns:"+bare.Name].NetNS == bare.Path })
+	f.until("a namespace that waited reported", func() bool { return f.last["netns:"+bare.Name].NetNS == bare.Path })
 }
 
 func TestNetNSRecreated(t *testing.T) {
@@ -221,12 +221,12 @@ func TestNetNSRecreated(t *testing.T) {
 	f := watch(t, workload.NetNSConfig{Patterns: []string{prefix + "*"}, Poll: time.Hour})
 	second := n.Namespace("new")
 	second.Do(func() error { return addDummy("10.9.9.1") })
-	f.until("a new namespace told", func() bool { return len(f.last) == 1 })
+	f.until("a new namespace reported", func() bool { return len(f.last) == 1 })
 	if err := recreate(second.Name); err != nil {
 		t.Fatal(err)
 	}
 	second.Do(func() error { return addDummy("10.9.9.2") })
-	f.until("the same name told anew", func() bool {
+	f.until("the same name reported anew", func() bool {
 		w := f.last["netns:"+second.Name]
 		return f.count(workload.Removed) == 1 && len(w.Interfaces) == 1 && w.Interfaces[0].Addresses[0].Addr() == netip.MustParseAddr("10.9.9.2")
 	})

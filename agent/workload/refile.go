@@ -11,23 +11,22 @@ import (
 	"time"
 )
 
-// A workloads file is read again when it changes. Whoever writes it in place leaves it half written for a moment, so it
-// counts only when it has been left alone for a while, and what cannot be used leaves in force what
-// it said before.
+// A workloads file is read again when it changes. A writer in place leaves it incomplete for a moment, so a
+// change applies only after a quiet time, and an invalid file leaves the previous content in force.
 const (
 	fileQuiet = 300 * time.Millisecond
-	// fileOpenEnd is for a file that does not end with the end of a line: more may come.
+	// fileOpenEnd is for a file without a final newline: more may follow.
 	fileOpenEnd = 3 * time.Second
 )
 
 // refile follows the changes of one workloads file. The watcher's goroutine uses it.
 type refile struct {
 	path string
-	// used is the content that counts, refused the one that was found unusable last.
+	// used is the content in force, refused the last invalid one.
 	used, refused []byte
-	fresh         []byte    // content that is new; nil: none is
+	fresh         []byte    // new content; nil for none
 	since         time.Time // of fresh
-	gone          time.Time // since when it cannot be read; zero: it can
+	gone          time.Time // since when it is unreadable; zero: it is readable
 	note          string
 }
 
@@ -38,14 +37,15 @@ func newRefile(path string, used []byte) *refile {
 	return &refile{path: path, used: used}
 }
 
-// concerns says whether a change in a directory may be the file's. Names with two dots are how mounted
-// configurations are swapped.
+// concerns reports whether a change in a directory may affect the file. Mounted configurations are replaced
+// by names with two dots.
 func (r *refile) concerns(name string) bool {
 	return filepath.Dir(name) == filepath.Dir(r.path) && (name == r.path || strings.HasPrefix(filepath.Base(name), ".."))
 }
 
-// look reads the file. descs are valid with changed; again is when to look once more, zero is at the next change.
-func (r *refile) look(now time.Time) (descs []Description, changed bool, again time.Duration) {
+// readChange reads the file. descs are valid with changed; again is when to read it again, zero for the next
+// change.
+func (r *refile) readChange(now time.Time) (descs []Description, changed bool, again time.Duration) {
 	data, err := readFile(r.path)
 	if err != nil {
 		return nil, false, r.unreadable(err, now)
@@ -66,17 +66,17 @@ func (r *refile) look(now time.Time) (descs []Description, changed bool, again t
 	r.fresh = nil
 	descs, err = parseFile(r.path, data)
 	if err == nil && len(descs) == 0 && !bytes.Contains(data, []byte("[]")) {
-		err = fmt.Errorf("workloads file %s: it is empty: write `workloads: []` if it is to describe nothing", r.path)
+		err = fmt.Errorf("workloads file %s: it is empty: write `workloads: []` for no entries", r.path)
 	}
 	if err != nil {
-		r.refused, r.note = data, keeps(err)
+		r.refused, r.note = data, withKept(err)
 		return nil, false, 0
 	}
 	r.used, r.refused, r.note = data, nil, ""
 	return descs, true, 0
 }
 
-// quietOf is how long a content must have been left alone.
+// quietOf returns the quiet time that a content needs.
 func quietOf(data []byte) time.Duration {
 	if len(data) > 0 && data[len(data)-1] != '\n' {
 		return fileOpenEnd
@@ -84,9 +84,9 @@ func quietOf(data []byte) time.Duration {
 	return fileQuiet
 }
 
-func keeps(err error) string { return err.Error() + "; what it said before counts" }
+func withKept(err error) string { return err.Error() + "; the previous content stays in force" }
 
-// unreadable notes that the file cannot be read, if that stays so: it may be being replaced.
+// unreadable handles an unreadable file, if that lasts: it may be in replacement.
 func (r *refile) unreadable(err error, now time.Time) (again time.Duration) {
 	if r.gone.IsZero() {
 		r.gone = now
@@ -95,8 +95,8 @@ func (r *refile) unreadable(err error, now time.Time) (again time.Duration) {
 		return left
 	}
 	if _, serr := os.Stat(r.path); errors.Is(serr, fs.ErrNotExist) {
-		err = fmt.Errorf("workloads file %s: it is gone", r.path)
+		err = fmt.Errorf("workloads file %s: it was removed", r.path)
 	}
-	r.fresh, r.refused, r.note = nil, nil, keeps(err)
+	r.fresh, r.refused, r.note = nil, nil, withKept(err)
 	return 0
 }

@@ -58,7 +58,7 @@ func TestFileIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.until("removed", func() bool {
-		return strings.Contains(f.note, "it is gone; what it said before counts") && f.last["netns:"+web].Name == "shop"
+		return strings.Contains(f.note, "it is gone; the previous content stays in force") && f.last["netns:"+web].Name == "shop"
 	})
 	write(text("v: '3'", "  - {netns: "+api+", exclude: true}\n"))
 	f.until("back again", is("3"))
@@ -102,7 +102,7 @@ func TestFileHalfWritten(t *testing.T) {
 	defer f.mu.Unlock()
 	for _, e := range f.all {
 		if e.Kind == workload.Noted || e.Kind == workload.Added && e.Workload.Labels["v"] == "" {
-			t.Errorf("told of half a file: %+v", e)
+			t.Errorf("reported of half a file: %+v", e)
 		}
 	}
 }

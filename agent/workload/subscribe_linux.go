@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// subscriptions are netlink sockets inside namespaces that tell of changes of their
-// interfaces and addresses; one goroutine serves all of them. A socket keeps its
-// namespace alive, so it must be removed as soon as the namespace's name is gone.
+// subscriptions are netlink sockets inside namespaces that report changes of their interfaces and
+// addresses; one goroutine serves all of them. A socket keeps its namespace alive, so it must be removed
+// as soon as the namespace's name is.
 type subscriptions struct {
-	// changed gives the inode of a namespace in which something changed.
+	// changed receives the inode of a changed namespace.
 	changed chan uint64
 	epoll   *os.File
 	epfd    int
@@ -78,7 +78,7 @@ func (s *subscriptions) remove(ino uint64) {
 	}
 }
 
-// drop closes a subscription; closing takes it out of the epoll set. s.mu is held.
+// drop closes a subscription, which removes it from the epoll set. s.mu is held.
 func (s *subscriptions) drop(sub *subscription) {
 	delete(s.socks, int32(sub.sock.GetFd()))
 	delete(s.byIno, sub.ino)
@@ -126,8 +126,8 @@ func (s *subscriptions) serve() {
 	}
 }
 
-// drain throws waiting messages away: what changed is read afresh. An overrun (ENOBUFS) is a
-// change like any other.
+// drain discards queued messages, because changes are read again. An overrun (ENOBUFS) is a change like any
+// other.
 func (s *subscriptions) drain(fd int32) (uint64, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,12 +12,12 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// tracked is one namespace that is followed.
+// tracked is one followed namespace.
 type tracked struct {
 	name string
 	ino  uint64
-	// told is the workload as it was last yielded; nil while it waits.
-	told *Workload
+	// reported is the workload yielded last; nil while it waits.
+	reported *Workload
 	// why it waits, as last logged.
 	why string
 }
@@ -28,14 +28,14 @@ type watcher struct {
 	yield func(Event) bool
 	fs    *fsnotify.Watcher
 	subs  *subscriptions
-	own   uint64 // the namespace that we run in
+	own   uint64 // the agent's own namespace
 	nss   map[string]*tracked
 	dirty map[uint64]bool // namespaces, by inode, whose interfaces changed
 	inDir bool            // the directory itself is watched
 	file  *refile         // the workloads file; nil without
 	again <-chan time.Time
-	note  string // about the file, as last told
-	// young counts the scans that found a name that is not mounted yet.
+	note  string // about the file, as last reported
+	// young counts the scans with a name that is not mounted yet.
 	young int
 }
 
@@ -55,7 +55,7 @@ func newWatcher(s *NetNS) (*watcher, error) {
 		w.file = newRefile(s.cfg.File, s.file)
 		w.again = time.After(0) // it may have changed since it was read
 	}
-	// The parent tells when the directory is made or made anew; without it the poll does.
+	// The parent reports the creation of the directory; without it the poll does.
 	_ = fs.Add(filepath.Dir(s.cfg.Dir))
 	return w, nil
 }
@@ -90,7 +90,7 @@ func (w *watcher) run(ctx context.Context) {
 			all = true
 		case <-w.fs.Errors:
 			w.reread("")
-			all = true // events were lost; look at everything
+			all = true // events were lost: scan everything
 		case ino := <-w.subs.changed:
 			w.dirty[ino] = true
 		case <-poll.C:
@@ -110,14 +110,13 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// reread looks whether the workloads file says something else now, and whether that can be used. A change in a
-// directory is given by its name.
+// reread applies a changed workloads file if it is valid. A change in a directory is given by its name.
 func (w *watcher) reread(name string) bool {
 	if w.file == nil || name != "" && !w.file.concerns(name) {
 		return false
 	}
-	_ = w.fs.Add(filepath.Dir(w.file.path)) // nothing where it is watched; anew where it was made anew
-	descs, changed, again := w.file.look(time.Now())
+	_ = w.fs.Add(filepath.Dir(w.file.path)) // no effect if it is watched; needed if it was replaced
+	descs, changed, again := w.file.readChange(time.Now())
 	if w.again = nil; again > 0 {
 		w.again = time.After(again)
 	}
@@ -128,8 +127,8 @@ func (w *watcher) reread(name string) bool {
 	return changed || w.file.note != w.note
 }
 
-// tell tells people what is wrong with the workloads file, or that nothing is any more.
-func (w *watcher) tell() bool {
+// reportNote reports what is wrong with the workloads file, or that it is valid again.
+func (w *watcher) reportNote() bool {
 	if w.file == nil || w.file.note == w.note {
 		return true
 	}
@@ -139,16 +138,16 @@ func (w *watcher) tell() bool {
 
 func (w *watcher) concerns(e fsnotify.Event) bool {
 	if e.Name == w.src.cfg.Dir {
-		w.inDir = false // made anew: another directory under the same name
+		w.inDir = false // replaced: another directory under the same name
 		return true
 	}
 	return filepath.Dir(e.Name) == w.src.cfg.Dir && e.Op&^fsnotify.Chmod != 0
 }
 
-// scan compares what there is with what was told and yields the difference. With all,
-// every namespace is read again, else those that are new or dirty. False ends the watch.
+// scan compares the namespaces with the reported ones and yields the difference. With all, every
+// namespace is read again, else new and dirty ones. False ends the watch.
 func (w *watcher) scan(all bool) bool {
-	if !w.tell() {
+	if !w.reportNote() {
 		return false
 	}
 	if !w.inDir {
@@ -172,7 +171,7 @@ func (w *watcher) scan(all bool) bool {
 			t = &tracked{name: name, ino: there[name]}
 			w.nss[name] = t
 		}
-		if (!known || all || w.dirty[t.ino]) && !w.look(t, known) {
+		if (!known || all || w.dirty[t.ino]) && !w.readNamespace(t, known) {
 			return false
 		}
 	}
@@ -180,8 +179,8 @@ func (w *watcher) scan(all bool) bool {
 	return true
 }
 
-// list is the wanted namespaces and their inodes, and whether there is a name without
-// a namespace mounted on it yet.
+// list returns the wanted namespaces and their inodes, and whether there is a name without a namespace
+// mounted on it yet.
 func (w *watcher) list() (map[string]uint64, bool) {
 	there, unmounted := map[string]uint64{}, false
 	for _, name := range names(w.src.cfg.Dir) {
@@ -203,14 +202,14 @@ func (w *watcher) list() (map[string]uint64, bool) {
 func (w *watcher) forget(t *tracked) bool {
 	delete(w.nss, t.name)
 	w.subs.remove(t.ino)
-	if t.told == nil {
+	if t.reported == nil {
 		return true
 	}
-	return w.yield(Event{Kind: Removed, Workload: Workload{ID: t.told.ID}})
+	return w.yield(Event{Kind: Removed, Workload: Workload{ID: t.reported.ID}})
 }
 
-// look reads a namespace and yields what changed.
-func (w *watcher) look(t *tracked, known bool) bool {
+// readNamespace reads a namespace and yields changes.
+func (w *watcher) readNamespace(t *tracked, known bool) bool {
 	path := filepath.Join(w.src.cfg.Dir, t.name)
 	if !known {
 		if err := w.subs.add(path, t.ino); err != nil {
@@ -231,19 +230,19 @@ func (w *watcher) look(t *tracked, known bool) bool {
 	}
 	d, _ := w.src.wanted(t.name)
 	now := w.src.describe(t.name, d, ifs)
-	if t.told != nil && reflect.DeepEqual(*t.told, now) {
+	if t.reported != nil && reflect.DeepEqual(*t.reported, now) {
 		return true
 	}
-	t.told, t.why = &now, ""
+	t.reported, t.why = &now, ""
 	return w.yield(Event{Kind: Added, Workload: now})
 }
 
-// retract takes back what was told of a namespace that is there still.
+// retract yields the removal of the workload of a namespace that still exists.
 func (w *watcher) retract(t *tracked) bool {
-	if t.told == nil {
+	if t.reported == nil {
 		return true
 	}
-	t.told = nil
+	t.reported = nil
 	return w.yield(Event{Kind: Removed, Workload: Workload{ID: "netns:" + t.name}})
 }
 

@@ -1,6 +1,5 @@
-// Package workload finds the workloads of a node: what runs, in which network
-// namespace, with which interfaces and addresses. Each way of finding them is a
-// Source. It attaches nothing.
+// Package workload finds the workloads of a node, with their network namespaces, interfaces and
+// addresses. Each method of discovery is a Source. It attaches nothing.
 package workload
 
 import (
@@ -11,7 +10,7 @@ import (
 
 // Workload is one pod sandbox, container or named network namespace.
 type Workload struct {
-	// ID is stable while the workload lives ("netns:web", a container id).
+	// ID is stable during the workload's life ("netns:web", a container id).
 	ID        string            `json:"id"`
 	Name      string            `json:"name"`
 	Namespace string            `json:"namespace"` // "default" where the source has none
@@ -22,20 +21,20 @@ type Workload struct {
 	// NetNS is the path of its network namespace.
 	NetNS      string      `json:"netns"`
 	Interfaces []Interface `json:"interfaces"`
-	// HostNet: it lives in the network of its host, whose sockets are all that is watched.
+	// HostNet reports whether it is in the host's network, where only sockets are watched.
 	HostNet bool `json:"host_net,omitempty"`
 	// Members are the names of further containers in the same network namespace.
 	Members []string `json:"members,omitempty"`
-	// Containers are the whole ids of the containers in it, its own first; empty where it is no container.
+	// Containers are the full ids of the containers in it, its own first; empty if it is no container.
 	Containers []string `json:"containers,omitempty"`
-	// Source says who found it ("netns", "docker").
+	// Source is the name of its source ("netns", "docker").
 	Source string `json:"source"`
 }
 
-// Group is the workload's service group, "svc:<namespace>/<service>".
+// Group returns the workload's service group, "svc:<namespace>/<service>".
 func (w *Workload) Group() string { return "svc:" + w.Namespace + "/" + w.Service }
 
-// Interface is one interface of a workload but lo.
+// Interface is one interface of a workload other than lo.
 type Interface struct {
 	Name      string         `json:"name"`
 	Index     int            `json:"index"`
@@ -44,19 +43,18 @@ type Interface struct {
 	Addresses []netip.Prefix `json:"addresses"`
 }
 
-// EventKind is what happened.
+// EventKind is the kind of an event.
 type EventKind uint8
 
 // Kinds of event.
 const (
-	// Added: a workload is there, or changed (addresses, interfaces, labels).
+	// Added: a workload is new, or changed (addresses, interfaces, labels).
 	Added EventKind = 1 + iota
-	// Removed: it is gone; only Workload.ID is valid.
+	// Removed: it has ended; only Workload.ID is valid.
 	Removed
-	// Noted: there is something to tell people, About something; Note is the sentence, and "" takes the
-	// one before back.
+	// Noted: Note is a sentence for operators on the subject About; "" clears the previous one.
 	Noted
-	// Synced: everything that existed at the beginning has been told.
+	// Synced: all initial workloads are reported.
 	Synced
 )
 
@@ -68,8 +66,8 @@ type Event struct {
 	Note     string
 }
 
-// Source tells what exists, then Synced, then changes, until ctx ends. An error
-// ends the sequence.
+// Source yields the existing workloads, then Synced, then changes, until ctx ends. An error ends the
+// sequence.
 type Source interface {
 	Watch(ctx context.Context) iter.Seq2[Event, error]
 }

@@ -104,7 +104,7 @@ func TestBackend(t *testing.T) {
 		name, line, out, errs string
 		code                  int
 	}{
-		{"unavailable", "workloads backend full nfqueue", "full: nfqueue\nINTERFACE  BACKEND  WHY\neth0       inline   nfqueue is unavailable: no free queue number", "", 1},
+		{"unavailable", "workloads backend full nfqueue", "full: nfqueue\nINTERFACE  BACKEND  WHY\neth0       inline   nfqueue unavailable: no free queue number", "", 1},
 		{"agent away", "workloads backend slow nfqueue", "slow: nfqueue\n", "the agent did not follow it within 10s", 1},
 		{"not waited for", "workloads backend slow nfqueue --wait 0", "slow: nfqueue\n", "", 0},
 		{"no such workload", "workloads backend wep nfqueue", "", `error: no workload is called "wep": there are db, web`, 1},

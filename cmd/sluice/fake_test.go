@@ -223,7 +223,7 @@ func (*fake) SetBackend(_ context.Context, r *controlv1.SetBackendRequest) (*con
 	case "slow":
 		return &controlv1.SetBackendResponse{Workload: w, Policy: 9}, nil
 	case "full":
-		w.Interfaces[0].Backend, w.Interfaces[0].Error = "inline", "nfqueue is unavailable: no free queue number; enforced by afpacket instead"
+		w.Interfaces[0].Backend, w.Interfaces[0].Error = "inline", "nfqueue unavailable: no free queue number; enforced by afpacket instead"
 	}
 	return &controlv1.SetBackendResponse{Workload: w, Policy: 9, Enforced: true}, nil
 }

@@ -66,7 +66,8 @@ func (o *observed) handler() http.Handler {
 	return mux
 }
 
-// unready returns the reason why the process does not do its work yet; "" if it does. What is enforced stays in force without
+// unready returns the reason why the process does not do its work yet; "" if it does. What is enforced stays
+// in force without
 // store and controllers: they are no part of it.
 func (o *observed) unready() string {
 	if o.agent != nil {

@@ -1,7 +1,6 @@
-// Package appnames keeps the numbers of the applications that plugins name, in the store, so that every
-// agent and controller means the same by one. A name gets its number once and for good, and no
-// two names get the same. It knows neither plugins nor rules; package app holds what it finds for
-// everything that prints.
+// Package appnames stores the numbers of plugins' applications, so that every agent and controller uses
+// the same ones. A name gets one permanent, unique number. It does not handle plugins or rules; package app
+// holds the names for output.
 package appnames
 
 import (
@@ -19,30 +18,30 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// Keys of the store. A name and its number are written together, and each of them only where it does not exist yet.
+// Keys of the store. A name and its number are written together, and each only if it does not exist yet.
 const (
 	keyNames   = "app/name/"
 	keyNumbers = "app/number/"
 )
 
-// Times of asking the store.
+// Timeouts of the store.
 const (
 	loadTime = 5 * time.Second
 	giveTime = 2 * time.Second
 	rewatch  = time.Second
 )
 
-// Config is what Names need. Only Store is required.
+// Config configures Names. Only Store is required.
 type Config struct {
 	Store store.Store
-	// File keeps a copy, for a start while the store is away; "" keeps none.
+	// File stores a copy, for a start while the store is unavailable; "" stores none.
 	File   string
 	Logger *slog.Logger
-	// Give makes a name known to this process; nil is app.Give.
+	// Give registers a name in this process; nil is app.Give.
 	Give func(name string, id app.ID) error
 }
 
-// Names are the names of one store. Its methods may be called from any goroutine.
+// Names are the names of one store. It is safe for concurrent use.
 type Names struct {
 	cfg Config
 	mu  sync.Mutex
@@ -55,7 +54,7 @@ type record struct {
 	Number app.ID `json:"number"`
 }
 
-// New makes Names, which know nothing before Load.
+// New returns Names, which are empty before Load.
 func New(cfg Config) *Names {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -66,7 +65,7 @@ func New(cfg Config) *Names {
 	return &Names{cfg: cfg, ids: map[string]app.ID{}}
 }
 
-// Load takes in every name that the store has.
+// Load loads all names of the store.
 func (n *Names) Load(ctx context.Context) error {
 	list, _, err := n.cfg.Store.List(ctx, keyNames)
 	if err != nil {
@@ -78,7 +77,7 @@ func (n *Names) Load(ctx context.Context) error {
 	return n.save()
 }
 
-// LoadOr is Load, or where the store does not answer soon, what the file has.
+// LoadOr is Load or, if the store does not answer soon, loads the file.
 func (n *Names) LoadOr(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, loadTime)
 	defer cancel()
@@ -86,27 +85,26 @@ func (n *Names) LoadOr(ctx context.Context) {
 	if err == nil {
 		return
 	}
-	n.cfg.Logger.Warn("names of applications not read from the store, using those on disk", "error", err)
+	n.cfg.Logger.Warn("application names not read from store, using file", "error", err)
 	if err := n.restore(); err != nil {
-		n.cfg.Logger.Warn("names of applications on disk not usable", "error", err)
+		n.cfg.Logger.Warn("application names on disk unusable", "error", err)
 	}
 }
 
-// object takes one object of the store in. One that does not fit is no reason to stop: its
-// application is shown by its number.
+// object loads one object of the store. An invalid one is skipped: its application is shown by number.
 func (n *Names) object(o *store.Object) {
 	var r record
 	if err := json.Unmarshal(o.Value, &r); err != nil || keyNames+r.Name != o.Key {
-		n.cfg.Logger.Error("name of an application not readable", "key", o.Key, "error", err)
+		n.cfg.Logger.Error("application name unreadable", "key", o.Key, "error", err)
 		return
 	}
-	if err := n.take(r.Name, r.Number); err != nil {
-		n.cfg.Logger.Error("name of an application not usable before a restart", "error", err)
+	if err := n.register(r.Name, r.Number); err != nil {
+		n.cfg.Logger.Error("application name unusable until a restart", "error", err)
 	}
 }
 
-// take makes a name known to this process.
-func (n *Names) take(name string, id app.ID) error {
+// register registers a name in this process.
+func (n *Names) register(name string, id app.ID) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if was, ok := n.ids[name]; ok && was == id {
@@ -119,21 +117,21 @@ func (n *Names) take(name string, id app.ID) error {
 	return nil
 }
 
-// Run takes in the names that come later, until ctx ends.
+// Run loads new names until ctx ends.
 func (n *Names) Run(ctx context.Context) error {
 	again := backoff.Backoff{First: rewatch, Last: rewatch}
 	for ctx.Err() == nil {
 		for e, err := range n.cfg.Store.Watch(ctx, keyNames, 0) {
 			if err != nil {
-				n.cfg.Logger.Warn("names of applications not watched, trying again", "error", err)
+				n.cfg.Logger.Warn("application names not watched, retrying", "error", err)
 				break
 			}
 			if e.Deleted || e.Synced {
-				continue // nobody deletes one; what is known stays so
+				continue // names are never deleted
 			}
 			n.object(&e.Object)
 			if err := n.save(); err != nil {
-				n.cfg.Logger.Warn("names of applications not kept on disk", "error", err)
+				n.cfg.Logger.Warn("application names not written to disk", "error", err)
 			}
 		}
 		again.Wait(ctx)
@@ -141,8 +139,8 @@ func (n *Names) Run(ctx context.Context) error {
 	return nil
 }
 
-// ID is the number of a name: the listed one, the store's, or a new one that the store has from now on. Where the store
-// does not answer and the name is not known, there is none; ask again later.
+// ID returns the number of a name: the listed one, the store's, or a new one added to the store. If the
+// store does not answer and the name is unknown, it returns an error; retry later.
 func (n *Names) ID(ctx context.Context, name string) (app.ID, error) {
 	if err := app.CheckName(name); err != nil {
 		return app.Unknown, err
@@ -158,21 +156,21 @@ func (n *Names) ID(ctx context.Context, name string) (app.ID, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, giveTime)
 	defer cancel()
-	id, err := n.register(ctx, name)
+	id, err := n.assign(ctx, name)
 	if err == nil {
-		err = n.take(name, id)
+		err = n.register(name, id)
 	}
 	if err != nil {
 		return app.Unknown, fmt.Errorf("number of application %s: %w", name, err)
 	}
 	if err := n.save(); err != nil {
-		n.cfg.Logger.Warn("names of applications not kept on disk", "error", err)
+		n.cfg.Logger.Warn("application names not written to disk", "error", err)
 	}
 	return id, nil
 }
 
-// register is the store's number of a name, which others may be giving at the same time.
-func (n *Names) register(ctx context.Context, name string) (app.ID, error) {
+// assign returns the store's number of a name, which others may assign at the same time.
+func (n *Names) assign(ctx context.Context, name string) (app.ID, error) {
 	for attempt := range app.LastPlugin - app.FirstPlugin {
 		o, err := n.cfg.Store.Get(ctx, keyNames+name)
 		if err == nil {
@@ -192,7 +190,7 @@ func (n *Names) register(ctx context.Context, name string) (app.ID, error) {
 		}
 		_, err = n.cfg.Store.Commit(ctx, store.Op{Key: keyNames + name, Value: value}, store.Op{Key: keyNumbers + strconv.Itoa(int(id)), Value: value})
 		if err == nil {
-			n.cfg.Logger.Info("application has its number", "name", name, "number", uint16(id))
+			n.cfg.Logger.Info("application numbered", "name", name, "number", uint16(id))
 			return id, nil
 		}
 		if !errors.Is(err, store.ErrConflict) {

@@ -21,7 +21,7 @@ type file struct {
 	Apps   map[string]app.ID `json:"apps"`
 }
 
-// restore takes in what the file has, which need not exist.
+// restore loads the file, which need not exist.
 func (n *Names) restore() error {
 	if n.cfg.File == "" {
 		return nil
@@ -42,12 +42,12 @@ func (n *Names) restore() error {
 	}
 	var errs []error
 	for name, id := range f.Apps {
-		errs = append(errs, n.take(name, id))
+		errs = append(errs, n.register(name, id))
 	}
 	return errors.Join(errs...)
 }
 
-// save writes the file, beside the old one and then in its place, if it is not what is known.
+// save replaces the file if its contents differ.
 func (n *Names) save() error {
 	if n.cfg.File == "" {
 		return nil

@@ -1,5 +1,5 @@
-// Package atomicfile replaces files whole: whoever opens the path finds the old content or the new, never a part
-// of either, and a replacement that did not succeed leaves nothing behind. It is not for files that are
+// Package atomicfile replaces files atomically: a reader of the path finds the old or the new content,
+// never a part of either, and a failed replacement leaves nothing behind. It is not for files that are
 // appended to.
 package atomicfile
 
@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 )
 
-// Suffix ends the name of the file that a replacement is written to, beside the one to replace. Such a file is
-// left only where the process was killed; the next replacement of the same path removes it.
+// Suffix is the suffix of the temporary file, in the same folder. It remains only if the process was killed;
+// the next replacement of the same path removes it.
 const Suffix = ".new"
 
 // Write replaces the file at path by data, also across a loss of power: when Write returns nil, the
@@ -37,7 +37,7 @@ type File struct {
 
 // Create begins to replace the file at path by one with these permissions (before umask).
 func Create(path string, mode fs.FileMode) (*File, error) {
-	// What a killed process left may have other permissions, or be a link: it is not opened.
+	// A temporary file of a killed process may have other permissions, or be a link: it is not opened.
 	if err := os.Remove(path + Suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func Create(path string, mode fs.FileMode) (*File, error) {
 	return &File{f, path}, nil
 }
 
-// Commit puts the replacement in its place, as Write does. After an error the old file is still there.
+// Commit renames the replacement into place, as Write does. After an error the old file is unchanged.
 func (f *File) Commit() error {
 	if err := f.Sync(); err != nil {
 		return errors.Join(err, f.Abort())
@@ -66,7 +66,7 @@ func (f *File) Commit() error {
 }
 
 // CommitUnsynced is Commit without waiting for the disk: the content survives the process, and after a loss of
-// power the file may be empty. It is for content that the reader can do without.
+// power the file may be empty. It is for content that the reader does not need.
 func (f *File) CommitUnsynced() error {
 	if err := f.Close(); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))

@@ -1,6 +1,6 @@
-// Package backoff spaces out attempts at what failed: each wait is twice the one before, up to a bound, and varies by
-// chance, so that many clients of one server that failed do not come back at the same moment. It does not
-// decide how often or for how long something is tried.
+// Package backoff computes exponential delays between attempts, with a bound and jitter, so that many
+// clients of a failed server do not reconnect at the same moment. It does not decide how often or how long
+// to retry.
 package backoff
 
 import (
@@ -12,10 +12,10 @@ import (
 // jitter is how far a wait may be from its nominal length, up and down, as a part of it.
 const jitter = 0.2
 
-// Backoff gives the waits between attempts at one thing. One goroutine may use it at a time.
+// Backoff is the sequence of delays between attempts. One goroutine may use it at a time.
 type Backoff struct {
-	// First is the wait after the first failure; Last bounds all of them. Where both are the
-	// same, all waits are alike but for chance.
+	// First is the wait after the first failure; Last bounds all of them. If they are
+	// equal, delays vary by jitter only.
 	First, Last time.Duration
 
 	next time.Duration
@@ -28,10 +28,10 @@ func (b *Backoff) Next() time.Duration {
 	return wait + time.Duration((2*rand.Float64()-1)*jitter*float64(wait))
 }
 
-// Reset is for an attempt that succeeded: the wait after it is the first again.
+// Reset restarts the sequence after a successful attempt.
 func (b *Backoff) Reset() { b.next = 0 }
 
-// Wait waits for Next. It reports whether it waited to the end: false is that ctx ended.
+// Wait waits for Next. It returns false if ctx ended before.
 func (b *Backoff) Wait(ctx context.Context) bool {
 	t := time.NewTimer(b.Next())
 	defer t.Stop()

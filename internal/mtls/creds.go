@@ -15,12 +15,12 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// Server is what a controller serves with: callers must have a certificate of the same authority.
+// Server returns a controller's credentials: callers must have a certificate of the same authority.
 func (f *Files) Server() credentials.TransportCredentials { return &creds{f} }
 
-// Dial makes a connection to a controller, which comes about when it is needed, and again within about
-// a second when the controller was away. The controller must have a controller's certificate of the same
-// authority, for the host that is called.
+// Dial returns a connection to a controller, which connects on demand, and again within about a second
+// after an outage. The controller must have a controller's certificate of the same authority, for its host
+// name.
 func (f *Files) Dial(address string) (*grpc.ClientConn, error) {
 	retry := backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
 	c, err := grpc.NewClient("dns:///"+address, grpc.WithTransportCredentials(&creds{f}), grpc.WithNoProxy(),
@@ -31,12 +31,12 @@ func (f *Files) Dial(address string) (*grpc.ClientConn, error) {
 	return c, nil
 }
 
-// creds makes each connection with what the folder holds then, and says what to do when that fails.
+// creds makes each connection with the current contents of the folder; its errors include what to do.
 type creds struct{ f *Files }
 
 var _ credentials.TransportCredentials = (*creds)(nil)
 
-// ClientHandshake makes sure that a controller answers.
+// ClientHandshake verifies that the server is a controller.
 func (c *creds) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	pair, pool := c.f.current()
 	if err := c.f.expired(pair.Leaf); err != nil {
@@ -57,7 +57,7 @@ func (c *creds) ClientHandshake(ctx context.Context, authority string, conn net.
 	return &answered{Conn: out}, info, nil
 }
 
-// ServerHandshake lets in who has a certificate of the authority.
+// ServerHandshake accepts clients with a certificate of the authority.
 func (c *creds) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	pair, pool := c.f.current()
 	inner := credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, Certificates: []tls.Certificate{*pair}})
@@ -67,23 +67,23 @@ func (c *creds) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, 
 	}
 	host, _, _ := net.SplitHostPort(conn.RemoteAddr().String())
 	if err = explain("the caller's certificate is refused", err); c.f.sometimes(host + err.Error()) {
-		c.f.log.Warn("caller not let in", "address", host, "error", err)
+		c.f.log.Warn("client rejected", "address", host, "error", err)
 	}
 	return nil, nil, err
 }
 
-// Info is that of TLS.
+// Info returns that of TLS.
 func (c *creds) Info() credentials.ProtocolInfo { return credentials.NewTLS(nil).Info() }
 
-// Clone is the same: nothing in it changes.
+// Clone returns the same value, which is immutable.
 func (c *creds) Clone() credentials.TransportCredentials { return c }
 
-// OverrideServerName is not to be had.
+// OverrideServerName is not supported.
 func (c *creds) OverrideServerName(string) error {
 	return errors.New("the server's name is its address")
 }
 
-// explain says what to do about a handshake that failed.
+// explain adds what to do about a failed handshake.
 func explain(what string, err error) error {
 	var invalid x509.CertificateInvalidError
 	var unknown x509.UnknownAuthorityError
@@ -115,8 +115,7 @@ func refused(err error) error {
 	return fmt.Errorf("the other side refuses this machine's certificate%s: %w", hint, err)
 }
 
-// answered is a connection to a controller, which says with the first read what it thinks of our
-// certificate.
+// answered is a connection to a controller, whose first read shows whether it accepts the certificate.
 type answered struct{ net.Conn }
 
 // Read explains the controller's refusal.

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Files is a machine's folder of certificates. What is put there later is taken up with the next
-// connection; what cannot be used is logged, and what was there before stays in use.
+// Files is a machine's folder of certificates. New files are used from the next connection on; unusable
+// ones are logged, and the previous ones stay in use.
 type Files struct {
 	dir string
 	log *slog.Logger
@@ -20,27 +20,27 @@ type Files struct {
 	Identity Identity
 
 	mu     sync.Mutex // guards what follows
-	seen   [3]stamp   // of the files that were read last
+	seen   [3]stamp   // of the files read last
 	pair   *tls.Certificate
 	pool   *x509.CertPool
-	warned time.Time // when it was said that the certificate ends soon
+	warned time.Time // time of the last expiry warning
 	told   map[string]time.Time
 }
 
-// stamp tells a file from the one that takes its place.
+// stamp distinguishes a file from its replacement.
 type stamp struct {
 	changed time.Time
 	size    int64
 }
 
-// warnBefore is how long before its end a certificate is spoken of, each warnEvery.
+// warnBefore is how long before expiry warnings are logged, each warnEvery.
 const (
 	warnBefore = 30 * 24 * time.Hour
 	warnEvery  = 24 * time.Hour
 )
 
-// Load checks a machine's folder, as Issue made it. A certificate that has expired is no error: it may be
-// renewed, and is named when it is used.
+// Load checks a machine's folder, as Issue made it. An expired certificate is no error here: it may be
+// renewed, and causes an error when it is used.
 func Load(dir string, log *slog.Logger) (*Files, error) {
 	if _, err := os.Stat(filepath.Join(dir, fileKey)); err != nil {
 		return nil, fmt.Errorf("certificates: %w: make them with `sluice certs`, and give the machine's own folder", err)
@@ -88,7 +88,7 @@ func (f *Files) stamps() (out [3]stamp) {
 	return out
 }
 
-// current is what connections are made with now.
+// current returns the credentials for new connections.
 func (f *Files) current() (*tls.Certificate, *x509.CertPool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -98,18 +98,18 @@ func (f *Files) current() (*tls.Certificate, *x509.CertPool) {
 			err = fmt.Errorf("%s holds the certificate of %s now, and this is %s", f.dir, id, f.Identity)
 		}
 		if err != nil {
-			// Perhaps half of the files are there yet; the next connection looks again.
-			f.log.Error("new certificates are not usable, those before stay in use", "error", err)
+			// The update of the files may be incomplete; the next connection reads them again.
+			f.log.Error("new certificates unusable, previous ones stay in use", "error", err)
 		} else {
 			f.seen, f.pair, f.pool, f.warned = now, pair, pool, time.Time{}
-			f.log.Info("certificates taken up", "dir", f.dir, "until", pair.Leaf.NotAfter.Format(time.DateOnly))
+			f.log.Info("certificates loaded", "dir", f.dir, "until", pair.Leaf.NotAfter.Format(time.DateOnly))
 		}
 	}
 	f.warn()
 	return f.pair, f.pool
 }
 
-// expired says that a certificate is over, and what to do; nil where it is not.
+// expired returns an error, with what to do, if a certificate has expired.
 func (f *Files) expired(c *x509.Certificate) error {
 	if time.Now().Before(c.NotAfter) {
 		return nil
@@ -118,7 +118,7 @@ func (f *Files) expired(c *x509.Certificate) error {
 		f.Identity, c.NotAfter.Format(time.DateOnly), f.Identity.Name, f.dir)
 }
 
-// warn says that the certificate ends soon. The lock is held.
+// warn logs that the certificate expires soon. The lock is held.
 func (f *Files) warn() {
 	left := time.Until(f.pair.Leaf.NotAfter)
 	if left > warnBefore || time.Since(f.warned) < warnEvery {
@@ -132,7 +132,7 @@ func (f *Files) warn() {
 	f.log.Warn("certificate expires soon: renew it with `sluice certs --renew`", "identity", f.Identity.String(), "on", f.pair.Leaf.NotAfter.Format(time.DateOnly))
 }
 
-// sometimes says whether something is to be said again: not more often than each ten seconds.
+// sometimes reports whether a message may be logged again: at most each ten seconds.
 func (f *Files) sometimes(text string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

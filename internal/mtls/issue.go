@@ -1,6 +1,6 @@
-// Package mtls makes and checks the certificates by which controllers and agents know each other: one
-// authority for an installation, and a certificate for each machine that says what it is. It knows
-// nothing of what they say to each other.
+// Package mtls issues and checks the certificates by which controllers and agents authenticate each other:
+// one authority for an installation, and a certificate for each machine with its role. It does not handle
+// their calls.
 package mtls
 
 import (
@@ -39,16 +39,16 @@ const (
 const (
 	caLife   = 10 * 365 * 24 * time.Hour
 	certLife = 365 * 24 * time.Hour
-	// skew lets clocks differ.
+	// skew is the tolerated difference of clocks.
 	skew = time.Hour
 )
 
-// Subject is who a certificate is for.
+// Subject is the holder of a certificate.
 type Subject struct {
 	Identity
-	// Hosts are the names and addresses that it is reached at; controllers need some.
+	// Hosts are its names and addresses; controllers need some.
 	Hosts []string
-	// Life is how long the certificate is good for; 0 is a year.
+	// Life is the validity of the certificate; 0 is a year.
 	Life time.Duration
 }
 
@@ -56,12 +56,12 @@ type Subject struct {
 type authority struct {
 	cert *x509.Certificate
 	key  crypto.Signer
-	// trusted is what machines trust: its own certificate, and those of authorities before it.
+	// trusted is what machines trust: its own certificate, and those of previous authorities.
 	trusted []byte
 }
 
-// Issue makes certificates below dir, a folder for each subject, and the authority where there is none
-// yet. A folder that is there already is left alone and is an error.
+// Issue creates certificates below dir, a folder for each subject, and the authority if there is none. An
+// existing folder is an error and not changed.
 func Issue(dir string, subjects []Subject) error {
 	for _, s := range subjects {
 		if err := s.check(); err != nil {
@@ -96,7 +96,7 @@ func (s *Subject) check() error {
 	return nil
 }
 
-// openAuthority reads the authority or makes it.
+// openAuthority reads or creates the authority.
 func openAuthority(dir string) (*authority, error) {
 	key, err := readKey(filepath.Join(dir, fileCAKey))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -158,7 +158,7 @@ func template(name pkix.Name, life time.Duration) (*x509.Certificate, error) {
 	return &x509.Certificate{SerialNumber: serial, Subject: name, NotBefore: now.Add(-skew), NotAfter: now.Add(life)}, nil
 }
 
-// issue makes one machine's folder: all that the machine needs, and no more.
+// issue creates one machine's folder, with the files that the machine needs.
 func (a *authority) issue(dir string, s *Subject) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

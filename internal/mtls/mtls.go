@@ -13,17 +13,17 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// Role is what a machine is.
+// Role is the role of a machine.
 type Role uint8
 
-// Roles. Nobody is the zero: who has no certificate of ours.
+// Roles. Nobody is the zero: no certificate of the authority.
 const (
 	Nobody Role = iota
 	Agent
 	Controller
 )
 
-// String is the role as certificates have it.
+// String returns the role in the form of certificates.
 func (r Role) String() string {
 	switch r {
 	case Agent:
@@ -34,16 +34,16 @@ func (r Role) String() string {
 	return "nobody"
 }
 
-// Identity is what a certificate says of its holder.
+// Identity is the holder in a certificate.
 type Identity struct {
 	Role Role
 	Name string
 }
 
-// String is "role/name".
+// String returns "role/name".
 func (i Identity) String() string { return i.Role.String() + "/" + i.Name }
 
-// ParseIdentity reads what String wrote.
+// ParseIdentity parses the result of String.
 func ParseIdentity(text string) (Identity, error) {
 	role, name, ok := strings.Cut(text, "/")
 	for _, r := range []Role{Agent, Controller} {
@@ -54,25 +54,25 @@ func ParseIdentity(text string) (Identity, error) {
 	return Identity{}, fmt.Errorf("identity %q is of no known kind", text)
 }
 
-// scheme of the URI in a certificate that says who it is for.
+// scheme is that of the URI with the holder in a certificate.
 const scheme = "sluice"
 
 func (i Identity) uri() *url.URL {
 	return &url.URL{Scheme: scheme, Host: i.Role.String(), Path: "/" + i.Name}
 }
 
-// identityOf reads a certificate that was verified already.
+// identityOf reads a verified certificate.
 func identityOf(c *x509.Certificate) (Identity, error) {
 	for _, u := range c.URIs {
 		if u.Scheme == scheme {
 			return ParseIdentity(u.Host + u.Path)
 		}
 	}
-	return Identity{}, errors.New("the certificate does not say what its holder is")
+	return Identity{}, errors.New("the certificate has no role of its holder")
 }
 
-// Peer is who makes a call; Nobody where it does not come over TLS, or with a certificate that has expired
-// since the connection was made.
+// Peer returns the caller; Nobody without TLS, or if its certificate has expired since the connection was
+// made.
 func Peer(ctx context.Context) Identity {
 	p, ok := peer.FromContext(ctx)
 	if !ok {

@@ -14,8 +14,8 @@ import (
 	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
-// Renew makes new certificates for machines that have some below dir, for the same roles and addresses; no
-// names are all of them. They are good for life, a year if that is 0. It says for whom.
+// Renew issues new certificates for machines with a folder below dir, for the same roles and addresses; no
+// names means all of them. They are valid for life, a year if that is 0. It returns the renewed machines.
 func Renew(dir string, names []string, life time.Duration) ([]Subject, error) {
 	if _, err := os.Stat(filepath.Join(dir, fileCAKey)); err != nil {
 		return nil, fmt.Errorf("%w: certificates are renewed where they were made", err)
@@ -49,7 +49,7 @@ func Renew(dir string, names []string, life time.Duration) ([]Subject, error) {
 	return subjects, nil
 }
 
-// machines are the names of those that have a folder below dir.
+// machines returns the names of the machines with a folder below dir.
 func machines(dir string) (names []string, err error) {
 	found, err := filepath.Glob(filepath.Join(dir, "*", fileCert))
 	for _, path := range found {
@@ -61,7 +61,7 @@ func machines(dir string) (names []string, err error) {
 	return names, err
 }
 
-// subjectOf reads for whom the certificate in a folder is.
+// subjectOf returns the subject of the certificate in a folder.
 func subjectOf(dir string) (Subject, error) {
 	block, err := readPEM(filepath.Join(dir, fileCert), "CERTIFICATE")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +82,7 @@ func subjectOf(dir string) (Subject, error) {
 	return s, err
 }
 
-// NewAuthority makes another authority for the certificates to come. Machines trust both: the folders below
+// NewAuthority creates another authority for future certificates. Machines trust both: the folders below
 // dir get the list, and machines are to have it before certificates are renewed.
 func NewAuthority(dir string) error {
 	old, err := openAuthority(dir)
@@ -103,7 +103,7 @@ func NewAuthority(dir string) error {
 	return os.Remove(path + ".old")
 }
 
-// ForgetAuthorities lets machines trust the newest authority alone. Every certificate must be its.
+// ForgetAuthorities makes machines trust the newest authority alone. Every certificate must be of it.
 func ForgetAuthorities(dir string) error {
 	a, err := openAuthority(dir)
 	if err != nil {
@@ -130,7 +130,7 @@ func ForgetAuthorities(dir string) error {
 	return trust(dir, pem.EncodeToMemory(first))
 }
 
-// trust writes what machines trust, for the authority and into every machine's folder.
+// trust writes the trusted authorities, for the authority and into every machine's folder.
 func trust(dir string, trusted []byte) error {
 	names, err := machines(dir)
 	if err != nil {

@@ -113,7 +113,7 @@ func TestCallerExpired(t *testing.T) {
 	if err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want an alert", err)
 	}
-	for end := time.Now().Add(20 * time.Second); !log.has("caller not let in") || !log.has("--renew"); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !log.has("client rejected") || !log.has("--renew"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the controller does not say why: %s", log.b.String())
 		}

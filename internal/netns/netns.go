@@ -1,6 +1,5 @@
 // Package netns runs code inside other network namespaces and makes, lists and
-// deletes named ones the way iproute2 does. It knows nothing of interfaces or
-// addresses; those are netlink's.
+// deletes named ones the way iproute2 does. It does not handle interfaces or addresses.
 package netns
 
 import (
@@ -9,11 +8,11 @@ import (
 	"strings"
 )
 
-// Dir is where named namespaces live, as iproute2 has it.
+// Dir is the folder of named namespaces, as in iproute2.
 const Dir = "/run/netns"
 
-// ErrStranded says that a thread could not return to the namespace it came
-// from. The thread has been given up; the work it did may have succeeded.
+// ErrStranded means that a thread could not return to its original namespace. The thread is terminated;
+// its work may have succeeded.
 var ErrStranded = errors.New("thread could not return to its network namespace")
 
 var (
@@ -21,10 +20,10 @@ var (
 	errExited = errors.New("function left its goroutine without returning")
 )
 
-// Named is the path of the namespace of that name.
+// Named returns the path of the namespace of that name.
 func Named(name string) string { return filepath.Join(Dir, name) }
 
-// checkName refuses what would lead out of Dir.
+// checkName rejects names that escape Dir.
 func checkName(name string) error {
 	if name == "" || name == "." || name == ".." || len(name) > 255 || strings.ContainsAny(name, "/\x00") {
 		return errName

@@ -19,9 +19,8 @@ const self = "/proc/thread-self/ns/net"
 // belonging to that namespace; goroutines that it starts do not run in it.
 //
 // fn runs on a goroutine of its own that is locked to its thread, so it must
-// not call runtime.Goexit (testing.T.FailNow does). When the way back fails the
-// thread is never unlocked, dies with its goroutine and takes the foreign namespace
-// with it; the error then wraps ErrStranded.
+// not call runtime.Goexit (testing.T.FailNow does). If the return fails the
+// thread is never unlocked and ends with its goroutine; the error then wraps ErrStranded.
 func Do(path string, fn func() error) error {
 	if path == "" {
 		return fn()
@@ -74,10 +73,10 @@ func Open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// ID identifies a namespace for as long as it lives, whatever path leads to it.
+// ID identifies a namespace during its life, independently of paths.
 type ID struct{ Dev, Ino uint64 }
 
-// Identity is the ID of the namespace at path; empty is the calling thread's own.
+// Identity returns the ID of the namespace at path; empty is the calling thread's own.
 func Identity(path string) (ID, error) {
 	if path == "" {
 		path = self
@@ -139,7 +138,7 @@ func bindNew(path string) error {
 }
 
 // shareDir makes Dir a shared mount, as iproute2 does, so that deleting a name
-// in one mount namespace lets go of it in all of them.
+// in one mount namespace releases it in all of them.
 func shareDir() error {
 	if err := os.MkdirAll(Dir, 0o755); err != nil {
 		return fmt.Errorf("create namespace directory: %w", err)
@@ -169,7 +168,7 @@ func shareDir() error {
 	return nil
 }
 
-// Delete removes the name. The namespace itself goes when nothing uses it any more.
+// Delete removes the name. The namespace itself ends when it is no longer used.
 func Delete(name string) error {
 	if err := checkName(name); err != nil {
 		return fmt.Errorf("delete network namespace %q: %w", name, err)
@@ -185,7 +184,7 @@ func Delete(name string) error {
 	return nil
 }
 
-// List is the names in Dir, sorted.
+// List returns the names in Dir, sorted.
 func List() ([]string, error) {
 	entries, err := os.ReadDir(Dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -1,5 +1,5 @@
-// Package priority raises the scheduling priority of this process, so that the threads that judge frames
-// are not starved by other programs. It changes nice values only: a real-time policy would let a busy
+// Package priority raises the scheduling priority of this process, so that other programs do not starve the
+// dataplane. It changes nice values only: a real-time policy would let a busy
 // dataplane starve the machine.
 package priority
 

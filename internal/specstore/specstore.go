@@ -1,6 +1,6 @@
-// Package specstore keeps the compiled policy of each node in the store: controllers
-// write it, agents watch it. A Spec is JSON in a blob, so a reader sees a whole one or the
-// one before. It does not compile, and keeps no Spec in memory.
+// Package specstore stores the compiled policy of each node: controllers write it, agents watch it. A Spec
+// is JSON in a blob, so a reader sees either the new or the previous one. It does not compile, and keeps no
+// Spec in memory.
 package specstore
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/sluicenet/sluice/store/blob"
 )
 
-// ErrBroken says that what is stored for a node is not a Spec: a part is missing, changed or
-// not readable. It stays so until the next Write.
+// ErrBroken means that the stored Spec of a node is corrupt: a part is missing, changed or unreadable. It
+// persists until the next Write.
 var ErrBroken = blob.ErrBroken
 
 func path(node string) string { return "policy/" + url.PathEscape(node) }
@@ -36,7 +36,7 @@ func Write(ctx context.Context, st store.Store, node string, s *policy.Spec) err
 	return nil
 }
 
-// Version is that of the node's stored policy, 0 where there is none.
+// Version returns the version of the node's stored policy, 0 if there is none.
 func Version(ctx context.Context, st store.Store, node string) (uint64, error) {
 	h, _, err := blob.ReadHead(ctx, st, path(node))
 	if errors.Is(err, ErrBroken) {
@@ -45,18 +45,17 @@ func Version(ctx context.Context, st store.Store, node string) (uint64, error) {
 	return h.Version, err
 }
 
-// Clean deletes what a writer left that ended in the middle. No Write for the node may be
-// under way.
+// Clean deletes data of an interrupted writer. No Write for the node may be in progress.
 func Clean(ctx context.Context, st store.Store, node string) error {
 	return blob.Clean(ctx, st, path(node))
 }
 
-// Remove deletes the node's policy: its agent will not come again.
+// Remove deletes the policy of a removed node.
 func Remove(ctx context.Context, st store.Store, node string) error {
 	return blob.Remove(ctx, st, path(node))
 }
 
-// Read is the node's policy, nil where there is none.
+// Read returns the node's policy, nil if there is none.
 func Read(ctx context.Context, st store.Store, node string) (*policy.Spec, error) {
 	data, _, err := blob.Read(ctx, st, path(node))
 	if err != nil || data == nil {
@@ -74,8 +73,8 @@ func unpack(data []byte) (*policy.Spec, error) {
 }
 
 // Watch yields the node's policy, if there is one, then each newer one, until ctx ends; a
-// slow reader skips some. An error that is ErrBroken concerns one version and the
-// watch goes on; any other ends it.
+// slow reader skips some. ErrBroken concerns one version and
+// the watch continues; any other error ends it.
 func Watch(ctx context.Context, st store.Store, node string) iter.Seq2[*policy.Spec, error] {
 	return func(yield func(*policy.Spec, error) bool) {
 		var last blob.Head
@@ -92,11 +91,12 @@ func Watch(ctx context.Context, st store.Store, node string) iter.Seq2[*policy.S
 	}
 }
 
-// errLeft says that the reader of a Watch wants no more.
-var errLeft = errors.New("watch was left")
+// errLeft means that the reader of a Watch has stopped.
+var errLeft = errors.New("watch was stopped")
 
 // follow watches the head until the store's watch ends. last is the head that was
-// yielded last, so that nothing is told twice.
+// yielded last, so that
+// nothing is yielded twice.
 func follow(ctx context.Context, st store.Store, node string, last *blob.Head, yield func(*policy.Spec, error) bool) error {
 	for e, err := range st.Watch(ctx, blob.HeadKey(path(node)), 0) {
 		if err != nil {
@@ -115,7 +115,7 @@ func follow(ctx context.Context, st store.Store, node string, last *blob.Head, y
 			s, err = readParts(ctx, st, node, h)
 		}
 		if errors.Is(err, ErrBroken) && superseded(ctx, st, node, rev) {
-			continue // the next event is on its way
+			continue // the next event follows
 		}
 		if err != nil && !errors.Is(err, ErrBroken) {
 			return err
@@ -134,7 +134,7 @@ func follow(ctx context.Context, st store.Store, node string, last *blob.Head, y
 	return store.ErrClosed
 }
 
-// superseded says whether the head has another revision than rev by now.
+// superseded reports whether the head now has another revision than rev.
 func superseded(ctx context.Context, st store.Store, node string, rev store.Revision) bool {
 	o, err := st.Get(ctx, blob.HeadKey(path(node)))
 	return err == nil && o.Revision != rev

@@ -25,27 +25,27 @@ func Outcome(o flow.Outcome) controlv1.Outcome { return controlv1.Outcome(o) }
 // Evidence returns e as the API's enum.
 func Evidence(e flow.Evidence) controlv1.Evidence { return controlv1.Evidence(e) }
 
-// FlowVerdict returns v as core/flow has it; NoVerdict where it is not known.
+// FlowVerdict returns v as in core/flow; NoVerdict if unknown.
 func FlowVerdict(v controlv1.Verdict) flow.Verdict {
 	return known(flow.Verdict(v), controlv1.Verdict_name[int32(v)])
 }
 
-// FlowReason returns r as core/flow has it; NoReason where it is not known.
+// FlowReason returns r as in core/flow; NoReason if unknown.
 func FlowReason(r controlv1.Reason) flow.Reason {
 	return known(flow.Reason(r), controlv1.Reason_name[int32(r)])
 }
 
-// FlowOutcome returns o as core/flow has it; OutcomeOpening where it is not known.
+// FlowOutcome returns o as in core/flow; OutcomeOpening if unknown.
 func FlowOutcome(o controlv1.Outcome) flow.Outcome {
 	return known(flow.Outcome(o), controlv1.Outcome_name[int32(o)])
 }
 
-// FlowEvidence returns e as core/flow has it; EvidencePort where it is not known.
+// FlowEvidence returns e as in core/flow; EvidencePort if unknown.
 func FlowEvidence(e controlv1.Evidence) flow.Evidence {
 	return known(flow.Evidence(e), controlv1.Evidence_name[int32(e)])
 }
 
-// known returns v where the enum has a name for it.
+// known returns v if the enum has a name for it.
 func known[T any](v T, name string) T {
 	if name == "" {
 		var zero T
@@ -62,13 +62,13 @@ func Family(ipv6 bool) controlv1.Family {
 	return controlv1.Family_FAMILY_IPV4
 }
 
-// enum is what protobuf generates for each enum.
+// enum is implemented by the enums that protobuf generates.
 type enum interface {
 	~int32
 	fmt.Stringer
 }
 
-// prefixes are those of the enums' values, by type name.
+// prefix returns the prefix of an enum's names.
 func prefix[E enum]() string {
 	var zero E
 	s := zero.String() // VERDICT_UNSPECIFIED
@@ -90,8 +90,8 @@ func Text[E enum](e E) string {
 	return strings.ToLower(strings.TrimPrefix(e.String(), prefix[E]()))
 }
 
-// Parse returns the value that a name stands for, whatever its case. values is the map that
-// protobuf generates for the enum, kind is what an error calls it.
+// Parse returns the value of a name, in any case. values is the map that protobuf generates for the enum,
+// kind is its name in errors.
 func Parse[E enum](kind, name string, values map[string]int32) (E, error) {
 	want := strings.ToUpper(strings.ReplaceAll(strings.TrimSpace(name), "-", "_"))
 	var names []string

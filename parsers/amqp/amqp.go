@@ -1,5 +1,5 @@
 // Package amqp recognises AMQP 0-8, 0-9-1 and 1.0 by the 8-octet protocol header and the
-// server's first frame, and in midstream by whole frames. It tells the version.
+// server's first frame, and in midstream by whole frames. It reports the version.
 package amqp
 
 import (

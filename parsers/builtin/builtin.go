@@ -40,7 +40,7 @@ import (
 )
 
 // Registry makes a registry of every built-in parser. The order breaks ties between equally
-// strong claims: those with the longest magic stand first.
+// strong claims: those with the longest magic are first.
 func Registry() (*parsers.Registry, error) { return registry(func(app.ID) bool { return true }) }
 
 // DNS makes a registry of the parsers that are in the engine's process even where all others are

@@ -1,5 +1,5 @@
 // Package cassandra recognises the CQL binary protocol, versions 3 to 5, by OPTIONS, STARTUP and their
-// answers, and by statements in midstream. It tells the CQL version or the operation,
+// answers, and by statements in midstream. It reports the CQL version or the operation,
 // and a statement's verb. The inner frames of version 5 come after what is read here.
 package cassandra
 

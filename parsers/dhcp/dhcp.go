@@ -1,5 +1,5 @@
 // Package dhcp recognises DHCP (RFC 2131) by its magic number and options, and DHCPv6 (RFC 8415) at
-// its ports. It tells the message's type and the host's name.
+// its ports. It reports the message's type and the host's name.
 package dhcp
 
 import (
@@ -88,7 +88,7 @@ func option(b []byte) (code byte, value, rest []byte) {
 	return b[0], b[2:n], b[n:]
 }
 
-// v4Fits wants a message type that exists. Options may go on in the fields for names, which is not followed.
+// v4Fits wants a message type that exists. Options may continue in the fields for names, which is not followed.
 func v4Fits(b []byte) bool {
 	if len(b) < fixedLen+4+4 || b[0] != 1 && b[0] != 2 || b[2] > 16 || binary.BigEndian.Uint32(b[fixedLen:]) != magic {
 		return false

@@ -1,5 +1,5 @@
 // Package dns recognises DNS over UDP and TCP (RFC 1035 and its followers), multicast DNS
-// (RFC 6762) and LLMNR (RFC 4795), tells questions, answers and response codes, and reports
+// (RFC 6762) and LLMNR (RFC 4795), and reports questions, answers and response codes, and
 // messages made to hurt a resolver. It resolves nothing, keeps no answers and judges
 // no names: tunnels and domains are the business of others.
 package dns
@@ -20,7 +20,7 @@ const (
 	llmnr
 )
 
-// Ports at which the flavours are told apart.
+// Ports at which the flavours are reported apart.
 const (
 	portDNS     = 53
 	portNetBIOS = 137
@@ -86,7 +86,7 @@ func (p parser) probeDatagram(m *parsers.Meta, msg []byte) parsers.Match {
 	return p.judge(m, msg)
 }
 
-// probeStream looks at the first message alone. One that does not fit the head is
+// probeStream reads the first message alone. One that does not fit the head is
 // judged by its question.
 func (p parser) probeStream(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {
 	if len(head) < 2 {
@@ -155,7 +155,7 @@ func (p parser) judge(m *parsers.Meta, msg []byte) parsers.Match {
 	return parsers.Likely
 }
 
-// flavourOf tells whose a datagram is by its ports. Resolvers in containers listen at
+// flavourOf returns the flavour of a datagram by its ports. Resolvers in containers listen at
 // 5353 too: RFC 6762 18.6 forbids multicast DNS the bits RD and RA, which they set.
 func flavourOf(m *parsers.Meta, h header) flavour {
 	switch {
@@ -189,7 +189,7 @@ func (p parser) headerFits(m *parsers.Meta, msg []byte) bool {
 		return false
 	}
 	if !h.response() && (h.rcode() != 0 || h.flags&0x0080 != 0 && !port53) {
-		return false // RA stands in responses alone
+		return false // RA is set in responses only
 	}
 	switch h.opcode() {
 	case 0, 2, 4: // query, status, notify
@@ -255,7 +255,7 @@ func (c *checker) record(msg []byte, r record, class uint16) fault {
 	return ok
 }
 
-// isNetBIOS knows the names of RFC 1001 14.1: 32 letters A to P that stand for half octets.
+// isNetBIOS reports whether a name has the form of RFC 1001 14.1: 32 letters A to P that encode half octets.
 func isNetBIOS(msg []byte, r record) bool {
 	if r.typ != 32 && r.typ != 33 || msg[r.name] != 32 || r.name+33 > len(msg) {
 		return false
@@ -268,7 +268,7 @@ func isNetBIOS(msg []byte, r record) bool {
 	return true
 }
 
-// plainName says that the first label run has no control characters.
+// plainName reports whether the first label run has no control characters.
 func plainName(msg []byte, p int) bool {
 	for p < len(msg) && msg[p] != 0 && msg[p] < 64 {
 		n := int(msg[p])

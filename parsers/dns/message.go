@@ -52,7 +52,7 @@ func (h header) response() bool { return h.flags&0x8000 != 0 }
 func (h header) opcode() uint16 { return h.flags >> 11 & 15 }
 func (h header) rcode() uint16  { return h.flags & 15 }
 
-// section is the part of a message that a record stands in.
+// section is the section of a message that contains a record.
 type section uint8
 
 const (

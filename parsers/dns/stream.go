@@ -14,7 +14,7 @@ type stream struct {
 	kind     flavour
 	datagram bool
 	bad      uint8     // messages in a row that made no sense
-	state    exchange  // of the one that is told
+	state    exchange  // of the one that is reported
 	id       uint16    // its number
 	asked    int       // length of its question, in text
 	skip     [2]int    // bytes of an oversized message still to pass over
@@ -23,13 +23,14 @@ type stream struct {
 
 var _ parsers.Stream = (*stream)(nil)
 
-// exchange is how far the one transaction is that a session's attributes tell: its first, or its first that is seen. A
+// exchange is the progress of the transaction reported by a session's attributes: its first, or its first
+// seen one. A
 // socket carries many, and the answer of another would be a lie.
 type exchange uint8
 
 const (
 	noExchange exchange = iota
-	questioned          // its question was told
+	questioned          // its question is reported
 	answered            // and its answer, or an answer whose question was not seen
 )
 
@@ -59,7 +60,7 @@ func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 			if len(rest) < parsers.MaxHead/2 || size+2 <= parsers.MaxHead {
 				break
 			}
-			// Too large to wait for: its beginning tells the question.
+			// Too large to wait for: its beginning has the question.
 			s.beginning(rest[2:])
 			s.skip[dir] = size + 2
 			continue
@@ -72,7 +73,7 @@ func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 	return parsers.Result{Used: used, State: parsers.Named}
 }
 
-// Gap gives a TCP stream up: where the next length stands is lost.
+// Gap abandons a TCP stream: the position of the next length is lost.
 func (s *stream) Gap(_ parsers.Dir, _ int) bool { return s.datagram }
 
 func (s *stream) Close() {}
@@ -101,13 +102,13 @@ func (s *stream) message(msg []byte) {
 	default:
 		s.bad++
 	}
-	s.tell(msg)
+	s.reportMessage(msg)
 }
 
-// beginning tells what a message that is not here to its end asks.
+// beginning reports what a message that is not here to its end asks.
 func (s *stream) beginning(msg []byte) {
 	_ = s.walk(msg)
-	s.tell(msg)
+	s.reportMessage(msg)
 }
 
 func (s *stream) walk(msg []byte) fault {
@@ -123,8 +124,9 @@ func (s *stream) walk(msg []byte) fault {
 	return f
 }
 
-// tell tells a message of the transaction that is told: its question, then the answer with its number and question.
-func (s *stream) tell(msg []byte) {
+// reportMessage reports a message of the reported transaction: its question, then the answer with its number
+// and question.
+func (s *stream) reportMessage(msg []byte) {
 	h := readHeader(msg)
 	if s.state == answered || s.state == questioned && !(h.response() && s.repliesTo(msg, h)) {
 		return
@@ -144,7 +146,7 @@ func (s *stream) tell(msg []byte) {
 	s.sink.Attr(parsers.RCode, appendRCode(s.text[:0], h.rcode()))
 }
 
-// repliesTo reports whether a response is that to the question that was told. RFC 6762 18.1: multicast answers have no
+// repliesTo reports whether a response is that to the reported question. RFC 6762 18.1: multicast answers have no
 // number, and 6 no question either.
 func (s *stream) repliesTo(msg []byte, h header) bool {
 	if s.kind != multicast && h.id != s.id {
@@ -203,7 +205,7 @@ func appendAnswers(out, msg []byte) []byte {
 	return out
 }
 
-// question looks at what is asked.
+// question reads a question.
 func (s *stream) question(msg []byte, r record) {
 	switch {
 	case r.typ == typeNULL:

@@ -1,4 +1,4 @@
-// Package http recognises HTTP/1.0 and 1.1 by content and tells the first request and
+// Package http recognises HTTP/1.0 and 1.1 by content and reports the first request and
 // response: method, host, path, status, client and server software, and the
 // applications that ride on it (websocket, elasticsearch, consul, etcd ...) as far as the request gives
 // them away. It reads no bodies, does not follow further requests of a kept-alive
@@ -94,7 +94,7 @@ func token(b []byte) int {
 	return len(b)
 }
 
-// probeRequest looks for a method, a target and "HTTP/1.x". The version decides: RTSP
+// probeRequest searches for a method, a target and "HTTP/1.x". The version decides: RTSP
 // and SIP look alike up to it, and an inline command of redis has none.
 func probeRequest(b []byte) parsers.Match {
 	blank := 0
@@ -131,7 +131,7 @@ func probeRequest(b []byte) parsers.Match {
 		case len(rest) < limit:
 			return parsers.More
 		case limit == maxSure:
-			return parsers.Likely // nobody else says so much in one line
+			return parsers.Likely // no other protocol has as much in one line
 		}
 		return parsers.No
 	}
@@ -203,7 +203,7 @@ func uri(b []byte) parsers.Match {
 	return m
 }
 
-// binary says that a line holds what no start line does.
+// binary reports whether a line holds what no start line does.
 func binary(line []byte) bool {
 	for i, c := range line {
 		if c < ' ' && c != '\t' && (c != '\r' || i != len(line)-1) {
@@ -213,7 +213,7 @@ func binary(line []byte) bool {
 	return false
 }
 
-// versioned says that a line without its newline ends in HTTP/1.x (or 0.x).
+// versioned reports whether a line without its newline ends in HTTP/1.x (or 0.x).
 func versioned(line []byte) bool {
 	line = bytes.TrimRight(line, "\r \t")
 	n := len(line) - len("HTTP/1.1")
@@ -226,7 +226,7 @@ func versioned(line []byte) bool {
 
 func digit(c byte) bool { return c >= '0' && c <= '9' }
 
-// probeResponse looks for "HTTP/1.x NNN".
+// probeResponse searches for "HTTP/1.x NNN".
 func probeResponse(b []byte) parsers.Match {
 	const shape = "HTTP/1.d ddd"
 	for i := range min(len(b), len(shape)) {
@@ -244,7 +244,7 @@ func probeResponse(b []byte) parsers.Match {
 	return parsers.Likely
 }
 
-// statusLine says that a line without its newline is a status line.
+// statusLine reports whether a line without its newline is a status line.
 func statusLine(line []byte) bool {
 	switch m := probeResponse(line); m {
 	case parsers.More: // "HTTP/1.1 200" and no more is complete here

@@ -7,7 +7,7 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// maxInterim is how many 1xx responses may stand before the one that counts.
+// maxInterim bounds the 1xx responses before the final one.
 const maxInterim = 8
 
 // part is how far one side's first message was read.
@@ -16,7 +16,7 @@ type part uint8
 const (
 	start  part = iota // before the start line
 	fields             // in the header fields
-	rest               // whatever follows
+	rest               // regardless of what follows
 )
 
 // half is one side of a session.
@@ -37,7 +37,7 @@ type stream struct {
 	digits    [3]byte // the status, lent to the sink
 	path      app.ID  // what the request's path gives away
 	midstream bool
-	orphaned  bool // a response came whose request was not seen: what is asked after it is another exchange
+	orphaned  bool // a response without a seen request: later requests are another exchange
 	named     bool
 	asked     bool // a request's line was read
 	request   bool // a request's header block was read
@@ -70,7 +70,7 @@ func (s *stream) state() parsers.State {
 	return parsers.Undecided
 }
 
-// Gap implements parsers.Stream: without its header block a side tells nothing.
+// Gap implements parsers.Stream: without its header block a side has nothing to report.
 func (s *stream) Gap(dir parsers.Dir, _ int) bool {
 	s.side[dir].part = rest
 	return s.named
@@ -79,7 +79,7 @@ func (s *stream) Gap(dir parsers.Dir, _ int) bool {
 // Close implements parsers.Stream.
 func (s *stream) Close() {}
 
-// line reads one line and says how many bytes it used; 0: it is not complete.
+// line reads one line and returns how many bytes it used; 0: it is not complete.
 func (s *stream) line(h *half, data []byte) int {
 	window := data[:min(len(data), h.left)]
 	at := bytes.IndexByte(window[min(h.scanned, len(window)):], '\n')
@@ -150,7 +150,7 @@ func (s *stream) start(h *half, line []byte) {
 	s.path = ridingOnPath(path)
 }
 
-// authority tells the host of an absolute URI, which outranks the Host field (RFC 9112 3.2.2),
+// authority reports the host of an absolute URI, which outranks the Host field (RFC 9112 3.2.2),
 // and gives the rest of the target.
 func (s *stream) authority(target []byte) []byte {
 	if uri(target) != parsers.Likely {
@@ -189,7 +189,7 @@ func (s *stream) end(h *half) {
 }
 
 // name settles the application. The first block decides: a request that is held must
-// be decidable by itself, so a response is asked only where its request was missed.
+// be decidable by itself, so a response is used only if its request was missed.
 func (s *stream) name(h *half) {
 	if s.named {
 		return

@@ -31,7 +31,7 @@ const (
 	settingSize = 6
 	lastSetting = 9       // the highest registered setting
 	tableSize   = 1       // SETTINGS_HEADER_TABLE_SIZE
-	maxFrame    = 1 << 14 // the frame size nobody has to negotiate
+	maxFrame    = 1 << 14 // the default frame size
 	maxStream   = 1 << 29 // stream number that is believed in midstream
 )
 
@@ -57,7 +57,7 @@ var allowed = [...]uint8{
 	frameSettings: flagAck, framePush: flagEndHeaders | flagPadded, framePing: flagAck, frameContinuation: flagEndHeaders,
 }
 
-// legal says that a header keeps the rules whose breach ends a connection.
+// legal reports whether a header keeps the rules whose breach ends a connection.
 func (f frame) legal() bool {
 	connection := f.stream == 0
 	switch f.kind {
@@ -112,7 +112,7 @@ func (f frame) plausible(payload []byte) bool {
 	return true
 }
 
-// prefix is how many bytes stand before a header block fragment.
+// prefix returns the number of bytes before a header block fragment.
 func (f frame) prefix() int {
 	n := 0
 	if f.kind != frameContinuation && f.flags&flagPadded != 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// grpcPrefix is what stands before a gRPC message: a flag and its length.
+// grpcPrefix is the length of the prefix of a gRPC message: a flag and a length.
 const grpcPrefix = 5
 
 // fields is what matters of the header block that a side is sending.
@@ -74,13 +74,13 @@ func (s *stream) request(n *fields, stream uint32) {
 	}
 	grpc := isGRPC(n.content)
 	if !grpc && s.midstream && n.unknown && n.content == "" && (n.method == "" || n.method == "POST") {
-		return // its content type may be among what was missed: the data tell
+		return // its content type may have been missed: the data decide
 	}
 	s.exchange = stream
 	s.tell(parsers.Host, n.host)
 	s.tell(parsers.UserAgent, n.agent)
 	if grpc {
-		s.name(n.path)
+		s.reportGRPC(n.path)
 		return
 	}
 	s.tell(parsers.Method, n.method)
@@ -89,8 +89,8 @@ func (s *stream) request(n *fields, stream uint32) {
 	s.named = true
 }
 
-// name says gRPC, and what it is a gRPC of.
-func (s *stream) name(path string) {
+// reportGRPC reports gRPC, and its service.
+func (s *stream) reportGRPC(path string) {
 	s.tell(parsers.Service, path)
 	s.grpc, s.named = true, true
 	if strings.HasPrefix(path, "/etcdserverpb.") {
@@ -100,7 +100,8 @@ func (s *stream) name(path string) {
 	s.sink.App(app.GRPC)
 }
 
-// response tells how the request that is told was answered, not another that shares the connection; where the request was
+// response reports the answer of the reported request, not another that shares the connection; where the
+// request was
 // missed, it names the application.
 func (s *stream) response(n *fields, stream uint32) {
 	interim := len(n.status) == 3 && n.status[0] == '1'
@@ -111,7 +112,7 @@ func (s *stream) response(n *fields, stream uint32) {
 	if !s.named {
 		switch {
 		case isGRPC(n.content), n.code != "":
-			s.name("")
+			s.reportGRPC("")
 		case s.midstream && n.unknown && n.content == "":
 			return
 		default:
@@ -162,6 +163,6 @@ func (s *stream) data(h *half, f frame, b []byte) {
 		return
 	}
 	if s.messages++; s.messages == 2 {
-		s.name("")
+		s.reportGRPC("")
 	}
 }

@@ -1,5 +1,5 @@
 // Package http2 recognises HTTP/2 in clear with prior knowledge, and gRPC on it, by
-// content; it tells the first request (service and method, path, host, user agent) and how it was
+// content; it reports the first request (service and method, path, host, user agent) and how it was
 // answered. It decodes headers with real HPACK, keeps no bodies, and follows the first
 // request only. It is not for HTTP/2 inside TLS nor for what an HTTP/1 upgrade leads to.
 package http2
@@ -93,7 +93,7 @@ func probePreface(b []byte) parsers.Match {
 // maxSettings bounds the length of a SETTINGS frame that is believed and read.
 const maxSettings = 64 * settingSize
 
-// probeSettings looks for the SETTINGS frame that a server begins with. An empty one is nine bytes of
+// probeSettings searches for the SETTINGS frame that a server begins with. An empty one is nine bytes of
 // nearly nothing, so another sound frame must follow it.
 func probeSettings(b []byte) parsers.Match {
 	want := [frameHeader]byte{3: frameSettings}
@@ -129,7 +129,7 @@ func probeSettings(b []byte) parsers.Match {
 	return parsers.Likely
 }
 
-// probeChain looks for two whole frames and the header of a third in midstream, not all
+// probeChain searches for two whole frames and the header of a third in midstream, not all
 // of them data.
 func probeChain(b []byte) parsers.Match {
 	others := 0

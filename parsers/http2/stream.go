@@ -45,7 +45,7 @@ type stream struct {
 	grpc      bool
 	answered  bool
 	frames    int
-	exchange  uint32 // the stream that is told; 0 before
+	exchange  uint32 // the stream that is reported; 0 before
 	messages  int    // data frames that hold exactly one gRPC message
 }
 
@@ -74,7 +74,7 @@ func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 	return parsers.Result{Used: used, State: s.state()}
 }
 
-// done says that nothing more is read, wherever the segment ends.
+// done reports whether nothing more is read, wherever the segment ends.
 func (s *stream) done() bool { return s.named && (s.answered || s.frames > maxFrames) }
 
 func (s *stream) state() parsers.State {
@@ -135,7 +135,7 @@ func (s *stream) step(dir parsers.Dir, data []byte) int {
 	f := header(data)
 	f.stream &= 1<<31 - 1 // RFC 9113 4.1: the reserved bit is ignored
 	if !f.legal() || h.open != (f.kind == frameContinuation) || h.open && f.stream != h.frame.stream {
-		h.over = true // RFC 9113 4.3: nothing stands between the frames of a header block
+		h.over = true // RFC 9113 4.3: no other frame is between those of a header block
 		return len(data)
 	}
 	return s.frameOf(dir, f, data)
@@ -186,7 +186,7 @@ func (s *stream) settings(other parsers.Dir, b []byte) {
 	}
 }
 
-// begin starts a header block fragment; payload holds what stands before it.
+// begin starts a header block fragment; payload includes its prefix.
 func (s *stream) begin(h *half, f frame, payload []byte) {
 	h.frame = f
 	h.pad = 0

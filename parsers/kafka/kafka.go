@@ -1,5 +1,5 @@
 // Package kafka recognises Apache Kafka's protocol by its request headers, at a session's
-// beginning and in midstream, and answers to ApiVersions. It tells the first request's
+// beginning and in midstream, and answers to ApiVersions. It reports the first request's
 // name and the client's id, and reads no records.
 package kafka
 
@@ -70,7 +70,7 @@ func (parser) Tell(m *parsers.Meta, dir parsers.Dir, head []byte, sink parsers.S
 }
 
 // request judges a request header: a key and version that exist, a client id that is text, and a size that the body
-// fits. The id is anything that its user chose, or nothing; the less it says, the more the body must.
+// fits. The id is chosen by users, or empty; the weaker it is, the stronger the body must be.
 func request(m *parsers.Meta, b []byte) parsers.Match {
 	for i, c := range b[:min(len(b), 8)] {
 		if i == 0 && c > maxRequest>>24 || i == 4 && c != 0 || i == 5 && int(c) >= len(apis) || i == 6 && c != 0 || i == 7 && c > apis[b[5]].max {
@@ -101,7 +101,8 @@ func request(m *parsers.Meta, b []byte) parsers.Match {
 	return likelyIf(bodyFits(key, b[7], rest))
 }
 
-// starts reports whether a request whose client id says nothing is one that a connection begins with: nothing else in
+// starts reports whether a request whose client id says nothing is one that a connection begins with: nothing
+// else in
 // it would tell it from other bytes. In midstream the correlation id must have been counted, too.
 func starts(m *parsers.Meta, b []byte, key uint16, rest int) bool {
 	correlation := binary.BigEndian.Uint32(b[8:])
@@ -120,7 +121,8 @@ func starts(m *parsers.Meta, b []byte, key uint16, rest int) bool {
 	return m.Midstream && key > 1 && rest >= 4 && rest < 1<<20 // answers begin with a number where requests of 0 and 1 have their key
 }
 
-// text reports whether bytes are UTF-8 without control characters; the last character may be missing unless they are whole.
+// text reports whether bytes are UTF-8 without control characters; the last character may be missing unless
+// they are whole.
 func text(b []byte, whole bool) bool {
 	for len(b) > 0 {
 		if b[0] < 0x20 || b[0] == 0x7f {
@@ -135,7 +137,7 @@ func text(b []byte, whole bool) bool {
 	return true
 }
 
-// bodyFits checks how much stands behind the client's id, where that is known.
+// bodyFits checks how much follows the client's id, where that is known.
 func bodyFits(key uint16, version byte, rest int) bool {
 	switch {
 	case key == apiVersions && version < 3:
@@ -150,7 +152,7 @@ func bodyFits(key uint16, version byte, rest int) bool {
 	return rest >= 4
 }
 
-// counted says that the number of an answer in midstream is one that a client has counted up to.
+// counted reports whether the number of an answer in midstream is one that a client has counted up to.
 func counted(b []byte) bool {
 	for i, c := range b[:min(len(b), 8)] {
 		if i == 4 && c != 0 || i == 7 && c|b[5]|b[6] == 0 {
@@ -161,7 +163,7 @@ func counted(b []byte) bool {
 }
 
 // response judges an answer to ApiVersions: an error code, and a row of keys with their versions. Other
-// answers begin with numbers alone: they say nothing.
+// answers begin with numbers alone, without a magic.
 func response(b []byte) parsers.Match {
 	if len(b) > 0 && b[0] > maxRequest>>24 {
 		return parsers.No

@@ -1,5 +1,5 @@
 // Package ldap recognises LDAP (RFC 4511) by the BER framing of its first messages, over TCP and
-// connectionless over UDP. It tells the operation and the name that binds, never passwords.
+// connectionless over UDP. It reports the operation and the name that binds, never passwords.
 package ldap
 
 import (
@@ -70,7 +70,8 @@ func (parser) Part(m *parsers.Meta, b []byte) parsers.Part {
 	return parsers.EitherPart
 }
 
-// message judges a first message's framing: Likely with its operation. RFC 4511 5.1 lets a length have more octets than it
+// message judges a first message's framing: Likely with its operation. RFC 4511 5.1 lets a length have more
+// octets than it
 // needs, so what follows it is looked at only once it is known where that is.
 func message(m *parsers.Meta, b []byte) (op byte, value []byte, match parsers.Match) {
 	if len(b) > 0 && b[0] != tagSequence {
@@ -88,7 +89,7 @@ func message(m *parsers.Meta, b []byte) (op byte, value []byte, match parsers.Ma
 		return 0, nil, moreIf(!m.Datagram() && (len(body) < 1 || body[0] == tagInteger) && (len(body) < 2 || body[1] >= 1 && body[1] <= 4))
 	}
 	if m.Datagram() && len(body) > size && body[size] != tagSequence {
-		return 0, nil, parsers.No // several messages may stand in one datagram
+		return 0, nil, parsers.No // several messages may be in one datagram
 	}
 	op, value, ok := operation(body[:min(size, maxMessage)], size > maxMessage)
 	return op, value, likelyIf(ok)
@@ -189,7 +190,7 @@ func operation(b []byte, cut bool) (op byte, value []byte, ok bool) {
 	return op, value, true
 }
 
-// fields says whether elements begin with these tags.
+// fields reports whether elements begin with these tags.
 func fields(b []byte, tags ...byte) bool {
 	for _, want := range tags {
 		tag, _, rest, ok := element(b)

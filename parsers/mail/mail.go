@@ -1,5 +1,5 @@
-// Package mail recognises the line protocols in which the server greets first and that look alike:
-// SMTP, FTP, IMAP and POP3. It tells greeting, first command and refused log-ins, neither
+// Package mail recognises the similar line protocols in which the server sends a greeting first:
+// SMTP, FTP, IMAP and POP3. It reports greeting, first command and refused log-ins, neither
 // users' secrets nor messages. A greeting that two of them could send is left open until
 // the client answers; what comes after STARTTLS is not read.
 package mail
@@ -14,7 +14,7 @@ import (
 // maxLine bounds a line: RFC 5321 4.5.3.1 has 512, RFC 3501 none; greetings with capabilities are longer.
 const maxLine = 2048
 
-// rules are what tells one of the protocols from the others.
+// rules distinguish the protocols.
 type rules struct {
 	id app.ID
 	// greeting judges whole lines of the server's beginning.
@@ -62,7 +62,7 @@ func (p parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match 
 	if dir == parsers.ToClient {
 		match := p.r.greeting(m, b)
 		if match == parsers.No && m.Midstream && (p.r.id == app.SMTP || p.r.id == app.FTP) && anyReply(b) {
-			return parsers.More // a later reply tells nothing: the next command will
+			return parsers.More // a later reply is ambiguous: the next command decides
 		}
 		return match
 	}
@@ -143,7 +143,7 @@ func reply(b []byte) (text, rest []byte, match parsers.Match) {
 	return text, b[bytes.IndexByte(b, '\n')+1:], parsers.Likely
 }
 
-// anyReply says that a line may be "250 text" with any code.
+// anyReply reports whether a line may be "250 text" with any code.
 func anyReply(b []byte) bool {
 	for i, c := range b[:min(len(b), 4)] {
 		if i == 0 && (c < '2' || c > '5') || i < 3 && (c < '0' || c > '9') || i == 3 && c != ' ' && c != '-' {
@@ -154,7 +154,7 @@ func anyReply(b []byte) bool {
 	return printable(text) && (whole || len(b) < maxLine)
 }
 
-// contains looks for a word in any case; the word is in upper case.
+// contains searches for a word in any case; the word is in upper case.
 func contains(b []byte, word string) bool {
 	for i := 0; i+len(word) <= len(b); i++ {
 		if bytes.EqualFold(b[i:i+len(word)], []byte(word)) {
@@ -165,7 +165,8 @@ func contains(b []byte, word string) bool {
 }
 
 // decide reads the lines of a greeting: the first that names the protocol claims it, one that names
-// the other gives it up, and a second reply with a code of one alone tells too. The text is anything that its operator
+// the other
+// abandons it, and a second reply with a code of only one decides, too. The text is anything that its operator
 // chose: where it misleads, the client's first command has the claim withdrawn, and the other is asked again.
 func decide(b []byte, mine, other, codes, others string) parsers.Match {
 	for i := range 32 {
@@ -233,7 +234,7 @@ func smtpCommand(text []byte) parsers.Match {
 func ftpCommand(text []byte) parsers.Match {
 	switch {
 	case word(text, "USER") && bytes.IndexByte(text, ' ') > 0:
-		return parsers.More // POP3's too: the greeting tells
+		return parsers.More // POP3's too: the greeting decides
 	case word(text, "EPSV", "PASV", "MLSD", "FEAT") && len(text) == 4:
 		return parsers.Likely
 	case word(text, "SYST", "OPTS", "HOST", "QUIT", "NOOP", "HELP", "CLNT", "PWD", "TYPE", "CWD", "PORT", "EPRT", "LIST", "RETR", "STOR", "PASS",
@@ -286,7 +287,7 @@ func imapCommand(text []byte) parsers.Match {
 	return parsers.No
 }
 
-// pop3Greeting judges RFC 1939 4: "+OK" and a text. Redis says a bare +OK.
+// pop3Greeting judges RFC 1939 4: "+OK" and a text. Redis sends a bare +OK.
 func pop3Greeting(m *parsers.Meta, b []byte) parsers.Match {
 	text, whole := line(b)
 	const ok = "+OK "

@@ -1,5 +1,5 @@
 // Package memcached recognises memcached's text, meta and binary protocols, over TCP and
-// with the frame header of UDP. It tells the first command, no keys and no values.
+// with the frame header of UDP. It reports the first command, no keys and no values.
 // A verb that Redis has too is left open until the server answers.
 package memcached
 
@@ -82,7 +82,7 @@ func line(b []byte) (text []byte, whole bool) {
 	return bytes.TrimSuffix(b[:end], []byte("\r")), true
 }
 
-// form is what stands behind a verb: k a key, n a number, s a signed one, and how sure it is.
+// form is what follows a verb: k a key, n a number, s a signed one, and how sure it is.
 type form struct {
 	args string
 	sure bool
@@ -237,7 +237,7 @@ func binaryPacket(b []byte, magic byte) parsers.Match {
 		if keyLen > 250 || body > 1<<27 || body < keyLen+extra || magic == 0x80 && status != 0 || magic == 0x81 && status > 0x86 {
 			return parsers.No
 		}
-		if op >= 0x20 && op <= 0x22 { // SASL is both's: what comes behind it tells
+		if op >= 0x20 && op <= 0x22 { // SASL is both's: what comes behind it reports
 			if len(b) < 24+body {
 				return moreIf(body < parsers.MaxHead/2)
 			}

@@ -1,5 +1,5 @@
 // Package mongodb recognises MongoDB's wire protocol: OP_MSG and OP_COMPRESSED of modern
-// clients, OP_QUERY, OP_REPLY and the other old operations. It tells the operation or
+// clients, OP_QUERY, OP_REPLY and the other old operations. It reports the operation or
 // command and the database, and reads no documents beyond those.
 package mongodb
 
@@ -16,7 +16,8 @@ const (
 	maxMessage = 48000000
 	maxWhole   = 4096 // a message up to here is waited for, to find its database
 	maxKey     = 64
-	// RequiredBits of OP_MSG that are defined: a checksum follows, more messages come, an exhaust cursor is allowed.
+	// RequiredBits of OP_MSG that are defined: a checksum follows, more messages come, an exhaust cursor is
+	// allowed.
 	flagsMsg     = 1 | 2 | 1<<16
 	opReply      = 1
 	opUpdate     = 2001
@@ -265,7 +266,7 @@ func compressed(b []byte, size int) parsers.Match {
 	return likelyIf((op == opMsg || op == opQuery || op == opReply) && n > 0 && n <= maxMessage && b[8] <= 3)
 }
 
-// database finds "$db" among the elements of a document; types whose size is not told by their
+// database finds "$db" among the elements of a document; types whose size is not given by their
 // beginning end the search.
 func database(doc []byte) []byte {
 	for at := 4; at < len(doc) && doc[at] != 0; {

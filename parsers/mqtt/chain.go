@@ -10,7 +10,8 @@ import (
 // enough is how many whole packets in midstream are believed.
 const enough = 3
 
-// chain judges a row of packets in midstream: three that fit, or two that publish, whose topics say more.
+// chain judges a row of packets in midstream: three that fit, or two that publish, whose topics are stronger
+// evidence.
 func chain(dir parsers.Dir, b []byte) parsers.Match {
 	good := 0
 	for len(b) > 0 {
@@ -40,7 +41,7 @@ func chain(dir parsers.Dir, b []byte) parsers.Match {
 	return parsers.More
 }
 
-// Packet types (5.0, 2.1.2) that stand in the middle of a connection.
+// Packet types (5.0, 2.1.2) in the middle of a connection.
 const (
 	publish  = 3
 	puback   = 4

@@ -1,4 +1,4 @@
-// Package mqtt recognises MQTT 3.1, 3.1.1 and 5.0 by CONNECT and CONNACK. It tells version
+// Package mqtt recognises MQTT 3.1, 3.1.1 and 5.0 by CONNECT and CONNACK. It reports version
 // and user. A session that was not seen from its beginning is not claimed: a packet
 // of two octets of header may be anything.
 package mqtt

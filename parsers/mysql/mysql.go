@@ -1,5 +1,5 @@
 // Package mysql recognises the MySQL and MariaDB client/server protocol by the server's
-// greeting, the client's log-in, and mid-stream by statements. It tells server version, user,
+// greeting, the client's log-in, and mid-stream by statements. It reports server version, user,
 // database, the first statement's verb and refused log-ins, never passwords or values.
 // After a change to TLS, and once a session is compressed, nothing more is read. The X
 // protocol is another one.
@@ -141,7 +141,8 @@ func handshake(body []byte, whole bool) parsers.Match {
 	if len(rest) == greetingAfterName {
 		return parsers.Likely
 	}
-	// Character set, status, upper capabilities, length of the scramble, ten reserved octets; MariaDB uses the last four.
+	// Character set, status, upper capabilities, length of the scramble, ten reserved octets; MariaDB uses
+	// the last four.
 	if rest = rest[greetingAfterName:]; len(rest) < 16 {
 		return parsers.No
 	}
@@ -271,7 +272,7 @@ func compressed(b []byte, size int) parsers.Match {
 }
 
 // resultSet judges an answer without what came before it: a count of columns in a packet of
-// its own, and the first column, whose catalogue is always "def". Anything shorter tells too little.
+// its own, and the first column, whose catalogue is always "def". Anything shorter is too weak.
 func resultSet(b []byte) parsers.Match {
 	want := [...]int{1, 0, 0, 1, -1, -1, -1, 0, 2, 3, 'd', 'e', 'f'}
 	for i, c := range b[:min(len(b), len(want))] {
@@ -285,7 +286,7 @@ func resultSet(b []byte) parsers.Match {
 	return parsers.Likely
 }
 
-// short lets an OK or an error wait for the client's next statement.
+// short delays an OK or an error until the client's next statement.
 func short(b []byte) parsers.Match {
 	if len(b) < 5 {
 		return parsers.More

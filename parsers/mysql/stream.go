@@ -78,7 +78,7 @@ func (s *stream) packet(dir parsers.Dir, seq byte, body []byte) parsers.State {
 	case !s.commands && seq == 1:
 		return s.login(body)
 	case !s.commands && !s.greeted && !s.midstream:
-		return parsers.Rejected // a client never speaks first
+		return parsers.Rejected // a client never sends first
 	case s.midstream && seq == 0 && body[0] == 0:
 		return s.compressed(body)
 	case seq == 0:
@@ -97,14 +97,14 @@ func (s *stream) server(seq byte, body []byte) parsers.State {
 	case first && (body[0] == 10 || body[0] == 9) && seq == 0:
 		version, _, _ := bytes.Cut(body[1:], []byte{0})
 		s.sink.Attr(parsers.Software, version)
-		s.version = body[0] // told with the log-in, unless it turns to TLS
+		s.version = body[0] // reported with the log-in, unless it switches to TLS
 	case first && !s.midstream:
 		return parsers.Rejected
 	}
 	return parsers.Named
 }
 
-// refused tells an error that ends a log-in: its number and text.
+// refused reports an error that ends a log-in: its number and text.
 func (s *stream) refused(b []byte) {
 	code, text := binary.LittleEndian.Uint16(b), b[2:]
 	if len(text) > 6 && text[0] == '#' {
@@ -164,7 +164,7 @@ func afterAuth(b []byte, flags uint32) ([]byte, bool) {
 	return b[n:], true
 }
 
-// compressed tells a statement that was seen through the frame of a compressed session, and stops there.
+// compressed reports a statement that was seen through the frame of a compressed session, and stops there.
 func (s *stream) compressed(b []byte) parsers.State {
 	const headers = 3 + 4 // the uncompressed length, and the packet's own header
 	if len(b) > headers {

@@ -1,5 +1,5 @@
 // Package nats recognises the NATS client protocol by the server's INFO and the client's CONNECT,
-// and in midstream by messages with their sizes. It tells the first operation
+// and in midstream by messages with their sizes. It reports the first operation
 // and reads no payloads.
 package nats
 
@@ -94,7 +94,7 @@ func object(b []byte, verb, holds string) parsers.Match {
 }
 
 // message judges PUB and HPUB of clients, MSG and HMSG of servers: words, a size, and the end of
-// line that stands behind so many octets. The other operations are other protocols' words too.
+// line that follows so many octets. The other operations are other protocols' words too.
 func message(dir parsers.Dir, b []byte) parsers.Match {
 	verbs, least, most := [...]string{"PUB ", "HPUB "}, 2, 3
 	if dir == parsers.ToClient {

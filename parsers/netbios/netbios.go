@@ -1,5 +1,5 @@
-// Package netbios recognises the NetBIOS name and datagram services over UDP (RFC 1002 4.2, 4.4). It tells
-// the name asked for. NetBIOS sessions carry SMB and are SMB's.
+// Package netbios recognises the NetBIOS name and datagram services over UDP (RFC 1002 4.2, 4.4). It reports
+// the requested name. Package smb handles NetBIOS sessions.
 package netbios
 
 import (

@@ -1,5 +1,5 @@
 // Package ntp recognises NTP versions 1 to 4 (RFC 5905) with its control and private modes. It
-// tells version and mode. Away from port 123 only whole client and server packets
+// reports version and mode. Away from port 123 only whole client and server packets
 // whose fields make sense together are claimed.
 package ntp
 
@@ -92,7 +92,7 @@ func fieldsFit(b []byte, mode byte, known bool) bool {
 	return false
 }
 
-// near says that two times are within a day of each other.
+// near reports whether two times are within a day of each other.
 func near(a, b uint32) bool { return a-b+86400 < 2*86400 }
 
 // tailFits checks extension fields and a message authentication code.

@@ -18,7 +18,7 @@ import (
 type Message struct {
 	Dir  parsers.Dir
 	Data []byte
-	// Gap is how many bytes never come; 0: this is no gap, negative: unknown.
+	// Gap is how many bytes are lost; 0: this is no gap, negative: unknown.
 	Gap int
 }
 
@@ -28,16 +28,17 @@ type Case struct {
 	Meta     parsers.Meta
 	Messages []Message
 	Want     Findings
-	// ClientOnly and ServerOnly are applications that one side's bytes alone must give; empty: not said.
+	// ClientOnly and ServerOnly are applications that one side's bytes alone must give; empty: no expectation.
 	ClientOnly, ServerOnly string
-	// Side is "certain" where the parser must know the client in midstream, "exchanged" where it must know that the server
+	// Side is "certain" where the parser must know the client in midstream, "exchanged" where it must know
+	// that the server
 	// of the case is the client, "unknown" where it must not know; empty: not said.
 	Side string
-	// NoJunk says that bytes behind the conversation may change the answer.
+	// NoJunk reports whether bytes behind the conversation may change the answer.
 	NoJunk bool
 }
 
-// Negative says that the bytes are none of the parser's.
+// Negative reports whether the bytes are none of the parser's.
 func (c *Case) Negative() bool { return c.Want.App == None }
 
 // Load reads every *.case file of a folder, by name.
@@ -228,7 +229,7 @@ func (c *Case) gap(rest string) error {
 	return nil
 }
 
-// payload reads what stands behind the side mark: " text", "x hex" or "*count text".
+// payload reads what follows the side mark: " text", "x hex" or "*count text".
 func payload(s string) ([]byte, error) {
 	switch {
 	case strings.HasPrefix(s, "x"):
@@ -249,7 +250,7 @@ func payload(s string) ([]byte, error) {
 	return unescape(strings.TrimPrefix(s, " "))
 }
 
-// unescape reads Go's escapes; quotes stand for themselves.
+// unescape decodes Go's escapes; quotes are literal.
 func unescape(s string) ([]byte, error) {
 	out := make([]byte, 0, len(s))
 	for len(s) > 0 {

@@ -14,7 +14,7 @@
 //	app: websocket                 (none: these bytes must not be claimed)
 //	base: http                     (app if missing)
 //	strength: certain              (or likely; certain if missing)
-//	client-only: websocket         (optional: what the client's bytes alone must say, finally)
+//	client-only: websocket         (optional: the final result of the client's bytes alone)
 //	server-only: http              (optional: the same for the server's)
 //	side: certain                  (optional: in midstream the bytes show who the client is; or exchanged, unknown)
 //	final: false                   (optional: a layered parser is still undecided at the end)
@@ -26,7 +26,7 @@
 //	+ Host: example.com\r\n\r\n    (more of the same segment)
 //	<x 48 54 54 50                 (server's bytes in hex; >x and +x alike)
 //	+*1000 A                       (a piece a thousand times; >* and <* alike)
-//	gap < 100                      (100 bytes of the server never come; -1: nobody knows how many)
+//	gap < 100                      (100 bytes of the server are lost; -1: unknown how many)
 //
 // A leading blank of the bytes is written \x20; blanks at the line's end are kept.
 package parsertest

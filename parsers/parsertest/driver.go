@@ -162,7 +162,7 @@ func (w *watched) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 
 func (w *watched) threat(id uint16, _ string) { w.threats = append(w.threats, id) }
 
-// watchedStream is a stream whose results, and what it tells, are checked.
+// watchedStream is a stream whose results, and what it reports, are checked.
 type watchedStream struct {
 	w       *watched
 	stream  parsers.Stream
@@ -244,7 +244,7 @@ var (
 	_ parsers.Stream = (*watchedStream)(nil)
 )
 
-// Replay gives a conversation to a parser and says what it found. The error is a breach of the contract.
+// Replay gives a conversation to a parser and reports what it found. The error is a breach of the contract.
 func Replay(p parsers.Parser, id app.ID, m parsers.Meta, messages []Message) (Findings, error) {
 	s := newSession(p, id, m)
 	for i := range messages {

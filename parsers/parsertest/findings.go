@@ -28,7 +28,7 @@ type Findings struct {
 	// App is what rides on Base, or Base itself; None if the bytes were not claimed.
 	App, Base string
 	Strength  parsers.Match
-	// Final says that App can no longer change.
+	// Final reports whether App can no longer change.
 	Final bool
 	// Side is who the client is, as far as the parser is certain. It is not a part of String.
 	Side    detect.Side
@@ -55,7 +55,7 @@ func (f *Findings) threat(id uint16) {
 	}
 }
 
-// String is one line for each finding, sorted, as it stands in a case.
+// String returns one line for each finding, sorted, in the form of a case.
 func (f Findings) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "app: %s\n", f.App)

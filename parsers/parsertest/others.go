@@ -60,7 +60,7 @@ func others(t *testing.T, reg *parsers.Registry, c *Case) {
 	}
 }
 
-// lingering tells of parsers that cannot make up their mind on a whole conversation
+// lingering reports of parsers that cannot make up their mind on a whole conversation
 // that is none of theirs: they delay those that can.
 func lingering(t *testing.T, p parsers.Parser, c *Case) {
 	t.Helper()

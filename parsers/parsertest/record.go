@@ -10,7 +10,7 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// Recorder writes down what a live client and server say, to be replayed as a case.
+// Recorder records the data of a live client and server, to be replayed as a case.
 type Recorder struct {
 	mu       sync.Mutex
 	messages []Message // guarded by mu
@@ -19,14 +19,14 @@ type Recorder struct {
 // Client wraps the client's end of a connection: what it writes goes to the server.
 func (r *Recorder) Client(c net.Conn) net.Conn { return &recorded{c, r} }
 
-// Messages is what was said so far, in order.
+// Messages returns the recorded messages, in order.
 func (r *Recorder) Messages() []Message {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]Message(nil), r.messages...)
 }
 
-// Case is what was said so far, as a case without expectations.
+// Case returns the recorded messages as a case without expectations.
 func (r *Recorder) Case(name string) Case {
 	return Case{Name: name, Meta: defaultMeta(), Messages: r.Messages(), Want: Findings{Strength: parsers.Certain, Final: true}}
 }
@@ -45,7 +45,7 @@ type recorded struct {
 	r *Recorder
 }
 
-// Write records before it writes, so that an answer never stands before its question.
+// Write records before it writes, so that a response is never recorded before its request.
 func (c *recorded) Write(b []byte) (int, error) {
 	c.r.add(parsers.ToServer, b)
 	return c.Conn.Write(b)

@@ -167,7 +167,7 @@ func (r *runner) notWrong(what string, f Findings) {
 	}
 }
 
-// rides says that an application is another, or rides on it.
+// rides reports whether an application is another, or rides on it.
 func rides(top, under string) bool {
 	id, err := app.Parse(top)
 	for err == nil && id != app.Unknown {

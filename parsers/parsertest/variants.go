@@ -57,7 +57,7 @@ func oneSide(messages []Message, dir parsers.Dir) []Message {
 	return out
 }
 
-// turn has each side say what the other said.
+// turn swaps the sides of all messages.
 func turn(messages []Message) []Message {
 	out := bytesOf(messages)
 	for i := range out {
@@ -131,7 +131,7 @@ func bytesOf(messages []Message) []Message {
 	return append(make([]Message, 0, len(messages)+2), messages...)
 }
 
-// junks are what stands behind a conversation.
+// junks are what follows a conversation.
 func junks() map[string][]byte {
 	mixed := make([]byte, 600)
 	x := uint32(2463534242)

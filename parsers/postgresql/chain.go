@@ -11,7 +11,7 @@ import (
 const maxMessage = 1 << 20
 
 // chain judges a row of typed messages without the start-up before it: three that fit,
-// two of which the last says that the server is ready, or one statement that begins with a known verb.
+// two of which the last is the server's ready message, or one statement that begins with a known verb.
 func chain(dir parsers.Dir, b []byte) parsers.Match {
 	good := 0
 	for {
@@ -73,7 +73,8 @@ func moreIf(ok bool) parsers.Match {
 	return parsers.No
 }
 
-// replicates judges what keeps a replication stream alive: a primary's keep-alive and a standby's status, of fixed sizes, which
+// replicates judges what keeps a replication stream alive: a primary's keep-alive and a standby's status, of
+// fixed sizes, which
 // end in an octet that asks for an answer or does not.
 func replicates(dir parsers.Dir, size int, body []byte, whole bool) bool {
 	kind, want := byte('k'), 1+8+8+1
@@ -83,7 +84,8 @@ func replicates(dir parsers.Dir, size int, body []byte, whole bool) bool {
 	return whole && size == want && body[0] == kind && body[size-1] <= 1
 }
 
-// notifies judges a NotificationResponse: a process, a channel and a payload that fill it. It comes alone, and seldom.
+// notifies judges a NotificationResponse: a process, a channel and a payload that fill it. It comes alone,
+// and seldom.
 func notifies(size int, body []byte, whole bool) parsers.Match {
 	if size < 4+2+1 || size > 4+64+8000+1 || len(body) > 0 && body[0] != 0 {
 		return parsers.No

@@ -1,5 +1,5 @@
 // Package postgresql recognises the PostgreSQL frontend/backend protocol 3 by its start-up, TLS,
-// GSS and cancel requests, by the server's answers, and mid-stream by chains of messages. It tells
+// GSS and cancel requests, by the server's answers, and mid-stream by chains of messages. It reports
 // user, database, server version, the first statement's verb and refused log-ins, never
 // passwords or values. After a change to TLS nothing more is read.
 package postgresql
@@ -12,7 +12,7 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// Codes that stand where the protocol version does.
+// Codes in the position of the protocol version.
 const (
 	version30     = 3 << 16
 	version32     = 3<<16 | 2

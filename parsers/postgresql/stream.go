@@ -93,7 +93,7 @@ func (s *stream) step(dir parsers.Dir, b []byte) (int, parsers.State) {
 
 // start reads a start-up message or a request before it.
 func (s *stream) start(b []byte) (int, parsers.State) {
-	if s.asked > 0 && b[0] == 0x16 { // the server said S, and its octet waits to be judged
+	if s.asked > 0 && b[0] == 0x16 { // the server sent S, and its octet is not judged yet
 		s.sink.Attr(parsers.Version, []byte("tls"))
 		return 0, parsers.Done
 	}
@@ -149,15 +149,15 @@ func (s *stream) message(dir parsers.Dir, b []byte) (int, parsers.State) {
 	if len(b) < n {
 		return 0, parsers.Named
 	}
-	s.look(dir, b[0], b[5:n])
+	s.reportMessage(dir, b[0], b[5:n])
 	s.skip[dir] = 1 + size - n
 	return n, parsers.Named
 }
 
-// look tells what a message holds, of which the end may be missing.
-func (s *stream) look(dir parsers.Dir, kind byte, body []byte) {
+// reportMessage reports the contents of a message, whose end may be missing.
+func (s *stream) reportMessage(dir parsers.Dir, kind byte, body []byte) {
 	if dir == parsers.ToClient {
-		s.lookServer(kind, body)
+		s.reportServerMessage(kind, body)
 		return
 	}
 	switch kind {
@@ -173,7 +173,7 @@ func (s *stream) look(dir parsers.Dir, kind byte, body []byte) {
 	}
 }
 
-func (s *stream) lookServer(kind byte, body []byte) {
+func (s *stream) reportServerMessage(kind byte, body []byte) {
 	switch kind {
 	case 'Z':
 		s.ready++
@@ -187,7 +187,7 @@ func (s *stream) lookServer(kind byte, body []byte) {
 	}
 }
 
-// refused tells errors of class 28, invalid authorization: SQLSTATE and text.
+// refused reports errors of class 28, invalid authorization: SQLSTATE and text.
 func (s *stream) refused(body []byte) {
 	var code, text []byte
 	for len(body) > 1 {

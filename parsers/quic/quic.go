@@ -1,6 +1,6 @@
 // Package quic recognises QUIC versions 1 and 2, their drafts and version negotiation (RFC 9000, 9369,
-// 8999) by long headers. It tells the version. The Initial is not decrypted, so the name
-// and protocol that the client asks for stay untold.
+// 8999) by long headers. It reports the version. The Initial is not decrypted, so the name
+// and protocol that the client asks for stay unreported.
 package quic
 
 import (

@@ -1,4 +1,4 @@
-// Package radius recognises RADIUS (RFC 2865, 2866, 5176) by its length and attributes. It tells
+// Package radius recognises RADIUS (RFC 2865, 2866, 5176) by its length and attributes. It reports
 // the code's name and the user's, no passwords.
 package radius
 
@@ -57,7 +57,7 @@ func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
 	return parsers.PartByProbe(p, m, head)
 }
 
-// Tell reports what is asked, and for whom.
+// Tell reports the request and its user.
 func (parser) Tell(_ *parsers.Meta, _ parsers.Dir, b []byte, sink parsers.Sink) {
 	c := codes[b[0]]
 	if c.answer {

@@ -1,4 +1,4 @@
-// Package redis recognises the Redis protocol: RESP2, RESP3 and inline commands. It tells
+// Package redis recognises the Redis protocol: RESP2, RESP3 and inline commands. It reports
 // the first command, user, database number and refused log-ins, and keeps neither keys,
 // values nor passwords. What shares words with it (memcached, NATS, POP3) is
 // left alone until a server's answer settles the matter.

@@ -108,7 +108,7 @@ func (s *stream) argument(b []byte) int {
 	}
 	head := 1 + size
 	if n > maxLook {
-		s.take(nil)
+		s.readArgument(nil)
 		s.side[parsers.ToServer].skip = n + 2
 		return head
 	}
@@ -118,7 +118,7 @@ func (s *stream) argument(b []byte) int {
 	if b[head+n] != '\r' || b[head+n+1] != '\n' {
 		return -1
 	}
-	s.take(b[head : head+n])
+	s.readArgument(b[head : head+n])
 	return head + n + 2
 }
 
@@ -133,7 +133,7 @@ func (s *stream) line(b []byte) int {
 	}
 	line := bytes.TrimSpace(b[:end])
 	if len(line) == 0 {
-		return end + 1 // empty lines are let pass
+		return end + 1 // empty lines are skipped
 	}
 	s.args, s.arg, s.userNext = 1+bytes.Count(line, []byte(" ")), 0, false
 	for s.arg < s.args {
@@ -141,14 +141,14 @@ func (s *stream) line(b []byte) int {
 		if s.arg == 0 && kindOf(word) == unknownVerb {
 			return -1
 		}
-		s.take(word)
+		s.readArgument(word)
 		line = rest
 	}
 	return end + 1
 }
 
-// take looks at the next argument; nil is one too long to look at.
-func (s *stream) take(value []byte) {
+// readArgument reads the next argument; nil is one that is too long.
+func (s *stream) readArgument(value []byte) {
 	i := s.arg
 	s.arg++
 	if i == 0 {
@@ -180,7 +180,7 @@ func (s *stream) take(value []byte) {
 	}
 }
 
-// reply reads one token of an answer, in the order they stand in, nested or not.
+// reply reads one token of an answer, in order, nested or not.
 func (s *stream) reply(b []byte) int {
 	sd := &s.side[parsers.ToClient]
 	switch b[0] {
@@ -217,7 +217,7 @@ func (s *stream) reply(b []byte) int {
 		return 0
 	}
 	sd.count++
-	if line := bytes.TrimRight(b[1:end], "\r"); b[0] == '-' && sd.count == 1 && refused(line) { // of the command that is told
+	if line := bytes.TrimRight(b[1:end], "\r"); b[0] == '-' && sd.count == 1 && refused(line) { // of the command that is reported
 		s.sink.Attr(parsers.Error, line)
 	}
 	return end + 1

@@ -1,6 +1,6 @@
 package redis
 
-// verbKind says how much a verb alone tells.
+// verbKind is the strength of a verb alone.
 type verbKind uint8
 
 const (
@@ -31,7 +31,7 @@ func upper(out, verb []byte) []byte {
 	return out
 }
 
-// errorWords begin errors that only a Redis server says; ERR is said by others too.
+// errorWords begin errors that only a Redis server sends; others send ERR, too.
 var errorWords = map[string]bool{"NOAUTH": true, "WRONGPASS": true, "WRONGTYPE": true, "MOVED": true, "ASK": true, "LOADING": true,
 	"BUSY": true, "NOSCRIPT": true, "READONLY": true, "DENIED": true, "NOPERM": true, "EXECABORT": true, "MISCONF": true, "OOM": true,
 	"CROSSSLOT": true, "CLUSTERDOWN": true, "TRYAGAIN": true, "NOREPLICAS": true, "MASTERDOWN": true, "NOPROTO": true,

@@ -1,5 +1,5 @@
 // Package sip recognises SIP (RFC 3261) over UDP and TCP and RTSP (RFC 2326, 7826) by their request
-// and status lines. It tells method and status. Media streams are not tied to them.
+// and status lines. It reports method and status. Media streams are not tied to them.
 package sip
 
 import (
@@ -67,7 +67,7 @@ func (p parser) Tell(_ *parsers.Meta, _ parsers.Dir, b []byte, sink parsers.Sink
 	sink.Attr(parsers.Method, first)
 }
 
-// begins says that a line that is not here to its end may become one.
+// begins reports whether a line that is not here to its end may become one.
 func (p parser) begins(line []byte) bool {
 	n := min(len(line), len(p.version))
 	if string(line[:n]) == p.version[:n] {

@@ -1,5 +1,5 @@
 // Package smb recognises SMB 1, 2 and 3 behind the four-octet header of direct TCP or of a NetBIOS
-// session (RFC 1002 4.3). It tells the dialect's family and no files or users.
+// session (RFC 1002 4.3). It reports the dialect's family and no files or users.
 package smb
 
 import (
@@ -49,7 +49,7 @@ func (parser) Tell(m *parsers.Meta, dir parsers.Dir, b []byte, sink parsers.Sink
 	}
 }
 
-// find looks behind the header of the first message, and behind the request for a NetBIOS session
+// find reads after the header of the first message, and behind the request for a NetBIOS session
 // and its answer.
 func find(m *parsers.Meta, dir parsers.Dir, b []byte) (match parsers.Match, mark byte) {
 	if len(b) == 0 {

@@ -1,5 +1,5 @@
-// Package snmp recognises SNMP versions 1, 2c and 3 by their BER framing. It tells
-// version and kind of the request; communities are as good as passwords and stay untold.
+// Package snmp recognises SNMP versions 1, 2c and 3 by their BER framing. It reports
+// version and kind of the request; communities are as good as passwords and stay unreported.
 package snmp
 
 import (

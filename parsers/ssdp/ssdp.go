@@ -1,4 +1,4 @@
-// Package ssdp recognises SSDP of UPnP (UDA 2.0, 1.2): HTTP's form in datagrams. It tells the
+// Package ssdp recognises SSDP of UPnP (UDA 2.0, 1.2): HTTP's form in datagrams. It reports the
 // method and the server's software.
 package ssdp
 

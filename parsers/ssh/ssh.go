@@ -1,5 +1,5 @@
 // Package ssh recognises SSH by its banners (RFC 4253 4.2), from either side, and
-// mid-stream by a key exchange; it tells versions, software and the HASSH
+// mid-stream by a key exchange; it reports versions, software and the HASSH
 // fingerprint, and reports protocol 1. What is encrypted stays so: users and
 // failed logins are not seen.
 package ssh

@@ -54,7 +54,7 @@ func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 	return parsers.Result{Used: used, State: parsers.Named}
 }
 
-// Gap leaves what was lost untold; the other side may still tell its own.
+// Gap leaves lost data unreported; the other side may still be reported.
 func (s *stream) Gap(dir parsers.Dir, _ int) bool {
 	s.at[dir] = finished
 	return s.at[dir.Reverse()] != finished
@@ -74,7 +74,7 @@ func (s *stream) banner(dir parsers.Dir, b []byte) int {
 		return 0
 	case isBanner == parsers.No:
 		if dir == parsers.ToServer && s.at[parsers.ToClient] != wantBanner {
-			s.at[dir] = finished // a server that says SSH, and a client that does not know it
+			s.at[dir] = finished // a server that sends SSH to a client that does not use it
 			return len(b)
 		}
 		if dir == parsers.ToServer || s.passed[dir] > maxPreamble || end < 0 && len(b) > maxBanner {

@@ -1,5 +1,5 @@
 // Package stun recognises STUN and TURN messages (RFC 8489, 8656) by the magic cookie and attributes that
-// fill them. It tells the method. Channel data of TURN is not claimed by itself.
+// fill them. It reports the method. Channel data of TURN is not claimed by itself.
 package stun
 
 import (

@@ -1,5 +1,5 @@
 // Package syslog recognises syslog of RFC 3164 and RFC 5424, over UDP, and over TCP with counted
-// octets or ended by lines (RFC 6587). It tells the format, no messages.
+// octets or ended by lines (RFC 6587). It reports the format, no messages.
 package syslog
 
 import (
@@ -37,7 +37,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		return parsers.Likely
 	}
 	if dir == parsers.ToClient {
-		return parsers.No // servers say nothing
+		return parsers.No // servers send nothing
 	}
 	match, _ := message(frame(b))
 	return match
@@ -144,7 +144,7 @@ func month(b []byte) bool {
 	return at >= 0 && at%3 == 0
 }
 
-// loose lets any printable text behind a priority pass, at the port of syslog.
+// loose accepts any printable text after a priority, at the port of syslog.
 func loose(b []byte) bool {
 	rest, match := priority(b)
 	if match != parsers.Likely || len(rest) == 0 {

@@ -1,5 +1,5 @@
-// Package tftp recognises TFTP requests (RFC 1350, 2347). It tells file and operation. The data
-// goes on from another port of the server, which only what saw the request can tie to it.
+// Package tftp recognises TFTP requests (RFC 1350, 2347). It reports file and operation. The data
+// continues from another port of the server, which only what saw the request can tie to it.
 package tftp
 
 import (

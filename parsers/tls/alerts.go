@@ -13,5 +13,5 @@ var alertNames = [256]string{
 	116: "certificate_required", 120: "no_application_protocol", 121: "ech_required",
 }
 
-// alertName is empty for descriptions that nobody registered.
+// alertName is empty for descriptions that are not registered.
 func alertName(d byte) string { return alertNames[d] }

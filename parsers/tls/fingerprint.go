@@ -16,13 +16,13 @@ import (
 // maxSuites bounds the cipher suites of a fingerprint; a hello with more has none.
 const maxSuites = 512
 
-// grease says that a value is one of RFC 8701, which fingerprints leave out.
+// grease reports whether a value is one of RFC 8701, which fingerprints leave out.
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
 // grease2 is grease for an ALPN protocol.
 func grease2(p []byte) bool { return len(p) == 2 && grease(uint16(p[0])<<8|uint16(p[1])) }
 
-// fingerprints tells JA3 and JA4.
+// fingerprints reports JA3 and JA4.
 func (s *stream) fingerprints(h *hello) {
 	if len(h.suites) > 2*maxSuites || len(h.suites)%2 != 0 {
 		return
@@ -37,7 +37,7 @@ type digest struct {
 	hash  hash.Hash
 	buf   [128]byte
 	n     int
-	first bool // nothing stands in the current list yet
+	first bool // the current list is empty
 }
 
 func (d *digest) flush() {
@@ -116,7 +116,7 @@ func each(list cryptobyte.String, fn func(uint16)) {
 	}
 }
 
-// ja4 is a_b_c: what stands out in clear, the sorted suites, the sorted extensions with the signature
+// ja4 is a_b_c: the cleartext part, the sorted suites, the sorted extensions with the signature
 // algorithms in their order.
 func (h *hello) ja4(out []byte) []byte {
 	var list [maxSuites]uint16

@@ -38,7 +38,7 @@ type hello struct {
 	alpns      int
 }
 
-// client reads a ClientHello. One that cannot be parsed is TLS all the same: it just tells less.
+// client reads a ClientHello. One that cannot be parsed is still TLS, with fewer attributes.
 func (s *stream) client(msg []byte) {
 	if s.named && s.clientSeen {
 		return // a second one, after a HelloRetryRequest
@@ -65,7 +65,7 @@ func (s *stream) client(msg []byte) {
 	s.named = true
 }
 
-// offered tells the protocol offered first where none is known to be negotiated.
+// offered reports the protocol offered first where none is known to be negotiated.
 func (s *stream) offered() {
 	if s.alpn != nil {
 		s.sink.Attr(parsers.ALPN, s.alpn)
@@ -170,7 +170,7 @@ func (s *stream) server(h *half, msg []byte) {
 	}
 }
 
-// certificate tells the names in the server's own certificate, the first of the list.
+// certificate reports the names in the server's own certificate, the first of the list.
 func (s *stream) certificate(msg []byte) {
 	b := cryptobyte.String(msg)
 	var leaf cryptobyte.String

@@ -19,7 +19,7 @@ const v2Header = 13
 // v2KeyArg is the longest key argument of SSL 2, an initialisation vector.
 const v2KeyArg = 8
 
-// probeV2 looks for an SSL 2 hello: its length field must be the sum of its parts. Clients
+// probeV2 searches for an SSL 2 hello: its length field must be the sum of its parts. Clients
 // of the TLS 1.0 days used this form to offer newer versions.
 func probeV2(b []byte, kind byte) parsers.Match {
 	switch {
@@ -59,7 +59,7 @@ func v2Version(v uint16, kind byte) bool {
 	return v == 2 || kind == v2ClientHello && v >= 0x300 && v <= 0x303
 }
 
-// v2 reads one SSL 2 message at the beginning of data. It says how many bytes it used, 0: too few.
+// v2 reads one SSL 2 message at the beginning of data. It returns how many bytes it used, 0: too few.
 func (s *stream) v2(h *half, data []byte) int {
 	if len(data) < v2Header {
 		return 0

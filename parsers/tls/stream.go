@@ -225,7 +225,7 @@ func (s *stream) body(h *half, b []byte) {
 	h.buf = nil
 }
 
-// negotiated tells the version that the server chose.
+// negotiated reports the version that the server chose.
 func (s *stream) negotiated(version uint16) {
 	switch version {
 	case 2:

@@ -1,5 +1,5 @@
 // Package tls recognises SSL 2 and 3 and TLS 1.0 to 1.3 over streams by content and
-// tells what the plain part of the handshake says: names, versions, ALPN, fingerprints of the client,
+// reports the plain part of the handshake: names, versions, ALPN, fingerprints of the client,
 // the server's certificate up to TLS 1.2, fatal alerts, and threats that show there. It
 // decrypts nothing and verifies nothing, and it is not for DTLS or QUIC, nor for the
 // TLS that begins inside another protocol.
@@ -116,7 +116,7 @@ func collect(head []byte, buf *[prefix]byte) (n int, ok bool) {
 	return n, true
 }
 
-// probeHello looks for the beginning of a hello message, up to its cipher suites.
+// probeHello searches for the beginning of a hello message, up to its cipher suites.
 func probeHello(head []byte, kind byte) parsers.Match {
 	var buf [prefix]byte
 	n, ok := collect(head, &buf)
@@ -156,14 +156,14 @@ func probeHello(head []byte, kind byte) parsers.Match {
 	suites := int(binary.BigEndian.Uint16(b[at:]))
 	if suites < 2 || suites%2 != 0 || at+2+suites+2 > size {
 		if int(binary.BigEndian.Uint16(head[3:])) == size {
-			return parsers.Likely // a broken hello, but its record and message agree: nothing else looks like it
+			return parsers.Likely // a broken hello, but its record and message agree: no other protocol is similar
 		}
 		return parsers.No
 	}
 	return parsers.Likely
 }
 
-// probeAlert looks for a plain alert, with which a server may refuse a ClientHello.
+// probeAlert searches for a plain alert, with which a server may refuse a ClientHello.
 func probeAlert(b []byte) parsers.Match {
 	want := [...]byte{3: 0, 4: 2}
 	switch {
@@ -177,8 +177,8 @@ func probeAlert(b []byte) parsers.Match {
 	return parsers.Likely
 }
 
-// probeChain looks for a whole protected record in midstream, 22 bits that must be right; of SSL 3, and of the
-// types that say less, for another one behind it.
+// probeChain searches for a whole protected record in midstream, 22 bits that must be right; of SSL 3, and of the
+// weaker types, for another one after it.
 func probeChain(b []byte) parsers.Match {
 	if m := chained(b); m != parsers.Likely {
 		return m

@@ -1,5 +1,5 @@
 // Package zookeeper recognises ZooKeeper's client protocol by connect requests and answers,
-// by pings in midstream, and by the four-letter words. It tells the first of these words.
+// by pings in midstream, and by the four-letter words. It reports the first of these words.
 // Elections and the protocol between servers are not claimed.
 package zookeeper
 

@@ -1,4 +1,4 @@
-// Sluice-tally is a parser plugin of somebody else, as docs/plugins.md tells how to write one.
+// Sluice-tally is an example of a third-party parser plugin; docs/plugins.md describes how to write one.
 package main
 
 import (

@@ -9,23 +9,23 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// maxLogs bounds the bytes that a worker keeps of its sessions, for plugins that are just
-// starting and for sessions that move to another worker.
+// maxLogs bounds the bytes of sessions that a worker keeps, for plugins that are starting and for sessions
+// that move to another worker.
 const maxLogs = 64 << 20
 
-// asker asks all plugins about the sessions of one worker; it is the worker's detect.Remote.
+// asker passes the sessions of one worker to all plugins; it is the worker's detect.Remote.
 type asker struct {
 	h        *Host
 	wake     func()
-	news     chan struct{} // holds one when something happened; for Wait
-	set      *[]*process   // that links are of
-	links    []*link       // to the plugins of the set in order, then to those that are leaving it
+	news     chan struct{} // holds one after an event; for Wait
+	set      *[]*process   // the set of links
+	links    []*link       // to the plugins of the set in order, then to leaving ones
 	sessions map[uint64]*entry
 	free     []*entry
 	last     uint64
 	logs     int             // bytes of all entries' logs
 	parked   int             // parts that wait for a plugin to start
-	open     map[*entry]bool // those with a claim that waits for other plugins
+	open     map[*entry]bool // with a claim that waits for other plugins
 	scratch  []byte
 }
 
@@ -40,10 +40,10 @@ type entry struct {
 	owner  uint32
 	seen   uint32 // calls of Data
 	spoke  [2]bool
-	gone   bool // the log is not whole
+	gone   bool // the log is incomplete
 	ending bool
-	begun  bool   // the plugins have its beginning
-	parts  []part // of the plugins that are asked, in order
+	begun  bool   // its beginning was sent to the plugins
+	parts  []part // of its plugins, in order
 	left   detect.Left
 	winner int    // index of the part whose claim is the session's; -1 before
 	log    []byte // every record so far
@@ -54,16 +54,16 @@ type part struct {
 	link  *link
 	state partState
 	news  detect.News
-	at    uint64    // the link's position behind the session's last record
-	kept  []finding // found before it was chosen
+	at    uint64    // the link's position after the session's last record
+	kept  []finding // findings before it was chosen
 }
 
 type partState uint8
 
 const (
-	settled partState = iota // nothing more comes
+	settled partState = iota // no more answers follow
 	parked                   // waits for the plugin to start
-	asking                   // the plugin has it
+	asking                   // the plugin identifies it
 )
 
 // finding is an attribute or a threat.
@@ -80,7 +80,7 @@ func newAsker(h *Host, wake func()) *asker {
 	return a
 }
 
-// of returns the session's part of a link; nil where its plugin is not asked.
+// of returns the session's part for a link; nil if there is none.
 func (e *entry) of(k *link) *part {
 	for i := range e.parts {
 		if e.parts[i].link == k {
@@ -90,7 +90,7 @@ func (e *entry) of(k *link) *part {
 	return nil
 }
 
-// nudge wakes the worker: there is something to Poll.
+// nudge wakes the worker for Poll.
 func (a *asker) nudge() {
 	select {
 	case a.news <- struct{}{}:
@@ -110,7 +110,7 @@ func (a *asker) Open(m *parsers.Meta, owner uint32) (session uint64, lost bool) 
 			continue
 		case k.up() && !k.behind():
 		case k.up() || k.p.live.Load() == nil && !k.p.soon.Load():
-			lost = true // it has too much to do, or does not run
+			lost = true // it is overloaded, or does not run
 			continue
 		default:
 			s = parked
@@ -130,13 +130,13 @@ func (a *asker) Open(m *parsers.Meta, owner uint32) (session uint64, lost bool) 
 	e.number = a.last
 	a.sessions[e.number] = e
 	a.h.count.sessions.Add(1)
-	// The plugins get it with the first bytes: what is recognised in the engine's process never travels.
+	// It is sent with the first bytes: sessions that the engine's own parsers recognise are never sent.
 	e.log = wire.AppendOpen(e.log, e.number, m)
 	a.logs += len(e.log)
 	return e.number, lost
 }
 
-// entry is an empty one.
+// entry returns an empty one.
 func (a *asker) entry(owner uint32) *entry {
 	var e *entry
 	if n := len(a.free); n > 0 {
@@ -148,7 +148,7 @@ func (a *asker) entry(owner uint32) *entry {
 	return e
 }
 
-// record gives a record to all plugins that are asked, and keeps it.
+// record sends a record to the session's plugins, and logs it.
 func (a *asker) record(e *entry, rec []byte) {
 	a.scratch = rec[:0]
 	if !e.begun {
@@ -164,7 +164,7 @@ func (a *asker) record(e *entry, rec []byte) {
 	a.write(e, rec)
 }
 
-// write gives a record to the plugins that are asked. It is urgent while the session has no name.
+// write sends a record to the session's plugins. It is urgent while the session is unidentified.
 func (a *asker) write(e *entry, rec []byte) {
 	named := e.winner >= 0 && e.parts[e.winner].news.Outcome == detect.Decided
 	urgent := !named && wire.Kind(rec[0]) != wire.Close
@@ -232,10 +232,10 @@ func (a *asker) Close(session uint64) {
 	}
 }
 
-// drop forgets a session here.
+// drop deletes a session from the worker.
 func (a *asker) drop(e *entry) {
 	for i := range e.parts {
-		a.settle(&e.parts[i])
+		a.settlePart(&e.parts[i])
 	}
 	delete(a.sessions, e.number)
 	delete(a.open, e)
@@ -250,7 +250,7 @@ func (a *asker) drop(e *entry) {
 }
 
 // settle ends a part.
-func (a *asker) settle(pt *part) {
+func (a *asker) settlePart(pt *part) {
 	if pt.state == settled {
 		return
 	}
@@ -271,7 +271,7 @@ func (a *asker) Flush() {
 	}
 }
 
-// flushAll sends what is held back, too.
+// flushAll sends delayed messages, too.
 func (a *asker) flushAll() {
 	for _, k := range a.links {
 		k.seal()
@@ -319,7 +319,7 @@ func (a *asker) Export(session uint64) any {
 	return c
 }
 
-// Adopt implements detect.Remote: everything that was sent is sent again.
+// Adopt implements detect.Remote: it sends the whole log again.
 func (a *asker) Adopt(parcel any, owner uint32) uint64 {
 	c, ok := parcel.(*entry)
 	if !ok {
@@ -356,14 +356,14 @@ func (a *asker) Stop() {
 	}
 	for _, e := range a.sessions {
 		for i := range e.parts {
-			a.settle(&e.parts[i])
+			a.settlePart(&e.parts[i])
 		}
 	}
 	clear(a.sessions)
 	clear(a.open)
 }
 
-// unknown is the answer of those who are away.
+// unknown is the answer of plugins that do not run.
 func unknown() detect.News {
 	return detect.News{Outcome: detect.Decided, Ended: true, Lost: true, App: app.Unknown, Base: app.Unknown}
 }

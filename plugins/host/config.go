@@ -1,6 +1,6 @@
-// Package host runs parser plugins: it starts each as a process without privileges,
-// watches it, starts it again when it dies or hangs, and gives the engine's workers a detect.Remote that
-// asks all of them. It parses nothing itself and knows no protocol.
+// Package host runs parser plugins: it starts each as an unprivileged process, watches it, restarts it
+// after a crash or hang, and provides the engine's workers with a detect.Remote that queries all of
+// them. It does not parse and contains no protocol.
 package host
 
 import (
@@ -10,11 +10,11 @@ import (
 
 // Plugin is one executable.
 type Plugin struct {
-	// Name is used in logs and status; it need not be what the plugin calls itself.
+	// Name is used in logs and status; it may differ from the plugin's own name.
 	Name string
 	Path string
 	Args []string
-	// Env is added to the little that the process gets.
+	// Env is added to the minimal environment of the process.
 	Env []string
 
 	guarded bool // owner and permissions are checked before it is executed
@@ -22,44 +22,43 @@ type Plugin struct {
 
 // Config configures a host. Plugins or Dir is required; the zero value of everything else is usable.
 type Config struct {
-	// Plugins stand in order: earlier ones win between equally strong claims. Each of them must start.
+	// Plugins are in order of precedence: earlier ones win between equally strong claims. Each must start.
 	Plugins []Plugin
-	// Dir is a folder of plugins, which follow those of Plugins by name; "" is none. A file in it that does not start keeps nothing
-	// else from running. The folder is watched: files may be added, exchanged and removed.
+	// Dir is a folder of plugins, which follow those of Plugins by name; "" is none. A file
+	// in it that does not start does not affect others. The folder is watched: files may be added, replaced
+	// and removed.
 	Dir string
-	// Strict makes an executable of Dir that does not start an error of Start, and Dir is not watched.
+	// Strict makes it an error of Start if an executable of Dir does not start, and disables the watch of Dir.
 	Strict bool
-	// Known is a file in which the host remembers what the plugins of Dir had parsers for; "" is none.
+	// Known is a file that stores the protocols of the plugins of Dir; "" is none.
 	Known string
-	// Numbers gives new applications their numbers; nil is a process that shares them with nobody.
+	// Numbers assigns numbers to new applications; nil assigns them for this process alone.
 	Numbers Numbers
 	Logger  *slog.Logger
 	// User is the account that plugins run as when the host runs as root; "" is nobody.
 	User string
-	// Deadline is how long a plugin may leave a message or a ping without an answer before it counts as hung;
-	// 0 is 2 s.
+	// Deadline is the time to answer a message or a ping, after which a plugin is hung; 0 is 2 s.
 	Deadline time.Duration
-	// StartTimeout is how long it may take to start; 0 is 10 s.
+	// StartTimeout bounds a plugin's start; 0 is 10 s.
 	StartTimeout time.Duration
 	// Wait is how long Start waits for the plugins of Dir, which start on after that; 0 is 2 s.
 	Wait time.Duration
 	// FirstDelay and LastDelay bound the wait before a restart, which doubles; 0 is 100 ms and 10 s.
 	FirstDelay, LastDelay time.Duration
-	// Restarts is how many times in a row a plugin is started again at these delays; 0 is 10. A plugin that ran for 30 s begins
-	// anew.
+	// Restarts is how many times in a row a plugin is started again at these delays; 0 is 10. A run of
+	// 30 s resets the count.
 	Restarts int
-	// SlowDelay is the wait before each further restart, and the longest before one of a plugin that never ran; 0 is
-	// one minute. A change of the file ends the wait.
+	// SlowDelay is the delay of each further restart, and the maximum for a plugin that never ran; 0 is one
+	// minute. A change of the file ends the delay.
 	SlowDelay time.Duration
-	// Poll is how often Dir is read, beside whenever the kernel reports a change; 0 is 2 s.
+	// Poll is the interval of reading Dir, in addition to the kernel's notifications; 0 is 2 s.
 	Poll time.Duration
-	// Settle is how long a file must stay as it is before it is used; 0 is 300 ms.
+	// Settle is how long a file must be unchanged before it is used; 0 is 300 ms.
 	Settle time.Duration
-	// Drain is how long a plugin that another file replaced goes on with the sessions that it has; 0 is 12 s, which is longer
-	// than any session is identified.
+	// Drain is how long a replaced plugin keeps its sessions; 0 is 12 s, longer than any identification.
 	Drain time.Duration
-	// Memory is what a plugin's heap should stay below, in bytes (GOMEMLIMIT); 0 is 512 MiB. A quarter and 256 MiB
-	// more is what it gets at most; then it dies. Its address space is limited to 8 times that, and 4 GiB at least.
+	// Memory is the soft limit of a plugin's heap in bytes (GOMEMLIMIT); 0 is 512 MiB. Its hard limit is a
+	// quarter and 256 MiB more. Its address space is limited to 8 times that, at least 4 GiB.
 	Memory int64
 }
 

@@ -11,10 +11,10 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// learn takes in what a plugin recognises.
-func (l *live) learn(ctx context.Context, d *parserv1.DescribeResponse, numbers Numbers) error {
+// setProtocols sets the protocols of a plugin.
+func (l *live) setProtocols(ctx context.Context, d *parserv1.DescribeResponse, numbers Numbers) error {
 	if d.Format != wire.Format {
-		return fmt.Errorf("it speaks format %d, this sluice speaks %d", d.Format, wire.Format)
+		return fmt.Errorf("it uses format %d, this sluice uses %d", d.Format, wire.Format)
 	}
 	if len(d.Protocols) == 0 || len(d.Protocols) > parsers.MaxParsers {
 		return fmt.Errorf("it recognises %d protocols, want 1 to %d", len(d.Protocols), parsers.MaxParsers)
@@ -42,8 +42,8 @@ func (l *live) learn(ctx context.Context, d *parserv1.DescribeResponse, numbers 
 	return nil
 }
 
-// translate puts this process's numbers into a plugin's answer. False: no plugin that
-// works would say this.
+// translate replaces a plugin's numbers in an answer by this process's. It returns false for a protocol
+// violation.
 func (l *live) translate(n *detect.News) bool {
 	if n.Outcome != detect.Decided {
 		n.App, n.Base, n.Lost = app.Undecided, app.Undecided, false
@@ -69,13 +69,13 @@ func (l *live) translate(n *detect.News) bool {
 		n.App, n.Base = id, base
 		return true
 	}
-	// An application that rides on the plugin's own: one that is listed.
+	// An application on top of the plugin's own: a listed one.
 	_, listed := app.Listed(n.App)
 	n.Base = base
 	return listed
 }
 
-// left is a list in this process's numbers. One with a parser that the plugin does not have is empty.
+// left returns a list in this process's numbers, empty if it has a parser that the plugin lacks.
 func (l *live) left(of *detect.Left) detect.Left {
 	out := detect.Left{Known: of.Known}
 	for _, a := range of.Apps[:of.N] {

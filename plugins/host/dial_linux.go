@@ -13,16 +13,15 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// windows are the options of a connection on which messages follow each other quickly: HTTP/2 windows that
-// do not have to be measured, which costs messages of its own, and room for whole ones.
+// windows are the options of a connection with many messages: fixed HTTP/2 windows, because measuring them
+// costs messages, and buffers for whole messages.
 func windows() []grpc.DialOption {
 	return []grpc.DialOption{grpc.WithInitialWindowSize(wire.Window), grpc.WithInitialConnWindowSize(2 * wire.Window),
 		grpc.WithReadBufferSize(wire.Buffer), grpc.WithWriteBufferSize(wire.Buffer)}
 }
 
-// dial connects to the plugin's socket. The kernel knows which process listens there (SO_PEERCRED); it must be
-// the one that was started, as nothing but the socket's place speaks for it. Certificates would say the same and cost
-// each message its encryption.
+// dial connects to the plugin's socket. The listener by SO_PEERCRED must be the started process, because
+// the path alone does not authenticate it. Certificates would cost encryption of each message.
 func (l *live) dial(ctx context.Context, _ string) (net.Conn, error) {
 	if l.addr.Network() != "unix" {
 		return nil, fmt.Errorf("the plugin listens on %s %s, not on a unix socket", l.addr.Network(), l.addr)
@@ -38,7 +37,7 @@ func (l *live) dial(ctx context.Context, _ string) (net.Conn, error) {
 	return c, nil
 }
 
-// peerIs checks which process is at the other end.
+// peerIs checks the process at the other end.
 func peerIs(c syscall.Conn, pid int) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -50,10 +49,10 @@ func peerIs(c syscall.Conn, pid int) error {
 		return err
 	}
 	if cerr != nil {
-		return fmt.Errorf("ask who listens on a plugin's socket: %w", cerr)
+		return fmt.Errorf("read the peer of a plugin's socket: %w", cerr)
 	}
 	if int(peer.Pid) != pid {
-		return errors.New("another process than the plugin listens on its socket")
+		return errors.New("a process other than the plugin listens on its socket")
 	}
 	return nil
 }

@@ -13,22 +13,22 @@ import (
 type file struct {
 	id      fileID
 	changed time.Time
-	cur     *process // that sessions are given to
-	next    *process // of a newer content, until it runs; nil where there is none
+	cur     *process // receives new sessions
+	next    *process // of newer content, until it runs; nil for none
 }
 
-// status is the current process, and what keeps the next one from taking its place.
+// status returns the status of the current process, and why the next one has not replaced it.
 func (f *file) status() Status {
 	s := f.cur.status()
 	if f.next != nil {
 		if n := f.next.status(); n.Warning != "" {
-			s.Last, s.Warning = n.Error, "its new file is not in use, the process of the file before goes on: "+n.Warning
+			s.Last, s.Warning = n.Error, "its new file is not in use, the previous process continues: "+n.Warning
 		}
 	}
 	return s
 }
 
-// rebuild makes the set of plugins that sessions are given to. The lock is held, or nobody else has the host yet.
+// rebuild builds the set of plugins that receive sessions. The lock is held, or the host is not shared yet.
 func (h *Host) rebuild() {
 	set := slices.Clone(h.fixed)
 	for _, name := range slices.Sorted(maps.Keys(h.files)) {
@@ -37,15 +37,15 @@ func (h *Host) rebuild() {
 	h.set.Store(&set)
 }
 
-// apply makes the plugins those of the folder. Files that changed after a time may be in the making and wait for the next
-// call, which is due when apply returns true; the zero time lets none wait.
+// apply updates the plugins to the folder's. Files changed after settled may be incomplete and wait for the
+// next call, which is due if apply returns true; the zero time means that none wait.
 func (h *Host) apply(list []found, settled time.Time) (again bool) {
 	h.mu.Lock()
 	there := map[string]bool{}
 	for i := range list {
 		x := &list[i]
 		if slices.ContainsFunc(h.fixed, func(p *process) bool { return p.spec.Name == x.name }) {
-			x.name = "folder/" + x.name // metrics need a name for each
+			x.name = "folder/" + x.name // metrics need unique names
 		}
 		there[x.name] = true
 		f := h.files[x.name]
@@ -54,7 +54,7 @@ func (h *Host) apply(list []found, settled time.Time) (again bool) {
 		case !settled.IsZero() && x.changed.After(settled) && !x.changed.After(time.Now()):
 			again = true
 		case f == nil:
-			h.add(x)
+			h.addFile(x)
 		default:
 			h.exchange(f, x)
 		}
@@ -74,8 +74,8 @@ func (h *Host) apply(list []found, settled time.Time) (again bool) {
 	return again
 }
 
-// add begins the plugin of a new file. The lock is held.
-func (h *Host) add(x *found) {
+// addFile starts the plugin of a new file. The lock is held.
+func (h *Host) addFile(x *found) {
 	p := h.newProcess(x.plugin(), true)
 	t := h.known.get(x.name)
 	p.tcp.Store(t.TCP)
@@ -84,12 +84,12 @@ func (h *Host) add(x *found) {
 	p.begin()
 }
 
-// exchange takes a file's change in. The process of the content before goes on until the new one runs. The lock is held.
+// exchange handles a changed file. The previous process continues until the new one runs. The lock is held.
 func (h *Host) exchange(f *file, x *found) {
 	same := f.id == x.id
 	f.id, f.changed = x.id, x.changed
 	if same {
-		// Owner or permissions: nothing to those who run.
+		// Owner or permissions: running processes are not affected.
 		f.cur.retry()
 		if f.next != nil {
 			f.next.retry()
@@ -118,17 +118,17 @@ func (f *file) end() {
 	}
 }
 
-// handOver puts the next process in the place of the current one, with what was counted. The host's lock is held.
+// handOver replaces the current process by the next one, which inherits its counters. The host's lock is held.
 func (f *file) handOver() {
 	was := f.cur
 	f.cur, f.next = f.next, nil
 	f.cur.items.Add(was.items.Load())
 	f.cur.panics.Add(was.panics.Load())
 	n := was.status().Restarts
-	f.cur.note(func(s *Status) { s.Restarts += n })
+	f.cur.updateStatus(func(s *Status) { s.Restarts += n })
 }
 
-// takeOver puts a process that has come up in the place of the one before it.
+// takeOver replaces the previous process by a started one.
 func (h *Host) takeOver(p *process) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -143,8 +143,7 @@ func (h *Host) takeOver(p *process) {
 	p.log.Info("plugin exchanged")
 }
 
-// succeed reports whether a process that has ended is not to be started again, because a newer content of its file takes its
-// place.
+// succeed reports whether an ended process is not restarted, because newer content of its file replaces it.
 func (h *Host) succeed(p *process) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -157,17 +156,17 @@ func (h *Host) succeed(p *process) bool {
 	return true
 }
 
-// watchFolder follows the folder until ctx ends: the kernel's events make it quick, and reading it from time to time
-// finds what they do not show, as when the folder itself is replaced or on another machine.
+// watchFolder watches the folder until ctx ends, by the kernel's events and by polling, which also detects
+// that the folder itself is replaced or on another machine.
 func (h *Host) watchFolder(ctx context.Context) {
-	var events chan fsnotify.Event // nil: none come
+	var events chan fsnotify.Event // nil: no events
 	if w, err := fsnotify.NewWatcher(); err == nil {
 		defer w.Close()
 		if err := w.Add(h.cfg.Dir); err == nil {
 			events = w.Events
 		}
 		h.wg.Go(func() {
-			for range w.Errors { //nolint:revive // an overflow among them, which reading the folder makes up for
+			for range w.Errors { //nolint:revive // including an overflow, which polling covers
 			}
 		})
 	}
@@ -179,7 +178,7 @@ func (h *Host) watchFolder(ctx context.Context) {
 		case _, ok := <-events:
 			if !ok {
 				events = nil
-			} else if !quick { // many may come
+			} else if !quick { // there may be many
 				due, quick = time.After(h.cfg.Settle), true
 			}
 			continue

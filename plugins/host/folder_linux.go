@@ -12,12 +12,12 @@ import (
 
 const (
 	folderPrefix = "sluice-plugins-"
-	// folderYoung is how old a folder without an owner must be: a younger one may be about to get one.
+	// folderYoung is the minimum age of an unowned folder: a younger one may be in creation.
 	folderYoung = time.Minute
 )
 
-// openFolder makes the folder of the plugins' sockets. It is locked for as long as lock is open, so that what
-// a process leaves that was killed is known as such, and is removed here.
+// openFolder creates the folder of the plugins' sockets. It is locked while lock is open, so that folders
+// of killed processes are recognised, and removed here.
 func openFolder() (lock *os.File, err error) {
 	sweepFolders()
 	dir, err := os.MkdirTemp("", folderPrefix)
@@ -34,7 +34,7 @@ func openFolder() (lock *os.File, err error) {
 	return lock, nil
 }
 
-// lockFolder locks a folder; an error where another process has.
+// lockFolder locks a folder; it returns an error if another process has the lock.
 func lockFolder(dir string) (*os.File, error) {
 	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -47,7 +47,7 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// sweepFolders removes the folders of processes that were killed. What cannot be removed stays.
+// sweepFolders removes the folders of killed processes, as far as possible.
 func sweepFolders() {
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), folderPrefix+"*"))
 	for _, dir := range dirs {

@@ -14,7 +14,7 @@ import (
 	"github.com/sluicenet/sluice/core/detect"
 )
 
-// Host runs plugins. Its methods may be called from any goroutine.
+// Host runs plugins. It is safe for concurrent use.
 type Host struct {
 	cfg    Config
 	ctx    context.Context // of all processes
@@ -24,26 +24,26 @@ type Host struct {
 	known  *known
 	count  counters
 	fixed  []*process                 // those of Config.Plugins; not changed after Start
-	set    atomic.Pointer[[]*process] // those that sessions are given to, in order; what it points to is not changed
+	set    atomic.Pointer[[]*process] // receive sessions, in order; the value is immutable
 
 	mu      sync.Mutex
 	askers  map[*asker]bool  // guarded by mu
 	files   map[string]*file // of Config.Dir, by name; guarded by mu
-	problem string           // why Config.Dir cannot be read; guarded by mu
+	problem string           // why Config.Dir is unreadable; guarded by mu
 }
 
 var _ detect.Remotes = (*Host)(nil)
 
-// counters are what a host counts, all plugins together.
+// counters are the counters of a host, for all plugins.
 type counters struct {
 	restarts, hung, protocol, failed, panics, running atomic.Uint64
 	sessions, lost, refused                           atomic.Uint64
 	messages, items, bytes, answers, latency, slowest atomic.Uint64
 }
 
-// Start starts the plugins and waits until each runs, but for those of the folder that take long or do not start: they are
-// tried again. What keeps a plugin of Config.Plugins from starting, or the folder from being read, is an error: nothing runs
-// then.
+// Start starts the plugins and waits until each runs, except slow or failing ones of the folder, which are
+// retried. If a plugin of Config.Plugins does not start, or the folder is unreadable, it returns an error
+// and nothing runs.
 func Start(ctx context.Context, cfg Config) (*Host, error) {
 	cfg.defaults()
 	if len(cfg.Plugins) == 0 && cfg.Dir == "" {
@@ -87,7 +87,7 @@ func Start(ctx context.Context, cfg Config) (*Host, error) {
 	return h, nil
 }
 
-// await waits for the first start of each plugin, as long as Config says.
+// await waits for the first start of each plugin, up to Config.Wait.
 func (h *Host) await() error {
 	var errs []error
 	for _, p := range h.fixed {
@@ -124,7 +124,7 @@ func (p *process) named(err error) error {
 	return fmt.Errorf("plugin %s: %w", p.spec.Name, err)
 }
 
-// Close ends all plugins and waits for them.
+// Close stops all plugins and waits for them.
 func (h *Host) Close() {
 	h.cancel()
 	h.wg.Wait()
@@ -141,7 +141,7 @@ func (h *Host) Remote(wake func()) detect.Remote {
 	return a
 }
 
-// wake wakes all workers: a plugin came or went.
+// wake wakes all workers after a plugin started or ended.
 func (h *Host) wake() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -150,7 +150,7 @@ func (h *Host) wake() {
 	}
 }
 
-// Status is how each plugin is, in order.
+// Status returns the status of each plugin, in order.
 func (h *Host) Status() []Status {
 	var out []Status
 	for _, p := range h.fixed {
@@ -164,12 +164,12 @@ func (h *Host) Status() []Status {
 	return out
 }
 
-// Warnings are sentences about what is wrong with plugins and what to do.
+// Warnings returns sentences on problems of plugins and what to do.
 func (h *Host) Warnings() []string {
 	var out []string
 	h.mu.Lock()
 	if h.problem != "" {
-		out = append(out, h.problem+": the plugins that run go on")
+		out = append(out, h.problem+": running plugins continue")
 	}
 	h.mu.Unlock()
 	for _, s := range h.Status() {

@@ -12,23 +12,23 @@ import (
 	"sync"
 )
 
-// known remembers for which transports the plugins of the folder had parsers when they ran last, over restarts of this
-// process. A plugin that does not start may so still leave the sessions unidentified that it would have been asked for, and a
-// file that never was one leaves none.
+// known stores the transports of the folder's plugins as of their last run, across restarts of this
+// process. So sessions count as unidentified because of a plugin that does not start, but not because of a
+// file that never was one.
 type known struct {
-	path string // "" keeps nothing
+	path string // "" stores nothing
 	log  *slog.Logger
 	mu   sync.Mutex
 	of   map[string]transports // by name; guarded by mu
 }
 
-// transports are those that a plugin has parsers for.
+// transports are the transports of a plugin's parsers.
 type transports struct {
 	TCP bool `json:"tcp"`
 	UDP bool `json:"udp"`
 }
 
-// openKnown reads the file. One that is unreadable is as good as none.
+// openKnown reads the file. An unreadable one counts as missing.
 func openKnown(path string, log *slog.Logger) *known {
 	k := &known{path: path, log: log, of: map[string]transports{}}
 	if path == "" {
@@ -62,7 +62,7 @@ func (k *known) set(name string, t transports) {
 	}
 }
 
-// retain forgets all but some.
+// retain deletes all but some.
 func (k *known) retain(keep func(name string) bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

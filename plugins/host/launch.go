@@ -26,29 +26,29 @@ import (
 type live struct {
 	p      *process
 	client parserv1.ParserClient
-	// apps leads from its own numbers to those of this process; app.Unknown for a name without a number. The map is
-	// not changed.
+	// apps maps its own numbers to those of this process; app.Unknown for a name without a number. The map is
+	// immutable.
 	apps     atomic.Pointer[map[app.ID]app.ID]
-	nameless []protocol // those without a number; number's once it runs
+	nameless []protocol // those without a number; owned by number once it runs
 	tcp, udp bool
 	names    []string
 	pid      int
-	addr     net.Addr   // where it listens
-	failed   chan error // holds the first
+	addr     net.Addr   // its listener
+	failed   chan error // holds the first failure
 	plug     *plugin.Client
-	run      atomic.Pointer[runner] // set while it is being started
+	run      atomic.Pointer[runner] // set during its start
 
 	mu      sync.Mutex
-	streams map[*stream]bool // those that are open; guarded by mu
+	streams map[*stream]bool // open ones; guarded by mu
 }
 
-// protocol is a name of a plugin and the number that it has there.
+// protocol is a protocol of a plugin and its number there.
 type protocol struct {
 	name string
 	own  app.ID
 }
 
-// launch starts the process and asks what it recognises. The end of ctx ends it at once.
+// launch starts the process and requests its protocols. The end of ctx kills it.
 func (p *process) launch(ctx context.Context) (*live, error) {
 	l := &live{p: p, failed: make(chan error, 1), streams: map[*stream]bool{}}
 	c := &p.h.cfg
@@ -61,7 +61,7 @@ func (p *process) launch(ctx context.Context) (*live, error) {
 		GRPCDialOptions:  append(windows(), grpc.WithContextDialer(l.dial)),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: p.h.folder.Name()},
 		Logger:           hclog.NewNullLogger(),
-		// What the process writes to its own descriptors, and what go-plugin carries of what it put in their place.
+		// Output on the process's own descriptors, and on those of go-plugin that replace them.
 		Stderr: p.out.stream(stderrName), SyncStdout: p.out.stream(stdoutName), SyncStderr: p.out.stream(stderrName),
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, dir string) (goplugin.Runner, error) {
 			if ctx.Err() != nil {
@@ -108,16 +108,16 @@ func (p *process) connect(ctx context.Context, l *live) error {
 	if err != nil {
 		return fmt.Errorf("describe: %w", err)
 	}
-	if err := l.learn(ctx, d, p.h.cfg.Numbers); err != nil {
+	if err := l.setProtocols(ctx, d, p.h.cfg.Numbers); err != nil {
 		return fmt.Errorf("describe: %w", err)
 	}
 	return nil
 }
 
-// foreignWords are the last that a go-plugin server writes when its host is not the one that it was built for.
+// foreignWords end the last line of a go-plugin server that was built for another host.
 const foreignWords = "load any plugins automatically"
 
-// startProblem is an error of starting, by what became of the process.
+// startProblem returns an error of starting, by the state of the process.
 func (p *process) startProblem(l *live, err error) error {
 	r := l.run.Load()
 	var no refusal
@@ -133,7 +133,7 @@ func (p *process) startProblem(l *live, err error) error {
 		}
 		return fmt.Errorf("start: %w", err)
 	}
-	// go-plugin's own words are about its line, of several lines, or about a timeout.
+	// go-plugin's own error is of several lines, or a timeout.
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	_ = r.Kill(context.Background())
 	<-r.done
@@ -141,7 +141,7 @@ func (p *process) startProblem(l *live, err error) error {
 	case <-r.read:
 	case <-time.After(2 * outputGrace):
 	}
-	last, fatal := p.out.words()
+	last, fatal := p.out.lastWords()
 	switch {
 	case strings.HasPrefix(first, "timeout "):
 		err = fmt.Errorf("it is not ready after %s: a plugin's main calls sdk.Serve", p.h.cfg.StartTimeout)
@@ -154,23 +154,23 @@ func (p *process) startProblem(l *live, err error) error {
 	case fatal != "":
 		err = fmt.Errorf("it ended before it served: %s: %s", r.ended, fatal)
 	case last != "":
-		err = fmt.Errorf("it ended before it served: %s: its last words were %q: a plugin's main calls sdk.Serve", r.ended, last)
+		err = fmt.Errorf("it ended before it served: %s: its last output was %q: a plugin's main calls sdk.Serve", r.ended, last)
 	default:
 		err = fmt.Errorf("it ended before it served: %s: a plugin's main calls sdk.Serve", r.ended)
 	}
 	return fmt.Errorf("start: %w", err)
 }
 
-// kill ends the process, at once, and frees what belonged to it.
+// kill kills the process and frees its resources.
 func (l *live) kill() {
 	if r := l.run.Load(); r != nil {
 		_ = r.Kill(context.Background())
 	}
 	l.plug.Kill()
-	l.p.out.end()
+	l.p.out.reportDropped()
 }
 
-// fail notes why this run must end; the first reason counts.
+// fail sets the reason why this run must end; the first one counts.
 func (l *live) fail(err error) {
 	select {
 	case l.failed <- err:
@@ -178,7 +178,7 @@ func (l *live) fail(err error) {
 	}
 }
 
-// list returns the streams that are open.
+// list returns the open streams.
 func (l *live) list() []*stream {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -189,12 +189,12 @@ func (l *live) list() []*stream {
 	return out
 }
 
-// called is the plugin as go-plugin dispenses it.
+// called implements go-plugin's client side.
 type called struct{ plugin.NetRPCUnsupportedPlugin }
 
 var _ plugin.GRPCPlugin = called{}
 
-// GRPCServer implements plugin.GRPCPlugin; the server's side is plugins/sdk's.
+// GRPCServer implements plugin.GRPCPlugin; the server side is in plugins/sdk.
 func (called) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error {
 	return errors.New("the host serves nothing")
 }

@@ -27,14 +27,14 @@ func (a *asker) refit() {
 	}
 }
 
-// prune drops links whose plugin has left and has no sessions any more.
+// prune drops links of leaving plugins without sessions.
 func (a *asker) prune() {
 	a.links = slices.DeleteFunc(a.links, func(k *link) bool {
 		return k.leaving && !k.up() && k.p.live.Load() == nil && !a.any(k, asking) && !a.any(k, parked)
 	})
 }
 
-// connect opens streams to plugins that have come up.
+// connect opens streams to started plugins.
 func (a *asker) connect() {
 	for _, k := range a.links {
 		st, l := k.stream.Load(), k.p.live.Load()
@@ -42,16 +42,16 @@ func (a *asker) connect() {
 			continue
 		}
 		if st != nil && a.holds(k) {
-			continue // Poll ends the sessions of the run before first
+			continue // Poll ends the sessions of the previous run first
 		}
 		k.reset(l.open(a.nudge))
 	}
 }
 
-// holds reports whether sessions are with the dead stream of a link still.
+// holds reports whether the dead stream of a link still has sessions.
 func (a *asker) holds(k *link) bool { return a.any(k, asking) }
 
-// any reports whether some session's part of a link is in a state.
+// any reports whether any session's part of a link is in a state.
 func (a *asker) any(k *link, s partState) bool {
 	for _, e := range a.sessions {
 		if pt := e.of(k); pt != nil && pt.state == s {

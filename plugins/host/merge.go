@@ -18,7 +18,7 @@ func (a *asker) Poll(to detect.Answers) {
 			continue
 		}
 		k.clock(&a.h.count)
-		for _, b := range st.take() {
+		for _, b := range st.takeAnswers() {
 			st.drained.Add(uint64(len(b)))
 			if err := a.read(k, st.live, b, to); err != nil {
 				_ = st.violation(err)
@@ -40,7 +40,7 @@ func (a *asker) Poll(to detect.Answers) {
 	}
 }
 
-// lost ends the sessions that a dead stream had.
+// lost ends the sessions of a dead stream.
 func (a *asker) lost(k *link, to detect.Answers) {
 	for _, e := range a.sessions {
 		pt := e.of(k)
@@ -52,12 +52,12 @@ func (a *asker) lost(k *link, to detect.Answers) {
 			pt.news = unknown()
 		}
 		pt.news.Ended = true
-		a.settle(pt)
+		a.settlePart(pt)
 		a.merge(e, to)
 	}
 }
 
-// unpark gives waiting sessions to a plugin that has come up, or gives up waiting.
+// unpark sends waiting sessions to a started plugin, or ends the wait.
 func (a *asker) unpark(to detect.Answers) {
 	if a.parked == 0 {
 		return
@@ -74,7 +74,7 @@ func (a *asker) unpark(to detect.Answers) {
 			if !k.up() || e.gone {
 				a.h.count.lost.Add(1)
 				pt.news = unknown()
-				a.settle(pt)
+				a.settlePart(pt)
 				a.merge(e, to)
 				continue
 			}
@@ -96,7 +96,7 @@ func (a *asker) unpark(to detect.Answers) {
 	}
 }
 
-// read takes one message of answers.
+// read handles one message of answers.
 func (a *asker) read(k *link, l *live, b []byte, to detect.Answers) error {
 	for len(b) > 0 {
 		r, rest, err := wire.Next(b)
@@ -119,7 +119,7 @@ func (a *asker) read(k *link, l *live, b []byte, to detect.Answers) error {
 			continue
 		}
 		if r.Kind != wire.State {
-			a.found(e, pt, &r, to)
+			a.forwardFinding(e, pt, &r, to)
 			continue
 		}
 		n := r.News()
@@ -133,15 +133,15 @@ func (a *asker) read(k *link, l *live, b []byte, to detect.Answers) error {
 			pt.kept = nil // a name was withdrawn
 		}
 		if pt.news = n; n.Ended {
-			a.settle(pt)
+			a.settlePart(pt)
 		}
 		a.merge(e, to)
 	}
 	return nil
 }
 
-// found passes an attribute or a threat on, or keeps it until the plugin's claim has won.
-func (a *asker) found(e *entry, pt *part, r *wire.Record, to detect.Answers) {
+// forwardFinding forwards an attribute or a threat, or keeps it until the plugin's claim has won.
+func (a *asker) forwardFinding(e *entry, pt *part, r *wire.Record, to detect.Answers) {
 	if len(e.parts) == 1 || e.winner >= 0 && pt == &e.parts[e.winner] {
 		deliver(e.owner, r.Kind, r.Arg, r.Body, to)
 		return
@@ -161,9 +161,9 @@ func deliver(owner uint32, k wire.Kind, arg uint8, body []byte, to detect.Answer
 	to.Threat(owner, id, string(text))
 }
 
-// merge makes one answer of what the plugins say. The first certain claim wins; else the strongest, the
-// earlier plugin's between equals, when all have answered for good, or when both sides have spoken and
-// all have answered to that.
+// merge merges the answers of the plugins. The first certain claim wins; else the strongest, the earlier
+// plugin's between equals, after all final answers, or after both sides have sent data and all have answered
+// to that.
 func (a *asker) merge(e *entry, to detect.Answers) {
 	if e.winner < 0 && len(e.parts) == 1 {
 		e.winner = 0
@@ -192,7 +192,7 @@ func (a *asker) merge(e *entry, to detect.Answers) {
 	to.News(owner, n)
 }
 
-// lost reports whether somebody went away before naming the session.
+// lost reports whether a plugin ended before it identified the session.
 func (e *entry) lost() bool {
 	for i := range e.parts {
 		if e.parts[i].news.Lost {
@@ -202,7 +202,7 @@ func (e *entry) lost() bool {
 	return false
 }
 
-// choose is the index of the claim that wins; -1 while it is open.
+// choose returns the index of the winning claim; -1 while undecided.
 func (a *asker) choose(e *entry) int {
 	best, strength := -1, parsers.No
 	silent, slow := false, false
@@ -211,7 +211,7 @@ func (a *asker) choose(e *entry) int {
 		switch {
 		case pt.news.Outcome != detect.Decided:
 			silent = true
-			// One that is only being started, or has not answered for long, keeps no claim waiting.
+			// Claims do not wait for a plugin that is starting, or has not answered for long.
 			slow = slow || pt.state == asking && !a.turned(e, pt) && !pt.link.late
 		case pt.news.App != app.Unknown && pt.news.Strength > strength:
 			best, strength = i, pt.news.Strength
@@ -221,17 +221,17 @@ func (a *asker) choose(e *entry) int {
 	case strength == parsers.Certain || best >= 0 && !slow:
 		return best
 	case best < 0 && !silent:
-		return 0 // all say that they do not know it
+		return 0 // all answered unknown
 	}
 	return -1
 }
 
-// turned reports whether a plugin has had its turn: both sides have spoken and it has answered.
+// turned reports whether both sides have sent data and the plugin has answered to that.
 func (a *asker) turned(e *entry, pt *part) bool {
 	return e.spoke[0] && e.spoke[1] && pt.link.answered(pt.at)
 }
 
-// undecided passes on a preamble and who is left, and looks again later if there is a claim.
+// undecided forwards a preamble and the remaining candidates, and is repeated later if there is a claim.
 func (a *asker) undecided(e *entry, to detect.Answers) {
 	n := detect.News{Left: detect.Left{Known: true}}
 	for i := range e.parts {
@@ -257,7 +257,7 @@ func (a *asker) undecided(e *entry, to detect.Answers) {
 	}
 }
 
-// dismiss closes the session at the plugins that did not win.
+// dismiss closes the session at the losing plugins.
 func (a *asker) dismiss(e *entry) {
 	for i := range e.parts {
 		pt := &e.parts[i]
@@ -267,7 +267,7 @@ func (a *asker) dismiss(e *entry) {
 		if pt.state == asking {
 			pt.link.write(wire.Append(a.scratch[:0], wire.Close, 0, e.number, nil))
 		}
-		a.settle(pt)
+		a.settlePart(pt)
 		pt.kept = nil
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/sluicenet/sluice/internal/backoff"
 )
 
-// Numbers gives the applications that plugins name their numbers.
+// Numbers assigns numbers to the applications of plugins.
 type Numbers interface {
-	// ID is the number of a name, for good. An error means that there is none yet; the host asks again. It
-	// is called from several goroutines.
+	// ID returns the permanent number of a name. An error means that there is none yet; the host retries. It
+	// must be safe for concurrent use.
 	ID(ctx context.Context, name string) (app.ID, error)
 }
 
-// ownNumbers are the numbers of a process that shares them with nobody.
+// ownNumbers assigns numbers for this process alone.
 type ownNumbers struct{}
 
 // ID implements Numbers.
@@ -35,12 +35,12 @@ func (ownNumbers) ID(_ context.Context, name string) (app.ID, error) {
 	return app.Unknown, fmt.Errorf("application %s: no number is free", name)
 }
 
-// askAgain is how long after a name got no number it is asked for again.
-const askAgain = time.Second
+// numberRetry is the delay after a name got no number.
+const numberRetry = time.Second
 
-// number asks for the numbers that names of a plugin lack, until there is none or its run is over.
-func (p *process) number(ctx context.Context, l *live) {
-	again := backoff.Backoff{First: askAgain, Last: askAgain}
+// assignNumbers requests the missing numbers of a plugin's names, until all have one or its run ends.
+func (p *process) assignNumbers(ctx context.Context, l *live) {
+	again := backoff.Backoff{First: numberRetry, Last: numberRetry}
 	for len(l.nameless) > 0 {
 		if !again.Wait(ctx) {
 			return
@@ -57,7 +57,7 @@ func (p *process) number(ctx context.Context, l *live) {
 				continue
 			}
 			apps[x.own] = id
-			p.log.Info("application has its number", "application", x.name)
+			p.log.Info("application numbered", "application", x.name)
 		}
 		l.nameless = rest
 		l.apps.Store(&apps)

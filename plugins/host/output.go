@@ -19,8 +19,8 @@ const (
 	linesPerSecond = 5
 )
 
-// output writes what a plugin writes to its standard output and standard error into the log, at a bounded rate. It
-// outlives the plugin's process. Its methods may be called from any goroutine.
+// output logs a plugin's standard output and standard error, at a bounded rate. It outlives the plugin's
+// process. It is safe for concurrent use.
 type output struct {
 	log *slog.Logger
 	now func() time.Time
@@ -28,24 +28,24 @@ type output struct {
 	mu      sync.Mutex // guards everything below
 	room    float64    // lines that may be written at once
 	filled  time.Time  // when room was computed
-	dropped uint64     // lines since the last one that was written
+	dropped uint64     // lines since the last logged one
 	last    string     // the newest line of this run
-	fatal   string     // why the Go runtime ended this run; "" where it did not
+	fatal   string     // why the Go runtime ended this run; "" if it did not
 }
 
 func newOutput(log *slog.Logger) *output {
 	return &output{log: log, now: time.Now, room: lineBurst, filled: time.Now()}
 }
 
-// begin forgets what an earlier run wrote.
+// begin clears the output of a previous run.
 func (o *output) begin() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.last, o.fatal = "", ""
 }
 
-// words returns the newest line of this run and the reason for which the Go runtime ended it.
-func (o *output) words() (last, fatal string) {
+// lastWords returns the newest line of this run and the reason why the Go runtime ended it.
+func (o *output) lastWords() (last, fatal string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.last, o.fatal
@@ -67,19 +67,19 @@ func (o *output) write(stream, text string) {
 		return
 	}
 	o.room--
-	o.reportDropped()
+	o.reportDroppedLocked()
 	o.log.Warn("plugin output", "stream", stream, "line", text)
 }
 
-// end logs how many lines the rate did not allow.
-func (o *output) end() {
+// reportDropped logs the number of dropped lines.
+func (o *output) reportDropped() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.reportDropped()
+	o.reportDroppedLocked()
 }
 
-// reportDropped is end with the lock held.
-func (o *output) reportDropped() {
+// reportDroppedLocked is reportDropped with the lock held.
+func (o *output) reportDroppedLocked() {
 	if o.dropped > 0 {
 		o.log.Warn("plugin output not logged: too many lines", "lines", o.dropped)
 		o.dropped = 0
@@ -95,12 +95,12 @@ const (
 // stream returns a writer of one of the plugin's streams. One goroutine may use it.
 func (o *output) stream(name string) io.Writer { return &lines{o: o, name: name} }
 
-// lines cuts a stream into lines.
+// lines splits a stream into lines.
 type lines struct {
 	o    *output
 	name string
-	rest []byte // of a line that is not whole yet; at most maxLine bytes
-	cut  bool   // the line was longer: what follows up to its end is left out
+	rest []byte // of an incomplete line; at most maxLine bytes
+	cut  bool   // the line was longer: the rest of it is dropped
 }
 
 // Write implements io.Writer.
@@ -120,7 +120,7 @@ func (w *lines) Write(b []byte) (int, error) {
 }
 
 func (w *lines) flush() {
-	text := strings.ToValidUTF8(string(bytes.TrimSpace(w.rest)), "?") // it gets into messages that must be
+	text := strings.ToValidUTF8(string(bytes.TrimSpace(w.rest)), "?") // messages must be valid UTF-8
 	if w.cut {
 		text += "..."
 	}
@@ -133,13 +133,13 @@ func (w *lines) flush() {
 // handshakeLine is what go-plugin waits for on standard output.
 var handshakeLine = regexp.MustCompile(`^[0-9]+\|[0-9]+\|(unix|tcp)\|`)
 
-// handshake is a plugin's standard output as go-plugin reads it: the first line that looks like the handshake alone. Each other
-// line goes to the log, so that a plugin may print before it serves.
+// handshake is a plugin's standard output for go-plugin: only the first line in the form of the
+// handshake. Other lines are logged, so that a plugin may print before it serves.
 type handshake struct {
 	from *bufio.Reader
 	io.Closer
 	rest *lines
-	line []byte // what Read has to return
+	line []byte // pending result of Read
 	seen bool
 }
 

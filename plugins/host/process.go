@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// process is one plugin, through all runs of its process. Another content of its file is another process.
+// process is one plugin, across all runs of its process. Changed content of its file is another process.
 type process struct {
 	h      *Host
 	spec   Plugin
@@ -21,28 +21,28 @@ type process struct {
 	out    *output
 	live   atomic.Pointer[live] // nil while it does not run
 	stop   context.CancelFunc
-	first  chan error    // takes how the first start went; holds one
-	again  chan struct{} // ends the wait for the next start; holds one
+	first  chan error    // receives the result of the first start; holds one
+	again  chan struct{} // ends the delay of the next start; holds one
 
-	// soon is set while it is being started and sessions may wait for it: not after a second failure in a row.
+	// soon is set while it starts and sessions may wait for it: not after a second failure in a row.
 	soon atomic.Bool
-	// tcp and udp are set where it has parsers for the transport, as it described last.
+	// tcp and udp are set if its last description has parsers for the transport.
 	tcp, udp atomic.Bool
-	// ran is set once it has come up.
+	// ran is set after its first successful start.
 	ran atomic.Bool
-	// leaving is set when another process has taken its place: it gets no new sessions and ends with the last of its own.
+	// leaving is set when another process has replaced it: it gets no new sessions and ends with its last one.
 	leaving atomic.Bool
 
-	items  atomic.Uint64 // that it was given, in all of its runs
+	items  atomic.Uint64 // received in all runs
 	panics atomic.Uint64 // of its parsers and of the process
-	busy   atomic.Int64  // sessions that are with it or wait for it, of all workers
+	busy   atomic.Int64  // its sessions and those waiting for it, of all workers
 
 	mu     sync.Mutex
 	stat   Status    // guarded by mu
-	logged time.Time // when a parser's panic was written to the log last; guarded by mu
+	logged time.Time // when a parser's panic was last logged; guarded by mu
 }
 
-// State is what a plugin does.
+// State is the state of a plugin.
 type State uint8
 
 // States.
@@ -51,41 +51,41 @@ const (
 	Starting         // for the first time
 	Running          // and answering
 	Restarting       // after a failure, within seconds
-	Failed           // it does not start, or failed too often: it is tried again each minute and when its file changes
-	Refused          // its file's owner or permissions keep it from being executed
+	Failed           // it does not start, or failed too often: retried each minute and when its file changes
+	Refused          // its file's owner or permissions forbid its execution
 )
 
-// String is the state's name.
+// String returns the state's name.
 func (s State) String() string {
 	return [...]string{"", "starting", "running", "restarting", "failed", "refused"}[s]
 }
 
-// Status is how one plugin is.
+// Status is the status of one plugin.
 type Status struct {
 	Name     string
 	State    State
 	Running  bool
 	PID      int
 	Restarts uint64
-	Apps     []string // what it recognises
-	Error    string   // why it is not running, or was not last time
-	// Last is why it stopped or panicked last, also while it runs again; "" where it never did.
+	Apps     []string // recognised applications
+	Error    string   // why it is, or was last, not running
+	// Last is why it last stopped or panicked, also while it runs again; "" if it never did.
 	Last string
 	Path string
 	User string
 	// Since is when this run began; zero while it does not run.
 	Since time.Time
-	// Items counts the pieces of payload that it was given.
+	// Items counts the received pieces of payload.
 	Items uint64
 	// Panics counts the panics of its parsers and of the process as a whole.
 	Panics uint64
-	// Away is set where sessions may be unidentified because it does not run.
+	// Away is set if sessions may be unidentified because it does not run.
 	Away bool
-	// Warning is what is wrong and what to do; "" while nothing is.
+	// Warning is the problem and what to do; "" for none.
 	Warning string
 }
 
-// stable is how long a plugin must run for its failures to be forgotten.
+// stable is how long a plugin must run to reset its failures.
 const stable = 30 * time.Second
 
 // newProcess prepares a process.
@@ -95,7 +95,7 @@ func (h *Host) newProcess(spec Plugin, folder bool) *process {
 		stat: Status{State: Starting}}
 }
 
-// begin runs the process until the host closes or the process's time is over.
+// begin runs the process until the host closes or the process is retired.
 func (p *process) begin() {
 	ctx, cancel := context.WithCancel(p.h.ctx)
 	p.stop = cancel
@@ -108,7 +108,7 @@ func (p *process) begin() {
 	})
 }
 
-// run starts the plugin again and again.
+// run starts the plugin repeatedly.
 func (p *process) run(ctx context.Context) {
 	for failures := 0; ; {
 		began := time.Now()
@@ -121,7 +121,7 @@ func (p *process) run(ctx context.Context) {
 		}
 		failures++
 		delay := p.failure(failures, err)
-		p.h.wake() // sessions that wait for it may have to stop waiting
+		p.h.wake() // the wait of its sessions may be over
 		select {
 		case <-ctx.Done():
 			return
@@ -129,17 +129,17 @@ func (p *process) run(ctx context.Context) {
 		case <-time.After(delay):
 		}
 		p.h.count.restarts.Add(1)
-		p.note(func(s *Status) { s.Restarts++ })
+		p.updateStatus(func(s *Status) { s.Restarts++ })
 	}
 }
 
-// once is one run, from its start to its end.
+// once runs the process once, from its start to its end.
 func (p *process) once(ctx context.Context) error {
 	l, err := p.launch(ctx)
 	if err == nil {
 		p.up(l)
 	} else {
-		p.note(func(s *Status) { s.Error, s.Last = err.Error(), err.Error() })
+		p.updateStatus(func(s *Status) { s.Error, s.Last = err.Error(), err.Error() })
 	}
 	select {
 	case p.first <- err:
@@ -149,13 +149,13 @@ func (p *process) once(ctx context.Context) error {
 		return err
 	}
 	life, end := context.WithCancel(ctx)
-	p.h.wg.Go(func() { p.number(life, l) })
+	p.h.wg.Go(func() { p.assignNumbers(life, l) })
 	err = p.watch(ctx, l)
 	end()
 	return p.down(l, err)
 }
 
-// failure notes that the plugin failed, so many times in a row, and returns the delay before its next start.
+// failure records a number of consecutive failures, and returns the delay before the next start.
 func (p *process) failure(failures int, err error) time.Duration {
 	c := &p.h.cfg
 	state, delay := Restarting, min(c.FirstDelay<<min(failures-1, 16), c.LastDelay)
@@ -170,7 +170,7 @@ func (p *process) failure(failures int, err error) time.Duration {
 	}
 	p.soon.Store(state == Restarting && failures <= 1)
 	was := NoState
-	p.note(func(s *Status) { was, s.State = s.State, state })
+	p.updateStatus(func(s *Status) { was, s.State = s.State, state })
 	switch {
 	case state == Restarting:
 		p.log.Warn("plugin restarts", "error", err, "delay", delay, "failures", failures)
@@ -183,7 +183,7 @@ func (p *process) failure(failures int, err error) time.Duration {
 	return delay
 }
 
-// retry ends the wait for the next start.
+// retry ends the delay of the next start.
 func (p *process) retry() {
 	select {
 	case p.again <- struct{}{}:
@@ -191,7 +191,7 @@ func (p *process) retry() {
 	}
 }
 
-// retire ends the process when the sessions that it has are over.
+// retire ends the process after its sessions.
 func (p *process) retire() {
 	p.leaving.Store(true)
 	if p.live.Load() == nil {
@@ -200,7 +200,7 @@ func (p *process) retire() {
 }
 
 func (p *process) up(l *live) {
-	p.note(func(s *Status) {
+	p.updateStatus(func(s *Status) {
 		s.State, s.Running, s.PID, s.Error, s.Apps, s.Since = Running, true, l.pid, "", l.names, time.Now()
 	})
 	p.h.count.running.Add(1)
@@ -222,7 +222,7 @@ func (p *process) down(l *live, err error) error {
 	p.h.count.running.Add(^uint64(0))
 	p.h.wake()
 	err = p.autopsy(l, err)
-	p.note(func(s *Status) {
+	p.updateStatus(func(s *Status) {
 		s.Running, s.PID, s.Error, s.Last, s.Since = false, 0, err.Error(), err.Error(), time.Time{}
 	})
 	l.kill()
@@ -230,10 +230,10 @@ func (p *process) down(l *live, err error) error {
 	return err
 }
 
-// panicLog is the least time between two lines in the log about panics of parsers.
+// panicLog is the minimum time between log lines about panics of parsers.
 const panicLog = time.Second
 
-// panicked counts panics of parsers that the plugin recovered from. Any goroutine may call it.
+// panicked counts panics that the plugin recovered from. It is safe for concurrent use.
 func (p *process) panicked(n uint32, text string) {
 	total := p.panics.Add(uint64(n))
 	p.h.count.panics.Add(uint64(n))
@@ -246,7 +246,7 @@ func (p *process) panicked(n uint32, text string) {
 	}
 }
 
-func (p *process) note(fn func(*Status)) {
+func (p *process) updateStatus(fn func(*Status)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fn(&p.stat)
@@ -262,15 +262,15 @@ func (p *process) status() Status {
 	case Refused:
 		s.Warning = "it is not started: " + s.Error
 	case Failed:
-		s.Warning = fmt.Sprintf("it does not run, and is tried again every %s and when its file changes: %s", p.h.cfg.SlowDelay, s.Error)
+		s.Warning = fmt.Sprintf("it does not run; next attempts are every %s and when its file changes: %s", p.h.cfg.SlowDelay, s.Error)
 	}
 	for _, x := range []*string{&s.Path, &s.Error, &s.Last, &s.Warning} {
-		*x = strings.ToValidUTF8(*x, "?") // a file's name may be anything
+		*x = strings.ToValidUTF8(*x, "?") // a file's name may be invalid UTF-8
 	}
 	return s
 }
 
-// where returns the path of a plugin's file that an operator knows: a link in /proc is resolved.
+// where returns the path of a plugin's file for operators: a link in /proc is resolved.
 func where(path string) string {
 	if strings.HasPrefix(path, "/proc/") {
 		if to, err := os.Readlink(path); err == nil {

@@ -19,9 +19,9 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// runner starts one plugin process without privileges, as go-plugin's runner.Runner: another user without
-// capabilities, no way to new ones, a network namespace without anything in it, limits of memory,
-// and a death with its parent.
+// runner starts one unprivileged plugin process, as go-plugin's runner.Runner: as another user without
+// capabilities or means to gain them, in an empty network namespace, with limits of memory, and killed
+// with its parent.
 type runner struct {
 	cmd            *exec.Cmd
 	process        atomic.Pointer[os.Process] // nil before it was started
@@ -35,19 +35,18 @@ type runner struct {
 	read           chan struct{} // closed when all of its output was read, too
 }
 
-// newRunner prepares a process. Spec holds the environment that go-plugin wants; dir is where its
-// socket goes.
+// newRunner prepares a process. Spec holds go-plugin's environment; dir is the folder of its socket.
 func newRunner(p *Plugin, c *Config, out *output, spec *exec.Cmd, dir string) (*runner, error) {
 	exe, err := openPlugin(p)
 	if err != nil {
 		return nil, fmt.Errorf("open plugin: %w", err)
 	}
 	r := &runner{path: p.Path, memory: c.Memory, done: make(chan struct{}), read: make(chan struct{})}
-	// The file is executed through its descriptor: the plugin's user need not reach its folder, and what was
-	// checked is what runs.
+	// The file is executed through its descriptor: the plugin's user needs no access to its folder, and the
+	// checked file is the executed one.
 	r.cmd = &exec.Cmd{Path: "/proc/self/fd/3", Args: append([]string{"sluice-plugin-" + p.Name}, p.Args...), ExtraFiles: []*os.File{exe}, Dir: "/"}
 	r.cmd.Env = append(append([]string{"PATH=/usr/bin:/bin", "TMPDIR=" + dir, "GOMEMLIMIT=" + strconv.FormatInt(c.Memory, 10), "GOTRACEBACK=single",
-		"GOMAXPROCS=" + strconv.Itoa(max(1, runtime.NumCPU()/4)), // parsing is a small part of the work, and goroutines of one thread wake each other for little
+		"GOMAXPROCS=" + strconv.Itoa(max(1, runtime.NumCPU()/4)), // parsing is a small part of the work, and wake-ups within one thread are cheap
 		wire.SpaceKey + "=" + strconv.FormatUint(space(c.Memory), 10), wire.DataKey + "=" + strconv.FormatUint(data(c.Memory), 10)}, p.Env...), spec.Env...)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if os.Geteuid() == 0 {
@@ -69,7 +68,7 @@ func newRunner(p *Plugin, c *Config, out *output, spec *exec.Cmd, dir string) (*
 	return r, nil
 }
 
-// unprivileged makes the process another user's, in a network of its own.
+// unprivileged sets another user and a network namespace of its own for the process.
 func (r *runner) unprivileged(name, dir string) error {
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -91,9 +90,9 @@ func (r *runner) unprivileged(name, dir string) error {
 	return nil
 }
 
-// Start implements runner.Runner. What cannot be asked of os/exec is set on the thread that
-// starts the process and inherited; the thread then waits for the process, because the parent that
-// Pdeathsig speaks of is a thread, and ends with its goroutine.
+// Start implements runner.Runner. Settings that os/exec lacks are set on the starting thread and
+// inherited; the thread then waits for the process, because the parent of Pdeathsig is a thread, and ends
+// with its goroutine.
 func (r *runner) Start(context.Context) error {
 	started := make(chan error)
 	go func() {
@@ -122,8 +121,7 @@ func (r *runner) Start(context.Context) error {
 	return <-started
 }
 
-// ordinary takes a raised scheduling priority from the calling thread: it is for the process that judges
-// frames, not for plugins.
+// ordinary resets a raised scheduling priority of the calling thread: it is for the dataplane, not for plugins.
 func ordinary() error {
 	const zero = 20 // of the system call, which returns 20-nice
 	if raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err != nil || raw <= zero {
@@ -135,11 +133,11 @@ func ordinary() error {
 	return nil
 }
 
-// outputGrace is how long the output of a process that has ended is waited for: what it started in a session of its own may
-// keep the pipes open.
+// outputGrace bounds the wait for the output of an ended process: its children in other sessions may keep
+// the pipes open.
 const outputGrace = 500 * time.Millisecond
 
-// await waits for the process's end, and ends what it started.
+// await waits for the process's end, and kills its children.
 func (r *runner) await() {
 	pid := r.cmd.Process.Pid
 	// The process keeps its number, and with it its group's, until it is waited for below.
@@ -158,7 +156,7 @@ func (r *runner) await() {
 
 // openFile opens a file to be executed.
 func openFile(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would wait for its writer
+	return os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe would block until it has a writer
 }
 
 // identify returns the identity of a file's content, and when it changed last.
@@ -177,7 +175,7 @@ func trusted(info os.FileInfo) bool {
 	return ok && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
 
-// permitted adds to an error what to do about it where containers lack what starting a plugin takes.
+// permitted adds to an error what to do if a container lacks the capabilities to start a plugin.
 func permitted(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("run it as another user in a network namespace of its own: %w: give sluice CAP_CHOWN, CAP_SETUID, CAP_SETGID, CAP_SETPCAP and CAP_SYS_ADMIN, or use --parsers inprocess", err)
@@ -185,19 +183,19 @@ func permitted(err error) error {
 	return err
 }
 
-// confine takes from the calling thread, and so from what it starts, every way to privileges.
+// confine removes all means to gain privileges from the calling thread and its children.
 func confine() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no new privileges: %w", err)
 	}
-	// What whoever started this process left open for its children is not for plugins. Older kernels than 5.11
-	// do not know the flag; files of our own have it in any case.
+	// Inherited descriptors are not for plugins. Kernels before 5.11 lack the flag; the process's own files
+	// have it in any case.
 	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	// The bounding set limits what the child can ever have; the capabilities that starting it
-	// takes stay with this thread until then.
+	// The bounding set limits the child's capabilities for good; those needed to start it stay with this
+	// thread until then.
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
 			return permitted(fmt.Errorf("drop capability %d: %w", c, err))
@@ -206,15 +204,15 @@ func confine() error {
 	return nil
 }
 
-// space is how large a plugin's address space may be. Go reserves far more than it uses.
+// space returns the limit of a plugin's address space. Go reserves far more than it uses.
 func space(memory int64) uint64 { return uint64(max(8*memory, 4<<30)) }
 
-// data is how much memory of its own a plugin may map: the heap that it should stay below, a quarter more, and what a
-// Go program has beside the heap (RLIMIT_DATA counts private writable mappings, not what is only reserved).
+// data returns the limit of a plugin's private memory: the heap's soft limit, a quarter more, and a Go
+// program's memory other than the heap (RLIMIT_DATA counts private writable mappings, not reservations).
 func data(memory int64) uint64 { return uint64(memory + memory/4 + 256<<20) }
 
-// limit sets the limits of the process that was started. Another user's takes CAP_SYS_RESOURCE, which
-// containers often lack; then the limits are those that plugins/sdk sets for itself.
+// limit sets the limits of the started process. For another user's this needs CAP_SYS_RESOURCE, which
+// containers often lack; then only the limits apply that plugins/sdk sets itself.
 func (r *runner) limit() error {
 	for _, l := range []struct {
 		what int
@@ -227,7 +225,7 @@ func (r *runner) limit() error {
 	return nil
 }
 
-// Wait implements runner.Runner; go-plugin calls it when it has read all output.
+// Wait implements runner.Runner; go-plugin calls it after reading all output.
 func (r *runner) Wait(context.Context) error {
 	<-r.done
 	for _, f := range r.pipes {
@@ -237,7 +235,7 @@ func (r *runner) Wait(context.Context) error {
 	return nil
 }
 
-// Kill implements runner.Runner; await ends what the process started. It may be called from any goroutine.
+// Kill implements runner.Runner; await kills the process's children. It is safe for concurrent use.
 func (r *runner) Kill(context.Context) error {
 	r.killed.Store(true)
 	p := r.process.Load()
@@ -250,7 +248,7 @@ func (r *runner) Kill(context.Context) error {
 	return nil
 }
 
-// pid is the process's number, 0 before it was started.
+// pid returns the process's number, 0 before its start.
 func (r *runner) pid() int {
 	if p := r.process.Load(); p != nil {
 		return p.Pid
@@ -280,7 +278,7 @@ func (r *runner) Diagnose(context.Context) string {
 	return "the file may be for another architecture, or no plugin made with plugins/sdk"
 }
 
-// PluginToHost implements runner.AddrTranslator: both see the same files.
+// PluginToHost implements runner.AddrTranslator: both have the same file system.
 func (r *runner) PluginToHost(network, addr string) (string, string, error) {
 	return network, addr, nil
 }

@@ -15,18 +15,18 @@ import (
 type found struct {
 	name, path string
 	id         fileID
-	changed    time.Time // when content, owner or permissions changed last
+	changed    time.Time // last change of content, owner or permissions
 	executable bool
 }
 
-// plugin is the plugin in the file.
+// plugin returns the plugin in the file.
 func (f *found) plugin() Plugin {
 	p := File(f.path)
 	p.Name = f.name
 	return p
 }
 
-// fileID is the identity of a content of a file.
+// fileID identifies one content of a file.
 type fileID struct {
 	dev, ino uint64
 	size     int64
@@ -39,12 +39,12 @@ type refusal struct{ text string }
 // Error implements error.
 func (r refusal) Error() string { return r.text }
 
-// File is a plugin in a file, which is executed only where its owner and permissions allow.
+// File returns the plugin in a file, which is executed only if its owner and permissions are safe.
 func File(path string) Plugin {
 	return Plugin{Name: nameOf(filepath.Base(path)), Path: path, guarded: true}
 }
 
-// nameOf is the name of a plugin by that of its file: the same, with what cannot be shown escaped.
+// nameOf returns the name of a plugin: that of its file, with unprintable characters escaped.
 func nameOf(file string) string {
 	if q := strconv.Quote(file); q != `"`+file+`"` {
 		return q[1 : len(q)-1]
@@ -52,8 +52,9 @@ func nameOf(file string) string {
 	return file
 }
 
-// Find lists the files of a plugin folder by name. Hidden files and what is no regular file are left out. A folder that
-// others than its owner may write is refused, since its content decides what is let through.
+// Find lists the files of a plugin folder by name. Hidden and irregular files are skipped. A folder that
+// others than its
+// owner may write is refused, because its content affects verdicts.
 func Find(dir string) ([]Plugin, error) {
 	files, err := scan(dir)
 	if err != nil {
@@ -66,11 +67,11 @@ func Find(dir string) ([]Plugin, error) {
 	return out, nil
 }
 
-// scan is Find with what the host needs to see changes.
+// scan is Find with the data to detect changes.
 func scan(dir string) ([]found, error) {
 	info, err := os.Stat(dir)
 	if err == nil && !info.IsDir() {
-		err = fmt.Errorf("%s is no folder", dir)
+		err = fmt.Errorf("%s is not a folder", dir)
 	}
 	if err == nil {
 		err = ownersOnly(dir, info)
@@ -89,7 +90,7 @@ func scan(dir string) ([]found, error) {
 		if strings.HasPrefix(f.name, ".") || err == nil && !info.Mode().IsRegular() || e.Type()&fs.ModeSymlink == 0 && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err == nil { // else a link to nothing, which starting it reports
+		if err == nil { // else a dangling link, which its start reports
 			f.id, f.changed = identify(info)
 			f.executable = info.Mode().Perm()&0o111 != 0
 		}
@@ -101,15 +102,15 @@ func scan(dir string) ([]found, error) {
 // ownersOnly checks that only the owner, who must be root or this process's user, may write a file or folder.
 func ownersOnly(path string, info os.FileInfo) error {
 	if !trusted(info) {
-		return refusal{path + " belongs to neither root nor the user that sluice runs as: change that with chown"}
+		return refusal{path + " belongs to neither root nor the user that sluice runs as: change the owner with chown"}
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return refusal{fmt.Sprintf("%s may be written by others (%s): take that away with chmod go-w", path, info.Mode().Perm())}
+		return refusal{fmt.Sprintf("%s is writable by others (%s): use chmod go-w", path, info.Mode().Perm())}
 	}
 	return nil
 }
 
-// openPlugin opens a plugin's file to be executed. What is checked is what the descriptor refers to.
+// openPlugin opens a plugin's file to be executed. The checks apply to the open descriptor.
 func openPlugin(p *Plugin) (*os.File, error) {
 	f, err := openFile(p.Path)
 	if err != nil {
@@ -122,7 +123,7 @@ func openPlugin(p *Plugin) (*os.File, error) {
 	switch {
 	case err != nil:
 	case !info.Mode().IsRegular():
-		err = refusal{p.Path + " is no regular file: a plugin is an executable"}
+		err = refusal{p.Path + " is not a regular file: a plugin is an executable"}
 	case info.Mode().Perm()&0o111 == 0:
 		err = refusal{fmt.Sprintf("%s is not executable (%s): use chmod +x, or move it elsewhere if it is no plugin", p.Path, info.Mode().Perm())}
 	default:

@@ -11,8 +11,8 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// stream carries the sessions of one worker to one run of a plugin. Two goroutines move its
-// messages, so that the worker never waits: one receives, one sends what the worker may not send itself.
+// stream carries the sessions of one worker to one run of a plugin. Two goroutines keep the worker from
+// blocking: one receives, one sends what the worker may not send itself.
 type stream struct {
 	live   *live
 	nudge  func()
@@ -21,20 +21,20 @@ type stream struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	handed  atomic.Uint64 // bytes of requests given to the sender; the worker writes it
-	done    atomic.Uint64 // bytes of requests that the plugin has worked on
-	drained atomic.Uint64 // bytes of answers that the worker has read
+	handed  atomic.Uint64 // bytes of requests passed to the sender; the worker writes it
+	done    atomic.Uint64 // bytes of requests that the plugin has processed
+	drained atomic.Uint64 // bytes of answers read by the worker
 	dead    atomic.Bool
 
 	opened atomic.Pointer[parserv1.Parser_IdentifyClient] // nil before
-	queued atomic.Int64                                   // messages that the sender has not sent
+	queued atomic.Int64                                   // messages queued for the sender
 
 	mu      sync.Mutex
-	answers [][]byte // guarded by mu; bounded by the credit that the plugin was given
-	waiting uint64   // bytes in answers, of all time; the receiver's own
+	answers [][]byte // guarded by mu; bounded by the plugin's credit
+	waiting uint64   // total bytes in answers; owned by the receiver
 }
 
-// outLen is how many messages may wait for the sender.
+// outLen bounds the messages queued for the sender.
 const outLen = 64
 
 // open opens a stream; messages may be handed over at once.
@@ -54,7 +54,7 @@ func (st *stream) close() {
 	st.wg.Wait()
 }
 
-// run sends. Whatever ends the stream, the worker is woken.
+// run sends messages. The worker is woken at the end of the stream.
 func (st *stream) run() {
 	defer st.nudge()
 	defer func() {
@@ -88,12 +88,12 @@ func (st *stream) run() {
 	}
 }
 
-// shortBytes is how much may be without an answer for a message to be sent by the worker itself: gRPC takes 64 KiB
-// of a stream before a send waits for the connection.
+// shortBytes bounds the unanswered bytes for the worker to send a message itself: gRPC buffers 64 KiB of a
+// stream before a send blocks.
 const shortBytes = 32 << 10
 
-// send sends a message, here if that cannot wait for anything, else on the sender's goroutine, which costs a change of
-// goroutines. There is room in out.
+// send sends a message, here if that cannot block, else on the sender's goroutine, which costs a switch.
+// There is room in out.
 func (st *stream) send(q *parserv1.IdentifyRequest) {
 	if g := st.opened.Load(); g != nil && st.queued.Load() == 0 && st.handed.Load()-st.done.Load() <= shortBytes {
 		if err := (*g).Send(q); err != nil {
@@ -105,14 +105,14 @@ func (st *stream) send(q *parserv1.IdentifyRequest) {
 	st.out <- q
 }
 
-// broken ends the plugin's run, unless it was this side that ended the stream.
+// broken ends the plugin's run, unless this side ended the stream.
 func (st *stream) broken(err error) {
 	if st.ctx.Err() == nil {
 		st.live.fail(fmt.Errorf("stream: %w", err))
 	}
 }
 
-// receive takes answers until the stream ends.
+// receive receives answers until the stream ends.
 func (st *stream) receive(g parserv1.Parser_IdentifyClient) error {
 	for {
 		r, err := g.Recv()
@@ -125,7 +125,7 @@ func (st *stream) receive(g parserv1.Parser_IdentifyClient) error {
 		st.waiting += uint64(len(r.Records))
 		switch done := st.done.Load(); {
 		case r.Done < done || r.Done > st.handed.Load():
-			return st.violation(fmt.Errorf("it has worked on %d bytes of %d, after %d", r.Done, st.handed.Load(), done))
+			return st.violation(fmt.Errorf("it acknowledged %d bytes of %d, after %d", r.Done, st.handed.Load(), done))
 		case st.waiting > st.drained.Load()+wire.Window:
 			return st.violation(fmt.Errorf("answers beyond its credit"))
 		case len(r.Records) > wire.MaxMessage:
@@ -136,12 +136,12 @@ func (st *stream) receive(g parserv1.Parser_IdentifyClient) error {
 			st.answers = append(st.answers, r.Records)
 		}
 		st.mu.Unlock()
-		st.done.Store(r.Done) // after its answers can be had
+		st.done.Store(r.Done) // after its answers are available
 		st.nudge()
 	}
 }
 
-// violation ends the stream of a plugin that violates the protocol.
+// violation ends the stream after a protocol violation.
 func (st *stream) violation(err error) error {
 	err = fmt.Errorf("%w: %w", ErrProtocol, err)
 	st.live.fail(err)
@@ -150,8 +150,8 @@ func (st *stream) violation(err error) error {
 	return err
 }
 
-// take is what was answered since the last call.
-func (st *stream) take() [][]byte {
+// takeAnswers returns the answers since the last call.
+func (st *stream) takeAnswers() [][]byte {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	a := st.answers
@@ -159,21 +159,20 @@ func (st *stream) take() [][]byte {
 	return a
 }
 
-// link is a worker's side of its streams to one plugin, through all of its runs. Only the
-// worker uses it.
+// link is a worker's side of its streams to one plugin, across all of its runs. Only the worker uses it.
 type link struct {
 	p       *process
 	stream  atomic.Pointer[stream]
-	cur     []byte    // the message at hand
+	cur     []byte    // the message in progress
 	items   int       // records in it
-	queue   []message // those that wait for credit
+	queue   []message // messages waiting for credit
 	pos     uint64    // bytes of records written since the stream began
-	sent    []stamp   // when messages went, until they are answered
-	granted uint64    // credit that the plugin knows of
+	sent    []stamp   // when unanswered messages were sent
+	granted uint64    // credit granted to the plugin
 	leaving bool      // the plugin gets no new sessions
 	late    bool      // it has not answered for long
-	urgent  bool      // somebody waits for an answer to the message at hand
-	since   time.Time // when it was first held back; zero: it was not
+	urgent  bool      // a session waits for an answer to cur
+	since   time.Time // when cur was first delayed; zero: it was not
 }
 
 type message struct {
@@ -186,25 +185,25 @@ type stamp struct {
 	at  time.Time
 }
 
-// maxBehind is how many bytes may wait for credit; then no new sessions are taken.
+// maxBehind bounds the bytes waiting for credit; beyond it, new sessions are refused.
 const maxBehind = 8 << 20
 
-// up reports whether there is a stream that is open.
+// up reports whether there is an open stream.
 func (k *link) up() bool {
 	st := k.stream.Load()
 	return st != nil && !st.dead.Load()
 }
 
-// behind reports whether too much waits already.
+// behind reports whether more than maxBehind waits.
 func (k *link) behind() bool { return k.pos-k.stream.Load().handed.Load() > maxBehind }
 
-// answered reports whether everything up to a position was worked on.
+// answered reports whether everything up to a position was processed.
 func (k *link) answered(pos uint64) bool {
 	st := k.stream.Load()
 	return st == nil || st.done.Load() >= pos
 }
 
-// write adds records to the message at hand.
+// write adds records to the message in progress.
 func (k *link) write(rec []byte) {
 	if len(k.cur)+len(rec) > wire.MaxMessage {
 		k.seal()
@@ -214,16 +213,15 @@ func (k *link) write(rec []byte) {
 	k.pos += uint64(len(rec))
 }
 
-// Bounds of what is held back: because nobody waits for it, or because the plugin is busy.
+// Bounds of delays: because no session waits for it, or because the plugin is busy.
 const (
 	lazyBytes = 16 << 10
 	busyBytes = 4 << 10
 	lazyTime  = 5 * time.Millisecond
 )
 
-// due reports whether the message at hand is to go now. One that is only about sessions with a name waits a little for
-// others, and any waits for the answer to the one before: each message costs as much as parsing
-// some sessions.
+// due reports whether the message in progress is due. One without unidentified sessions is delayed a
+// little, and any until the answer to the previous one: each message costs as much as parsing some sessions.
 func (k *link) due() bool {
 	if len(k.cur) == 0 {
 		return false
@@ -232,7 +230,7 @@ func (k *link) due() bool {
 		return true
 	}
 	if k.urgent {
-		return false // its answer lets the next one go
+		return false // its answer releases the next one
 	}
 	now := time.Now()
 	if k.since.IsZero() {
@@ -241,7 +239,7 @@ func (k *link) due() bool {
 	return now.Sub(k.since) >= lazyTime
 }
 
-// seal ends the message at hand.
+// seal completes the message in progress.
 func (k *link) seal() {
 	if len(k.cur) == 0 {
 		return
@@ -250,7 +248,7 @@ func (k *link) seal() {
 	k.cur, k.items, k.urgent, k.since = k.cur[:0], 0, false, time.Time{}
 }
 
-// push hands over what credit allows, and grants the plugin new credit when there is much of it.
+// push sends what credit allows, and grants the plugin new credit in large steps.
 func (k *link) push(c *counters) {
 	st := k.stream.Load()
 	if st == nil || st.dead.Load() {
@@ -280,10 +278,10 @@ func (k *link) push(c *counters) {
 	}
 }
 
-// lateTime is how long a plugin may leave a message without an answer for claims of others to wait for it.
+// lateTime is how long claims of other plugins wait for an unanswered message.
 const lateTime = 100 * time.Millisecond
 
-// clock notes how long answered messages took, and whether one takes too long.
+// clock measures the latency of answers, and sets late if one is overdue.
 func (k *link) clock(c *counters) {
 	st := k.stream.Load()
 	if len(k.sent) == 0 || st == nil {

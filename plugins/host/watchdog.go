@@ -14,15 +14,15 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// Reasons for which a run of a plugin is ended from here.
+// Reasons why the host ends a run of a plugin.
 var (
-	// ErrHung is why a plugin that does not answer is killed.
+	// ErrHung is the reason for killing a plugin that does not answer.
 	ErrHung = errors.New("it does not answer")
-	// ErrProtocol is why a plugin that violates the protocol is killed.
+	// ErrProtocol is the reason for killing a plugin that violates the protocol.
 	ErrProtocol = errors.New("protocol violation")
-	// errReplaced is why a plugin that another file replaced is ended.
+	// errReplaced is the reason for ending a replaced plugin.
 	errReplaced = errors.New("another file replaced it")
-	// errEnded is why a run ends whose process ended; autopsy knows more.
+	// errEnded is the reason of a run whose process ended; autopsy adds details.
 	errEnded = errors.New("it ended")
 )
 
@@ -63,7 +63,7 @@ func (p *process) watch(ctx context.Context, l *live) error {
 	}
 }
 
-// silent returns why a plugin that did not answer is ended.
+// silent returns the reason for ending a plugin that did not answer.
 func (p *process) silent(err error) error {
 	if !errors.Is(err, ErrHung) && status.Code(err) != codes.DeadlineExceeded {
 		return err
@@ -72,11 +72,11 @@ func (p *process) silent(err error) error {
 	return errors.Join(ErrHung, err)
 }
 
-// autopsyTime is how long a process whose streams broke is given to end by itself, so that its reason is known.
+// autopsyTime is how long a process with broken streams may take to end itself, so that its reason is known.
 const autopsyTime = time.Second
 
-// autopsy returns why a run ended, which the process's end says better than its streams'. A panic of the process
-// as a whole is counted.
+// autopsy returns why a run ended: by the end of the process if possible, else by that of its streams. It
+// counts a panic of the process.
 func (p *process) autopsy(l *live, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, ErrHung), errors.Is(err, errReplaced):
@@ -89,9 +89,9 @@ func (p *process) autopsy(l *live, err error) error {
 	select {
 	case <-r.read:
 	case <-time.After(autopsyTime):
-		return err // it runs on
+		return err // it still runs
 	}
-	_, fatal := p.out.words()
+	_, fatal := p.out.lastWords()
 	if fatal == "" {
 		return fmt.Errorf("%w: %s", errEnded, r.ended)
 	}
@@ -121,7 +121,7 @@ func stuck(streams []*stream, marks map[*stream]mark, now time.Time, deadline ti
 	return false
 }
 
-// pinger asks a plugin every second whether it is there.
+// pinger pings a plugin every second.
 type pinger struct {
 	l        *live
 	deadline time.Duration

@@ -9,9 +9,9 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// limit takes from this process what a parser never needs: memory and files without bounds, core files,
-// being looked into by others of the same account. The host asks for the same where it may; each is worth having alone, so none
-// is an error.
+// limit restricts this process to what a parser needs: bounded memory and files, no core files, no
+// inspection by other processes of the account. The host sets the same limits where permitted; each is
+// useful alone, so none is an error.
 func limit() {
 	for key, what := range map[string]int{wire.SpaceKey: unix.RLIMIT_AS, wire.DataKey: unix.RLIMIT_DATA} {
 		if n, err := strconv.ParseUint(os.Getenv(key), 10, 64); err == nil {

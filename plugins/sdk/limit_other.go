@@ -2,5 +2,5 @@
 
 package sdk
 
-// limit is Linux's; elsewhere a plugin is for its author's tests.
+// limit is for Linux only; elsewhere plugins run in tests only.
 func limit() {}

@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// restoreOutput leads os.Stdout and os.Stderr back to the process's own descriptors. After the handshake go-plugin puts
-// pipes in their place, which it reads itself and sends to the host over gRPC: what a process wrote last before it ended
-// would never get there. The files stay as they are, since their values may be in use; only what their descriptors
-// refer to changes. Where that does not work, go-plugin's pipes go on working.
+// restoreOutput redirects os.Stdout and os.Stderr to the process's own descriptors. After the handshake
+// go-plugin replaces them by pipes, whose data it sends to the host over gRPC: the last output before the
+// process ends would be lost. The files stay the same, because their values may be in use; only their
+// descriptors change. After an error, go-plugin's pipes remain in use.
 //
 // It must run after go-plugin has set its pipes: the first call of the host comes later.
 func restoreOutput() {

@@ -2,5 +2,5 @@
 
 package sdk
 
-// restoreOutput is Linux's; elsewhere a plugin is for its author's tests.
+// restoreOutput is for Linux only; elsewhere plugins run in tests only.
 func restoreOutput() {}

@@ -9,18 +9,18 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// recovered notes a panic for the host, which counts it and writes it to Sluice's log.
+// recovered stores a panic for the host, which counts and logs it.
 func (t *table) recovered(v any, during wire.Kind) {
 	t.panics++
 	t.panicked = clip(fmt.Sprintf("%v%s, on %s", v, origin(), during))
 }
 
-// clip makes a text fit into an answer.
+// clip shortens a text to fit into an answer.
 func clip(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), wire.MaxValue)], "?")
 }
 
-// origin is where the panic that is being recovered from began; "" where that is not known. It is called by what a
+// origin returns where the recovered panic began; "" if unknown. It must be called by a function that a
 // deferred function calls.
 func origin() string {
 	var pc [32]uintptr

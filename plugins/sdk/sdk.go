@@ -1,6 +1,6 @@
-// Package sdk is the author's side of a parser plugin: a main of ten lines serves any
-// number of parsers to Sluice. Parsers are written against package parsers alone and can be moved into
-// Sluice or out of it without a change. Starting and watching plugins is plugins/host's.
+// Package sdk is the library for parser plugins: a main of ten lines serves any number of parsers to
+// Sluice. Parsers depend on package parsers alone and can move into Sluice or out of it unchanged.
+// Package plugins/host starts and watches plugins.
 package sdk
 
 import (
@@ -18,21 +18,21 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// Transports that a protocol is spoken on.
+// Transports of a protocol.
 const (
 	TCP = parsers.TCP
 	UDP = parsers.UDP
 )
 
-// Protocol is one parser and the transports that it is asked for.
+// Protocol is one parser and its transports.
 type Protocol struct {
 	Parser parsers.Parser
 	On     parsers.Transport
 }
 
 // Serve serves protocols until Sluice stops the process. A name that Sluice lists (`http`) means that
-// protocol; any other is a new one, which Sluice numbers. The error is about the
-// protocols: a bad name, one that stands there twice.
+// protocol; any other is a new one, which Sluice numbers. The error is about the protocols: an invalid or
+// duplicate name.
 func Serve(name string, protocols ...Protocol) error {
 	reg, err := Registry(protocols...)
 	if err != nil {
@@ -42,7 +42,7 @@ func Serve(name string, protocols ...Protocol) error {
 	return nil
 }
 
-// Registry makes a registry of protocols, numbered by their names.
+// Registry returns a registry of protocols, numbered by their names.
 func Registry(protocols ...Protocol) (*parsers.Registry, error) {
 	reg := &parsers.Registry{}
 	next := app.FirstPlugin
@@ -73,7 +73,7 @@ func Registry(protocols ...Protocol) (*parsers.Registry, error) {
 	return reg, nil
 }
 
-// ServeRegistry is Serve for parsers that have their numbers already.
+// ServeRegistry is Serve for numbered parsers.
 func ServeRegistry(name string, reg *parsers.Registry) {
 	limit()
 	plugin.Serve(&plugin.ServeConfig{
@@ -84,13 +84,13 @@ func ServeRegistry(name string, reg *parsers.Registry) {
 	})
 }
 
-// newGRPC is a server whose HTTP/2 windows need not be measured, which would cost messages of its own.
+// newGRPC returns a server with fixed HTTP/2 windows, because measuring them costs messages.
 func newGRPC(opts []grpc.ServerOption) *grpc.Server {
 	return grpc.NewServer(append(opts, grpc.InitialWindowSize(wire.Window), grpc.InitialConnWindowSize(2*wire.Window),
 		grpc.ReadBufferSize(wire.Buffer), grpc.WriteBufferSize(wire.Buffer))...)
 }
 
-// served is the server as go-plugin takes it.
+// served implements go-plugin's server side.
 type served struct {
 	plugin.NetRPCUnsupportedPlugin
 	server *Server
@@ -104,7 +104,7 @@ func (s *served) GRPCServer(_ *plugin.GRPCBroker, g *grpc.Server) error {
 	return nil
 }
 
-// GRPCClient implements plugin.GRPCPlugin; the client's side is plugins/host's.
+// GRPCClient implements plugin.GRPCPlugin; the client side is in plugins/host.
 func (s *served) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return nil, errors.New("the author's side has no client")
+	return nil, errors.New("the sdk has no client")
 }

@@ -15,22 +15,22 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// Server answers the calls of Sluice. Serve runs one; tests may register it with a gRPC
-// server of their own.
+// Server implements the plugin's gRPC service. Serve runs one; tests may register it with their own gRPC
+// server.
 type Server struct {
 	parserv1.UnimplementedParserServer
 	name string
 	reg  *parsers.Registry
-	once sync.Once // of what the first Describe does
+	once sync.Once // for the first Describe
 }
 
-// NewServer makes a server of a registry, which is only read.
+// NewServer returns a server of a registry, which it only reads.
 func NewServer(name string, reg *parsers.Registry) *Server { return &Server{name: name, reg: reg} }
 
 // Describe implements parserv1.ParserServer.
 func (s *Server) Describe(_ context.Context, q *parserv1.DescribeRequest) (*parserv1.DescribeResponse, error) {
 	if q.Format != wire.Format {
-		return nil, status.Errorf(codes.FailedPrecondition, "this plugin speaks format %d, sluice speaks %d: build it with the sdk of that sluice", wire.Format, q.Format)
+		return nil, status.Errorf(codes.FailedPrecondition, "this plugin uses format %d, sluice uses %d: build it with the sdk of that sluice", wire.Format, q.Format)
 	}
 	s.once.Do(restoreOutput)
 	d := &parserv1.DescribeResponse{Format: wire.Format, Name: s.name}
@@ -41,7 +41,7 @@ func (s *Server) Describe(_ context.Context, q *parserv1.DescribeRequest) (*pars
 	return d, nil
 }
 
-// Identify implements parserv1.ParserServer: the sessions of one worker.
+// Identify implements parserv1.ParserServer for the sessions of one worker.
 func (s *Server) Identify(g parserv1.Parser_IdentifyServer) error {
 	a := &answerer{g: g, table: newTable(s.reg)}
 	defer a.table.close()
@@ -59,7 +59,7 @@ func (s *Server) Identify(g parserv1.Parser_IdentifyServer) error {
 	}
 }
 
-// answerer works on one stream. Only its goroutine uses it.
+// answerer serves one stream. Only its goroutine uses it.
 type answerer struct {
 	g      parserv1.Parser_IdentifyServer
 	table  *table
@@ -70,11 +70,10 @@ type answerer struct {
 	resp   parserv1.IdentifyResponse
 }
 
-// room is how much of a message an answer to one record may need: all attributes and
-// threats of a session.
+// room is the maximum size of an answer to one record: all attributes and threats of a session.
 const room = 16 << 10
 
-// next is the next request, in order.
+// next returns the next request, in order.
 func (a *answerer) next() (*parserv1.IdentifyRequest, error) {
 	if len(a.early) > 0 {
 		q := a.early[0]
@@ -96,7 +95,7 @@ func (a *answerer) receive() (*parserv1.IdentifyRequest, error) {
 	return q, nil
 }
 
-// work does what a request asks and answers it.
+// work processes a request and answers it.
 func (a *answerer) work(q *parserv1.IdentifyRequest) error {
 	for b := q.Records; len(b) > 0; {
 		r, rest, err := wire.Next(b)
@@ -117,7 +116,7 @@ func (a *answerer) work(q *parserv1.IdentifyRequest) error {
 	return a.answer()
 }
 
-// answer sends what was found; it waits for credit, meanwhile reading on.
+// answer sends findings; while it waits for credit, it continues to receive.
 func (a *answerer) answer() error {
 	n := uint64(len(a.table.out))
 	for n > 0 && a.sent+n > a.credit {

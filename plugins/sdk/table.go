@@ -7,7 +7,7 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// Bounds of what one stream may keep here. The host keeps far below them.
+// Bounds of one stream. The host stays far below them.
 const (
 	maxSessions = 1 << 18
 	maxBuffered = 64 << 20  // bytes waiting for more of all sessions
@@ -15,15 +15,15 @@ const (
 	maxThreats  = 16        // of one session
 )
 
-// table holds the sessions of one stream and writes what is found into out.
+// table holds the sessions of one stream and writes findings into out.
 type table struct {
 	reg      *parsers.Registry
 	sessions map[uint64]*session
 	free     []*session
 	buffered int
 	out      []byte
-	panics   uint32 // that were recovered from and not reported to the host yet
-	panicked string // the last of them
+	panics   uint32 // recovered, not yet reported to the host
+	panicked string // the last one
 }
 
 // session is one identification.
@@ -31,13 +31,13 @@ type session struct {
 	t        *table
 	number   uint64
 	ident    detect.Ident
-	wait     [2][]byte // bytes that their parser wants again with more behind them
+	wait     [2][]byte // bytes to parse again together with following ones
 	seen     uint32
 	said     detect.News
-	failed   bool // a parser panicked or this process ran short: nobody knows what the session is
-	attrs    int  // how many were sent
+	failed   bool // a parser panicked or a bound was exceeded: the session is unidentifiable
+	attrs    int  // number sent
 	threats  int
-	onThreat func(id uint16, text string) // made once
+	onThreat func(id uint16, text string) // created once
 }
 
 func newTable(reg *parsers.Registry) *table {
@@ -50,7 +50,7 @@ func (t *table) close() {
 	}
 }
 
-// handle does what one record asks. Records of sessions that are not there come late and are nothing.
+// handle processes one record. Late records of closed sessions are ignored.
 func (t *table) handle(r *wire.Record) {
 	if r.Kind == wire.Open {
 		t.open(r)
@@ -93,7 +93,7 @@ func (t *table) open(r *wire.Record) {
 	t.sessions[r.Session] = s
 }
 
-// drop forgets a session.
+// drop deletes a session.
 func (t *table) drop(s *session) {
 	delete(t.sessions, s.number)
 	s.closeStream()
@@ -109,11 +109,11 @@ func (t *table) drop(s *session) {
 	}
 }
 
-// report writes what is new of a session. After Preamble each answer counts, since it has
-// how much may be delivered.
+// report writes the changes of a session. After Preamble each answer is written, because it has the number
+// of deliverable bytes.
 func (t *table) report(s *session, after wire.Kind) {
 	if n := s.ident.News(s.seen); n.Renamed != s.said.Renamed {
-		n.Ended = false // attributes may follow; this voids those before it
+		n.Ended = false // attributes may follow; this voids previous ones
 		s.attrs, s.said = 0, n
 		t.out = wire.AppendState(t.out, s.number, &n)
 	}
@@ -134,7 +134,7 @@ func (t *table) report(s *session, after wire.Kind) {
 	}
 }
 
-// guarded runs a record through the parsers, and reports whether none of them panicked.
+// guarded runs the parsers on a record, and reports whether none of them panicked.
 func (s *session) guarded(r *wire.Record) (ok bool) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -145,9 +145,9 @@ func (s *session) guarded(r *wire.Record) (ok bool) {
 	return true
 }
 
-// fail ends a session whose parser panicked, or for which there is no room. A name that it has already stays; without
-// one the session is lost, which is not the same as unknown: nothing may be learned from it. The parser's state may
-// be anything by now, so none of it is used again.
+// fail ends a session whose parser panicked, or for which there is no room. It keeps its name; without one
+// it is lost, which differs from unknown: nothing may be learned from it. The parser's state is undefined and
+// not used again.
 func (s *session) fail() {
 	n := s.ident.News(s.seen)
 	if n.Outcome != detect.Decided || n.App == app.Unknown {
@@ -185,8 +185,8 @@ func (s *session) record(r *wire.Record) {
 	}
 }
 
-// data reads bytes as the engine would in its own process: those that wait with the new ones
-// behind them, and when a parser has been chosen by them, the other side's.
+// data parses bytes as the engine does in its own process: pending ones together with the new ones, and,
+// once they chose a parser, the other side's.
 func (s *session) data(dir parsers.Dir, r *wire.Record) {
 	if r.Kind == wire.Data {
 		s.seen++
@@ -202,7 +202,7 @@ func (s *session) data(dir parsers.Dir, r *wire.Record) {
 	s.t.buffered += len(r.Body)
 	if len(s.wait[dir]) > maxPending || s.t.buffered > maxBuffered {
 		s.ident.End()
-		s.failed = true // where the bytes so far gave it no name, those left out might have
+		s.failed = true // dropped bytes might have identified it
 		return
 	}
 	if r.Kind == wire.Part {
@@ -221,14 +221,14 @@ func (s *session) read(dir parsers.Dir) {
 	}
 }
 
-// used drops bytes that nobody wants again.
+// used drops parsed bytes.
 func (s *session) used(dir parsers.Dir, n int) {
 	b := s.wait[dir]
 	s.wait[dir] = b[:copy(b, b[n:])]
 	s.t.buffered -= n
 }
 
-// threat is what the session's parser calls.
+// threat is the callback of the session's parser.
 func (s *session) threat(id uint16, text string) {
 	if s.threats++; s.threats <= maxThreats {
 		s.t.out = wire.AppendThreat(s.t.out, s.number, id, text)

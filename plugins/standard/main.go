@@ -1,6 +1,5 @@
-// The standard plugin serves every parser that comes with Sluice from a process of its own. `sluice plugin-standard`
-// is the same, so that one binary is enough; this one is for those who
-// want parsers in a file apart.
+// The standard plugin serves all built-in parsers from a process of its own. `sluice plugin-standard` does the
+// same in one binary; this one is for parsers in a separate file.
 package main
 
 import (

@@ -1,6 +1,5 @@
-// Package wire is the flat form in which sessions travel between the engine's host and a
-// parser plugin: records behind each other in one message, read without copying. It
-// moves no bytes between processes and knows nothing of what they mean.
+// Package wire encodes sessions between the engine's host and a parser plugin: consecutive records in one
+// message, read without copying. It does not transport or interpret them.
 //
 // A record is a head of 16 bytes and a body; numbers are little-endian:
 //
@@ -21,11 +20,11 @@ import (
 // Format is the version of the records.
 const Format = 1
 
-// Limits of a message and of what is under way.
+// Limits of a message and of data in flight.
 const (
 	MaxMessage = 256 << 10 // bytes of records in one message
 	MaxBody    = 64 << 10  // bytes of one record's body
-	Window     = 4 << 20   // bytes that may be under way in each direction of a stream
+	Window     = 4 << 20   // bytes in flight in each direction of a stream
 	MaxValue   = 256       // bytes of an attribute's value or a threat's text
 	Buffer     = 128 << 10 // bytes that a side reads and writes at once
 )
@@ -41,17 +40,17 @@ const (
 	NoKind Kind = iota
 	Open        // a session begins; body: Meta
 	Data        // bytes of a direction (arg); body: bytes, whole
-	Part        // as Data, and the rest comes in further records
-	Gap         // bytes of a direction that will never come; body: int64
-	End         // nothing more comes, the answer is wanted
-	Close       // nobody waits for an answer any more
-	State       // how far identification is
+	Part        // as Data, with the rest in further records
+	Gap         // missing bytes of a direction; body: int64
+	End         // no more data follows; requests the final answer
+	Close       // no answer is needed any more
+	State       // progress of identification
 	Attr        // an attribute (arg); body: value
 	Threat      // a threat; body: number and text
 	numKinds
 )
 
-// String is the kind's name.
+// String returns the kind's name.
 func (k Kind) String() string {
 	if k < numKinds {
 		return [numKinds]string{"", "open", "data", "part", "gap", "end", "close", "state", "attr", "threat"}[k]
@@ -59,7 +58,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Sizes of bodies that have one.
+// Sizes of fixed-size bodies.
 const (
 	metaLen  = 38
 	gapLen   = 8
@@ -77,8 +76,8 @@ type Record struct {
 // ErrMalformed is wrapped by every error of reading.
 var ErrMalformed = errors.New("malformed record")
 
-// Next reads the record at the beginning of b and returns what follows it. Its body has the
-// length that its kind wants.
+// Next reads the record at the beginning of b and returns the rest. Its body has the length that its kind
+// requires.
 func Next(b []byte) (r Record, rest []byte, err error) {
 	if len(b) < Head {
 		return r, nil, fmt.Errorf("%w: %d bytes of a head of %d", ErrMalformed, len(b), Head)
@@ -95,7 +94,7 @@ func Next(b []byte) (r Record, rest []byte, err error) {
 	return r, b[end:], nil
 }
 
-// fits checks what the kind demands of the body and the argument.
+// fits checks the body and the argument against the kind.
 func (r *Record) fits() bool {
 	n := len(r.Body)
 	switch r.Kind {
@@ -123,7 +122,7 @@ func stateFits(b []byte) bool {
 		b[12] <= 1 && b[13] <= detect.MaxLeft
 }
 
-// Append writes a record behind b. Bodies longer than MaxBody are the caller's mistake and cut.
+// Append appends a record to b. Bodies longer than MaxBody are a bug of the caller and truncated.
 func Append(b []byte, k Kind, arg uint8, session uint64, body []byte) []byte {
 	body = body[:min(len(body), MaxBody)]
 	b = appendHead(b, k, arg, session, len(body))
@@ -136,8 +135,7 @@ func appendHead(b []byte, k Kind, arg uint8, session uint64, n int) []byte {
 	return binary.LittleEndian.AppendUint64(b, session)
 }
 
-// SetSession gives the record at the beginning of b to another session and returns what
-// follows it; nil at the end.
+// SetSession sets the session of the record at the beginning of b and returns the rest; nil at the end.
 func SetSession(b []byte, session uint64) []byte {
 	if len(b) < Head {
 		return nil
@@ -147,7 +145,7 @@ func SetSession(b []byte, session uint64) []byte {
 	return b[min(n, len(b)):]
 }
 
-// AppendOpen writes what is known of a new session.
+// AppendOpen appends an Open record.
 func AppendOpen(b []byte, session uint64, m *parsers.Meta) []byte {
 	b = appendHead(b, Open, 0, session, metaLen)
 	flags := byte(0)
@@ -178,7 +176,7 @@ func (r *Record) Meta() parsers.Meta {
 		Client: addr(b[6:22]), Server: addr(b[22:38])}
 }
 
-// AppendGap writes that n bytes will never come.
+// AppendGap appends a Gap record of n bytes.
 func AppendGap(b []byte, session uint64, dir parsers.Dir, n int) []byte {
 	b = appendHead(b, Gap, uint8(dir), session, gapLen)
 	return binary.LittleEndian.AppendUint64(b, uint64(int64(n)))
@@ -187,7 +185,7 @@ func AppendGap(b []byte, session uint64, dir parsers.Dir, n int) []byte {
 // Missing reads the body of a Gap.
 func (r *Record) Missing() int { return int(int64(binary.LittleEndian.Uint64(r.Body))) }
 
-// AppendState writes how far a session is.
+// AppendState appends a State record.
 func AppendState(b []byte, session uint64, n *detect.News) []byte {
 	b = appendHead(b, State, 0, session, stateLen)
 	b = append(b, byte(n.Outcome), bit(n.Ended), byte(n.Strength), byte(n.Side)|n.Renamed&3<<2|bit(n.Lost)<<4)
@@ -219,7 +217,7 @@ func (r *Record) News() detect.News {
 		Base: app.ID(binary.LittleEndian.Uint16(b[6:])), Seen: binary.LittleEndian.Uint32(b[8:])}
 }
 
-// AppendThreat writes a threat; a long text is cut.
+// AppendThreat appends a Threat record; a long text is truncated.
 func AppendThreat(b []byte, session uint64, id uint16, text string) []byte {
 	text = text[:min(len(text), MaxValue)]
 	b = appendHead(b, Threat, 0, session, 2+len(text))
@@ -238,12 +236,12 @@ const (
 	MaxFile  = 1 << 20 // bytes of a file that it writes
 )
 
-// What both sides say to each other before the first call, so that a plugin started by hand
-// reports what it is instead of waiting.
+// The handshake before the first call, so that a plugin started by hand reports what it is instead of
+// waiting.
 const (
 	CookieKey   = "SLUICE_PARSER_PLUGIN"
 	CookieValue = "f3b7c9e2-parsers"
-	SpaceKey    = "SLUICE_PLUGIN_SPACE" // bytes of address space that a plugin limits itself to
-	DataKey     = "SLUICE_PLUGIN_DATA"  // bytes of memory of its own that it limits itself to
+	SpaceKey    = "SLUICE_PLUGIN_SPACE" // bytes of address space, a limit that a plugin sets itself
+	DataKey     = "SLUICE_PLUGIN_DATA"  // bytes of private memory, a limit that a plugin sets itself
 	PluginKind  = "parser"              // its name in go-plugin's set
 )

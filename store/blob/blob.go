@@ -1,6 +1,6 @@
-// Package blob keeps values in the store that are larger than one object may be: the
-// bytes are compressed and cut into parts, and a head object written last names them, so
-// that a reader sees a whole blob or the one before. It knows nothing of what is in them.
+// Package blob stores values larger than the limit of one object: the bytes are compressed and split into
+// parts, and a head object written last lists them, so that a reader sees either the new blob or the
+// previous one. It does not interpret the contents.
 package blob
 
 import (
@@ -20,16 +20,16 @@ import (
 )
 
 const (
-	// partSize is the most bytes of one part.
+	// partSize is the maximum size of one part in bytes.
 	partSize = 256 << 10
-	// maxParts bounds what a head may ask a reader to fetch: 256 MiB compressed.
+	// maxParts bounds the parts that a head lists: 256 MiB compressed.
 	maxParts = 1024
-	// maxBlob bounds the uncompressed bytes against parts that lie.
+	// maxBlob bounds the uncompressed bytes, against corrupt parts.
 	maxBlob = 1 << 30
 )
 
-// ErrBroken says that what is stored is not what was written: a part is missing or
-// changed. It stays so until the next Write.
+// ErrBroken means that stored data is corrupt: a part is missing or changed. It persists until the next
+// Write.
 var ErrBroken = errors.New("stored data is broken")
 
 // Head is the object that names the parts of a blob. The zero Head is that of a blob that
@@ -37,10 +37,10 @@ var ErrBroken = errors.New("stored data is broken")
 type Head struct {
 	Version uint64 `json:"version"`
 	Parts   int    `json:"parts"`
-	SHA256  string `json:"sha256"` // of the parts one after the other
+	SHA256  string `json:"sha256"` // of the concatenated parts
 }
 
-// HeadKey is the key of the head of the blob at path; watch it to learn of new ones.
+// HeadKey is the key of the head of the blob at path; watch it for new ones.
 func HeadKey(path string) string { return path + "/head" }
 
 func partKey(path string, version uint64, n int) string {
@@ -82,7 +82,7 @@ func Write(ctx context.Context, st store.Store, path string, version uint64, dat
 	return commit(ctx, st, parts, store.Op{Key: HeadKey(path), Value: b, Revision: rev}, deletes)
 }
 
-// commit writes parts, head and deletions in this order, in one Commit where they fit.
+// commit writes parts, head and deletions in this order, in one Commit if they fit.
 func commit(ctx context.Context, st store.Store, parts []store.Op, head store.Op, deletes []store.Op) error {
 	all := slices.Concat(parts, []store.Op{head}, deletes)
 	if store.Check(all) == nil {
@@ -107,8 +107,8 @@ func commitAll(ctx context.Context, st store.Store, ops []store.Op) error {
 	return nil
 }
 
-// Clean deletes parts that no head names: what a writer left that ended in the middle.
-// No Write of the blob may be under way.
+// Clean deletes parts without a head, left by an interrupted writer. No Write of the blob may be in
+// progress.
 func Clean(ctx context.Context, st store.Store, path string) error {
 	h, _, err := ReadHead(ctx, st, path)
 	if err != nil && !errors.Is(err, ErrBroken) {
@@ -139,7 +139,7 @@ func remove(ctx context.Context, st store.Store, path string, which func(key str
 	return commitAll(ctx, st, ops)
 }
 
-// ReadHead is the blob's head and its revision; zero, without an error, where there is none.
+// ReadHead returns the blob's head and its revision; zero, without an error, if there is none.
 func ReadHead(ctx context.Context, st store.Store, path string) (Head, store.Revision, error) {
 	o, err := st.Get(ctx, HeadKey(path))
 	if errors.Is(err, store.ErrNotFound) {
@@ -164,7 +164,7 @@ func ParseHead(b []byte) (Head, error) {
 	return h, nil
 }
 
-// Read is the blob's bytes and version; nil and 0 where there is none.
+// Read returns the blob's bytes and version; nil and 0 if there is none.
 func Read(ctx context.Context, st store.Store, path string) ([]byte, uint64, error) {
 	for {
 		h, rev, err := ReadHead(ctx, st, path)
@@ -175,15 +175,15 @@ func Read(ctx context.Context, st store.Store, path string) ([]byte, uint64, err
 		if err == nil || !errors.Is(err, ErrBroken) {
 			return data, h.Version, err
 		}
-		// Broken, or written anew while it was read.
+		// Broken, or replaced during the read.
 		if again, _, aerr := ReadHead(ctx, st, path); aerr != nil || again == h {
 			return nil, 0, err
 		}
 	}
 }
 
-// ReadParts is the bytes that a head names. It is ErrBroken too where a newer blob took the
-// place of that one.
+// ReadParts returns the bytes that a head lists. The error is ErrBroken, too, if a newer blob has replaced
+// that one.
 func ReadParts(ctx context.Context, st store.Store, path string, h Head) ([]byte, error) {
 	var data []byte
 	for n := range h.Parts {

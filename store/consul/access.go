@@ -14,17 +14,17 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// Access is how a store proves to be allowed, and knows that Consul is Consul. What is empty is what the
-// environment says: CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE, CONSUL_CACERT, CONSUL_CLIENT_CERT,
+// Access holds the credentials of a store and Consul's authority. Empty fields are read from the
+// environment: CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE, CONSUL_CACERT, CONSUL_CLIENT_CERT,
 // CONSUL_CLIENT_KEY, CONSUL_TLS_SERVER_NAME.
 type Access struct {
 	// TokenFile holds the ACL token. It is read again when it changes.
 	TokenFile string
-	// CA, Cert and Key are files: who signed Consul's certificate, and a certificate for this client.
+	// CA, Cert and Key are files: the authority of Consul's certificate, and a certificate of this client.
 	CA, Cert, Key string
 }
 
-// apply puts the access into a client's configuration.
+// apply adds the access to a client's configuration.
 func (a *Access) apply(cfg *api.Config) error {
 	for _, v := range []struct {
 		to   *string
@@ -47,12 +47,12 @@ type tokens struct {
 	file string
 
 	mu    sync.Mutex // guards what follows
-	at    time.Time  // when the file was looked at
+	at    time.Time  // when the file was read
 	mtime time.Time
 	token string
 }
 
-// tokenAge is how long a token is used before the file is looked at again.
+// tokenAge is how long a token is used before the file is read again.
 const tokenAge = time.Second
 
 // RoundTrip sends a request.
@@ -64,7 +64,7 @@ func (t *tokens) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.RoundTripper.RoundTrip(r)
 }
 
-// current is the token; the one before where the file cannot be read now.
+// current returns the token; the previous one if the file is unreadable.
 func (t *tokens) current() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -82,7 +82,7 @@ func (t *tokens) current() string {
 	return t.token
 }
 
-// explain says what to do about an error that trying again does not mend.
+// explain adds what to do about a permanent error.
 func explain(err error) error {
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
@@ -95,36 +95,36 @@ func explain(err error) error {
 	case strings.Contains(text, "Permission denied"):
 		hint = "the token may not do this: it needs key_prefix and session_prefix \"write\" for a controller, key_prefix \"read\" for an agent (--store-token-file or CONSUL_HTTP_TOKEN)"
 	case errors.As(err, &unknown):
-		hint = "nobody known signed Consul's certificate: name its authority by --store-ca or CONSUL_CACERT"
+		hint = "Consul's certificate is of an unknown authority: set --store-ca or CONSUL_CACERT"
 	case errors.As(err, &host):
 		hint = "Consul's certificate is for other addresses: give one of those in --store"
 	case errors.As(err, &invalid):
 		hint = "Consul's certificate is not valid"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"), strings.Contains(text, "first record does not look like a TLS handshake"):
-		hint = "this address does not speak TLS: use consul:// instead of consuls://"
+		hint = "this address does not use TLS: use consul:// instead of consuls://"
 	case strings.Contains(text, "HTTP request to an HTTPS server"), strings.Contains(text, "malformed HTTP response"):
-		hint = "this address speaks TLS: use consuls:// instead of consul://"
+		hint = "this address uses TLS: use consuls:// instead of consul://"
 	case strings.Contains(text, "remote error: tls:"):
 		hint = "Consul refuses the certificate of this client: give one by --store-cert and --store-key, or CONSUL_CLIENT_CERT and CONSUL_CLIENT_KEY"
 	case errors.As(err, &dns):
-		hint = "the name in --store is not known"
+		hint = "the host name in --store is unknown"
 	case strings.Contains(text, "Unexpected response code: 404"), strings.Contains(text, "invalid character"):
-		hint = "what answers there is no Consul: is the address in --store right?"
+		hint = "the server is not Consul: check the address in --store"
 	default:
 		return err
 	}
 	return fmt.Errorf("%s: %w", hint, err)
 }
 
-// plain says whether an error is one that an operator has to mend.
+// plain reports whether an operator must fix an error.
 func plain(err error) bool {
 	return err != nil && explain(err).Error() != err.Error()
 }
 
-// complaints tell of a Consul that is away, once, then each complainEvery, and of its return.
+// complaints logs that Consul is unavailable, once, then each complainEvery, and its return.
 type complaints struct {
 	mu    sync.Mutex // guards what follows
-	since time.Time  // of the first request that nobody answered; zero while all is well
+	since time.Time  // of the first unanswered request; zero for none
 	told  time.Time
 }
 
@@ -133,8 +133,8 @@ const (
 	complainEvery = 30 * time.Second
 )
 
-// note takes the outcome of a request.
-func (s *Store) note(err error) {
+// logOutcome logs the outcome of a request.
+func (s *Store) logOutcome(err error) {
 	c := &s.away
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,5 +153,5 @@ func (s *Store) note(err error) {
 		return
 	}
 	c.told = now
-	s.log.Warn("consul does not answer, trying again", "addresses", strings.Join(s.names, ", "), "error", explain(err))
+	s.log.Warn("consul does not answer, retrying", "addresses", strings.Join(s.names, ", "), "error", explain(err))
 }

@@ -167,7 +167,7 @@ func TestTokenExchanged(t *testing.T) {
 func TestNobodyThere(t *testing.T) {
 	for _, k := range []struct{ name, address, want string }{
 		{"nobody listens", "127.0.0.1:1", "connection refused"},
-		{"no such name", "consul.invalid:8500", "the name in --store is not known"},
+		{"no such name", "consul.invalid:8500", "the host name in --store is unknown"},
 	} {
 		log := &lines{}
 		st := open(t, consul.Options{Addresses: []string{k.address}, Logger: slog.New(slog.NewTextHandler(log, nil))})

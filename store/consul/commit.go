@@ -12,14 +12,14 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// keyDeleted is written with every deletion: its revision is that of the newest one, which Consul
-// itself forgets.
+// keyDeleted is written with every deletion: its revision is that of the latest deletion, which Consul does
+// not keep.
 const keyDeleted = "deleted"
 
-// maxTxn is the most operations that Consul takes in a transaction.
+// maxTxn is Consul's limit of operations in a transaction.
 const maxTxn = 128
 
-// Commit does all of the operations or none.
+// Commit applies all operations or none.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) (store.Revision, error) {
 	return s.commit(ctx, nil, ops)
 }
@@ -29,11 +29,11 @@ func (s *Store) commit(ctx context.Context, fence *lead, ops []store.Op) (store.
 		return 0, err
 	}
 	if fence != nil && len(ops) == 1 && ops[0].Size() > store.MaxCommit {
-		// Consul cannot check the leadership and write so much as one.
+		// Consul cannot check the leadership in a write of this size.
 		return 0, fmt.Errorf("%w: %d bytes, through a fence of %d at most", store.ErrTooLarge, ops[0].Size(), store.MaxCommit)
 	}
-	// The flags make every value another one: Consul leaves a key and its index alone when the same
-	// is written again. They also tell whether a write whose answer was lost was done.
+	// The flags make every value unique, because Consul does not change the index of a key on a write of the
+	// same value. They also show whether a write with a lost response was applied.
 	w := &write{s: s, fence: fence, ops: ops, nonce: rand.Uint64() | 1}
 	rev, err := w.run(ctx)
 	if err != nil {
@@ -42,16 +42,16 @@ func (s *Store) commit(ctx context.Context, fence *lead, ops []store.Op) (store.
 	return rev, nil
 }
 
-// write is one Commit under way.
+// write is one Commit in progress.
 type write struct {
 	s     *Store
 	fence *lead
 	ops   []store.Op
 	nonce uint64
-	tries int // that may have been carried out
+	tries int // that may have been applied
 }
 
-// run repeats the write while that is certain to do it once.
+// run retries the write while it is certain to be applied once only.
 func (w *write) run(ctx context.Context) (store.Revision, error) {
 	txn := w.txn()
 	if len(txn) > maxTxn {
@@ -59,12 +59,12 @@ func (w *write) run(ctx context.Context) (store.Revision, error) {
 	}
 	do := func(ctx context.Context, c *api.Client) (store.Revision, error) { return w.transact(ctx, c, txn) }
 	if len(w.ops) == 1 && w.ops[0].Size() > store.MaxCommit {
-		do = w.put
+		do = w.putValue
 	}
 	var rev store.Revision
 	err := w.s.retry(ctx, func(ctx context.Context, c *api.Client) (err error) {
 		if w.tries > 0 {
-			// The try before may have been carried out, and nobody said so.
+			// The previous try may have been applied without a response.
 			if rev, err = w.done(ctx, c); err != nil || rev != 0 {
 				return err
 			}
@@ -76,13 +76,13 @@ func (w *write) run(ctx context.Context) (store.Revision, error) {
 		return err
 	}, func(error) bool { return true })
 	if w.tries > 0 && errors.Is(err, store.ErrConflict) {
-		// It may be our own earlier try that is in the way, written over by now.
+		// The conflict may be with this write's own earlier try, overwritten by now.
 		return 0, fmt.Errorf("after an answer was lost, so it is unknown whether it was done: %w", err)
 	}
 	return rev, err
 }
 
-// txn is the operations as Consul takes them.
+// txn returns the operations in Consul's form.
 func (w *write) txn() api.TxnOps {
 	var out api.TxnOps
 	add := func(op api.KVTxnOp) { out = append(out, &api.TxnOp{KV: &op}) }
@@ -113,7 +113,7 @@ func (w *write) txn() api.TxnOps {
 	return out
 }
 
-// transact does the whole as one transaction.
+// transact applies the whole in one transaction.
 func (w *write) transact(ctx context.Context, c *api.Client, txn api.TxnOps) (store.Revision, error) {
 	if len(txn) == 0 {
 		return 0, nil
@@ -141,8 +141,8 @@ func (w *write) transact(ctx context.Context, c *api.Client, txn api.TxnOps) (st
 	return store.Revision(rev), nil
 }
 
-// put writes one value that is too large for a transaction, which would carry it in base64.
-func (w *write) put(ctx context.Context, c *api.Client) (store.Revision, error) {
+// putValue writes one value that is too large for a transaction, which would encode it in base64.
+func (w *write) putValue(ctx context.Context, c *api.Client) (store.Revision, error) {
 	op := w.ops[0]
 	o := (&api.WriteOptions{}).WithContext(ctx)
 	pair := &api.KVPair{Key: w.s.objects + escape(op.Key), Value: op.Value, Flags: w.nonce}
@@ -162,7 +162,7 @@ func (w *write) put(ctx context.Context, c *api.Client) (store.Revision, error) 
 	}
 	rev, err := w.done(ctx, c)
 	if err == nil && rev == 0 {
-		// Written over already; whoever did that came after this one.
+		// Overwritten already, by a later writer.
 		_, meta, gerr := c.KV().Get(pair.Key, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 		if gerr != nil {
 			return 0, gerr
@@ -172,7 +172,7 @@ func (w *write) put(ctx context.Context, c *api.Client) (store.Revision, error) 
 	return rev, err
 }
 
-// done says at which revision the write was carried out; 0 if nothing shows that it was.
+// done returns the revision of the applied write; 0 if there is no sign of it.
 func (w *write) done(ctx context.Context, c *api.Client) (store.Revision, error) {
 	key := w.s.inner + keyDeleted
 	for _, op := range w.ops {

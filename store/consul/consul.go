@@ -1,4 +1,4 @@
-// Package consul is the Store of many machines: objects are keys of Consul's KV, watches are its
+// Package consul implements store.Store for many machines: objects are keys of Consul's KV, watches are its
 // blocking queries, and leadership is a lock of a session. It replicates nothing itself and keeps no
 // copy of what is stored.
 package consul
@@ -20,21 +20,20 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// Options are how a store is reached; the zero value is a Consul agent on this machine.
+// Options configure a store; the zero value is a Consul agent on this machine.
 type Options struct {
-	// Addresses are servers or agents, "host:port"; where one does not answer, the next is asked.
-	// None is what CONSUL_HTTP_ADDR says, or 127.0.0.1:8500.
+	// Addresses are servers or agents, "host:port"; if one does not answer, the next is used.
+	// The default is CONSUL_HTTP_ADDR, or 127.0.0.1:8500.
 	Addresses []string
-	// Prefix is what every key begins with; "" is "sluice".
+	// Prefix is the prefix of every key; "" is "sluice".
 	Prefix string
-	// TLS speaks HTTPS.
+	// TLS enables HTTPS.
 	TLS bool
-	// Access is how this client proves to be allowed.
+	// Access holds the client's credentials.
 	Access Access
-	// Patience is how long an operation goes on trying while no server answers or none leads; 0 is 15 s.
+	// Patience is how long an operation is retried while no server answers or leads; 0 is 15 s.
 	Patience time.Duration
-	// Silence is how long a leader may say nothing, with Consul working, before another takes its
-	// place; 0 is 4 s.
+	// Silence is how long a leader may be silent, while Consul works, before another replaces it; 0 is 4 s.
 	Silence time.Duration
 	Logger  *slog.Logger
 }
@@ -42,32 +41,32 @@ type Options struct {
 // Bounds of single requests.
 const (
 	dialTime    = 2 * time.Second
-	requestTime = 6 * time.Second  // a server that takes longer is as good as gone
+	requestTime = 6 * time.Second  // a slower server counts as unavailable
 	pollTime    = 20 * time.Second // one blocking query
 	firstWait   = 50 * time.Millisecond
 	lastWait    = time.Second
 )
 
-// Store is a place in a Consul. It implements store.Store.
+// Store is a key prefix in Consul. It implements store.Store.
 type Store struct {
 	o       Options
 	log     *slog.Logger
 	clients []*api.Client
-	// transports are the clients' own, so that closing leaves no connection.
+	// transports belong to the clients, so that Close closes all connections.
 	transports []*http.Transport
-	names      []string // addresses, for people
+	names      []string // addresses, for messages
 	away       complaints
-	at         atomic.Uint32 // the client that answered last
-	objects    string        // what every object's key begins with
-	inner      string        // what the store's own keys begin with
+	at         atomic.Uint32 // the client that last answered
+	objects    string        // key prefix of objects
+	inner      string        // key prefix of the store's own data
 	ctx        context.Context
 	end        context.CancelCauseFunc
-	work       sync.WaitGroup // what keeps leaderships
+	work       sync.WaitGroup // goroutines of leaderships
 }
 
 var _ store.Store = (*Store)(nil)
 
-// Open makes a Store. It does not wait for Consul: operations do.
+// Open returns a Store. It does not wait for Consul: operations do.
 func Open(o Options) (*Store, error) {
 	if o.Prefix == "" {
 		o.Prefix = "sluice"
@@ -136,7 +135,7 @@ func (s *Store) addClient(address string) error {
 	return nil
 }
 
-// Parse reads "consul://host:port,host:port?prefix=sluice"; consuls:// speaks HTTPS.
+// Parse reads "consul://host:port,host:port?prefix=sluice"; consuls:// is HTTPS.
 func Parse(text string) (Options, error) {
 	var o Options
 	rest, ok := strings.CutPrefix(text, "consul://")
@@ -171,7 +170,7 @@ func Parse(text string) (Options, error) {
 	return o, nil
 }
 
-// Get is one object; store.ErrNotFound if there is none.
+// Get returns one object; store.ErrNotFound if there is none.
 func (s *Store) Get(ctx context.Context, key string) (o store.Object, err error) {
 	var pair *api.KVPair
 	err = s.call(ctx, func(ctx context.Context, c *api.Client) (err error) {
@@ -187,8 +186,8 @@ func (s *Store) Get(ctx context.Context, key string) (o store.Object, err error)
 	return s.object(pair), nil
 }
 
-// List is every object whose key begins with prefix, by key. The revision is that of the last
-// change below the prefix, where that is known, else that of the last change of all.
+// List returns every object whose key begins with prefix, by key. The revision is that of the last
+// change below the prefix, if known, else that of the last change of all.
 func (s *Store) List(ctx context.Context, prefix string) ([]store.Object, store.Revision, error) {
 	pairs, at, err := s.list(ctx, prefix, 0)
 	if err != nil {
@@ -202,8 +201,8 @@ func (s *Store) List(ctx context.Context, prefix string) ([]store.Object, store.
 	return out, store.Revision(at), nil
 }
 
-// list reads pairs; with wait it answers when something below the prefix is newer than that index, or
-// after a while.
+// list reads pairs; with wait it returns after a change below the prefix since that index, or after a
+// while.
 func (s *Store) list(ctx context.Context, prefix string, wait uint64) (pairs api.KVPairs, at uint64, err error) {
 	q := &api.QueryOptions{RequireConsistent: wait == 0, WaitIndex: wait, WaitTime: pollTime}
 	fn := func(ctx context.Context, c *api.Client) error {
@@ -218,13 +217,13 @@ func (s *Store) list(ctx context.Context, prefix string, wait uint64) (pairs api
 	if wait == 0 {
 		err = s.call(ctx, fn)
 	} else {
-		err = s.ask(ctx, pollTime+pollTime/16+requestTime, fn)
+		err = s.doRequest(ctx, pollTime+pollTime/16+requestTime, fn)
 	}
 	pairs = slices.DeleteFunc(pairs, func(p *api.KVPair) bool { return !strings.HasPrefix(s.key(p.Key), prefix) })
 	return pairs, at, err
 }
 
-// key is the object's key that Consul has under this one.
+// key returns the object's key of a Consul key.
 func (s *Store) key(full string) string { return unescape(strings.TrimPrefix(full, s.objects)) }
 
 func (s *Store) object(p *api.KVPair) store.Object {
@@ -235,7 +234,7 @@ func (s *Store) object(p *api.KVPair) store.Object {
 	return o
 }
 
-// Close ends watches and gives up leaderships. It may be called again.
+// Close ends watches and leaderships. It may be called again.
 func (s *Store) Close() error {
 	s.end(store.ErrClosed)
 	s.work.Wait()

@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Keys go through URLs and JSON, and Consul refuses some that look like paths of a file system to it.
-// So a byte that is not plain stands as ~ and two hexadecimal digits, and an empty part as ~ alone.
+// Keys are part of URLs and JSON, and Consul rejects some in the form of file system paths. So special
+// bytes are escaped as ~ and two hexadecimal digits, and an empty part as ~ alone.
 
-// escape is a key as Consul gets it.
+// escape returns the Consul key of a key.
 func escape(key string) string {
 	parts := strings.Split(key, "/")
 	for i, p := range parts {
@@ -37,7 +37,7 @@ func escapeBytes(p string) string {
 	return b.String()
 }
 
-// unescape is the key of which escape made this.
+// unescape reverses escape.
 func unescape(key string) string {
 	if !strings.Contains(key, "~") {
 		return key
@@ -58,13 +58,12 @@ func unescape(key string) string {
 	return b.String()
 }
 
-// escapePrefix is a prefix that every key below the given one has when it is escaped. Others may have
-// it too.
+// escapePrefix returns a prefix of all escaped keys below a prefix. Other keys may have it, too.
 func escapePrefix(prefix string) string {
 	i := strings.LastIndexByte(prefix, '/') + 1
 	whole, part := prefix[:i], prefix[i:]
 	if strings.Trim(part, ".") == "" {
-		part = "" // of a key that goes on it stays as it is, of one that ends here it does not
+		part = "" // escaped only if a key ends here
 	}
 	if whole == "" {
 		return escapeBytes(part)

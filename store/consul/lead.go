@@ -14,16 +14,16 @@ import (
 )
 
 const (
-	// beat is how often a leader writes its key, so that others see that it lives. A session's
-	// own time to live is at least 10 s and runs out after up to twice that.
+	// beat is the interval of a leader's heartbeat on its key. A session's own TTL is at least 10 s and expires
+	// after up to twice that.
 	beat = time.Second
-	// sessionTTL is when Consul itself gives up a leader, long after others would have.
+	// sessionTTL is when Consul itself ends a leadership, long after other holders would.
 	sessionTTL = 30 * time.Second
 	renewEvery = sessionTTL / 4
-	// hedge is when a sign of life that has no answer is sent through another server too: a server
-	// that is stopped, or one that still passes requests on to a stopped leader, takes no time away.
+	// hedge is the delay after which an unanswered heartbeat is also sent through another server: so a stopped
+	// server, or one that still forwards requests to a stopped leader, causes no delay.
 	hedge = beat / 4
-	// resignTime bounds giving up at the end.
+	// resignTime bounds Resign at the end.
 	resignTime = 3 * time.Second
 )
 
@@ -37,13 +37,13 @@ type lead struct {
 	lost    chan struct{}
 	once    sync.Once // closes lost
 	stop    context.CancelFunc
-	ended   chan struct{} // the goroutine has ended, and with it the session
+	ended   chan struct{} // closed when the goroutine and the session have ended
 }
 
 var _ store.Fencer = (*lead)(nil)
 
-// Lead blocks until this holder leads under name, or ctx ends. It is lost when another took it, not
-// while Consul is without a leader. A leader that is silent for Options.Silence is replaced.
+// Lead blocks until this holder leads under name, or ctx ends. It is lost when another holder has taken it,
+// not while Consul is without a leader. A leader that is silent for Options.Silence is replaced.
 func (s *Store) Lead(ctx context.Context, name, holder string) (store.Leadership, error) {
 	l := &lead{s: s, name: name, holder: holder, key: s.inner + "lead/" + escape(name), lost: make(chan struct{}), ended: make(chan struct{})}
 	won, err := l.contend(ctx)
@@ -53,7 +53,7 @@ func (s *Store) Lead(ctx context.Context, name, holder string) (store.Leadership
 	}
 	run, stop := context.WithCancel(s.ctx)
 	l.stop = stop
-	s.work.Go(func() { l.keep(run) })
+	s.work.Go(func() { l.keepLock(run) })
 	return l, nil
 }
 
@@ -74,24 +74,24 @@ func (l *lead) contend(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		seen = rival{} // silence counts only while Consul works
-		l.s.log.Debug("wait to lead goes on without consul", "name", l.name, "error", err)
+		l.s.log.Debug("consul unavailable, still waiting to lead", "name", l.name, "error", err)
 		if err := l.s.sleep(ctx, pause.Next()); err != nil {
 			return false, err
 		}
 	}
 }
 
-// rival is who has the lock, as it was seen last.
+// rival is the last seen holder of the lock.
 type rival struct {
 	session string
 	index   uint64
-	since   time.Time // of the last sign of life
+	since   time.Time // of the last heartbeat
 }
 
-// try takes the lock where it is free, or waits for a change of who has it.
+// try takes the lock if it is free, or waits for a change of its holder.
 func (l *lead) try(ctx context.Context, seen *rival) (bool, error) {
 	var p *api.KVPair
-	err := l.s.ask(ctx, requestTime, func(ctx context.Context, c *api.Client) (err error) {
+	err := l.s.doRequest(ctx, requestTime, func(ctx context.Context, c *api.Client) (err error) {
 		q := &api.QueryOptions{RequireConsistent: true, WaitIndex: seen.index, WaitTime: beat}
 		p, _, err = c.KV().Get(l.key, q.WithContext(ctx))
 		return err
@@ -108,16 +108,16 @@ func (l *lead) try(ctx context.Context, seen *rival) (bool, error) {
 	case p.Session != seen.session || p.ModifyIndex != seen.index:
 		*seen = rival{p.Session, p.ModifyIndex, time.Now()}
 	case time.Since(seen.since) > l.s.o.Silence:
-		l.s.log.Warn("leader is silent, taking its place", "name", l.name, "leader", string(p.Value), "silence", time.Since(seen.since))
+		l.s.log.Warn("leader is silent, replacing it", "name", l.name, "leader", string(p.Value), "silence", time.Since(seen.since))
 		l.destroy(p.Session)
 		*seen = rival{}
 	}
 	return false, nil
 }
 
-// open makes the session, or makes sure that there still is one.
+// open creates the session, or checks that it still exists.
 func (l *lead) open(ctx context.Context) error {
-	return l.s.ask(ctx, requestTime, func(ctx context.Context, c *api.Client) error {
+	return l.s.doRequest(ctx, requestTime, func(ctx context.Context, c *api.Client) error {
 		o := (&api.WriteOptions{}).WithContext(ctx)
 		if l.session != "" {
 			e, _, err := c.Session().Renew(l.session, o)
@@ -125,7 +125,7 @@ func (l *lead) open(ctx context.Context) error {
 				return err
 			}
 		}
-		// Without checks: those of the server that is asked would end the session with that server.
+		// Without checks: a check on that server would end the session together with the server.
 		id, _, err := c.Session().CreateNoChecks(&api.SessionEntry{Name: "sluice " + l.name + " " + l.holder,
 			TTL: sessionTTL.String(), Behavior: api.SessionBehaviorRelease, LockDelay: time.Millisecond}, o)
 		l.session = id
@@ -133,7 +133,7 @@ func (l *lead) open(ctx context.Context) error {
 	})
 }
 
-// write takes the lock, or shows that it is still held. The value is another one each time.
+// write takes the lock, or sends a heartbeat. The value differs each time.
 func (l *lead) write(ctx context.Context) (held bool, err error) {
 	value := fmt.Appendf(nil, "%s at %s", l.holder, time.Now().Format(time.RFC3339Nano))
 	txn := api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVLock, Key: l.key, Value: value, Session: l.session}}}
@@ -143,8 +143,8 @@ func (l *lead) write(ctx context.Context) (held bool, err error) {
 	})
 }
 
-// keep shows that this holder lives, until it resigns or another has the lock.
-func (l *lead) keep(ctx context.Context) {
+// keepLock sends heartbeats until the holder resigns or another has the lock.
+func (l *lead) keepLock(ctx context.Context) {
 	defer close(l.ended)
 	defer l.destroy(l.session)
 	defer l.lose()
@@ -168,13 +168,13 @@ func (l *lead) keep(ctx context.Context) {
 }
 
 func (l *lead) renew(ctx context.Context) bool {
-	return l.s.ask(ctx, requestTime, func(ctx context.Context, c *api.Client) error {
+	return l.s.doRequest(ctx, requestTime, func(ctx context.Context, c *api.Client) error {
 		_, _, err := c.Session().Renew(l.session, (&api.WriteOptions{}).WithContext(ctx))
 		return err
 	}) == nil
 }
 
-// destroy ends a session and so lets its lock go. It works in a store that is closing.
+// destroy ends a session and so releases its lock. It works in a closing store.
 func (l *lead) destroy(session string) {
 	if session == "" {
 		return
@@ -196,7 +196,7 @@ func (l *lead) lose() { l.once.Do(func() { close(l.lost) }) }
 // Lost is closed when the leadership is over, by Resign too.
 func (l *lead) Lost() <-chan struct{} { return l.lost }
 
-// Resign lets another lead. It may be called again.
+// Resign ends the leadership. It may be called again.
 func (l *lead) Resign() error {
 	l.lose()
 	l.stop()
@@ -204,7 +204,7 @@ func (l *lead) Resign() error {
 	return nil
 }
 
-// Fence is the store as long as this leadership is held.
+// Fence returns the store for use while this leadership is held.
 func (l *lead) Fence() store.Store { return &fenced{l.s, l} }
 
 // fenced is a Store that commits only while a leadership is held.
@@ -213,7 +213,7 @@ type fenced struct {
 	lead *lead
 }
 
-// Commit does all of the operations or none; store.ErrNotLeading where the leadership is over.
+// Commit applies all operations or none; store.ErrNotLeading if the leadership is over.
 func (f *fenced) Commit(ctx context.Context, ops ...store.Op) (store.Revision, error) {
 	return f.commit(ctx, f.lead, ops)
 }

@@ -13,14 +13,14 @@ import (
 
 var _ store.Prober = (*Store)(nil)
 
-// probeTime bounds asking one server.
+// probeTime bounds the request to one server.
 const probeTime = 2 * time.Second
 
-// Probe asks one server after the other for Consul's leader and reads something through it: a server alone may
-// answer and be of no use. It implements store.Prober.
+// Probe requests Consul's leader from one server after the other and reads a key through it, because a
+// server may answer without a quorum. It implements store.Prober.
 func (s *Store) Probe(ctx context.Context) (h store.Health, err error) {
 	for range s.clients {
-		err = s.ask(ctx, probeTime, func(ctx context.Context, c *api.Client) (err error) {
+		err = s.doRequest(ctx, probeTime, func(ctx context.Context, c *api.Client) (err error) {
 			h, err = probe(ctx, c, s.objects)
 			return err
 		})

@@ -15,15 +15,14 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// refused is an error that says that the request was not carried out and would not be by another
-// server either.
+// refused is an error of a request that was not applied and would not be by another server.
 type refused struct{ error }
 
 func (r refused) Unwrap() error { return r.error }
 
-// ask makes one request to the server that answered last. Where that does not answer, the next
-// request goes to another.
-func (s *Store) ask(ctx context.Context, limit time.Duration, fn func(context.Context, *api.Client) error) error {
+// doRequest makes one request to the server that answered last. If that does not answer, the next request
+// goes to another.
+func (s *Store) doRequest(ctx context.Context, limit time.Duration, fn func(context.Context, *api.Client) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -37,7 +36,7 @@ func (s *Store) ask(ctx context.Context, limit time.Duration, fn func(context.Co
 	err := fn(attempt, s.clients[int(at)%len(s.clients)])
 	switch {
 	case err == nil:
-		s.note(nil)
+		s.logOutcome(nil)
 		return nil
 	case s.ctx.Err() != nil:
 		return store.ErrClosed
@@ -47,20 +46,20 @@ func (s *Store) ask(ctx context.Context, limit time.Duration, fn func(context.Co
 	if permanent(err) {
 		return refused{explain(err)}
 	}
-	s.note(err)
+	s.logOutcome(err)
 	s.at.CompareAndSwap(at, at+1)
 	return explain(err)
 }
 
-// answer is what one server said.
+// answer is the response of one server.
 type answer struct {
 	yes bool
 	at  uint32
 	err error
 }
 
-// first asks the server that answered last, then, each time hedge has passed or a server has failed,
-// the next one too, and takes the first answer. It is for requests that may be carried out twice.
+// first sends a request to the server that answered last, then, after each hedge or failure, also to the
+// next one, and returns the first response. It is for requests that may be applied twice.
 func (s *Store) first(ctx context.Context, fn func(context.Context, *api.Client) (bool, error)) (bool, error) {
 	if s.ctx.Err() != nil {
 		return false, store.ErrClosed
@@ -88,7 +87,7 @@ func (s *Store) first(ctx context.Context, fn func(context.Context, *api.Client)
 		case a := <-answers:
 			switch {
 			case a.err == nil:
-				s.note(nil)
+				s.logOutcome(nil)
 				s.at.CompareAndSwap(begin, a.at)
 				return a.yes, nil
 			case permanent(a.err):
@@ -96,7 +95,7 @@ func (s *Store) first(ctx context.Context, fn func(context.Context, *api.Client)
 			case s.ctx.Err() != nil:
 				return false, store.ErrClosed
 			}
-			s.note(a.err)
+			s.logOutcome(a.err)
 			if failed++; failed == most {
 				return false, a.err
 			}
@@ -109,17 +108,17 @@ func (s *Store) first(ctx context.Context, fn func(context.Context, *api.Client)
 	}
 }
 
-// call makes a request that may be repeated, until a server answers, ctx ends or patience does.
+// call makes an idempotent request until a server answers, or ctx or patience ends.
 func (s *Store) call(ctx context.Context, fn func(context.Context, *api.Client) error) error {
 	return s.retry(ctx, fn, func(error) bool { return true })
 }
 
-// retry makes a request again while again says so of the error.
+// retry repeats a request while again reports true for its error.
 func (s *Store) retry(ctx context.Context, fn func(context.Context, *api.Client) error, again func(error) bool) error {
 	limit := time.Now().Add(s.o.Patience)
 	pause := pauses()
 	for n := 1; ; n++ {
-		err := s.ask(ctx, requestTime, fn)
+		err := s.doRequest(ctx, requestTime, fn)
 		var no refused
 		if err == nil || errors.As(err, &no) || ctx.Err() != nil || errors.Is(err, store.ErrClosed) || !again(err) || time.Now().After(limit) {
 			return err
@@ -136,7 +135,7 @@ func (s *Store) retry(ctx context.Context, fn func(context.Context, *api.Client)
 // pauses are the waits between attempts while Consul does not answer.
 func pauses() backoff.Backoff { return backoff.Backoff{First: firstWait, Last: lastWait} }
 
-// sleep waits; the error is the reason for not waiting to the end.
+// sleep waits; the error is the reason for an early end.
 func (s *Store) sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -150,18 +149,18 @@ func (s *Store) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// permanent says whether another try would bring the same answer: Consul understood and refused.
+// permanent reports whether another try would get the same response: Consul understood and refused.
 func permanent(err error) bool {
 	var se api.StatusError
 	if errors.As(err, &se) {
 		return se.Code >= 400 && se.Code < 500 && se.Code != http.StatusTooManyRequests
 	}
-	// Transactions give their answer as text alone.
+	// Transactions report errors as text only.
 	text := err.Error()
 	return strings.Contains(text, "too large") || strings.Contains(text, "Permission denied") || strings.Contains(text, "ACL not found")
 }
 
-// untouched says whether a request that ended in err was certainly not carried out.
+// untouched reports whether a request that ended in err was certainly not applied.
 func untouched(err error) bool {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, syscall.ECONNREFUSED) {

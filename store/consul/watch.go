@@ -13,8 +13,8 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// Watch yields the changes below prefix after a revision, until ctx ends. Where Consul is away or
-// without a leader it waits and goes on: nothing that is there in the end is missed.
+// Watch yields the changes below prefix after a revision, until ctx ends. While Consul is
+// unavailable or without a leader it waits and then continues, without missing the final state.
 func (s *Store) Watch(ctx context.Context, prefix string, from store.Revision) iter.Seq2[store.Event, error] {
 	return func(yield func(store.Event, error) bool) {
 		w := &watch{s: s, prefix: prefix, yield: yield}
@@ -35,11 +35,11 @@ func (s *Store) Watch(ctx context.Context, prefix string, from store.Revision) i
 	}
 }
 
-// allowed says whether keys may be read. To who may not, lists are just empty.
+// allowed returns an error if keys may not be read. Without permission, lists are just empty.
 func (s *Store) allowed(ctx context.Context) error {
 	pause := pauses()
 	for {
-		err := s.ask(ctx, requestTime, func(ctx context.Context, c *api.Client) error {
+		err := s.doRequest(ctx, requestTime, func(ctx context.Context, c *api.Client) error {
 			_, _, err := c.KV().Get(s.inner+"none", (&api.QueryOptions{AllowStale: true}).WithContext(ctx))
 			return err
 		})
@@ -53,27 +53,27 @@ func (s *Store) allowed(ctx context.Context) error {
 	}
 }
 
-// errLeft says that the reader of a watch wants no more.
-var errLeft = errors.New("watch was left")
+// errLeft means that the reader of a watch has stopped.
+var errLeft = errors.New("watch was stopped")
 
-// watch is one Watch under way. Consul answers with the whole of what is below a prefix; changes
-// are what differs from the answer before.
+// watch is one Watch in progress. Consul returns everything below a prefix; changes are the differences from
+// the previous response.
 type watch struct {
 	s      *Store
 	prefix string
 	yield  func(store.Event, error) bool
-	at     uint64            // index of the answer before
-	known  map[string]uint64 // the revision of each object of that answer
+	at     uint64            // index of the previous response
+	known  map[string]uint64 // the revision of each object of that response
 }
 
-func (w *watch) tell(e store.Event) error {
+func (w *watch) yieldEvent(e store.Event) error {
 	if !w.yield(e, nil) {
 		return errLeft
 	}
 	return nil
 }
 
-// read lists what is below the prefix and goes on trying while Consul is away.
+// read lists the objects below the prefix and retries while Consul is unavailable.
 func (w *watch) read(ctx context.Context, wait uint64) (api.KVPairs, uint64, error) {
 	pause := pauses()
 	for {
@@ -98,15 +98,15 @@ func (w *watch) snapshot(ctx context.Context) error {
 	w.at, w.known = at, make(map[string]uint64, len(pairs))
 	for _, p := range pairs {
 		w.known[p.Key] = p.ModifyIndex
-		if err := w.tell(store.Event{Object: w.s.object(p)}); err != nil {
+		if err := w.yieldEvent(store.Event{Object: w.s.object(p)}); err != nil {
 			return err
 		}
 	}
-	return w.tell(store.Event{Object: store.Object{Revision: store.Revision(at)}, Synced: true})
+	return w.yieldEvent(store.Event{Object: store.Object{Revision: store.Revision(at)}, Synced: true})
 }
 
-// resume goes on from a revision. That can be done if nothing was deleted since: what was is not to
-// be seen any more.
+// resume continues from a revision. That is possible if nothing was deleted since, because deletions leave no
+// trace.
 func (w *watch) resume(ctx context.Context, from uint64) error {
 	var newest, deleted uint64
 	err := w.s.call(ctx, func(ctx context.Context, c *api.Client) error {
@@ -116,7 +116,7 @@ func (w *watch) resume(ctx context.Context, from uint64) error {
 		}
 		if p != nil {
 			deleted = p.ModifyIndex
-			// A key that is not there tells the newest index of all.
+			// The read of a missing key returns the newest index of all.
 			_, meta, err = c.KV().Get(w.s.inner+"none", (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 			if err != nil {
 				return err
@@ -148,8 +148,8 @@ func (w *watch) resume(ctx context.Context, from uint64) error {
 func (w *watch) next(ctx context.Context) error {
 	pairs, at, err := w.read(ctx, max(w.at, 1))
 	if err == nil && at < w.at {
-		// From a server that is behind; or traces of deletions were cleared away. A read that is
-		// not to wait is confirmed by a majority of servers.
+		// From a lagging server, or tombstones were removed. A read without wait is confirmed by a majority of
+		// servers.
 		pairs, at, err = w.read(ctx, 0)
 	}
 	if err != nil {
@@ -158,8 +158,8 @@ func (w *watch) next(ctx context.Context) error {
 	return w.differ(pairs, at)
 }
 
-// differ yields what is new in an answer. Deletions come last: it is not known when they were,
-// only that it was not after the answer's index.
+// differ yields the changes in a response. Deletions come last: their time is unknown, except that it was
+// not after the response's index.
 func (w *watch) differ(pairs api.KVPairs, at uint64) error {
 	there := make(map[string]bool, len(pairs))
 	var changed []*api.KVPair
@@ -168,13 +168,13 @@ func (w *watch) differ(pairs api.KVPairs, at uint64) error {
 		if old := w.known[p.Key]; p.ModifyIndex > old {
 			changed = append(changed, p)
 		} else if p.ModifyIndex < old {
-			return store.ErrCompacted // another Consul, or one put back to an older state
+			return store.ErrCompacted // another Consul, or one restored to an older state
 		}
 	}
 	slices.SortStableFunc(changed, func(a, b *api.KVPair) int { return cmp.Compare(a.ModifyIndex, b.ModifyIndex) })
 	for _, p := range changed {
 		w.known[p.Key] = p.ModifyIndex
-		if err := w.tell(store.Event{Object: w.s.object(p)}); err != nil {
+		if err := w.yieldEvent(store.Event{Object: w.s.object(p)}); err != nil {
 			return err
 		}
 	}
@@ -188,7 +188,7 @@ func (w *watch) differ(pairs api.KVPairs, at uint64) error {
 	for _, key := range gone {
 		delete(w.known, key)
 		o := store.Object{Key: w.s.key(key), Revision: store.Revision(at)}
-		if err := w.tell(store.Event{Object: o, Deleted: true}); err != nil {
+		if err := w.yieldEvent(store.Event{Object: o, Deleted: true}); err != nil {
 			return err
 		}
 	}

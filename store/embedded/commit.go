@@ -12,7 +12,7 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// commit is one Commit on its way to the writer.
+// commit is one Commit queued for the writer.
 type commit struct {
 	ops  []store.Op
 	rev  store.Revision
@@ -20,11 +20,11 @@ type commit struct {
 	done chan struct{}
 }
 
-// maxGroup is how many Commits share one write to disk.
+// maxGroup bounds the Commits in one write to disk.
 const maxGroup = 256
 
-// Commit does all of the operations or none. When ctx ends before the answer, the
-// operations may still be done. A key may stand in it once.
+// Commit applies all operations or none. If ctx ends before the result, the operations may still be
+// applied. A key may occur once.
 func (s *Store) Commit(ctx context.Context, ops ...store.Op) (store.Revision, error) {
 	if err := store.Check(ops); err != nil {
 		return 0, err
@@ -32,7 +32,7 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) (store.Revision, er
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	own := make([]store.Op, len(ops)) // the caller may use its memory again
+	own := make([]store.Op, len(ops)) // the caller may reuse its memory
 	for i, op := range ops {
 		own[i] = op
 		own[i].Value = append([]byte{}, op.Value...)
@@ -56,7 +56,7 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) (store.Revision, er
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	case <-s.done:
-		// The writer ended; it answered everything that it took.
+		// The writer ended; it has answered everything it received.
 		select {
 		case <-c.done:
 			return c.rev, c.err
@@ -66,8 +66,7 @@ func (s *Store) Commit(ctx context.Context, ops ...store.Op) (store.Revision, er
 	}
 }
 
-// write is the only writer. It takes what waits, writes it in one transaction, tells the
-// watches, then answers.
+// write is the only writer. It writes queued Commits in one transaction, notifies the watches, then answers.
 func (s *Store) write(rev store.Revision) {
 	defer close(s.done)
 	group := make([]*commit, 0, maxGroup)
@@ -94,7 +93,7 @@ func (s *Store) write(rev store.Revision) {
 	}
 }
 
-// refuse answers what was sent while the store closed.
+// refuse answers Commits sent while the store closed.
 func (s *Store) refuse() {
 	for {
 		select {
@@ -165,7 +164,7 @@ func (s *Store) transact(group []*commit, rev store.Revision) (events []store.Ev
 	return events, next, err
 }
 
-// errNothing rolls a transaction back that changed nothing, which saves the disk a write.
+// errNothing rolls back a transaction without changes, which saves a write to disk.
 var errNothing = errors.New("nothing to write")
 
 func checkRevisions(objects *bbolt.Bucket, ops []store.Op) error {

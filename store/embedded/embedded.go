@@ -1,6 +1,5 @@
-// Package embedded is the Store of one machine: one bbolt file, watches and
-// leadership from memory. It is for a single process; several machines share a
-// Consul store instead.
+// Package embedded implements store.Store for one machine: one bbolt file, with watches and leadership in
+// memory. It is for a single process; several machines share a Consul store instead.
 package embedded
 
 import (
@@ -30,14 +29,14 @@ const FileName = "sluice.db"
 // Format is the version of the file's contents that this build reads and writes.
 const Format = 1
 
-// Errors of Open, for errors.Is. The error itself is a sentence for people.
+// Errors of Open, for errors.Is. The error itself is a sentence for operators.
 var (
 	ErrNewer   = errors.New("store was written by a newer sluice")
 	ErrDamaged = errors.New("store file is damaged")
 	ErrLocked  = errors.New("another sluice uses the store")
 )
 
-// fault is a sentence for people that is one of the sentinels.
+// fault is a sentence for operators that matches one of the sentinels.
 type fault struct {
 	kind error
 	text string
@@ -46,15 +45,15 @@ type fault struct {
 func (f *fault) Error() string { return f.text }
 func (f *fault) Unwrap() error { return f.kind }
 
-// Options are how a store works; the zero value is good.
+// Options configure a store; the zero value is usable.
 type Options struct {
-	// LockWait is how long to wait for another process to let the file go; 0 is one second.
+	// LockWait is how long to wait for another process to release the file; 0 is one second.
 	LockWait time.Duration
 	// HistoryEvents and HistoryBytes bound the changes kept in memory for watches; 0 is
 	// 16,384 and 8 MiB. The newest Commit is always kept.
 	HistoryEvents int
 	HistoryBytes  int
-	// Logger is told of damage met while running; nil is none.
+	// Logger logs damage found at run time; nil is none.
 	Logger *slog.Logger
 }
 
@@ -77,15 +76,14 @@ type Store struct {
 	quit    chan struct{} // closed by Close
 	done    chan struct{} // closed when the writer has ended
 	closing sync.Once
-	// views counts the reads that are under way, so that Close waits for them.
+	// views counts reads in progress, so that Close waits for them.
 	views sync.RWMutex
 }
 
 var _ store.Store = (*Store)(nil)
 
-// Open opens the store at path and makes it, and its folder, where there is none. Errors are
-// plain sentences that say what to do; ErrNewer, ErrDamaged and ErrLocked tell them
-// apart. A file that cannot be used is left as it was.
+// Open opens the store at path and creates it, and its folder, if missing. Errors are sentences with what to
+// do; ErrNewer, ErrDamaged and ErrLocked distinguish them. An unusable file is not changed.
 func Open(path string, o Options) (*Store, error) {
 	if o.LockWait <= 0 {
 		o.LockWait = time.Second
@@ -116,8 +114,8 @@ func Open(path string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// openFile opens and checks the file. bbolt panics on bad pages and a file that was cut
-// faults in its memory map; both become ErrDamaged here.
+// openFile opens and checks the file. bbolt panics on bad pages, and a truncated file faults in its memory
+// map; both become ErrDamaged.
 func openFile(path string, wait time.Duration) (db *bbolt.DB, rev store.Revision, err error) {
 	var file *os.File
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
@@ -126,7 +124,7 @@ func openFile(path string, wait time.Duration) (db *bbolt.DB, rev store.Revision
 			err = damaged(path, fmt.Errorf("%v", p))
 		}
 		if err != nil && file != nil {
-			// Where bbolt panicked its memory map remains, and the lock would with it.
+			// After a panic of bbolt its memory map remains, and the lock would, too.
 			unlock(file)
 			file.Close()
 		}
@@ -167,11 +165,11 @@ func openError(path string, err error) error {
 
 func damaged(path string, cause error) error {
 	return &fault{ErrDamaged, fmt.Sprintf(
-		"store %s is damaged (%v): move it aside to begin anew, or put a backup in its place; nothing was changed", path, cause)}
+		"store %s is damaged (%v): move it aside to start empty, or restore a backup; nothing was changed", path, cause)}
 }
 
-// prepare makes the buckets of a new file; of an older one it checks the format and reads
-// every object once, so that damage shows now and not in the middle of work.
+// prepare creates the buckets of a new file; of an existing one it checks the format and reads every object
+// once, to detect damage at start.
 func prepare(db *bbolt.DB, path string) (rev store.Revision, err error) {
 	fresh := false
 	err = db.View(func(tx *bbolt.Tx) error {
@@ -206,7 +204,7 @@ func prepare(db *bbolt.DB, path string) (rev store.Revision, err error) {
 func readMeta(meta *bbolt.Bucket, path string) (store.Revision, error) {
 	format, err := strconv.Atoi(string(meta.Get(keyFormat)))
 	if err != nil || format < 1 {
-		return 0, damaged(path, errors.New("it does not say its format"))
+		return 0, damaged(path, errors.New("its format is missing"))
 	}
 	if format > Format {
 		return 0, &fault{ErrNewer, fmt.Sprintf(
@@ -215,7 +213,7 @@ func readMeta(meta *bbolt.Bucket, path string) (store.Revision, error) {
 	}
 	v := meta.Get(keyRevision)
 	if len(v) != 8 {
-		return 0, damaged(path, errors.New("it does not say its revision"))
+		return 0, damaged(path, errors.New("its revision is missing"))
 	}
 	return store.Revision(binary.BigEndian.Uint64(v)), nil
 }
@@ -257,7 +255,7 @@ func encode(key, value []byte, rev store.Revision) []byte {
 	return append(b, value...)
 }
 
-// decode makes an Object with memory of its own.
+// decode returns an Object with its own memory.
 func decode(k, v []byte) (store.Object, error) {
 	if len(v) < valueHeader || binary.BigEndian.Uint32(v[8:]) != checksum(k, v[:8], v[valueHeader:]) {
 		return store.Object{}, fmt.Errorf("object %q is not what was written", k)
@@ -269,7 +267,7 @@ func decode(k, v []byte) (store.Object, error) {
 	}, nil
 }
 
-// view runs fn in a read transaction; damage met there is an error and not a panic.
+// view runs fn in a read transaction; damage is an error there, not a panic.
 func (s *Store) view(ctx context.Context, fn func(objects *bbolt.Bucket, rev store.Revision) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -296,7 +294,7 @@ func (s *Store) view(ctx context.Context, fn func(objects *bbolt.Bucket, rev sto
 	})
 }
 
-// Get is one object; store.ErrNotFound if there is none.
+// Get returns one object; store.ErrNotFound if there is none.
 func (s *Store) Get(ctx context.Context, key string) (o store.Object, err error) {
 	err = s.view(ctx, func(objects *bbolt.Bucket, _ store.Revision) error {
 		v := objects.Get([]byte(key))
@@ -312,7 +310,7 @@ func (s *Store) Get(ctx context.Context, key string) (o store.Object, err error)
 	return o, err
 }
 
-// List is every object whose key begins with prefix, by key.
+// List returns every object whose key begins with prefix, by key.
 func (s *Store) List(ctx context.Context, prefix string) (list []store.Object, at store.Revision, err error) {
 	err = s.view(ctx, func(objects *bbolt.Bucket, rev store.Revision) error {
 		at = rev
@@ -333,8 +331,7 @@ func (s *Store) List(ctx context.Context, prefix string) (list []store.Object, a
 	return list, at, nil
 }
 
-// Close ends watches and leaderships, writes what was accepted and closes the file. It may
-// be called again.
+// Close ends watches and leaderships, writes accepted Commits and closes the file. It may be called again.
 func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {

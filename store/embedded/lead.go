@@ -8,7 +8,7 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// leads are the leaderships held in this process; no other can have the file open.
+// leads are the leaderships of this process; no other one can open the file.
 type leads struct {
 	mu     sync.Mutex // guards what follows
 	held   map[string]*lead
@@ -24,8 +24,8 @@ type lead struct {
 	once   sync.Once
 }
 
-// Lead blocks until this holder leads under name, or ctx ends. Leadership is lost with
-// the store's Close and never else.
+// Lead blocks until this holder leads under name, or ctx ends. Leadership is lost only by the store's
+// Close.
 func (s *Store) Lead(ctx context.Context, name, holder string) (store.Leadership, error) {
 	for {
 		if err := ctx.Err(); err != nil {
@@ -43,7 +43,7 @@ func (s *Store) Lead(ctx context.Context, name, holder string) (store.Leadership
 	}
 }
 
-// leadership keeps a nil *lead from becoming a Leadership that is not nil.
+// leadership returns a nil Leadership for a nil *lead.
 func leadership(l *lead) store.Leadership {
 	if l == nil {
 		return nil
@@ -51,7 +51,7 @@ func leadership(l *lead) store.Leadership {
 	return l
 }
 
-// try takes the leadership, or says who has it.
+// try takes the leadership, or returns its holder.
 func (ls *leads) try(name, holder string) (mine, other *lead, err error) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -79,7 +79,7 @@ func (ls *leads) closeAll() {
 // Lost is closed when the leadership is over, by Resign too.
 func (l *lead) Lost() <-chan struct{} { return l.lost }
 
-// Resign lets another lead. It may be called again.
+// Resign ends the leadership. It may be called again.
 func (l *lead) Resign() error {
 	l.of.mu.Lock()
 	defer l.of.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockHolder is the process that holds the lock of the file, 0 where it is not known (as
-// in another pid namespace). flock(2) does not tell; proc_locks(5) does.
+// lockHolder returns the process that holds the lock of the file, 0 if unknown (as in another pid
+// namespace), by proc_locks(5).
 func lockHolder(path string) int {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -32,5 +32,5 @@ func lockHolder(path string) int {
 	return 0
 }
 
-// unlock lets the lock of a file go that bbolt locked.
+// unlock releases bbolt's lock of a file.
 func unlock(f *os.File) { _ = unix.Flock(int(f.Fd()), unix.LOCK_UN) }

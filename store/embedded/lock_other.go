@@ -4,8 +4,8 @@ package embedded
 
 import "os"
 
-// lockHolder is not known here.
+// lockHolder returns 0: unknown on this system.
 func lockHolder(string) int { return 0 }
 
-// unlock is left to the end of the process here.
+// unlock does nothing: the end of the process releases the lock.
 func unlock(*os.File) {}

@@ -13,7 +13,7 @@ import (
 )
 
 // history is the latest changes, oldest first. Watches read it at their own pace; one that
-// falls behind its bounds is told ErrCompacted, so that nobody waits for a reader.
+// falls behind gets ErrCompacted, so that writers do not wait for readers.
 type history struct {
 	maxEvents, maxBytes int
 
@@ -24,7 +24,7 @@ type history struct {
 	floor  store.Revision // events after it are all here
 	last   store.Revision
 	closed bool
-	wake   chan struct{} // closed and made anew with each change
+	wake   chan struct{} // closed and replaced with each change
 }
 
 func (h *history) open(rev store.Revision, events, bytes int) {
@@ -33,7 +33,7 @@ func (h *history) open(rev store.Revision, events, bytes int) {
 	h.wake = make(chan struct{})
 }
 
-// add appends changes in order; rev is the revision that the store has with them.
+// add appends changes in order; rev is the store's revision after them.
 func (h *history) add(events []store.Event, rev store.Revision) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -67,7 +67,7 @@ func (h *history) close() {
 	h.wake = make(chan struct{})
 }
 
-// cursor finds where a watch goes on that has seen everything up to rev.
+// cursor returns the position of a watch that has seen everything up to rev.
 func (h *history) cursor(rev store.Revision) (uint64, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -78,8 +78,8 @@ func (h *history) cursor(rev store.Revision) (uint64, error) {
 	return h.first + uint64(i), nil
 }
 
-// next copies events from number at on into buf, at most its capacity. Where there are none
-// it gives the channel to wait for.
+// next copies events from number at on into buf, at most its capacity. If there are none
+// it returns the channel to wait for.
 func (h *history) next(at uint64, buf []store.Event) ([]store.Event, <-chan struct{}, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,8 +128,7 @@ func (s *Store) Watch(ctx context.Context, prefix string, from store.Revision) i
 	}
 }
 
-// reached refuses a revision that this store never had: it is another store than the
-// watcher believes.
+// reached rejects a revision that this store never had: the watcher used another store.
 func (s *Store) reached(ctx context.Context, rev store.Revision) error {
 	return s.view(ctx, func(_ *bbolt.Bucket, at store.Revision) error {
 		if rev > at {
@@ -139,10 +138,10 @@ func (s *Store) reached(ctx context.Context, rev store.Revision) error {
 	})
 }
 
-// cursor is where a watch is.
+// cursor is the position of a watch.
 type cursor struct {
 	at   uint64
-	seen store.Revision // a snapshot may be newer than what the history has yet
+	seen store.Revision // a snapshot may be newer than the history
 }
 
 func (s *Store) follow(ctx context.Context, prefix string, c cursor, yield func(store.Event, error) bool) {
@@ -173,7 +172,7 @@ func (s *Store) follow(ctx context.Context, prefix string, c cursor, yield func(
 	}
 }
 
-// clone keeps nil apart from empty: nil is what a deleted object has.
+// clone keeps nil, the value of a deleted object, distinct from empty.
 func clone(b []byte) []byte {
 	if b == nil {
 		return nil

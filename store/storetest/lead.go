@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// leading is the answer of a Lead call on a goroutine.
+// leading is the result of a Lead call on a goroutine.
 type leading struct {
 	l   store.Leadership
 	err error

@@ -1,5 +1,5 @@
-// Package storetest is the suite that every store.Store passes. It tests the contract
-// from outside and nothing that only one implementation promises.
+// Package storetest is the conformance suite of store.Store. It tests the contract from outside, and nothing
+// specific to one implementation.
 package storetest
 
 import (
@@ -16,23 +16,23 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// patience is how long a test waits for what must come.
+// patience bounds the wait for expected events.
 const patience = 10 * time.Second
 
-// Opener opens a store for one test. The first call of a test makes an empty one; where
-// the implementation keeps data, later calls of the same test open the same one again (the
-// suite closes it before). The harness closes nothing.
+// Opener opens a store for one test. The first call of a test opens an empty one; if the implementation is
+// persistent, later calls of the same test open the same one again (the suite closes it before). The
+// harness closes nothing.
 type Opener func(t *testing.T) store.Store
 
-// Suite is how an implementation is tested.
+// Suite configures the tests of an implementation.
 type Suite struct {
-	// Harness makes the Opener of one test.
+	// Harness returns the Opener of one test.
 	Harness func(t *testing.T) Opener
-	// Keeps says that a store closed and opened again has its objects and revisions.
+	// Keeps reports whether a reopened store has its objects and revisions.
 	Keeps bool
 }
 
-// Run tests a store that open makes anew, empty, with each call; nothing is reopened.
+// Run tests a store of which each call of open returns a new, empty one; nothing is reopened.
 func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	Suite{Harness: func(*testing.T) Opener { return open }}.Run(t)
 }
@@ -94,7 +94,7 @@ func put(key, value string) store.Op {
 
 func remove(key string) store.Op { return store.Op{Key: key, Delete: true, Revision: store.Any} }
 
-// list is prefix's keys and values, "key=value".
+// list returns prefix's keys and values, "key=value".
 func list(t *testing.T, st store.Store, prefix string) []string {
 	t.Helper()
 	objects, _, err := st.List(t.Context(), prefix)
@@ -134,7 +134,7 @@ func testGetList(t *testing.T, st store.Store) {
 	}
 }
 
-// testKeys has keys that a file system or a URL would take for something else.
+// testKeys has keys with a special meaning in a file system or a URL.
 func testKeys(t *testing.T, st store.Store) {
 	keys := []string{"a", "a/", "a/%00/b", "a/%2E", "a/.", "a/..", "a//", "a//b", "a/b c", "a/b?c#d", "a/b%2Fc", "a/\u00fc", "a/\xff", "a/~", "a/~2E", "a/..%2F", "a/b ", "aa"}
 	var ops []store.Op

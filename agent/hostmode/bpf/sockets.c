@@ -104,7 +104,7 @@ struct {
 	__type(value, __u32);
 } watched SEC(".maps");
 
-// Who began to connect or to listen, by socket: later changes happen in nobody's name.
+// The process that began to connect or to listen, by socket: later changes have no process context.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 32768);

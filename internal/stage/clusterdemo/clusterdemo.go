@@ -24,9 +24,9 @@ import (
 type Config struct {
 	// Binary is the sluice program, Consul the Consul server.
 	Binary, Consul string
-	// Out gets the story; nil for none.
+	// Out receives the output; nil for none.
 	Out io.Writer
-	// Colour says that Out can show colours.
+	// Colour reports whether Out can show colours.
 	Colour bool
 }
 
@@ -53,8 +53,8 @@ type demo struct {
 // portControl is where controllers listen.
 const portControl = 9474
 
-// Run runs the demo. The report says what held; an error is something that went wrong with the demo
-// itself. Nothing is left behind either way.
+// Run runs the demo. The report has the results; an error is one of the demo itself. It
+// cleans up in either case.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
 	d := newDemo(cfg)
 	return d.rep, d.play(ctx, d.build, d.servers, d.nodesStart, d.learn([]use{useHTTP}), d.protect, d.killController, d.killConsul, d.killAgent, d.count)

@@ -75,7 +75,7 @@ func (t *trial) disturbController(ctx context.Context, r *rand.Rand) error {
 		if err := sleep(ctx, d); err != nil {
 			return err
 		}
-		n, err := t.again(p)
+		n, err := t.restart(p)
 		if err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func (t *trial) disturbAgent(ctx context.Context, r *rand.Rand) error {
 		if err := sleep(ctx, d); err != nil {
 			return err
 		}
-		n, err := t.again(p)
+		n, err := t.restart(p)
 		if err != nil {
 			return err
 		}

@@ -28,9 +28,9 @@ type process struct {
 	on   *machine
 	args []string
 	cmd  *exec.Cmd
-	log  string // a new one for each life
+	log  string // a new one for each run
 	done chan error
-	// killed says that its end is meant.
+	// killed reports whether its end is intended.
 	killed atomic.Bool
 	// socket, conn and api are a controller's.
 	socket string
@@ -60,8 +60,8 @@ func (d *demo) launch(name string, on *machine, args ...string) (*process, error
 	return p, nil
 }
 
-// again starts a process that was killed, as it was started the first time.
-func (d *demo) again(p *process) (*process, error) {
+// restart starts a killed process again, with the same arguments.
+func (d *demo) restart(p *process) (*process, error) {
 	n, err := d.launch(p.name, p.on, p.args...)
 	if err == nil && p.api != nil {
 		err = n.dial()
@@ -69,19 +69,19 @@ func (d *demo) again(p *process) (*process, error) {
 	return n, err
 }
 
-// says says whether a process's log has a text.
-func (p *process) says(text string) bool {
+// logged reports whether a process's log has a text.
+func (p *process) logged(text string) bool {
 	data, err := os.ReadFile(p.log)
 	return err == nil && bytes.Contains(data, []byte(text))
 }
 
-// leads says whether a controller's log has it lead.
+// leads reports whether a controller leads, by its log.
 func (p *process) leads() bool {
 	data, _ := os.ReadFile(p.log)
 	return bytes.LastIndex(data, []byte("msg=leading")) > bytes.LastIndex(data, []byte("msg=standby"))
 }
 
-// signal stops a process, or lets it go on.
+// signal suspends or resumes a process.
 func (p *process) signal(s syscall.Signal) error {
 	if err := p.cmd.Process.Signal(s); err != nil {
 		return fmt.Errorf("%s: %w: %w", p.name, err, p.running())
@@ -108,7 +108,7 @@ func (p *process) dial() (err error) {
 	return err
 }
 
-// running says why a process is not.
+// running returns an error if a process does not run.
 func (p *process) running() error {
 	select {
 	case err := <-p.done:

@@ -33,7 +33,7 @@ type Report struct {
 // mostGap is how long no connection may be served, of four clients that make one each 40 ms.
 const mostGap = 3 * time.Second
 
-// judge says whether everything held.
+// judge adds the problems of a report.
 func (r *Report) judge() {
 	if r.Made == 0 || r.Tried == 0 {
 		r.Problems = append(r.Problems, "nothing was made or tried")
@@ -44,7 +44,7 @@ func (r *Report) judge() {
 	r.OK = len(r.Problems) == 0
 }
 
-// teller tells the story to a person.
+// teller writes the demo's output.
 type teller struct{ story.Teller }
 
 // verdict ends the story.

@@ -198,7 +198,7 @@ func (d *demo) killAgent(ctx context.Context) error {
 		return err
 	}
 	start := time.Now()
-	p, err := d.again(dead)
+	p, err := d.restart(dead)
 	if err != nil {
 		return err
 	}
@@ -214,9 +214,9 @@ func (d *demo) killAgent(ctx context.Context) error {
 	return err
 }
 
-// back says whether an agent has attached its workloads.
+// back reports whether an agent has attached its workloads.
 func (p *process) back() error {
-	if !p.says("watches its workloads") {
+	if !p.logged("watches its workloads") {
 		return errors.New("it does not watch its workloads yet")
 	}
 	return nil

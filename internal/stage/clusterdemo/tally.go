@@ -42,7 +42,7 @@ func (a *absences) close() {
 	a.list[len(a.list)-1].to = time.Now()
 }
 
-// overlap says whether there was nobody at some time of an attempt.
+// overlap reports whether no agent ran at some time of an attempt.
 func (a *absences) overlap(at *attempt) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -143,7 +143,7 @@ func (d *demo) compare(ctx context.Context, want map[key]bounds) (known map[key]
 	}
 }
 
-// compare says what is wrong with what is known.
+// compare returns the differences from the known connections.
 func compare(known map[key]int, want map[key]bounds) (wrong []string) {
 	for k, b := range want {
 		switch n := known[k]; {
@@ -167,7 +167,7 @@ func sum(want map[key]bounds, known map[key]int, intruder bool) (made, unwatched
 	return made, unwatched, found
 }
 
-// sleep waits; the error says why not to the end.
+// sleep waits; the error is the reason for an early end.
 func sleep(ctx context.Context, t time.Duration) error {
 	select {
 	case <-ctx.Done():

@@ -45,7 +45,7 @@ var (
 	useEcho  = use{portEcho, echo}
 )
 
-// talk says something and reads until the server closes.
+// talk sends a request and reads until the server closes.
 func talk(h *host, address, text string) error {
 	conn, err := h.dial(net.Dialer{Timeout: patience}, "tcp", address)
 	if err != nil {
@@ -233,7 +233,7 @@ func (t *traffic) loop(c *host, u use, family string, intruder bool) {
 	}
 }
 
-// refused says whether an attempt ended as one that is denied.
+// refused reports whether an attempt ended as a denied one.
 func refused(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET)
 }

@@ -1,5 +1,5 @@
 // Package consultest runs real Consul servers, one or three on loopback addresses, for tests and for
-// the demo of a cluster. It knows nothing of what is stored in them.
+// the demo of a cluster. It does not use the stored data.
 package consultest
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// Cluster is servers that know each other.
+// Cluster is a group of joined servers.
 type Cluster struct {
 	place   Place
 	servers []*server
@@ -52,7 +52,7 @@ type Place struct {
 	IPs []string
 	// HCL is configuration beside that which servers need, Token the ACL token that manages them.
 	HCL, Token string
-	// TLS has them speak HTTPS alone; nil for HTTP alone.
+	// TLS makes them serve HTTPS alone; nil for HTTP alone.
 	TLS *TLS
 }
 
@@ -276,13 +276,13 @@ func (c *Cluster) Kill(i int) error {
 	return err
 }
 
-// Pause stops a server without ending it; Continue lets it go on.
+// Pause suspends a server; Continue resumes it.
 func (c *Cluster) Pause(i int) error {
 	c.servers[i].stopped = true
 	return c.servers[i].cmd.Process.Signal(syscall.SIGSTOP)
 }
 
-// Continue lets a paused server go on.
+// Continue resumes a paused server.
 func (c *Cluster) Continue(i int) error {
 	c.servers[i].stopped = false
 	return c.servers[i].cmd.Process.Signal(syscall.SIGCONT)
@@ -303,5 +303,5 @@ func (c *Cluster) log(i int) string {
 	return string(data[max(0, len(data)-2000):])
 }
 
-// Running says whether a server was started and not killed.
+// Running reports whether a server was started and not killed.
 func (c *Cluster) Running(i int) bool { return c.servers[i].cmd != nil }

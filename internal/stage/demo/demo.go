@@ -1,6 +1,6 @@
 // Package demo runs Sluice's main job over a lab and shows it: learn, make rules, protect,
-// refuse. It starts the real program and speaks to it through its API, as any other
-// client; nothing in it decides what is learned or refused.
+// refuse. It starts the real program and uses its API as any other
+// client; it does not decide what is learned or refused.
 package demo
 
 import (
@@ -23,11 +23,11 @@ import (
 type Config struct {
 	// Binary is the sluice program.
 	Binary string
-	// Out gets the story; nil for none.
+	// Out receives the output; nil for none.
 	Out io.Writer
-	// Colour and Live say what Out can show: colours, and lines written over.
+	// Colour and Live report whether Out supports colours and overwritten lines.
 	Colour, Live bool
-	// Pause waits between steps, for people; nil goes on at once.
+	// Pause waits between steps, for viewers; nil does not wait.
 	Pause func()
 	// Wait is called before everything is taken down; nil for not at all.
 	Wait func()
@@ -39,7 +39,7 @@ const (
 	learnTime = 25 * time.Second
 	pace      = 250 * time.Millisecond // between two uses of each flow
 	keepOn    = 3 * time.Second        // traffic after the switch, before the attempts
-	opTime    = 10 * time.Second       // until a record tells of a refusal
+	opTime    = 10 * time.Second       // until a refusal is recorded
 )
 
 // prefix begins the names of everything that a demo makes.
@@ -59,8 +59,8 @@ type demo struct {
 	meshed int // machines with a sidecar
 }
 
-// Run runs the demo. The report says what held; an error is something that went
-// wrong with the demo itself. Nothing is left behind either way.
+// Run runs the demo. The report has the results; an error is one of the demo itself. It
+// cleans up in either case.
 func Run(ctx context.Context, cfg Config) (rep *Report, err error) {
 	begin := time.Now()
 	d := &demo{cfg: cfg, tell: newTeller(cfg), rep: newReport()}
@@ -161,7 +161,7 @@ func (d *demo) learn(ctx context.Context) error {
 			return err
 		}
 	}
-	d.tell.settle()
+	d.tell.finishTable()
 	d.mesh()
 	return nil
 }

@@ -79,7 +79,7 @@ func newReport() *Report {
 
 func round(v float64) float64 { return math.Round(v*100) / 100 }
 
-// judge says whether everything held.
+// judge adds the problems of a report.
 func (r *Report) judge() {
 	p := &r.Protect
 	bad := func(format string, args ...any) { r.Problems = append(r.Problems, fmt.Sprintf(format, args...)) }
@@ -93,7 +93,7 @@ func (r *Report) judge() {
 		bad("no learned connection was opened after the switch")
 	}
 	if len(p.Denied) == 0 {
-		bad("nobody tried anything")
+		bad("no attempt was made")
 	}
 	if !slices.ContainsFunc(r.Learned, func(e Edge) bool { return e.Over == "tls" && e.App == "http" }) {
 		bad("nothing was learned of what the sidecars encrypt")
@@ -106,7 +106,7 @@ func (r *Report) judge() {
 		case d.Proto == "tcp" && d.Outcome != string(lab.ResetBy):
 			bad("%s was not reset: %s", who, d.Outcome)
 		case !d.Reported:
-			bad("%s was refused, and no record says so", who)
+			bad("%s was refused, without a record", who)
 		}
 	}
 	r.OK = len(r.Problems) == 0

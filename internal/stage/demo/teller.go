@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/story"
 )
 
-// teller tells the story to a person.
+// teller writes the demo's output.
 type teller struct {
 	story.Teller
 	live  bool
@@ -60,8 +60,8 @@ func (t *teller) edge(e Edge) {
 		t.Paint("32", fmt.Sprintf("%-13s", name)), e.Family, e.Sessions, e.Bytes)
 }
 
-// settle says that the table is finished.
-func (t *teller) settle() { t.drawn = 0 }
+// finishTable ends the table.
+func (t *teller) finishTable() { t.drawn = 0 }
 
 func (t *teller) rules(rules []Rule) {
 	for _, r := range rules {

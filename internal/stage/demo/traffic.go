@@ -71,7 +71,7 @@ func (t *traffic) loop(ctx context.Context, f *lab.Flow) {
 	}
 }
 
-// mark notes that the switch begins.
+// mark marks the beginning of the switch.
 func (t *traffic) mark() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,8 +81,8 @@ func (t *traffic) mark() {
 	}
 }
 
-// state says how many long-lived connections were used since the mark and work, what is broken, and
-// how many new connections worked.
+// state returns how many long-lived connections were used since the mark and work, what is broken, and how
+// many new connections worked.
 func (t *traffic) state() (kept, broken, allowed int, failures []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -24,21 +24,21 @@ type Flow struct {
 	From, To string
 	Proto    string // tcp, udp
 	Port     int
-	App      string // what it speaks
+	App      string // its protocol
 	Family   string // ipv4, ipv6
 	// Once opens a connection, uses it, and closes it.
 	Once func(context.Context) error
 }
 
-// String says who talks to whom.
+// String returns the flow in words.
 func (f *Flow) String() string {
 	return fmt.Sprintf("%s to %s, %s/%d %s over %s", f.From, f.To, f.Proto, f.Port, f.App, f.Family)
 }
 
-// client is one way to speak with a server.
+// client is one kind of client.
 type client func(ctx context.Context, from *Host, addr, suffix string) error
 
-// Flows are what the lab's machines do all day, in both families.
+// Flows returns the regular traffic of the lab, in both families.
 func (l *Lab) Flows() []*Flow {
 	var out []*Flow
 	for _, f := range []struct {

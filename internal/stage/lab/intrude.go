@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Attempt is a connection that nobody has made before.
+// Attempt is a connection that was not made before.
 type Attempt struct {
 	From, To string
 	Proto    string
 	Port     int
 	Family   string
-	// Says is what is said first, if the connection opens at all.
+	// Says is the first data sent, if the connection opens.
 	Says string
-	// What tells people about it.
+	// What describes it.
 	What string
 }
 
@@ -50,7 +50,7 @@ func (l *Lab) Attempts() []Attempt {
 	return out
 }
 
-// Try makes an attempt and says how it ended and how long it took.
+// Try makes an attempt and returns its outcome and duration.
 func (l *Lab) Try(ctx context.Context, a Attempt) (Outcome, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()

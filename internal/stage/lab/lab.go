@@ -1,6 +1,5 @@
-// Package lab makes a small company in network namespaces, with servers and clients that speak
-// real protocols over real sockets, IPv4 and IPv6: something to learn from and to
-// protect. It knows nothing of Sluice.
+// Package lab builds a small network of services in namespaces, with servers and clients of real protocols
+// over real sockets, IPv4 and IPv6, for demos. It does not depend on Sluice.
 package lab
 
 import (
@@ -23,7 +22,7 @@ type Host struct {
 	Name   string
 	NetNS  string // name of the namespace
 	V4, V6 netip.Addr
-	// Meshed says that all it sends and gets over TCP goes through a sidecar.
+	// Meshed reports whether all its TCP traffic goes through a sidecar.
 	Meshed bool
 }
 

@@ -24,13 +24,13 @@ const (
 	sidecarUID = 1337
 )
 
-// SidecarConfig is how a sidecar is made; NetNS is required.
+// SidecarConfig configures a sidecar; NetNS is required.
 type SidecarConfig struct {
 	NetNS string // path of the namespace
 	// SharedUser leaves the proxy's sockets to the user of everything else; the rules know them by
 	// a mark then. Otherwise they are of a user of their own.
 	SharedUser bool
-	// NoRules leaves the redirects to somebody else.
+	// NoRules omits the redirects, which the caller places.
 	NoRules bool
 	// Mutual, where it is set, encrypts what goes to an address that Meshed names, and takes encrypted
 	// connections as well as plain ones.

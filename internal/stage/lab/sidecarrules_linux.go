@@ -104,7 +104,7 @@ func redirectTo(condition []expr.Any, port uint16) []expr.Any {
 func (s *Sidecar) restore() {
 	ns, err := netns.Open(s.cfg.NetNS)
 	if err != nil {
-		return // the namespace is gone, and its rules with it
+		return // the namespace has ended, and its rules with it
 	}
 	defer ns.Close()
 	c, err := nftables.New(nftables.WithNetNSFd(int(ns.Fd())))

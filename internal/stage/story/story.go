@@ -1,6 +1,5 @@
-// Package story is how the demos speak to a person: numbered chapters, colours where the
-// terminal has them, and the end of a program's log where something failed. What there
-// is to tell is the demos' own.
+// Package story formats the output of the demos: numbered steps, colours if the terminal has them, and the
+// end of a program's log after a failure. The demos provide the contents.
 package story
 
 import (
@@ -13,15 +12,15 @@ import (
 // tailLines is how much of a log Tail gives.
 const tailLines = 15
 
-// Teller writes a story to W.
+// Teller writes a demo's output to W.
 type Teller struct {
 	W io.Writer
-	// Colour says that W can show colours.
+	// Colour reports whether W can show colours.
 	Colour bool
 	n      int
 }
 
-// Paint is text in a colour, by the code of its escape sequence (ECMA-48 8.3.117), where there are colours.
+// Paint returns text in a colour, by the code of its escape sequence (ECMA-48 8.3.117), if W has colours.
 func (t *Teller) Paint(code, text string) string {
 	if !t.Colour {
 		return text
@@ -38,7 +37,7 @@ func (t *Teller) Step(title, text string) {
 // Say writes a line of the chapter.
 func (t *Teller) Say(format string, args ...any) { fmt.Fprintf(t.W, "   "+format+"\n", args...) }
 
-// Tail is the end of a log file; empty where it cannot be read.
+// Tail returns the end of a log file; empty if unreadable.
 func Tail(path string) string {
 	data, _ := os.ReadFile(path)
 	if lines := bytes.Split(bytes.TrimSpace(data), []byte("\n")); len(lines) > tailLines {

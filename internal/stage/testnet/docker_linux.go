@@ -22,8 +22,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Docker is a Docker daemon of a test, whose "host" is a namespace of the test. It and everything
-// it started is gone when the test ends.
+// Docker is a Docker daemon of a test, whose "host" is a namespace of the test. It and
+// everything it started ends with the test.
 type Docker struct {
 	// Socket is the path of its API's socket.
 	Socket string
@@ -261,7 +261,7 @@ func (d *Docker) image() {
 	d.Do("POST", "/images/create?fromSrc=-&repo="+name+"&tag="+tag, b.Bytes())
 }
 
-// sweepDockers clears what processes left that did not live to clean up.
+// sweepDockers removes leftovers of killed processes.
 func sweepDockers(t testing.TB) {
 	dirs, _ := filepath.Glob("/tmp/" + dockerPrefix + "*")
 	for _, dir := range dirs {

@@ -1,5 +1,5 @@
 // Package testnet builds network topologies out of namespaces for tests that
-// need root, and takes them down again whatever becomes of the test. It is not
+// need root, and removes them after it, even if it fails. It is not
 // for the product: nothing but tests imports it.
 package testnet
 
@@ -18,10 +18,10 @@ import (
 )
 
 // prefix begins the name of every namespace made here; the process number
-// follows it, so that leftovers of dead processes can be told from live ones.
+// follows it, so that leftovers of dead processes are recognised.
 const prefix = "sltest-"
 
-// serial tells the topologies of one process apart.
+// serial distinguishes the topologies of one process.
 var serial atomic.Uint32
 
 // RequireRoot skips the test when it does not run as root, saying why; with
@@ -56,7 +56,7 @@ func New(t testing.TB) *Net {
 	return n
 }
 
-// close deletes every namespace and says what would not go.
+// close deletes every namespace and reports failures.
 func (n *Net) close() {
 	for _, name := range slices.Backward(n.names) {
 		if err := netns.Delete(name); err != nil {
@@ -74,7 +74,7 @@ func (n *Net) close() {
 	}
 }
 
-// sweep deletes what processes left that did not live to clean up.
+// sweep deletes leftovers of killed processes.
 func sweep(t testing.TB) {
 	t.Helper()
 	names, err := netns.List()
@@ -91,7 +91,7 @@ func sweep(t testing.TB) {
 		if err != nil || pid <= 0 || unix.Kill(pid, 0) != unix.ESRCH {
 			continue
 		}
-		// Somebody else may sweep at the same time; who comes second finds nothing.
+		// Another process may sweep at the same time.
 		if netns.Delete(name) == nil {
 			t.Logf("swept namespace %s of a dead process", name)
 		}

@@ -1,5 +1,5 @@
-// Package tally recognises tally, a little protocol of counters: lines over TCP. It is an
-// example of a parser that somebody else writes.
+// Package tally recognises tally, a small line protocol of counters over TCP. It is an example of a
+// third-party parser.
 //
 //	client: TALLY 1
 //	server: OK tally/1.2
@@ -13,17 +13,17 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// What each side says first.
+// The first bytes of each side.
 var hello = [2]string{parsers.ToServer: "TALLY ", parsers.ToClient: "OK tally/"}
 
-// maxLine is how long the first line may be.
+// maxLine is the maximum length of the first line.
 const maxLine = 64
 
 type parser struct{}
 
 var _ parsers.Teller = parser{}
 
-// New is the parser.
+// New returns the parser.
 func New() parsers.Teller { return parser{} }
 
 // Name implements parsers.Parser.

@@ -1,5 +1,5 @@
-// Package sdktest runs the conformance suite of parsers over one that brings its own name. Parsers whose
-// protocols Sluice lists use parsers/parsertest itself.
+// Package sdktest runs the conformance suite of parsers on third-party parsers with new names. Parsers of
+// protocols that Sluice lists use parsers/parsertest itself.
 package sdktest
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/sluicenet/sluice/parsers/parsertest"
 )
 
-// Run replays every case of a folder: whole, cut at every byte, one-sided, with gaps and with junk behind.
+// Run replays every case of a folder: whole, cut at every byte, one-sided, with gaps and with trailing junk.
 func Run(t *testing.T, p parsers.Parser, dir string) {
 	t.Helper()
 	parsertest.Run(t, p, number(t, p), dir)
@@ -22,7 +22,7 @@ func Fuzz(f *testing.F, p parsers.Parser) {
 	parsertest.Fuzz(f, p, number(f, p))
 }
 
-// number is the application number of a parser's name, given for this test if it is new.
+// number returns the application number of a parser's name, assigned for this test if it is new.
 func number(t testing.TB, p parsers.Parser) app.ID {
 	t.Helper()
 	if id, err := app.Parse(p.Name()); err == nil {

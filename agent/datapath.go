@@ -13,8 +13,8 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// plan looks by which ways an endpoint can be enforced: when it is new, when another one was chosen, and when it
-// is about to go inline.
+// plan finds the possible datapaths of an endpoint: when it is new, when its choice changed, and when
+// it is about to go inline.
 func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Managed) error {
 	c := a.choice(t)
 	if e.planned && e.choice == c && (kind != backend.Inline || e.at.Kind == backend.Inline) {
@@ -28,15 +28,15 @@ func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Ma
 	return nil
 }
 
-// plansOf are the ways of an endpoint, the best first. A choice is a wish: where it cannot be had, to be
-// enforced another way is better than not at all.
+// plansOf returns the possible datapaths of an endpoint, the best first. If the chosen one is unavailable,
+// another one is better than none.
 func (a *Agent) plansOf(t *tracked, e *endpoint, c choice, managed wire.Managed) ([]wire.Plan, error) {
 	if e.iface.Name == loopback {
 		return []wire.Plan{wire.Loopback(&t.Workload, &e.iface, t.mesh)}, nil
 	}
 	rings, err := a.finder.Plan(&t.Workload, &e.iface, managed)
 	if err != nil {
-		return nil, fmt.Errorf("look at %s: %w", e.iface.Name, err)
+		return nil, fmt.Errorf("inspect %s: %w", e.iface.Name, err)
 	}
 	if a.cfg.Queues == nil {
 		return []wire.Plan{rings}, nil
@@ -51,8 +51,8 @@ func (a *Agent) plansOf(t *tracked, e *endpoint, c choice, managed wire.Managed)
 	return []wire.Plan{rings, queues}, nil
 }
 
-// attach attaches an endpoint as a kind: inline by the best of its ways that can be had. An error
-// says why the best one cannot; the endpoint's at says what is there.
+// attach attaches an endpoint as a kind: inline by the best available datapath. The error is why the best
+// one is unavailable; the endpoint's at is the actual attachment.
 func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backend.Kind, fail backend.FailMode) error {
 	ep := backend.Endpoint{ID: e.id, Kind: kind, NetNS: t.NetNS, Interface: e.iface.Name, Index: e.iface.Index, MAC: e.plans[0].MAC, Fail: fail}
 	if kind != backend.Inline || e.plans[0].TapOnly {
@@ -73,7 +73,7 @@ func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backen
 	return first
 }
 
-// attachAs attaches an endpoint in one way; on error what was there stays.
+// attachAs attaches an endpoint by one datapath; after an error the previous attachment remains.
 func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backend.Endpoint) error {
 	if ep == e.at {
 		return nil
@@ -95,7 +95,7 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	if s, ok := a.cfg.Engine.(stayer); ok {
 		e.stays = s.Stays(ep.ID)
 	}
-	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", ep.Kind, "backend", shown(&ep), "took", time.Since(begin))
+	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", ep.Kind, "backend", backendText(&ep), "took", time.Since(begin))
 	if first {
 		a.socketsAtAttach(t, e)
 	} else {
@@ -104,17 +104,17 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	return nil
 }
 
-// step is what errors of attaching begin with, and what people know already.
+// step is the prefix of attachment errors that operators need not see.
 var step = regexp.MustCompile(`^attach \S+ of .*? \((?:tap|inline)\): (?:attach endpoint \d+: )?`)
 
-// sentence is what people are told of an error; at is what is there all the same.
+// sentence returns an attachment error for operators; at is the actual attachment.
 func sentence(err error, kind backend.Kind, at *backend.Endpoint) string {
 	text := step.ReplaceAllString(strings.TrimSpace(err.Error()), "")
 	switch {
 	case at.Kind == backend.Inline && inStack(at):
-		return policy.AFPacketBackend + " cannot be had: " + text + "; enforced by " + policy.NFQueueBackend + " instead"
+		return policy.AFPacketBackend + " unavailable: " + text + "; enforced by " + policy.NFQueueBackend + " instead"
 	case at.Kind == backend.Inline:
-		return policy.NFQueueBackend + " cannot be had: " + text + "; enforced by " + policy.AFPacketBackend + " instead"
+		return policy.NFQueueBackend + " unavailable: " + text + "; enforced by " + policy.AFPacketBackend + " instead"
 	case kind == backend.Inline:
 		return text + "; its policy is not enforced, only watched"
 	}
@@ -123,11 +123,11 @@ func sentence(err error, kind backend.Kind, at *backend.Endpoint) string {
 
 // stayer is a Dataplane with queues that decided connections can leave.
 type stayer interface {
-	// Stays says why those of an endpoint stay; "" where they leave.
+	// Stays returns why those of an endpoint stay; "" if they leave.
 	Stays(endpoint uint32) string
 }
 
-// why says why an endpoint is attached as it is.
+// why returns why an endpoint is attached as it is.
 func (a *Agent) why(t *tracked, e *endpoint) string {
 	if !e.planned || e.at.Kind == backend.NoKind {
 		return ""
@@ -146,7 +146,7 @@ func (a *Agent) why(t *tracked, e *endpoint) string {
 	case e.iface.Name == loopback && e.choice.backend == policy.AFPacketBackend:
 		return p.Note + "; " + chosen + ", is for the other interfaces: on lo there are queues only"
 	case e.at.Kind == backend.Tap && e.err != "":
-		return "copies, for want of a way to enforce"
+		return "copies, because no datapath to enforce is available"
 	case e.at.Kind == backend.Tap && chosen != "":
 		return a.mode(t.ID) + " mode takes copies; in protect: " + chosen
 	case e.at.Kind == backend.Tap:
@@ -156,10 +156,10 @@ func (a *Agent) why(t *tracked, e *endpoint) string {
 	case (e.choice.backend == policy.NFQueueBackend) == inStack(&e.at):
 		return "chosen by " + e.choice.by + "; " + p.Note
 	}
-	return p.Note + "; " + chosen + ", cannot be had"
+	return p.Note + "; " + chosen + ", is unavailable"
 }
 
-// mode is a workload's mode in text.
+// mode returns a workload's mode in text.
 func (a *Agent) mode(id string) string {
 	if a.table != nil {
 		if w := a.table.Workload(id); w != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// pending says whether something is to be looked for many times a second.
+// pending reports whether a fast poll is needed.
 func (w *dockerWatch) pending() bool {
 	if len(w.bare) > 0 {
 		return true
@@ -20,7 +20,7 @@ func (w *dockerWatch) pending() bool {
 	return false
 }
 
-// search looks for the namespaces and addresses that are about to be there.
+// search polls for namespaces and addresses that are about to exist.
 func (w *dockerWatch) search(now time.Time) bool {
 	for _, id := range sortedKeys(w.containers) {
 		c := w.containers[id]
@@ -38,20 +38,20 @@ func (w *dockerWatch) search(now time.Time) bool {
 		if now.After(until) {
 			delete(w.bare, ino)
 		}
-		if !w.tell(ino) {
+		if !w.reportChanges(ino) {
 			return false
 		}
 	}
 	return true
 }
 
-// locate finds the namespace of a container and tells of it.
-func (w *dockerWatch) locate(c *living) bool {
+// locate finds the namespace of a container and reports its workloads.
+func (w *dockerWatch) locate(c *container) bool {
 	if c.network == "" {
-		return true // the answer that says how it is connected is on its way
+		return true // the response with its network mode is pending
 	}
 	if c.ino != 0 {
-		return w.tell(c.ino)
+		return w.reportChanges(c.ino)
 	}
 	pid := c.pid
 	if pid == 0 && !c.soon.IsZero() {
@@ -63,10 +63,10 @@ func (w *dockerWatch) locate(c *living) bool {
 	path := netnsOf(pid)
 	ino, err := nsInode(path)
 	if err != nil || !c.host() && !c.shares() && w.hosts(ino) {
-		return true // it is gone, or the runtime has not made the namespace yet
+		return true // it has ended, or the runtime has not made the namespace yet
 	}
 	c.pid, c.ino, c.path, c.soon = pid, ino, path, time.Time{}
-	if !c.host() && w.told[ino] == nil {
+	if !c.host() && w.reported[ino] == nil {
 		if c.network != "none" {
 			w.bare[ino] = time.Now().Add(dockerBare)
 		}
@@ -74,10 +74,10 @@ func (w *dockerWatch) locate(c *living) bool {
 			w.src.cfg.Logger.Warn("address changes of a container are not noticed", "container", c.name, "error", err)
 		}
 	}
-	return w.tell(ino)
+	return w.reportChanges(ino)
 }
 
-// hosts says whether a namespace is one that the runtime starts in: the daemon's or our own.
+// hosts reports whether a namespace is one that the runtime starts in: the daemon's or the agent's.
 func (w *dockerWatch) hosts(ino uint64) bool {
 	for _, pid := range []int{os.Getpid(), int(w.src.api.daemon.Load())} {
 		if is, err := nsInode(netnsOf(pid)); err == nil && is == ino {
@@ -87,9 +87,9 @@ func (w *dockerWatch) hosts(ino uint64) bool {
 	return false
 }
 
-// refresh finds another process of the container in its namespace where the known one has ended: the
-// runtime has helpers that come and go before the container's first process. False if there is none.
-func (w *dockerWatch) refresh(c *living) bool {
+// refresh finds another process of the container in its namespace if the known one has ended: the
+// runtime has short-lived helpers before the container's first process. It returns false if there is none.
+func (w *dockerWatch) refresh(c *container) bool {
 	if ino, err := nsInode(c.path); err == nil && ino == c.ino {
 		return true
 	}
@@ -105,14 +105,14 @@ func (w *dockerWatch) refresh(c *living) bool {
 	return false
 }
 
-// tell compares what is in a namespace with what was told of it, and yields the difference.
-func (w *dockerWatch) tell(ino uint64) bool {
+// reportChanges compares the contents of a namespace with the reported ones, and yields the difference.
+func (w *dockerWatch) reportChanges(ino uint64) bool {
 	now := map[string]Workload{}
 	list := w.inside(ino)
 	if len(list) == 0 {
 		w.subs.remove(ino)
 		delete(w.bare, ino)
-	} else if slices.ContainsFunc(list, func(c *living) bool { return c.host() }) {
+	} else if slices.ContainsFunc(list, func(c *container) bool { return c.host() }) {
 		for _, c := range list {
 			x := c.workload(w.src.cfg.Node)
 			x.HostNet, x.NetNS = true, c.path
@@ -122,9 +122,9 @@ func (w *dockerWatch) tell(ino uint64) bool {
 		delete(w.bare, ino)
 		now[x.ID] = x
 	}
-	before := w.told[ino]
-	if w.told[ino] = now; len(now) == 0 {
-		delete(w.told, ino)
+	before := w.reported[ino]
+	if w.reported[ino] = now; len(now) == 0 {
+		delete(w.reported, ino)
 	}
 	for _, id := range sortedKeys(before) {
 		if _, still := now[id]; !still && !w.yield(Event{Kind: Removed, Workload: Workload{ID: id}}) {
@@ -139,23 +139,23 @@ func (w *dockerWatch) tell(ino uint64) bool {
 	return true
 }
 
-// inside are the containers of a namespace, its maker first.
-func (w *dockerWatch) inside(ino uint64) []*living {
-	var list []*living
+// inside returns the containers of a namespace, its maker first.
+func (w *dockerWatch) inside(ino uint64) []*container {
+	var list []*container
 	for _, c := range w.containers {
 		if c.ino == ino {
 			list = append(list, c)
 		}
 	}
-	slices.SortFunc(list, func(a, b *living) int { return primary(&a.dockerContainer, &b.dockerContainer) })
+	slices.SortFunc(list, func(a, b *container) int { return primary(&a.dockerContainer, &b.dockerContainer) })
 	return list
 }
 
-// joined is the one workload of the containers of a namespace, if it has an address.
-func (w *dockerWatch) joined(ino uint64, list []*living) (Workload, bool) {
+// joined returns the one workload of the containers of a namespace, if it has an address.
+func (w *dockerWatch) joined(ino uint64, list []*container) (Workload, bool) {
 	x := list[0].workload(w.src.cfg.Node)
 	if list[0].shares() {
-		// Whose namespace it was has ended before those who share it: what is left of it stays in its group.
+		// The maker has ended before those that share its namespace, which stay in its group.
 		if m := w.containers[list[0].maker()]; m != nil {
 			y := m.workload(w.src.cfg.Node)
 			x.Namespace, x.Service = y.Namespace, y.Service
@@ -178,11 +178,11 @@ func (w *dockerWatch) joined(ino uint64, list []*living) (Workload, bool) {
 	return x, len(x.Interfaces) > 0
 }
 
-// verify finds containers whose end nobody told: while the daemon is away, its events are.
+// verify finds containers whose end was not reported, as while the daemon is unavailable.
 func (w *dockerWatch) verify() bool {
 	for _, id := range sortedKeys(w.containers) {
 		c := w.containers[id]
-		if c.ino != 0 && !w.refresh(c) && !w.ended(c) {
+		if c.ino != 0 && !w.refresh(c) && !w.dropNamespace(c) {
 			return false
 		}
 	}
