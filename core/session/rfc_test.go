@@ -118,6 +118,11 @@ var rfcCases = []struct {
 		seg{1, syn, 1, 0, 0, 0, false, false, session.Challenge, established},
 		seg{0, ack, 1, 1, 10, 0, false, false, 0, established},
 	)},
+	{"the handshake's last ACK is lost behind the tap, SYN and SYN+ACK are repeated", open(
+		seg{0, syn, 0, 0, 0, 0, false, false, session.Challenge, established},
+		seg{1, syn | ack, 0, 1, 0, 0, false, false, 0, established},
+		seg{0, ack, 1, 1, 10, 0, false, false, 0, established},
+	)},
 	{"RFC 5961 5.2: blind data and blind ACKs are not taken", open(
 		seg{0, ack, 1 << 20, 1, 10, 0, false, true, 0, established},
 		seg{0, ack, -1 << 20, 1, 10, 0, false, true, 0, established},
