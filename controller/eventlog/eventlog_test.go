@@ -140,7 +140,7 @@ func TestJoin(t *testing.T) {
 		{"several that are refused", []step{in(several(3), deny), in(server, several(3), deny)}, []string{"violation deny by web (deny, -) x3 1100 bytes at 10"}},
 		{"several that are refused and end later", []step{in(several(3), deny, func(r *eventlog.Report) { r.Ended = 0 }), wait, in(several(3), deny, func(r *eventlog.Report) { r.Sessions = 0 })},
 			[]string{"violation deny by web (deny, -) x3 1100 bytes at 10"}},
-		{"several that last", []step{in(several(3), func(r *eventlog.Report) { r.Ended = 1 })}, []string{
+		{"several that last", []step{in(several(3), func(r *eventlog.Report) { r.Ended = 1; r.Entry.Event.Outcome = controlv1.Outcome_OUTCOME_ESTABLISHED })}, []string{
 			"opened allow by web (allow, -) x2 1100 bytes at 10", "ended allow by web (allow, -) x1 1100 bytes at 10"}},
 		{"icmp", []step{in(func(r *eventlog.Report) { r.Proto, r.ClientPort, r.ServerPort = 1, 0, 0 }), in(server, func(r *eventlog.Report) { r.Proto, r.ClientPort, r.ServerPort = 1, 0, 0 })},
 			[]string{"ended allow by web (allow, allow) x1 1100 bytes at 10"}},

@@ -69,6 +69,7 @@ type held struct {
 	lead    int      // whose entry describes the event
 	account *account // of one of the end that does not lead; nil of others
 	drop    bool     // it is not released: the other end's event stands for it
+	done    bool     // it was released
 	index   int      // in the heap
 }
 
@@ -125,7 +126,7 @@ func (j *joiner) add(r *Report, now time.Time, keep func(*Entry)) {
 		j.violation(c, r, now, keep)
 	case r.Ended > 0 && !c.ended && !c.denied:
 		j.endConn(c, r, now, keep)
-	case r.Sessions > 0 && r.Ended == 0 && r.Leads && !c.opened && !c.denied && !c.ended:
+	case r.Sessions > 0 && r.Ended == 0 && r.Leads && !vocab.FlowOutcome(r.Entry.Event.Outcome).Over() && !c.opened && !c.denied && !c.ended:
 		c.opened = true
 		j.holdFor(c, r, controlv1.EventKind_EVENT_KIND_OPENED, now, keep)
 	}
@@ -190,8 +191,13 @@ func (j *joiner) several(r *Report, now time.Time, keep func(*Entry)) {
 		}
 		return
 	}
-	if r.Leads && r.Sessions > r.Ended {
-		event(controlv1.EventKind_EVENT_KIND_OPENED, r.Sessions-r.Ended)
+	switch {
+	case !r.Leads:
+	case r.Sessions > r.Ended && !vocab.FlowOutcome(e.Outcome).Over():
+		n := r.Sessions - r.Ended
+		j.kinds.openedMore(r, n, now, func() *held { return event(controlv1.EventKind_EVENT_KIND_OPENED, n) })
+	case r.Ended > r.Sessions:
+		j.kinds.openedLess(r, r.Ended-r.Sessions, now)
 	}
 	if r.Ended == 0 {
 		return
@@ -318,6 +324,7 @@ func (j *joiner) finish(h *held, keep func(*Entry)) {
 	if h.drop {
 		return
 	}
+	h.done = true
 	j.kinds.released(h)
 	keep(h.event())
 }

@@ -84,9 +84,13 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 		}
 	case flow.PhaseEstablished, flow.PhaseMidStream:
 		// RFC 9293 3.10.7.4: a SYN in a synchronized state is answered with a challenge ACK.
-		if s.Doubtful() || s.Flags&Denied != 0 {
+		switch {
+		case s.Doubtful() || s.Flags&Denied != 0:
 			r.Events |= Reopen
-		} else {
+		case me.flags&halfSyn != 0 && me.repeatsSYN(p):
+			// The connection's own SYN once more. The SYN+ACK that may follow repeats the handshake, it begins nothing.
+			r.Events |= Challenge
+		default:
 			me.recordChallenge(p, r)
 		}
 	case flow.PhaseClosing:
