@@ -68,9 +68,9 @@ func TestOverload(t *testing.T) {
 			if fail == backend.FailOpen {
 				past = sent - waiting
 			}
-			await(t, "what had no room goes on where it fails open", func() bool { return arrived.Load() == 1+past })
+			await(t, "packets without room pass where it fails open", func() bool { return arrived.Load() == 1+past })
 			ended := drive(t, q, func(f *packet.Frame) { f.Verdict.Action = packet.Pass }, nil)
-			await(t, "what waited goes on", func() bool { return arrived.Load() == 1+past+waiting })
+			await(t, "waiting packets pass", func() bool { return arrived.Load() == 1+past+waiting })
 			if _, err := from.Write([]byte("last")); err != nil { // its number shows what is missing
 				t.Fatal(err)
 			}
