@@ -1,6 +1,6 @@
-// Package backendtest is the suite that every live backend passes. It builds
-// topologies in namespaces of its own and sends real traffic through them, so it needs
-// root. It knows backends by their contract alone.
+// Package backendtest is the conformance suite of live backends. It builds topologies in its
+// own namespaces and sends real traffic through them, so it needs root. It knows backends
+// only by their contract.
 package backendtest
 
 import (
@@ -19,21 +19,21 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// Harness is what the suite needs to know of a backend.
+// Harness describes a backend to the suite.
 type Harness struct {
-	// New makes a backend; the suite closes it.
+	// New returns a backend; the suite closes it.
 	New func(t testing.TB) backend.Backend
 	// Endpoint describes a workload to the backend, with the fail mode.
 	Endpoint func(id uint32, w *testnet.Workload, fail backend.FailMode) backend.Endpoint
-	// Child is the name of a test of the backend's package that does nothing but call
-	// Serve, for the tests that kill a process. Empty leaves them out.
+	// Child is the name of a test of the backend's package that only calls Serve, for the tests
+	// that kill a process. Empty skips them.
 	Child string
 	// Pair puts the workloads on a routed host instead of a bridge.
 	Pair bool
 	// Rounds is how often the endpoint is attached and detached under load, for each
 	// family; 0 is 10.
 	Rounds int
-	// CutsLarge says that frames larger than the link's MTU may come in parts.
+	// CutsLarge reports that frames larger than the link's MTU may come in parts.
 	CutsLarge bool
 }
 
@@ -43,7 +43,7 @@ func Run(t *testing.T, h Harness) {
 	kind := h.Endpoint(1, &testnet.Workload{NS: &testnet.NS{}, Host: &testnet.NS{}}, backend.FailOpen).Kind
 	tests := []struct {
 		name   string
-		inline bool // makes sense only where verdicts take effect
+		inline bool // applies only where verdicts take effect
 		run    func(*testing.T, Harness)
 	}{
 		{"directions", false, directions},
@@ -59,13 +59,13 @@ func Run(t *testing.T, h Harness) {
 	}
 	for _, c := range tests {
 		if c.inline && kind != backend.Inline {
-			continue // a tap carries no verdicts out
+			continue // verdicts have no effect on a tap
 		}
 		t.Run(c.name, func(t *testing.T) { c.run(t, h) })
 	}
 }
 
-// topology is two workloads that reach each other.
+// topology is two connected workloads.
 func (h Harness) topology(t *testing.T) (a, b *testnet.Workload) {
 	t.Helper()
 	n := testnet.New(t)
@@ -77,7 +77,7 @@ func (h Harness) topology(t *testing.T) (a, b *testnet.Workload) {
 	return ws[0], ws[1]
 }
 
-// families are the networks that every test of traffic runs on.
+// families are the networks of every traffic test.
 var families = []string{"4", "6"}
 
 // judge decides about a frame on the worker's goroutine.
@@ -85,19 +85,19 @@ type judge func(f *packet.Frame) packet.Action
 
 func pass(*packet.Frame) packet.Action { return packet.Pass }
 
-// worker drives the queues of one attachment as the engine does, each on a goroutine of
-// its own. q is the first of them, and jobs run there.
+// worker drives the queues of one attachment like the engine, each on its own goroutine. q is
+// the first of them, and jobs run there.
 type worker struct {
 	q      backend.Queue
 	queues []backend.Queue
 	judge  atomic.Pointer[judge]
 	jobs   chan func(backend.Queue)
-	done   chan error // an end for each queue
+	done   chan error // one result per queue
 	frames atomic.Uint64
 	calls  atomic.Uint64
 }
 
-// setJudge changes what becomes of frames from now on.
+// setJudge changes the verdicts from now on.
 func (w *worker) setJudge(j judge) { w.judge.Store(&j) }
 
 func (w *worker) run(queue backend.Queue) {
@@ -207,8 +207,8 @@ func start(t testing.TB, b backend.Backend, ep backend.Endpoint, j judge) (backe
 	return a, w
 }
 
-// payload is what a frame carries over UDP, nil when it is none; it looks
-// for itself, so that the suite does not lean on the decoder that it feeds.
+// payload returns a frame's UDP payload, nil without one; it decodes independently, so that
+// the suite does not depend on the decoder that it feeds.
 func payload(f *packet.Frame) []byte {
 	d := f.Data
 	if f.Link == packet.Ethernet {
@@ -233,7 +233,7 @@ func payload(f *packet.Frame) []byte {
 	return nil
 }
 
-// eventually waits for a condition that traffic brings about.
+// eventually waits for a condition that traffic causes.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); {
@@ -242,5 +242,5 @@ func eventually(t *testing.T, what string, cond func() bool) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	t.Errorf("%s: did not come about\n%s", what, debug.Stack())
+	t.Errorf("%s: was not reached\n%s", what, debug.Stack())
 }

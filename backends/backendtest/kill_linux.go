@@ -12,12 +12,12 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// childEnv carries the endpoint to the process that is going to be killed.
+// childEnv passes the endpoint to the process that is going to be killed.
 const childEnv = "SLUICE_BACKENDTEST_ENDPOINT"
 
-// Serve attaches the endpoint that the environment names and passes every frame
-// until the process dies. Without the environment it returns: the test that calls
-// it is one only for a process that the suite has started.
+// Serve attaches the endpoint in the environment and passes every frame until the process
+// dies. Without the environment it returns: the calling test does its work only in a process
+// started by the suite.
 func Serve(t *testing.T, h Harness) {
 	text, ok := os.LookupEnv(childEnv)
 	if !ok {
@@ -64,8 +64,8 @@ func (h Harness) child(t *testing.T, ep backend.Endpoint) *exec.Cmd {
 	return nil
 }
 
-// kill kills a process that serves, under load: in fail-open the connection goes
-// on, and a new backend takes the endpoint over and clears up.
+// kill kills a serving process under load: with fail-open the connection continues, and a new
+// backend takes the endpoint over and cleans up.
 func kill(t *testing.T, h Harness) {
 	if h.Child == "" {
 		t.Log("nothing to kill: another harness of the package has the child")

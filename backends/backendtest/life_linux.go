@@ -14,7 +14,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// wake wakes an idle queue again and again: that is faster than its ticks.
+// wake wakes an idle queue repeatedly: that is faster than its ticks.
 func wake(t *testing.T, h Harness) {
 	a, _ := h.topology(t)
 	r := h.attach(t, h.Endpoint(1, a, backend.FailOpen), pass)
@@ -25,7 +25,7 @@ func wake(t *testing.T, h Harness) {
 	if d := time.Since(begin); d > 2*time.Second {
 		t.Errorf("50 wakes took %v: they wait for ticks", d)
 	}
-	// Left alone it ticks, ten times a second or so.
+	// Idle, it ticks about ten times a second.
 	before := r.w.calls.Load()
 	time.Sleep(250 * time.Millisecond)
 	if n := r.w.calls.Load() - before; n > 30 {
@@ -33,7 +33,7 @@ func wake(t *testing.T, h Harness) {
 	}
 }
 
-// closing ends queues with io.EOF, in whatever order things are closed.
+// closing ends queues with io.EOF, in any order of closing.
 func closing(t *testing.T, h Harness) {
 	for _, c := range []struct {
 		name  string
@@ -63,7 +63,7 @@ func closing(t *testing.T, h Harness) {
 	}
 }
 
-// restore attaches without ever activating and with a failing description.
+// restore attaches without activating, and with an invalid description.
 func restore(t *testing.T, h Harness) {
 	a, b := h.topology(t)
 	before := snapshot(t, a, b)
@@ -132,7 +132,7 @@ func startStream(from, to *testnet.Workload, network string) *stream {
 	return s
 }
 
-// receive compares what comes until the sender closes.
+// receive verifies the received bytes until the sender closes.
 func (s *stream) receive(l net.Listener) error {
 	c, err := l.Accept()
 	if err != nil {
@@ -159,7 +159,7 @@ func (s *stream) receive(l net.Listener) error {
 	}
 }
 
-// finish ends the stream, which must have come through without a long stall.
+// finish ends the stream, which must have passed without a long stall.
 func (s *stream) finish(t *testing.T, most time.Duration) {
 	t.Helper()
 	close(s.stop)
@@ -172,7 +172,7 @@ func (s *stream) finish(t *testing.T, most time.Duration) {
 	t.Logf("%d MB, longest stall %v", s.bytes>>20, s.stall)
 }
 
-// reattach attaches and detaches again and again under load.
+// reattach attaches and detaches repeatedly under load.
 func reattach(t *testing.T, h Harness) {
 	a, b := h.topology(t)
 	before := snapshot(t, a, b)
@@ -190,8 +190,8 @@ func reattach(t *testing.T, h Harness) {
 			}
 			w.end(t)
 		}
-		// A lost frame costs a retransmission by timer, a stuck queue the whole time; a busy
-		// machine is not our business here.
+		// A lost frame costs a retransmission by timer, a stuck queue the whole time; load of the
+		// machine is allowed for.
 		out.finish(t, 5*time.Second)
 		in.finish(t, 5*time.Second)
 	}
@@ -201,11 +201,11 @@ func reattach(t *testing.T, h Harness) {
 	compare(t, before, snapshot(t, a, b))
 }
 
-// send sends frames of the worker's own to both sides.
+// send sends the worker's own frames to both sides.
 func send(t *testing.T, h Harness) {
 	a, b := h.topology(t)
 	r := h.attach(t, h.Endpoint(1, a, backend.FailClosed), pass)
-	ping(t, a, b) // so that neighbours are known
+	ping(t, a, b) // to resolve the neighbours
 	there, here := b.ListenPacket("udp4", b.Addr("udp4", 4001)), a.ListenPacket("udp4", a.Addr("udp4", 4001))
 	for _, c := range []struct {
 		name string
@@ -233,7 +233,7 @@ func datagram(h Harness, src, dst *testnet.Workload, text string) []byte {
 	d := make([]byte, 42, 42+len(text))
 	smac, dmac := src.MAC, dst.MAC
 	if h.Pair {
-		// On a routed host the far end is its own address, which only the near end can tell.
+		// On a routed host the far end has its own address, which only the near end can resolve.
 		mac := hostMAC(src, dst)
 		smac, dmac = mac[0], mac[1]
 	}

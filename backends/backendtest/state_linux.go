@@ -18,8 +18,8 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// snapshot describes what a backend could change: links, addresses, routes, qdiscs,
-// filters and programs of the workloads and their host.
+// snapshot describes everything that a backend could change: links, addresses, routes,
+// qdiscs, filters and programs of the workloads and their host.
 func snapshot(t *testing.T, ws ...*testnet.Workload) []string {
 	t.Helper()
 	var out []string
@@ -133,7 +133,7 @@ func programs(l netlink.Link) ([]string, error) {
 	return out, nil
 }
 
-// compare says what is not as it was.
+// compare reports the differences.
 func compare(t *testing.T, before, after []string) {
 	t.Helper()
 	if d := cmp.Diff(before, after); d != "" {
@@ -141,8 +141,8 @@ func compare(t *testing.T, before, after []string) {
 	}
 }
 
-// hostMAC gives source and destination as they are on the wire of the workload among
-// src and dst that is the client of a routed pair.
+// hostMAC returns source and destination as on the wire of the one workload among src and dst
+// that is the client of a routed pair.
 func hostMAC(src, dst *testnet.Workload) [2][6]byte {
 	near := func(w *testnet.Workload) (mac [6]byte) {
 		w.Host.Do(func() error {

@@ -34,8 +34,8 @@ func (s *seen) count(dir packet.Direction, p string) int {
 	return s.n[dir.String()+" "+p]
 }
 
-// directions sends datagrams both ways: each is seen exactly once, in its
-// direction, on its endpoint and under the workload's own address, and arrives.
+// directions sends datagrams both ways: each is seen exactly once, in its direction, on its
+// endpoint and with the workload's own address, and arrives.
 func directions(t *testing.T, h Harness) {
 	a, b := h.topology(t)
 	s := &seen{n: map[string]int{}}
@@ -100,8 +100,8 @@ func expect(c net.PacketConn, text string, d time.Duration) error {
 	}
 }
 
-// bulk carries 50 MB each way over both families and compares every byte. On the
-// way there must have been frames larger than the MTU: offloads stay on.
+// bulk sends 50 MB each way over both families and compares every byte. There must have been
+// frames larger than the MTU: offloads stay on.
 func bulk(t *testing.T, h Harness) {
 	a, b := h.topology(t)
 	var largest uint32
@@ -135,8 +135,8 @@ func bulk(t *testing.T, h Harness) {
 	}
 }
 
-// transfer sends n bytes of a pattern from c to the next connection of l and
-// compares them there.
+// transfer sends n bytes of a pattern from c to the next connection of l and compares them
+// there.
 func transfer(c net.Conn, l net.Listener, n int) error {
 	res := make(chan error, 1)
 	go func() {
@@ -157,7 +157,7 @@ func transfer(c net.Conn, l net.Listener, n int) error {
 	return <-res
 }
 
-// period is prime, so that a frame that was lost, doubled or moved shows.
+// period is prime, so that a lost, duplicated or moved frame shows.
 const period = 65521
 
 // pattern is a stream of known bytes.
@@ -190,7 +190,7 @@ func (c *checker) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// drop lets some datagrams through and not others.
+// drop passes some datagrams and drops others.
 func drop(t *testing.T, h Harness) {
 	a, b := h.topology(t)
 	h.attach(t, h.Endpoint(1, a, backend.FailOpen), func(f *packet.Frame) packet.Action {

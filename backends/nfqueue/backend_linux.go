@@ -13,12 +13,12 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// Backend attaches inline endpoints by netfilter queues. Its methods may be called from
-// any goroutine.
+// Backend attaches inline endpoints by netfilter queues. Its methods may be called from any
+// goroutine.
 type Backend struct {
 	cfg Config
 
-	mu     sync.Mutex // guards what follows, and lets one attach or detach at a time
+	mu     sync.Mutex // guards the fields below, and serialises attaching and detaching
 	closed bool
 	open   map[*attachment]struct{}
 
@@ -28,7 +28,7 @@ type Backend struct {
 
 var _ backend.Backend = (*Backend)(nil)
 
-// New makes a backend; nothing is opened before the first Attach.
+// New returns a backend; nothing is opened before the first Attach.
 func New(cfg Config) *Backend {
 	return &Backend{cfg: cfg.withDefaults(), open: map[*attachment]struct{}{}, spaces: map[netns.ID]*space{}}
 }
@@ -69,11 +69,11 @@ func (b *Backend) attach(ep backend.Endpoint) (*attachment, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The queues have references of their own.
+	// The queues have their own references.
 	defer func() { _ = b.release(s) }()
 	n := b.cfg.Queues
 	if ep.Hook.Side == backend.LoopbackSide {
-		n = 1 // there, nobody is at the other end
+		n = 1 // lo has no other end
 	}
 	srcs, err := s.sources(n, ep.Fail == backend.FailOpen)
 	if err != nil {
@@ -100,7 +100,7 @@ func (b *Backend) attach(ep backend.Endpoint) (*attachment, error) {
 	return a, nil
 }
 
-// space gives the namespace at path, with a reference that release takes back.
+// space returns the namespace at path, with a reference that release drops.
 func (b *Backend) space(path string) (*space, error) {
 	id, err := netns.Identity(path)
 	if err != nil {
@@ -121,7 +121,7 @@ func (b *Backend) space(path string) (*space, error) {
 	return s, nil
 }
 
-// release takes a reference back.
+// release drops a reference.
 func (b *Backend) release(s *space) error {
 	b.spaceMu.Lock()
 	defer b.spaceMu.Unlock()
@@ -132,7 +132,7 @@ func (b *Backend) release(s *space) error {
 	return err
 }
 
-// present looks whether the interface is there.
+// present checks that the interface exists.
 func present(ep backend.Endpoint) error {
 	return netns.Do(ep.NetNS, func() error {
 		i, err := net.InterfaceByName(ep.Interface)
@@ -169,7 +169,7 @@ func (a *attachment) Queues() []backend.Queue {
 	return out
 }
 
-// Place implements backend.Spreader, as the rules do.
+// Place implements backend.Spreader, consistently with the rules.
 func (a *attachment) Place(peer packet.Addr) int { return int(peer[15]) & (len(a.queues) - 1) }
 
 // Activate implements backend.Attachment.
@@ -195,7 +195,8 @@ func (a *attachment) Stays() string {
 	return a.space.set.marks.stays
 }
 
-// Close implements backend.Attachment: the rules go at once, the queues when they are empty.
+// Close implements backend.Attachment: the rules are removed at once, the queues when they
+// are empty.
 func (a *attachment) Close() error {
 	a.b.mu.Lock()
 	_, open := a.b.open[a]

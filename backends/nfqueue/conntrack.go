@@ -33,7 +33,7 @@ const (
 	tcpTimeWait, tcpClose = 7, 8
 )
 
-// tuple is one direction of a connection as the connection tracker names it.
+// tuple is one direction of a connection in the connection tracker.
 type tuple struct {
 	src, dst     packet.Addr
 	sport, dport uint16
@@ -41,12 +41,13 @@ type tuple struct {
 	v6           bool
 }
 
-// back is the same the other way round.
+// back returns the tuple of the other direction.
 func (t *tuple) back() tuple {
 	return tuple{src: t.dst, dst: t.src, sport: t.dport, dport: t.sport, proto: t.proto, v6: t.v6}
 }
 
-// entry is what the connection tracker says of a connection; index 0 is as it began, 1 back.
+// entry is the connection tracker's entry of a connection; index 0 is the original direction,
+// 1 the reply.
 type entry struct {
 	tuples         [2]tuple
 	packets, bytes [2]uint64
@@ -55,12 +56,12 @@ type entry struct {
 	counted        bool  // packets and bytes are valid
 }
 
-// over says that a TCP connection has ended.
+// over reports whether a TCP connection has ended.
 func (e *entry) over() bool {
 	return e.tuples[0].proto == packet.ProtoTCP && (e.state == tcpTimeWait || e.state == tcpClose)
 }
 
-// attributes calls fn for each attribute of b; false if they are not whole.
+// attributes calls fn for each attribute of b; it returns false if one is cut.
 func attributes(b []byte, fn func(kind uint16, v []byte) bool) bool {
 	for len(b) >= 4 {
 		n, kind := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])&0x3fff
@@ -72,7 +73,7 @@ func attributes(b []byte, fn func(kind uint16, v []byte) bool) bool {
 	return true
 }
 
-// parse reads the attributes of an entry's message; false if they make none.
+// parse reads the attributes of an entry's message; it returns false if they are invalid.
 func (e *entry) parse(b []byte) bool {
 	*e = entry{}
 	var whole int
@@ -174,7 +175,7 @@ func (a *asking) end() []byte {
 	return a.buf
 }
 
-// nest opens an attribute of attributes and says where, for close.
+// nest opens a nested attribute and returns its position, for close.
 func (a *asking) nest(kind uint16) int {
 	at := len(a.buf)
 	a.buf = append(a.buf, 0, 0, 0, 0)
@@ -202,7 +203,8 @@ func (a *asking) put32(kind uint16, v uint32) {
 	a.put(kind, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 }
 
-// tuple names a connection. The kernel finds it by the tuple of either direction.
+// tuple writes the tuple of a connection. The kernel finds the connection by the tuple of
+// either direction.
 func (a *asking) tuple(t *tuple) {
 	all := a.nest(ctOrig)
 	ip := a.nest(ctIP)

@@ -30,7 +30,7 @@ func tupleAttr(kind uint16, t tuple) []byte {
 	return attr(kind|nested, append(attr(1|nested, ip), attr(2|nested, proto)...))
 }
 
-// entryAttrs is an entry as the kernel tells it.
+// entryAttrs is an entry in the kernel's format.
 func entryAttrs(t tuple, state byte) []byte {
 	count := func(kind uint16, packets, bytes uint64) []byte {
 		return attr(kind|nested, append(attr(1, be64(packets)), attr(2, be64(bytes))...))
@@ -65,7 +65,7 @@ func TestEntry(t *testing.T) {
 	}
 }
 
-// TestAsking reads back what is asked, and compares it with what it is by the kernel's header.
+// TestAsking decodes the requests, and compares them with the kernel's header.
 func TestAsking(t *testing.T) {
 	for _, tt := range []struct {
 		of     tuple

@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// procQueues lists the queues of the namespace of the thread that opens it, one a line.
+// procQueues lists the queues of the namespace of the thread that opens it, one per line.
 const procQueues = "/proc/thread-self/net/netfilter/nfnetlink_queue"
 
 // Its columns (net/netfilter/nfnetlink_queue.c, seq_show).
@@ -22,7 +22,7 @@ const (
 	colCount   = 9
 )
 
-// Places in what SO_MEMINFO gives (linux/sock_diag.h).
+// Positions in SO_MEMINFO (linux/sock_diag.h).
 const (
 	memAlloc = 0 // SK_MEMINFO_RMEM_ALLOC
 	memLimit = 1 // SK_MEMINFO_RCVBUF
@@ -31,11 +31,12 @@ const (
 
 var _ backend.Gauge = (*queue)(nil)
 
-// listed is a queue as the kernel lists it.
+// listed is a queue in the kernel's list.
 type listed struct{ waiting, full uint64 }
 
-// look finds a queue in the kernel's list; zero where it is not there or nothing can be read.
-func (s *space) look(num uint16) listed {
+// readListed finds a queue in the kernel's list; zero where it is missing or the list cannot
+// be read.
+func (s *space) readListed(num uint16) listed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.refs <= 0 {
@@ -78,7 +79,7 @@ func find(text []byte, num uint16) listed {
 	return listed{}
 }
 
-// closeList is called with the lock held when the space goes.
+// closeList is called with the lock held when the space is closed.
 func (s *space) closeList() {
 	if s.proc != nil {
 		_ = s.proc.Close()
@@ -86,20 +87,20 @@ func (s *space) closeList() {
 	}
 }
 
-// Depth implements backend.Gauge: packets that wait for a verdict, and how much of the room for messages
-// is taken.
+// Depth implements backend.Gauge: packets that wait for a verdict, and how much of the room
+// for messages is in use.
 func (q *queue) Depth() backend.Depth {
 	if q.ended() {
 		return backend.Depth{}
 	}
-	d := backend.Depth{Waiting: q.space.look(q.src.num).waiting}
+	d := backend.Depth{Waiting: q.space.readListed(q.src.num).waiting}
 	if m, err := meminfo(q.src); err == nil && m[memLimit] > 0 {
 		d.Fill = min(1, float64(m[memAlloc])/float64(m[memLimit]))
 	}
 	return d
 }
 
-// ended says whether the queue was taken down.
+// ended reports whether the queue was closed.
 func (q *queue) ended() bool {
 	q.gate.mu.Lock()
 	defer q.gate.mu.Unlock()
@@ -109,20 +110,20 @@ func (q *queue) ended() bool {
 // Stats implements backend.Counter.
 func (q *queue) Stats() backend.Stats {
 	s := backend.Stats{Received: q.received.Load(), Sent: q.sent.Load(), SendDrop: q.sendDrop.Load() + q.refused.Load()}
-	// The numbers of packets that had no room for their message are missing.
+	// The numbers of packets without room for their message are missing.
 	if lost := q.dropped.Load(); q.ep.Fail == backend.FailOpen {
 		s.Bypassed = lost
 	} else {
 		s.Dropped = lost
 	}
 	if !q.ended() {
-		q.full.Store(max(q.full.Load(), q.space.look(q.src.num).full))
+		q.full.Store(max(q.full.Load(), q.space.readListed(q.src.num).full))
 	}
 	s.Full = q.full.Load()
 	return s
 }
 
-// meminfo asks for the memory of a queue's socket.
+// meminfo reads the memory of a queue's socket.
 func meminfo(src *source) (m memory, err error) {
 	cerr := src.conn.Control(func(fd uintptr) { err = m.read(fd) })
 	return m, errors.Join(cerr, err)

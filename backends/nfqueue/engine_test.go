@@ -53,7 +53,7 @@ func newEnforced(t *testing.T, cfg nfqueue.Config) *enforced {
 	return x
 }
 
-// apply puts rules into force.
+// apply applies rules.
 func (x *enforced) apply(rules ...policy.RuleSpec) {
 	x.t.Helper()
 	x.version++
@@ -70,7 +70,7 @@ func (x *enforced) apply(rules ...policy.RuleSpec) {
 // counter reads one of the engine's.
 func (x *enforced) counter(name string) uint64 { return x.e.Stats().Counters[name] }
 
-// of adds up the records of a connection.
+// of sums up the records of a connection.
 func (x *enforced) of(c net.Conn) (packets, bytes uint64, last flow.Record) {
 	x.e.Drain(func(f *flow.Record) { x.flows = append(x.flows, *f) })
 	port := netip.MustParseAddrPort(c.LocalAddr().String()).Port()
@@ -103,8 +103,9 @@ func exchange(t *testing.T, c net.Conn, n int) {
 	}
 }
 
-// TestEngineOffloads lets an engine's decided flows leave: nearly nothing of them comes to it any more, every packet
-// is in the records, another policy reaches them at once, and their end is seen.
+// TestEngineOffloads offloads an engine's decided flows: few of their packets reach it any
+// more, every packet is in the records, another policy applies to them at once, and their end
+// is seen.
 func TestEngineOffloads(t *testing.T) {
 	for _, family := range []string{"tcp4", "tcp6"} {
 		t.Run(family, func(t *testing.T) {
@@ -114,7 +115,7 @@ func TestEngineOffloads(t *testing.T) {
 			exchange(t, long, size)
 			for range 20 {
 				c, _ := stream(t, family, x.a, x.b)
-				exchange(t, c, 1<<10) // short: all of it comes to the engine
+				exchange(t, c, 1<<10) // short: all of it reaches the engine
 				c.Close()
 			}
 			x.accounted()
@@ -140,8 +141,8 @@ func TestEngineOffloads(t *testing.T) {
 	}
 }
 
-// accounted waits until every packet that the connection tracker has counted either came to the engine or was
-// counted as passing in the kernel.
+// accounted waits until every packet that the connection tracker has counted either reached
+// the engine or was counted as passed in the kernel.
 func (x *enforced) accounted() {
 	x.t.Helper()
 	var tracked, came, unseen uint64
@@ -159,7 +160,7 @@ func (x *enforced) accounted() {
 	x.t.Errorf("the kernel counted %d packets, %d came to the engine and %d are counted as passing in the kernel", tracked, came, unseen)
 }
 
-// denied takes the rule away by which a flow left.
+// denied removes the rule that an offloaded flow passed by.
 func (x *enforced) denied(c net.Conn) {
 	x.t.Helper()
 	begin := time.Now()

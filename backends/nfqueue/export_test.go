@@ -30,7 +30,7 @@ func SetMark(path string, k *backend.FlowKey, mark uint32) error {
 	return t.setMark(&tuple{src: k.Client, dst: k.Server, sport: k.ClientPort, dport: k.ServerPort, proto: k.Proto, v6: k.IPv6}, mark)
 }
 
-// Tracked adds up what the connection tracker of a namespace counted of TCP and UDP.
+// Tracked sums up the counts of a namespace's connection tracker for TCP and UDP.
 func Tracked(path string) (packets, bytes uint64, err error) {
 	t, err := openTracker(path)
 	if err != nil {

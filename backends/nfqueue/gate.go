@@ -2,18 +2,18 @@ package nfqueue
 
 import "sync"
 
-// gate keeps a queue's memory alive while its worker holds packets: Close may come from
-// anywhere at any time, and only the last one out takes the queue down.
+// gate keeps a queue's memory alive while its worker holds packets: Close may be called from
+// any goroutine at any time, and the last user closes the queue.
 type gate struct {
-	down func() // called once, when closed and nobody is inside
+	down func() // called once, when closed and unused
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	closed bool
 	busy   bool
 	gone   bool
 }
 
-// enter is the worker's way in; false after close.
+// enter begins a use by the worker; it returns false after close.
 func (g *gate) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -24,7 +24,7 @@ func (g *gate) enter() bool {
 	return g.busy
 }
 
-// leave is the worker's way out.
+// leave ends a use by the worker.
 func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -44,7 +44,7 @@ func (g *gate) close() {
 	}
 }
 
-// finish takes the queue down once; the lock is held.
+// finish closes the queue once; the lock is held.
 func (g *gate) finish() {
 	if !g.gone {
 		g.gone = true
@@ -52,7 +52,8 @@ func (g *gate) finish() {
 	}
 }
 
-// borrow keeps the queue up until the lock is given back; false where it is down already.
+// borrow keeps the queue open until the lock is released; it returns false where the queue is
+// closed already.
 func (g *gate) borrow() bool {
 	g.mu.Lock()
 	return !g.gone

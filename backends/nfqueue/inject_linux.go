@@ -11,8 +11,8 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// injector sends packets of the engine's own inside of a namespace: out through its routes, or
-// over lo to its own sockets. They carry a mark that our rules let pass. One goroutine uses it.
+// injector sends the engine's own packets inside of a namespace: out through its routes, or
+// over lo to its own sockets. They carry a mark that the rules pass. One goroutine uses it.
 type injector struct {
 	v4, v6 int
 	sa4    unix.SockaddrInet4
@@ -54,7 +54,7 @@ func openInjector(path string, mark uint32) (*injector, error) {
 	return i, nil
 }
 
-// send sends a frame; what is before the IP header is not for us.
+// send sends a frame without the bytes before its IP header.
 func (i *injector) send(f *packet.Frame, index int) error {
 	p := f.Data
 	if f.Link == packet.Ethernet {

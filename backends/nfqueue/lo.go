@@ -7,19 +7,19 @@ import (
 	"github.com/sluicenet/sluice/core/sidecar"
 )
 
-// addresses are those of a workload itself, which give the direction of packets on lo where neither end is a
-// loopback address: a sidecar that speaks from the addresses of its clients.
+// addresses are a workload's own, which give the direction of packets on lo where neither end
+// is a loopback address: a sidecar that connects from the addresses of its clients.
 type addresses struct {
 	list  [][16]byte
-	read  func() [][16]byte // nil where it cannot be read
+	read  func() [][16]byte // nil where they cannot be read
 	stamp time.Time
 }
 
-// again is how often addresses are read at the most.
+// again is the minimum time between two reads of the addresses.
 const again = time.Second
 
-// direction is that of a packet between an application and its sidecar; Egress is what the application
-// sends.
+// direction returns the direction of a packet between an application and its sidecar; Egress
+// is what the application sends.
 func (a *addresses) direction(p []byte) packet.Direction {
 	e, ok := sidecar.EndsOf(p)
 	if !ok {
@@ -54,5 +54,5 @@ func (a *addresses) has(b []byte) bool {
 	return false
 }
 
-// mapped begins IPv4 addresses that are written as IPv6's.
+// mapped is the prefix of IPv4-mapped IPv6 addresses.
 const mapped = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff"

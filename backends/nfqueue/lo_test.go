@@ -8,7 +8,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// between makes the beginning of a TCP segment.
+// between returns the beginning of a TCP segment.
 func between(src, dst string, sport, dport uint16) []byte {
 	from, to := netip.MustParseAddr(src), netip.MustParseAddr(dst)
 	b := make([]byte, 44)
@@ -36,8 +36,8 @@ func TestDirectionOnLo(t *testing.T) {
 	}{
 		{"to the sidecar", "10.0.0.1", "127.0.0.1", 40000, 15001, packet.Egress},
 		{"to the sidecar, IPv6", "fd00::1", "::1", 40000, 15001, packet.Egress},
-		{"from a sidecar for somebody", "127.0.0.6", "10.0.0.1", 40000, 8080, packet.Ingress},
-		{"from a sidecar for somebody, IPv6", "::6", "fd00::1", 40000, 8080, packet.Ingress},
+		{"from a sidecar for a client", "127.0.0.6", "10.0.0.1", 40000, 8080, packet.Ingress},
+		{"from a sidecar for a client, IPv6", "::6", "fd00::1", 40000, 8080, packet.Ingress},
 		{"from a sidecar to the loopback address", "127.0.0.6", "127.0.0.1", 40000, 8080, packet.Ingress},
 		{"from a sidecar to the loopback address, IPv6", "::6", "::1", 40000, 8080, packet.Ingress},
 		{"from a sidecar in its client's name", "10.9.9.9", "10.0.0.1", 40000, 8080, packet.Ingress},

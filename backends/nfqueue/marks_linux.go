@@ -12,14 +12,14 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// marks are how decided flows of one namespace leave the queue: a number in their connection's mark, of
-// which the upper bits are a secret of ours and the lower ones count recalls.
+// marks is how decided flows of one namespace are offloaded: a number in their connection's
+// mark, of which the upper bits are a secret and the lower ones count recalls.
 type marks struct {
-	base    uint32 // 0: no flow leaves
-	stays   string // then why
-	kernel  uint32 // the mark that the rules let pass
-	stale   bool   // the rules could not be changed as they ought to be
-	acct    bool   // we switched the tracker's counters on
+	base    uint32 // 0: no flow is offloaded
+	stays   string // the reason for it
+	kernel  uint32 // the mark that the rules pass
+	stale   bool   // the rules could not be changed as required
+	acct    bool   // the backend switched the tracker's counters on
 	used    atomic.Bool
 	present atomic.Uint64 // generation<<32 | its mark, for workers
 }
@@ -31,16 +31,16 @@ const (
 	acctFile = "/proc/sys/net/netfilter/nf_conntrack_acct"
 )
 
-// off lets no flow leave any more.
+// off disables offloading.
 func (m *marks) off(why string) {
 	m.base, m.kernel, m.stays = 0, 0, why
 	m.present.Store(0)
 }
 
-// mark is what the packet of a verdict gets that was made in a generation; 0 if that is past.
+// mark returns the packet mark for a verdict of a generation; 0 if the generation is past.
 func (m *marks) mark(generation uint32) uint32 {
 	if !m.used.Load() {
-		m.used.Store(true) // before the look: recall stores the other way round
+		m.used.Store(true) // stored before the load: recall stores in the other order
 	}
 	if p := m.present.Load(); uint32(p>>32) == generation {
 		return uint32(p)
@@ -48,7 +48,8 @@ func (m *marks) mark(generation uint32) uint32 {
 	return 0
 }
 
-// openMarks makes the connection tracker of the namespace at path ready to count what leaves.
+// openMarks prepares the connection tracker of the namespace at path to count offloaded
+// flows.
 func openMarks(path string, m *marks) error {
 	// The first request loads the tracker where it is a module.
 	t, err := openTracker(path)
@@ -69,7 +70,7 @@ func openMarks(path string, m *marks) error {
 	return nil
 }
 
-// setCounting switches the tracker's counters and says whether that was a change.
+// setCounting switches the tracker's counters and reports whether that was a change.
 func setCounting(path string, on bool) (changed bool, err error) {
 	want := []byte{'0', '\n'}
 	if on {
@@ -98,7 +99,7 @@ func (s *space) recall(generation uint32) error {
 	}
 	m.present.Store(uint64(generation)<<32 | uint64(m.kernel))
 	if !m.used.Load() && !m.stale {
-		return nil // nothing left, and nothing will by an older one
+		return nil // no flow was offloaded, and none will be by an older generation
 	}
 	m.stale = true
 	if err := s.turn(); err != nil {
@@ -113,7 +114,7 @@ func (s *space) recall(generation uint32) error {
 	return nil
 }
 
-// turn takes another mark for flows that leave from now on. The rules are to follow, and the
+// turn chooses another mark for flows offloaded from now on. The rules must follow, and the
 // lock is held.
 func (s *space) turn() error {
 	m := &s.set.marks
@@ -131,7 +132,7 @@ func (s *space) turn() error {
 	return nil
 }
 
-// clearMarks takes our marks off all connections.
+// clearMarks removes the backend's marks from all connections.
 func (s *space) clearMarks() error {
 	t, err := openTracker(s.own())
 	if err != nil {
@@ -141,7 +142,7 @@ func (s *space) clearMarks() error {
 	return t.clearMarks(s.set.marks.base, markMask)
 }
 
-// undoMarks leaves the connection tracker as it was. The rules are gone, and the lock is held.
+// undoMarks restores the connection tracker. The rules are gone, and the lock is held.
 func (s *space) undoMarks() error {
 	m := &s.set.marks
 	var errs []error

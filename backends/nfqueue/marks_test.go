@@ -21,7 +21,7 @@ import (
 
 const patience = 20 * time.Second
 
-// await waits until ok.
+// await waits until ok returns true.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
@@ -31,7 +31,7 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// marker is a worker that lets everything pass, with a mark.
+// marker is a worker that passes everything, with a mark.
 type marker struct {
 	be     *nfqueue.Backend
 	att    backend.Attachment
@@ -56,7 +56,7 @@ func newMarker(t *testing.T, w *testnet.Workload) *marker {
 	return m
 }
 
-// close ends everything and waits for the worker, with which the last of it goes.
+// close ends everything and waits for the worker, which releases the last of it.
 func (m *marker) close(t *testing.T) {
 	t.Helper()
 	if err := m.be.Close(); err != nil {
@@ -90,7 +90,7 @@ func stream(t *testing.T, family string, a, b *testnet.Workload) (c net.Conn, k 
 	}
 }
 
-// counting is the tracker's sysctl in a namespace, as it stands there.
+// counting returns the tracker's sysctl in a namespace.
 func counting(t *testing.T, w *testnet.Workload) string {
 	t.Helper()
 	var b []byte
@@ -104,7 +104,7 @@ func counting(t *testing.T, w *testnet.Workload) string {
 	return strings.TrimSpace(string(b))
 }
 
-// TestMarks lets a connection leave the queue by its verdict's mark, counts it, and brings it back.
+// TestMarks offloads a connection by its verdict's mark, counts it, and brings it back.
 func TestMarks(t *testing.T) {
 	testnet.RequireRoot(t)
 	for _, family := range []string{"tcp4", "tcp6"} {
@@ -149,7 +149,8 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-// testReturn goes on with the end of a connection that left again, and with what is left behind.
+// testReturn ends a connection that was offloaded again, and checks that nothing is left
+// behind.
 func testReturn(t *testing.T, m *marker, c net.Conn, k *backend.FlowKey) {
 	o := m.q.(backend.Offloader)
 	m.mark.Store(8)
@@ -173,7 +174,7 @@ func testReturn(t *testing.T, m *marker, c net.Conn, k *backend.FlowKey) {
 	await(t, "connection over", func() bool { n, ok := o.Drain(k); return ok && n.Over })
 }
 
-// TestMarksUndone looks at what is left of connections that had left the queue: nothing, whether the backend
+// TestMarksUndone checks that no state of offloaded connections is left, whether the backend
 // was closed or its process killed.
 func TestMarksUndone(t *testing.T) {
 	testnet.RequireRoot(t)
@@ -212,7 +213,8 @@ func TestMarksUndone(t *testing.T) {
 	}
 }
 
-// TestForeignMarks keeps flows in the queue that others have marked, and leaves their marks alone.
+// TestForeignMarks keeps flows with others' marks in the queue, and does not change those
+// marks.
 func TestForeignMarks(t *testing.T) {
 	testnet.RequireRoot(t)
 	ws := testnet.New(t).Bridge("a", "b").Workloads
@@ -224,7 +226,7 @@ func TestForeignMarks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, ok := m.q.(backend.Offloader).Offload(&k); ok {
-		t.Error("a connection with a mark of somebody else's may leave")
+		t.Error("a connection with another program's mark can be offloaded")
 	}
 	m.mark.Store(1)
 	echoes(t, c)
@@ -235,11 +237,11 @@ func TestForeignMarks(t *testing.T) {
 	}
 	m.close(t)
 	if got := marked(t, ws[0]); got != 1 {
-		t.Errorf("%d marked connections, want the one of somebody else's", got)
+		t.Errorf("%d marked connections, want the other program's", got)
 	}
 }
 
-// marked is how many connections of a namespace have a mark.
+// marked returns the number of connections of a namespace with a mark.
 func marked(t *testing.T, w *testnet.Workload) int {
 	t.Helper()
 	n, err := nfqueue.Marked(w.Path)

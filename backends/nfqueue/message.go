@@ -33,7 +33,7 @@ const (
 	markLen    = 8
 )
 
-// message is what one message of the kernel says. Data points into it.
+// message is one message of the kernel. Data points into it.
 type message struct {
 	id    uint32
 	hook  uint8
@@ -41,10 +41,10 @@ type message struct {
 	wire  uint32
 	flags packet.Flags
 	data  []byte
-	errno int32 // not 0: a verdict was refused
+	errno int32 // not 0: a verdict was rejected
 }
 
-// parse reads one netlink message; false if it is none that concerns us.
+// parse reads one netlink message; it returns false for irrelevant ones.
 func (m *message) parse(b []byte) bool {
 	*m = message{}
 	if len(b) < nlHeader+genHeader {
@@ -64,7 +64,7 @@ func (m *message) parse(b []byte) bool {
 	return false
 }
 
-// attributes reads what follows the headers of a packet message.
+// attributes reads the attributes behind the headers of a packet message.
 func (m *message) attributes(b []byte) bool {
 	seen := false
 	for len(b) >= 4 {

@@ -19,7 +19,7 @@ func attr(kind uint16, value []byte) []byte {
 	return b
 }
 
-// kernel is a message as the kernel sends it.
+// kernel returns a message in the kernel's format.
 func kernel(kind uint16, attrs ...[]byte) []byte {
 	b := make([]byte, nlHeader+genHeader)
 	for _, a := range attrs {
@@ -59,7 +59,7 @@ func TestParse(t *testing.T) {
 			var m message
 			ok := m.parse(tt.in)
 			if ok != tt.ok {
-				t.Fatalf("parse says %v, want %v", ok, tt.ok)
+				t.Fatalf("parse returned %v, want %v", ok, tt.ok)
 			}
 			if !ok {
 				return

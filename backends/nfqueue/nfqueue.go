@@ -1,7 +1,8 @@
 // Package nfqueue enforces on packets inside of a workload's network namespace through
-// netfilter queues: where an interface cannot be steered by programs, and on lo, between an application
-// and its sidecar. Its rules stand in a table of its own, placed and removed by netlink. It attaches what
-// it is told to; which workloads those are is decided elsewhere, and so is what a packet means.
+// netfilter queues: where an interface cannot be steered by BPF programs, and on lo, between
+// an application and its sidecar. Its rules are in a table of their own, added and removed by
+// netlink. The caller decides which workloads are attached; the package does not interpret
+// packets.
 package nfqueue
 
 import (
@@ -10,38 +11,39 @@ import (
 	"time"
 )
 
-// Config tunes the queues. The zero value is what production uses.
+// Config tunes the queues. The zero value is the production configuration.
 type Config struct {
-	// Queues is how many kernel queues an endpoint has, a power of 2, each with a worker of its own.
-	// Flows are spread by the address of their other end, so that everything of one, its fragments
-	// and the errors about it too, comes to the same. 0 is 1. A queue on lo is always alone.
+	// Queues is the number of kernel queues of an endpoint, a power of 2, each with its own
+	// worker. Flows are spread by the address of their other end, so that all packets of one,
+	// including its fragments and the errors about it, reach the same queue. 0 is 1. There is
+	// always a single queue on lo.
 	Queues int
-	// Buffer is what the kernel may keep for one queue, in bytes; 0 is 32 MiB. What
-	// does not fit follows the fail mode and is counted.
+	// Buffer is the kernel's buffer for one queue, in bytes; 0 is 32 MiB. Packets that do not
+	// fit follow the fail mode and are counted.
 	Buffer int
-	// MaxHeld bounds the packets of one queue that wait in the kernel for a
-	// later verdict (packet.Hold); 0 is 1024. What is above is dropped, and TCP sends it again.
+	// MaxHeld bounds the packets of one queue that wait in the kernel for a later verdict
+	// (packet.Hold); 0 is 1024. Packets above it are dropped, and TCP retransmits them.
 	MaxHeld int
-	// Marks lets flows leave the queue whose verdict carries a mark (packet.Verdict.Mark). It
-	// switches connection tracking on in the workload's namespace, and its counters. Where
-	// these cannot be had, nothing leaves.
+	// Marks enables offloading of flows whose verdict carries a mark (packet.Verdict.Mark). It
+	// switches on connection tracking in the workload's namespace, and its counters. Where these
+	// are unavailable, no flow is offloaded.
 	Marks bool
-	// Expression is how rules say queue.
+	// Expression is the queue statement of the rules.
 	Expression Expression
 }
 
-// Expression is the way in which a rule hands packets over.
+// Expression is the method by which a rule queues packets.
 type Expression uint8
 
 // Expressions.
 const (
-	// ExprAuto takes the kernel's own expression where it has it, else the target of xtables.
+	// ExprAuto uses the kernel's own expression where it has it, else the target of xtables.
 	ExprAuto Expression = iota
 	ExprNative
 	ExprTarget
 )
 
-// String is "auto", "native" or "target".
+// String returns "auto", "native" or "target".
 func (e Expression) String() string {
 	switch e {
 	case ExprNative:
@@ -54,11 +56,11 @@ func (e Expression) String() string {
 
 // Errors of Attach.
 var (
-	// ErrEndpoint says that the endpoint's description cannot be used.
+	// ErrEndpoint reports that the endpoint's description is invalid.
 	ErrEndpoint = errors.New("endpoint cannot be attached")
-	// ErrClosed says that the backend has been closed.
+	// ErrClosed reports that the backend has been closed.
 	ErrClosed = errors.New("backend is closed")
-	// ErrNoQueue says that other programs have all of our queue numbers in the namespace.
+	// ErrNoQueue reports that other programs use all the queue numbers in the namespace.
 	ErrNoQueue = errors.New("no free queue number")
 )
 
@@ -66,15 +68,15 @@ const (
 	maxQueues     = 16
 	defaultBuffer = 32 << 20
 	defaultHeld   = 1024
-	firstQueue    = 0x5100 // of the numbers that are tried
+	firstQueue    = 0x5100 // first of the numbers that are tried
 	lastQueue     = 0x5fff
-	batch         = 64 // packets of one system call
-	// copyRange is what is copied of a packet: its headers and as many bytes as identification reads of one
-	// direction (core/detect: 16 KiB). What a larger one has behind them nobody looks at.
+	batch         = 64 // packets per system call
+	// copyRange is the copied part of a packet: its headers and as many bytes as identification
+	// reads of one direction (core/detect: 16 KiB). The rest of a larger one is not read.
 	copyRange      = 16<<10 + 512
-	slotSize       = 18 << 10 // one message: that, and its attributes
+	slotSize       = 18 << 10 // one message: copyRange and its attributes
 	idleTick       = time.Second
-	linger         = 50 * time.Millisecond // for packets that were on their way when the rules went
+	linger         = 50 * time.Millisecond // for packets on their way when the rules were removed
 	lastHeld       = 500 * time.Millisecond
 	closePoll      = 5 * time.Millisecond
 	tableName      = "sluice"
@@ -83,7 +85,7 @@ const (
 	priorityAfter  = 150    // after NF_IP_PRI_NAT_SRC
 )
 
-// withDefaults fills in what is zero.
+// withDefaults replaces zero fields by their defaults.
 func (c Config) withDefaults() Config {
 	c.Queues = 1 << (bits.Len(uint(min(max(c.Queues, 1), maxQueues))) - 1)
 	if c.Buffer <= 0 {

@@ -10,8 +10,8 @@ import (
 
 var _ backend.Offloader = (*queue)(nil)
 
-// Offload implements backend.Offloader: a flow may leave whose connection the tracker counts, and which
-// nobody else has marked.
+// Offload implements backend.Offloader: a flow can be offloaded if the tracker counts its
+// connection and no other program has marked it.
 func (q *queue) Offload(k *backend.FlowKey) (backend.FlowCount, bool) {
 	if q.space.set.marks.present.Load() == 0 {
 		return backend.FlowCount{}, false
@@ -31,11 +31,11 @@ func (q *queue) Drain(k *backend.FlowKey) (backend.FlowCount, bool) {
 // Return implements backend.Offloader.
 func (q *queue) Return(k *backend.FlowKey) {
 	if _, found := q.count(k); found && q.found.mark != 0 && q.found.mark == uint32(q.space.set.marks.present.Load()) {
-		_ = q.tracker.setMark(&q.found.tuples[0], 0) // gone meanwhile is as good
+		_ = q.tracker.setMark(&q.found.tuples[0], 0) // a missing entry is no error
 	}
 }
 
-// count finds a flow's connection. On the wire it has the tuple that it began with, or, where the
+// count finds a flow's connection. On the wire it has its original tuple, or, where the
 // namespace itself translates addresses of what it sends, the reply's.
 func (q *queue) count(k *backend.FlowKey) (c backend.FlowCount, found bool) {
 	if !q.borrow() {
@@ -43,7 +43,7 @@ func (q *queue) count(k *backend.FlowKey) (c backend.FlowCount, found bool) {
 		return c, false
 	}
 	defer q.giveBack()
-	if !q.ask() {
+	if !q.openTracker() {
 		return c, false
 	}
 	e := &q.found

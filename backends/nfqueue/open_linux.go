@@ -12,19 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// source is one bound kernel queue. The library opens, binds and sets flags; its reader, which
-// allocates for every attribute, is parked, and a descriptor of our own reads.
+// source is one bound kernel queue. The library opens, binds and sets flags; its reader,
+// which allocates for every attribute, is parked, and a duplicate descriptor is read instead.
 type source struct {
 	num    uint16
 	lib    *library.Nfqueue
 	cancel context.CancelFunc
-	parked chan struct{} // closed when the reader stands still
-	leave  chan struct{} // closed to let it go
+	parked chan struct{} // closed when the reader is parked
+	leave  chan struct{} // closed to release it
 	file   *os.File
 	conn   syscall.RawConn
 }
 
-// bind opens queue num of the namespace behind ns. Its packets wait until rules send some.
+// bind opens queue num of the namespace behind ns. It receives packets once rules send some.
 func bind(ns *os.File, num uint16, cfg Config, failOpen bool) (*source, error) {
 	flags := uint32(flagGSO)
 	if failOpen {
@@ -62,7 +62,7 @@ func (s *source) park(error) int {
 	return 1
 }
 
-// dup makes the descriptor that we read from.
+// dup returns the descriptor that is read.
 func (s *source) dup(buffer int) error {
 	raw, err := s.lib.Con.SyscallConn()
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *source) dup(buffer int) error {
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer) != nil {
 			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, buffer)
 		}
-		// A verdict that is refused brings an error message; the text of the request is not needed.
+		// A rejected verdict returns an error message; the text of the request is not needed.
 		_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
 		derr = unix.SetNonblock(fd, true)
 	}); err != nil {
@@ -91,7 +91,7 @@ func (s *source) dup(buffer int) error {
 	return err
 }
 
-// close unbinds; packets that are in the queue still are dropped by the kernel.
+// close unbinds; the kernel drops packets still in the queue.
 func (s *source) close() error {
 	s.cancel()
 	close(s.leave)
@@ -102,5 +102,5 @@ func (s *source) close() error {
 	return err
 }
 
-// taken says that another program has the queue number.
+// taken reports whether another program uses the queue number.
 func taken(err error) bool { return errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EPERM) }

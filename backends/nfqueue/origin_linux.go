@@ -10,11 +10,14 @@ import (
 
 var _ backend.Origin = (*queue)(nil)
 
-// Original asks the connection tracker where a redirected connection was bound for. A redirect rewrites
-// the destination before the packet comes here, and answers get their source back
-// afterwards: what is seen is the reply's tuple, unless the application has used its port for another
-// destination lately. Then the tuple is that connection's, whose sidecar sees the new one come from another
-// port, and the application's socket says it. It implements backend.Origin.
+// Original queries the connection tracker for the original destination of a redirected
+// connection. A redirect rewrites the destination before the packet is queued, and answers
+// get their source back afterwards: the packet has the reply's tuple, unless the application
+// has recently used its port for another destination. Then the tuple is that connection's,
+// whose sidecar sees the new one from another port, and the application's socket has the
+// destination. It implements backend.Origin.
+//
+// The entry of a first packet is in the tracker's table only when it has left the last hook.
 func (q *queue) Original(f *packet.Frame, p *packet.Packet) (packet.Addr, uint16, bool) {
 	// The entry of a first packet is in the tracker's table only when it has left the last hook.
 	if !q.loopback || f.Dir == packet.NoDirection || p.Proto == packet.ProtoTCP && p.Flags&(packet.SYN|packet.ACK) == packet.SYN {
@@ -24,9 +27,9 @@ func (q *queue) Original(f *packet.Frame, p *packet.Packet) (packet.Addr, uint16
 	if f.Dir == packet.Egress {
 		seen = seen.back()
 	}
-	if q.ask() && q.tracker.get(&q.found, &seen) == nil && current(&q.found, &seen, p) {
+	if q.openTracker() && q.tracker.get(&q.found, &seen) == nil && current(&q.found, &seen, p) {
 		to := &q.found.tuples[0]
-		q.resets.note(&seen, to.dst, to.dport)
+		q.resets.add(&seen, to.dst, to.dport)
 		return to.dst, to.dport, true
 	}
 	states := uint32(openSockets)
@@ -38,12 +41,13 @@ func (q *queue) Original(f *packet.Frame, p *packet.Packet) (packet.Addr, uint16
 		q.lookupFailed.Add(1)
 		return packet.Addr{}, 0, false
 	}
-	q.resets.note(&seen, addr, port)
+	q.resets.add(&seen, addr, port)
 	return addr, port, true
 }
 
-// current says whether an entry that has the tuple seen is that of the packet's connection: the client's port
-// was not changed to it, and it has come as far as the packet.
+// current reports whether an entry with the packet's tuple belongs to the packet's
+// connection: the client's port was not changed to it, and it has progressed as far as the
+// packet.
 func current(e *entry, seen *tuple, p *packet.Packet) bool {
 	from := &e.tuples[0]
 	switch {
@@ -57,8 +61,8 @@ func current(e *entry, seen *tuple, p *packet.Packet) bool {
 	return !e.over()
 }
 
-// ask opens the way to the connection tracker; false if there is none.
-func (q *queue) ask() bool {
+// openTracker connects to the connection tracker; it returns false if there is none.
+func (q *queue) openTracker() bool {
 	if q.tracker != nil {
 		return true
 	}
@@ -70,7 +74,8 @@ func (q *queue) ask() bool {
 	return true
 }
 
-// addressesOf are the addresses inside the namespace at path; none where they cannot be read.
+// addressesOf returns the addresses inside the namespace at path; none where they cannot be
+// read.
 func addressesOf(path string) (out [][16]byte) {
 	_ = netns.Do(path, func() error {
 		list, err := net.InterfaceAddrs()

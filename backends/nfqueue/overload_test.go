@@ -16,7 +16,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// arrivals counts the datagrams that come to a socket which has room for thousands.
+// arrivals counts the datagrams that reach a socket with room for thousands.
 func arrivals(t *testing.T, c net.PacketConn) *atomic.Int64 {
 	t.Helper()
 	raw, err := c.(*net.UDPConn).SyscallConn()
@@ -38,8 +38,9 @@ func arrivals(t *testing.T, c net.PacketConn) *atomic.Int64 {
 	return n
 }
 
-// TestOverload sends more than a queue has room for while its worker stands still. What has no room goes on where
-// the endpoint fails open and is gone where it fails closed, and each such packet is counted.
+// TestOverload sends more than a queue has room for while its worker is stopped. Packets
+// without room pass where the endpoint fails open and are dropped where it fails closed, and
+// each one is counted.
 func TestOverload(t *testing.T) {
 	testnet.RequireRoot(t)
 	const sent = 3000
@@ -49,7 +50,7 @@ func TestOverload(t *testing.T) {
 			to := ws[1].ListenPacket("udp4", ws[1].Addr("udp4", 0))
 			arrived := arrivals(t, to)
 			from := ws[0].Dial("udp4", to.LocalAddr().String())
-			if _, err := from.Write([]byte("first")); err != nil { // whose address is asked for, unhindered
+			if _, err := from.Write([]byte("first")); err != nil { // resolves its address, unhindered
 				t.Fatal(err)
 			}
 			await(t, "the first datagram", func() bool { return arrived.Load() == 1 })
@@ -67,9 +68,9 @@ func TestOverload(t *testing.T) {
 			if fail == backend.FailOpen {
 				past = sent - waiting
 			}
-			await(t, "what had no room goes on where it fails open", func() bool { return arrived.Load() == 1+past })
+			await(t, "packets without room pass where it fails open", func() bool { return arrived.Load() == 1+past })
 			ended := drive(t, q, func(f *packet.Frame) { f.Verdict.Action = packet.Pass }, nil)
-			await(t, "what waited goes on", func() bool { return arrived.Load() == 1+past+waiting })
+			await(t, "waiting packets pass", func() bool { return arrived.Load() == 1+past+waiting })
 			if _, err := from.Write([]byte("last")); err != nil { // its number shows what is missing
 				t.Fatal(err)
 			}

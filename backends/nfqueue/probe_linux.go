@@ -14,12 +14,12 @@ import (
 // probeTime bounds an attempt that waits for the kernel.
 const probeTime = 3 * time.Second
 
-// Probe tries what queues need, on an interface of the calling thread's namespace. It detaches
-// again what it attached.
+// Probe tries what queues need, on an interface of the calling thread's namespace. It
+// detaches what it attached.
 func Probe(iface string) []backend.Feature {
 	return []backend.Feature{
 		{Name: "netfilter queues", Err: probeQueue(iface), Detail: "rules are placed and packets queued",
-			Cost:   "--backend NETNS=nfqueue does not work, nor does looking between an application and its sidecar; interfaces without a MAC address are only watched",
+			Cost:   "--backend NETNS=nfqueue does not work, nor does inspection between an application and its sidecar; interfaces without a MAC address are only watched",
 			Remedy: "load the modules: modprobe nfnetlink_queue nf_tables nft_queue (or xt_NFQUEUE and nft_compat)"},
 		{Name: "connection tracking", Err: probeTracking(), Detail: "entries are readable",
 			Cost:   "connections through a sidecar are judged by the sidecar's address instead of their real destination",

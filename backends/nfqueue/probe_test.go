@@ -15,7 +15,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// handsOver says by which expressions our rules in a namespace hand packets over.
+// handsOver counts the expressions by which the rules of a namespace queue packets.
 func handsOver(t *testing.T, w *testnet.Workload) (native, target int) {
 	t.Helper()
 	f, err := netns.Open(w.Path)
@@ -50,8 +50,8 @@ func handsOver(t *testing.T, w *testnet.Workload) (native, target int) {
 	return native, target
 }
 
-// TestExpression tries what the kernel has: rules take its own expression where it is there, and only where it is
-// not the target of xtables.
+// TestExpression checks the kernel's features: rules use its own expression where it exists,
+// else the target of xtables.
 func TestExpression(t *testing.T) {
 	testnet.RequireRoot(t)
 	w := testnet.New(t).Bridge("a", "b").Workloads[0]

@@ -29,17 +29,17 @@ type queue struct {
 	wait     func(fd uintptr) bool // bound once: no closure per wait
 	put      func(fd uintptr) bool
 
-	// The worker's own.
+	// Used by the worker only.
 	out     verdicts
 	msg     message
-	want    int // how many messages wait may take
+	want    int // number of messages wait may receive
 	got     int
 	errno   unix.Errno
 	asked   bool
-	last    uint32 // number of the packet received last
+	last    uint32 // number of the last packet received
 	held    map[uint32]struct{}
-	marks   [batch]uint32 // that the packets of the batch came with
-	tracker *tracker      // nil before it was asked first
+	marks   [batch]uint32 // of the packets of the batch
+	tracker *tracker      // nil before the first query
 	found   entry         // of its last answer
 	own     addresses
 	resets  redirects
@@ -99,8 +99,8 @@ func (q *queue) Recv(b *packet.Batch) error {
 	return nil
 }
 
-// over says whether nothing more can come: the attachment was closed a while ago, and nothing
-// waits for a verdict.
+// over reports whether no more packets can arrive: the attachment was closed a while ago, and
+// none waits for a verdict.
 func (q *queue) over() bool {
 	at := q.stopped.Load()
 	if at == 0 {
@@ -122,14 +122,14 @@ func (q *queue) block() error {
 	// After the deadline is set: a Wake before it had its own overwritten.
 	q.got, q.errno = 0, 0
 	if q.woken.Swap(false) {
-		q.asked = true // look once
+		q.asked = true // poll once
 	}
 	err := q.src.conn.Read(q.wait)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return q.waitError(err)
 	}
 	switch q.errno {
-	case 0, unix.EAGAIN, unix.EINTR, unix.ENOBUFS: // what did not fit shows in the numbers of packets
+	case 0, unix.EAGAIN, unix.EINTR, unix.ENOBUFS: // messages that did not fit are missing in the packet numbers
 		return nil
 	}
 	return fmt.Errorf("receive of endpoint %d: %w", q.ep.ID, q.errno)
@@ -142,7 +142,7 @@ func (q *queue) waitError(err error) error {
 	return fmt.Errorf("wait for queue of endpoint %d: %w", q.ep.ID, err)
 }
 
-// readable is what the poller asks: it receives what is there.
+// readable is the poller's callback: it receives the available messages.
 func (q *queue) readable(fd uintptr) bool {
 	q.got, q.errno = q.bufs.receive(fd, q.want)
 	return q.errno != unix.EAGAIN || q.asked
@@ -210,8 +210,8 @@ func (q *queue) Settle(b *packet.Batch) error {
 	return q.write()
 }
 
-// same says whether one verdict does for all packets; those that are held are older, and a
-// verdict on many would be one on them too.
+// same reports whether one verdict serves all packets; held ones are older, and a verdict on
+// many would include them.
 func (q *queue) same(frames []packet.Frame) (v uint32, same bool) {
 	if len(q.held) > 0 {
 		return 0, false
@@ -226,7 +226,7 @@ func (q *queue) same(frames []packet.Frame) (v uint32, same bool) {
 	return v, true
 }
 
-// verdict is the kernel's word for a frame's.
+// verdict returns the kernel's verdict for a frame's.
 func (q *queue) verdict(f *packet.Frame) uint32 {
 	switch {
 	case f.Verdict.Action == packet.Pass, f.Verdict.Action == packet.Undecided && q.ep.Fail == backend.FailOpen:
@@ -235,8 +235,8 @@ func (q *queue) verdict(f *packet.Frame) uint32 {
 	return verdictDrop
 }
 
-// mark is the mark by which a flow leaves the queue; 0 where it may not, or where the
-// packet has a mark of somebody else's.
+// mark returns the mark that offloads a flow; 0 where it must not be offloaded, or where the
+// packet has another program's mark.
 func (q *queue) mark(i int, f *packet.Frame) uint32 {
 	if f.Verdict.Mark == 0 || f.Verdict.Action != packet.Pass || q.marks[i] != 0 {
 		return 0
@@ -244,7 +244,7 @@ func (q *queue) mark(i int, f *packet.Frame) uint32 {
 	return q.space.set.marks.mark(f.Verdict.Mark)
 }
 
-// write sends the verdicts that were gathered.
+// write sends the collected verdicts.
 func (q *queue) write() error {
 	if len(q.out.buf) == 0 {
 		return nil
@@ -259,14 +259,15 @@ func (q *queue) write() error {
 	return nil
 }
 
-// writable is what the poller asks.
+// writable is the poller's callback.
 func (q *queue) writable(fd uintptr) bool {
 	_, err := unix.Write(int(fd), q.out.buf)
-	q.errno, _ = err.(unix.Errno) //nolint:errorlint // the call gives a bare Errno, and this is the hot path
+	q.errno, _ = err.(unix.Errno) //nolint:errorlint // the call returns a bare Errno, and this is the hot path
 	return q.errno != unix.EAGAIN
 }
 
-// Send lets a held packet go on, or sends one of the engine's own. It implements backend.Sender.
+// Send forwards a held packet, or sends one of the engine's own. It implements
+// backend.Sender.
 func (q *queue) Send(f *packet.Frame) error {
 	defer q.giveBack()
 	if !q.borrow() {
@@ -299,7 +300,7 @@ func (q *queue) Discard(f *packet.Frame) {
 	}
 }
 
-// decide gives the verdict on a held packet; false if it is not held.
+// decide sends the verdict on a held packet; it returns false if the packet is not held.
 func (q *queue) decide(f *packet.Frame, v uint32) bool {
 	id := uint32(f.Slot)
 	if _, ok := q.held[id]; !ok {
@@ -330,7 +331,7 @@ func (q *queue) Close() error {
 	return nil
 }
 
-// takeDown gives everything back; what is held follows the fail mode. The gate is closed.
+// takeDown releases everything; held packets follow the fail mode. The gate is closed.
 func (q *queue) takeDown() {
 	v := uint32(verdictDrop)
 	if q.ep.Fail == backend.FailOpen {

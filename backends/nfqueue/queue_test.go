@@ -17,14 +17,14 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// open attaches one workload and gives its queue, which the test drives itself.
+// open attaches one workload and returns its queue, which the test drives itself.
 func open(t testing.TB, cfg nfqueue.Config, w *testnet.Workload, fail backend.FailMode) (*nfqueue.Backend, backend.Queue) {
 	t.Helper()
 	b, a := attach(t, cfg, w, fail)
 	return b, a.Queues()[0]
 }
 
-// attach is open for who needs the attachment.
+// attach is open for tests that need the attachment.
 func attach(t testing.TB, cfg nfqueue.Config, w *testnet.Workload, fail backend.FailMode) (*nfqueue.Backend, backend.Attachment) {
 	t.Helper()
 	b := nfqueue.New(cfg)
@@ -70,8 +70,8 @@ func drive(t testing.TB, q backend.Queue, judge func(*packet.Frame), between fun
 	return done
 }
 
-// TestHold holds datagrams in the kernel: some are sent on, some dropped, those above the bound are dropped
-// at once, and the rest follows the fail mode when the queue ends.
+// TestHold holds datagrams in the kernel: some are sent, some dropped, those above the bound
+// are dropped at once, and the rest follows the fail mode when the queue ends.
 func TestHold(t *testing.T) {
 	testnet.RequireRoot(t)
 	for _, family := range []string{"udp4", "udp6"} {
@@ -122,7 +122,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// texts reads n datagrams, and whatever comes at once after them.
+// texts reads n datagrams, and those that follow immediately.
 func texts(c net.PacketConn, n int) map[string]int {
 	out := map[string]int{}
 	buf := make([]byte, 100)
@@ -140,7 +140,7 @@ func texts(c net.PacketConn, n int) map[string]int {
 	}
 }
 
-// echoes says something and gets it back, again and again.
+// echoes sends a message and reads its echo, repeatedly.
 func echoes(t *testing.T, c net.Conn) {
 	t.Helper()
 	buf := make([]byte, 4)
@@ -155,8 +155,9 @@ func echoes(t *testing.T, c net.Conn) {
 	}
 }
 
-// TestAllocs sends datagrams through a queue that the test drives on its own goroutine: of thousands of packets
-// from Recv to Settle, not one may allocate, whichever way their verdicts are told.
+// TestAllocs sends datagrams through a queue that the test drives on its own goroutine: of
+// thousands of packets from Recv to Settle, not one may allocate, however their verdicts are
+// sent.
 func TestAllocs(t *testing.T) {
 	testnet.RequireRoot(t)
 	ws := testnet.New(t).Bridge("a", "b").Workloads
@@ -192,7 +193,7 @@ func TestAllocs(t *testing.T) {
 	}{
 		{"one verdict for all", func(_ int, f *packet.Frame) { f.Verdict.Action = packet.Pass }},
 		{"a verdict for each", func(i int, f *packet.Frame) { f.Verdict.Action = packet.Pass + packet.Action(i%2) }},
-		{"marks", func(_ int, f *packet.Frame) { f.Verdict = packet.Verdict{Action: packet.Pass, Mark: 2} }}, // not the present generation: all stay
+		{"marks", func(_ int, f *packet.Frame) { f.Verdict = packet.Verdict{Action: packet.Pass, Mark: 2} }}, // not the present generation: none is offloaded
 	}
 	for _, tt := range tests {
 		// One run of many rounds: AllocsPerRun rounds down.
@@ -210,7 +211,7 @@ func TestAllocs(t *testing.T) {
 	}
 }
 
-// TestSweep removes what a dead process left, and nothing else.
+// TestSweep removes the remains of a dead process, and nothing else.
 func TestSweep(t *testing.T) {
 	testnet.RequireRoot(t)
 	ws := testnet.New(t).Bridge("a", "b").Workloads

@@ -15,8 +15,8 @@ type mmsghdr struct {
 	len uint32
 }
 
-// slots is the memory that messages are received into. It is mapped, so that only what was ever
-// used takes memory.
+// slots is the memory that messages are received into. It is mapped, so that only used parts
+// take memory.
 type slots struct {
 	mem  []byte
 	hdrs []mmsghdr
@@ -38,7 +38,7 @@ func newSlots(n int) (*slots, error) {
 	return s, nil
 }
 
-// receive takes up to n messages off the socket; it does not wait.
+// receive receives up to n messages from the socket without waiting.
 func (s *slots) receive(fd uintptr, n int) (int, unix.Errno) {
 	got, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&s.hdrs[0])), uintptr(min(n, len(s.hdrs))), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
@@ -47,17 +47,17 @@ func (s *slots) receive(fd uintptr, n int) (int, unix.Errno) {
 	return int(got), 0
 }
 
-// at is message i of the last receive.
+// at returns message i of the last receive.
 func (s *slots) at(i int) []byte {
 	base := i * slotSize
 	n := min(int(s.hdrs[i].len), slotSize)
 	return s.mem[base : base+n : base+n]
 }
 
-// memory is what SO_MEMINFO gives.
+// memory is the result of SO_MEMINFO.
 type memory [memWords]uint32
 
-// read asks for the memory of a socket.
+// read reads the memory of a socket.
 func (m *memory) read(fd uintptr) error {
 	size := uint32(unsafe.Sizeof(*m))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(m)), uintptr(unsafe.Pointer(&size)), 0)

@@ -6,11 +6,13 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// A reset of a redirected connection is made with the addresses that it has on lo, and address
-// translation finds its sockets. Where the application has used its port for another destination lately it would
-// find those of that connection, so that it is sent once more with the addresses that the application knows.
+// A reset of a redirected connection is built with its addresses on lo, and address
+// translation finds its sockets. Where the application has recently used its port for another
+// destination, translation would find those of that connection, so the reset is sent once
+// more with the addresses that the application knows.
 
-// redirects remembers where connections on lo were bound for, for resets; the worker's own.
+// redirects stores the original destinations of connections on lo, for resets; used by the
+// worker only.
 type redirects struct {
 	to  map[tuple]destination
 	buf [packet.AnswerMax]byte
@@ -21,19 +23,19 @@ type destination struct {
 	port uint16
 }
 
-// maxRedirects bounds what is remembered; refusals come right after the look-up.
+// maxRedirects bounds the entries; refusals follow the look-up immediately.
 const maxRedirects = 4096
 
-// note remembers a connection by its answers' tuple on lo.
-func (r *redirects) note(back *tuple, addr packet.Addr, port uint16) {
+// add stores a connection by its replies' tuple on lo.
+func (r *redirects) add(back *tuple, addr packet.Addr, port uint16) {
 	if r.to == nil || len(r.to) >= maxRedirects {
 		r.to = make(map[tuple]destination, 64)
 	}
 	r.to[*back] = destination{addr, port}
 }
 
-// known makes a reset on lo one between the addresses that the application knows; nil where it is none of a
-// redirected connection.
+// known returns a reset on lo rewritten to the addresses that the application knows; nil
+// where its connection is not redirected.
 func (r *redirects) known(ip []byte) []byte {
 	t, l4, ok := tupleOf(ip)
 	if !ok || l4[13]&byte(packet.RST) == 0 {
@@ -51,7 +53,7 @@ func (r *redirects) known(ip []byte) []byte {
 	return packet.BuildRST(r.buf[:], out)
 }
 
-// tupleOf reads a whole TCP packet without options of IP.
+// tupleOf reads a complete TCP packet without IP options.
 func tupleOf(ip []byte) (t tuple, l4 []byte, ok bool) {
 	switch {
 	case len(ip) >= 40 && ip[0] == 0x45 && ip[9] == packet.ProtoTCP:

@@ -13,19 +13,19 @@ import (
 	"github.com/sluicenet/sluice/core/sidecar"
 )
 
-// hooked is what rules are made of: one endpoint that is active.
+// hooked is the input of the rules: one active endpoint.
 type hooked struct {
 	name     string
 	loopback bool
 	queue    uint16
 	queues   uint16
-	bypass   bool // pass when nobody listens
+	bypass   bool // pass when no worker listens
 }
 
-// ruleset says what stands in our table of one namespace.
+// ruleset describes the table of one namespace.
 type ruleset struct {
 	endpoints []hooked
-	inject    uint32 // the mark of packets of our own
+	inject    uint32 // the mark of the engine's own packets
 	marks     marks
 	native    bool
 	lo, stack bool // there are chains for endpoints on lo, and for others
@@ -33,8 +33,8 @@ type ruleset struct {
 
 var families = []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6}
 
-// chains of the table: name, hook and priority. Marks are saved by chains of their own, because a
-// verdict of pass ends the chain that it was asked in.
+// chains of the table: name, hook and priority. Separate chains save marks, because a verdict
+// of pass ends the chain that queued the packet.
 var chains = []struct {
 	name     string
 	hook     *nftables.ChainHook
@@ -42,7 +42,7 @@ var chains = []struct {
 	save     bool
 	loopback bool
 }{
-	{chainLeft, nil, 0, true, false}, // before those whose rules lead to it
+	{chainLeft, nil, 0, true, false}, // before those whose rules jump to it
 	{"in", nftables.ChainHookPrerouting, priorityBefore, false, false},
 	{"in-save", nftables.ChainHookPrerouting, priorityBefore + 1, true, false},
 	{"out", nftables.ChainHookPostrouting, priorityAfter, false, false},
@@ -51,11 +51,11 @@ var chains = []struct {
 	{"lo-save", nftables.ChainHookPostrouting, priorityBefore + 1, true, true},
 }
 
-// chainLeft is where packets of decided flows come by.
+// chainLeft is the chain of packets of decided flows.
 const chainLeft = "left"
 
-// place adds to c what makes the table as r says, and nothing else of ours. With fresh, what a
-// dead process may have left goes in the same transaction.
+// place adds to c the messages that make the table match r. With fresh, the remains of a dead
+// process are removed in the same transaction.
 func (r *ruleset) place(c *nftables.Conn, fresh bool) {
 	for _, family := range families {
 		t := c.AddTable(&nftables.Table{Name: tableName, Family: family})
@@ -85,7 +85,8 @@ func (r *ruleset) place(c *nftables.Conn, fresh bool) {
 	}
 }
 
-// needs says whether chains of a kind are needed, or were: taking one away drops what waits in queues.
+// needs reports whether chains of a kind are needed, or were: removing one drops the packets
+// waiting in queues.
 func (r *ruleset) needs(loopback bool) bool {
 	for _, e := range r.endpoints {
 		r.lo, r.stack = r.lo || e.loopback, r.stack || !e.loopback
@@ -93,7 +94,7 @@ func (r *ruleset) needs(loopback bool) bool {
 	return loopback && r.lo || !loopback && r.stack
 }
 
-// rules are those of one chain.
+// rules returns those of one chain.
 func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any {
 	switch chain {
 	case "in-save", "out-save", "lo-save":
@@ -122,7 +123,7 @@ func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any 
 	return append(exempt(chain, family, r.inject), out...)
 }
 
-// queued hand the packets of an endpoint over.
+// queued returns the rules that queue the packets of an endpoint.
 func (r *ruleset) queued(e hooked, of []expr.Any, chain string, family nftables.TableFamily) (out [][]expr.Any) {
 	add := func(i uint16, which ...[]expr.Any) {
 		out = append(out, append(append(slices.Clone(of), slices.Concat(which...)...), r.queue(e, i)))
@@ -144,8 +145,8 @@ func (r *ruleset) queued(e hooked, of []expr.Any, chain string, family nftables.
 	return out
 }
 
-// exempt are packets that never go to a queue: our own, those to groups, and those that keep a
-// link going (neighbour discovery and listener reports).
+// exempt returns rules for packets that never go to a queue: the engine's own, multicast, and
+// IPv6 link maintenance (neighbour discovery and listener reports).
 func exempt(chain string, family nftables.TableFamily, inject uint32) [][]expr.Any {
 	out := [][]expr.Any{append(match(expr.MetaKeyMARK, binaryutil.NativeEndian.PutUint32(inject)), accept())}
 	switch {
@@ -169,16 +170,17 @@ func exempt(chain string, family nftables.TableFamily, inject uint32) [][]expr.A
 	return out
 }
 
-// decided takes packets of flows that left to the chain for them.
+// decided returns the rules that send packets of offloaded flows to their chain.
 func (r *ruleset) decided(of []expr.Any) []expr.Any {
 	return append(slices.Clone(of), &expr.Ct{Key: expr.CtKeyMARK, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(r.marks.kernel)},
 		&expr.Verdict{Kind: expr.VerdictJump, Chain: chainLeft})
 }
 
-// left are the rules by which decided flows stay away from the queue: all but TCP's segments that begin
-// or end a connection, which the engine wants to see, and what no ordinary flow carries. A packet that the
-// tracker cannot place in its connection, by its sequence numbers for instance, has no mark.
+// left returns the rules by which offloaded flows bypass the queue: all but TCP segments that
+// begin or end a connection, which the engine must see, and packets that no ordinary flow
+// has. A packet that the tracker cannot assign to its connection, by its sequence numbers for
+// instance, has no mark.
 func left(family nftables.TableFamily) [][]expr.Any {
 	plain := func(proto byte) []expr.Any {
 		if family == nftables.TableFamilyIPv4 {
@@ -196,8 +198,8 @@ func left(family nftables.TableFamily) [][]expr.Any {
 	}
 }
 
-// save takes the mark of a verdict from the packet to its connection, if that is counted and its
-// mark is nobody else's.
+// save returns the rules that copy the mark of a verdict from the packet to its connection,
+// if that is counted and has no other program's mark.
 func (r *ruleset) save() [][]expr.Any {
 	number := binaryutil.NativeEndian.PutUint32
 	base, mask := number(r.marks.base), number(markMask)
@@ -227,8 +229,8 @@ type last struct {
 	offset uint32
 }
 
-// spread says where the other end's address is. An ICMP error that comes in quotes a packet that was sent
-// there, and belongs to its flow.
+// spread returns where the other end's address is. An inbound ICMP error quotes a packet that
+// was sent to it, and belongs to its flow.
 func spread(chain string, family nftables.TableFamily) []last {
 	v6 := family == nftables.TableFamilyIPv6
 	kind := func(proto, low, high byte) []expr.Any {
@@ -254,7 +256,7 @@ func spread(chain string, family nftables.TableFamily) []last {
 	}
 }
 
-// queue hands over to one of the kernel queues of an endpoint.
+// queue returns the expression for one of the kernel queues of an endpoint.
 func (r *ruleset) queue(e hooked, i uint16) expr.Any {
 	var flags uint16
 	if e.bypass {
@@ -289,10 +291,10 @@ func redirected() []expr.Any {
 	}
 }
 
-// besides are the conditions for what goes over lo between an application and its sidecar: connections
-// whose destination was rewritten; those from where the sidecar of a mesh speaks to its application; those
-// with an end that is not the workload's own, because the sidecar speaks in somebody's name.
-// What applications of one workload say to each other meets none of them.
+// besides returns the conditions for traffic on lo between an application and its sidecar:
+// connections whose destination was rewritten; those from a mesh sidecar's source address;
+// those with an end that is not the workload's own, because the sidecar uses its client's
+// address. Traffic among applications of one workload meets none of them.
 func besides(family nftables.TableFamily) [][]expr.Any {
 	src, dst, v6 := uint32(12), uint32(16), family == nftables.TableFamilyIPv6
 	if v6 {
@@ -327,7 +329,7 @@ func compared(base expr.PayloadBase, offset uint32, mask, value []byte) []expr.A
 	}
 }
 
-// name is an interface's name as the kernel compares it.
+// name returns an interface's name as the kernel compares it.
 func name(s string) []byte {
 	b := make([]byte, unix.IFNAMSIZ)
 	copy(b, s)

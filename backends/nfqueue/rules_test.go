@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// recorded are the messages by which a rule set is placed, as they would go to the kernel.
+// recorded returns the messages that place a rule set, as sent to the kernel.
 func recorded(t *testing.T, r *ruleset) (out []netlink.Message) {
 	t.Helper()
 	c, err := nftables.New(nftables.WithTestDial(func(req []netlink.Message) ([]netlink.Message, error) {
@@ -26,14 +26,15 @@ func recorded(t *testing.T, r *ruleset) (out []netlink.Message) {
 		t.Fatal(err)
 	}
 	r.place(c, true)
-	_ = c.Flush() // its answers are none of the kernel's; what was asked is what counts
+	_ = c.Flush() // there is no kernel to answer; only the requests matter
 	return out
 }
 
-// TestQueueExpression looks at the bytes by which rules hand packets over, in both ways: native as
-// linux/netfilter/nf_tables.h has them (NFTA_QUEUE_NUM 1, NFTA_QUEUE_TOTAL 2, NFTA_QUEUE_FLAGS 3, all
-// big endian; NFT_QUEUE_FLAG_BYPASS 1), and as the target NFQUEUE, revision 3, of
-// linux/netfilter/xt_NFQUEUE.h (queuenum, queues_total, flags, queue_bypass in host order).
+// TestQueueExpression checks the bytes by which rules queue packets, by both methods: native
+// as linux/netfilter/nf_tables.h has them (NFTA_QUEUE_NUM 1, NFTA_QUEUE_TOTAL 2,
+// NFTA_QUEUE_FLAGS 3, all big endian; NFT_QUEUE_FLAG_BYPASS 1), and as the target NFQUEUE,
+// revision 3, of linux/netfilter/xt_NFQUEUE.h (queuenum, queues_total, flags, queue_bypass in
+// host order).
 func TestQueueExpression(t *testing.T) {
 	be16 := func(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 	expression := func(name string, data []byte) []byte {
@@ -80,7 +81,7 @@ func TestQueueExpression(t *testing.T) {
 	}
 }
 
-// TestSpread looks at which byte of a packet chooses its queue.
+// TestSpread checks which byte of a packet chooses its queue.
 func TestSpread(t *testing.T) {
 	v4, v6 := nftables.TableFamilyIPv4, nftables.TableFamilyIPv6
 	tests := []struct {

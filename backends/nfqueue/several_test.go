@@ -23,7 +23,7 @@ import (
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
-// kept is a backend that keeps its last attachment for the test to look at.
+// kept is a backend that keeps its last attachment for the test.
 type kept struct {
 	*nfqueue.Backend
 	last backend.Attachment
@@ -35,7 +35,7 @@ func (k *kept) Attach(ctx context.Context, ep backend.Endpoint) (a backend.Attac
 	return a, err
 }
 
-// several is a workload with peers that talk to it all the time.
+// several is a workload with peers that exchange data continuously.
 type several struct {
 	enforced
 	peers []*testnet.Workload
@@ -69,7 +69,7 @@ func newSeveral(t *testing.T, queues int) *several {
 	return s
 }
 
-// tap and queue change how the workload is attached.
+// tap and queue change the workload's attachment.
 func (s *several) tap() {
 	s.t.Helper()
 	ep := harness(nfqueue.Config{}, "").Endpoint(1, s.a, backend.FailOpen)
@@ -86,7 +86,7 @@ func (s *several) queue() {
 	}
 }
 
-// talk opens connections in both directions with each peer, which go on until the end.
+// talk opens connections in both directions with each peer, which last until the end.
 func (s *several) talk() {
 	for _, family := range []string{"tcp4", "tcp6"} {
 		for _, p := range s.peers {
@@ -100,7 +100,7 @@ func (s *several) talk() {
 	}
 }
 
-// chat says something and hears it again until the end.
+// chat sends a message and reads its echo until the end.
 func (s *several) chat(c net.Conn) {
 	defer s.wg.Done()
 	defer c.Close()
@@ -125,31 +125,31 @@ func (s *several) chat(c net.Conn) {
 	}
 }
 
-// silence ends all talk.
+// silence ends all connections.
 func (s *several) silence() {
 	close(s.stop)
 	s.wg.Wait()
 }
 
-// goesOn waits until much was said.
-func (s *several) goesOn() {
+// continues waits until more data was exchanged.
+func (s *several) continues() {
 	s.t.Helper()
 	from := s.says.Load()
-	await(s.t, "connections go on", func() bool { return s.says.Load() > from+int64(20*s.conns) })
+	await(s.t, "connections continue", func() bool { return s.says.Load() > from+int64(20*s.conns) })
 }
 
-// TestSeveralQueues changes a workload under load between a tap and several queues, again and again: no
-// connection is broken or taken for a new one, and every queue has its share.
+// TestSeveralQueues changes a workload under load between a tap and several queues
+// repeatedly: no connection is broken or taken for a new one, and every queue has its share.
 func TestSeveralQueues(t *testing.T) {
 	s := newSeveral(t, 4)
 	s.tap()
 	s.talk()
 	defer s.silence()
-	s.goesOn()
+	s.continues()
 	opened := s.counter("engine.sessions_opened")
 	for range 4 {
 		s.queue()
-		s.goesOn()
+		s.continues()
 		for i, q := range s.be.last.Queues() {
 			if q.(backend.Counter).Stats().Received == 0 {
 				t.Errorf("nothing came to queue %d", i)
@@ -157,7 +157,7 @@ func TestSeveralQueues(t *testing.T) {
 		}
 		s.unreachable()
 		s.tap()
-		s.goesOn()
+		s.continues()
 	}
 	var more uint64
 	await(t, "counters", func() bool { // of the sessions of unreachable, and no others but neighbours'
@@ -169,7 +169,7 @@ func TestSeveralQueues(t *testing.T) {
 	}
 }
 
-// unreachable sends a datagram to each peer that nobody wants there: the error that comes back concerns its
+// unreachable sends a datagram to a closed port of each peer: the error in reply concerns its
 // flow, and no rule names it.
 func (s *several) unreachable() {
 	s.t.Helper()

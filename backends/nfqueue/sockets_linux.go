@@ -24,11 +24,11 @@ const (
 	openSockets    = openingSockets | 1<<unix.BPF_TCP_ESTABLISHED
 )
 
-// connectedTo asks a namespace for the one TCP socket with a local end in some states, and gives where it is
-// connected to; false where there is none, or more than one.
+// connectedTo looks up the one TCP socket with a local end in some states in a namespace, and
+// returns its remote end; false where there is none, or more than one.
 func connectedTo(path string, local packet.Addr, port uint16, v6 bool, states uint32) (to packet.Addr, toPort uint16, ok bool) {
 	found := 0
-	families := []byte{unix.AF_INET, unix.AF_INET6} // applications may speak IPv4 over sockets of IPv6
+	families := []byte{unix.AF_INET, unix.AF_INET6} // applications may use IPv4 over IPv6 sockets
 	if v6 {
 		families = families[1:]
 	}
@@ -59,7 +59,7 @@ func connectedTo(path string, local packet.Addr, port uint16, v6 bool, states ui
 	return to, toPort, err == nil && found == 1
 }
 
-// ends reads where a listed socket's ends are.
+// ends reads the ends of a listed socket.
 func ends(b []byte) (src packet.Addr, sport uint16, dst packet.Addr, dport uint16, ok bool) {
 	if len(b) < diagAnswer {
 		return src, 0, dst, 0, false

@@ -15,20 +15,21 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// space is one namespace with endpoints: its rules and its queue numbers. The table stays as long as a
-// queue is open, because taking a chain away drops whatever waits in any queue of the namespace.
+// space is one namespace with endpoints: its rules and its queue numbers. The table remains
+// as long as a queue is open, because removing a chain drops the packets waiting in any queue
+// of the namespace.
 type space struct {
 	id   netns.ID
 	path string
 	file *os.File
 	cfg  Config
 
-	mu      sync.Mutex // guards what follows
-	refs    int        // queues that are open, and attachments being made
+	mu      sync.Mutex // guards the fields below
+	refs    int        // open queues, and attachments in progress
 	placed  bool
 	set     ruleset
-	numbers map[uint16]bool // taken by us
-	proc    *os.File        // the kernel's list of queues; nil before somebody asked
+	numbers map[uint16]bool // used by the backend
+	proc    *os.File        // the kernel's list of queues; nil before its first use
 }
 
 func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
@@ -52,17 +53,17 @@ func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
 	return s, nil
 }
 
-// own is a path to the namespace that leads there as long as the space is open.
+// own returns a path to the namespace that is valid as long as the space is open.
 func (s *space) own() string { return fmt.Sprintf("/proc/self/fd/%d", s.file.Fd()) }
 
-// secret is a mark that a workload which may set marks cannot guess.
+// secret returns a mark that a workload which may set marks cannot guess.
 func secret() uint32 {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return binary.NativeEndian.Uint32(b[:]) | 1<<31
 }
 
-// sources binds n queues with numbers in a row.
+// sources binds n queues with consecutive numbers.
 func (s *space) sources(n int, failOpen bool) ([]*source, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +101,7 @@ func (s *space) row(first uint16, n int, failOpen bool) (out []*source, err erro
 	return out, nil
 }
 
-// hook puts an endpoint into the rules.
+// hook adds an endpoint to the rules.
 func (s *space) hook(h hooked) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,7 +114,7 @@ func (s *space) hook(h hooked) error {
 	return err
 }
 
-// unhook takes an endpoint out of the rules. From then on no packet comes to its queues.
+// unhook removes an endpoint from the rules. From then on no packet reaches its queues.
 func (s *space) unhook(queue uint16) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,12 +128,12 @@ func (s *space) unhook(queue uint16) error {
 		return nil
 	}
 	s.set.endpoints = rest
-	// What left through this endpoint is not decided when it comes back.
+	// Flows offloaded through this endpoint are undecided when they come back.
 	return errors.Join(s.turn(), s.apply())
 }
 
-// apply makes the kernel's rules those of the set, in one transaction; the first time with what the
-// kernel has of what they are made of. The lock is held.
+// apply makes the kernel's rules match the set, in one transaction; the first time with the
+// features that the kernel has. The lock is held.
 func (s *space) apply() error {
 	err := s.flush()
 	if err != nil && !s.placed {
@@ -144,8 +145,8 @@ func (s *space) apply() error {
 	return err
 }
 
-// simpler tries rules without the expressions that a kernel may lack: a transaction that
-// has one of them changes nothing.
+// simpler tries rules without the expressions that a kernel may lack: a transaction with one
+// of them fails without effect.
 func (s *space) simpler(err error) error {
 	if s.set.native && s.cfg.Expression == ExprAuto {
 		s.set.native = false
@@ -182,14 +183,14 @@ func (s *space) flush() error {
 	return nil
 }
 
-// free gives a queue's number back.
+// free releases a queue's number.
 func (s *space) free(num uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.numbers, num)
 }
 
-// release lets go of one reference; with the last one the table goes.
+// release drops one reference; with the last one the table is removed.
 func (s *space) release() (last bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,7 +205,8 @@ func (s *space) release() (last bool, err error) {
 	return true, errors.Join(err, s.undoMarks(), s.file.Close())
 }
 
-// removeTables removes our tables of both families in one transaction; what is not there is no error.
+// removeTables removes the backend's tables of both families in one transaction; a missing
+// one is no error.
 func removeTables(ns int) error {
 	c, err := nftables.New(nftables.WithNetNSFd(ns))
 	if err != nil {

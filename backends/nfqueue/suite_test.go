@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// harness describes one way to attach a whole interface.
+// harness describes one method of attaching a whole interface.
 func harness(cfg nfqueue.Config, child string) backendtest.Harness {
 	return backendtest.Harness{
 		New: func(testing.TB) backend.Backend { return nfqueue.New(cfg) },

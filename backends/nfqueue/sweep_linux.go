@@ -11,12 +11,12 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// chainCounting stands in our table where the connection tracker did not count before us. No packet
-// comes to it.
+// chainCounting is in the table where the backend switched the connection tracker's counters
+// on. No packet reaches it.
 const chainCounting = "counting"
 
-// Sweep removes what a process that was killed left in the namespace at path: its rules, the marks of
-// connections that had left its queues, and the tracker's counters if it had switched them on.
+// Sweep removes the remains of a killed process in the namespace at path: its rules, the
+// marks of offloaded connections, and the tracker's counters if it had switched them on.
 func Sweep(path string) error {
 	f, err := netns.Open(path)
 	if err != nil {
@@ -36,7 +36,7 @@ func Sweep(path string) error {
 			continue
 		}
 		old := space{path: path, file: f}
-		if err := old.remember(c, t); err != nil {
+		if err := old.readUndo(c, t); err != nil {
 			return err
 		}
 		return errors.Join(removeTables(int(f.Fd())), old.undoMarks())
@@ -44,8 +44,8 @@ func Sweep(path string) error {
 	return nil
 }
 
-// remember reads out of a table what is to be undone with it.
-func (s *space) remember(c *nftables.Conn, t *nftables.Table) error {
+// readUndo reads from a table what must be undone with it.
+func (s *space) readUndo(c *nftables.Conn, t *nftables.Table) error {
 	all, err := c.ListChainsOfTableFamily(t.Family)
 	if err != nil {
 		return fmt.Errorf("list chains: %w", err)
@@ -69,8 +69,8 @@ func (s *space) remember(c *nftables.Conn, t *nftables.Table) error {
 	return nil
 }
 
-// baseOf finds the secret part of the mark in the rules that save it: the first number but 0 that a
-// packet's mark is compared with.
+// baseOf finds the secret part of the mark in the rules that save it: the first number other
+// than 0 that a packet's mark is compared with.
 func baseOf(rules []*nftables.Rule) uint32 {
 	for _, r := range rules {
 		for _, e := range r.Exprs {

@@ -10,7 +10,7 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// tracker asks the connection tracker of one namespace. One goroutine uses it.
+// tracker queries the connection tracker of one namespace. One goroutine uses it.
 type tracker struct {
 	fd  int
 	seq uint32
@@ -20,7 +20,7 @@ type tracker struct {
 
 var errAnswer = errors.New("no whole answer")
 
-// trackerWait bounds the wait for an answer, which the kernel gives before a request returns.
+// trackerWait bounds the wait for an answer, which the kernel sends before a request returns.
 const trackerWait = 2 // seconds
 
 func openTracker(path string) (*tracker, error) {
@@ -46,7 +46,7 @@ func (t *tracker) close() {
 	t.fd = -1
 }
 
-// get finds the entry that has the tuple in either direction; ENOENT if there is none.
+// get returns the entry with the tuple in either direction; ENOENT if there is none.
 func (t *tracker) get(e *entry, of *tuple) error {
 	t.begin(typeGetEntry, 0, of)
 	found := false
@@ -67,7 +67,7 @@ func (t *tracker) setMark(of *tuple, mark uint32) error {
 	return t.do(func(uint16, []byte) bool { return false })
 }
 
-// clearMarks takes marks away that are value under mask.
+// clearMarks removes marks that are value under mask.
 func (t *tracker) clearMarks(value, mask uint32) error {
 	t.seq++
 	t.ask.begin(typeGetEntry, nlDump, unix.AF_UNSPEC, t.seq)
@@ -102,8 +102,8 @@ func (t *tracker) begin(kind, flags uint16, of *tuple) {
 	t.ask.tuple(of)
 }
 
-// do sends the request that was built and gives the messages of its answer to fn, until that
-// says that it has what it wants, or the kernel that this was all.
+// do sends the request that was built and passes the messages of its answer to fn, until fn
+// has what it needs, or the answer ends.
 func (t *tracker) do(fn func(kind uint16, attrs []byte) (done bool)) error {
 	if _, err := unix.Write(t.fd, t.ask.end()); err != nil {
 		return fmt.Errorf("ask connection tracker: %w", err)
@@ -124,7 +124,7 @@ func (t *tracker) do(fn func(kind uint16, attrs []byte) (done bool)) error {
 			msg := b[:size]
 			b = b[min((size+3)&^3, len(b)):]
 			if binary.NativeEndian.Uint32(msg[8:]) != t.seq {
-				continue // late, of a request that was given up
+				continue // late answer to an abandoned request
 			}
 			if done, err := answer(msg, fn); done || err != nil {
 				return err

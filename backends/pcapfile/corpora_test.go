@@ -14,8 +14,8 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// TestCorpora reads every capture of a corpora folder (labelled/, malformed/, attacks/).
-// This one test may be skipped for want of data.
+// TestCorpora reads every capture of a corpora folder (labelled/, malformed/, attacks/). This
+// one test may be skipped if there is no such folder.
 func TestCorpora(t *testing.T) {
 	root := os.Getenv("SLUICE_CORPORA")
 	if root == "" {
@@ -56,7 +56,7 @@ func TestCorpora(t *testing.T) {
 	}
 }
 
-// capture says whether a file's name is that of a capture.
+// capture reports whether a file's name is that of a capture.
 func capture(name string) bool {
 	ext := filepath.Ext(strings.TrimSuffix(name, ".gz"))
 	return strings.HasPrefix(ext, ".pcap") || ext == ".cap"

@@ -32,7 +32,7 @@ func frame4() []byte {
 	return append([]byte("\x02\x00\x00\x00\x00\x02\x02\x00\x00\x00\x00\x01\x08\x00"), udp4()...)
 }
 
-// packetAt is a record to be written.
+// packetAt is a record to write.
 type packetAt struct {
 	seconds, fraction uint32
 	data              []byte
@@ -77,7 +77,7 @@ func section(o order) []byte {
 	return block(o, 0x0a0d0d0a, append(b, "\xff\xff\xff\xff\xff\xff\xff\xff"...)...)
 }
 
-// face is an interface description with options given as they stand.
+// face returns an interface description with options unchanged.
 func face(o order, link uint16, snap uint32, options ...byte) []byte {
 	b := o.AppendUint16(nil, link)
 	b = o.AppendUint32(append(b, 0, 0), snap)
@@ -109,7 +109,7 @@ func enhanced(o order, id uint32, units uint64, data []byte, wire int) []byte {
 	return block(o, 6, append(b, option(o, 1, []byte("a comment")...)...)...)
 }
 
-// got is what a file gave: a line for each frame, and the error at its end.
+// got is the result of a file: a line for each frame, and the error at its end.
 type got struct {
 	stamp     int64
 	wire      uint32
@@ -131,7 +131,7 @@ func read(t testing.TB, file []byte) (out []got, err error) {
 		if err = r.Next(&f); err != nil {
 			again := r.Next(&f)
 			if again != err {
-				t.Errorf("the error did not stay: got %v, want %v", again, err)
+				t.Errorf("the error was not repeated: got %v, want %v", again, err)
 			}
 			return out, err
 		}

@@ -8,11 +8,11 @@ import (
 	"io"
 )
 
-// Bounds of what a file may ask for.
+// Bounds of a file's requests.
 const (
-	// maxRecord is the longest record that is believed; BIG TCP makes frames of 512 KiB.
+	// maxRecord is the longest accepted record; BIG TCP makes frames of 512 KiB.
 	maxRecord = 1 << 20
-	// maxUnpacked ends the reading of packed files that unfold without end.
+	// maxUnpacked ends the reading of packed files that expand without end.
 	maxUnpacked = 16 << 30
 	// headroom is free in front of a record, for an Ethernet header.
 	headroom = 16
@@ -29,7 +29,7 @@ type input struct {
 	small  [64]byte
 }
 
-// newInput unpacks what begins as gzip does.
+// newInput unpacks input that begins like gzip.
 func newInput(from io.Reader, name string) (*input, error) {
 	in := &input{name: name, r: bufio.NewReaderSize(from, 64<<10), buf: make([]byte, headroom+step)}
 	head, err := in.r.Peek(2)
@@ -46,12 +46,12 @@ func newInput(from io.Reader, name string) (*input, error) {
 	return in, nil
 }
 
-// damageAt is a FormatError.
+// damageAt returns a FormatError.
 func (in *input) damageAt(offset int64, text string, args ...any) error {
 	return &FormatError{Name: in.name, Offset: offset, Text: fmt.Sprintf(text, args...)}
 }
 
-// ended says whether nothing follows. Errors of the reader show with the next read.
+// ended reports whether nothing follows. Errors of the reader appear at the next read.
 func (in *input) ended() bool {
 	_, err := in.r.Peek(1)
 	return errors.Is(err, io.EOF)
@@ -80,8 +80,8 @@ func (in *input) fill(b []byte, n int, start int64, what string) ([]byte, error)
 	return nil, fmt.Errorf("read %s: %w", in.name, err)
 }
 
-// body reads a record of n bytes, which the caller has held against maxRecord. The
-// buffer grows as bytes arrive, not as the file promises.
+// body reads a record of n bytes, which the caller has checked against maxRecord. The buffer
+// grows as bytes arrive, not as the file promises.
 func (in *input) body(n int, start int64) ([]byte, error) {
 	for have := 0; have < n; {
 		end := min(n, have+step)
@@ -96,7 +96,7 @@ func (in *input) body(n int, start int64) ([]byte, error) {
 	return in.buf[headroom : headroom+n], nil
 }
 
-// skip reads over n bytes of a block that began at start.
+// skip skips n bytes of a block that began at start.
 func (in *input) skip(n, start int64) error {
 	for n > 0 {
 		got, err := in.r.Discard(int(min(n, step)))

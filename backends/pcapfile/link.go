@@ -17,17 +17,17 @@ const (
 	etherReserved = 0xffff
 )
 
-// outcome is how the stripping of a record went.
+// outcome is the result of stripping a record.
 type outcome uint8
 
 const (
 	noIP        outcome = iota // neither IP nor Ethernet inside
 	stripped                   // buf[at:end] begins as link says
-	unsupported                // a link type that nobody here knows
+	unsupported                // an unknown link type
 )
 
-// carrier is a record being stripped: buf[at:end], with room for an Ethernet header
-// in front, which stands in where only an EtherType is known.
+// carrier is a record being stripped: buf[at:end], with room for an Ethernet header in front,
+// which is added where only an EtherType is known.
 type carrier struct {
 	buf     []byte
 	at, end int
@@ -35,10 +35,10 @@ type carrier struct {
 	nested  int
 }
 
-// data is what is left.
+// data returns the rest.
 func (c *carrier) data() []byte { return c.buf[c.at:c.end] }
 
-// cut takes n bytes away; false if there are less.
+// cut removes n bytes; it returns false if there are fewer.
 func (c *carrier) cut(n int) bool {
 	if n < 0 || n > c.end-c.at {
 		return false
@@ -47,14 +47,13 @@ func (c *carrier) cut(n int) bool {
 	return true
 }
 
-// bare is link types whose header has one length, with what follows it: next is one of
-// the ways on.
+// bare is link types whose header has a fixed length; next is the step that follows it.
 type bare struct {
 	head int
 	next func(*carrier) outcome
 }
 
-// links are the link types (tcpdump.org/linktypes) with headers of one length.
+// links are the link types (tcpdump.org/linktypes) with headers of fixed length.
 var links = map[uint16]bare{
 	1:   {0, (*carrier).ethernet},
 	8:   {16, (*carrier).ip}, // SLIP
@@ -81,7 +80,7 @@ var links = map[uint16]bare{
 	282: {4, (*carrier).ethernet},  // Broadcom tag in front
 }
 
-// odd strips the link types whose headers need a look.
+// odd strips the link types with variable headers.
 func (c *carrier) odd(link uint16) outcome {
 	switch link {
 	case 0, 108: // BSD loopback
@@ -128,8 +127,8 @@ func (c *carrier) odd(link uint16) outcome {
 	return unsupported
 }
 
-// silent are link types that are known and carry no IP, or none that is looked for:
-// ARCnet, Bluetooth, USB, CAN, IEEE 802.15.4, netlink, vsock, Juniper's and the like.
+// silent are known link types that carry no IP, or none that is supported: ARCnet, Bluetooth,
+// USB, CAN, IEEE 802.15.4, netlink, vsock, Juniper's and the like.
 var silent = map[uint16]bool{
 	7: true, 129: true, 187: true, 201: true, 254: true, 255: true, 272: true, 251: true,
 	186: true, 189: true, 220: true, 249: true, 266: true, 288: true, 293: true, 227: true,
@@ -139,7 +138,7 @@ var silent = map[uint16]bool{
 	194: true, 200: true, 222: true, 238: true, 139: true, 140: true, 141: true, 142: true, 165: true,
 }
 
-// strip takes the headers of a link type away.
+// strip removes the headers of a link type.
 func (c *carrier) strip(link uint16) outcome {
 	if link == 1 { // nearly always
 		return c.ethernet()
@@ -156,7 +155,7 @@ func (c *carrier) strip(link uint16) outcome {
 	return c.odd(link)
 }
 
-// again strips the link type that a header of meta data announced.
+// again strips the link type that a metadata header announced.
 func (c *carrier) again(link uint16) outcome {
 	if c.nested++; c.nested > 4 {
 		return noIP
@@ -164,13 +163,13 @@ func (c *carrier) again(link uint16) outcome {
 	return c.strip(link)
 }
 
-// ethernet is the end of stripping: it is.
+// ethernet ends the stripping: the rest is Ethernet.
 func (c *carrier) ethernet() outcome {
 	c.link = packet.Ethernet
 	return stripped
 }
 
-// ip is the end of stripping: IP, of either version.
+// ip ends the stripping: the rest is IP, of either version.
 func (c *carrier) ip() outcome {
 	if b := c.data(); len(b) == 0 || (b[0]>>4 != 4 && b[0]>>4 != 6) {
 		return noIP
@@ -179,8 +178,8 @@ func (c *carrier) ip() outcome {
 	return stripped
 }
 
-// ether puts an Ethernet header of that type, without addresses, in front. Whoever
-// calls it has cut something off or starts at the record, so that there is room.
+// ether prepends an Ethernet header of that type, without addresses. The caller has cut
+// something off or is at the start of the record, so that there is room.
 func (c *carrier) ether(kind uint16) outcome {
 	c.at -= 14
 	clear(c.buf[c.at : c.at+12])
@@ -188,7 +187,7 @@ func (c *carrier) ether(kind uint16) outcome {
 	return c.ethernet()
 }
 
-// typed goes on behind an EtherType.
+// typed continues behind an EtherType.
 func (c *carrier) typed(kind uint16) outcome {
 	switch kind {
 	case etherIPv4, etherIPv6:
@@ -201,7 +200,7 @@ func (c *carrier) typed(kind uint16) outcome {
 	return noIP
 }
 
-// llc goes on behind IEEE 802.2: SNAP, or the NLPID of ISO (RFC 2684).
+// llc continues behind IEEE 802.2: SNAP, or the NLPID of ISO (RFC 2684).
 func (c *carrier) llc() outcome {
 	b := c.data()
 	switch {
@@ -226,7 +225,7 @@ func (c *carrier) llc() outcome {
 	return noIP
 }
 
-// nlpid goes on behind a network layer protocol id (RFC 2427).
+// nlpid continues behind a network layer protocol id (RFC 2427).
 func (c *carrier) nlpid() outcome {
 	b := c.data()
 	if len(b) == 0 {
@@ -254,14 +253,14 @@ func (c *carrier) nlpid() outcome {
 	return noIP
 }
 
-// mpls is labels, which the decoder knows behind Ethernet.
+// mpls passes labels to the decoder, which reads them behind Ethernet.
 func (c *carrier) mpls() outcome { return c.ether(etherMPLS) }
 
-// pppoe is a PPPoE session header, the same.
+// pppoe passes a PPPoE session header in the same form.
 func (c *carrier) pppoe() outcome { return c.ether(etherPPPoE) }
 
-// offloaded says whether the IP length was left open for the sender's interface, as
-// captures of large segments on the sending machine show it.
+// offloaded reports whether the IP length was left open for the sender's interface, as in
+// captures of large segments on the sending machine.
 func offloaded(f *packet.Frame) bool {
 	b, wire := f.Data, int(f.Wire)
 	if f.Link == packet.Ethernet {

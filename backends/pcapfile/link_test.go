@@ -163,7 +163,7 @@ func TestLengthsLeftToTheInterface(t *testing.T) {
 	}
 }
 
-// FuzzReader reads whatever comes, to an end that must come.
+// FuzzReader reads arbitrary bytes; reading must end.
 func FuzzReader(f *testing.F) {
 	f.Add(pcapFile(le, 0xa1b2c3d4, 1, 0, packetAt{1, 1, frame4(), 0}), uint16(127))
 	f.Add(pcapFile(be, 0xa1b2cd34, 113, 8, packetAt{1, 1, append(make([]byte, 16), udp6()...), 0}), uint16(107))

@@ -16,7 +16,7 @@ func (c *carrier) family() outcome {
 	return c.ofFamily(v)
 }
 
-// ofFamily goes on behind an address family; IPv6 has a number on each system.
+// ofFamily continues behind an address family; IPv6 has a different number on each system.
 func (c *carrier) ofFamily(v uint32) outcome {
 	switch v {
 	case 2, 10, 24, 26, 28, 30:
@@ -173,7 +173,7 @@ func (c *carrier) pppd() outcome {
 	return c.pppInside(b)
 }
 
-// pppInside goes on behind a PPP protocol field.
+// pppInside continues behind a PPP protocol field.
 func (c *carrier) pppInside(b []byte) outcome {
 	var kind uint16
 	switch {

@@ -1,7 +1,6 @@
-// Package pcapfile reads capture files for offline replay: pcap in its variants and
-// pcapng, packed with gzip or not, of any link type that carries IP. Each record
-// comes out as a frame that begins with Ethernet or with IP. It reads
-// only, and it believes nothing that a file says about itself.
+// Package pcapfile reads capture files for offline replay: pcap in its variants and pcapng,
+// gzipped or not, of any link type that carries IP. Each record is returned as a frame that
+// begins with Ethernet or IP. It only reads, and trusts none of a file's lengths.
 package pcapfile
 
 import (
@@ -13,7 +12,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// FormatError says where a file is damaged. The records before it were delivered.
+// FormatError reports where a file is damaged. The records before it were delivered.
 type FormatError struct {
 	Name string
 	// Offset is in bytes from the start, of the unpacked file if it is packed.
@@ -21,7 +20,7 @@ type FormatError struct {
 	Text   string
 }
 
-// Error is "name: byte N: text".
+// Error returns "name: byte N: text".
 func (e *FormatError) Error() string {
 	return fmt.Sprintf("%s: byte %d: %s", e.Name, e.Offset, e.Text)
 }
@@ -29,15 +28,14 @@ func (e *FormatError) Error() string {
 // Stats count the records of a file.
 type Stats struct {
 	Records uint64
-	// NoIP is how many could not be stripped down to Ethernet or IP: other protocols,
-	// encrypted or control frames, unsupported link types.
+	// NoIP is the number of records that could not be stripped down to Ethernet or IP: other
+	// protocols, encrypted or control frames, unsupported link types.
 	NoIP uint64
-	// Unsupported counts the records of link types that are not known, by number.
+	// Unsupported counts the records of unknown link types, by number.
 	Unsupported map[uint16]uint64
 }
 
-// Reader reads the records of one file, in their order. It is not for use from several
-// goroutines.
+// Reader reads the records of one file in order. It is not safe for concurrent use.
 type Reader struct {
 	in     *input
 	format format
@@ -49,12 +47,12 @@ type Reader struct {
 
 // format is one of the two file formats, after its first header.
 type format interface {
-	// next reads a record. data lies in a buffer with headroom bytes in front of
-	// it, valid until the next call.
+	// next reads a record. data is in a buffer with headroom bytes in front of it, valid until
+	// the next call.
 	next(in *input) (record, error)
 }
 
-// record is a packet as it stands in a file.
+// record is a packet as stored in a file.
 type record struct {
 	link  uint16
 	stamp int64
@@ -76,7 +74,7 @@ func Open(path string) (*Reader, error) {
 	return r, nil
 }
 
-// NewReader reads a capture from anywhere; name is for errors.
+// NewReader reads a capture from any reader; name is for errors.
 func NewReader(from io.Reader, name string) (*Reader, error) {
 	in, err := newInput(from, name)
 	if err != nil {
@@ -93,7 +91,7 @@ func NewReader(from io.Reader, name string) (*Reader, error) {
 	return r, nil
 }
 
-// formatOf knows the formats by their first four bytes.
+// formatOf recognises the formats by their first four bytes.
 func formatOf(in *input, magic [4]byte) (format, error) {
 	if magic == ngMagic {
 		return newNG(in)
@@ -104,10 +102,10 @@ func formatOf(in *input, magic [4]byte) (format, error) {
 	return nil, in.damageAt(0, "not a capture file: it begins with %x", magic)
 }
 
-// Next gives the next frame: its Data, valid until the next call, begins with
-// Ethernet or IP, as Link says; what is neither is a frame of Ethernet of a reserved
-// type, for everyone to count as no IP. At the end it is io.EOF, at damage a
-// *FormatError; either stays.
+// Next returns the next frame: its Data, valid until the next call, begins with Ethernet or
+// IP, as Link indicates; any other record is an Ethernet frame of a reserved type, which is
+// counted as no IP. At the end it returns io.EOF, at damage a *FormatError, and repeats
+// either.
 func (r *Reader) Next(f *packet.Frame) error {
 	if r.err != nil {
 		return r.err
@@ -142,7 +140,7 @@ func (r *Reader) Next(f *packet.Frame) error {
 	return nil
 }
 
-// Stats are the counts so far. The map is the Reader's.
+// Stats returns the counts so far. The map is the Reader's.
 func (r *Reader) Stats() Stats { return r.stats }
 
 // Close closes the file if Open opened it.

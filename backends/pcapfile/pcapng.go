@@ -6,7 +6,7 @@ import (
 	"math/bits"
 )
 
-// pcapng blocks and options that matter here (draft-ietf-opsawg-pcapng).
+// The pcapng blocks and options that are read (draft-ietf-opsawg-pcapng).
 const (
 	blockSection   = 0x0a0d0d0a
 	blockInterface = 1
@@ -32,7 +32,7 @@ type ng struct {
 	stamp      int64 // of the last packet, for those without
 }
 
-// ngInterface is what packets need to know of theirs.
+// ngInterface is the part of an interface description that packets need.
 type ngInterface struct {
 	link    uint16
 	snap    uint32
@@ -75,7 +75,7 @@ func (g *ng) section(in *input, start int64) error {
 	return g.leave(in, start, total)
 }
 
-// leave goes to the end of a block, where its length stands again.
+// leave skips to the end of a block, where its length is repeated.
 func (g *ng) leave(in *input, start int64, total uint32) error {
 	if err := in.skip(start+int64(total)-4-in.offset, start); err != nil {
 		return err
@@ -217,7 +217,7 @@ func (g *ng) packet(in *input, kind uint32, start int64, total uint32) (record, 
 	return record{link: face.link, stamp: g.stamp, data: data, wire: wire}, err
 }
 
-// time is a timestamp in ns. Resolutions finer than any clock count as 0.
+// time returns a timestamp in ns. Resolutions finer than any clock count as 0.
 func (i *ngInterface) time(units uint64) int64 {
 	var ns uint64
 	switch {
@@ -234,7 +234,7 @@ func (i *ngInterface) time(units uint64) int64 {
 	return int64(ns) + i.seconds*1e9
 }
 
-// pow10 is 10^n for n up to 19.
+// pow10 returns 10^n for n up to 19.
 func pow10(n uint8) uint64 {
 	p := uint64(1)
 	for range n {

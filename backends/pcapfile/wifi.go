@@ -6,7 +6,7 @@ import "encoding/binary"
 // pieces of a larger one have LLC inside.
 func (c *carrier) wifi() outcome { return c.wifiPadded(false) }
 
-// wifiPadded is wifi; padded says that some adapters fill the header up to four bytes.
+// wifiPadded is wifi; padded is set where the adapter pads the header to four bytes.
 func (c *carrier) wifiPadded(padded bool) outcome {
 	b := c.data()
 	if len(b) < 24 || b[0]&0x0f != 0x08 || b[0]&0x40 != 0 { // version 0, data, not a null one

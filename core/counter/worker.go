@@ -73,7 +73,7 @@ var Worker = [workerLen]Def{
 	Frames:          {Name: "engine.frames", Help: "Frames received from taps, service ports and netfilter queues."},
 	Bytes:           {Name: "engine.bytes", Help: "Bytes of these frames on the wire, with their link headers."},
 	Passed:          {Name: "engine.passed", Help: "Frames with the verdict pass."},
-	DroppedFrames:   {Name: "engine.dropped", Help: "Frames with the verdict drop or hold. On a tap they went on all the same, and a held frame may go on later."},
+	DroppedFrames:   {Name: "engine.dropped", Help: "Frames with the verdict drop or hold. On a tap they have passed already, and a held frame may be forwarded later."},
 	Undecided:       {Name: "engine.undecided", Help: "Frames left without a verdict. More than 0 is a bug."},
 	UnknownEndpoint: {Name: "engine.unknown_endpoint", Help: "Frames of an endpoint that was just detached or handed over. They passed."},
 	NotIP:           {Name: "engine.not_ip", Help: "Frames that are not IP, ARP for instance. They pass."},

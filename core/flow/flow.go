@@ -58,7 +58,7 @@ var verdictNames = [...]string{"none", "open", "learn", "allow", "violate", "den
 // String returns the verdict's name in reports.
 func (v Verdict) String() string { return name(verdictNames[:], int(v), "none") }
 
-// Passes reports whether packets of the flow may go on for good.
+// Passes reports whether packets of the flow may pass permanently.
 func (v Verdict) Passes() bool { return v == Open || v == Learn || v == Allow || v == Violate }
 
 // Reason is why a verdict is what it is.

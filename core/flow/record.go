@@ -2,7 +2,7 @@ package flow
 
 import "github.com/sluicenet/sluice/core/packet"
 
-// Kind is a record's place in the life of its session.
+// Kind is the position of a record in its session.
 type Kind uint8
 
 // Kinds of record.

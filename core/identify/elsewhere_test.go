@@ -60,7 +60,7 @@ func TestElsewhere(t *testing.T) {
 	n := f.Number()
 	p.Drop(f)
 	r.answers = append(r.answers, func(to detect.Answers) { to.News(n, detect.News{}); to.Found(n, 1, nil); to.News(77, detect.News{}) })
-	p.Poll() // nobody's any more
+	p.Poll() // of a dropped flow
 	for _, x := range p.Answered() {
 		if p.Flow(x).Owner != 0 {
 			t.Error("a dropped flow was answered")

@@ -140,7 +140,7 @@ func (p *Pool) follow(f *Flow) {
 	case !f.far.learned && f.Chosen():
 		f.leaveRemote(p.cfg.Remote) // found locally
 		return
-	case f.far.heard && !f.far.learned:
+	case f.far.received && !f.far.learned:
 		f.accept()
 	}
 	if p.cfg.Wait {

@@ -38,19 +38,19 @@ type Flow struct {
 // far is the remote part of a flow's identification, beside the results of the local registry
 // (DNS, whose answers must be known before they are delivered).
 type far struct {
-	number  uint64      // with the Pool's Remote; 0: it is identified locally only
-	sent    [2]uint64   // stream offsets up to which bytes were sent
-	flip    parsers.Dir // 1 after client and server were exchanged: the remote keeps the old sides
-	asked   uint32      // calls of Data
-	seen    uint32      // calls of Data covered by an answer of detect.Preamble
-	heard   bool        // news is valid
-	learned bool        // news is the flow's outcome
-	lost    bool        // a plugin that might have known it was unavailable
-	ending  bool        // the answer was requested, no more bytes are sent
-	listed  bool        // it is on the Pool's list of those with news
-	endBy   int64       // when a closed session stops waiting for it
-	news    detect.News // the newest
-	parcel  any         // while the flow moves between Pools
+	number   uint64      // with the Pool's Remote; 0: it is identified locally only
+	sent     [2]uint64   // stream offsets up to which bytes were sent
+	flip     parsers.Dir // 1 after client and server were exchanged: the remote keeps the old sides
+	asked    uint32      // calls of Data
+	seen     uint32      // calls of Data covered by an answer of detect.Preamble
+	received bool        // news is valid
+	learned  bool        // news is the flow's outcome
+	lost     bool        // a plugin that might have known it was unavailable
+	ending   bool        // the answer was requested, no more bytes are sent
+	listed   bool        // it is on the Pool's list of those with news
+	endBy    int64       // when a closed session stops waiting for it
+	news     detect.News // the newest
+	parcel   any         // while the flow moves between Pools
 }
 
 // shown returns the packet with the bytes that a parser reads now: the one being fed, or the

@@ -238,7 +238,7 @@ func (a answers) News(n uint32, news detect.News) {
 	if news.Outcome == detect.Preamble && !f.far.learned {
 		f.far.seen = max(f.far.seen, news.Seen)
 	}
-	f.far.news, f.far.heard = news, true
+	f.far.news, f.far.received = news, true
 	f.far.lost = f.far.lost || news.Lost
 	f.accept()
 	if !f.far.listed {

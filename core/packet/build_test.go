@@ -212,7 +212,7 @@ func TestLinkHeaderAndMayAnswer(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"group":                 edit(frame, 30, 224),
 		"everyone":              edit(frame, 30, 255, 31, 255, 32, 255, 33, 255),
-		"from nobody":           edit(frame, 26, 0, 27, 0, 28, 0, 29, 0),
+		"unspecified source":    edit(frame, 26, 0, 27, 0, 28, 0, 29, 0),
 		"Ethernet group":        edit(frame, 0, 1),
 		"later fragment":        edit(frame, 21, 3),
 		"v6 multicast":          edit(tcpFrame(t, true, "x"), 38, 0xff),

@@ -115,14 +115,14 @@ func (w *views) refresh() (judge bool) {
 	if force == w.force && ends == w.ends {
 		return false
 	}
-	before, heard := w.version, w.listening != listening
+	before, moved := w.version, w.listening != listening
 	w.listening = listening
 	w.force, w.ends, w.version = force, ends, 0
 	if force != nil && force.Table != nil {
 		w.version = force.Table.Version()
 	}
 	clear(w.list)
-	return w.version != before || heard
+	return w.version != before || moved
 }
 
 // view returns an endpoint under the policy; nil if the path has no such endpoint.

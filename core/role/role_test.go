@@ -193,14 +193,14 @@ func TestSame(t *testing.T) {
 	if !none.Same(nil) || !none.Equal(nil) || none.Same(full()) || full().Same(nil) || !full().Same(full()) || !full().Equal(full()) {
 		t.Error("a list is not the same as itself, or as none")
 	}
-	old, live, heard, whole := full(), full(), full(), full()
-	old.Old, live.Live, heard.Listening, whole.Complete = nil, nil, nil, false
+	old, live, listening, whole := full(), full(), full(), full()
+	old.Old, live.Live, listening.Listening, whole.Complete = nil, nil, nil, false
 	for _, o := range []*role.Sockets{old, live} {
 		if !full().Same(o) || full().Equal(o) {
 			t.Errorf("%+v serves the same ports, and is not equal", o)
 		}
 	}
-	for _, o := range []*role.Sockets{heard, whole} {
+	for _, o := range []*role.Sockets{listening, whole} {
 		if full().Same(o) || full().Equal(o) {
 			t.Errorf("%+v is not the same", o)
 		}

@@ -128,7 +128,7 @@ func (c *Context) serves(t *Tuple, ports Side) bool {
 }
 
 // unserved is the side that follows from the fact that no socket serves on the local port.
-// It is never firm: a server may close its listening socket and go on with its connections.
+// It is never firm: a server may close its listening socket and keep its connections.
 func (s *Sockets) unserved(t *Tuple) Side {
 	if side := s.live(t); side != Unknown {
 		return side

@@ -22,7 +22,7 @@ func TestLookups(t *testing.T) {
 		{"after the first packets", []sidecar.Lookup{opening, opening, opening, opening, known}, []sidecar.Result{retry, retry, retry, retry, found}},
 		{"at the last moment", []sidecar.Lookup{unknown, unknown, known}, []sidecar.Result{retry, retry, found}},
 		{"never", []sidecar.Lookup{opening, unknown, unknown, unknown}, []sidecar.Result{retry, retry, retry, missing}},
-		{"nobody to ask", []sidecar.Lookup{opening, last}, []sidecar.Result{retry, missing}},
+		{"no source of answers", []sidecar.Lookup{opening, last}, []sidecar.Result{retry, missing}},
 	} {
 		var d sidecar.Destinations
 		for i, l := range tt.tries {

@@ -194,7 +194,7 @@ func TestAnyCutGivesTheSameBytes(t *testing.T) {
 func TestNoAllocations(t *testing.T) {
 	p := stream.NewPool(stream.Config{})
 	data := make([]byte, 1448)
-	life := func() {
+	cycle := func() {
 		a := p.Get()
 		a.Init(7)
 		for i := range uint32(8) {
@@ -204,8 +204,8 @@ func TestNoAllocations(t *testing.T) {
 		}
 		p.Put(a)
 	}
-	life()
-	if got := testing.AllocsPerRun(1000, life); got != 0 {
+	cycle()
+	if got := testing.AllocsPerRun(1000, cycle); got != 0 {
 		t.Errorf("allocations from Get to Put: got %v, want 0", got)
 	}
 }
