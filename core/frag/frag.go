@@ -106,6 +106,12 @@ type Result struct {
 	Verdict packet.Verdict
 }
 
+// Owner is what a datagram's session is known by beside its addresses.
+type Owner struct {
+	SrcPort, DstPort uint16
+	Proto            uint8 // past IPv6 extension headers
+}
+
 // Stats count what a Reassembler has seen and holds.
 type Stats struct {
 	Fragments, Completed, Bad, Duplicates uint64
