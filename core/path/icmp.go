@@ -11,7 +11,7 @@ import (
 // passes pass (path MTU discovery depends on it), errors about what is denied do not. An error
 // is never a session of its own: one that relates to no session is dropped inline.
 func (p *Path) icmpError(c *packetContext) packet.Action {
-	s, swapped := p.related(c)
+	s, swapped := related(p, c)
 	inline := c.v.Inline && !p.replaying
 	switch {
 	case s == nil:
@@ -36,7 +36,7 @@ func (p *Path) icmpError(c *packetContext) packet.Action {
 // packet's source is the B of its key; nil if there is none. Errors are sent to the source of the
 // packet that they quote (RFC 1122 3.2.2, RFC 4443 2.2): an error to any other address relates to
 // nothing. Of a fragment, the ports are those of its datagram: only the first fragment has them.
-func (p *Path) related(c *packetContext) (s *session.Session, swapped bool) {
+func related(p *Path, c *packetContext) (s *session.Session, swapped bool) {
 	q := &p.quoted
 	if !q.DecodeQuoted(c.p.Embedded) || q.IPv6 != c.p.IPv6 || q.Src != c.p.Dst {
 		return nil, false
