@@ -49,7 +49,7 @@ func (f *Finder) Plan(w *workload.Workload, i *workload.Interface, managed Manag
 		copy(p.MAC[:], mac)
 	}
 	if i.Kind != "veth" {
-		p.Note = fmt.Sprintf("hooked inside of the workload: a %s interface has no other end on the host", kind(i.Kind))
+		p.Note = fmt.Sprintf("hooked inside of the workload: a %s interface has no other end on the host%s", kind(i.Kind), room(i.Kind))
 		return p, nil
 	}
 	peer, err := f.peer(w.NetNS, i.Index)
@@ -68,6 +68,17 @@ func (f *Finder) Plan(w *workload.Workload, i *workload.Interface, managed Manag
 		p.Note = "hooked on the host's end of its veth, " + peer.name
 	}
 	return p, nil
+}
+
+// room is what the note adds of an interface that wraps its frames into packets of another: a frame
+// that was judged returns without the route that it was sent by, so that the kernel cannot lower the
+// path MTU of its sender any more.
+func room(k string) string {
+	switch k {
+	case "vxlan", "geneve", "gretap", "ip6gretap":
+		return "; its MTU has to leave room for the tunnel's headers"
+	}
+	return ""
 }
 
 func kind(k string) string {

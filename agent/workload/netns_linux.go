@@ -93,6 +93,9 @@ func read(path string, ino uint64) ([]netlink.Link, []netlink.Addr, error) {
 	return links, addrs, nil
 }
 
+// addressed lists the interfaces but lo that have an address other than link-local. Addresses on lo
+// that are reached from outside (virtual addresses of a service, anycast) are listed with the first of
+// them: they are the workload's, whichever interface the frames for them take.
 func addressed(links []netlink.Link, addrs []netlink.Addr) []Interface {
 	by := map[int][]netip.Prefix{}
 	for _, a := range addrs {
@@ -104,16 +107,29 @@ func addressed(links []netlink.Link, addrs []netlink.Addr) []Interface {
 		by[a.LinkIndex] = append(by[a.LinkIndex], netip.PrefixFrom(ip, ones))
 	}
 	var out []Interface
+	var virtual []netip.Prefix
 	for _, l := range links {
 		at := l.Attrs()
 		ps := by[at.Index]
-		if len(ps) == 0 || at.Flags&unix.IFF_LOOPBACK != 0 {
+		if at.RawFlags&unix.IFF_LOOPBACK != 0 {
+			for _, p := range ps {
+				virtual = append(virtual, netip.PrefixFrom(p.Addr(), p.Addr().BitLen())) // no subnet is behind lo
+			}
 			continue
 		}
-		slices.SortFunc(ps, netip.Prefix.Compare)
-		out = append(out, Interface{Name: at.Name, Index: at.Index, MAC: at.HardwareAddr.String(), Kind: l.Type(), Addresses: slices.Compact(ps)})
+		if len(ps) == 0 {
+			continue
+		}
+		out = append(out, Interface{Name: at.Name, Index: at.Index, MAC: at.HardwareAddr.String(), Kind: l.Type(), Addresses: ps})
 	}
 	slices.SortFunc(out, func(a, b Interface) int { return a.Index - b.Index })
+	if len(out) > 0 {
+		out[0].Addresses = append(out[0].Addresses, virtual...)
+	}
+	for i := range out {
+		slices.SortFunc(out[i].Addresses, netip.Prefix.Compare)
+		out[i].Addresses = slices.Compact(out[i].Addresses)
+	}
 	return out
 }
 

@@ -29,6 +29,7 @@ const (
 	Unreachables
 	SendFailed
 	ICMPErrors
+	ICMPUnrelated
 	Threats
 	BadFragments
 	Evicted
@@ -92,6 +93,7 @@ var Worker = [workerLen]Def{
 	Unreachables:    {Name: "engine.unreachables_sent", Help: "ICMP unreachable messages sent for refused datagrams."},
 	SendFailed:      {Name: "engine.send_failed", Help: "Frames that the engine could not send: resets, held frames, fragments."},
 	ICMPErrors:      {Name: "engine.icmp_errors", Help: "ICMP errors that belong to a known session."},
+	ICMPUnrelated:   {Name: "engine.icmp_unrelated", Help: "ICMP errors that relate to no session, or not to the address they are sent to. Inline they are dropped."},
 	Threats:         {Name: "engine.threats", Help: "Threats detected. A repeated threat is counted each time and reported every 10 s."},
 	BadFragments:    {Name: "engine.bad_fragments", Help: "Datagrams whose fragments overlap, exceed a limit or contradict each other. Inline they are dropped."},
 	Evicted:         {Name: "engine.sessions_evicted", Help: "Sessions removed from a full table to make room for others."},

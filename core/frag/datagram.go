@@ -28,6 +28,8 @@ type datagram struct {
 	decided bool
 	bad     bool
 	verdict packet.Verdict // valid with decided
+	owner   Owner          // valid with owned
+	owned   bool
 }
 
 // piece is a fragment's data and position.

@@ -104,6 +104,12 @@ type Result struct {
 	Verdict packet.Verdict
 }
 
+// Owner is what a datagram's session is known by beside its addresses.
+type Owner struct {
+	SrcPort, DstPort uint16
+	Proto            uint8 // past IPv6 extension headers
+}
+
 // Stats are the counters of a Reassembler and its present contents.
 type Stats struct {
 	Fragments, Completed, Bad, Duplicates uint64

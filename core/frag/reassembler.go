@@ -51,6 +51,26 @@ func (r *Reassembler) SetVerdict(v packet.Verdict) {
 	}
 }
 
+// SetOwner sets whose the datagram of the last Add (Complete) is.
+func (r *Reassembler) SetOwner(o Owner) {
+	if r.last != nil && r.last.decided {
+		r.last.owner, r.last.owned = o, true
+	}
+}
+
+// Owner returns whose the datagram is that p is a fragment of, which need not hold any of the
+// fragment's data; false if the datagram is not whole or is forgotten.
+func (r *Reassembler) Owner(p *packet.Packet, endpoint uint32) (o Owner, ok bool) {
+	if p.Status != packet.Fragment {
+		return Owner{}, false
+	}
+	d := r.table[keyOf(p, endpoint)]
+	if d == nil {
+		return Owner{}, false
+	}
+	return d.owner, d.owned
+}
+
 // Waiting reports whether fragments of an incomplete datagram of an endpoint are held.
 func (r *Reassembler) Waiting(endpoint uint32) bool {
 	for k, d := range r.table {

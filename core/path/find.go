@@ -3,7 +3,6 @@ package path
 import (
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/counter"
-	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/threat"
@@ -158,53 +157,4 @@ func (l *lifecycle) touch(c *packetContext) {
 		c.s.Marks &^= session.Idle
 		l.table.Schedule(c.s, now+updateEvery)
 	}
-}
-
-// icmpError judges an ICMP error by the session of the packet that it quotes: errors about
-// passing packets pass (path MTU discovery depends on it), errors about denied ones do not.
-// known is false when there is no such session.
-func (p *Path) icmpError(c *packetContext) (a packet.Action, known bool) {
-	if !p.quoted.DecodeQuoted(c.p.Embedded) {
-		return packet.Undecided, false
-	}
-	k, swapped := session.KeyOf(&p.quoted, c.f.Endpoint)
-	s := p.ses.table.Lookup(&k)
-	if s == nil {
-		return packet.Undecided, false
-	}
-	p.ses.out.count[counter.ICMPErrors]++
-	if s.Verdict == flow.Deny && c.v.Inline {
-		return c.stop(counter.Denied), true
-	}
-	if s.DirOf(swapped) == 0 && s.Flags&(session.Answered|session.Refused) == 0 && unreachable(c.p) {
-		s.Flags |= session.Refused
-		s.Marks |= session.Changed
-	}
-	return packet.Pass, true
-}
-
-// unreachable reports whether an ICMP error means that a destination is unreachable, and not
-// that a packet was too big for the path (RFC 1191, RFC 4443 3.1).
-func unreachable(p *packet.Packet) bool {
-	if p.Proto == packet.ProtoICMPv6 {
-		return p.ICMPType == 1
-	}
-	return p.ICMPType == 3 && p.ICMPCode != 4
-}
-
-// neighbourly reports whether p is a message of IPv6 link maintenance: multicast listener
-// reports (RFC 2710, 3810) and neighbour discovery (RFC 4861). They are not subject to policy
-// and belong to no conversation. From off-link they are invalid: neighbour discovery is
-// accepted with hop limit 255 only (RFC 4861 6.1, 7.1), listener reports with 1.
-func neighbourly(p *packet.Packet) bool {
-	if p.Proto != packet.ProtoICMPv6 {
-		return false
-	}
-	switch t := p.ICMPType; {
-	case t >= 133 && t <= 137:
-		return p.TTL == 255
-	case t >= 130 && t <= 132 || t == 143:
-		return p.TTL == 1
-	}
-	return false
 }

@@ -52,6 +52,7 @@ func (p *Path) rebuilt(last *packetContext, r *frag.Result) packet.Action {
 	a := packet.Pass
 	switch {
 	case c.p.Status == packet.OK && !p.frags.busy:
+		p.frags.r.SetOwner(frag.Owner{Proto: c.p.Proto, SrcPort: c.p.SrcPort, DstPort: c.p.DstPort})
 		p.frags.busy = true
 		a = p.packet(&c)
 		p.frags.busy = false

@@ -137,13 +137,11 @@ func (p *Path) packet(c *packetContext) packet.Action {
 		p.ses.out.count[counter.Neighbours]++
 		return packet.Pass
 	}
-	if c.p.Embedded != nil {
-		if a, known := p.icmpError(c); known {
-			return a
-		}
-	}
 	if id, text := threat.Header(c.p); id != 0 {
 		p.ses.out.threat(c, p.ses.now, id, text)
+	}
+	if c.p.Embedded != nil {
+		return p.icmpError(c)
 	}
 	if !p.find(c) {
 		return p.sessionless(c)

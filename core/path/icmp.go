@@ -1,0 +1,78 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/session"
+)
+
+// icmpError judges an ICMP error by the session of the packet that it quotes: errors about what
+// passes pass (path MTU discovery depends on it), errors about what is denied do not. An error
+// is never a session of its own: one that relates to no session is dropped inline.
+func (p *Path) icmpError(c *packetContext) packet.Action {
+	s, swapped := related(p, c)
+	inline := c.v.Inline && !p.replaying
+	switch {
+	case s == nil:
+		p.ses.out.count[counter.ICMPUnrelated]++
+		if inline {
+			return c.stop(counter.Unrelated)
+		}
+		return packet.Pass
+	case s.Verdict == flow.Deny && inline:
+		p.ses.out.count[counter.ICMPErrors]++
+		return c.stop(counter.Denied)
+	}
+	p.ses.out.count[counter.ICMPErrors]++
+	if s.DirOf(swapped) == 0 && s.Flags&(session.Answered|session.Refused) == 0 && unreachable(c.p) {
+		s.Flags |= session.Refused
+		s.Marks |= session.Changed
+	}
+	return packet.Pass
+}
+
+// related returns the session of the packet that an ICMP error quotes, and whether the quoted
+// packet's source is the B of its key; nil if there is none. Errors are sent to the source of the
+// packet that they quote (RFC 1122 3.2.2, RFC 4443 2.2): an error to any other address relates to
+// nothing. Of a fragment, the ports are those of its datagram: only the first fragment has them.
+func related(p *Path, c *packetContext) (s *session.Session, swapped bool) {
+	q := &p.quoted
+	if !q.DecodeQuoted(c.p.Embedded) || q.IPv6 != c.p.IPv6 || q.Src != c.p.Dst {
+		return nil, false
+	}
+	if q.Status == packet.Fragment {
+		q.VLAN = c.p.VLAN
+		if o, ok := p.frags.r.Owner(q, c.f.Endpoint); ok {
+			q.Proto, q.SrcPort, q.DstPort = o.Proto, o.SrcPort, o.DstPort
+		}
+	}
+	k, swapped := session.KeyOf(q, c.f.Endpoint)
+	return p.ses.table.Lookup(&k), swapped
+}
+
+// unreachable reports whether an ICMP error says that a destination cannot be reached, and not
+// that a packet was too big for the way to it (RFC 1191, RFC 4443 3.1).
+func unreachable(p *packet.Packet) bool {
+	if p.Proto == packet.ProtoICMPv6 {
+		return p.ICMPType == 1
+	}
+	return p.ICMPType == 3 && p.ICMPCode != 4
+}
+
+// neighbourly reports whether p is one of the messages that keep an IPv6 link going: multicast listeners
+// (RFC 2710, 3810) and neighbour discovery (RFC 4861). They are not subject to policy and belong
+// to no conversation. Off-link they mean nothing: neighbour discovery
+// is believed with hop limit 255 only (RFC 4861 6.1, 7.1), listener reports with 1.
+func neighbourly(p *packet.Packet) bool {
+	if p.Proto != packet.ProtoICMPv6 {
+		return false
+	}
+	switch t := p.ICMPType; {
+	case t >= 133 && t <= 137:
+		return p.TTL == 255
+	case t >= 130 && t <= 132 || t == 143:
+		return p.TTL == 1
+	}
+	return false
+}
