@@ -63,7 +63,7 @@ func (r *roster) run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := r.beat(ctx); err != nil && ctx.Err() == nil {
-			r.log.Debug("own entry not written for other controllers", "error", err)
+			r.log.Debug("controller entry not stored, unknown to others", "error", err)
 		}
 		select {
 		case <-tick.C:
@@ -120,7 +120,7 @@ func (r *roster) update(list []store.Object, now time.Time) {
 	}
 }
 
-// sweep forgets those that have been away for long.
+// sweep removes those that have been away for long.
 func (r *roster) sweep(ctx context.Context, now time.Time) error {
 	r.mu.Lock()
 	var ops []store.Op
