@@ -109,6 +109,10 @@ func (c *collector) ReportWorkloads(_ context.Context, r *controlv1.ReportWorklo
 	return &controlv1.ReportWorkloadsResponse{}, nil
 }
 
+func (c *collector) RegisterNode(_ context.Context, r *controlv1.RegisterNodeRequest, _ ...grpc.CallOption) (*controlv1.RegisterNodeResponse, error) {
+	return &controlv1.RegisterNodeResponse{Granted: !r.Release, Owner: r.Self}, nil
+}
+
 func (c *collector) ReportStatus(_ context.Context, r *controlv1.ReportStatusRequest, _ ...grpc.CallOption) (*controlv1.ReportStatusResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -81,10 +81,11 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 
 // outside are the warnings of parts that the agent does not run. Any goroutine may call it.
 func (a *Agent) outside() []string {
-	if a.cfg.Outlook.Warnings == nil {
-		return nil
+	out := a.tenure.Warnings()
+	if a.cfg.Outlook.Warnings != nil {
+		out = append(out, a.cfg.Outlook.Warnings()...)
 	}
-	return a.cfg.Outlook.Warnings()
+	return out
 }
 
 // Workloads are those that the agent told its controller of, or is about to.

@@ -159,7 +159,7 @@ func (a *Agent) noted(about, note string) {
 
 // warnings are sentences about what cannot be used as it was given, and of ways that could not be had.
 func (a *Agent) warnings() []string {
-	out := a.tenure.Warnings()
+	var out []string
 	for _, about := range slices.Sorted(maps.Keys(a.notes)) {
 		out = append(out, a.notes[about])
 	}

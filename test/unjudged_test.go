@@ -60,7 +60,7 @@ func (l *lab) rows() map[string]uint64 {
 
 // failure is one event of kind failopen.
 type failure struct {
-	From, Cause, Outcome string
+	From, Cause, Verdict string
 	Began, Time          time.Time
 	Frames               uint64
 }
@@ -84,7 +84,7 @@ func (l *lab) loud(d *daemon, metrics, workload, cause string, dropped bool, fra
 	until(l.t, 5*time.Second, "the events have the frames", func() error {
 		n, es := uint64(0), l.failures()
 		for _, e := range es {
-			if e.From == workload && e.Cause == cause && (e.Outcome == "denied") == dropped {
+			if e.From == workload && e.Cause == cause && (e.Verdict == "deny") == dropped {
 				n += e.Frames
 			}
 		}
@@ -197,31 +197,30 @@ func TestQueueOverflowIsLoud(t *testing.T) {
 		t.Run(fail, func(t *testing.T) {
 			l := newLab(t)
 			metrics := freePort(t)
-			l.args = append(l.args, "--mode", "protect", "--listen", metrics, "--fail", fail, "--backend", l.intruder.Name+"=nfqueue")
+			l.args = append(l.args, "--mode", "protect", "--listen", metrics, "--fail", fail, "--backend", l.api.Name+"=nfqueue")
 			d := l.start()
-			until(t, 10*time.Second, "the intruder is enforced by queues", func() error { return l.enforced("nfqueue", 1) })
-			l.run("mode", "set", "api", "monitor") // only the intruder's queue judges
+			until(t, 10*time.Second, "the server is enforced by queues", func() error { return l.enforced("nfqueue", 1) })
+			l.run("mode", "set", "intruder", "monitor") // only the server's queue judges
 			addr, n := received(t, l.api, "udp4")
 			c := l.intruder.Dial("udp4", addr)
 			d.stopped(func() {
 				for range 80_000 {
-					_, _ = c.Write([]byte("x")) // refused where it fails closed
+					_, _ = c.Write([]byte("x"))
 				}
 				settles(n)
 			})
-			past := n.Load()
 			until(t, 10*time.Second, "what had no room is reported", func() error {
 				_, _ = c.Write([]byte("x")) // its number shows what is missing
-				got := l.rows()
-				passed := got["intruder nfqueue: socket_full violate"]
-				dropped := got["intruder nfqueue: socket_full deny"] + got["intruder nfqueue: queue_full deny"]
+				got, past := l.rows(), n.Load()
+				passed := got["api nfqueue: socket_full violate"]
+				dropped := got["api nfqueue: socket_full deny"] + got["api nfqueue: queue_full deny"]
 				if fail == "open" && (past == 0 || passed != uint64(past) || dropped != 0) || fail == "closed" && (past != 0 || passed != 0 || dropped == 0) {
 					return fmt.Errorf("%d arrived, rows %v", past, got)
 				}
 				return nil
 			})
 			if fail == "open" {
-				l.loud(d, metrics, "intruder", "socket_full", false, uint64(past))
+				l.loud(d, metrics, "api", "socket_full", false, uint64(n.Load()))
 			}
 		})
 	}

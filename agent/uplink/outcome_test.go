@@ -123,8 +123,9 @@ func TestOutcomes(t *testing.T) {
 // and each once.
 func TestOpeningFlood(t *testing.T) {
 	c, r := &collector{}, &records{}
-	_, stop := start(t, r, c.serve(t), 0)
+	u, stop := start(t, r, c.serve(t), 0)
 	const n = 25_000
+	records := uint64(0)
 	for _, k := range []struct {
 		kind flow.Kind
 		to   flow.Outcome
@@ -132,7 +133,10 @@ func TestOpeningFlood(t *testing.T) {
 		for i := uint64(1); i <= n; i++ {
 			r.put(record(i, k.kind, became(k.to)))
 		}
-		time.Sleep(100 * time.Millisecond)
+		records += n
+		for s := u.Stats(); s.Records < records || s.Backlog > 0; s = u.Stats() { // all of them open at once
+			time.Sleep(time.Millisecond)
+		}
 	}
 	stop()
 	began, ended, _ := c.sums()

@@ -148,6 +148,7 @@ func (u *Uplink) Open() {
 // Sides are which ends of the sessions that lived when the previous run ended are their clients; nil where
 // that is not kept. It is to be called before Run.
 func (u *Uplink) Sides() *role.Memory {
+	u.Open()
 	if u.agg.living == nil {
 		return nil
 	}

@@ -15,20 +15,20 @@ import (
 type Backend struct {
 	cfg Config
 
-	mu     sync.Mutex // guards what follows, and lets one attach or detach at a time
+	mu     sync.Mutex // guards the fields below, and serialises attaching and detaching
 	closed bool
 	open   map[*attachment]struct{}
 	ports  map[netns.ID]*port
-	// closing holds the ports that are being closed; the channel is closed when one is gone.
+	// closing holds the ports being closed; the channel is closed when one is gone.
 	closing map[netns.ID]chan struct{}
-	// unjudged is what ports collected that nobody has taken yet.
+	// unjudged is what ports collected and TakeUnjudged has not returned yet.
 	unjudged []backend.Unjudged
 	wg       sync.WaitGroup // ports that wait or are being closed
 }
 
 var _ backend.Backend = (*Backend)(nil)
 
-// New makes a backend; nothing is opened before the first Attach.
+// New returns a backend; nothing is opened before the first Attach.
 func New(cfg Config) *Backend {
 	return &Backend{cfg: cfg.withDefaults(), open: map[*attachment]struct{}{}, ports: map[netns.ID]*port{}, closing: map[netns.ID]chan struct{}{}}
 }
@@ -70,9 +70,9 @@ func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Atta
 	return a, nil
 }
 
-// Counters adds up what the steering programs of all ports counted:
-// steered, returned, bypassed and stopped (no heartbeat, fail open and closed),
-// spoofed, foreign and forged (addresses), unknown. Ports that were closed count no more.
+// Counters sums up the counters of the steering programs of all ports: steered, returned,
+// bypassed and stopped (no heartbeat, fail open and closed), spoofed, foreign and forged
+// (addresses), unknown. Closed ports are not included.
 func (b *Backend) Counters() (map[string]uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -89,7 +89,7 @@ func (b *Backend) Counters() (map[string]uint64, error) {
 	return out, nil
 }
 
-// attachment takes itself off the backend's list when it is closed.
+// attachment removes itself from the backend's list when it is closed.
 type attachment struct {
 	backend.Attachment
 	b *Backend

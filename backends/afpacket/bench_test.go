@@ -17,7 +17,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// passAll drives a queue and lets everything through.
+// passAll drives a queue and passes everything.
 func passAll(q backend.Queue) {
 	batch := packet.NewBatch(256)
 	for {
@@ -33,13 +33,13 @@ func passAll(q backend.Queue) {
 	}
 }
 
-// paths are what is compared: the bare veth, a tap and inline.
+// paths are the datapaths compared: the bare veth, a tap and inline.
 var paths = []struct {
 	name string
 	ep   func(*testnet.Workload) backend.Endpoint
 }{{"plain", nil}, {"tap", asTap}, {"inline", onHost}}
 
-// path makes two workloads on a bridge, the second one attached.
+// path returns two workloads on a bridge, the second one attached.
 func path(b *testing.B, ep func(*testnet.Workload) backend.Endpoint) (from, to *testnet.Workload) {
 	b.Helper()
 	testnet.RequireRoot(b)
@@ -67,7 +67,7 @@ func path(b *testing.B, ep func(*testnet.Workload) backend.Endpoint) (from, to *
 	return ws[0], ws[1]
 }
 
-// connect gives both ends of a connection.
+// connect returns both ends of a connection.
 func connect(b *testing.B, from, to *testnet.Workload) (c, s net.Conn) {
 	b.Helper()
 	l := to.Listen("tcp4", to.Addr("tcp4", 0))
@@ -83,7 +83,7 @@ func connect(b *testing.B, from, to *testnet.Workload) (c, s net.Conn) {
 	return c, s
 }
 
-// BenchmarkStream sends 1 MiB an operation over one connection.
+// BenchmarkStream sends 1 MiB per operation over one connection.
 func BenchmarkStream(b *testing.B) {
 	for _, p := range paths {
 		b.Run(p.name, func(b *testing.B) {
@@ -109,15 +109,15 @@ func BenchmarkStream(b *testing.B) {
 	}
 }
 
-// cpu is the processor time of the process so far: steadier than throughput where
-// others share the machine.
+// cpu returns the processor time of the process so far: steadier than throughput on a shared
+// machine.
 func cpu() int64 {
 	var r unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &r)
 	return r.Utime.Nano() + r.Stime.Nano()
 }
 
-// BenchmarkPingPong sends 64 bytes there and back an operation.
+// BenchmarkPingPong sends 64 bytes back and forth per operation.
 func BenchmarkPingPong(b *testing.B) {
 	for _, p := range paths {
 		b.Run(p.name, func(b *testing.B) {

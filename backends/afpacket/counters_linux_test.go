@@ -7,7 +7,8 @@ import (
 	"github.com/sluicenet/sluice/core/counter"
 )
 
-// TestCountersAreDescribed has the steering program count what core/counter describes.
+// TestCountersAreDescribed checks that the steering program's counters are described in
+// core/counter.
 func TestCountersAreDescribed(t *testing.T) {
 	var got []string
 	for _, n := range counterNames {

@@ -11,7 +11,7 @@ var (
 	_ backend.Gauge = (*inline)(nil)
 )
 
-// Depth implements backend.Gauge: what is in the blocks that the kernel has handed over.
+// Depth implements backend.Gauge: the content of the blocks that the kernel has handed over.
 func (t *tap) Depth() (d backend.Depth) {
 	t.whileOpen(func() {
 		s := t.sock.Load()
@@ -28,8 +28,8 @@ func (t *tap) Depth() (d backend.Depth) {
 	return d
 }
 
-// Depth implements backend.Gauge. Of each ring a few slots are looked at: the worker has better to do
-// than wait for the cache lines of all.
+// Depth implements backend.Gauge. It samples a few slots of each ring, so that the worker
+// does not have to wait for the cache lines of all.
 func (q *inline) Depth() (d backend.Depth) {
 	q.whileOpen(func() {
 		for _, r := range []*receiver{&q.small, &q.large} {
@@ -41,10 +41,11 @@ func (q *inline) Depth() (d backend.Depth) {
 	return d
 }
 
-// samples is how many slots of a ring are looked at.
+// samples is the number of slots of a ring that are sampled.
 const samples = 64
 
-// sample is how much of the ring is taken. Anybody may call it while the ring is mapped.
+// sample returns how much of the ring is in use. Any goroutine may call it while the ring is
+// mapped.
 func (r *receiver) sample() float64 {
 	step := max(1, r.slots.n/samples)
 	taken, looked := 0, 0

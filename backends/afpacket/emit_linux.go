@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	// txData is where a slot's bytes begin, behind the header alone.
+	// txData is the offset of a slot's bytes, behind the header alone.
 	txData = v2HdrLen - sizeofAddrLL
-	// kickAt is how many frames wait before the kernel is told of them.
+	// kickAt is the number of waiting frames at which the kernel is notified.
 	kickAt = 32
-	// kicks is how often a full ring is kicked before a frame is given up.
+	// kicks is how often a full ring is kicked before a frame is dropped.
 	kicks = 64
 	// linear is how much of an ordinary frame the kernel copies when it takes it out of the
-	// ring. What it does not copy it maps, and must copy with more ado afterwards.
+	// ring. It maps the rest, and must copy it later at a higher cost.
 	linear = 2048
 )
 
 var errSend = errors.New("frame cannot be sent")
 
-// Send puts a frame into the TX ring; the next Settle or Recv lets the kernel send it, with what
-// else was put there. It implements backend.Sender.
+// Send puts a frame into the TX ring; the next Settle or Recv makes the kernel send it, with
+// all other frames in the ring. It implements backend.Sender.
 func (q *inline) Send(f *packet.Frame) error {
 	if f.Link != packet.Ethernet || len(f.Data) < 14 || f.Dir == packet.NoDirection || f.Endpoint == 0 || f.Endpoint >= 1<<24 {
 		return fmt.Errorf("send on endpoint %d: %w", f.Endpoint, errSend)
@@ -36,9 +36,8 @@ func (q *inline) Send(f *packet.Frame) error {
 	return nil
 }
 
-// pass sends a frame that was received: what is small through the TX ring, many at a
-// kick; what is large straight from its receive slot, where the kernel copies it once
-// instead of twice.
+// pass sends a received frame: small ones through the TX ring, many per kick; large ones
+// straight from their receive slot, where the kernel copies them once instead of twice.
 func (q *inline) pass(f *packet.Frame) {
 	if len(f.Data) <= linear || f.Flags&packet.VLANStripped != 0 {
 		q.emit(f)
@@ -57,7 +56,7 @@ func (q *inline) pass(f *packet.Frame) {
 	q.direct(r[start-vnetLen : start+len(f.Data)])
 }
 
-// direct sends a large frame, its offload metadata before it, at once.
+// direct sends a large frame, preceded by its offload metadata, at once.
 func (q *inline) direct(b []byte) bool {
 	q.kick() // frames keep their order
 	if err := unix.Sendto(q.large.fd, b, unix.MSG_DONTWAIT, nil); err != nil {
@@ -68,8 +67,8 @@ func (q *inline) direct(b []byte) bool {
 	return true
 }
 
-// emit copies a frame, under its tag, into a slot of the TX ring, or sends it at once when
-// it is too large for one.
+// emit copies a frame, under its tag, into a slot of the TX ring, or sends it at once when it
+// is too large for one.
 func (q *inline) emit(f *packet.Frame) bool {
 	n := len(f.Data)
 	if f.Flags&packet.VLANStripped != 0 {
@@ -102,8 +101,8 @@ func (q *inline) emit(f *packet.Frame) bool {
 	return true
 }
 
-// compose writes a frame as the kernel is to send it: offload metadata, then the bytes
-// under the endpoint's tag and with their VLAN tag. b is as long as that.
+// compose writes a frame in the form that the kernel sends: offload metadata, then the bytes
+// under the endpoint's tag and with their VLAN tag. b has exactly that length.
 func compose(b []byte, f *packet.Frame) {
 	vnet, frame := f.VNet, b[vnetLen:]
 	if f.Flags&packet.VLANStripped != 0 {
@@ -124,7 +123,7 @@ func compose(b []byte, f *packet.Frame) {
 	copy(b, vnet[:])
 }
 
-// shift moves the offsets of the offload metadata behind a tag that is put back.
+// shift moves the offsets of the offload metadata behind a reinserted tag.
 func shift(v *packet.VNet) {
 	le := binary.LittleEndian
 	if n := le.Uint16(v[2:]); n != 0 {
@@ -135,8 +134,8 @@ func shift(v *packet.VNet) {
 	}
 }
 
-// headers sets how many bytes the kernel copies at once: all of a small frame,
-// of a large one what can be headers.
+// headers sets how many bytes the kernel copies at once: all of a small frame, the possible
+// headers of a large one.
 func headers(v *packet.VNet, n int) {
 	if v[1] != unix.VIRTIO_NET_HDR_GSO_NONE && n > linear {
 		n = min(n, int(binary.LittleEndian.Uint16(v[2:])), linear)
@@ -146,7 +145,7 @@ func headers(v *packet.VNet, n int) {
 	binary.LittleEndian.PutUint16(v[2:], uint16(n))
 }
 
-// sendSlot is the next free slot; it waits for the kernel a little.
+// sendSlot returns the next free slot; it waits briefly for the kernel.
 func (q *inline) sendSlot() (int, bool) {
 	off := q.tx.at(q.tail)
 	for range kicks {
@@ -159,7 +158,7 @@ func (q *inline) sendSlot() (int, bool) {
 	return 0, false
 }
 
-// kick lets the kernel send what waits.
+// kick makes the kernel send the waiting frames.
 func (q *inline) kick() {
 	if q.pending > 0 || q.unsent {
 		q.pending = 0
@@ -167,12 +166,12 @@ func (q *inline) kick() {
 	}
 }
 
-// push is a kick without condition. An error, be it one that the socket had from
-// before, leaves frames in their slots: they go with the next kick, which Recv gives.
+// push is an unconditional kick. After an error, even an earlier one of the socket, frames
+// stay in their slots: the next kick, by Recv, sends them.
 //
-// The call goes round the runtime's scheduler, which takes the processor from a goroutine that is in
-// the kernel for more than some microseconds. Each of these is, since the receiver's whole
-// way through its network stack runs inside of it; but none waits for anything.
+// The call bypasses the runtime's scheduler, which takes the processor from a goroutine that
+// is in the kernel for more than some microseconds. Each of these calls is, since the
+// receiver's whole network stack runs inside of it; but none blocks.
 func (q *inline) push() {
 	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(q.small.fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
 	q.unsent = errno != 0

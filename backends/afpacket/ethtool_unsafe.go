@@ -40,7 +40,7 @@ func ethtool(fd int, name string, cmd []byte) error {
 	return nil
 }
 
-// featuresOff switches off those offloads of an interface that unwanted names.
+// featuresOff switches off those offloads of an interface for which unwanted is true.
 func featuresOff(fd int, name string, unwanted func(feature string) bool) error {
 	ne := binary.NativeEndian
 	info := make([]byte, 24) // struct ethtool_sset_info with room for one length

@@ -19,7 +19,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// Tags are taken out on the way in and put back on the way out, one or two of them.
+// Tags, one or two, are removed on receipt and reinserted on sending.
 func TestVLAN(t *testing.T) {
 	testnet.RequireRoot(t)
 	ws := testnet.New(t).Bridge("a", "b").Workloads
@@ -73,7 +73,7 @@ func TestVLAN(t *testing.T) {
 	}
 }
 
-// ipv4 is an EtherType and a packet behind it that bridges take for good.
+// ipv4 is an EtherType followed by a packet that bridges accept.
 var ipv4 = append([]byte{
 	0x08, 0, 0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0x66, 0x23,
 	10, 77, 0, 1, 10, 77, 0, 2,
@@ -126,7 +126,7 @@ func TestAllocations(t *testing.T) {
 			}
 			l := ws[1].ListenPacket("udp4", ws[1].Addr("udp4", 0))
 			c := ws[0].Dial("udp4", l.LocalAddr().String())
-			_, _ = c.Write([]byte("x")) // finds the neighbour
+			_, _ = c.Write([]byte("x")) // resolves the neighbour
 			if err := a.Activate(); err != nil {
 				t.Fatal(err)
 			}

@@ -2,18 +2,18 @@ package afpacket
 
 import "sync"
 
-// gate keeps a queue's memory alive while its worker holds frames: Close may come
-// from anywhere at any time, and only the last one out releases.
+// gate keeps a queue's memory mapped while its worker holds frames: Close may be called from
+// any goroutine at any time, and the last user releases the memory.
 type gate struct {
-	release func() // called once, when closed and nobody is inside
+	release func() // called once, when closed and unused
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	closed   bool
 	busy     bool
 	released bool
 }
 
-// enter is the worker's way in; false after close.
+// enter begins a use by the worker; it returns false after close.
 func (g *gate) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -25,7 +25,7 @@ func (g *gate) enter() bool {
 	return true
 }
 
-// leave is the worker's way out.
+// leave ends a use by the worker.
 func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -35,7 +35,7 @@ func (g *gate) leave() {
 	}
 }
 
-// close shuts the gate and says whether it was open.
+// close shuts the gate and reports whether it was open.
 func (g *gate) close() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -47,14 +47,14 @@ func (g *gate) close() bool {
 	return was
 }
 
-// isOpen says whether the gate has not been closed.
+// isOpen reports whether the gate has not been closed.
 func (g *gate) isOpen() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return !g.closed
 }
 
-// unlessClosed runs fn unless close was called, and says whether it did.
+// unlessClosed runs fn unless close was called, and reports whether it did.
 func (g *gate) unlessClosed(fn func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

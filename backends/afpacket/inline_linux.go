@@ -14,8 +14,8 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// ErrPortLost says that somebody removed the service port. Its frames follow the
-// fail mode until the endpoints are attached anew.
+// ErrPortLost reports that the service port was removed. Its frames follow the fail mode
+// until the endpoints are attached again.
 var ErrPortLost = errors.New("service port is gone")
 
 // inline is the queue of a service port.
@@ -30,21 +30,21 @@ type inline struct {
 	control      []byte // the mapped control map
 	clock        monotonic
 
-	// The worker's own. tail is the next slot to send from, pending are those that wait
-	// for a kick.
+	// Used by the worker only. tail is the next slot to send from, pending are those waiting for
+	// a kick.
 	tail, pending int
 	unsent        bool   // the last kick failed
-	scratch       []byte // for large frames that must be put together
+	scratch       []byte // for large frames that must be assembled
 	brief         bool   // the last wait was a short one
 	bulk          bool   // the last batch had large frames
-	spins         bool   // there is another processor for those who send meanwhile
-	quiet         int    // empty looks while draining
+	spins         bool   // there is another processor for the senders
+	quiet         int    // empty polls while draining
 	polls         [3]unix.PollFd
 
 	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
 	beaten    atomic.Int64                     // last heartbeat, ns since clock.at
 	draining  atomic.Bool
-	lost      atomic.Bool // somebody removed the port
+	lost      atomic.Bool // the port was removed
 	drained   chan struct{}
 	drainOnce sync.Once
 
@@ -57,14 +57,14 @@ var (
 	_ backend.Counter = (*inline)(nil)
 )
 
-// known is what the worker needs to know of an endpoint.
+// known is what the worker needs of an endpoint.
 type known struct {
 	mac   [6]byte
 	open  bool
 	large *oversized
 }
 
-// add and remove tell the worker of endpoints. The backend's lock is held.
+// add and remove change the worker's endpoints. The backend's lock is held.
 func (q *inline) add(id uint32, k known) { q.change(func(m map[uint32]known) { m[id] = k }) }
 func (q *inline) remove(id uint32)       { q.change(func(m map[uint32]known) { delete(m, id) }) }
 
@@ -77,22 +77,22 @@ func (q *inline) change(edit func(map[uint32]known)) {
 	q.endpoints.Store(&next)
 }
 
-// beat tells the steering programs that the worker is alive. Only the worker and
-// Activate call it: a hung worker must be seen, so no ticker does.
+// beat writes the heartbeat for the steering programs. Only the worker and Activate call it:
+// a hung worker must be detected, so no ticker does.
 func (q *inline) beat() {
 	now := time.Since(q.clock.at)
 	q.beaten.Store(int64(now))
 	storeU64(q.control, 0, q.clock.base+uint64(now))
 }
 
-// active says whether a worker has been seen lately.
+// active reports whether a worker ran recently.
 func (q *inline) active() bool {
 	last := q.beaten.Load()
 	return last != 0 && time.Since(q.clock.at)-time.Duration(last) < 2*tick
 }
 
-// Recv takes what is in the ring, in the workload's own addresses. It
-// implements backend.Queue.
+// Recv receives the frames in the ring, with the workload's own addresses. It implements
+// backend.Queue.
 func (q *inline) Recv(b *packet.Batch) error {
 	b.Reset()
 	if !q.enter() {
@@ -120,7 +120,7 @@ func (q *inline) Recv(b *packet.Batch) error {
 	return q.nothing()
 }
 
-// holds says whether slots were taken, be it for frames that nobody is to see.
+// holds reports whether slots were taken, even for frames that are not delivered.
 func (q *inline) holds() bool { return q.small.taken > 0 || q.large.taken > 0 }
 
 // nothing ends a Recv without frames, and the queue when it has been drained.
@@ -141,9 +141,9 @@ func (q *inline) nothing() error {
 	return nil
 }
 
-// After a short wait that followed small frames, requests and answers then, the worker looks at
-// the rings for spinFor before it sleeps: to be woken takes longer than that, and costs the
-// one who wakes it too. Bulk data has no use for it, and rare frames do not pay for it.
+// After a short wait that followed small frames (requests and answers), the worker polls the
+// rings for spinFor before it sleeps: a wake-up takes longer than that, and costs the waker
+// too. Bulk data does not benefit, and rare frames are not worth it.
 const (
 	spinFor = 10 * time.Microsecond
 	brief   = 50 * time.Microsecond
@@ -160,7 +160,7 @@ func (q *inline) wait() error {
 	return err
 }
 
-// spin says whether a frame came while it looked.
+// spin reports whether a frame arrived while polling.
 func (q *inline) spin(begin time.Time) bool {
 	for time.Since(begin) < spinFor {
 		for range 16 {
@@ -195,14 +195,14 @@ func (q *inline) block() error {
 		_, _ = unix.Read(q.event, b[:])
 	}
 	q.beat()
-	// The sockets tell that the port went down; that it was deleted then, they do not.
+	// The sockets report that the port went down, but not that it was deleted.
 	if ready == 0 || (q.polls[0].Revents|q.polls[1].Revents)&^unix.POLLIN != 0 {
 		return q.checkPort()
 	}
 	return nil
 }
 
-// checkPort takes the errors off the sockets and looks whether the port is still there.
+// checkPort clears the sockets' errors and checks whether the port still exists.
 func (q *inline) checkPort() error {
 	q.clearErrors()
 	sa, err := unix.Getsockname(q.small.fd)
@@ -210,22 +210,21 @@ func (q *inline) checkPort() error {
 		return nil
 	}
 	if !q.isOpen() {
-		return nil // we take it down ourselves; the next Recv says so
+		return nil // the backend closes it; the next Recv reports it
 	}
 	q.lost.Store(true)
-	storeU64(q.control, 0, 0) // the fail mode holds from now on
+	storeU64(q.control, 0, 0) // the fail mode applies from now on
 	return ErrPortLost
 }
 
-// clearErrors forgets that the port was down: the error would meet the next frame.
+// clearErrors clears the error of a port that was down, which the next frame would return.
 func (q *inline) clearErrors() {
 	for _, fd := range []int{q.small.fd, q.large.fd} {
 		_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	}
 }
 
-// fill adds the frames that are in the rings, in their order, as far as the batch
-// holds them.
+// fill adds the frames in the rings, in order, as far as the batch has room.
 func (q *inline) fill(b *packet.Batch) {
 	eps := *q.endpoints.Load()
 	for !b.Full() {
@@ -233,13 +232,13 @@ func (q *inline) fill(b *packet.Batch) {
 		if r == nil {
 			return
 		}
-		q.take(b, r, eps)
+		q.takeFrame(b, r, eps)
 		r.advance()
 	}
 }
 
-// take adds the next frame of a ring, its address put back.
-func (q *inline) take(b *packet.Batch, from *receiver, eps map[uint32]known) {
+// takeFrame adds the next frame of a ring, with its address restored.
+func (q *inline) takeFrame(b *packet.Batch, from *receiver, eps map[uint32]known) {
 	r, off := from.mem, from.slots.at(from.head)
 	status := r.u32(off + v2Status)
 	start, n, wire := off+int(r.u16(off+v2Mac)), int(r.u32(off+v2Snaplen)), r.u32(off+v2Len)
@@ -279,7 +278,7 @@ func (q *inline) take(b *packet.Batch, from *receiver, eps map[uint32]known) {
 	}
 }
 
-// Settle sends what passes and gives the slots back. It implements backend.Queue.
+// Settle sends the passed frames and returns the slots. It implements backend.Queue.
 func (q *inline) Settle(b *packet.Batch) error {
 	if b.N == 0 {
 		return nil
@@ -298,10 +297,10 @@ func (q *inline) Settle(b *packet.Batch) error {
 	return nil
 }
 
-// open says whether frames that nobody judged pass.
+// open reports whether unjudged frames pass.
 func (q *inline) open(id uint32) bool { return (*q.endpoints.Load())[id].open }
 
-// giveBack hands the slots that were taken to the kernel.
+// giveBack returns the taken slots to the kernel.
 func (q *inline) giveBack() {
 	q.bulk = q.large.taken > 0
 	q.small.giveBack()
@@ -316,14 +315,14 @@ func (q *inline) Wake() {
 	})
 }
 
-// drain lets Recv end with io.EOF once the ring is empty.
+// drain makes Recv return io.EOF once the ring is empty.
 func (q *inline) drain() {
 	q.draining.Store(true)
 	q.Wake()
 }
 
-// Close ends the queue; its memory goes when the worker has let go of it.
-// It implements backend.Queue.
+// Close ends the queue; its memory is released when the worker no longer uses it. It
+// implements backend.Queue.
 func (q *inline) Close() error {
 	q.Wake()
 	q.gate.close()
@@ -339,7 +338,7 @@ func (q *inline) Stats() backend.Stats {
 	}
 }
 
-// countDrops adds what the kernel counted since it was last asked.
+// countDrops adds the kernel's counts since the last query.
 func (q *inline) countDrops() {
 	for _, fd := range []int{q.small.fd, q.large.fd} {
 		if s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {

@@ -24,9 +24,9 @@ type inlineAttachment struct {
 
 var _ backend.Attachment = (*inlineAttachment)(nil)
 
-// attachInline enters the endpoint in the maps; its frames come from Activate on.
+// attachInline adds the endpoint to the maps; its frames arrive after Activate.
 func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
-	p.forget()
+	p.dropRetired()
 	if isTag(ep.MAC[:]) || ep.MAC == [6]byte{} || ep.MAC[0]&1 != 0 {
 		return nil, fmt.Errorf("%w: address %x", ErrEndpoint, ep.MAC)
 	}
@@ -53,7 +53,7 @@ func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	return a, nil
 }
 
-// find looks the hook up; it runs in the hook's namespace.
+// find looks up the hook; it runs in the hook's namespace.
 func (a *inlineAttachment) find() error {
 	h := a.ep.Hook
 	var l netlink.Link
@@ -81,7 +81,7 @@ func (a *inlineAttachment) enter() error {
 			return fmt.Errorf("draw mark: %w", err)
 		}
 	}
-	// Nobody else can know the mark, so nobody slips past the engine by setting it.
+	// The mark is secret, so that no workload can bypass the engine by setting it.
 	a.mark = binary.NativeEndian.Uint32(b[:])
 	side := uint8(a.ep.Hook.Side)
 	back := steerEndpoint{Ifindex: uint32(a.index), Mark: a.mark, Mac: a.ep.MAC, Side: side}
@@ -105,7 +105,7 @@ func (a *inlineAttachment) enter() error {
 // Queues implements backend.Attachment.
 func (a *inlineAttachment) Queues() []backend.Queue { return []backend.Queue{a.port.queue} }
 
-// Activate puts the steering programs on the hook. It implements backend.Attachment.
+// Activate attaches the steering programs to the hook. It implements backend.Attachment.
 func (a *inlineAttachment) Activate() error {
 	if len(a.links) > 0 {
 		return nil
@@ -130,7 +130,7 @@ func (a *inlineAttachment) Activate() error {
 	return nil
 }
 
-// unhook takes the programs off; it runs in the hook's namespace.
+// unhook detaches the programs; it runs in the hook's namespace.
 func (a *inlineAttachment) unhook() error {
 	var errs []error
 	for _, l := range a.links {
@@ -140,9 +140,9 @@ func (a *inlineAttachment) unhook() error {
 	return errors.Join(errs...)
 }
 
-// Close stops steering, then takes the programs off. Frames that are under way come
-// through without a mark, so that nothing on the host sees it. The last one of a port
-// closes the port. It implements backend.Attachment.
+// Close stops steering, then detaches the programs. Frames on their way arrive without a
+// mark, so that nothing on the host sees it. The last attachment of a port closes the port.
+// It implements backend.Attachment.
 func (a *inlineAttachment) Close() error {
 	p := a.port
 	side := uint8(a.ep.Hook.Side)
@@ -156,7 +156,7 @@ func (a *inlineAttachment) Close() error {
 	delete(p.attached, a.ep.ID)
 	delete(p.hooked, a.index)
 	p.retired[a.ep.ID] = time.Now()
-	p.forget()
+	p.dropRetired()
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detach endpoint %d: %w", a.ep.ID, err)
 	}

@@ -9,14 +9,14 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-// sendBuffer is what the kernel may hold of large frames that are being sent.
+// sendBuffer is the kernel's buffer for large frames being sent.
 const sendBuffer = 8 << 20
 
 // mapped is the map that openInline maps.
 type mapped interface{ FD() int }
 
-// openInline makes the queue of a service port whose engine's end is index; it runs
-// in the port's namespace. control is the map of the heartbeat.
+// openInline creates the queue of a service port whose engine's end is index; it runs in the
+// port's namespace. control is the map of the heartbeat.
 func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
 	q := &inline{event: -1, index: index, clock: newMonotonic(), spins: runtime.NumCPU() > 1, drained: make(chan struct{}), scratch: make([]byte, vnetLen+maxFrame)}
 	q.small.fd, q.large.fd = -1, -1
@@ -48,7 +48,7 @@ func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
 	return q, nil
 }
 
-// bind maps the heartbeat and lets the sockets receive.
+// bind maps the heartbeat and enables reception on the sockets.
 func (q *inline) bind(control mapped, cfg Config) (err error) {
 	if q.control, err = unix.Mmap(control.FD(), 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("map heartbeat: %w", err)
@@ -62,8 +62,8 @@ func (q *inline) bind(control mapped, cfg Config) (err error) {
 	return nil
 }
 
-// open opens the socket and makes its rings, of which tx may have no slots. It receives nothing
-// before it is bound, and then frames that are longer than over and not longer than most.
+// open opens the socket and creates its rings, of which tx may have no slots. It receives
+// nothing before it is bound, and then frames longer than over and not longer than most.
 func (r *receiver) open(tx slots, over, most uint32) (err error) {
 	if r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("open packet socket: %w", err)
@@ -88,8 +88,8 @@ func (r *receiver) open(tx slots, over, most uint32) (err error) {
 	return r.makeRings(tx)
 }
 
-// makeRings asks for the receive ring and, where tx has slots, for a TX ring behind it,
-// and maps them. A socket with a TX ring sends from there alone.
+// makeRings creates the receive ring and, where tx has slots, a TX ring behind it, and maps
+// them. A socket with a TX ring sends only from there.
 func (r *receiver) makeRings(tx slots) error {
 	for _, x := range []struct {
 		opt int
@@ -115,8 +115,7 @@ func (r *receiver) makeRings(tx slots) error {
 	return nil
 }
 
-// takeFrames lets those frames into a socket that are longer than over and not
-// longer than most.
+// takeFrames sets the filter of a socket: frames longer than over and not longer than most.
 func takeFrames(fd int, over, most uint32) error {
 	const none, all = 0, 1 << 20
 	filter := []unix.SockFilter{
@@ -133,7 +132,7 @@ func takeFrames(fd int, over, most uint32) error {
 	return nil
 }
 
-// free lets go of everything; it is called by the gate.
+// free releases everything; it is called by the gate.
 func (q *inline) free() {
 	if q.small.fd >= 0 && q.large.fd >= 0 {
 		q.countDrops()

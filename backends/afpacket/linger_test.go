@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// hasPort says whether a namespace has a service port.
+// hasPort reports whether a namespace has a service port.
 func hasPort(n *testnet.NS) (there bool) {
 	n.Do(func() error {
 		_, err := net.InterfaceByName("sluice-svc")
@@ -21,7 +21,7 @@ func hasPort(n *testnet.NS) (there bool) {
 	return there
 }
 
-// drive works on a queue as the engine does, until it ends.
+// drive works on a queue like the engine, until it ends.
 func drive(q backend.Queue) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -34,8 +34,8 @@ func drive(q backend.Queue) <-chan struct{} {
 	return done
 }
 
-// A service port that nothing is attached to any more waits for its time, serves whoever comes
-// meanwhile, and is gone afterwards.
+// An unused service port remains for PortLinger, is reused by a new attachment meanwhile, and
+// is gone afterwards.
 func TestPortLinger(t *testing.T) {
 	testnet.RequireRoot(t)
 	const linger = 300 * time.Millisecond
@@ -60,7 +60,7 @@ func TestPortLinger(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !hasPort(n.Host) {
-		t.Fatal("service port went at once")
+		t.Fatal("service port was removed at once")
 	}
 	second := attach(2)
 	if got := second.Queues(); len(got) != 1 || got[0] != q {
@@ -68,7 +68,7 @@ func TestPortLinger(t *testing.T) {
 	}
 	time.Sleep(2 * linger)
 	if !hasPort(n.Host) {
-		t.Fatal("service port went while it was used")
+		t.Fatal("service port was removed while in use")
 	}
 	if err := second.Close(); err != nil {
 		t.Fatal(err)

@@ -14,12 +14,12 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// port is the service port of one namespace that holds hooks: interfaces,
-// programs and maps. The backend's lock guards it; its queue belongs to a worker.
+// port is the service port of one namespace with hooks: interfaces, programs and maps. The
+// backend's lock guards it; its queue belongs to a worker.
 type port struct {
 	cfg   Config
 	id    netns.ID
-	ns    *os.File // keeps the way back in, whatever becomes of the path
+	ns    *os.File // keeps the namespace reachable, whatever becomes of the path
 	objs  steerObjects
 	links []detacher
 	up    bool
@@ -32,13 +32,13 @@ type port struct {
 	missed missed
 
 	linger *time.Timer // closes the port while nothing is attached; nil otherwise
-	uses   int         // counts up whenever something is attached or detached
+	uses   int         // incremented at each attach and detach
 }
 
-// retireAfter is how long a detached endpoint is remembered.
+// retireAfter is how long a detached endpoint is kept.
 const retireAfter = 2 * time.Second
 
-// openPort makes a service port; on error nothing is left.
+// openPort creates a service port; on error nothing is left.
 func openPort(path string, id netns.ID, cfg Config) (_ *port, err error) {
 	p := &port{cfg: cfg, id: id, attached: map[uint32]*inlineAttachment{}, hooked: map[int]uint32{}, retired: map[uint32]time.Time{},
 		missed: missed{heartbeat: map[uint32]steerMissed{}, large: map[uint32][2]uint64{}}}
@@ -58,7 +58,7 @@ func (p *port) do(fn func() error) error {
 	return netns.Do(fmt.Sprintf("/proc/self/fd/%d", p.ns.Fd()), fn)
 }
 
-// setUp builds everything, the links coming up last.
+// setUp creates everything, the links coming up last.
 func (p *port) setUp() error {
 	ours, engines, err := addPort()
 	if err != nil {
@@ -81,8 +81,8 @@ func (p *port) setUp() error {
 		}
 		p.links = append(p.links, l)
 	}
-	// Ours last: the end that completes the pair can send at once, the other one's queue
-	// is switched on a moment later, and the packet socket goes round it.
+	// The near end last: the end that completes the pair can send at once, the other one's queue
+	// is switched on a moment later, and the packet socket bypasses it.
 	for _, index := range []int{engines, ours} {
 		if err := netlink.LinkSetUp(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}); err != nil {
 			return fmt.Errorf("bring service port up: %w", err)
@@ -92,7 +92,7 @@ func (p *port) setUp() error {
 	return nil
 }
 
-// load brings the programs and maps into the kernel.
+// load loads the programs and maps into the kernel.
 func (p *port) load(ours int) error {
 	spec, err := loadSteer()
 	if err != nil {
@@ -110,10 +110,10 @@ func (p *port) load(ours int) error {
 	return nil
 }
 
-// usable says whether endpoints can be attached: nobody has removed the port.
+// usable reports whether endpoints can be attached: the port was not removed.
 func (p *port) usable() bool { return p.queue.isOpen() && !p.queue.lost.Load() }
 
-// drain lets the worker settle what is in the ring, if there is one.
+// drain lets the worker, if there is one, settle the frames in the ring.
 func (p *port) drain() {
 	const patience = 300 * time.Millisecond
 	if !p.queue.isOpen() || !p.queue.active() {
@@ -126,7 +126,7 @@ func (p *port) drain() {
 	}
 }
 
-// close takes everything down; it also undoes half a setUp.
+// close removes everything, also after half a setUp.
 func (p *port) close() error {
 	var errs []error
 	if p.queue != nil {
@@ -150,8 +150,8 @@ func (p *port) close() error {
 	return errors.Join(errs...)
 }
 
-// forget drops detached endpoints whose frames must have come through by now.
-func (p *port) forget() {
+// dropRetired drops detached endpoints whose frames must have arrived by now.
+func (p *port) dropRetired() {
 	for id, at := range p.retired {
 		if time.Since(at) > retireAfter {
 			delete(p.retired, id)
@@ -184,8 +184,8 @@ func (p *port) counters(sum *[len(counterNames)]uint64) error {
 	return nil
 }
 
-// monotonic is a reading of CLOCK_MONOTONIC, which BPF programs read too, and the
-// time.Time that belongs to it: later readings need no system call.
+// monotonic returns a reading of CLOCK_MONOTONIC, which BPF programs read too, and the
+// corresponding time.Time: later readings need no system call.
 type monotonic struct {
 	at   time.Time
 	base uint64

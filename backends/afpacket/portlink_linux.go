@@ -11,17 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The service port: the steering programs redirect to our end, the packet
-// socket is on the engine's.
+// The service port: the steering programs redirect to the near end, the packet socket is on
+// the engine's end.
 const (
 	portName   = "sluice-svc"
 	enginePort = "sluice-svcp"
-	// portAlias tells our interfaces from others of the same name.
+	// portAlias distinguishes the backend's interfaces from others of the same name.
 	portAlias = "sluice service port"
 	portMTU   = 65535
 )
 
-// addPort makes the service port in the calling thread's namespace, down, after removing
+// addPort creates the service port in the calling thread's namespace, down, after removing
 // one that a killed process left. It returns the numbers of both ends.
 func addPort() (ours, engines int, err error) {
 	if err := portFree(); err != nil {
@@ -65,16 +65,16 @@ func quietEnd(name string) (int, error) {
 	if err := netlink.LinkSetARPOff(l); err != nil {
 		return 0, fmt.Errorf("switch off arp on %s: %w", name, err)
 	}
-	// Without IPv6 in the kernel there is nothing to switch off. Where /proc/sys cannot
-	// be written the missing link-local address is enough.
+	// Without IPv6 in the kernel there is nothing to switch off. Where /proc/sys is read-only
+	// the missing link-local address is enough.
 	const none = 1 // IN6_ADDR_GEN_MODE_NONE
 	_ = netlink.LinkSetIP6AddrGenMode(l, none)
 	_ = os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0)
 	return l.Attrs().Index, nil
 }
 
-// limitOffloads leaves to our end only the offloads that a virtio_net_hdr can
-// tell of: for the others the kernel cuts frames or fills checksums in before they get here.
+// limitOffloads leaves to the near end only the offloads that a virtio_net_hdr can express:
+// for the others the kernel segments frames or fills in checksums before they arrive.
 func limitOffloads() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -108,8 +108,8 @@ func kernelAtLeast(major, minor int) bool {
 	return a > major || a == major && b >= minor
 }
 
-// portFree refuses a service port that another process still reads from: its frames
-// would go nowhere. The packet socket tells, because it dies with its process.
+// portFree rejects a service port that another process still reads from: its frames would be
+// lost. The packet socket is the evidence, because it ends with its process.
 func portFree() error {
 	l, err := netlink.LinkByName(enginePort)
 	if err != nil {
@@ -128,8 +128,8 @@ func portFree() error {
 	return nil
 }
 
-// removePort removes the service port, if there is one, from the calling thread's
-// namespace. Interfaces of that name that are somebody else's are an error.
+// removePort removes the service port, if there is one, from the calling thread's namespace.
+// Other interfaces of that name are an error.
 func removePort() error {
 	for _, name := range []string{portName, enginePort} {
 		l, err := netlink.LinkByName(name)
@@ -140,7 +140,7 @@ func removePort() error {
 		if err != nil {
 			return fmt.Errorf("find %s: %w", name, err)
 		}
-		// A process that was killed in between left one without alias; nobody else makes a
+		// A process that was killed in between left one without alias; no other program creates a
 		// veth pair of these two names.
 		if alias := l.Attrs().Alias; l.Type() != "veth" || alias != portAlias && alias != "" {
 			return fmt.Errorf("remove %s: the interface is not ours", name)

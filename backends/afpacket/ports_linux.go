@@ -8,8 +8,8 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// attachInline attaches to the port of the hook's namespace, making it for the first.
-// The lock is held, but for a wait for the port's predecessor.
+// attachInline attaches to the port of the hook's namespace, creating it for the first. The
+// lock is held, except while waiting for the port's predecessor.
 func (b *Backend) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	id, err := netns.Identity(ep.Hook.NetNS)
 	if err != nil {
@@ -41,12 +41,11 @@ func (b *Backend) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	if err != nil {
 		return nil, errors.Join(err, b.release(p))
 	}
-	b.keep(p)
+	b.keepPort(p)
 	return a, nil
 }
 
-// release lets go of a port that nothing is attached to: at once, or after a while
-// in which it may be wanted again.
+// release closes an unused port: at once, or after a while in which it may be needed again.
 func (b *Backend) release(p *port) error {
 	if len(p.attached) > 0 {
 		return nil
@@ -54,7 +53,7 @@ func (b *Backend) release(p *port) error {
 	if b.cfg.PortLinger <= 0 || b.closed || p.uses == 0 {
 		return b.end(p)
 	}
-	b.keep(p)
+	b.keepPort(p)
 	uses := p.uses
 	b.wg.Add(1)
 	p.linger = time.AfterFunc(b.cfg.PortLinger, func() {
@@ -64,8 +63,8 @@ func (b *Backend) release(p *port) error {
 	return nil
 }
 
-// keep notes a use of a port, so that its time does not run out. The lock is held.
-func (b *Backend) keep(p *port) {
+// keepPort records a use of a port, which restarts its timer. The lock is held.
+func (b *Backend) keepPort(p *port) {
 	p.uses++
 	if p.linger != nil && p.linger.Stop() {
 		b.wg.Done()
@@ -75,7 +74,7 @@ func (b *Backend) keep(p *port) {
 
 // end closes a port now. The lock is held.
 func (b *Backend) end(p *port) error {
-	b.keep(p)
+	b.keepPort(p)
 	delete(b.ports, p.id)
 	p.drain()
 	p.collectUnjudged()
@@ -84,7 +83,7 @@ func (b *Backend) end(p *port) error {
 }
 
 // expire closes a port that has not been used since. It takes a tenth of a second and more,
-// which nobody has to wait for but those who want a new port in the same place.
+// for which only attachments in the same namespace wait.
 func (b *Backend) expire(p *port, uses int) {
 	b.mu.Lock()
 	if b.ports[p.id] != p || len(p.attached) > 0 || p.uses != uses {
@@ -100,7 +99,7 @@ func (b *Backend) expire(p *port, uses int) {
 	p.collectUnjudged()
 	b.collectFrom(p)
 	b.mu.Unlock()
-	// What is left after an error is removed by the next port in this place.
+	// After an error the next port in this namespace removes the remains.
 	_ = p.close()
 	b.mu.Lock()
 	delete(b.closing, p.id)
@@ -108,7 +107,7 @@ func (b *Backend) expire(p *port, uses int) {
 	close(gone)
 }
 
-// endPorts closes the ports that wait, and waits for those that are being closed.
+// endPorts closes the lingering ports, and waits for those being closed.
 func (b *Backend) endPorts() error {
 	b.mu.Lock()
 	var errs []error

@@ -12,8 +12,8 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-// Probe tries what taps and inline endpoints need, in the calling thread's namespace; what it
-// makes for an attempt it removes again.
+// Probe tries what taps and inline endpoints need, in the calling thread's namespace; it
+// removes whatever it creates.
 func Probe() []backend.Feature {
 	const (
 		taps   = "no workload can be watched"
@@ -43,7 +43,7 @@ func Probe() []backend.Feature {
 	}
 }
 
-// probeRing asks for the smallest ring of a version.
+// probeRing requests the smallest ring of a version.
 func probeRing(version int, vnet bool) error {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -76,7 +76,7 @@ func probeIgnoreOutgoing() error {
 	return unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
 }
 
-// probeMemlock makes the largest kind of map that the steering programs need.
+// probeMemlock creates the largest kind of map that the steering programs need.
 func probeMemlock() error {
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 16, MaxEntries: 1, Flags: unix.BPF_F_MMAPABLE})
 	if err != nil {
@@ -94,14 +94,14 @@ func probePrograms() error {
 	return objs.Close()
 }
 
-// passProgram lets everything by.
+// passProgram returns a program that passes everything.
 func passProgram() (*ebpf.Program, error) {
 	return ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{
 		asm.Mov.Imm(asm.R0, -1), asm.Return(),
 	}})
 }
 
-// loopback is an interface that is always there.
+// loopback returns an interface that always exists.
 func loopback() (int, error) {
 	l, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -127,8 +127,7 @@ func probeTCX() error {
 	return l.Close()
 }
 
-// probeClsact tries on a veth of its own: a qdisc is nothing to try out on
-// somebody else's interface.
+// probeClsact uses its own veth: a qdisc must not be tried on another's interface.
 func probeClsact() error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "sluice-probe"

@@ -2,11 +2,10 @@ package afpacket
 
 import "golang.org/x/sys/unix"
 
-// receiver is one receive ring of a service port and how far its worker has read in it:
-// head is the next slot to look at, taken are those before it that have not been given
-// back. A port has two, for small and for large frames, and each frame comes into one of
-// them: a slot for every frame that could be large would make a ring too short for many
-// small ones.
+// receiver is one receive ring of a service port and its worker's position: head is the next
+// slot to read, taken are those before it that have not been returned. A port has two, for
+// small and for large frames, and each frame arrives in one of them: a slot for every frame
+// that could be large would make a ring too short for many small ones.
 type receiver struct {
 	fd          int
 	mem         ring
@@ -14,18 +13,18 @@ type receiver struct {
 	head, taken int
 }
 
-// ready says whether the slot at head holds a frame.
+// ready reports whether the slot at head holds a frame.
 func (r *receiver) ready() bool {
 	return r.taken < r.slots.n && r.mem.status(r.slots.at(r.head)+v2Status)&unix.TP_STATUS_USER != 0
 }
 
-// stamp is when the frame at head was received.
+// stamp returns when the frame at head was received.
 func (r *receiver) stamp() uint64 {
 	off := r.slots.at(r.head)
 	return uint64(r.mem.u32(off+v2Sec))*1e9 + uint64(r.mem.u32(off+v2Nsec))
 }
 
-// advance goes past the frame at head.
+// advance skips the frame at head.
 func (r *receiver) advance() {
 	r.taken++
 	if r.head++; r.head == r.slots.n {
@@ -33,7 +32,7 @@ func (r *receiver) advance() {
 	}
 }
 
-// giveBack hands the slots that were taken to the kernel.
+// giveBack returns the taken slots to the kernel.
 func (r *receiver) giveBack() {
 	i := r.head - r.taken
 	if i < 0 {
@@ -47,13 +46,13 @@ func (r *receiver) giveBack() {
 	}
 }
 
-// first is the ring whose next frame came first, nil when both are empty. Frames of one
-// flow come one after the other: whoever sees the later one and looks then, sees the
-// earlier one too.
+// first returns the ring whose next frame arrived first, nil when both are empty. Frames of
+// one flow arrive in sequence: a reader that sees the later one and then checks again, sees
+// the earlier one too.
 func first(small, large *receiver) *receiver {
 	s, l := small.ready(), large.ready()
 	if l && !s {
-		s = small.ready() // it may have come before the large one, but after the first look
+		s = small.ready() // it may have arrived before the large one, but after the first check
 	}
 	switch {
 	case s && l:

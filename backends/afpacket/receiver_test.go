@@ -12,7 +12,8 @@ func (r *receiver) put(slot int, stamp uint32) {
 	r.mem.setStatus(off+v2Status, 1) // TP_STATUS_USER
 }
 
-// TestFirst reads two rings in the order of arrival, round their ends, and gives back.
+// TestFirst reads two rings in the order of arrival, across their ends, and returns the
+// slots.
 func TestFirst(t *testing.T) {
 	small := &receiver{mem: make(ring, slotBlock), slots: slotsFor(0, 1, smallSlot)}
 	large := &receiver{mem: make(ring, slotBlock), slots: slotsFor(0, 1, largeSlot)}

@@ -27,20 +27,20 @@ const (
 // ring is shared memory of a packet socket, mapped into the process.
 type ring []byte
 
-// status reads a word that the kernel writes; what it published before is
-// visible afterwards. off is a multiple of 4 inside the ring.
+// status reads a word that the kernel writes; what the kernel published before is visible
+// afterwards. off is a multiple of 4 inside the ring.
 func (r ring) status(off int) uint32 {
 	_ = r[off+3]
 	return atomic.LoadUint32((*uint32)(unsafe.Pointer(&r[off])))
 }
 
-// setStatus publishes what was written before and hands the slot over.
+// setStatus publishes earlier writes and returns the slot.
 func (r ring) setStatus(off int, v uint32) {
 	_ = r[off+3]
 	atomic.StoreUint32((*uint32)(unsafe.Pointer(&r[off])), v)
 }
 
-// u32 and u16 read host-order fields of a slot that is ours.
+// u32 and u16 read host-order fields of a slot owned by the process.
 func (r ring) u32(off int) uint32 {
 	_ = r[off+3]
 	return *(*uint32)(unsafe.Pointer(&r[off]))
@@ -51,7 +51,7 @@ func (r ring) u16(off int) uint16 {
 	return *(*uint16)(unsafe.Pointer(&r[off]))
 }
 
-// setU32 writes a host-order field of a slot that is ours.
+// setU32 writes a host-order field of a slot owned by the process.
 func (r ring) setU32(off int, v uint32) {
 	_ = r[off+3]
 	*(*uint32)(unsafe.Pointer(&r[off])) = v

@@ -1,8 +1,8 @@
 package afpacket
 
-// Slots of the service port's rings: small ones for most frames, and large ones, each of
-// which holds the largest frame there is, 64 KiB and its headers. An odd number of cache
-// lines apart, so that the slots' headers do not all fall into one set of the cache.
+// Slots of the service port's rings: small ones for most frames, and large ones for up to the
+// largest frame, 64 KiB and its headers. They are an odd number of cache lines apart, so that
+// the slots' headers do not all map to one set of the cache.
 const (
 	slotBlock = 1 << 20
 	smallSlot = 64 * 33
@@ -17,7 +17,7 @@ const (
 // slots is the geometry of a ring whose frames do not cross blocks.
 type slots struct{ base, n, size, perBlock int }
 
-// slotsFor gives room for n slots of a size at least, from base on.
+// slotsFor returns room for at least n slots of a size, from base on.
 func slotsFor(base, n, size int) slots {
 	per := slotBlock / size
 	blocks := max(1, (n+per-1)/per)
@@ -27,13 +27,13 @@ func slotsFor(base, n, size int) slots {
 func (s slots) blocks() int { return s.n / s.perBlock }
 func (s slots) bytes() int  { return s.blocks() * slotBlock }
 
-// at is the offset of slot i.
+// at returns the offset of slot i.
 func (s slots) at(i int) int {
 	return s.base + i/s.perBlock*slotBlock + i%s.perBlock*s.size
 }
 
-// The tag that stands for a workload's own address on the service port: three
-// bytes of prefix, locally administered, and the endpoint's number.
+// The tag that replaces a workload's own address on the service port: three bytes of prefix,
+// locally administered, and the endpoint's number.
 const tag0, tag1, tag2 = 0x02, 0x53, 0x4c
 
 func isTag(mac []byte) bool {

@@ -19,15 +19,15 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// inlineOf is a workload's endpoint, hooked on the host's side.
+// inlineOf returns a workload's endpoint, hooked on the host's side.
 func inlineOf(id uint32, w *testnet.Workload, fail backend.FailMode) backend.Endpoint {
 	e := onHost(w)
 	e.ID, e.NetNS, e.Interface, e.MAC, e.Fail = id, w.Path, w.Interface, w.MAC, fail
 	return e
 }
 
-// serve attaches an endpoint, activates it and lets judge decide on a goroutine
-// that ends with the test.
+// serve attaches an endpoint, activates it and runs judge on a goroutine that ends with the
+// test.
 func serve(t *testing.T, b *afpacket.Backend, ep backend.Endpoint, judge func(*packet.Frame) packet.Action) backend.Attachment {
 	t.Helper()
 	a, err := b.Attach(t.Context(), ep)
@@ -54,7 +54,7 @@ func serve(t *testing.T, b *afpacket.Backend, ep backend.Endpoint, judge func(*p
 	return a
 }
 
-// reaches says whether a datagram gets from one workload to another.
+// reaches reports whether a datagram is delivered from one workload to another.
 func reaches(t *testing.T, from, to *testnet.Workload, network string) bool {
 	t.Helper()
 	l := to.ListenPacket(network, to.Addr(network, 0))
@@ -67,7 +67,7 @@ func reaches(t *testing.T, from, to *testnet.Workload, network string) bool {
 	return err == nil
 }
 
-// raw sends one frame from inside a workload as it is.
+// raw sends one frame from inside a workload unchanged.
 func raw(t *testing.T, w *testnet.Workload, frame []byte) {
 	t.Helper()
 	w.Do(func() error {
@@ -117,8 +117,8 @@ func TestAddresses(t *testing.T) {
 		frame   []byte
 		counter string
 	}{
-		{"source is somebody else", ws[0], frame(ws[1].MAC, other, 0x0800), "spoofed"},
-		{"source is somebody else, IPv6", ws[0], frame(ws[1].MAC, other, 0x86dd), "spoofed"},
+		{"another's source", ws[0], frame(ws[1].MAC, other, 0x0800), "spoofed"},
+		{"another's source, IPv6", ws[0], frame(ws[1].MAC, other, 0x86dd), "spoofed"},
 		{"destination is a tag", ws[0], frame(tag, ws[0].MAC, 0x0800), "forged"},
 		{"source is a tag", ws[0], frame(ws[1].MAC, tag, 0x0800), "spoofed"},
 		{"both are tags", ws[0], frame(tag, tag, 0x0800), "forged"},
@@ -142,7 +142,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// What is not unicast IP passes by, even where everything is dropped.
+// Frames other than unicast IP bypass the engine, even where everything is dropped.
 func TestPassesBy(t *testing.T) {
 	testnet.RequireRoot(t)
 	ws := testnet.New(t).Bridge("a", "b").Workloads
@@ -185,7 +185,7 @@ func TestHeartbeat(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := a.Activate(); err != nil { // and nobody receives
+			if err := a.Activate(); err != nil { // no worker receives
 				t.Fatal(err)
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -201,7 +201,7 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-// Two workloads inline on one port: what goes from one to the other is judged twice.
+// Two workloads inline on one port: frames from one to the other are judged twice.
 func TestSharedPort(t *testing.T) {
 	testnet.RequireRoot(t)
 	ws := testnet.New(t).Bridge("a", "b").Workloads
@@ -239,7 +239,7 @@ func TestSharedPort(t *testing.T) {
 		t.Error(err)
 	}
 	if !reaches(t, ws[0], ws[1], "udp4") || ingress.Load() != 2 || egress.Load() != 3 {
-		t.Error("the first endpoint does not go on as before")
+		t.Error("the first endpoint no longer works")
 	}
 }
 
@@ -252,10 +252,10 @@ func TestPortTaken(t *testing.T) {
 	link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "sluice-svc"}}
 	n.Host.Do(func() error { return netlink.LinkAdd(link) })
 	if _, err := b.Attach(t.Context(), ep); err == nil {
-		t.Error("took over somebody's interface")
+		t.Error("took over another's interface")
 	}
 	n.Host.Do(func() error { return netlink.LinkDel(link) })
-	// A port that somebody reads from.
+	// A port that another process reads from.
 	other := afpacket.New(afpacket.Config{})
 	if _, err := other.Attach(t.Context(), ep); err != nil {
 		t.Fatal(err)
@@ -266,7 +266,7 @@ func TestPortTaken(t *testing.T) {
 	if err := other.Close(); err != nil {
 		t.Error(err)
 	}
-	// One that a killed process left.
+	// A port that a killed process left.
 	left := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "sluice-svc"}, PeerName: "sluice-svcp"}
 	n.Host.Do(func() error { return netlink.LinkAdd(left) })
 	if _, err := b.Attach(t.Context(), ep); err != nil {
@@ -319,8 +319,8 @@ func TestInlineAttachErrors(t *testing.T) {
 	try(true)
 }
 
-// Somebody removes the service port under the worker: the queue says so and the
-// fail mode holds.
+// The service port is removed under the worker: the queue reports it and the fail mode
+// applies.
 func TestPortLost(t *testing.T) {
 	testnet.RequireRoot(t)
 	n := testnet.New(t).Bridge("a", "b")

@@ -12,12 +12,11 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-// detacher takes a program off an interface again. Close runs in the interface's
-// namespace.
+// detacher detaches a program from an interface. Close runs in the interface's namespace.
 type detacher interface{ Close() error }
 
-// attachProgram puts prog on an interface of the calling thread's namespace, before
-// other programs, and leaves those running.
+// attachProgram attaches prog to an interface of the calling thread's namespace, before other
+// programs, which keep running.
 func attachProgram(how Steering, index int, prog *ebpf.Program, ingress bool) (detacher, error) {
 	if how != SteerClsact {
 		at := ebpf.AttachTCXEgress
@@ -42,8 +41,8 @@ func attachProgram(how Steering, index int, prog *ebpf.Program, ingress bool) (d
 	return f, nil
 }
 
-// Our place among the filters of a clsact qdisc: one that a killed process left
-// behind is replaced.
+// The position among the filters of a clsact qdisc: one that a killed process left is
+// replaced.
 const (
 	filterName   = "sluice"
 	filterPrio   = 1
@@ -70,7 +69,7 @@ func (f *filter) qdisc() *netlink.Clsact {
 func (f *filter) add(prog *ebpf.Program) error {
 	switch err := netlink.QdiscAdd(f.qdisc()); {
 	case err == nil:
-		// Ours from now on.
+		// Owned from now on.
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%w: clsact: %w", backend.ErrUnsupported, err)
 	case !errors.Is(err, unix.EEXIST):
@@ -83,7 +82,7 @@ func (f *filter) add(prog *ebpf.Program) error {
 	return nil
 }
 
-// Close removes the filter, and the qdisc once it holds nothing more.
+// Close removes the filter, and the qdisc once it is empty.
 func (f *filter) Close() error {
 	err := netlink.FilterDel(f.spec(-1))
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
@@ -96,8 +95,8 @@ func (f *filter) Close() error {
 	return nil
 }
 
-// removeQdisc removes a qdisc without filters, be it of this process or of one that
-// was killed: an empty one does nothing.
+// removeQdisc removes a qdisc without filters, of this process or of a killed one: an empty
+// one has no effect.
 func (f *filter) removeQdisc() {
 	dev := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: f.index}}
 	for _, parent := range []uint32{netlink.HANDLE_MIN_INGRESS, netlink.HANDLE_MIN_EGRESS} {

@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// harness describes one way to attach.
+// harness describes one method of attaching.
 func harness(cfg afpacket.Config, child string, ep func(*testnet.Workload) backend.Endpoint) backendtest.Harness {
 	return backendtest.Harness{
 		New: func(testing.TB) backend.Backend { return afpacket.New(cfg) },
@@ -46,7 +46,7 @@ func clsactHarness() backendtest.Harness {
 	return harness(afpacket.Config{Steering: afpacket.SteerClsact}, "TestServeClsact", onHost)
 }
 
-// The suites wait more than they work, so they run side by side.
+// The suites wait more than they work, so they run in parallel.
 
 func TestTap(t *testing.T) {
 	t.Parallel()

@@ -15,11 +15,11 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// tap is a queue that sees copies of one interface's frames. Waiting is done by
-// the runtime's poller, so that a tap costs a goroutine and no thread.
+// tap is a queue that receives copies of one interface's frames. Waiting is done by the
+// runtime's poller, so that a tap costs a goroutine and no thread.
 //
-// Frames for other stations (a bridge floods them, or somebody made the interface
-// promiscuous) are skipped: they are not the workload's.
+// Frames for other stations (a bridge floods them, or the interface is promiscuous) are
+// skipped: they are not the workload's.
 type tap struct {
 	gate
 	endpoint uint32
@@ -31,19 +31,18 @@ type tap struct {
 	ep       backend.Endpoint
 
 	wait func(fd uintptr) bool // bound once: no closure per wait
-	// sock is the socket that is read. Only the worker replaces it, by next, which
-	// resize makes.
+	// sock is the socket being read. Only the worker replaces it, by next, which resize creates.
 	sock, next atomic.Pointer[tapSocket]
 	turn       turn           // the worker's own
 	resizing   sync.WaitGroup // Add holds gate.mu while the gate is open
 
-	// The worker's own.
+	// Used by the worker only.
 	asked bool // wait has looked once
 	idle  int  // ticks without a frame
-	gone  bool // the interface is no more
+	gone  bool // the interface no longer exists
 
 	woken    atomic.Bool
-	bound    atomic.Bool  // Activate has given the socket its interface
+	bound    atomic.Bool  // Activate has bound the socket to its interface
 	stopped  atomic.Int64 // when the attachment was closed, ns; 0 while it is not
 	received atomic.Uint64
 	dropped  atomic.Uint64
@@ -55,7 +54,7 @@ var (
 	_ backend.Buffered = (*tap)(nil)
 )
 
-// Recv hands out what full or retired blocks hold. It implements backend.Queue.
+// Recv delivers the frames of full or retired blocks. It implements backend.Queue.
 func (t *tap) Recv(b *packet.Batch) error {
 	b.Reset()
 	if !t.enter() {
@@ -85,11 +84,11 @@ func (t *tap) Recv(b *packet.Batch) error {
 	return nil
 }
 
-// ended says whether nothing more can come: the interface is gone or the attachment
+// ended reports whether no more frames can arrive: the interface is gone or the attachment
 // was closed long enough ago for the last block to have been retired.
 func (t *tap) ended() bool {
 	if t.gone || t.turn.cut != 0 {
-		return t.gone // or the other socket has to be read yet
+		return t.gone // or the other socket must still be read
 	}
 	at := t.stopped.Load()
 	return at != 0 && time.Since(time.Unix(0, at)) > 2*t.retire+10*time.Millisecond
@@ -139,15 +138,16 @@ func (t *tap) waitError(err error) error {
 	return fmt.Errorf("wait for tap of endpoint %d: %w", t.endpoint, err)
 }
 
-// readable is what the poller asks: it is satisfied by a block or, on being asked
-// again, by whatever made the socket readable (an error of the interface).
+// readable is the poller's callback: it is satisfied by a block or, when called again, by
+// whatever made the socket readable (an error of the interface).
 func (t *tap) readable(uintptr) bool {
 	again := t.asked
 	t.asked = true
 	return again || t.sock.Load().ready()
 }
 
-// Waiting says whether the block that the kernel fills has frames. It implements backend.Buffered.
+// Waiting reports whether the block being filled by the kernel has frames. It implements
+// backend.Buffered.
 func (t *tap) Waiting() bool {
 	if !t.enter() {
 		return false
@@ -161,8 +161,8 @@ func (t *tap) Waiting() bool {
 	return false
 }
 
-// checkLink takes a pending error off the socket. An interface that is
-// down may come back; one that was deleted leaves the socket without a number.
+// checkLink clears a pending error of the socket. An interface that is down may come back;
+// one that was deleted leaves the socket without a number.
 func (t *tap) checkLink() {
 	_ = t.sock.Load().conn.Control(func(fd uintptr) {
 		_, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)
@@ -232,7 +232,7 @@ func (t *tap) add(b *packet.Batch, r ring, off int) {
 	}
 }
 
-// Settle gives the blocks back; verdicts mean nothing here. It implements backend.Queue.
+// Settle returns the blocks; verdicts have no effect here. It implements backend.Queue.
 func (t *tap) Settle(b *packet.Batch) error {
 	if b.N == 0 {
 		return nil
@@ -249,8 +249,8 @@ func (t *tap) Wake() {
 	_ = t.sock.Load().file.SetReadDeadline(time.Unix(1, 0))
 }
 
-// Close ends the capture; the ring goes when the worker has let go of it.
-// It implements backend.Queue.
+// Close ends the capture; the ring is released when the worker no longer uses it. It
+// implements backend.Queue.
 func (t *tap) Close() error {
 	if t.gate.close() {
 		t.Wake()
@@ -275,8 +275,8 @@ func (t *tap) Stats() backend.Stats {
 	return backend.Stats{Received: t.received.Load(), Dropped: t.dropped.Load()}
 }
 
-// countDrops adds what the kernel counted since it was last asked. What the socket before loses, when
-// there is a next one, is in that one's ring.
+// countDrops adds the kernel's counts since the last query. The losses of the previous
+// socket, when there is a next one, are in that one's ring.
 func (t *tap) countDrops() {
 	s := t.next.Load()
 	if s == nil {

@@ -21,7 +21,7 @@ func tapOf(id uint32, w *testnet.Workload) backend.Endpoint {
 	return backend.Endpoint{ID: id, Kind: backend.Tap, NetNS: w.Path, Interface: w.Interface, Index: w.Index, MAC: w.MAC}
 }
 
-// openTap attaches and activates a tap; what is left is closed with the test.
+// openTap attaches and activates a tap; it is closed with the test.
 func openTap(t *testing.T, cfg afpacket.Config, w *testnet.Workload) (backend.Attachment, backend.Queue) {
 	t.Helper()
 	b := afpacket.New(cfg)

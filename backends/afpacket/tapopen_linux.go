@@ -17,7 +17,7 @@ var _ backend.Attachment = tapAttachment{}
 // Queues implements backend.Attachment.
 func (a tapAttachment) Queues() []backend.Queue { return []backend.Queue{a.tap} }
 
-// Activate binds the socket, from when on frames come. It implements
+// Activate binds the socket, which starts the flow of frames. It implements
 // backend.Attachment.
 func (a tapAttachment) Activate() error {
 	if err := a.sock.Load().bind(); err != nil {
@@ -27,8 +27,8 @@ func (a tapAttachment) Activate() error {
 	return nil
 }
 
-// Close lets no more frames in; the queue ends when those in the ring have been
-// received. It implements backend.Attachment.
+// Close stops the flow of frames; the queue ends when those in the ring have been received.
+// It implements backend.Attachment.
 func (a tapAttachment) Close() error {
 	if !a.stopped.CompareAndSwap(0, time.Now().UnixNano()) {
 		return nil
@@ -44,7 +44,7 @@ func (a tapAttachment) Close() error {
 	return nil
 }
 
-// openTap prepares a tap; no frame comes before Activate.
+// openTap prepares a tap; no frame arrives before Activate.
 func openTap(ep backend.Endpoint, cfg Config) (*tap, error) {
 	s, err := openTapSocket(ep, cfg, cfg.TapRing)
 	if err != nil {

@@ -20,20 +20,19 @@ type tapSocket struct {
 	index int
 	mtu   uint32
 	link  packet.LinkType
-	since int64 // when it was bound, ns since the epoch; of one that takes another's place
+	since int64 // when it was bound, ns since the epoch; for one that replaces another
 
 	ring      ring
 	blockSize int
 	blocks    int
 
-	// The worker's own. cur is the block being read, at the offset of its next
-	// frame and left the frames that it still holds; done blocks before it are
-	// given back by Settle.
+	// Used by the worker only. cur is the block being read, at the offset of its next frame,
+	// with left frames remaining; Settle returns the done blocks before it.
 	cur, at, left, done int
-	seq                 uint32 // of the block that was begun last
+	seq                 uint32 // of the block begun last
 }
 
-// openTapSocket opens a socket with a ring of size bytes; nothing comes before bind.
+// openTapSocket opens a socket with a ring of size bytes; no frame arrives before bind.
 func openTapSocket(ep backend.Endpoint, cfg Config, size int) (*tapSocket, error) {
 	s := &tapSocket{}
 	fd := -1
@@ -75,7 +74,7 @@ func (s *tapSocket) control(fn func(fd int) error) error {
 	return err
 }
 
-// bind lets frames come.
+// bind starts the flow of frames.
 func (s *tapSocket) bind() error {
 	return s.control(func(fd int) error {
 		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: s.index})
@@ -87,7 +86,7 @@ func (s *tapSocket) snap(n, bulk int) error {
 	return s.control(func(fd int) error { return setSnap(fd, n, bulk) })
 }
 
-// drops is what the kernel counted since it was last asked.
+// drops returns the kernel's count since the last query.
 func (s *tapSocket) drops() (n uint64) {
 	_ = s.control(func(fd int) error {
 		st, err := unix.GetsockoptTpacketStatsV3(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
@@ -99,19 +98,19 @@ func (s *tapSocket) drops() (n uint64) {
 	return n
 }
 
-// close lets go of everything.
+// close releases everything.
 func (s *tapSocket) close() {
 	_ = unix.Munmap(s.ring)
 	s.ring = nil
 	_ = s.file.Close()
 }
 
-// ready says whether the kernel has handed a block over.
+// ready reports whether the kernel has handed a block over.
 func (s *tapSocket) ready() bool {
 	return s.left > 0 || s.ring.status(s.cur*s.blockSize+blockStatus)&unix.TP_STATUS_USER != 0
 }
 
-// begin goes to the first frame of the block at cur.
+// begin moves to the first frame of the block at cur.
 func (s *tapSocket) begin() {
 	base := s.cur * s.blockSize
 	s.left = int(s.ring.u32(base + blockPackets))
@@ -119,11 +118,12 @@ func (s *tapSocket) begin() {
 	s.seq = s.ring.u32(base + blockSeq)
 }
 
-// unfinished begins the block that the kernel has not handed over, if it holds frames: for when no more can come.
-// The kernel's own timer could take twice as long as the larger ring lasts.
+// unfinished begins the block that the kernel has not handed over, if it holds frames: for
+// when no more can arrive. The kernel's own timer could take twice as long as the larger ring
+// lasts.
 func (s *tapSocket) unfinished() bool {
 	base := s.cur * s.blockSize
-	// A block that was given back and not opened again has its old number.
+	// A block that was returned and not opened again has its old number.
 	if s.ring.u32(base+blockSeq) != s.seq+1 || s.ring.u32(base+blockPackets) == 0 {
 		return false
 	}
@@ -131,13 +131,13 @@ func (s *tapSocket) unfinished() bool {
 	return true
 }
 
-// crowded says whether a quarter of the ring waits to be read.
+// crowded reports whether a quarter of the ring is unread.
 func (s *tapSocket) crowded() bool {
 	ahead := (s.cur + s.blocks/4) % s.blocks
 	return s.ring.status(ahead*s.blockSize+blockStatus)&unix.TP_STATUS_USER != 0
 }
 
-// giveBack hands the blocks that were read to the kernel.
+// giveBack returns the read blocks to the kernel.
 func (s *tapSocket) giveBack() {
 	for ; s.done > 0; s.done-- {
 		i := (s.cur - s.done + s.blocks) % s.blocks
@@ -145,7 +145,7 @@ func (s *tapSocket) giveBack() {
 	}
 }
 
-// describe reads what the interface is; it runs inside the namespace.
+// describe reads the properties of the interface; it runs inside the namespace.
 func (s *tapSocket) describe(fd int, ep backend.Endpoint) error {
 	ifr, err := unix.NewIfreq(ep.Interface)
 	if err != nil {
@@ -176,7 +176,7 @@ func (s *tapSocket) describe(fd int, ep backend.Endpoint) error {
 	return nil
 }
 
-// setUp gives the socket its ring and maps it.
+// setUp creates and maps the socket's ring.
 func (s *tapSocket) setUp(fd int, cfg Config, size int) error {
 	s.blockSize = 64 << 10
 	// A block must hold a whole frame of the snap length, and several to be worth it.
@@ -207,8 +207,8 @@ func (s *tapSocket) setUp(fd int, cfg Config, size int) error {
 	return nil
 }
 
-// setSnap lets the kernel copy frames of up to n bytes, and bulk bytes at most of longer
-// ones; 0 lets none in.
+// setSnap makes the kernel copy frames of up to n bytes completely, and at most bulk bytes of
+// longer ones; 0 admits none.
 func setSnap(fd, n, bulk int) error {
 	filter := []unix.SockFilter{
 		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_LEN},
@@ -223,5 +223,5 @@ func setSnap(fd, n, bulk int) error {
 	return nil
 }
 
-// htons is v in network order: every machine that we support is little endian.
+// htons returns v in network order: every supported machine is little endian.
 func htons(v uint16) uint16 { return v<<8 | v>>8 }

@@ -2,30 +2,30 @@ package afpacket
 
 import "time"
 
-// turn is the change of a tap from one socket to another, whose ring is larger or smaller. For a
-// moment both get every frame. The one before is read for what came until cut, the other one for
-// what came afterwards.
+// turn is the change of a tap from one socket to another with a larger or smaller ring. For a
+// moment both receive every frame. The old one is read for frames until cut, the new one for
+// later frames.
 type turn struct {
-	cut  int64     // of the socket that is read; 0 while it is the only one
-	mute bool      // and it gets nothing any more
-	over time.Time // when nothing can be on its way there any more; valid with mute
+	cut  int64     // of the socket being read; 0 while it is the only one
+	mute bool      // it receives nothing any more
+	over time.Time // when no more frames can be on their way there; valid with mute
 	last bool      // its unfinished block has been read
-	from int64     // of the socket that has taken over; 0 once a frame of its own has come
+	from int64     // of the socket that has taken over; 0 once its own frames have begun
 	busy bool      // the larger ring is in use, or was tried
-	held bool      // resize is at work or its socket waits to be used
+	held bool      // resize is running or its socket waits to be used
 }
 
 const (
-	// slack is how much later a frame may be stamped by the socket before than by the new one: a
-	// frame may come twice then, but not be missed.
+	// slack is how much later the old socket may stamp a frame than the new one: a frame may
+	// arrive twice then, but is not missed.
 	slack = int64(2 * time.Microsecond)
-	// astray is a difference of stamps that only somebody who sets the clock makes.
+	// astray is a difference of stamps that only a change of the clock explains.
 	astray = int64(time.Second)
-	// calm is how many idle ticks let a tap have its small ring again.
+	// calm is the number of idle ticks after which a tap gets its small ring again.
 	calm = idleAfter + 30
 )
 
-// skips says whether a frame of that time is the other socket's.
+// skips reports whether a frame with that stamp belongs to the other socket.
 func (t *turn) skips(stamp int64) bool {
 	if t.cut != 0 {
 		if after := stamp - t.cut; after > slack && after < astray {
@@ -41,9 +41,9 @@ func (t *turn) skips(stamp int64) bool {
 	return false
 }
 
-// change gives a tap that cannot keep up a larger ring, and takes it back when nothing has come for
-// a while. The memory of the larger one is made elsewhere, while frames go on coming; the
-// worker then reads what is left in the ring before and goes on in the new one.
+// change gives a tap that falls behind a larger ring, and returns to the small one when the
+// tap has been idle for a while. The larger one is allocated elsewhere, while frames keep
+// arriving; the worker then reads the rest of the old ring and continues in the new one.
 func (t *tap) change() {
 	s := t.sock.Load()
 	switch {
@@ -72,8 +72,8 @@ func (t *tap) change() {
 	}
 }
 
-// turnAway ends what comes to the socket that is read, a while after the other one has begun: a
-// frame may have its stamp before it comes here.
+// turnAway stops the socket being read, a while after the other one has begun: a frame may be
+// stamped before it arrives.
 func (t *tap) turnAway(s *tapSocket) {
 	const overlap, settled = time.Millisecond, 5 * time.Millisecond
 	now := time.Now()
@@ -84,7 +84,7 @@ func (t *tap) turnAway(s *tapSocket) {
 	_ = s.snap(0, 0)
 }
 
-// turnOver goes on with the other socket; nothing is left in the one before.
+// turnOver continues with the other socket; the old one is empty.
 func (t *tap) turnOver(s *tapSocket) {
 	s.giveBack()
 	t.whileOpen(func() { t.sock.Store(t.next.Swap(nil)) })
@@ -92,8 +92,8 @@ func (t *tap) turnOver(s *tapSocket) {
 	t.turn = turn{from: t.turn.cut, busy: t.turn.busy}
 }
 
-// resize makes a socket with a ring of that size and puts it into next. Where it cannot be had,
-// the tap stays as it is.
+// resize creates a socket with a ring of that size and puts it into next. If that fails, the
+// tap stays as it is.
 func (t *tap) resize(size int) {
 	if !t.unlessClosed(func() { t.resizing.Add(1) }) {
 		return
@@ -110,7 +110,7 @@ func (t *tap) resize(size int) {
 			s.since = time.Now().UnixNano()
 			t.whileOpen(func() {
 				used = true
-				t.countDrops() // what the socket before loses from now on, this one has
+				t.countDrops() // losses of the old socket from now on are in this one
 				if t.stopped.Load() != 0 {
 					_ = s.snap(0, 0)
 				}

@@ -15,8 +15,8 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// TestTapBusy lets a tap's worker fall behind: the tap gets a larger ring and the worker, which
-// goes on then, sees every frame once, in order, while more come.
+// TestTapBusy makes a tap's worker fall behind: the tap gets a larger ring and the worker,
+// when it continues, sees every frame once, in order, while more arrive.
 func TestTapBusy(t *testing.T) {
 	testnet.RequireRoot(t)
 	const small, frames, size = 1 << 20, 20_000, 1000
@@ -36,7 +36,7 @@ func TestTapBusy(t *testing.T) {
 			sent++
 		}
 	}
-	send(small / 2 / size) // half of the ring, before anybody reads
+	send(small / 2 / size) // half of the ring, before it is read
 	next, twice, missed := uint32(0), 0, 0
 	batch := packet.NewBatch(256)
 	for until := time.Now().Add(30 * time.Second); int(next) < frames && time.Now().Before(until); {
@@ -71,7 +71,8 @@ func TestTapBusy(t *testing.T) {
 	holdsMore(t, q, func() { send(4 * small / size) })
 }
 
-// holdsMore waits until the worker has gone on in the larger ring, in which fits what did not before.
+// holdsMore waits until the worker has continued in the larger ring, which holds what did not
+// fit before.
 func holdsMore(t *testing.T, q backend.Queue, send func()) {
 	t.Helper()
 	batch := packet.NewBatch(256)

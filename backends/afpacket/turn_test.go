@@ -4,7 +4,7 @@ package afpacket
 
 import "testing"
 
-// TestTurnSkips holds which socket's frame counts while a tap changes from one to another.
+// TestTurnSkips checks which socket's frame is used while a tap changes from one to another.
 func TestTurnSkips(t *testing.T) {
 	const cut = int64(1_700_000_000_000_000_000)
 	for _, c := range []struct {

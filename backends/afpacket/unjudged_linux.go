@@ -11,13 +11,13 @@ var _ backend.UnjudgedCounter = (*Backend)(nil)
 // oversized counts frames of one endpoint that were larger than a slot.
 type oversized struct{ frames, bytes atomic.Uint64 }
 
-// missed is what a port has reported of frames without a verdict. The backend's lock guards it.
+// missed is a port's counts of frames without a verdict. The backend's lock guards it.
 type missed struct {
 	steered   [2]uint64              // frames without a heartbeat, of all endpoints: passed, dropped
 	heartbeat map[uint32]steerMissed // the same by endpoint
 	large     map[uint32][2]uint64   // oversize frames and bytes, by endpoint
 	ringFull  uint64
-	waiting   []backend.Unjudged // not taken yet
+	waiting   []backend.Unjudged // not returned yet
 }
 
 // TakeUnjudged implements backend.UnjudgedCounter.
@@ -33,7 +33,7 @@ func (b *Backend) TakeUnjudged() []backend.Unjudged {
 	return out
 }
 
-// collectFrom moves what a port has collected to the backend. The lock is held.
+// collectFrom moves a port's counts to the backend. The lock is held.
 func (b *Backend) collectFrom(p *port) {
 	b.unjudged = append(b.unjudged, p.missed.waiting...)
 	p.missed.waiting = nil
@@ -69,7 +69,7 @@ func (p *port) collectUnjudged() {
 	}
 }
 
-// collectHeartbeat reads what the steering programs counted of one endpoint.
+// collectHeartbeat reads the steering programs' counts of one endpoint.
 func (p *port) collectHeartbeat(id uint32) {
 	var now steerMissed
 	if p.objs.Unjudged.Lookup(id, &now) != nil {
@@ -83,7 +83,7 @@ func (p *port) collectHeartbeat(id uint32) {
 	}
 }
 
-// forgetUnjudged collects what was counted of an endpoint for the last time.
+// forgetUnjudged collects the counts of an endpoint for the last time.
 func (p *port) forgetUnjudged(id uint32) error {
 	p.collectHeartbeat(id)
 	delete(p.missed.heartbeat, id)

@@ -31,8 +31,30 @@ func send(t *testing.T, from, to *testnet.Workload, network string, n int) (arri
 	}
 }
 
-// TestUnjudgedHeartbeat counts what passes or stops while no worker runs: each frame, by endpoint, for
-// IPv4 and IPv6, and for an endpoint that is detached before the counters are read.
+// checkArrived checks that all datagrams arrived with fail open, and none with fail closed.
+func checkArrived(t *testing.T, fail backend.FailMode, arrived, sent int) {
+	t.Helper()
+	if passes := fail == backend.FailOpen; passes && arrived != sent || !passes && arrived != 0 {
+		t.Errorf("%d of %d datagrams arrived", arrived, sent)
+	}
+}
+
+// checkCounted compares the counts with the expected ones, in any order.
+func checkCounted(t *testing.T, got []backend.Unjudged, want map[backend.Unjudged]bool) {
+	t.Helper()
+	for _, u := range got {
+		if !want[u] {
+			t.Errorf("counted %+v, want one of %v", u, want)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("counted %+v, want %v", got, want)
+	}
+}
+
+// TestUnjudgedHeartbeat counts frames passed or dropped while no worker runs: each frame, by
+// endpoint, for IPv4 and IPv6, and for an endpoint that is detached before the counters are
+// read.
 func TestUnjudgedHeartbeat(t *testing.T) {
 	const frames, header4, header6 = 50, 14 + 20 + 8 + 1, 14 + 40 + 8 + 1
 	for _, c := range []struct {
@@ -51,7 +73,7 @@ func TestUnjudgedHeartbeat(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := a.Activate(); err != nil { // and nobody receives
+				if err := a.Activate(); err != nil { // no worker receives
 					t.Fatal(err)
 				}
 				if first == nil {
@@ -73,23 +95,13 @@ func TestUnjudgedHeartbeat(t *testing.T) {
 					want[backend.Unjudged{Endpoint: id + 1, Cause: backend.NoHeartbeat, Frames: 2 * frames, Bytes: frames * (header4 + header6)}] = true
 				}
 			}
-			if passes := c.fail == backend.FailOpen; passes && arrived != 2*frames || !passes && arrived != 0 {
-				t.Errorf("%d of %d datagrams arrived", arrived, 2*frames)
-			}
+			checkArrived(t, c.fail, arrived, 2*frames)
 			if c.detach {
 				if err := first.Close(); err != nil {
 					t.Fatal(err)
 				}
 			}
-			got := b.TakeUnjudged()
-			for _, u := range got {
-				if !want[u] {
-					t.Errorf("counted %+v, want one of %v", u, want)
-				}
-			}
-			if len(got) != len(want) {
-				t.Errorf("counted %+v, want %v", got, want)
-			}
+			checkCounted(t, b.TakeUnjudged(), want)
 			if again := b.TakeUnjudged(); len(again) > 0 {
 				t.Errorf("counted twice: %+v", again)
 			}
@@ -116,7 +128,7 @@ func TestUnjudgedRingFull(t *testing.T) {
 				}
 				const frames = 2000
 				if n := send(t, ws[0], ws[1], "udp4", frames); n != 0 {
-					t.Errorf("%d datagrams arrived although nobody judges", n)
+					t.Errorf("%d datagrams arrived although no worker judges", n)
 				}
 				received, q, batch := 0, a.Queues()[0], packet.NewBatch(256)
 				for {

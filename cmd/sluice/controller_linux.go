@@ -69,13 +69,31 @@ func runController(ctx context.Context, f *controllerFlags, errs *screen) error 
 		Logger:     log,
 	})
 	fmt.Fprintf(errs, "%s\n  agents and controllers %s, socket %s\n", errs.paint(bold, "sluice "+cfg.Version+" controller "+f.name+" on "+storeName), f.advertise, f.socket)
-	err = door.Run(ctx)
+	return d.runDoor(ctx, door)
+}
+
+// runDoor runs a controller's listeners until ctx ends, which is no error, or a part of the
+// process ends by itself.
+func (d *daemon) runDoor(ctx context.Context, door *front.Front) error {
+	run, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-d.fatal:
+			cancel(err)
+		case <-run.Done():
+		}
+	}()
+	err := door.Run(run)
 	if ctx.Err() != nil {
-		log.Info("stopping")
+		d.log.Info("stopping")
 		if err != nil {
-			log.Warn("not closed cleanly", "error", err)
+			d.log.Warn("not closed cleanly", "error", err)
 		}
 		return nil
+	}
+	if cause := context.Cause(run); cause != nil {
+		return cause
 	}
 	return err
 }

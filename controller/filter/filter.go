@@ -15,7 +15,6 @@ import (
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // Identity names a workload in rows: names may be in use on several nodes and in several groups.
@@ -283,9 +282,6 @@ func (s *Set) contains(e *End) bool {
 	}
 	return false
 }
-
-// Family returns the family of an address, for Subject.Family.
-func Family(ipv6 bool) controlv1.Family { return vocab.Family(ipv6) }
 
 // All reports whether the filter accepts everything.
 func (f *Filter) All() bool {

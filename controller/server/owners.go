@@ -195,3 +195,23 @@ func (s *Server) ownerInto(ns *controlv1.NodeStatus) {
 		ns.Phase = controlv1.AgentPhase_AGENT_PHASE_AWAY
 	}
 }
+
+// rivalsEvery is how often the controllers that share the store are looked at for rivals.
+const rivalsEvery = 3 * time.Second
+
+// announceRivals makes an event of each controller that was refused a name since the last call.
+// known has those before, by run.
+func announceRivals(s *Server, known map[string]bool) {
+	if s.cfg.Outlook.Controllers == nil {
+		return
+	}
+	for _, c := range s.cfg.Outlook.Controllers() {
+		for _, r := range c.Rivals {
+			if known[r.Run] {
+				continue
+			}
+			known[r.Run] = true
+			s.announce(c.Name, fmt.Sprintf("a controller on %s (%s) uses the name %s, which the one at %s owns: it was refused; give it another --name and certificate", r.Machine, r.Address, c.Name, c.Address))
+		}
+	}
+}

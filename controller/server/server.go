@@ -175,8 +175,12 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	save := time.NewTicker(s.cfg.SaveEvery)
 	defer save.Stop()
+	rivals, known := time.NewTicker(rivalsEvery), map[string]bool{}
+	defer rivals.Stop()
 	for {
 		select {
+		case <-rivals.C:
+			announceRivals(s, known)
 		case <-ctx.Done():
 			return nil
 		case <-s.closed:

@@ -1,6 +1,5 @@
-// Package app is the one list of application protocols: their numbers, names
-// and how they ride on each other. It knows nothing about bytes; recognising
-// a protocol is the business of the parsers.
+// Package app is the list of application protocols: their numbers, names and layering (gRPC
+// runs over HTTP/2). It has no knowledge of bytes; the parsers recognise protocols.
 package app
 
 import (
@@ -9,19 +8,18 @@ import (
 	"strings"
 )
 
-// ID is the stable number of an application protocol. Numbers 1001 to 2028
-// are those of the best-known system of the field, built-in ones of ours start at
-// 3001, and those that plugins bring are given from FirstPlugin on.
+// ID is the stable number of an application protocol. Numbers 1001 to 2028 are NeuVector's,
+// other built-in ones start at 3001, and those of plugins are assigned from FirstPlugin on.
 type ID uint16
 
 // Sentinels.
 const (
-	// Unknown says that identification has ended without a name.
+	// Unknown reports that identification has ended without a name.
 	Unknown ID = 0
-	// Undecided says that identification is still going on.
+	// Undecided reports that identification is in progress.
 	Undecided ID = 0xffff
-	// None says that the connection ended without a byte of payload: a probe of a port. A
-	// rule that names it lets such connections be opened, and nothing be said on them.
+	// None reports that the connection ended without a byte of payload: a port probe. A rule
+	// that names it permits such connections to be opened, but no payload on them.
 	None ID = 0xfffe
 	// FirstPlugin is the first number given to a protocol that a plugin names.
 	FirstPlugin ID = 10000
@@ -31,12 +29,12 @@ const (
 type Info struct {
 	ID   ID
 	Name string
-	// On is the protocol this one rides on (grpc on http2); Unknown if none.
+	// On is the protocol this one runs over (http2 for grpc); Unknown if none.
 	On ID
 }
 
-// Name is the application's name: "unknown", "undecided", "none", a listed name, or
-// "app-N" for a number that nobody listed.
+// Name returns the application's name: "unknown", "undecided", "none", a listed name, or
+// "app-N" for an unlisted number.
 func (id ID) Name() string {
 	switch id {
 	case Unknown:
@@ -55,10 +53,10 @@ func (id ID) Name() string {
 	return fmt.Sprintf("app-%d", uint16(id))
 }
 
-// String is Name.
+// String returns Name.
 func (id ID) String() string { return id.Name() }
 
-// Base is the protocol at the bottom of what id rides on, id itself if none.
+// Base returns the lowest protocol that id runs over, id itself if none.
 func (id ID) Base() ID {
 	for range 4 {
 		i, ok := byID[id]
@@ -70,7 +68,7 @@ func (id ID) Base() ID {
 	return id
 }
 
-// Parse finds the application with a name or an alias, in any case.
+// Parse returns the application with a name or an alias, in any case.
 func Parse(name string) (ID, error) {
 	n := strings.ToLower(strings.TrimSpace(name))
 	if id, ok := byName[n]; ok {
@@ -82,13 +80,13 @@ func Parse(name string) (ID, error) {
 	return Unknown, fmt.Errorf("no application is called %q (`sluice rules --help` lists the names; a plugin's is known once it has run)", name)
 }
 
-// Listed is the built-in application with a number.
+// Listed returns the built-in application with a number.
 func Listed(id ID) (Info, bool) {
 	i, ok := byID[id]
 	return i, ok
 }
 
-// All lists every built-in application, by number.
+// All returns every built-in application, by number.
 func All() []Info {
 	out := make([]Info, len(table))
 	copy(out, table)

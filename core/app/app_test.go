@@ -10,7 +10,7 @@ func TestListIsSound(t *testing.T) {
 	ids, names := map[app.ID]string{}, map[string]bool{}
 	for _, i := range app.All() {
 		if ids[i.ID] != "" || names[i.Name] {
-			t.Errorf("%d %s stands twice", i.ID, i.Name)
+			t.Errorf("%d %s is listed twice", i.ID, i.Name)
 		}
 		ids[i.ID], names[i.Name] = i.Name, true
 		if i.ID >= app.FirstPlugin || i.ID > 2028 && i.ID < 3001 || i.ID < 1001 {
@@ -20,12 +20,12 @@ func TestListIsSound(t *testing.T) {
 			t.Errorf("Parse(%q) = %d, %v; want %d", i.Name, got, err, i.ID)
 		}
 		if base := i.ID.Base(); base.Base() != base {
-			t.Errorf("the base of %s, %s, rides on something itself", i.Name, base)
+			t.Errorf("the base of %s, %s, runs over another protocol", i.Name, base)
 		}
 	}
 	for id, name := range ids {
 		if on := id.Base(); on != id && ids[on] == "" {
-			t.Errorf("%s rides on %d, which is not listed", name, on)
+			t.Errorf("%s runs over %d, which is not listed", name, on)
 		}
 	}
 }
@@ -52,9 +52,9 @@ func TestNames(t *testing.T) {
 		}
 	}
 	if _, err := app.Parse("htpp"); err == nil {
-		t.Error("htpp is taken for an application")
+		t.Error("htpp was accepted")
 	}
 	if got := app.Etcd.Base(); got != app.HTTP2 {
-		t.Errorf("etcd rides on %s in the end, want http2", got)
+		t.Errorf("the base of etcd is %s, want http2", got)
 	}
 }

@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// given are the names that plugins brought. It is a table like the built-in one and only grows;
-// it is the process's and not a value passed round because a number's name is asked for by
-// everything that prints.
+// given holds the names that plugins registered. It is a table like the built-in one and only
+// grows; it is global and not passed as a value because everything that prints needs a
+// number's name.
 var given atomic.Pointer[givenNames]
 
 type givenNames struct {
@@ -16,14 +16,14 @@ type givenNames struct {
 	byName map[string]ID
 }
 
-// LastPlugin is the last number that is given to names of plugins.
+// LastPlugin is the last number assigned to names of plugins.
 const LastPlugin ID = 59999
 
-// maxName is how long a name may be.
+// maxName is the maximum length of a name.
 const maxName = 32
 
-// CheckName says whether a plugin may use a name: lower-case letters, digits and
-// hyphens, beginning with a letter, and nothing that the list means otherwise.
+// CheckName reports an error unless a plugin may use a name: lower-case letters, digits and
+// hyphens, beginning with a letter, and without another meaning in the list.
 func CheckName(name string) error {
 	if name == "" || len(name) > maxName {
 		return fmt.Errorf("application name %.40q: 1 to %d characters", name, maxName)
@@ -35,13 +35,13 @@ func CheckName(name string) error {
 		}
 	}
 	if name == "unknown" || name == "none" || name == "undecided" || name == "any" {
-		return fmt.Errorf("application name %q has a meaning of its own", name)
+		return fmt.Errorf("application name %q is reserved", name)
 	}
 	return nil
 }
 
-// Suggest is the number that a new name gets where it is free: it follows from the name alone, so that all machines
-// give the same one. Attempts count from 0, for numbers that are taken.
+// Suggest returns the number for a new name, if it is free: it depends on the name alone, so
+// that all machines assign the same one. Attempts count from 0, for numbers that are taken.
 func Suggest(name string, attempt int) ID {
 	h := fnv.New32a()
 	h.Write([]byte(name))
@@ -49,14 +49,14 @@ func Suggest(name string, attempt int) ID {
 	return FirstPlugin + ID((h.Sum32()%span+uint32(attempt))%span)
 }
 
-// Give gives a plugin's name a number, for the rest of the process's life. Giving it again is
-// nothing; another number or another name is an error.
+// Give assigns a number to a plugin's name for the rest of the process's run. Repeating it
+// has no effect; another number or another name is an error.
 func Give(name string, id ID) error {
 	if err := CheckName(name); err != nil {
 		return err
 	}
 	if id < FirstPlugin || id > LastPlugin {
-		return fmt.Errorf("application %s: number %d is none of a plugin's (%d to %d)", name, id, FirstPlugin, LastPlugin)
+		return fmt.Errorf("application %s: number %d is outside the plugins' range (%d to %d)", name, id, FirstPlugin, LastPlugin)
 	}
 	if was, ok := byName[name]; ok {
 		return fmt.Errorf("application %s is listed with number %d", name, was)
@@ -83,7 +83,7 @@ func Give(name string, id ID) error {
 	}
 }
 
-// givenInfo finds a number that was given.
+// givenInfo looks up an assigned number.
 func givenInfo(id ID) (Info, bool) {
 	g := given.Load()
 	if g == nil {
@@ -93,7 +93,7 @@ func givenInfo(id ID) (Info, bool) {
 	return i, ok
 }
 
-// givenID finds a name that was given.
+// givenID looks up an assigned name.
 func givenID(name string) (ID, bool) {
 	g := given.Load()
 	if g == nil {

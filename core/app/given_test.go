@@ -12,7 +12,7 @@ func TestGive(t *testing.T) {
 		t.Fatalf("numbers %d and %d: want the same, from %d on", id, again, app.FirstPlugin)
 	}
 	if got := id.Name(); got == "given-test" {
-		t.Fatalf("name %q before it was given", got)
+		t.Fatalf("name %q before it was assigned", got)
 	}
 	for range 2 {
 		if err := app.Give("given-test", id); err != nil {

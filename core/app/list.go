@@ -1,6 +1,6 @@
 package app
 
-// The built-in applications. Numbers are never given again.
+// The built-in applications. Numbers are never reused.
 const (
 	HTTP          ID = 1001
 	TLS           ID = 1002
@@ -195,7 +195,7 @@ var table = []Info{
 	{CoAP, "coap", Unknown},
 }
 
-// aliases are other names that people and other tools use.
+// aliases are common alternative names.
 var aliases = map[string]ID{
 	"ssl": TLS, "rabbitmq": AMQP, "oracle": TNS, "mssql": TDS, "postgres": PostgreSQL, "mariadb": MySQL, "h2": HTTP2, "h2c": HTTP2, "neo4j": Bolt, "rpc": SunRPC,
 }

@@ -1,5 +1,5 @@
 package backend
 
-// Buffered is a queue whose frames may lie where Recv does not find them yet. Waiting says whether
-// some do. The worker that drives the queue calls it.
+// Buffered is a queue that may buffer frames that Recv does not see yet. Waiting reports
+// whether there are any. The worker that drives the queue calls it.
 type Buffered interface{ Waiting() bool }

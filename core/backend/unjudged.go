@@ -1,11 +1,11 @@
 package backend
 
-// Unjudged is frames of one endpoint that a backend let pass, or dropped, without a verdict.
+// Unjudged counts frames of one endpoint that a backend passed or dropped without a verdict.
 type Unjudged struct {
 	// Endpoint is the engine's number; 0 where frames of several endpoints cannot be distinguished.
 	Endpoint uint32
 	Cause    string // one of the constants below
-	// Dropped: the frames did not go on.
+	// Dropped: the frames were not forwarded.
 	Dropped       bool
 	Frames, Bytes uint64 // Bytes is 0 where they are not counted
 }
@@ -17,9 +17,9 @@ const (
 	Oversize    = "oversize"  // larger than a slot of the ring
 )
 
-// UnjudgedCounter is a backend that counts frames without a verdict outside of its queues. It may be called
-// from any goroutine.
+// UnjudgedCounter is a backend that counts frames without a verdict outside of its queues. It
+// may be called from any goroutine.
 type UnjudgedCounter interface {
-	// TakeUnjudged returns what was counted since the last call, of detached endpoints too.
+	// TakeUnjudged returns the counts since the last call, including detached endpoints.
 	TakeUnjudged() []Unjudged
 }

@@ -1,6 +1,6 @@
 package counter
 
-// Cause is why a frame of an inline endpoint did not go on when it came.
+// Cause is why a frame of an inline endpoint was not forwarded on arrival.
 type Cause uint8
 
 // Causes.
@@ -11,14 +11,14 @@ const (
 	BadFragment          // its datagram's fragments are bad, or the datagram was refused before
 	NoRoomToHold         // there was no room to hold it
 	Retransmit           // its first copy is held already
-	OutOfWindow          // it lies outside of its connection's window
+	OutOfWindow          // it is outside of its connection's window
 	NoRoomInTable        // there was no room for its session, and the group fails closed
 	NoSession            // it belongs to no session and opens none, and policy denies its ends
-	Held                 // it is held, or waits for the rest of its datagram: it may go on later
+	Held                 // it is held, or waits for the rest of its datagram: it may be forwarded later
 	CausesLen      int   = iota
 )
 
-// Frames that did not go on, by cause; those of the engine are in the order of Cause.
+// Frames that were not forwarded, by cause; those of the engine are in the order of Cause.
 var drops = []Def{
 	{Cause: "other", Help: "for a reason that has no name; a bug"},
 	{Cause: "denied", Help: "the session is denied by policy"},

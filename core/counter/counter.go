@@ -1,7 +1,7 @@
-// Package counter is the one table of what the dataplane counts: name, help text, kind and
-// cause of each counter. What a worker counts, `sluice status --counters`, the Prometheus
-// metrics and docs/metrics.md come from it. It is not for exporting anything, and not for
-// counters of controllers.
+// Package counter is the one table of the dataplane's counters: name, help text, kind and
+// cause of each. Worker counters, `sluice status --counters`, the Prometheus metrics and
+// docs/metrics.md are derived from it. It exports nothing, and has no counters of
+// controllers.
 package counter
 
 import (
@@ -14,8 +14,8 @@ type Kind uint8
 
 // Kinds of value.
 const (
-	Total Kind = iota // it only rises
-	Gauge             // it rises and falls
+	Total Kind = iota // it only increases
+	Gauge             // it increases and decreases
 )
 
 // String returns Prometheus's name of the kind.
@@ -33,10 +33,10 @@ type Def struct {
 	// Help is one plain sentence, or more.
 	Help string
 	Kind Kind
-	// In is the name of the family that the value is a part of, with Cause as its label "cause",
-	// or that shows it in another unit; "" for none.
+	// In is the name of the family that includes the value, with Cause as its label "cause", or
+	// that shows it in another unit; "" for none.
 	In, Cause string
-	// Hidden: the family In shows it, there is no metric of its own.
+	// Hidden: the family In shows it, it has no metric of its own.
 	Hidden bool
 	// Labels are the labels of a family, in order; a sum over everything has none.
 	Labels []string
@@ -55,7 +55,7 @@ func (d *Def) Metric() string {
 }
 
 // Sums lists the counters that are summed over everything on a node, in the order of the
-// document: those of the engine's workers first.
+// documentation: those of the engine's workers first.
 func Sums() []Def {
 	return slices.Concat(Worker[:], sums)
 }
@@ -75,7 +75,7 @@ func Lookup(name string) (d Def, ok bool) {
 	return Def{Name: name}, false
 }
 
-// Names returns the names of the sums that begin with a part ("plugin."), sorted.
+// Names returns the names of the sums with a prefix ("plugin."), sorted.
 func Names(part string) []string {
 	var out []string
 	for _, d := range Sums() {

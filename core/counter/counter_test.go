@@ -8,7 +8,7 @@ import (
 	"github.com/sluicenet/sluice/core/counter"
 )
 
-// TestTable has every entry complete, and each name once.
+// TestTable checks that every entry is complete, and each name unique.
 func TestTable(t *testing.T) {
 	names, metrics := map[string]bool{}, map[string]bool{}
 	for _, d := range slices.Concat(counter.Sums(), counter.Traffic[:]) {
@@ -16,7 +16,7 @@ func TestTable(t *testing.T) {
 		case d.Name == "":
 			t.Fatalf("an entry without name: %+v", d)
 		case names[d.Name] || metrics[d.Metric()]:
-			t.Errorf("%s is there twice", d.Name)
+			t.Errorf("%s is listed twice", d.Name)
 		case !strings.HasSuffix(d.Help, ".") || strings.ToUpper(d.Help[:1]) != d.Help[:1]:
 			t.Errorf("%s: help is no sentence: %q", d.Name, d.Help)
 		case d.Cause != "" && d.In == "":
@@ -28,7 +28,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestCauses has the causes that sums name be values of their family, and each cause once.
+// TestCauses checks that the causes named by sums are values of their family, and unique.
 func TestCauses(t *testing.T) {
 	for _, d := range counter.Sums() {
 		if d.Cause == "" {
@@ -44,7 +44,7 @@ func TestCauses(t *testing.T) {
 		seen := map[string]bool{}
 		for _, d := range counter.Causes(family) {
 			if d.Cause == "" || d.Help == "" || seen[d.Cause] {
-				t.Errorf("%s: cause %q is incomplete or there twice", family, d.Cause)
+				t.Errorf("%s: cause %q is incomplete or listed twice", family, d.Cause)
 			}
 			seen[d.Cause] = true
 		}
@@ -83,7 +83,7 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// TestPublish counts in two sets and adds what they have shown, not what came since.
+// TestPublish counts in two sets and adds their published values.
 func TestPublish(t *testing.T) {
 	var a, b counter.Set
 	var shownA, shownB counter.Shared
@@ -102,7 +102,7 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// BenchmarkPublish is what a worker does ten times a second.
+// BenchmarkPublish measures what a worker does ten times a second.
 func BenchmarkPublish(b *testing.B) {
 	var s counter.Set
 	var shown counter.Shared

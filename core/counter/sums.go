@@ -1,6 +1,7 @@
 package counter
 
-// sums are the counters beside a worker's own that are summed over everything on a node.
+// sums are the counters, other than a worker's own, that are summed over everything on a
+// node.
 var sums = []Def{
 	{Name: "engine.reports_lost", In: LostRecords, Cause: "outbox_full", Hidden: true, Help: "Records and threats lost because the engine's outbox was full."},
 
@@ -23,8 +24,9 @@ var sums = []Def{
 	{Name: "plugin.running", Kind: Gauge, In: "plugin_up", Hidden: true, Help: "Plugins that run."},
 	{Name: "plugin.restarts", In: "plugin_restarts", Hidden: true, Help: "Restarts of plugins."},
 	{Name: "plugin.hung", Help: "Plugins stopped because they did not answer in time."},
-	{Name: "plugin.garbage", Help: "Plugins stopped because of a protocol violation."},
-	{Name: "plugin.given_up", Help: "Plugins that are not started again after too many failures."},
+	{Name: "plugin.protocol_violations", Help: "Plugins stopped because of a protocol violation."},
+	{Name: "plugin.failed", Help: "Plugins that failed to start, or too often, and are tried again slowly."},
+	{Name: "plugin.panics", In: "plugin_panics", Hidden: true, Help: "Panics of plugins' parsers and processes."},
 	{Name: "plugin.sessions", Help: "Sessions that plugins were asked about."},
 	{Name: "plugin.lost_sessions", Help: "Sessions that became unknown because a plugin ended before it answered."},
 	{Name: "plugin.refused_sessions", Help: "Sessions not offered to a plugin because it was overloaded or not running."},

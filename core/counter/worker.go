@@ -47,11 +47,11 @@ const (
 	workerLen
 )
 
-// Set is what one worker counts. Its goroutine adds to it and nobody else reads it: counting is
-// one addition in memory of its own.
+// Set is the counters of one worker. Only its goroutine uses it: counting is one addition in
+// its own memory.
 type Set [workerLen]uint64
 
-// Shared is a Set as others may read it. The zero value is all zero.
+// Shared is a Set that others may read. The zero value is all zero.
 type Shared [workerLen]atomic.Uint64
 
 // Publish makes the set's values visible; the worker calls it between batches.
@@ -61,7 +61,7 @@ func (s *Set) Publish(to *Shared) {
 	}
 }
 
-// AddTo adds what was published to m, by name. It may be called from anywhere.
+// AddTo adds the published values to m, by name. It may be called from any goroutine.
 func (p *Shared) AddTo(m map[string]uint64) {
 	for i := range p {
 		m[Worker[i].Name] += p[i].Load()

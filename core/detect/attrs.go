@@ -5,13 +5,14 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// maxValue cuts attribute values.
+// maxValue is the length at which attribute values are cut.
 const maxValue = 256
 
-// maxAttrs is how many attributes one session keeps.
+// maxAttrs is the maximum number of attributes of one session.
 const maxAttrs = 12
 
-// Attrs is what a parser told of one session; the first value of each attribute is kept.
+// Attrs is the attributes that a parser reported for one session; the first value of each is
+// kept.
 type Attrs struct {
 	keys    [maxAttrs]parsers.Attr
 	values  [maxAttrs]string
@@ -19,7 +20,7 @@ type Attrs struct {
 	changed bool
 }
 
-// reset forgets all; the next Detail reports it if there was anything.
+// reset removes all attributes; the next Detail reports the change if there were any.
 func (a *Attrs) reset() {
 	clear(a.values[:a.n])
 	a.n, a.changed = 0, a.n > 0
@@ -40,16 +41,17 @@ func (a *Attrs) set(key parsers.Attr, value []byte) {
 	a.changed = true
 }
 
-// Set keeps an attribute that was told elsewhere, as if the parser had told it here.
+// Set adds an attribute that was reported elsewhere, as if this session's parser had reported
+// it.
 func (a *Attrs) Set(key parsers.Attr, value []byte) { a.set(key, value) }
 
-// Len is how many attributes there are.
+// Len returns the number of attributes.
 func (a *Attrs) Len() int { return a.n }
 
-// At is one of them, in the order in which they were told.
+// At returns one of them, in the order of their reports.
 func (a *Attrs) At(i int) (parsers.Attr, string) { return a.keys[i], a.values[i] }
 
-// Detail is a copy of the attributes if they changed since the last call, else nil.
+// Detail returns a copy of the attributes if they changed since the last call, else nil.
 func (a *Attrs) Detail() *flow.Detail {
 	if !a.changed {
 		return nil

@@ -2,23 +2,23 @@ package detect
 
 import "github.com/sluicenet/sluice/parsers"
 
-// Side is what identification knows of who the client of its session is.
+// Side is the result of identification about which end is the client.
 type Side uint8
 
 // Sides.
 const (
-	// UnknownSide: the bytes so far do not show it.
+	// UnknownSide: undetermined by the bytes so far.
 	UnknownSide Side = iota
 	// AsAssumed: the client is Meta.Client.
 	AsAssumed
-	// Exchanged: Meta.Server spoke the client's part.
+	// Exchanged: Meta.Server acted as the client.
 	Exchanged
 )
 
-// String is "unknown", "as assumed" or "exchanged".
+// String returns "unknown", "as assumed" or "exchanged".
 func (s Side) String() string { return [...]string{"unknown", "as assumed", "exchanged", ""}[s&3] }
 
-// sideOf is the side that follows from a part spoken in a direction.
+// sideOf returns the side that follows from a role seen in a direction.
 func sideOf(p parsers.Part, dir parsers.Dir) Side {
 	switch {
 	case p == parsers.EitherPart:
@@ -29,15 +29,15 @@ func sideOf(p parsers.Part, dir parsers.Dir) Side {
 	return Exchanged
 }
 
-// claim is one parser's opinion of a session, by direction.
+// claim is one parser's match for a session, by direction.
 type claim struct {
-	match  [2]parsers.Match // No before it was asked
-	no     [2]bool          // it has said No, which it does not take back
+	match  [2]parsers.Match // No before its first probe
+	no     [2]bool          // it returned No, which is final
 	turned [2]bool          // it claimed that direction's head as the other side's
 	side   Side
 }
 
-// strength is how strong it is: certain once both sides are claimed.
+// strength returns how strong the claim is: certain once both sides are claimed.
 func (c *claim) strength() parsers.Match {
 	a, b := c.match[0], c.match[1]
 	if a >= parsers.Likely && b >= parsers.Likely {
@@ -46,7 +46,7 @@ func (c *claim) strength() parsers.Match {
 	return max(a, b)
 }
 
-// flip is 1 where the parser has to be given each direction as the other.
+// flip returns 1 where the parser must be given each direction as the other.
 func (c *claim) flip() parsers.Dir {
 	switch {
 	case c.side == Exchanged, c.side == UnknownSide && (c.turned[0] || c.turned[1]):
@@ -55,10 +55,11 @@ func (c *claim) flip() parsers.Dir {
 	return 0
 }
 
-// Side reports who the client is, as far as the parser of the session is certain of it.
+// Side returns who the client is, as far as the session's parser is certain of it.
 func (d *Ident) Side() Side { return d.side }
 
-// Exchange follows a caller that has exchanged client and server: directions, and Side, are by the new ones.
+// Exchange swaps client and server after the caller has done so: directions, and Side, then
+// refer to the new ones.
 func (d *Ident) Exchange() {
 	swap := func(b *[2]bool) { b[0], b[1] = b[1], b[0] }
 	turnSide := func(s Side) Side { return [...]Side{UnknownSide, Exchanged, AsAssumed, UnknownSide}[s&3] }
@@ -90,7 +91,7 @@ func exchanged(m *parsers.Meta) parsers.Meta {
 	return t
 }
 
-// meta is what a parser is given: the sides as they are, or exchanged.
+// meta returns the Meta a parser receives: the sides as they are, or exchanged.
 func (d *Ident) meta(flip parsers.Dir) *parsers.Meta {
 	if flip == 0 {
 		return &d.Meta
@@ -99,15 +100,15 @@ func (d *Ident) meta(flip parsers.Dir) *parsers.Meta {
 	return &d.turned
 }
 
-// orient takes a side that a claim states.
+// orient applies the side that a claim implies.
 func (d *Ident) orient(s Side, flip parsers.Dir) { d.side, d.flip = s, flip }
 
-// probe asks every candidate that has not settled on this direction.
+// probe probes every candidate that is undecided about this direction.
 func (d *Ident) probe(dir parsers.Dir, data []byte) {
 	alive := d.cand[:0]
 	waiting := false
 	for _, i := range d.cand {
-		if !d.ask(i, dir, data) {
+		if !d.probeParser(i, dir, data) {
 			continue
 		}
 		alive = append(alive, i)
@@ -116,21 +117,22 @@ func (d *Ident) probe(dir parsers.Dir, data []byte) {
 	}
 	d.cand = alive
 	if len(alive) == 0 {
-		d.unknown()
+		d.setUnknown()
 		return
 	}
 	best, i := d.best()
 	if best == parsers.Certain || best == parsers.Likely && !waiting {
-		d.choose(i)
+		d.selectParser(i)
 	}
 }
 
-// ask asks a parser for its opinion of a head and reports whether it may still claim the session. In mid-stream a side may
-// be in the middle of a message, so that it takes both sides to rule a protocol out.
-func (d *Ident) ask(i int, dir parsers.Dir, head []byte) bool {
+// probeParser probes one parser with a head and reports whether it may still claim the
+// session. In mid-stream a side may be in the middle of a message, so that both sides are
+// needed to rule a protocol out.
+func (d *Ident) probeParser(i int, dir parsers.Dir, head []byte) bool {
 	c := &d.claims[i]
 	if c.match[dir] < parsers.Likely && !c.no[dir] {
-		d.judge(c, i, dir, head)
+		d.match(c, i, dir, head)
 	}
 	if c.no[dir] && d.midstream() {
 		return !c.no[dir.Reverse()]
@@ -138,12 +140,12 @@ func (d *Ident) ask(i int, dir parsers.Dir, head []byte) bool {
 	return !c.no[dir]
 }
 
-// midstream reports whether a side's bytes may begin anywhere.
+// midstream reports whether a side's bytes may begin at any point of the protocol.
 func (d *Ident) midstream() bool { return d.Meta.Midstream && !d.Meta.Datagram() }
 
-// judge has a parser look at a head. Where client and server are a guess, one that knows whose part a head is looks at
-// it as the other side's, too.
-func (d *Ident) judge(c *claim, i int, dir parsers.Dir, head []byte) {
+// match probes a head. Where client and server are a guess, a parser that recognises the role
+// of a head is also probed with it as the other side's.
+func (d *Ident) match(c *claim, i int, dir parsers.Dir, head []byte) {
 	p := d.reg.Entry(i).Parser
 	m := p.Probe(d.meta(0), dir, head)
 	if d.Meta.Midstream || d.Meta.Datagram() {
@@ -160,11 +162,12 @@ func (d *Ident) judge(c *claim, i int, dir parsers.Dir, head []byte) {
 	c.match[dir], c.no[dir] = m, m == parsers.No
 }
 
-// settle has the winner judge the head of a direction that it has not claimed, and reports whether it has.
-func (d *Ident) settle(dir parsers.Dir, head []byte) bool {
+// settleDirection probes the winner with the head of a direction that it has not claimed, and
+// reports whether its match is final.
+func (d *Ident) settleDirection(dir parsers.Dir, head []byte) bool {
 	c := &d.claims[d.winner]
 	c.no[dir] = false
-	d.judge(c, d.winner, dir, head)
+	d.match(c, d.winner, dir, head)
 	if c.side != d.side && d.side == UnknownSide {
 		d.reorient(c)
 	}
@@ -178,8 +181,8 @@ func (d *Ident) settle(dir parsers.Dir, head []byte) bool {
 	return true
 }
 
-// reorient follows a side that became known after the stream was opened. One that was given the sides the wrong way round
-// begins anew.
+// reorient applies a side that became known after the stream was opened. A stream opened with
+// the sides exchanged is opened again.
 func (d *Ident) reorient(c *claim) {
 	was := d.flip
 	if d.orient(c.side, c.flip()); d.flip == was {
@@ -187,13 +190,13 @@ func (d *Ident) reorient(c *claim) {
 	}
 	if d.Attrs.Len() > 0 {
 		d.renamed++
-		d.forget()
+		d.discardReports()
 	}
 	d.Close()
 	d.stream = d.reg.Entry(d.winner).Parser.Open(d.meta(d.flip), &d.sink)
 }
 
-// best is the strongest claim, ties by order.
+// best returns the strongest claim; ties are broken by order.
 func (d *Ident) best() (best parsers.Match, index int) {
 	index = -1
 	for _, i := range d.cand {

@@ -1,6 +1,6 @@
-// Package detect decides which parser gets a session and when identification ends.
-// It asks parsers, through their contract; which protocols there are is not its business,
-// and it neither assembles streams nor knows policy.
+// Package detect decides which parser gets a session and when identification ends. It calls
+// parsers through their contract; it has no list of protocols of its own, assembles no
+// streams and does not know policy.
 package detect
 
 import (
@@ -8,59 +8,61 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// Limits of identification: whichever comes first ends it. Bytes and time are the bound, so that the answer does not
-// depend on how the bytes were cut; packets are counted only against peers that send a byte at a time, since
-// each packet has the parsers read the whole head again.
+// Limits of identification: whichever is reached first ends it. Bytes and time are the bound,
+// so that the result does not depend on how the bytes were cut; packets are limited only
+// against peers that send a byte at a time, since for each packet the parsers read the whole
+// head again.
 const (
 	MaxPackets = 4096            // payload packets of a session
 	MaxBytes   = parsers.MaxHead // bytes per direction
 	MaxTime    = 10 * 1e9        // ns after the first packet
 )
 
-// Outcome says how far an identification is.
+// Outcome is the progress of an identification.
 type Outcome uint8
 
 // Outcomes.
 const (
 	// Undecided: more bytes are needed.
 	Undecided Outcome = iota
-	// Preamble: as Undecided, and what came so far must be delivered to go on.
+	// Preamble: as Undecided, and the bytes so far must be delivered for the session to
+	// continue.
 	Preamble
-	// Decided: App, Base and Strength are final, but for Strength growing to Certain.
+	// Decided: App, Base and Strength are final, except that Strength may grow to Certain.
 	Decided
 )
 
-// Ident is the identification of one session. It is used by one goroutine and
-// used again after Reset.
+// Ident is the identification of one session. It is used by one goroutine and reused after
+// Reset.
 type Ident struct {
 	Meta parsers.Meta
-	// App and Base are valid when the outcome is Decided; App is app.Unknown where
-	// nothing was recognised.
+	// App and Base are valid when the outcome is Decided; App is app.Unknown where no parser
+	// matched.
 	App, Base app.ID
 	Strength  parsers.Match
-	// Attrs holds what the parser told.
+	// Attrs holds the attributes that the parser reported.
 	Attrs Attrs
-	// OnThreat is called for threats that a parser tells; may be nil.
+	// OnThreat is called for threats that a parser reports; may be nil.
 	OnThreat func(id uint16, text string)
 
 	reg     *parsers.Registry
 	cand    []int // registry indexes still alive, in order
 	claims  [parsers.MaxParsers]claim
 	spoke   [2]bool
-	fed     [2]int      // bytes that the winner or, of datagrams, anybody was given
+	fed     [2]int      // bytes given to the winner or, of datagrams, to any parser
 	first   parsers.Dir // direction that spoke first; valid if any spoke
 	winner  int         // registry index, -1 before
 	stream  parsers.Stream
 	outcome Outcome
-	probed  [2]bool // the winner's opinion of that direction is settled
-	foreign [2]bool // that direction's bytes begin with none of the winner's, in mid-stream: they are not read
+	probed  [2]bool // the winner's match for that direction is final
+	foreign [2]bool // mid-stream: that direction's bytes begin with none of the winner's and are not read
 	flip    parsers.Dir
 	turned  parsers.Meta // Meta with the sides exchanged; valid while flip is set
 	side    Side
 	renamed uint8 // names withdrawn after they were final
 	riding  app.ID
-	pending bool // layered winner that has not named its application yet
-	begun   bool // no PROXY header can come any more
+	pending bool // layered winner that has not named the application yet
+	begun   bool // a PROXY header is no longer possible
 	proxied string
 	late    bool // a winner was withdrawn: the next is only named
 	ended   bool
@@ -85,7 +87,7 @@ func (d *Ident) Reset(reg *parsers.Registry, m parsers.Meta) {
 	d.Attrs.changed = false
 }
 
-// Close ends the parser's stream, if there is one.
+// Close closes the parser's stream, if there is one.
 func (d *Ident) Close() {
 	if d.stream != nil {
 		d.stream.Close()
@@ -93,17 +95,17 @@ func (d *Ident) Close() {
 	}
 }
 
-// Outcome is the state so far.
+// Outcome returns the state so far.
 func (d *Ident) Outcome() Outcome { return d.outcome }
 
-// Wants says whether more bytes could tell anything.
+// Wants reports whether more bytes could change the result.
 func (d *Ident) Wants() bool { return !d.ended }
 
-// Chosen says whether a parser has the session.
+// Chosen reports whether a parser was selected for the session.
 func (d *Ident) Chosen() bool { return d.winner >= 0 }
 
-// Could says whether the session can still turn out to be of an application: one of a parser that
-// has not refused it, or one that rides on that parser's protocol.
+// Could reports whether the session can still turn out to be of an application: that of a
+// parser that has not rejected it, or one that runs over that parser's protocol.
 func (d *Ident) Could(a app.ID) bool {
 	if d.outcome == Decided {
 		return a == d.App || a == d.Base
@@ -117,15 +119,15 @@ func (d *Ident) Could(a app.ID) bool {
 			return true
 		}
 		if _, layered := e.Parser.(parsers.Layered); layered && a >= app.FirstPlugin && a < app.None {
-			return true // what a plugin names may ride on anything
+			return true // an application named by a plugin may run over any
 		}
 	}
 	return false
 }
 
-// Data reads bytes of one direction that follow in order on those consumed before
-// (for datagrams: one datagram). It says how many of them it is done with; the
-// rest must come again with what follows.
+// Data reads bytes of one direction that follow in order on those consumed before (for
+// datagrams: one datagram). It returns how many it consumed; the rest must be passed again
+// with the bytes that follow.
 func (d *Ident) Data(dir parsers.Dir, data []byte) (used int) {
 	if d.ended || len(data) == 0 {
 		return len(data)
@@ -143,7 +145,7 @@ func (d *Ident) Data(dir parsers.Dir, data []byte) (used int) {
 	return skipped + d.bytes(dir, data[skipped:])
 }
 
-// datagram reads one datagram, or ends identification when its side has sent enough.
+// datagram reads one datagram, or ends identification when its side has reached the limit.
 func (d *Ident) datagram(dir parsers.Dir, data []byte) (used int) {
 	n := d.fed[dir]
 	if n >= MaxBytes {
@@ -155,15 +157,15 @@ func (d *Ident) datagram(dir parsers.Dir, data []byte) (used int) {
 	return len(data)
 }
 
-// bytes reads what is no preamble.
+// bytes reads what is not a preamble.
 func (d *Ident) bytes(dir parsers.Dir, data []byte) (used int) {
-	d.turn(dir)
+	d.recordTurn(dir)
 	switch {
 	case d.winner >= 0:
 	case d.late && d.fed[dir] > 0:
-		// Its beginning is gone with the parser that read it; but the other side has had its say.
+		// Its beginning went to the withdrawn parser; but the other side has sent its message.
 		if best, i := d.best(); best >= parsers.Likely {
-			d.choose(i)
+			d.selectParser(i)
 		}
 		return len(data)
 	default:
@@ -178,9 +180,9 @@ func (d *Ident) bytes(dir parsers.Dir, data []byte) (used int) {
 	return d.feed(dir, data)
 }
 
-// turn notes who speaks. Where one side has had its say and the other begins, the strongest
-// claim so far wins, so that a parser that never makes up its mind delays nobody.
-func (d *Ident) turn(dir parsers.Dir) {
+// recordTurn records which side sends. When one side has sent and the other begins, the
+// strongest claim so far wins, so that a parser that never decides delays none of the others.
+func (d *Ident) recordTurn(dir parsers.Dir) {
 	if d.spoke[dir] {
 		return
 	}
@@ -190,13 +192,13 @@ func (d *Ident) turn(dir parsers.Dir) {
 	d.spoke[dir] = true
 	if d.winner < 0 && d.spoke[dir.Reverse()] {
 		if best, i := d.best(); best >= parsers.Likely {
-			d.choose(i)
+			d.selectParser(i)
 		}
 	}
 }
 
-// choose gives the session to a parser.
-func (d *Ident) choose(i int) {
+// selectParser assigns the session to a parser.
+func (d *Ident) selectParser(i int) {
 	e := d.reg.Entry(i)
 	c := &d.claims[i]
 	d.winner = i
@@ -206,19 +208,19 @@ func (d *Ident) choose(i int) {
 	}
 	d.orient(c.side, c.flip())
 	if d.late {
-		d.name()
+		d.setApp()
 		d.finish()
 		return
 	}
 	_, d.pending = e.Parser.(parsers.Layered)
 	d.stream = e.Parser.Open(d.meta(d.flip), &d.sink)
 	if !d.pending {
-		d.name()
+		d.setApp()
 	}
 }
 
-// name makes the application final.
-func (d *Ident) name() {
+// setApp makes the application final.
+func (d *Ident) setApp() {
 	d.pending = false
 	d.App = d.Base
 	if d.riding != app.Unknown {
@@ -227,16 +229,16 @@ func (d *Ident) name() {
 	d.outcome = Decided
 }
 
-// unknown ends identification without a name.
-func (d *Ident) unknown() {
+// setUnknown ends identification without an application.
+func (d *Ident) setUnknown() {
 	d.App, d.Base, d.Strength = app.Unknown, app.Unknown, parsers.No
 	d.outcome, d.pending, d.ended = Decided, false, true
 	d.Close()
 }
 
-// feed gives bytes to the winner.
+// feed passes bytes to the winner.
 func (d *Ident) feed(dir parsers.Dir, data []byte) int {
-	if !d.probed[dir] && !d.settle(dir, data) {
+	if !d.probed[dir] && !d.settleDirection(dir, data) {
 		return 0
 	}
 	if d.foreign[dir] {
@@ -255,7 +257,7 @@ func (d *Ident) feed(dir parsers.Dir, data []byte) int {
 		}
 		used += r.Used
 		d.fed[dir] += r.Used
-		if !d.state(r.State) {
+		if !d.applyState(r.State) {
 			return len(data)
 		}
 		if r.Used == 0 {
@@ -265,8 +267,9 @@ func (d *Ident) feed(dir parsers.Dir, data []byte) int {
 	return used
 }
 
-// state takes a parser's word on how far it is; false when it wants no more.
-func (d *Ident) state(s parsers.State) bool {
+// applyState handles the state a parser returned; it returns false when the parser needs no
+// more.
+func (d *Ident) applyState(s parsers.State) bool {
 	switch s {
 	case parsers.Preamble:
 		if d.pending {
@@ -278,11 +281,11 @@ func (d *Ident) state(s parsers.State) bool {
 		}
 	case parsers.Named:
 		if d.outcome != Decided {
-			d.name()
+			d.setApp()
 		}
 	case parsers.Done:
 		if d.outcome != Decided {
-			d.name()
+			d.setApp()
 		}
 		d.finish()
 		return false
@@ -290,10 +293,12 @@ func (d *Ident) state(s parsers.State) bool {
 	return true
 }
 
-// reject withdraws the winner's claim: what it said of the session is void, and the session goes to the others. Where the
-// winner used nothing of a direction (whole) they may judge it yet, those too that had left the session to the winner by
-// what the other side said; reject then reports whether they want more of it. What the winner used is gone,
-// so the next one is believed at its claim and not asked to parse, which rules out those that must.
+// reject withdraws the winner's claim: its reports about the session are void, and the other
+// parsers may claim it. Where the winner consumed nothing of a direction (whole) they may
+// still probe it, including those that had yielded to the winner because of the other side's
+// bytes; reject then reports whether they need more of it. What the winner consumed is gone,
+// so the next parser is accepted by its claim and not asked to parse, which rules out those
+// that must parse.
 func (d *Ident) reject(dir parsers.Dir, data []byte, whole bool) (more bool) {
 	d.Close()
 	if whole {
@@ -309,7 +314,7 @@ func (d *Ident) reject(dir parsers.Dir, data []byte, whole bool) (more bool) {
 	if d.Attrs.Len() > 0 || d.outcome == Decided {
 		d.renamed++
 	}
-	d.forget()
+	d.discardReports()
 	d.cand, d.winner, d.riding, d.side, d.late = rest, -1, app.Unknown, UnknownSide, true
 	if whole && !d.Meta.Datagram() {
 		d.outcome, d.pending, d.Strength = Undecided, false, parsers.No
@@ -318,9 +323,9 @@ func (d *Ident) reject(dir parsers.Dir, data []byte, whole bool) (more bool) {
 		return !d.ended
 	}
 	if best, i := d.best(); best >= parsers.Likely {
-		d.choose(i)
+		d.selectParser(i)
 	} else {
-		d.unknown()
+		d.setUnknown()
 	}
 	return false
 }
@@ -330,7 +335,7 @@ func (d *Ident) finish() {
 	d.Close()
 }
 
-// Gap says that bytes of a direction will never come (n < 0: unknown how many).
+// Gap reports that bytes of a direction will never arrive (n < 0: unknown how many).
 func (d *Ident) Gap(dir parsers.Dir, n int) {
 	if d.ended {
 		return
@@ -341,29 +346,30 @@ func (d *Ident) Gap(dir parsers.Dir, n int) {
 	d.End()
 }
 
-// End ends identification at a limit: the strongest claim so far wins, else it is unknown. A protocol whose
-// application was still open is no more than likely then: what rides on it was not seen.
+// End ends identification at a limit: the strongest claim so far wins, else it is unknown. A
+// protocol whose application was still undetermined is no more than likely then: the
+// application over it was not seen.
 func (d *Ident) End() {
 	if d.ended {
 		return
 	}
 	if d.winner < 0 {
 		if best, i := d.best(); best >= parsers.Likely {
-			d.choose(i)
+			d.selectParser(i)
 		}
 	}
 	switch {
 	case d.outcome == Decided:
 	case d.winner < 0:
-		d.unknown()
+		d.setUnknown()
 	default:
 		d.Strength = min(d.Strength, parsers.Likely)
-		d.name()
+		d.setApp()
 	}
 	d.finish()
 }
 
-// sink is an Ident as its parser sees it.
+// sink is the parser's interface to an Ident.
 type sink struct{ d *Ident }
 
 // App implements parsers.Sink.

@@ -9,13 +9,13 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// fake claims streams that begin with magic; answer is what its server says first.
+// fake claims streams that begin with magic; answer is what its server sends first.
 type fake struct {
 	name          string
 	magic, answer string
 	strength      parsers.Match
 	reject        bool
-	waits         bool // says More as long as it may
+	waits         bool // returns More as long as possible
 }
 
 func (f *fake) Name() string { return f.name }
@@ -73,7 +73,7 @@ type say struct {
 	text string
 }
 
-// talk feeds messages cut into pieces of n bytes, as a stream assembler would.
+// talk passes messages cut into pieces of n bytes, as a stream assembler would.
 func talk(r *parsers.Registry, n int, messages ...say) *detect.Ident {
 	d := &detect.Ident{}
 	d.Reset(r, parsers.Meta{Proto: 6})
@@ -108,13 +108,13 @@ func TestIdentification(t *testing.T) {
 		{"one side is likely", []*fake{short}, []say{{0, "GETx"}}, 100, parsers.Likely, detect.Decided},
 		{"both sides are certain", []*fake{short}, []say{{0, "GETx"}, {1, "VALUE"}}, 100, parsers.Certain, detect.Decided},
 		{"ties go by order", []*fake{long, short}, []say{{0, "GETKEY"}}, 100, parsers.Likely, detect.Decided},
-		{"ties go by order, turned round", []*fake{short, long}, []say{{0, "GETKEY"}}, 100, parsers.Likely, detect.Decided},
+		{"ties go by order, reversed", []*fake{short, long}, []say{{0, "GETKEY"}}, 100, parsers.Likely, detect.Decided},
 		{"the stronger claim wins", []*fake{short, sure}, []say{{0, "GETKEY"}}, 101, parsers.Certain, detect.Decided},
-		{"nobody claims it", []*fake{short, long}, []say{{0, "PUT"}}, app.Unknown, parsers.No, detect.Decided},
+		{"no parser claims it", []*fake{short, long}, []say{{0, "PUT"}}, app.Unknown, parsers.No, detect.Decided},
 		{"more is awaited", []*fake{short, slow}, []say{{0, "GETx"}}, app.Undecided, parsers.No, detect.Undecided},
-		{"but no longer than the other side's turn", []*fake{short, slow}, []say{{0, "GETx"}, {1, "VAL"}}, 100, parsers.Certain, detect.Decided},
-		{"who rejects is followed by the next claim", []*fake{quitter, short}, []say{{0, "GETx"}}, 101, parsers.Likely, detect.Decided},
-		{"who rejects alone leaves it unknown", []*fake{quitter}, []say{{0, "GETx"}}, app.Unknown, parsers.No, detect.Decided},
+		{"more is awaited until the other side sends", []*fake{short, slow}, []say{{0, "GETx"}, {1, "VAL"}}, 100, parsers.Certain, detect.Decided},
+		{"a rejection is followed by the next claim", []*fake{quitter, short}, []say{{0, "GETx"}}, 101, parsers.Likely, detect.Decided},
+		{"a rejection by the only claimant leaves it unknown", []*fake{quitter}, []say{{0, "GETx"}}, app.Unknown, parsers.No, detect.Decided},
 		{"the server may speak first", []*fake{short, server}, []say{{1, "welcome"}}, 101, parsers.Likely, detect.Decided},
 	}
 	for _, tt := range tests {
@@ -129,7 +129,7 @@ func TestIdentification(t *testing.T) {
 	}
 }
 
-func TestEndAnswersAlways(t *testing.T) {
+func TestEndAlwaysDecides(t *testing.T) {
 	slow, short := &fake{name: "slow", waits: true}, &fake{name: "short", magic: "GET"}
 	d := talk(registry(t, slow, short), 10, say{0, "GETx"})
 	if d.End(); d.App != 101 || d.Wants() {
@@ -141,17 +141,17 @@ func TestEndAnswersAlways(t *testing.T) {
 	}
 }
 
-func TestDetailIsToldOnce(t *testing.T) {
+func TestDetailIsReportedOnce(t *testing.T) {
 	d := talk(registry(t, &fake{name: "short", magic: "GET"}), 10, say{0, "GETx"})
 	if got := d.Attrs.Detail().Get("banner"); got != "short" {
 		t.Errorf("banner %q, want short", got)
 	}
 	if d.Attrs.Detail() != nil {
-		t.Error("the same detail is told again")
+		t.Error("the same detail was reported twice")
 	}
 }
 
-// Could goes by the parsers that have not refused the session.
+// Could depends on the parsers that have not rejected the session.
 func TestCould(t *testing.T) {
 	r := registry(t, &fake{name: "get", magic: "GET"}, &fake{name: "put", magic: "PUT"})
 	if err := r.Add(&fake{name: "http", magic: "GO"}, app.HTTP, parsers.TCP); err != nil {

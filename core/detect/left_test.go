@@ -23,13 +23,13 @@ func TestLeft(t *testing.T) {
 		app  app.ID
 		want bool
 	}{
-		{"nothing is said", detect.Left{}, app.HTTP, true},
+		{"an empty list", detect.Left{}, app.HTTP, true},
 		{"listed", leftOf(app.Redis, app.HTTP), app.HTTP, true},
 		{"not listed", leftOf(app.Redis), app.HTTP, false},
-		{"rides on one that is listed", leftOf(app.HTTP2), app.GRPC, true},
-		{"nobody is left", leftOf(), app.HTTP, false},
-		{"unknown is always left", leftOf(), app.Unknown, true},
-		{"a plugin's may ride on one that is listed", leftOf(app.HTTP), app.FirstPlugin + 1, true},
+		{"runs over one that is listed", leftOf(app.HTTP2), app.GRPC, true},
+		{"no parser is left", leftOf(), app.HTTP, false},
+		{"unknown is always possible", leftOf(), app.Unknown, true},
+		{"a plugin's may run over one that is listed", leftOf(app.HTTP), app.FirstPlugin + 1, true},
 		{"as many as are listed", many, app.HTTP, false},
 	}
 	for _, tt := range tests {
@@ -46,6 +46,6 @@ func TestLeft(t *testing.T) {
 		t.Errorf("joined: %+v", l)
 	}
 	if l.Join(&detect.Left{}); l.Known {
-		t.Errorf("joined with nothing said: %+v", l)
+		t.Errorf("joined with an empty list: %+v", l)
 	}
 }

@@ -9,18 +9,18 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// Of the PROXY protocol (HAProxy's proxy-protocol.txt, versions 1 and 2): a header with which a proxy begins a connection
-// and states whose it passes on. Whatever it carries comes behind it.
+// PROXY protocol (HAProxy's proxy-protocol.txt, versions 1 and 2): a header with which a
+// proxy begins a connection to state the original client. The proxied protocol follows it.
 const (
 	proxyV1    = "PROXY "
 	proxyV2    = "\r\n\r\n\x00\r\nQUIT\n"
 	maxProxyV1 = 107
 	proxyV2Fix = 16      // signature, version and command, family, length
-	maxProxyV2 = 4 << 10 // of addresses and TLVs; larger ones are not believed
+	maxProxyV2 = 4 << 10 // of addresses and TLVs; larger ones are not accepted
 )
 
-// preamble reads the PROXY header at the beginning of a client's bytes: size is its length, 0 for more, -1 where there is
-// none. The client is not valid where the header states none.
+// preamble reads the PROXY header at the beginning of a client's bytes: size is its length, 0
+// for more, -1 where there is none. client is invalid where the header states none.
 func preamble(b []byte) (client netip.AddrPort, size int) {
 	switch {
 	case begins(b, proxyV1):
@@ -31,13 +31,14 @@ func preamble(b []byte) (client netip.AddrPort, size int) {
 	return client, -1
 }
 
-// begins reports whether b begins with want, or is the beginning of it.
+// begins reports whether b begins with want, or is a prefix of it.
 func begins(b []byte, want string) bool {
 	n := min(len(b), len(want))
 	return n > 0 && string(b[:n]) == want[:n]
 }
 
-// preambleV1 reads "PROXY TCP4 192.0.2.1 192.0.2.2 40000 443 CRLF", or "PROXY UNKNOWN" with anything behind it.
+// preambleV1 reads "PROXY TCP4 192.0.2.1 192.0.2.2 40000 443 CRLF", or "PROXY UNKNOWN"
+// followed by anything.
 func preambleV1(b []byte) (client netip.AddrPort, size int) {
 	line := b[:min(len(b), maxProxyV1)]
 	end := bytes.Index(line, []byte("\r\n"))
@@ -88,7 +89,7 @@ func preambleV2(b []byte) (client netip.AddrPort, size int) {
 	size = proxyV2Fix + n
 	body := b[proxyV2Fix:size]
 	if b[12]&0xf == 0 {
-		return client, size // LOCAL: the proxy's own connection
+		return client, size // LOCAL: a connection of the proxy itself
 	}
 	switch {
 	case b[13]>>4 == 1 && n >= 12:
@@ -99,8 +100,8 @@ func preambleV2(b []byte) (client netip.AddrPort, size int) {
 	return client, size
 }
 
-// skipPreamble passes over a PROXY header at the beginning of a session: used is what it took, and wait whether it is not
-// known yet if there is one. Once it is over it takes nothing.
+// skipPreamble skips a PROXY header at the beginning of a session: used is its length, and
+// wait whether more bytes are needed to recognise one. After the header used is 0.
 func (d *Ident) skipPreamble(dir parsers.Dir, data []byte) (used int, wait bool) {
 	if d.begun || dir != parsers.ToServer {
 		return 0, false
@@ -123,8 +124,8 @@ func (d *Ident) skipPreamble(dir parsers.Dir, data []byte) (used int, wait bool)
 	return used, false
 }
 
-// forget drops what a parser told that has lost the session.
-func (d *Ident) forget() {
+// discardReports removes what a withdrawn parser reported.
+func (d *Ident) discardReports() {
 	d.Attrs.reset()
 	d.Attrs.set(parsers.ProxyClient, []byte(d.proxied))
 }

@@ -37,7 +37,7 @@ func TestPreamble(t *testing.T) {
 		{"version 1, ipv4", "PROXY TCP4 192.0.2.9 192.0.2.80 40001 80\r\n", c4.String(), 100},
 		{"version 1, ipv6", "PROXY TCP6 2001:db8::9 2001:db8::80 40001 80\r\n", c6.String(), 100},
 		{"version 1, unknown", "PROXY UNKNOWN\r\n", "", 100},
-		{"version 1, unknown with a rest", "PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "", 100},
+		{"version 1, unknown with trailing bytes", "PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", "", 100},
 		{"version 2, ipv4", proxyV2(1, c4, s4, ""), c4.String(), 100},
 		{"version 2, ipv6", proxyV2(1, c6, s6, ""), c6.String(), 100},
 		{"version 2, more behind the addresses", proxyV2(1, c4, s4, "\x04\x00\x02ab"), c4.String(), 100},
@@ -77,7 +77,7 @@ func TestPreambleAlone(t *testing.T) {
 	}
 }
 
-// The header is the client's alone, and only where a session begins.
+// The header is the client's only, at the beginning of a session.
 func TestPreambleElsewhere(t *testing.T) {
 	const head = "PROXY UNKNOWN\r\n"
 	d := talk(registry(t, &fake{name: "get", magic: "GET", answer: "VAL"}), 1000, say{1, head + "VALUE"})

@@ -7,29 +7,30 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// News is how far an identification that happens elsewhere is.
+// News is the progress of a remote identification.
 type News struct {
 	Outcome Outcome
 	Ended   bool // no more bytes are wanted
-	// Lost says that App is Unknown because somebody who might have told it went away.
+	// Lost reports that App is Unknown because a parser that might have identified it became
+	// unavailable.
 	Lost      bool
 	Strength  parsers.Match
 	App, Base app.ID // valid when the outcome is Decided
-	// Side is who the client is, by the sides of the session's Meta.
+	// Side is which end is the client, in terms of the session's Meta.
 	Side Side
-	// Renamed counts, modulo 4, the names that were withdrawn: attributes found before are void.
+	// Renamed counts, modulo 4, the withdrawn names: attributes reported before are void.
 	Renamed uint8
-	// Seen is how many calls of Data this answer knows of.
+	// Seen is the number of calls of Data that this result covers.
 	Seen uint32
 	// Left is valid while the outcome is not Decided.
 	Left Left
 }
 
-// MaxLeft is how many applications a Left lists.
+// MaxLeft is the maximum number of applications in a Left.
 const MaxLeft = 8
 
-// Left lists the parsers that have not refused a session, by their applications. The zero Left says nothing:
-// it may be any.
+// Left lists the parsers that have not rejected a session, by their applications. The zero
+// Left is unknown: any application is possible.
 type Left struct {
 	Known bool
 	N     uint8
@@ -51,7 +52,7 @@ func (l *Left) Add(a app.ID) {
 	l.N++
 }
 
-// Join adds another list's.
+// Join adds the applications of another list.
 func (l *Left) Join(m *Left) {
 	if !m.Known {
 		*l = Left{}
@@ -61,13 +62,13 @@ func (l *Left) Join(m *Left) {
 	}
 }
 
-// Could is Ident.Could for those who know no more than the list.
+// Could is Ident.Could for callers that have only the list.
 func (l *Left) Could(a app.ID) bool {
 	if !l.Known || a == app.Unknown {
 		return true
 	}
 	if a >= app.FirstPlugin && a < app.None {
-		return l.N > 0 // what a plugin names may ride on anything
+		return l.N > 0 // an application named by a plugin may run over any
 	}
 	for _, b := range l.Apps[:l.N] {
 		if b == a || b == a.Base() {
@@ -77,60 +78,61 @@ func (l *Left) Could(a app.ID) bool {
 	return false
 }
 
-// Answers takes what is found elsewhere. Owner is what Open was given.
+// Answers receives the results of a Remote. Owner is the value passed to Open.
 type Answers interface {
-	// News says how far a session is.
+	// News reports the progress of a session.
 	News(owner uint32, n News)
-	// Found tells one attribute. Borrowed.
+	// Found reports one attribute. Borrowed.
 	Found(owner uint32, a parsers.Attr, value []byte)
-	// Threat tells a threat.
+	// Threat reports a threat.
 	Threat(owner uint32, id uint16, text string)
 }
 
-// Remote identifies sessions elsewhere: in other processes, as plugins do. It belongs to one worker, whose goroutine
-// alone calls it; nothing but Wait blocks. A session's number is not 0.
+// Remote identifies sessions elsewhere: in other processes, as plugins do. It belongs to one
+// worker, whose goroutine alone calls it; only Wait blocks. A session's number is never 0.
 type Remote interface {
-	// Open begins a session; 0 when nobody takes it. Lost says that somebody who might know it is away and
-	// will not be asked.
+	// Open begins a session; it returns 0 when no parser takes it. Lost reports that a parser
+	// that might identify it is unavailable and will not be asked.
 	Open(m *parsers.Meta, owner uint32) (session uint64, lost bool)
-	// Data gives bytes of one direction that follow on those before (for datagrams one, whole). Borrowed.
+	// Data passes bytes of one direction that follow on those before (one whole datagram).
+	// Borrowed.
 	Data(session uint64, dir parsers.Dir, data []byte)
-	// Gap says that n bytes of a direction will never come.
+	// Gap reports that n bytes of a direction will never arrive.
 	Gap(session uint64, dir parsers.Dir, n int)
-	// End asks for the answer: nothing more comes.
+	// End requests the result: no more bytes follow.
 	End(session uint64)
-	// Close forgets a session. One whose News said Ended is forgotten already.
+	// Close discards a session. One whose News had Ended set is discarded already.
 	Close(session uint64)
-	// Flush sends what has come together; once after each batch.
+	// Flush sends the pending requests; once after each batch.
 	Flush()
-	// Poll gives what was answered since the last call.
+	// Poll delivers the results since the last call.
 	Poll(to Answers)
-	// Wait waits until everything that was flushed has been answered, and no longer than d.
+	// Wait waits until all flushed requests have been answered, but at most d.
 	Wait(d time.Duration)
-	// Export gives a session up for another Remote of the same kind, which takes it in
-	// by Adopt; nil and 0 when it cannot move.
+	// Export detaches a session for another Remote of the same kind, which takes it over by
+	// Adopt; nil and 0 when it cannot move.
 	Export(session uint64) any
 	Adopt(parcel any, owner uint32) uint64
-	// Stop ends everything; no other call follows.
+	// Stop stops the Remote; no other call follows.
 	Stop()
 }
 
-// Prompt is a Remote that knows when everything that a session brought has been worked on, be there
-// news or none.
+// Prompt is a Remote that knows when all bytes of a session have been processed, whether they
+// brought news or not.
 type Prompt interface {
-	// Answered says so; true for a session that is not there.
+	// Answered reports whether they have; true for an unknown session.
 	Answered(session uint64) bool
 }
 
-// Remotes makes the Remote of each worker.
+// Remotes creates the Remote of each worker.
 type Remotes interface {
-	// Remote makes one. Wake is called, from any goroutine, when there is something to Poll.
+	// Remote creates one. Wake is called, from any goroutine, when there is something to Poll.
 	Remote(wake func()) Remote
-	// Counters adds what was counted to m.
+	// Counters adds the counts to m.
 	Counters(m map[string]uint64)
 }
 
-// Learn takes an outcome from elsewhere; the Ident asks no parsers of its own after that.
+// Learn applies an outcome from elsewhere; the Ident asks no parsers of its own after that.
 func (d *Ident) Learn(n News) {
 	d.Close()
 	d.cand, d.winner = d.cand[:0], -1
@@ -145,13 +147,13 @@ func (d *Ident) Learn(n News) {
 	}
 }
 
-// News is how far the Ident is, for those who wait elsewhere; seen is theirs to know.
+// News returns the progress of the Ident, for remote callers; they supply seen.
 func (d *Ident) News(seen uint32) News {
 	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Side: d.side, Renamed: d.renamed & 3,
 		Seen: seen, Left: d.left()}
 }
 
-// left lists who is left.
+// left returns the parsers that remain.
 func (d *Ident) left() (l Left) {
 	if d.outcome == Decided || len(d.cand) > MaxLeft {
 		return l
@@ -163,8 +165,8 @@ func (d *Ident) left() (l Left) {
 	return l
 }
 
-// Waiting says whether some parser may still claim the session and none has it yet.
+// Waiting reports whether some parser may still claim the session and none has yet.
 func (d *Ident) Waiting() bool { return !d.ended && d.winner < 0 && len(d.cand) > 0 }
 
-// BothSpoke says whether bytes of both directions have been read.
+// BothSpoke reports whether bytes of both directions have been read.
 func (d *Ident) BothSpoke() bool { return d.spoke[0] && d.spoke[1] }

@@ -11,7 +11,8 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// talker is a protocol in which clients ask "ASK x" and servers answer "ANS x"; either may say "HUM".
+// talker is a protocol in which clients send "ASK x" and servers "ANS x"; either may send
+// "HUM".
 type talker struct{}
 
 func (talker) Name() string { return "talker" }
@@ -36,7 +37,7 @@ func (talker) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return &talkerStream{sink: sink, client: m.ClientPort}
 }
 
-// talkerStream tells who asks, by the sides that it was given.
+// talkerStream reports who asks, by the sides that it was given.
 type talkerStream struct {
 	sink   parsers.Sink
 	client uint16
@@ -52,7 +53,7 @@ func (s *talkerStream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 func (s *talkerStream) Gap(parsers.Dir, int) bool { return true }
 func (s *talkerStream) Close()                    {}
 
-// guessed is a session of which nobody knows who opened it.
+// guessed is a session whose client is a guess.
 func guessed(t *testing.T, v6 bool, proto uint8) *detect.Ident {
 	t.Helper()
 	r := &parsers.Registry{}
@@ -81,9 +82,9 @@ func TestSides(t *testing.T) {
 		{"the assumed server asks", []say{{1, "ASK a"}}, detect.Exchanged, parsers.Likely, "a"},
 		{"and is answered", []say{{1, "ASK a"}, {0, "ANS b"}}, detect.Exchanged, parsers.Certain, "a"},
 		{"the assumed client answers", []say{{0, "ANS a"}, {1, "ASK b"}}, detect.Exchanged, parsers.Certain, "b"},
-		{"either says so", []say{{0, "HUM a"}}, detect.UnknownSide, parsers.Likely, ""},
-		{"the other side shows it", []say{{0, "HUM a"}, {1, "ASK b"}}, detect.Exchanged, parsers.Certain, "b"},
-		{"one side is in the middle of something", []say{{0, "middle"}, {1, "ASK b"}}, detect.Exchanged, parsers.Likely, "b"},
+		{"either side may send it", []say{{0, "HUM a"}}, detect.UnknownSide, parsers.Likely, ""},
+		{"the other side determines it", []say{{0, "HUM a"}, {1, "ASK b"}}, detect.Exchanged, parsers.Certain, "b"},
+		{"one side is in the middle of a message", []say{{0, "middle"}, {1, "ASK b"}}, detect.Exchanged, parsers.Likely, "b"},
 	}
 	for _, tt := range tests {
 		for _, v6 := range []bool{false, true} {
@@ -93,7 +94,7 @@ func TestSides(t *testing.T) {
 					d.Data(m.dir, []byte(m.text))
 				}
 				if proto == 17 && tt.talk[0].text == "middle" {
-					continue // a datagram is no middle
+					continue // datagrams have no middle
 				}
 				if d.App != 100 || d.Side() != tt.side || d.Strength != tt.strength {
 					t.Errorf("%s, protocol %d: app %d, side %s, %s; want side %s, %s", tt.name, proto, d.App, d.Side(), d.Strength, tt.side, tt.strength)
@@ -123,8 +124,8 @@ func TestExchange(t *testing.T) {
 	}
 }
 
-// A name that its parser took back goes with all that it told; the session is the other's that claims the same bytes,
-// however they were cut.
+// The reports of a withdrawn parser are discarded with its name; the session goes to the
+// other parser that claims the same bytes, however they were cut.
 func TestWithdrawn(t *testing.T) {
 	fickle := &fake{name: "fickle", answer: "220 ", magic: "USER"}
 	steady := &fake{name: "steady", answer: "220 steady", magic: "HELO"}
@@ -151,7 +152,7 @@ func TestWithdrawn(t *testing.T) {
 	}
 }
 
-// heads makes a Teller's stream of a fake, which tells its name.
+// heads makes a Teller's stream of a fake, which reports its name.
 type heads struct{ *fake }
 
 func (h heads) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
@@ -173,7 +174,7 @@ func feed(d *detect.Ident, n int, m say) {
 	}
 }
 
-// layeredFake never names what rides on it.
+// layeredFake never names the application over it.
 type layeredFake struct{ *fake }
 
 func (layeredFake) Layered() {}
@@ -188,7 +189,7 @@ func (openStream) Parse(_ parsers.Dir, data []byte) parsers.Result {
 func (openStream) Gap(parsers.Dir, int) bool { return true }
 func (openStream) Close()                    {}
 
-// What is named at a limit is not certain: what rides on it was not seen.
+// What is named at a limit is not certain: the application over it was not seen.
 func TestBaseAtLimitIsLikely(t *testing.T) {
 	r := &parsers.Registry{}
 	if err := r.Add(layeredFake{&fake{name: "base", magic: "GET", answer: "VAL"}}, 100, parsers.TCP); err != nil {

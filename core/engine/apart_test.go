@@ -15,28 +15,28 @@ import (
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
-// slowBackend attaches, recalls and answers for its queue's depth when it is let.
+// slowBackend blocks in Attach, in recalls and in Depth until proceed is closed.
 type slowBackend struct {
 	memBackend
-	begun chan struct{} // Attach was called
-	let   chan struct{} // closed: it goes on
-	err   error
+	begun   chan struct{} // Attach was called
+	proceed chan struct{} // closed: Attach continues
+	err     error
 }
 
 func newSlowBackend() *slowBackend {
-	return &slowBackend{memBackend: memBackend{inline: newMemQueue(), taps: map[uint32]*memQueue{}}, begun: make(chan struct{}, 8), let: make(chan struct{})}
+	return &slowBackend{memBackend: memBackend{inline: newMemQueue(), taps: map[uint32]*memQueue{}}, begun: make(chan struct{}, 8), proceed: make(chan struct{})}
 }
 
 func (s *slowBackend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Attachment, error) {
 	s.begun <- struct{}{}
-	<-s.let
+	<-s.proceed
 	if s.err != nil {
 		return nil, s.err
 	}
 	return s.memBackend.Attach(ctx, ep)
 }
 
-// within fails where fn takes longer than anybody should wait.
+// within fails the test if fn takes too long.
 func within(t *testing.T, what string, fn func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -48,9 +48,9 @@ func within(t *testing.T, what string, fn func()) {
 	}
 }
 
-// TestSlowAttachDelaysNobody has a backend hang in Attach: policies, statistics, records and other endpoints go
-// on, new ones, changes and ends.
-func TestSlowAttachDelaysNobody(t *testing.T) {
+// TestSlowAttachDelaysNoOther blocks a backend in Attach: policies, statistics, records and
+// the attaching, changing and detaching of other endpoints continue.
+func TestSlowAttachDelaysNoOther(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Discover, policy.WorkloadSpec{})
 	b.attach(backend.Tap)
@@ -80,13 +80,14 @@ func TestSlowAttachDelaysNobody(t *testing.T) {
 	if got := actions(b.be.inline.give(append(c.handshake(t), newConn(false, 40001, 22).seg(t, 0, "S", ""))...)); got != "pass pass pass drop" {
 		t.Errorf("under the second policy: %s", got)
 	}
-	close(slow.let)
+	close(slow.proceed)
 	if err := <-result; err != nil {
 		t.Errorf("the slow one: %v", err)
 	}
 }
 
-// TestCloseWaitsForAttach closes while an endpoint is being attached: nothing is left attached.
+// TestCloseWaitsForAttach closes while an endpoint is being attached: nothing is left
+// attached.
 func TestCloseWaitsForAttach(t *testing.T) {
 	b := newBench(t)
 	slow := newSlowBackend()
@@ -97,7 +98,7 @@ func TestCloseWaitsForAttach(t *testing.T) {
 	<-slow.begun
 	closed := make(chan struct{})
 	go func() { b.e.Close(); close(closed) }()
-	close(slow.let)
+	close(slow.proceed)
 	<-result
 	within(t, "Close", func() { <-closed })
 	if err := b.e.Attach(context.Background(), b.be, backend.Endpoint{ID: 5, Kind: backend.Tap}, "x"); !errors.Is(err, engine.ErrClosed) {
@@ -105,23 +106,23 @@ func TestCloseWaitsForAttach(t *testing.T) {
 	}
 }
 
-// TestAttachFails has nothing be left of an endpoint that could not be attached.
+// TestAttachFails checks that nothing is left of an endpoint that could not be attached.
 func TestAttachFails(t *testing.T) {
 	b := newBench(t)
 	slow := newSlowBackend()
 	slow.err = errors.New("no such interface")
-	close(slow.let)
+	close(slow.proceed)
 	if err := b.e.Attach(context.Background(), slow, backend.Endpoint{ID: 2, Kind: backend.Tap, Interface: "eth0"}, "x"); !errors.Is(err, slow.err) {
 		t.Fatalf("got %v, want its cause", err)
 	}
 	b.e.SetSockets(2, &role.Sockets{Listening: map[role.Port]bool{{Proto: 6, Port: 80}: true}})
 	if got := b.e.Stays(2); got != "" {
-		t.Errorf("it stays because %q", got)
+		t.Errorf("flows cannot be offloaded: %q", got)
 	}
 }
 
-// TestSlowRecallDelaysNobody has the kernel hang while flows are recalled.
-func TestSlowRecallDelaysNobody(t *testing.T) {
+// TestSlowRecallDelaysNoOther blocks the kernel while flows are recalled.
+func TestSlowRecallDelaysNoOther(t *testing.T) {
 	o := newOffloading(t, backend.FailOpen)
 	o.enforced(1)
 	o.k.kmu.Lock() // Recall waits for it
@@ -142,8 +143,8 @@ func TestSlowRecallDelaysNobody(t *testing.T) {
 	}
 }
 
-// TestQueueEnds has a queue end by itself: its endpoints are lost, its records and counters are not, and the
-// endpoint can be attached anew.
+// TestQueueEnds ends a queue by itself: its endpoints are lost, its records and counters are
+// not, and the endpoint can be attached again.
 func TestQueueEnds(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Discover, policy.WorkloadSpec{})
@@ -169,8 +170,8 @@ func TestQueueEnds(t *testing.T) {
 	b.counts("engine.sessions_opened", 2)
 }
 
-// TestManyAtOnce attaches, changes and detaches many endpoints of one shared queue at the same time, under
-// traffic, policies and statistics.
+// TestManyAtOnce attaches, changes and detaches many endpoints of one shared queue
+// concurrently, under traffic, policies and statistics.
 func TestManyAtOnce(t *testing.T) {
 	reg, err := builtin.Registry()
 	if err != nil {
@@ -179,7 +180,7 @@ func TestManyAtOnce(t *testing.T) {
 	b := &bench{t: t, e: engine.New(engine.Config{Parsers: reg}), be: &memBackend{inline: newMemQueue(), taps: map[uint32]*memQueue{}}}
 	t.Cleanup(func() { b.e.Close() })
 	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))
-	other := newOtherWay(t)
+	other := newSecondBackend(t)
 	stop := make(chan struct{})
 	busy := make(chan struct{})
 	go func() {

@@ -12,22 +12,22 @@ import (
 	"github.com/sluicenet/sluice/core/path"
 )
 
-// slot is one endpoint's place in the engine.
+// slot is one endpoint's entry in the engine.
 type slot struct {
 	id    uint32
 	mu    sync.Mutex // held while the endpoint is attached, changed or detached
 	users int        // calls that hold mu or wait for it; guarded by Engine.mu
-	// cur is how the endpoint is attached; nil if it is not. It is written under both locks, and
+	// cur is the current attachment; nil if there is none. It is written under both locks, and
 	// read under either.
 	cur *attached
 }
 
-// attached is one endpoint and how it is attached now. It does not change.
+// attached is one endpoint with its current attachment. It does not change.
 type attached struct {
 	ep       backend.Endpoint
 	be       backend.Backend
 	workload string
-	since    int64 // when it was attached first, ns since the epoch
+	since    int64 // when it was first attached, ns since the epoch
 	att      backend.Attachment
 	recall   *offload.Recall
 	workers  []*worker
@@ -39,8 +39,8 @@ func (a *attached) close() error {
 	return a.att.Close()
 }
 
-// acquire locks an endpoint; nil after Close, unless it is there already, or where it is not and
-// is not to be made.
+// acquire locks an endpoint's slot; nil after Close, if the endpoint is already there, or if
+// it is missing and must not be created.
 func (e *Engine) acquire(id uint32, make bool) *slot {
 	e.mu.Lock()
 	s := e.slots[id]
@@ -58,7 +58,7 @@ func (e *Engine) acquire(id uint32, make bool) *slot {
 	return s
 }
 
-// release unlocks an endpoint.
+// release unlocks a slot.
 func (e *Engine) release(s *slot) {
 	s.mu.Unlock()
 	e.mu.Lock()
@@ -68,8 +68,9 @@ func (e *Engine) release(s *slot) {
 	}
 }
 
-// place puts an attachment into its slot, nil for none, for everybody to see. The slot is locked.
-func (e *Engine) place(s *slot, a *attached) {
+// setAttached stores an attachment in its slot, nil for none, visible to all. The slot is
+// locked.
+func (e *Engine) setAttached(s *slot, a *attached) {
 	e.mu.Lock()
 	s.cur = a
 	e.publish()
@@ -77,10 +78,11 @@ func (e *Engine) place(s *slot, a *attached) {
 	e.wake()
 }
 
-// Attach attaches an endpoint of a workload, or changes how it is attached. At a change the
-// endpoint's sessions are handed to the workers of its new queues before the
-// first frame arrives there, or is judged there. On error everything is as it was; an endpoint that is not,
-// because it was inline by the same backend, is reported by Lost. It delays no other endpoint.
+// Attach attaches an endpoint of a workload, or changes its attachment. At a change the
+// endpoint's sessions are handed to the workers of its new queues before the first frame
+// arrives there, or is judged there. On error the previous state is kept; an endpoint that
+// could not keep it, because it was inline by the same backend, is reported by Lost. Attach
+// delays no other endpoint.
 func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) error {
 	s := e.acquire(ep.ID, true)
 	if s == nil {
@@ -100,27 +102,28 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
 	}
 	if p := e.shared.Policy.Load(); p != nil {
-		e.recalls.ask(e) // a policy may have come since the attachment was made
+		e.recalls.request(e) // a policy may have arrived since the attachment was made
 	}
-	s.loseIfEnded(e)
+	s.detachIfEnded(e)
 	return nil
 }
 
-// change attaches the endpoint of a locked slot, in the place of what is there.
+// change attaches the endpoint of a locked slot, replacing its attachment.
 func (e *Engine) change(ctx context.Context, s *slot, be backend.Backend, ep backend.Endpoint, workload string) error {
 	t := transition{e: e, s: s, old: s.cur}
 	var waiting []path.Moved
 	inline := t.old != nil && t.old.ep.Kind == backend.Inline && ep.Kind == backend.Inline
 	exchange, again := inline && t.old.be != be, inline && t.old.be == be
 	if again {
-		// One endpoint of a backend is inline once: the old datapath ends before the new one begins.
-		waiting = t.leave()
+		// A backend has one inline attachment per endpoint: the old one ends before the new one
+		// begins.
+		waiting = t.leaveInline()
 	}
 	var err error
 	if t.next, err = e.open(ctx, be, ep, workload); err != nil {
 		if again {
-			t.old.give(waiting)
-			s.forget(e)
+			t.old.giveSessions(waiting)
+			s.endSessions(e)
 			e.reportLost(s.id)
 		}
 		return err
@@ -130,11 +133,11 @@ func (e *Engine) change(ctx context.Context, s *slot, be backend.Backend, ep bac
 	}
 	switch {
 	case t.old == nil:
-		return t.first()
+		return t.attachFirst()
 	case exchange:
 		return t.exchange()
 	case again:
-		if err = t.enter(waiting); err != nil {
+		if err = t.attachNext(waiting); err != nil {
 			e.reportLost(s.id)
 		}
 		return err
@@ -143,10 +146,11 @@ func (e *Engine) change(ctx context.Context, s *slot, be backend.Backend, ep bac
 	case ep.Kind == backend.Tap && t.old.ep.Kind == backend.Inline:
 		return t.toTap()
 	}
-	return t.enter(t.leave())
+	return t.attachNext(t.leaveInline())
 }
 
-// open makes an attachment, with the present generation as that of its queues, and its workers.
+// open creates an attachment, with the present generation as that of its queues, and its
+// workers.
 func (e *Engine) open(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) (*attached, error) {
 	att, err := be.Attach(ctx, ep)
 	if err != nil {
@@ -164,21 +168,20 @@ func (e *Engine) open(ctx context.Context, be backend.Backend, ep backend.Endpoi
 	return a, nil
 }
 
-// first attaches an endpoint that was not attached before.
-func (t *transition) first() error {
+// attachFirst attaches an endpoint that was not attached before.
+func (t *transition) attachFirst() error {
 	for _, w := range t.next.workers {
 		w.do(func() { w.path.Gate().Forget(t.s.id) })
 	}
-	t.e.place(t.s, t.next)
+	t.e.setAttached(t.s, t.next)
 	if err := t.next.att.Activate(); err != nil {
-		t.e.place(t.s, nil)
-		t.next.close()
-		return err
+		t.e.setAttached(t.s, nil)
+		return errors.Join(err, t.next.close())
 	}
 	return nil
 }
 
-// Detach ends an endpoint; its sessions end with it.
+// Detach detaches an endpoint; its sessions end with it.
 func (e *Engine) Detach(id uint32) error {
 	s := e.acquire(id, false)
 	if s == nil {
@@ -190,27 +193,28 @@ func (e *Engine) Detach(id uint32) error {
 		return nil
 	}
 	err := a.close()
-	s.forget(e)
+	s.endSessions(e)
 	if err != nil {
 		return fmt.Errorf("detach %s of %s: %w", a.ep.Interface, a.workload, err)
 	}
 	return nil
 }
 
-// forget ends the sessions of an endpoint that is attached no more. The slot is locked.
-func (s *slot) forget(e *Engine) {
+// endSessions ends the sessions of an endpoint that is no longer attached. The slot is
+// locked.
+func (s *slot) endSessions(e *Engine) {
 	for _, w := range s.cur.workers {
-		w.do(func() { w.end(s.id) })
+		w.do(func() { w.endSessions(s.id) })
 	}
-	e.place(s, nil)
+	e.setAttached(s, nil)
 }
 
-// lose detaches an endpoint that is of no use any more. The slot is locked.
-func (s *slot) lose(e *Engine) {
+// detachLost detaches an endpoint that can no longer be used. The slot is locked.
+func (s *slot) detachLost(e *Engine) {
 	if err := s.cur.close(); err != nil {
 		e.cfg.Logger.Debug("lost endpoint not closed cleanly", "workload", s.cur.workload, "interface", s.cur.ep.Interface, "error", err)
 	}
-	s.forget(e)
+	s.endSessions(e)
 	e.mu.Lock()
 	closed := e.closed
 	e.mu.Unlock()
@@ -219,12 +223,13 @@ func (s *slot) lose(e *Engine) {
 	}
 }
 
-// loseIfEnded loses an endpoint one of whose workers ended before it could know of it. The slot is locked.
-func (s *slot) loseIfEnded(e *Engine) {
+// detachIfEnded detaches an endpoint one of whose workers ended before it could do so. The
+// slot is locked.
+func (s *slot) detachIfEnded(e *Engine) {
 	e.mu.Lock()
 	ended := s.cur != nil && slices.ContainsFunc(s.cur.workers, func(w *worker) bool { return w.retired })
 	e.mu.Unlock()
 	if ended {
-		s.lose(e)
+		s.detachLost(e)
 	}
 }

@@ -6,15 +6,15 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-// command is a piece of work for a worker's goroutine, between batches.
+// command is work for a worker's goroutine, between batches.
 type command struct {
 	fn func()
-	// patience is the time until which it waits for everything that a tap saw of the endpoint
-	// before its cut, ns since the epoch; 0: it does not.
+	// patience is the time until which the command waits for everything that a tap saw of the
+	// endpoint before its cut, ns since the epoch; 0: it does not wait.
 	patience int64
 	endpoint uint32 // valid with patience
-	// after is the time from which on a batch that leaves the queue empty is waited for, ns since the epoch;
-	// 0: none is. seen reports that the next batch may be the one.
+	// after is the time from which on the command waits for a batch that empties the queue, ns
+	// since the epoch; 0: it does not wait. seen reports that the next batch may be the one.
 	after int64
 	seen  bool
 	tries int
@@ -24,7 +24,8 @@ type command struct {
 // triesAtMost bounds the batches that a command waits for.
 const triesAtMost = 4096
 
-// waits reports whether a command is not due yet. received is how many frames the last batch had.
+// waits reports whether a command is not due yet. received is the number of frames in the
+// last batch.
 func (c *command) waits(w *worker, now int64, received int) bool {
 	switch {
 	case c.after != 0:
@@ -41,11 +42,11 @@ func (c *command) waits(w *worker, now int64, received int) bool {
 	return false
 }
 
-// do runs fn on the worker's goroutine and waits for it; after the worker's end it
-// runs here.
+// do runs fn on the worker's goroutine and waits for it; after the worker's end it runs fn on
+// the caller's.
 func (w *worker) do(fn func()) { w.enqueue(command{fn: fn, done: make(chan struct{})}) }
 
-// emptied is do, after every frame that another queue let pass until now was judged here.
+// emptied is do after every frame that another queue has passed until now was judged here.
 func (w *worker) emptied(fn func()) {
 	w.enqueue(command{fn: fn, after: w.e.cfg.Now() + underWay, done: make(chan struct{})})
 }
@@ -65,10 +66,11 @@ func (w *worker) enqueue(c command) {
 	}
 }
 
-// ended stands for the number of frames of a worker that receives no more.
+// ended replaces the number of frames for a worker that no longer receives.
 const ended = -1
 
-// runCommands runs what waits. received is how many frames the last batch had.
+// runCommands runs the commands that are due. received is the number of frames in the last
+// batch.
 func (w *worker) runCommands(received int) {
 	w.mu.Lock()
 	cmds := w.cmds

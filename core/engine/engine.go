@@ -1,7 +1,7 @@
 // Package engine owns the endpoints of a node and the workers that judge their frames: it
-// attaches and detaches, moves sessions between workers, puts policies into force and adds up
-// what was counted. What happens to a frame is core/path's. It knows backends, parsers and
-// policy by their contracts only.
+// attaches and detaches endpoints, moves sessions between workers, applies policies and sums
+// up counters. core/path processes the frames. The engine knows backends, parsers and policy
+// only by their contracts.
 package engine
 
 import (
@@ -23,10 +23,10 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// Config is what an engine needs; Parsers is required.
+// Config configures an engine; Parsers is required.
 type Config struct {
 	Parsers *parsers.Registry
-	// Remote identifies sessions elsewhere, with what Parsers does not hold; nil: all are in process.
+	// Remote identifies sessions outside of the process, beside Parsers; nil: there is none.
 	Remote detect.Remotes
 	// MaxSessions bounds each worker's session table; 0 is a million.
 	MaxSessions int
@@ -35,27 +35,27 @@ type Config struct {
 	Now func() int64
 }
 
-// Engine is the dataplane of one node. Its methods may be called from any
-// goroutine, but for Drain and Threats, which one collector calls.
+// Engine is the dataplane of one node. Its methods may be called from any goroutine, except
+// Drain and Threats, which one collector calls.
 //
 // There are three kinds of lock. Each endpoint has one, which is held while the endpoint is
 // attached, changed or detached, however long a backend or a worker takes. Engine.mu guards
-// the lists, and is held for moments only: never while a backend, the kernel or a worker is
-// waited for. Workers that stand still together are locked in their order. Apply takes none.
+// the lists, and is held only briefly: never while waiting for a backend, the kernel or a
+// worker. Workers that stop together are locked in their order. Apply takes no lock.
 type Engine struct {
 	cfg     Config
 	shared  path.Shared
-	running atomic.Pointer[[]*worker] // a copy of workers, to be woken
+	running atomic.Pointer[[]*worker] // a copy of workers, for waking
 	recalls recalls
 	lost    chan uint32 // endpoints whose queue ended by itself
 	wg      sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	slots   map[uint32]*slot
-	sockets map[uint32]*role.Sockets // by endpoint, also of those that are about to be attached
+	sockets map[uint32]*role.Sockets // by endpoint, including those about to be attached
 	workers map[backend.Queue]*worker
-	made    uint64                    // workers
-	retired []*worker                 // ended ones whose records may wait still
+	made    uint64                    // number of workers created
+	retired []*worker                 // ended ones whose records may not be drained yet
 	gone    map[string]uint64         // counters of ended workers
 	rings   map[ringKey]backend.Stats // of queues of ended workers
 	meshes  map[string]*sidecar.Mesh  // by workload, those with a sidecar
@@ -65,10 +65,10 @@ type Engine struct {
 // ErrClosed is returned by calls after Close.
 var ErrClosed = errors.New("engine is closed")
 
-// lostWaiting bounds the endpoints that wait to be reported as lost.
+// lostWaiting bounds the endpoints waiting to be reported as lost.
 const lostWaiting = 4096
 
-// New makes an engine without endpoints.
+// New returns an engine without endpoints.
 func New(cfg Config) *Engine {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -83,10 +83,10 @@ func New(cfg Config) *Engine {
 	return e
 }
 
-// Apply puts a policy into force and waits for nothing: it is one store, and waking. Live
-// sessions are judged again at their next packet, which comes to a worker whatever was decided
-// before, and by a sweep within a second. Flows that pass in the kernel are brought back
-// behind it; Enforced reports when that is done.
+// Apply applies a policy without waiting: it is one store, and waking the workers. Live
+// sessions are judged again at their next packet, which reaches a worker whatever was decided
+// before, and by a sweep within a second. Offloaded flows are recalled asynchronously;
+// Enforced reports when that is done.
 func (e *Engine) Apply(t *policy.Table) {
 	for {
 		old := e.shared.Policy.Load()
@@ -99,18 +99,18 @@ func (e *Engine) Apply(t *policy.Table) {
 		}
 	}
 	e.wake()
-	e.recalls.ask(e)
+	e.recalls.request(e)
 }
 
-// wake has every worker look at what is new.
+// wake makes every worker check for changes.
 func (e *Engine) wake() {
 	for _, w := range *e.running.Load() {
 		w.q.Wake()
 	}
 }
 
-// publish makes the endpoints visible to paths. The caller holds mu, and wakes the workers when it does not
-// any more.
+// publish makes the endpoints visible to paths. The caller holds mu, and wakes the workers
+// after releasing it.
 func (e *Engine) publish() {
 	ends := make(path.Endpoints, len(e.slots))
 	meshes := map[string]*sidecar.Mesh{}
@@ -127,7 +127,7 @@ func (e *Engine) publish() {
 		if a == nil {
 			continue
 		}
-		x := &path.Endpoint{ID: id, Workload: a.workload, Interface: a.ep.Interface, Datapath: a.ep.Way(), Inline: a.ep.Kind == backend.Inline,
+		x := &path.Endpoint{ID: id, Workload: a.workload, Interface: a.ep.Interface, Datapath: a.ep.Datapath(), Inline: a.ep.Kind == backend.Inline,
 			Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Sockets: e.sockets[id], Seed: role.SeedOf(a.workload), Since: a.since, Mesh: meshes[a.workload]}
 		if a.ep.Fail == backend.FailClosed {
 			x.Fail = packet.Drop
@@ -137,11 +137,11 @@ func (e *Engine) publish() {
 	e.shared.Endpoints.Store(&ends)
 }
 
-// Lost lists endpoints that are attached no more although nobody detached them: the
-// interface or the service port was taken away. They have to be attached anew.
+// Lost returns endpoints that are no longer attached although Detach was not called: the
+// interface or the service port was removed. They must be attached again.
 func (e *Engine) Lost() <-chan uint32 { return e.lost }
 
-// reportLost reports that an endpoint is attached no more.
+// reportLost reports that an endpoint is no longer attached.
 func (e *Engine) reportLost(id uint32) {
 	select {
 	case e.lost <- id:
@@ -149,8 +149,8 @@ func (e *Engine) reportLost(id uint32) {
 	}
 }
 
-// Close detaches every endpoint and waits for the workers. Records can
-// still be drained afterwards.
+// Close detaches every endpoint and waits for the workers. Records can still be drained
+// afterwards.
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.closed = true
@@ -171,8 +171,7 @@ func (e *Engine) Close() error {
 	return errors.Join(errs...)
 }
 
-// outboxes lists those that may hold records; ended workers are
-// listed for the last time.
+// outboxes returns those that may hold records; ended workers are included for the last time.
 func (e *Engine) outboxes(last bool) []*report.Outbox {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -189,8 +188,8 @@ func (e *Engine) outboxes(last bool) []*report.Outbox {
 	return out
 }
 
-// Threats gives every threat since the last call to fn and returns how many. Call it before
-// Drain, which forgets ended workers.
+// Threats passes every threat since the last call to fn and returns their number. Call it
+// before Drain, which discards ended workers.
 func (e *Engine) Threats(fn func(*report.Threat)) int {
 	n := 0
 	for _, o := range e.outboxes(false) {
@@ -199,7 +198,7 @@ func (e *Engine) Threats(fn func(*report.Threat)) int {
 	return n
 }
 
-// Drain gives every record since the last call to fn and returns how many.
+// Drain passes every record since the last call to fn and returns their number.
 func (e *Engine) Drain(fn func(*flow.Record)) int {
 	n := 0
 	for _, o := range e.outboxes(true) {

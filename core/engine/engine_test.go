@@ -18,7 +18,7 @@ import (
 const httpRequest = "GET /index.html HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: test\r\n\r\n"
 const httpAnswer = "HTTP/1.1 200 OK\r\nServer: test\r\nContent-Length: 2\r\n\r\nok"
 
-// families runs a test for both.
+// families runs a test for both families.
 func families(t *testing.T, fn func(t *testing.T, v6 bool)) {
 	t.Run("ipv4", func(t *testing.T) { fn(t, false) })
 	t.Run("ipv6", func(t *testing.T) { fn(t, true) })
@@ -134,8 +134,8 @@ func TestProtectPassesWhatARuleAllows(t *testing.T) {
 	})
 }
 
-// The first request of an application that is not allowed must not reach the server, in one
-// piece or in several.
+// The first request of a denied application must not reach the server, in one piece or in
+// several.
 func TestDeniedApplicationIsHeldBack(t *testing.T) {
 	pieces := map[string][]string{
 		"whole": {"*1\r\n$4\r\nPING\r\n"},
@@ -180,7 +180,7 @@ func TestDeniedApplicationIsHeldBack(t *testing.T) {
 	}
 }
 
-func TestHeldPiecesGoOnInOrder(t *testing.T) {
+func TestHeldPiecesAreSentInOrder(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))
 	q := b.attach(backend.Inline)
@@ -294,7 +294,7 @@ func TestUDPRejectAnswers(t *testing.T) {
 	})
 }
 
-// Neighbour discovery is no connection: nothing is learned of it, nothing refused.
+// Neighbour discovery is no connection: it is neither learned nor denied.
 func TestNeighbourDiscoveryIsOpen(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Protect, policy.WorkloadSpec{})
@@ -304,13 +304,13 @@ func TestNeighbourDiscoveryIsOpen(t *testing.T) {
 	if got := actions(q.give(f)); got != "pass" {
 		t.Errorf("neighbour advertisement: %s, want pass", got)
 	}
-	f.Data[14+7] = 64 // from beyond the link: rubbish
+	f.Data[14+7] = 64 // from beyond the link: invalid
 	if got := actions(q.give(f)); got != "drop" {
 		t.Errorf("neighbour advertisement with hop limit 64: %s, want drop", got)
 	}
 }
 
-// Another fail mode attaches an inline endpoint anew; its sessions stay.
+// Changing the fail mode reattaches an inline endpoint; its sessions stay.
 func TestReattachInlineKeepsSessions(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))
@@ -330,15 +330,15 @@ func TestReattachInlineKeepsSessions(t *testing.T) {
 	}
 }
 
-// What the tap had in its ring at the switch is judged before the sessions move: a connection
-// in those frames is told, and told once.
+// Frames in the tap's ring at the switch are judged before the sessions move: a connection in
+// those frames is reported exactly once.
 func TestModeChangeDrainsTheTap(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Discover, policy.WorkloadSpec{})
 	tap := b.attach(backend.Tap)
 	const n = 300
 	tap.mu.Lock()
-	for i := range uint16(n) { // they lie there when the switch begins
+	for i := range uint16(n) { // they are in the ring when the switch begins
 		c := newConn(i%2 == 0, 20000+i, 8080)
 		tap.in = append(tap.in, append(c.handshake(t), c.seg(t, 0, "PA", httpRequest)))
 	}
@@ -346,7 +346,7 @@ func TestModeChangeDrainsTheTap(t *testing.T) {
 	b.policy(2, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))
 	b.attach(backend.Inline)
 	if got := b.e.Stats().Counters["engine.unknown_endpoint"]; got != 0 {
-		t.Errorf("%d frames were of nobody", got)
+		t.Errorf("%d frames had no endpoint", got)
 	}
 	seen := map[uint64]bool{}
 	for deadline := time.Now().Add(3 * time.Second); len(seen) < n && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
@@ -354,6 +354,6 @@ func TestModeChangeDrainsTheTap(t *testing.T) {
 		b.e.Drain(func(f *flow.Record) { seen[f.Session] = true })
 	}
 	if len(seen) != n {
-		t.Errorf("%d connections were told, want %d", len(seen), n)
+		t.Errorf("%d connections were reported, want %d", len(seen), n)
 	}
 }

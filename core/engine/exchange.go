@@ -10,28 +10,30 @@ import (
 	"github.com/sluicenet/sluice/core/path"
 )
 
-// An endpoint that is enforced by one backend and is to be enforced by another has both for a moment: each of its
-// packets passes the one and then the other. The old datapath judges, the new one lets pass, until
-// both stand still for as long as it takes to hand the sessions over; then it is the other way round,
-// and the old one goes. So nothing passes unjudged and nothing is lost.
+// When an endpoint moves from one inline backend to another, both are attached for a moment:
+// each of its packets passes both. The old datapath judges and the new one passes, until both
+// stop for as long as the hand-over of the sessions takes; then the roles are swapped, and
+// the old datapath is detached. So nothing passes unjudged and nothing is lost.
 
 const (
-	// exchangePatience is how long sessions with held packets, and incomplete datagrams, are waited
-	// for before they move without: TCP sends again.
+	// exchangePatience is how long the hand-over waits for sessions with held packets and for
+	// incomplete datagrams; after it they move without: TCP retransmits.
 	exchangePatience = 400 * time.Millisecond
 	exchangeAgain    = 2 * time.Millisecond
-	// underWay is what a packet that the new datapath let pass may take to the old one's queue.
+	// underWay is the maximum time from the new datapath to the old one's queue for a packet
+	// that the new one passed.
 	underWay = int64(time.Millisecond)
-	// lateFor is how long the old datapath checks what comes to it out of the new one all the same.
+	// lateFor is how long the old datapath still checks packets from the new one.
 	lateFor = int64(200 * time.Millisecond)
-	// unfilled is a batch after which a queue was empty: every backend's batches can be larger.
+	// unfilled is the size of a batch after which a queue was empty: every backend's batches can
+	// be larger.
 	unfilled = 64
-	// skimmed bounds the batches that are taken out of the new queue while nothing moves.
+	// skimmed bounds the batches taken from the new queue during the hand-over.
 	skimmed = 64
 )
 
-// exchange puts next in the place of what is there, both inline and by different backends. On error the old
-// one goes on as if nothing had been.
+// exchange replaces the attachment by next, both inline and by different backends. On error
+// the old one continues unchanged.
 func (t *transition) exchange() error {
 	old, next := t.old, t.next
 	if err := t.openBeside(false); err != nil {
@@ -45,8 +47,8 @@ func (t *transition) exchange() error {
 			continue
 		}
 		unlock := lockWorkers(slices.Concat(old.workers, next.workers))
-		standing(next.workers, (*worker).do, func() {
-			standing(old.workers, (*worker).emptied, func() { moved = t.swap(patient) })
+		whileStopped(next.workers, (*worker).do, func() {
+			whileStopped(old.workers, (*worker).emptied, func() { moved = t.swap(patient) })
 		})
 		unlock()
 	}
@@ -64,7 +66,7 @@ func holding(a *attached) (held bool) {
 	return held
 }
 
-// lockWorkers has no two hand-overs wait for each other's workers.
+// lockWorkers locks the workers in order, so that two hand-overs cannot deadlock.
 func lockWorkers(list []*worker) (unlock func()) {
 	slices.SortFunc(list, func(a, b *worker) int { return cmp.Compare(a.number, b.number) })
 	list = slices.Compact(list)
@@ -78,17 +80,17 @@ func lockWorkers(list []*worker) (unlock func()) {
 	}
 }
 
-// standing runs fn while every one of the workers is made to wait for it.
-func standing(list []*worker, stop func(*worker, func()), fn func()) {
+// whileStopped runs fn while all workers are stopped for it.
+func whileStopped(list []*worker, stop func(*worker, func()), fn func()) {
 	if len(list) == 0 {
 		fn()
 		return
 	}
-	stop(list[0], func() { standing(list[1:], stop, fn) })
+	stop(list[0], func() { whileStopped(list[1:], stop, fn) })
 }
 
-// swap hands the sessions over while the workers of both datapaths stand still. A patient one does so only
-// where the old one holds nothing back; it reports whether it did.
+// swap hands the sessions over while the workers of both datapaths are stopped. With patient
+// it does so only if the old one holds no packets; it reports whether it did.
 func (t *transition) swap(patient bool) bool {
 	e, s, old, next := t.e, t.s, t.old, t.next
 	for _, w := range old.workers {
@@ -96,8 +98,8 @@ func (t *transition) swap(patient bool) bool {
 			return false
 		}
 	}
-	// What the new datapath let pass may still come to the old one, and what the old one let pass is in the
-	// new queue, in the directions in which they meet the packets first.
+	// Packets that the new datapath passed may still reach the old one, and packets that the old
+	// one passed are in the new queue, in the directions in which it sees the packets first.
 	late, judged := packet.Ingress, packet.Egress
 	if inside(next.ep.Hook.Side) < inside(old.ep.Hook.Side) {
 		late, judged = judged, late
@@ -107,7 +109,7 @@ func (t *transition) swap(patient bool) bool {
 		w.path.Sessions().DropHeld(s.id)
 		sessions = append(sessions, w.path.Export(s.id)...)
 	}
-	e.place(s, next)
+	e.setAttached(s, next)
 	for _, w := range old.workers {
 		w.path.Gate().Expect(s.id, late, e.cfg.Now()+lateFor)
 	}
@@ -122,7 +124,7 @@ func (t *transition) swap(patient bool) bool {
 	return true
 }
 
-// inside is the place of a hook on the way out of a workload.
+// inside is the position of a hook on a packet's path out of a workload.
 func inside(s backend.Side) int {
 	switch s {
 	case backend.StackSide, backend.LoopbackSide:
@@ -133,14 +135,14 @@ func inside(s backend.Side) int {
 	return 2
 }
 
-// skim takes what waits in the queue at a hand-over. What of the endpoint goes in one direction
-// was judged by the old datapath already and passes; everything else is judged as ever.
+// skim takes the packets waiting in the queue at a hand-over. The endpoint's packets in one
+// direction were judged by the old datapath already and pass; all others are judged as usual.
 func (w *worker) skim(id uint32, judged packet.Direction) {
 	w.path.Gate().Skim(id, judged)
 	for range skimmed {
 		w.q.Wake()
 		if n, err := w.receive(); err != nil || n < unfilled {
-			break // an error comes again, to those who deal with it
+			break // an error is returned again, to the caller that handles it
 		}
 	}
 	w.path.Gate().EndSkim(id)

@@ -13,8 +13,8 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// otherWay is a second backend, whose Activate may fail.
-type otherWay struct {
+// secondBackend is a second backend, whose Activate may fail.
+type secondBackend struct {
 	memBackend
 	err error
 }
@@ -26,15 +26,15 @@ type failing struct {
 
 func (f failing) Activate() error { return f.err }
 
-func (o *otherWay) Attach(ctx context.Context, ep backend.Endpoint) (backend.Attachment, error) {
+func (o *secondBackend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Attachment, error) {
 	a, err := o.memBackend.Attach(ctx, ep)
 	return failing{a.(memAttachment), o.err}, err
 }
 
-// newOtherWay makes one whose queue ticks as real ones do.
-func newOtherWay(t *testing.T) *otherWay {
+// newSecondBackend returns one whose queue ticks as real ones do.
+func newSecondBackend(t *testing.T) *secondBackend {
 	t.Helper()
-	o := &otherWay{memBackend: memBackend{inline: newMemQueue(), taps: map[uint32]*memQueue{}}}
+	o := &secondBackend{memBackend: memBackend{inline: newMemQueue(), taps: map[uint32]*memQueue{}}}
 	tick := time.NewTicker(10 * time.Millisecond)
 	done := make(chan struct{})
 	go func() {
@@ -51,7 +51,7 @@ func newOtherWay(t *testing.T) *otherWay {
 	return o
 }
 
-// counts waits for a counter, which is published from time to time.
+// counts waits for a counter, which is published periodically.
 func (b *bench) counts(name string, want uint64) {
 	b.t.Helper()
 	var got uint64
@@ -64,7 +64,7 @@ func (b *bench) counts(name string, want uint64) {
 	b.t.Errorf("%s: %d, want %d", name, got, want)
 }
 
-// endpoint is the bench's, inline at a side.
+// endpoint returns the bench's endpoint, inline at a side.
 func endpointAt(side backend.Side) backend.Endpoint {
 	return backend.Endpoint{ID: 1, Kind: backend.Inline, MAC: [6]byte{2, 0, 0, 0, 0, 1}, Hook: backend.Hook{Side: side}}
 }
@@ -73,13 +73,13 @@ func (b *bench) attachBy(be backend.Backend, side backend.Side) error {
 	return b.e.Attach(context.Background(), be, endpointAt(side), "w")
 }
 
-// TestExchangeKeepsSessions switches to and fro under one connection: it stays one session with its name,
-// and what was refused stays so.
+// TestExchangeKeepsSessions switches back and forth under one connection: it stays one
+// session with its name, and a denied connection stays denied.
 func TestExchangeKeepsSessions(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)
 		b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(1, tcpPort(8080), app.HTTP))
-		other := newOtherWay(t)
+		other := newSecondBackend(t)
 		ways := []struct {
 			be   backend.Backend
 			side backend.Side
@@ -100,7 +100,7 @@ func TestExchangeKeepsSessions(t *testing.T) {
 				t.Errorf("round %d: a refused SYN: %s, want drop", i, got)
 			}
 			if i > 0 {
-				b.oldWay(t, from, c, refused, i%2 == 0)
+				b.oldDatapath(t, from, c, refused, i%2 == 0)
 			}
 			next := ways[(i+1)%2]
 			if err := b.attachBy(next.be, next.side); err != nil {
@@ -127,23 +127,23 @@ func TestExchangeKeepsSessions(t *testing.T) {
 	})
 }
 
-// oldWay gives the old way what went through the new one before that looked, and comes out of it to the old one
-// still; what leaves a workload meets the inner way first.
-func (b *bench) oldWay(t *testing.T, q *memQueue, known, refused *conn, inner bool) {
+// oldDatapath passes frames to the old datapath that went through the new one before it
+// judged; frames out of a workload pass the inner datapath first.
+func (b *bench) oldDatapath(t *testing.T, q *memQueue, known, refused *conn, inner bool) {
 	t.Helper()
 	want := "drop"
 	if inner {
 		want = "pass"
 	}
 	if got := actions(q.give(refused.seg(t, 0, "S", ""))); got != want {
-		t.Errorf("a refused SYN at the old way: %s, want %s", got, want)
+		t.Errorf("a refused SYN at the old datapath: %s, want %s", got, want)
 	}
 	if got := actions(q.give(known.seg(t, 0, "A", ""))); got != "pass" {
-		t.Errorf("at the old way: %s, want pass", got)
+		t.Errorf("at the old datapath: %s, want pass", got)
 	}
 }
 
-// TestExchangeFails leaves the old way as it was.
+// TestExchangeFails checks that the old datapath continues unchanged.
 func TestExchangeFails(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(1, tcpPort(8080)))
@@ -152,19 +152,19 @@ func TestExchangeFails(t *testing.T) {
 	}
 	q, c := b.be.inline, newConn(false, 40000, 8080)
 	q.give(c.handshake(t)...)
-	bad := newOtherWay(t)
+	bad := newSecondBackend(t)
 	bad.err = errors.New("no such thing")
 	if err := b.attachBy(bad, backend.StackSide); !errors.Is(err, bad.err) {
 		t.Fatalf("got %v, want its cause", err)
 	}
 	if got := actions(q.give(c.seg(t, 0, "PA", "hello"), newConn(false, 40001, 22).seg(t, 0, "S", ""))); got != "pass drop" {
-		t.Errorf("the old way: %s, want pass drop", got)
+		t.Errorf("the old datapath: %s, want pass drop", got)
 	}
 	b.counts("engine.sessions_opened", 2)
 }
 
-// TestExchangeHoldsBack moves while a session's payload is held: it is sent again and held again, and
-// what turns out to be denied never passes.
+// TestExchangeHoldsBack moves while a session's payload is held: it is retransmitted and held
+// again, and payload of a session that is denied later never passes.
 func TestExchangeHoldsBack(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)
@@ -178,7 +178,7 @@ func TestExchangeHoldsBack(t *testing.T) {
 		if got := actions(b.be.inline.give(first)); got != "drop" {
 			t.Fatalf("the first piece: %s, want it held (drop)", got)
 		}
-		other := newOtherWay(t)
+		other := newSecondBackend(t)
 		if err := b.attachBy(other, backend.StackSide); err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +192,7 @@ func TestExchangeHoldsBack(t *testing.T) {
 		b.flows(func(f flow.Record) bool { return f.Verdict == flow.Deny })
 		for _, f := range other.inline.takeSent() {
 			if f.Flags&packet.Injected == 0 {
-				t.Error("what was held of a refused session was sent on")
+				t.Error("held payload of a denied session was sent")
 			}
 		}
 		b.counts("engine.held_at_switch", 1)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
@@ -9,31 +10,32 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// Between a tap and an inline datapath there is one moment, the cut: what came before it counts where the
-// endpoint was, what came after it where it goes. Both see the frames for a while, and each
-// leaves those of the other side of the cut alone, so that no connection is missed and none is counted twice.
-// Each worker's core/handover.Gate knows which are which.
+// Between a tap and an inline datapath there is one moment, the cut: frames before it are
+// handled by the old datapath, frames after it by the new one. Both see the frames for a
+// while, and each ignores those of the other side of the cut, so that no connection is missed
+// and none is counted twice. Each worker's core/handover.Gate decides which are which.
 
 const (
-	// cutAhead is how long before the cut a tap's worker learns of it.
+	// cutAhead is how long before the cut a tap's worker is informed of it.
 	cutAhead = time.Millisecond
-	// tapPatience bounds the wait for what a tap saw before the cut: a worker that does not get to run
-	// has much to read.
+	// tapPatience bounds the wait for what a tap saw before the cut: a worker that does not get
+	// to run has much to read.
 	tapPatience = 3 * time.Second
-	// tapAgain is how often a tap is asked meanwhile.
+	// tapAgain is how often the tap is polled meanwhile.
 	tapAgain = time.Millisecond
 )
 
-// transition is one change of how an endpoint is attached. Its slot is locked.
+// transition is one change of an endpoint's attachment. Its slot is locked.
 type transition struct {
 	e    *Engine
 	s    *slot
-	old  *attached // nil: it is attached for the first time
+	old  *attached // nil: the first attachment
 	next *attached
 }
 
-// openBeside opens an inline datapath while the old one goes on. Its workers let the endpoint's frames pass
-// until they are given its sessions; with keep they keep copies. On error everything is as it was.
+// openBeside opens an inline datapath while the old one continues. Its workers pass the
+// endpoint's frames until they have its sessions; with keep they keep copies. On error
+// nothing changes.
 func (t *transition) openBeside(keep bool) error {
 	id, next := t.s.id, t.next
 	for _, w := range next.workers {
@@ -46,11 +48,10 @@ func (t *transition) openBeside(keep bool) error {
 	for _, w := range next.workers {
 		w.do(func() { w.path.Gate().Move(id) })
 	}
-	next.close()
-	return err
+	return errors.Join(err, next.close())
 }
 
-// fromTap puts an inline endpoint in the place of a tap.
+// fromTap replaces a tap by an inline attachment.
 func (t *transition) fromTap() error {
 	e, s, old, next := t.e, t.s, t.old, t.next
 	if err := t.openBeside(true); err != nil {
@@ -65,27 +66,29 @@ func (t *transition) fromTap() error {
 		w.enqueue(command{fn: func() { sessions = append(sessions, w.path.Export(s.id)...) },
 			endpoint: s.id, patience: cut + int64(tapPatience), done: make(chan struct{})})
 	}
-	e.place(s, next)
+	e.setAttached(s, next)
 	shares := next.shares(sessions)
 	for i, w := range next.workers {
 		w.do(func() { w.path.Replay(w.path.Adopt(s.id, shares[i]), cut) })
 	}
-	old.close()
+	if err := old.close(); err != nil {
+		e.cfg.Logger.Warn("tap not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
+	}
 	return nil
 }
 
-// toTap puts a tap in the place of an inline endpoint. The tap's ring keeps what it sees until the
+// toTap replaces an inline attachment by a tap. The tap's ring buffers frames until the
 // sessions are there. On error the endpoint stays inline.
 func (t *transition) toTap() error {
 	e, s, next := t.e, t.s, t.next
 	var err error
-	standing(next.workers, (*worker).do, func() {
+	whileStopped(next.workers, (*worker).do, func() {
 		if err = next.att.Activate(); err != nil {
 			return
 		}
 		cut := e.cfg.Now()
-		sessions := t.leave()
-		e.place(s, next)
+		sessions := t.leaveInline()
+		e.setAttached(s, next)
 		shares := next.shares(sessions)
 		for i, w := range next.workers {
 			w.path.Begin(e.cfg.Now())
@@ -94,14 +97,14 @@ func (t *transition) toTap() error {
 		}
 	})
 	if err != nil {
-		next.close()
+		return errors.Join(err, next.close())
 	}
-	return err
+	return nil
 }
 
-// leave takes an endpoint off the inline path: first its frames go past, then what is in
-// the queue is judged, then its sessions are taken.
-func (t *transition) leave() []path.Moved {
+// leaveInline removes an endpoint from the inline datapath: first its frames bypass it, then
+// the queued ones are judged, then its sessions are exported.
+func (t *transition) leaveInline() []path.Moved {
 	old := t.old
 	if err := old.close(); err != nil {
 		t.e.cfg.Logger.Warn("inline endpoint not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
@@ -113,27 +116,26 @@ func (t *transition) leave() []path.Moved {
 	return out
 }
 
-// enter puts next in the place of an endpoint that was left.
-func (t *transition) enter(sessions []path.Moved) error {
-	t.e.place(t.s, t.next)
-	t.next.give(sessions)
+// attachNext activates next for an endpoint that has left its old datapath.
+func (t *transition) attachNext(sessions []path.Moved) error {
+	t.e.setAttached(t.s, t.next)
+	t.next.giveSessions(sessions)
 	if err := t.next.att.Activate(); err != nil {
-		t.s.forget(t.e)
-		t.next.close()
-		return err
+		t.s.endSessions(t.e)
+		return errors.Join(err, t.next.close())
 	}
 	return nil
 }
 
-// give hands sessions to the endpoint's workers.
-func (a *attached) give(sessions []path.Moved) {
+// giveSessions distributes sessions to the endpoint's workers.
+func (a *attached) giveSessions(sessions []path.Moved) {
 	shares := a.shares(sessions)
 	for i, w := range a.workers {
 		w.do(func() { w.path.Adopt(a.ep.ID, shares[i]) })
 	}
 }
 
-// shares parts sessions among the workers of an endpoint: each to the one that will have its frames.
+// shares splits sessions by the endpoint's worker that will have their frames.
 func (a *attached) shares(sessions []path.Moved) [][]path.Moved {
 	out := make([][]path.Moved, len(a.workers))
 	spread, _ := a.att.(backend.Spreader)
@@ -151,7 +153,7 @@ func (a *attached) shares(sessions []path.Moved) [][]path.Moved {
 	return out
 }
 
-// peerOf is the end of a session that is not the endpoint's workload.
+// peerOf returns the end of a session that is not the endpoint's workload.
 func peerOf(s *session.Session) packet.Addr {
 	if s.Dir == packet.Egress {
 		peer, _ := s.Server()

@@ -10,9 +10,9 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// Who has said what there is to say and waits for an answer waits a moment only, where held packets
-// may pass in the end; nothing is wrong with it, so no violation is told, and what comes later
-// is not held again. Where they may not, it waits for the whole hold time.
+// A sender that waits for an answer is held only briefly where held packets may pass in the
+// end; it is legitimate, so no violation is reported, and later packets are not held again.
+// Where they may not pass, it is held for the whole hold time.
 func TestHoldEndsInSilence(t *testing.T) {
 	for _, deny := range []bool{false, true} {
 		families(t, func(t *testing.T, v6 bool) {
@@ -45,7 +45,7 @@ func TestHoldEndsInSilence(t *testing.T) {
 			q.give(c.seg(t, 0, "PA", " / HTTP/1.1\r\nHost: a\r\n\r\n"), c.seg(t, 0, "R", ""))
 			b.flows(func(f flow.Record) bool {
 				if f.Verdict == flow.Violate || f.Reason == flow.ByHoldExpired {
-					t.Errorf("a violation is told: %+v", f)
+					t.Errorf("a violation was reported: %+v", f)
 				}
 				return f.Verdict == flow.Allow && app.ID(f.App) == app.HTTP
 			})
@@ -53,7 +53,7 @@ func TestHoldEndsInSilence(t *testing.T) {
 	}
 }
 
-// What is not allowed after all is refused where it shows.
+// An application that turns out to be denied is refused as soon as it is known.
 func TestReleasedIsJudgedStill(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.Unknown))
@@ -74,7 +74,8 @@ func TestReleasedIsJudgedStill(t *testing.T) {
 	}
 }
 
-// A session that is allowed without a name waits a moment only: each connection of its kind would.
+// A session that is allowed without a name is held only briefly: each connection of its kind
+// would wait.
 func TestNamelessWaitsBriefly(t *testing.T) {
 	for _, tt := range []struct {
 		apps []app.ID

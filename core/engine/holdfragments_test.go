@@ -23,7 +23,7 @@ func (slow) Name() string                                           { return "sl
 func (slow) Probe(*parsers.Meta, parsers.Dir, []byte) parsers.Match { return parsers.More }
 func (slow) Open(*parsers.Meta, parsers.Sink) parsers.Stream        { return nil }
 
-// cut makes IPv4 fragments of a frame, n bytes of payload in each.
+// cut splits a frame into IPv4 fragments, n bytes of payload in each.
 func cut(f packet.Frame, n int) []packet.Frame {
 	head, rest := f.Data[:34], f.Data[34:]
 	var out []packet.Frame
@@ -51,8 +51,8 @@ func cut(f packet.Frame, n int) []packet.Frame {
 	return out
 }
 
-// A datagram that came in fragments is held as they are, and goes on as they were: nobody
-// sends it again.
+// A fragmented datagram is held and forwarded as its original fragments: no sender repeats
+// it.
 func TestFragmentsAreHeld(t *testing.T) {
 	reg := &parsers.Registry{}
 	if err := reg.Add(slow{}, app.SIP, parsers.UDP); err != nil {
@@ -67,7 +67,7 @@ func TestFragmentsAreHeld(t *testing.T) {
 	frames := cut(frameOf(t, false, 0, layers.IPProtocolUDP, udp, string(make([]byte, 60000))), 1480)
 	for i, a := range frames {
 		if got := actions(q.give(a)); got != "drop" {
-			t.Fatalf("fragment %d: %s, want drop: a copy goes on", i, got)
+			t.Fatalf("fragment %d: %s, want drop: a copy is sent later", i, got)
 		}
 	}
 	sent := q.takeSent()

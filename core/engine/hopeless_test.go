@@ -10,12 +10,13 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// What cannot be an allowed application any more is refused at its first bytes, not when it has a
-// name: a sender that waits to be acknowledged would outwait the hold time, and get through.
+// A session that can no longer be an allowed application is refused at its first bytes, not
+// when it has a name: a sender waiting for an acknowledgement would outlast the hold time,
+// and pass.
 func TestHopelessIsRefusedAtOnce(t *testing.T) {
 	tests := []struct {
 		name, first string
-		end         int // who speaks
+		end         int // the sending end
 		apps        []app.ID
 		refused     bool
 	}{
@@ -24,9 +25,9 @@ func TestHopelessIsRefusedAtOnce(t *testing.T) {
 		{"ssh banner where http is allowed", "SSH-2.0-x\r\n", 0, []app.ID{app.HTTP}, true},
 		{"a server's banner where http is allowed", "SSH-2.0-x\r\n", 1, []app.ID{app.HTTP}, true},
 		{"the beginning of http", "G", 0, []app.ID{app.HTTP}, false},
-		{"what rides on http", "G", 0, []app.ID{app.Elasticsearch}, false},
+		{"an application over http", "G", 0, []app.ID{app.Elasticsearch}, false},
 		{"http where redis and http are allowed", "G", 0, []app.ID{app.Redis, app.HTTP}, false},
-		{"what has no name is allowed", "*", 0, []app.ID{app.HTTP, app.Unknown}, false},
+		{"unidentified traffic is allowed", "*", 0, []app.ID{app.HTTP, app.Unknown}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -47,7 +48,7 @@ func TestHopelessIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// Of what is refused early, the best claim so far is told.
+// The best claim so far of an early refusal is reported.
 func TestHopelessIsNamed(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))
@@ -60,7 +61,7 @@ func TestHopelessIsNamed(t *testing.T) {
 	})
 }
 
-// A tap has nothing to refuse: it waits for the name.
+// A tap cannot refuse: it waits for the name.
 func TestTapWaitsForTheName(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Monitor, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.HTTP))

@@ -13,7 +13,7 @@ import (
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
-// segment builds a TCP segment of n payload bytes, without checksums.
+// segment returns a TCP segment of n payload bytes, without checksums.
 func segment(v6 bool, client uint16, flags byte, seq, ack uint32, payload []byte) []byte {
 	head, l3 := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0}, 20
 	if v6 {
@@ -42,7 +42,7 @@ func segment(v6 bool, client uint16, flags byte, seq, ack uint32, payload []byte
 	return append(b, payload...)
 }
 
-// hot is an offline engine in protect mode with many rules.
+// hot returns an offline engine in protect mode with many rules.
 func hot(tb testing.TB) *Offline {
 	tb.Helper()
 	reg, err := builtin.Registry()
@@ -107,7 +107,8 @@ func TestFramePathDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkFrame is one data segment of an identified, allowed session under 1,001 rules.
+// BenchmarkFrame measures one data segment of an identified, allowed session under 1,001
+// rules.
 func BenchmarkFrame(b *testing.B) {
 	for name, v6 := range map[string]bool{"ipv4": false, "ipv6": true} {
 		b.Run(name, func(b *testing.B) {
@@ -127,7 +128,8 @@ func BenchmarkFrame(b *testing.B) {
 	}
 }
 
-// BenchmarkConnection is a whole short HTTP connection: five frames, identified and judged.
+// BenchmarkConnection measures a whole short HTTP connection: five frames, identified and
+// judged.
 func BenchmarkConnection(b *testing.B) {
 	o := hot(b)
 	b.ReportAllocs()

@@ -19,7 +19,7 @@ import (
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
-// memQueue is a queue in memory: give hands it frames, and what came of them is kept.
+// memQueue is a queue in memory: give passes frames to it, and their verdicts are kept.
 type memQueue struct {
 	mu      sync.Mutex
 	cond    *sync.Cond
@@ -88,7 +88,7 @@ func (q *memQueue) Send(f *packet.Frame) error {
 	return nil
 }
 
-// give hands frames over as one batch and waits until they are settled.
+// give passes frames as one batch and waits until they are settled.
 func (q *memQueue) give(frames ...packet.Frame) []packet.Frame {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -101,7 +101,7 @@ func (q *memQueue) give(frames ...packet.Frame) []packet.Frame {
 	return append([]packet.Frame(nil), q.settled[from:]...)
 }
 
-// takeSent is what the engine sent since the last call.
+// takeSent returns the frames that the engine sent since the last call.
 func (q *memQueue) takeSent() []packet.Frame {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -110,7 +110,7 @@ func (q *memQueue) takeSent() []packet.Frame {
 	return s
 }
 
-// memBackend attaches taps to a queue of their own and inline endpoints to a shared one.
+// memBackend attaches taps to their own queues and inline endpoints to a shared one.
 type memBackend struct {
 	inline *memQueue
 	taps   map[uint32]*memQueue
@@ -151,7 +151,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// policy puts rules into force for the workload in a mode.
+// policy applies rules for the workload in a mode.
 func (b *bench) policy(version uint64, mode policy.Mode, w policy.WorkloadSpec, rules ...policy.RuleSpec) {
 	b.t.Helper()
 	w.ID, w.Identity, w.Mode = "w", 1, mode
@@ -198,11 +198,11 @@ func (b *bench) flows(ok func(flow.Record) bool) []flow.Record {
 		}
 		b.be.inline.Wake()
 	}
-	b.t.Fatalf("no record of the kind that was waited for among %d: %+v", len(all), all)
+	b.t.Fatalf("no record matched among %d: %+v", len(all), all)
 	return nil
 }
 
-// conn makes the segments of one TCP connection from the workload to a server.
+// conn builds the segments of one TCP connection from the workload to a server.
 type conn struct {
 	v6           bool
 	cport, sport uint16
@@ -213,7 +213,7 @@ func newConn(v6 bool, cport, sport uint16) *conn {
 	return &conn{v6: v6, cport: cport, sport: sport, seq: [2]uint32{1000, 90000}}
 }
 
-// seg is a segment of one end (0 client); the numbers follow by themselves.
+// seg returns a segment of one end (0 client) with the next sequence numbers.
 func (c *conn) seg(t *testing.T, end int, flags string, payload string) packet.Frame {
 	t.Helper()
 	tcp := &layers.TCP{SrcPort: layers.TCPPort(c.cport), DstPort: layers.TCPPort(c.sport), Seq: c.seq[end], Ack: c.seq[1-end], Window: 65000}

@@ -19,14 +19,14 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// Addresses of a workload, of a peer, and of a sidecar that speaks to its application.
+// Addresses of a workload, of a peer, and of a sidecar that connects to its application.
 var (
 	own     = map[bool]string{false: "10.0.0.1", true: "fd00::1"}
 	peer    = map[bool]string{false: "10.0.0.2", true: "fd00::2"}
 	sidecar = map[bool]string{false: "127.0.0.6", true: "::6"}
 )
 
-// clientHello is what a TLS client says first.
+// clientHello is the first message of a TLS client.
 func clientHello(t *testing.T) string {
 	t.Helper()
 	a, b := net.Pipe()
@@ -43,7 +43,7 @@ func clientHello(t *testing.T) string {
 	return string(buf[:n])
 }
 
-// between makes a connection of the bench one between other addresses, on another endpoint.
+// between rewrites a connection of the bench to other addresses, on another endpoint.
 type between struct {
 	*conn
 	endpoint uint32
@@ -71,7 +71,7 @@ func (c *between) seg(t *testing.T, end int, flags, payload string) packet.Frame
 	return mend(t, f)
 }
 
-// mend computes a frame's checksums again.
+// mend recomputes a frame's checksums.
 func mend(t *testing.T, f packet.Frame) packet.Frame {
 	t.Helper()
 	p := gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.Default)
@@ -95,7 +95,8 @@ func (c *between) open(t *testing.T) []packet.Frame {
 	return []packet.Frame{c.seg(t, 0, "S", ""), c.seg(t, 1, "SA", ""), c.seg(t, 0, "A", "")}
 }
 
-// meshed is a bench whose workload has a sidecar, in protect: its peer may speak HTTP to port 8080.
+// meshed is a bench whose workload has a sidecar, in protect mode: its peer may use HTTP on
+// port 8080.
 func meshed(t *testing.T) (*bench, *memQueue) {
 	t.Helper()
 	b := newBench(t)
@@ -108,7 +109,8 @@ func meshed(t *testing.T) (*bench, *memQueue) {
 	return b, q
 }
 
-// TestWhatIsEncryptedIsNamedOnLo lets a peer's encrypted connections in, whose content lo shows.
+// TestWhatIsEncryptedIsNamedOnLo admits a peer's encrypted connections, whose content is
+// visible on lo.
 func TestWhatIsEncryptedIsNamedOnLo(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b, q := meshed(t)
@@ -118,7 +120,7 @@ func TestWhatIsEncryptedIsNamedOnLo(t *testing.T) {
 			return actions(q.give(append(c.open(t), c.seg(t, 0, "PA", hello))...))
 		}
 		if got := outside(40000, peer[v6]); got != "pass pass pass pass" {
-			t.Fatalf("before anything was heard: %s", got)
+			t.Fatalf("before anything was seen on lo: %s", got)
 		}
 		if got := outside(40000, map[bool]string{false: "10.0.0.9", true: "fd00::9"}[v6]); got[:4] != "drop" {
 			t.Errorf("a stranger: %s, want drop", got)
@@ -128,7 +130,7 @@ func TestWhatIsEncryptedIsNamedOnLo(t *testing.T) {
 			t.Fatalf("what is allowed, on lo: %s", got)
 		}
 		if got := outside(40001, peer[v6]); got != "pass pass pass pass" {
-			t.Fatalf("after it was heard: %s", got)
+			t.Fatalf("after it was seen on lo: %s", got)
 		}
 		all := b.flows(func(f flow.Record) bool { return f.ClientPort == 40001 && app.ID(f.App) == app.HTTP })
 		last := all[len(all)-1]
@@ -143,7 +145,7 @@ func TestWhatIsEncryptedIsNamedOnLo(t *testing.T) {
 	})
 }
 
-// TestWhatLoRefuses is another application over the same encrypted way.
+// TestWhatLoRefuses uses another application over the same encrypted connection.
 func TestWhatLoRefuses(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b, q := meshed(t)
@@ -169,14 +171,14 @@ func TestWhatLoRefuses(t *testing.T) {
 	})
 }
 
-// TestNamesAreAwaited holds a record's name back until lo had time to tell, and no longer.
+// TestNamesAreAwaited delays a record's name until lo had time to show it, and no longer.
 func TestNamesAreAwaited(t *testing.T) {
 	b, q := meshed(t)
 	out := &between{newConn(false, 40000, 8080), 1, peer[false], own[false], true}
 	q.give(append(out.open(t), out.seg(t, 0, "PA", clientHello(t)))...)
 	first := b.flows(func(flow.Record) bool { return true })[0]
 	if app.ID(first.App) != app.Undecided {
-		t.Errorf("told as %v at first, want undecided", app.ID(first.App))
+		t.Errorf("reported as %v at first, want undecided", app.ID(first.App))
 	}
 	for end := time.Now().Add(20 * time.Second); ; {
 		found := false
@@ -185,15 +187,15 @@ func TestNamesAreAwaited(t *testing.T) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatal("never told as TLS, though lo tells nothing")
+			t.Fatal("never reported as TLS, though lo shows nothing")
 		}
 		q.Wake()
 		time.Sleep(20 * time.Millisecond)
 	}
 }
 
-// TestAnotherClientVouches has two clients of one encrypted port, of which the older may say what the
-// newest may not: it passes, and is refused to neither.
+// TestAnotherClientVouches has two clients of one encrypted port, of which the older is
+// allowed what the newest is not: it passes for both.
 func TestAnotherClientVouches(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b, q := meshed(t)

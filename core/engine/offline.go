@@ -13,22 +13,22 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// OfflineWorkload is the workload that captured frames belong to; policies for Offline name it.
+// OfflineWorkload is the workload of captured frames; policies for Offline name it.
 const OfflineWorkload = "capture"
 
 // offlineEndpoint is its only endpoint.
 const offlineEndpoint = 1
 
-// Offline runs captured frames through a path, without a queue: the
-// frames' stamps are the clock, what tunnels carry is judged instead of the tunnels, and
-// conversations are kept longer, since nothing is lost by it.
+// Offline processes captured frames through a path, without a queue: the frames' stamps are
+// the clock, tunnel contents are judged instead of the tunnels, and conversations are kept
+// longer.
 type Offline struct {
 	shared path.Shared
 	path   *path.Path
 	now    int64
 }
 
-// NewOffline makes one. t may be nil.
+// NewOffline returns one. t may be nil.
 func NewOffline(cfg Config, t *policy.Table, enforce bool) *Offline {
 	o := &Offline{}
 	if t != nil {
@@ -61,7 +61,7 @@ func (o *Offline) Frame(f *packet.Frame) {
 	o.path.Expire()
 }
 
-// Drain gives what was found so far: records and threats, in order.
+// Drain passes on the results so far: records and threats, in order.
 func (o *Offline) Drain(record func(*flow.Record), threat func(*report.Threat)) {
 	r := o.path.Sessions().Report()
 	r.Flush()
@@ -69,8 +69,8 @@ func (o *Offline) Drain(record func(*flow.Record), threat func(*report.Threat)) 
 	r.Outbox().Drain(record)
 }
 
-// Finish ends every session. Drain gives the last records.
+// Finish ends every session. Drain returns the last records.
 func (o *Offline) Finish() { o.path.Sessions().Close() }
 
-// Malformed is how many frames could not be decoded.
+// Malformed returns the number of frames that could not be decoded.
 func (o *Offline) Malformed() uint64 { return o.path.Sessions().Report().Count(counter.Malformed) }

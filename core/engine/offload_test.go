@@ -20,7 +20,7 @@ import (
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
-// memKernel is a queue that flows can leave, its attachment and its backend.
+// memKernel is a queue whose flows can be offloaded, with its attachment and backend.
 type memKernel struct {
 	*memQueue
 
@@ -77,21 +77,21 @@ func (k *memKernel) Recall(generation uint32) error {
 
 func (k *memKernel) Stays() string { return "" }
 
-// recalls lists the generations that flows were recalled for.
+// recalls returns the generations that flows were recalled for.
 func (k *memKernel) recalls() []uint32 {
 	k.kmu.Lock()
 	defer k.kmu.Unlock()
 	return slices.Clone(k.recalled)
 }
 
-// set says what the kernel has counted.
+// set sets the kernel's counts.
 func (k *memKernel) set(known bool, c backend.FlowCount) {
 	k.kmu.Lock()
 	defer k.kmu.Unlock()
 	k.known, k.count = known, c
 }
 
-// offloading is an engine with one workload behind a memKernel, by a clock of its own.
+// offloading is an engine with one workload behind a memKernel, with its own clock.
 type offloading struct {
 	bench
 	k   *memKernel
@@ -124,7 +124,7 @@ func newOffloading(t *testing.T, fail backend.FailMode) *offloading {
 	return o
 }
 
-// enforced waits until a policy holds for what passes in the kernel, too.
+// enforced waits until a policy holds for offloaded flows, too.
 func (o *offloading) enforced(version uint64) {
 	o.t.Helper()
 	if !o.e.AwaitEnforced(version, 10*time.Second) || o.e.Enforced() != version {
@@ -137,7 +137,7 @@ func (o *offloading) allow(version uint64) {
 	o.policy(version, policy.Protect, policy.WorkloadSpec{}, policy.RuleSpec{ID: 1, Apps: []app.ID{app.HTTP, app.DNS}})
 }
 
-// give hands frames over at the present time and gives the marks of their verdicts.
+// give passes frames at the present time and returns the marks of their verdicts.
 func (o *offloading) give(frames ...packet.Frame) (marks []uint32) {
 	for i := range frames {
 		frames[i].Stamp = o.now.Load()
@@ -148,7 +148,8 @@ func (o *offloading) give(frames ...packet.Frame) (marks []uint32) {
 	return marks
 }
 
-// open makes a connection and sends requests on it until it may leave; the kernel has counted the same.
+// open opens a connection and sends requests on it until it is offloadable; the kernel has
+// counted the same.
 func (o *offloading) open(v6 bool) *conn {
 	o.t.Helper()
 	c := newConn(v6, 40000, shopPort)
@@ -178,7 +179,7 @@ func (o *offloading) open(v6 bool) *conn {
 	return c
 }
 
-// pass moves the clock and lets the worker look at its timers.
+// pass advances the clock and runs the worker's timers.
 func (o *offloading) pass(d time.Duration) {
 	for end := o.now.Load() + int64(d); o.now.Load() < end; {
 		o.now.Add(min(int64(time.Second), end-o.now.Load()))
@@ -186,7 +187,7 @@ func (o *offloading) pass(d time.Duration) {
 	}
 }
 
-// settle waits until the worker has been through its timers.
+// settle waits until the worker has processed its timers.
 func (o *offloading) settle() {
 	ping := newConn(false, 50000, 9)
 	for range 2 {
@@ -199,7 +200,7 @@ func (o *offloading) settle() {
 	})
 }
 
-// total adds up what was reported.
+// total sums up the reported counts.
 func (o *offloading) total() (packets, bytes [2]uint64, ended bool) {
 	for _, f := range o.all {
 		for d := range packets {
@@ -211,8 +212,9 @@ func (o *offloading) total() (packets, bytes [2]uint64, ended bool) {
 	return packets, bytes, ended
 }
 
-// TestOffloadCounts lets a connection pass in the kernel, which counts it; it is reported as the kernel has it,
-// outlives every time-out while the kernel knows it, and ends when the kernel says so.
+// TestOffloadCounts offloads a connection to the kernel, which counts it; it is reported with
+// the kernel's counts, outlives every timeout while the kernel has it, and ends when the
+// kernel reports its end.
 func TestOffloadCounts(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		o := newOffloading(t, backend.FailOpen)
@@ -225,7 +227,7 @@ func TestOffloadCounts(t *testing.T) {
 		}
 		o.pass(time.Hour)
 		if _, _, ended := o.total(); ended {
-			t.Fatal("a connection that the kernel knows was ended by a time-out")
+			t.Fatal("a connection in the kernel was ended by a timeout")
 		}
 		if o.k.drained > 3600/10 {
 			t.Errorf("the kernel was asked %d times about a connection that carried nothing for an hour", o.k.drained)
@@ -234,7 +236,7 @@ func TestOffloadCounts(t *testing.T) {
 		want.Bytes[0] += 40
 		want.Over = true
 		o.k.set(true, want)
-		c.seq[0] += 5e6 // what passed in the kernel
+		c.seq[0] += 5e6 // passed in the kernel
 		o.give(c.seg(t, 0, "FA", ""))
 		o.pass(time.Second)
 		packets, bytes, ended := o.total()
@@ -244,8 +246,8 @@ func TestOffloadCounts(t *testing.T) {
 	})
 }
 
-// TestOffloadRecalled changes policy under a connection that left: its next packet is judged anew, and refused
-// with resets by the numbers of that packet.
+// TestOffloadRecalled changes policy under an offloaded connection: its next packet is judged
+// again, and refused with resets by the numbers of that packet.
 func TestOffloadRecalled(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		o := newOffloading(t, backend.FailOpen)
@@ -255,7 +257,7 @@ func TestOffloadRecalled(t *testing.T) {
 		if got := o.k.recalls(); !slices.Equal(got, []uint32{1, 2}) {
 			t.Fatalf("recalled %v, want at the attachment and with the second policy", got)
 		}
-		c.seq[0], c.seq[1] = c.seq[0]+3e9, c.seq[1]+2e9 // what passed in the kernel, windows on
+		c.seq[0], c.seq[1] = c.seq[0]+3e9, c.seq[1]+2e9 // passed in the kernel, windows on
 		if m := o.give(c.seg(t, 0, "PA", "more")); m[0] != 2 {
 			t.Errorf("mark %d under the second policy, want 2", m[0])
 		}
@@ -283,7 +285,7 @@ func TestOffloadRecalled(t *testing.T) {
 	})
 }
 
-// TestOffloadStays lists what must not leave.
+// TestOffloadStays lists sessions that must not be offloaded.
 func TestOffloadStays(t *testing.T) {
 	more := func(t *testing.T, o *offloading, c *conn, text string) []uint32 {
 		t.Helper()
@@ -300,9 +302,9 @@ func TestOffloadStays(t *testing.T) {
 		text string
 	}{
 		{"an endpoint that fails closed", backend.FailClosed, nil, httpRequest},
-		{"what the kernel refuses", backend.FailOpen, func(o *offloading) { o.k.refuses = true }, httpRequest},
-		{"what is not identified", backend.FailOpen, nil, ""},
-		{"what is denied", backend.FailOpen, func(o *offloading) { o.policy(2, policy.Protect, policy.WorkloadSpec{}) }, httpRequest},
+		{"the kernel refuses", backend.FailOpen, func(o *offloading) { o.k.refuses = true }, httpRequest},
+		{"not identified", backend.FailOpen, nil, ""},
+		{"denied", backend.FailOpen, func(o *offloading) { o.policy(2, policy.Protect, policy.WorkloadSpec{}) }, httpRequest},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -319,7 +321,7 @@ func TestOffloadStays(t *testing.T) {
 	}
 }
 
-// TestOffloadForgotten goes on with a connection that the kernel forgot while it was silent.
+// TestOffloadForgotten continues a connection that the kernel discarded while it was idle.
 func TestOffloadForgotten(t *testing.T) {
 	o := newOffloading(t, backend.FailOpen)
 	c := o.open(false)
@@ -335,7 +337,8 @@ func TestOffloadForgotten(t *testing.T) {
 	}
 }
 
-// TestOffloadBroken loses an endpoint whose flows cannot be recalled, so that none passes by an old verdict.
+// TestOffloadBroken loses an endpoint whose flows cannot be recalled, so that none passes by
+// an old verdict.
 func TestOffloadBroken(t *testing.T) {
 	o := newOffloading(t, backend.FailOpen)
 	o.open(false)

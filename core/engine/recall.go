@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// recalls brings flows that pass in the kernel back after each policy, behind Apply.
+// recalls brings offloaded flows back after each policy, asynchronously to Apply.
 type recalls struct {
 	once     sync.Once
 	asked    chan struct{} // room for one
 	done     chan struct{}
 	stopping sync.Once
-	enforced atomic.Uint64 // version of the newest policy that no flow in the kernel is older than
+	enforced atomic.Uint64 // version of the newest policy such that no offloaded flow is older
 
 	mu   sync.Mutex
 	news chan struct{} // closed when enforced changes; guarded by mu
@@ -22,7 +22,7 @@ func (r *recalls) init() {
 	r.asked, r.done, r.news = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 }
 
-// finished notes the version for which recalling is done.
+// finished records the version for which recalling is done.
 func (r *recalls) finished(version uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -31,8 +31,8 @@ func (r *recalls) finished(version uint64) {
 	r.news = make(chan struct{})
 }
 
-// ask has the flows of older policies recalled soon.
-func (r *recalls) ask(e *Engine) {
+// request starts the recall of flows of older policies.
+func (r *recalls) request(e *Engine) {
 	r.once.Do(func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -47,15 +47,15 @@ func (r *recalls) ask(e *Engine) {
 	}
 }
 
-// stop ends recalling.
+// stop stops the recalls.
 func (r *recalls) stop() { r.stopping.Do(func() { close(r.done) }) }
 
-// Enforced returns the version of the newest policy by which every packet is judged: no flow of
-// an older one passes in the kernel any more. It is 0 before the first.
+// Enforced returns the version of the newest policy by which every packet is judged: no flow
+// of an older one passes in the kernel any more. It is 0 before the first.
 func (e *Engine) Enforced() uint64 { return e.recalls.enforced.Load() }
 
-// AwaitEnforced waits until a policy that was applied is the one of Enforced, and no longer than d. It reports
-// whether it is.
+// AwaitEnforced waits until Enforced has reached a policy that was applied, at most d. It
+// reports whether it has.
 func (e *Engine) AwaitEnforced(version uint64, d time.Duration) bool {
 	r := &e.recalls
 	limit := time.NewTimer(d)
@@ -77,7 +77,7 @@ func (e *Engine) AwaitEnforced(version uint64, d time.Duration) bool {
 	}
 }
 
-// run recalls flows whenever it is asked, until Close.
+// run recalls flows on request, until Close.
 func (r *recalls) run(e *Engine) {
 	defer e.wg.Done()
 	for {
@@ -92,14 +92,13 @@ func (r *recalls) run(e *Engine) {
 		}
 		var failed sync.WaitGroup
 		for _, a := range r.attachments(e) {
-			// Where recalling fails, a flow might pass that must not any more: such an endpoint is
-			// attached anew.
+			// Where recalling fails, a denied flow might still pass: such an endpoint is reattached.
 			if err := a.recall.To(p.Generation); err != nil {
-				e.cfg.Logger.Error("flows not recalled; endpoint is attached anew", "workload", a.workload, "interface", a.ep.Interface, "error", err)
+				e.cfg.Logger.Error("flows not recalled, reattaching endpoint", "workload", a.workload, "interface", a.ep.Interface, "error", err)
 				failed.Add(1)
 				go func() {
 					defer failed.Done()
-					e.loseAttached(a)
+					e.detachAttached(a)
 				}()
 			}
 		}
@@ -110,7 +109,7 @@ func (r *recalls) run(e *Engine) {
 	}
 }
 
-// attachments lists how endpoints are attached now.
+// attachments returns the present attachments.
 func (r *recalls) attachments(e *Engine) []*attached {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -123,20 +122,20 @@ func (r *recalls) attachments(e *Engine) []*attached {
 	return list
 }
 
-// loseAttached detaches an endpoint, unless it is attached otherwise by now.
-func (e *Engine) loseAttached(a *attached) {
+// detachAttached detaches an endpoint, unless its attachment has changed.
+func (e *Engine) detachAttached(a *attached) {
 	s := e.acquire(a.ep.ID, false)
 	if s == nil {
 		return
 	}
 	defer e.release(s)
 	if s.cur == a {
-		s.lose(e)
+		s.detachLost(e)
 	}
 }
 
-// Stays returns the reason why no decided flow of an endpoint can leave its queues and pass in the kernel;
-// "" where they can, and where the endpoint has no queues of that kind.
+// Stays returns the reason why no decided flow of an endpoint can be offloaded; "" where they
+// can, and where the endpoint has no queues of that kind.
 func (e *Engine) Stays(endpoint uint32) string {
 	e.mu.Lock()
 	var a *attached

@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// began counts the sessions that began, by the numbers that records name.
+// began counts the sessions that began, by the ids in records.
 func began(b *bench, want int) int {
 	seen := map[uint64]bool{}
 	b.flows(func(f flow.Record) bool {
@@ -19,8 +19,8 @@ func began(b *bench, want int) int {
 	return len(seen)
 }
 
-// TestPortIsUsedAgain has a client use a port again soon after it closed or was refused: each
-// connection is one of its own, with its own records and its own verdict.
+// TestPortIsUsedAgain reuses a client port soon after its connection closed or was refused:
+// each connection has its own session, records and verdict.
 func TestPortIsUsedAgain(t *testing.T) {
 	cases := []struct {
 		name string

@@ -24,19 +24,20 @@ func peers(v6 bool) (own, peer packet.Addr) {
 	return packet.AddrFrom(netip.MustParseAddr("10.0.0.1")), packet.AddrFrom(netip.MustParseAddr("10.0.0.2"))
 }
 
-// oddPorts are client and server ports of which ports alone say nothing, or the wrong thing.
+// oddPorts are client and server ports that reveal nothing, or the wrong client.
 var oddPorts = [][2]uint16{{40000, 80}, {40000, 50051}, {55000, 50051}, {8080, 9090}, {9090, 8080}, {20000, 50051}, {80, 443}, {443, 80}, {5000, 5000}, {51820, 51820}}
 
-// TestLiveConnectionsGoOn attaches an endpoint in the middle of allowed conversations. Whatever the
-// ports, whichever end is the workload, and whoever sends first, they go on, and are allowed by their rule.
-func TestLiveConnectionsGoOn(t *testing.T) {
+// TestLiveConnectionsContinue attaches an endpoint in the middle of allowed conversations.
+// Whatever the ports, whichever end is the workload, and whoever sends first, they continue,
+// allowed by their rule.
+func TestLiveConnectionsContinue(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		for _, proto := range []uint8{packet.ProtoTCP, packet.ProtoUDP} {
 			for _, ports := range oddPorts {
 				for _, client := range []int{0, 1} { // which end is the client; 0 is the workload
 					for _, first := range []int{0, 1} {
 						name := fmt.Sprintf("proto %d, %d to %d, client %d, end %d first", proto, ports[0], ports[1], client, first)
-						goesOn(t, name, v6, proto, ports, client, first)
+						continues(t, name, v6, proto, ports, client, first)
 					}
 				}
 			}
@@ -44,7 +45,7 @@ func TestLiveConnectionsGoOn(t *testing.T) {
 	})
 }
 
-func goesOn(t *testing.T, name string, v6 bool, proto uint8, ports [2]uint16, client, first int) {
+func continues(t *testing.T, name string, v6 bool, proto uint8, ports [2]uint16, client, first int) {
 	t.Helper()
 	b := newBench(t)
 	rule := policy.RuleSpec{ID: 7, From: uint32(1 + client), To: uint32(2 - client), Ports: []policy.PortSpec{{Proto: proto, Lo: ports[1], Hi: ports[1]}}, Apps: []app.ID{app.HTTP}}
@@ -72,7 +73,8 @@ func goesOn(t *testing.T, name string, v6 bool, proto uint8, ports [2]uint16, cl
 	}
 }
 
-// TestTurnedBeforeItIsReported: a session that only the other orientation allows is one row, which has it.
+// TestTurnedBeforeItIsReported: a session that only the other orientation allows is one row,
+// with that orientation.
 func TestTurnedBeforeItIsReported(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)
@@ -93,15 +95,15 @@ func TestTurnedBeforeItIsReported(t *testing.T) {
 	})
 }
 
-// TestSocketsRaise: what the workload serves becomes known after a session was picked up the wrong way round,
-// before the session is reported, or later.
+// TestSocketsRaise: the workload's listening sockets become known after a session was picked
+// up with the wrong orientation, before the session is reported, or later.
 func TestSocketsRaise(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		for _, late := range []bool{false, true} {
 			b := newBench(t)
 			b.policy(1, policy.Discover, policy.WorkloadSpec{})
 			q := b.attach(backend.Tap)
-			c := newConn(v6, 50051, 40000)             // the workload serves 50051; ports say the contrary
+			c := newConn(v6, 50051, 40000)             // the workload serves 50051; the ports suggest the contrary
 			q.give(c.seg(t, 1, "PA", httpRequest[:9])) // too little to be named
 			var all []flow.Record
 			if late {
@@ -111,7 +113,7 @@ func TestSocketsRaise(t *testing.T) {
 				}
 			}
 			b.e.SetSockets(1, &role.Sockets{Complete: true, Listening: map[role.Port]bool{{Proto: 6, Port: 50051}: true}})
-			q.give(newConn(v6, 1, 2).seg(t, 0, "S", "")) // what is new is looked at between two batches
+			q.give(newConn(v6, 1, 2).seg(t, 0, "S", "")) // changes are applied between two batches
 			q.give(newConn(v6, 3, 4).seg(t, 0, "S", ""))
 			q.give(c.seg(t, 1, "PA", httpRequest[9:]), c.seg(t, 0, "PA", httpAnswer))
 			all = append(all, b.flows(func(f flow.Record) bool { return f.Evidence == flow.EvidenceListener && app.ID(f.App) == app.HTTP })...)
@@ -146,7 +148,7 @@ func TestSocketsRaise(t *testing.T) {
 	})
 }
 
-// TestRemembered: a side known from an earlier run is taken, until the memory is too old.
+// TestRemembered: a side known from an earlier run is used, until the memory is too old.
 func TestRemembered(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		own, peer := peers(v6)
@@ -168,8 +170,9 @@ func TestRemembered(t *testing.T) {
 	})
 }
 
-// TestFirmIsNotTurned: where a socket of the workload serves the port, only that orientation counts: a
-// connection that nothing allows is refused, though the other orientation would be allowed.
+// TestFirmIsNotTurned: where a socket of the workload serves the port, only that orientation
+// counts: a connection that no rule allows is refused, though the other orientation would be
+// allowed.
 func TestFirmIsNotTurned(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)

@@ -12,8 +12,8 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// TestSidesByProtocol picks connections up in mid-stream whose ports say nothing, or the wrong thing: who the client is comes from what
-// the sides say, whichever is seen first.
+// TestSidesByProtocol picks connections up in mid-stream whose ports reveal nothing, or the
+// wrong client: the payload of either side determines the client, whichever is seen first.
 func TestSidesByProtocol(t *testing.T) {
 	request, answer := "*1\r\n$6\r\nDBSIZE\r\n", "$5\r\nhello\r\n"
 	tests := []struct {
@@ -26,7 +26,7 @@ func TestSidesByProtocol(t *testing.T) {
 		{"http, request first", 40000, 60000, 0, [2]string{httpRequest, httpAnswer}, app.HTTP},
 		{"http, answer first", 40000, 60000, 1, [2]string{httpRequest, httpAnswer}, app.HTTP},
 		{"http, client with the lower port", 900, 50051, 0, [2]string{httpRequest, httpAnswer}, app.HTTP},
-		{"http, as the ports say", 60000, 40000, 1, [2]string{httpRequest, httpAnswer}, app.HTTP},
+		{"http, as the ports suggest", 60000, 40000, 1, [2]string{httpRequest, httpAnswer}, app.HTTP},
 		{"redis, command first", 40000, 60000, 0, [2]string{request, answer}, app.Redis},
 		{"redis, answer first", 40000, 60000, 1, [2]string{request, answer}, app.Redis},
 	}
@@ -59,7 +59,8 @@ func TestSidesByProtocol(t *testing.T) {
 	})
 }
 
-// TestSidesOfDatagrams begins with an answer from a well-known port that the protocol says is a question.
+// TestSidesOfDatagrams begins with a datagram from a well-known port that by protocol is a
+// question.
 func TestSidesOfDatagrams(t *testing.T) {
 	question := "\x00\x07\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x07example\x00\x00\x01\x00\x01"
 	families(t, func(t *testing.T, v6 bool) {
@@ -74,7 +75,8 @@ func TestSidesOfDatagrams(t *testing.T) {
 	})
 }
 
-// TestHandshakeOutranksProtocol has a server of a connection whose beginning was seen speak a client's part.
+// TestHandshakeOutranksProtocol has a server send client messages on a connection whose
+// handshake was seen.
 func TestHandshakeOutranksProtocol(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)
@@ -91,8 +93,8 @@ func TestHandshakeOutranksProtocol(t *testing.T) {
 	})
 }
 
-// TestWithdrawnName has a greeting that names another protocol: the session ends as what the client speaks, and its
-// policy is that one's.
+// TestWithdrawnName has a greeting that names another protocol: the session ends with the
+// client's protocol, and its policy.
 func TestWithdrawnName(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)
@@ -110,7 +112,8 @@ func TestWithdrawnName(t *testing.T) {
 	})
 }
 
-// TestAcknowledgedBeforeSeen shows frames of the two directions in the order in which taps may.
+// TestAcknowledgedBeforeSeen delivers frames of the two directions in any order in which taps
+// may see them.
 func TestAcknowledgedBeforeSeen(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		for _, order := range [][]int{{0, 1, 2, 3}, {1, 0, 2, 3}, {2, 0, 1, 3}, {2, 3, 0, 1}, {3, 2, 1, 0}} {

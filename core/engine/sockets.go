@@ -2,9 +2,9 @@ package engine
 
 import "github.com/sluicenet/sluice/core/role"
 
-// SetSockets sets what is known of the sockets of an endpoint's workload, before the endpoint is
-// attached or later; nil is nothing. The engine keeps it, and it does not change any more.
-// Sessions whose client is not known for sure are looked at again where it has something new.
+// SetSockets sets the known sockets of an endpoint's workload, before the endpoint is
+// attached or later; nil is none. The engine keeps the value, which must not change. Sessions
+// whose client is uncertain are evaluated again where it has something new.
 func (e *Engine) SetSockets(endpoint uint32, s *role.Sockets) {
 	e.mu.Lock()
 	before := e.sockets[endpoint]
@@ -25,7 +25,7 @@ func (e *Engine) SetSockets(endpoint uint32, s *role.Sockets) {
 	e.wake()
 }
 
-// Remember sets which sides of sessions are known from before a restart; nil forgets them.
+// Remember sets the sides of sessions known from before a restart; nil removes them.
 func (e *Engine) Remember(m *role.Memory) {
 	e.shared.Memory.Store(m)
 	e.wake()

@@ -9,24 +9,25 @@ import (
 	"github.com/sluicenet/sluice/core/path"
 )
 
-// Traffic is what was counted of one interface of one workload on one datapath.
+// Traffic is the counts of one interface of one workload on one datapath.
 type Traffic = path.Traffic
 
-// Stats are what an engine counts; core/counter describes each value.
+// Stats are the engine's counters; core/counter describes each value.
 type Stats struct {
 	Counters map[string]uint64 // by dotted name, over everything
 	Traffic  []Traffic         // by workload, interface and backend
 	Queues   []QueueStats      // by workload and backend
 }
 
-// ringKey names whose a queue is; without a workload it is shared.
+// ringKey identifies the owner of a queue; without a workload the queue is shared.
 type ringKey struct{ workload, iface, backend string }
 
-// QueueStats are the queues of one interface, or those that a backend's endpoints share.
+// QueueStats are the queues of one interface, or the shared ones of a backend's endpoints.
 type QueueStats struct {
 	Workload, Interface, Backend string // Workload and Interface are empty for shared queues
 	backend.Stats
-	// Queues is how many there are now; the depth is that of all, and the fill that of the fullest.
+	// Queues is the present number of queues; the depth is the sum over all, and the fill that
+	// of the fullest.
 	Queues int
 	backend.Depth
 }
@@ -37,7 +38,8 @@ type ringed struct {
 	key ringKey
 }
 
-// Stats is what all workers counted, those that ended included. Queues are asked without a lock.
+// Stats returns the counters of all workers, ended ones included. Queues are read without a
+// lock.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	m, rings := maps.Clone(e.gone), maps.Clone(e.rings)
@@ -87,7 +89,7 @@ func (e *Engine) Stats() Stats {
 	return Stats{Counters: m, Traffic: e.shared.Tallies.List(), Queues: out}
 }
 
-// addQueue adds what a queue counted to m.
+// addQueue adds a queue's counters to m.
 func addQueue(m map[string]uint64, s *backend.Stats) {
 	m["ring.received"] += s.Received
 	m["ring.dropped"] += s.Dropped + s.Full
@@ -97,7 +99,7 @@ func addQueue(m map[string]uint64, s *backend.Stats) {
 	m["ring.oversize"] += s.Oversize
 }
 
-// Forget drops what was counted of a workload that is gone.
+// Forget removes the counters of a workload that no longer exists.
 func (e *Engine) Forget(workload string) {
 	e.shared.Tallies.Forget(workload)
 	e.mu.Lock()

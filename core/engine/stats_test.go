@@ -11,7 +11,8 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// TestCountersAreDescribed has the engine show what core/counter describes, no more and no less.
+// TestCountersAreDescribed checks that the engine's counters are exactly those of
+// core/counter.
 func TestCountersAreDescribed(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Monitor, policy.WorkloadSpec{})

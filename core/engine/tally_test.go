@@ -11,14 +11,14 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// traffic waits until the engine shows what was counted in one way of being attached.
-func (b *bench) traffic(t *testing.T, way string, ok func(engine.Traffic) bool) engine.Traffic {
+// traffic waits until the engine's counts of one datapath satisfy ok.
+func (b *bench) traffic(t *testing.T, datapath string, ok func(engine.Traffic) bool) engine.Traffic {
 	t.Helper()
 	var got engine.Traffic
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		b.be.tick()
 		for _, x := range b.e.Stats().Traffic {
-			if x.Backend == way {
+			if x.Backend == datapath {
 				got = x
 			}
 		}
@@ -26,11 +26,11 @@ func (b *bench) traffic(t *testing.T, way string, ok func(engine.Traffic) bool) 
 			return got
 		}
 	}
-	t.Fatalf("%s: got %+v", way, got)
+	t.Fatalf("%s: got %+v", datapath, got)
 	return got
 }
 
-// tick wakes all queues, as those of the kernel do from time to time.
+// tick wakes all queues, as those of the kernel do periodically.
 func (be *memBackend) tick() {
 	be.inline.Wake()
 	for _, q := range be.taps {
@@ -38,7 +38,8 @@ func (be *memBackend) tick() {
 	}
 }
 
-// TestTraffic counts what one endpoint saw: as a tap, after it went inline, and when it is gone.
+// TestTraffic counts one endpoint's frames: as a tap, after it went inline, and after it is
+// gone.
 func TestTraffic(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Discover, policy.WorkloadSpec{})
@@ -59,7 +60,7 @@ func TestTraffic(t *testing.T) {
 	q = b.attach(backend.Inline)
 	other := newConn(false, 40001, 9090)
 	if got := actions(q.give(other.seg(t, 0, "S", ""))); got != "drop" {
-		t.Fatalf("what no rule allows: %s", got)
+		t.Fatalf("without a rule: %s", got)
 	}
 	in := b.traffic(t, "inline", func(x engine.Traffic) bool { return x.Frames[packet.Egress] == 1 && x.Sessions == 2 })
 	if in.Dropped["denied"] != 1 || in.Verdicts["deny"] != 1 || in.Opened != 1 {
@@ -71,11 +72,11 @@ func TestTraffic(t *testing.T) {
 	}
 	b.e.Forget(tap.Workload)
 	if got := b.e.Stats().Traffic; len(got) != 0 {
-		t.Errorf("a forgotten workload: got %+v", got)
+		t.Errorf("a removed workload: got %+v", got)
 	}
 }
 
-// TestTrafficOfHeld has a request held and then refused: its frames count as denied.
+// TestTrafficOfHeld has a request held and then refused: its frames are counted as denied.
 func TestTrafficOfHeld(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(8080), app.Redis))

@@ -18,13 +18,13 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// transfer is a DNS question for a zone transfer, longer than what is kept of a packet.
+// transfer is a DNS question for a zone transfer, longer than the kept part of a packet.
 func transfer() string {
 	name := strings.Repeat("\x3f"+strings.Repeat("a", 63), 3) + "\x32" + strings.Repeat("b", 50) + "\x00"
 	return "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + "\x00\xfc\x00\x01"
 }
 
-// threats drains until one is there, for 3 s at most.
+// threats drains until there is one, for 3 s at most.
 func (b *bench) threats(t *testing.T, q *memQueue) []report.Threat {
 	t.Helper()
 	var all []report.Threat
@@ -38,7 +38,8 @@ func (b *bench) threats(t *testing.T, q *memQueue) []report.Threat {
 	return all
 }
 
-// TestPayloadThreatsKeepTheirPacket has parsers find something: the packet that showed it is reported.
+// TestPayloadThreatsKeepTheirPacket checks that the packet in which a parser found a threat
+// is reported.
 func TestPayloadThreatsKeepTheirPacket(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		for _, kind := range []backend.Kind{backend.Tap, backend.Inline} {
@@ -56,7 +57,8 @@ func TestPayloadThreatsKeepTheirPacket(t *testing.T) {
 	})
 }
 
-// TestHeaderThreatsKeepTheirPacket has a segment that no stack sends, shorter than what is kept.
+// TestHeaderThreatsKeepTheirPacket sends a segment that no stack sends, shorter than the kept
+// part.
 func TestHeaderThreatsKeepTheirPacket(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)
@@ -71,7 +73,7 @@ func TestHeaderThreatsKeepTheirPacket(t *testing.T) {
 	})
 }
 
-// far identifies nothing, and finds a threat in what it was given when it is asked to answer.
+// far identifies nothing, and reports a threat in its data when polled.
 type far struct {
 	owner  uint32
 	given  bool
@@ -97,8 +99,8 @@ func (f *far) Poll(to detect.Answers) {
 	}
 }
 
-// TestPluginThreatsKeepAPacket has a plugin answer long after the packet: the last one that it was given
-// is reported, not what came since on other sessions.
+// TestPluginThreatsKeepAPacket has a plugin answer long after the packet: the last one passed
+// to it is reported, not later ones of other sessions.
 func TestPluginThreatsKeepAPacket(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		remote := &far{}

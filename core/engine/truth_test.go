@@ -52,8 +52,9 @@ func (c *conn) all(t *testing.T, segs []string) (out []packet.Frame) {
 	return out
 }
 
-// TestEndsWithoutPayload has connections end by themselves before anything is said: no mode makes that a
-// refusal or a violation where a rule lets them open, and each is reported with what became of it.
+// TestEndsWithoutPayload ends connections by themselves before any payload: no mode makes
+// that a refusal or a violation where a rule allows them to open, and each is reported with
+// its outcome.
 func TestEndsWithoutPayload(t *testing.T) {
 	deny := policy.RuleSpec{ID: 8, From: 1, To: 2, Ports: tcpPort(8080), Apps: []app.ID{app.SSH}, Deny: true}
 	rules := []struct {
@@ -119,7 +120,8 @@ func TestNoRuleRefusesTheSYN(t *testing.T) {
 	})
 }
 
-// TestNoSessionNoRecord has segments come that belong to no session: none is reported, in any mode.
+// TestNoSessionNoRecord sends segments that belong to no session: none is reported, in any
+// mode.
 func TestNoSessionNoRecord(t *testing.T) {
 	strays := []struct {
 		name string
@@ -168,8 +170,8 @@ func TestNoSessionNoRecord(t *testing.T) {
 	}
 }
 
-// TestRefusedStaysRefused goes from protect to discover after a refusal: what was refused is not learned, and its
-// next attempt is a session of its own.
+// TestRefusedStaysRefused changes from protect to discover after a refusal: a denied session
+// is not learned, and its next attempt is a new session.
 func TestRefusedStaysRefused(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		for _, kind := range []backend.Kind{backend.Tap, backend.Inline} {
@@ -215,7 +217,8 @@ func TestRefusedStaysRefused(t *testing.T) {
 	})
 }
 
-// TestUnreachableIsRefused has a router or a host answer a datagram, or a SYN, that nobody takes it.
+// TestUnreachableIsRefused has a router or a host answer a datagram, or a SYN, with
+// unreachable.
 func TestUnreachableIsRefused(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)
@@ -234,7 +237,7 @@ func TestUnreachableIsRefused(t *testing.T) {
 	})
 }
 
-// TestOutcomesOfOpenFlows has sessions that go on, or only began.
+// TestOutcomesOfOpenFlows has sessions that continue, or only began.
 func TestOutcomesOfOpenFlows(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)

@@ -9,8 +9,9 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// TestAnswerFirst attaches an endpoint between question and answer of an allowed conversation: the answer
-// is not taken for a question that nobody may ask. A question is, whoever asks it.
+// TestAnswerFirst attaches an endpoint between question and answer of an allowed
+// conversation: the answer is not taken for a denied question. A real question is, from
+// either end.
 func TestAnswerFirst(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		cases := []struct {

@@ -20,12 +20,12 @@ const (
 	showEvery = int64(100e6) // ns between two publications of counters
 )
 
-// worker drives one queue: it receives, has its path judge, and settles. Its goroutine alone uses
-// path, batch and the alarm; after its end whoever holds after.
+// worker drives one queue: it receives, has its path judge, and settles. Only its goroutine
+// uses path, batch and the alarm; after its end the holder of after does.
 type worker struct {
 	e      *Engine
 	q      backend.Queue
-	number uint64 // in the order of making
+	number uint64 // in the order of creation
 	path   *path.Path
 	batch  *packet.Batch
 	ended  chan struct{}
@@ -53,7 +53,7 @@ func (e *Engine) worker(q backend.Queue, of *attached) *worker {
 		return w
 	}
 	fresh := newWorker(e, q)
-	fresh.ring = ringKey{backend: of.ep.Way()}
+	fresh.ring = ringKey{backend: of.ep.Datapath()}
 	if !of.ep.Shared() {
 		fresh.ring.workload, fresh.ring.iface = of.workload, of.ep.Interface
 	}
@@ -64,18 +64,18 @@ func (e *Engine) worker(q backend.Queue, of *attached) *worker {
 		e.workers[q] = fresh
 		e.listWorkers()
 		e.wg.Add(1)
-		go fresh.live()
+		go fresh.runLoop()
 	}
 	e.mu.Unlock()
 	if w != nil {
-		fresh.path.Sessions().Close() // another endpoint of the queue was faster
+		fresh.path.Sessions().Close() // another endpoint of the queue won the race
 		return w
 	}
-	fresh.q.Wake() // what was published meanwhile
+	fresh.q.Wake() // published meanwhile
 	return fresh
 }
 
-// listWorkers renews the list of those to be woken. The caller holds mu.
+// listWorkers rebuilds the list of workers to be woken. The caller holds mu.
 func (e *Engine) listWorkers() {
 	list := make([]*worker, 0, len(e.workers))
 	for _, w := range e.workers {
@@ -95,8 +95,8 @@ func newWorker(e *Engine, q backend.Queue) *worker {
 	return w
 }
 
-// live is the worker's goroutine.
-func (w *worker) live() {
+// runLoop is the worker's goroutine.
+func (w *worker) runLoop() {
 	defer w.e.wg.Done()
 	w.run()
 	w.retire()
@@ -112,7 +112,7 @@ func (w *worker) run() {
 	}()
 	for {
 		n, err := w.receive()
-		w.between(n)
+		w.afterBatch(n)
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
 				w.e.cfg.Logger.Warn("queue ended", "error", err)
@@ -123,7 +123,7 @@ func (w *worker) run() {
 	}
 }
 
-// receive judges one batch and returns how many frames it had.
+// receive judges one batch and returns its number of frames.
 func (w *worker) receive() (int, error) {
 	w.batch.Reset()
 	err := w.q.Recv(w.batch)
@@ -139,8 +139,8 @@ func (w *worker) receive() (int, error) {
 	return len(frames), err
 }
 
-// between is what a worker does after each batch.
-func (w *worker) between(received int) {
+// afterBatch does the work after each batch.
+func (w *worker) afterBatch(received int) {
 	if w.path.Finish() {
 		w.q.Wake()
 	}
@@ -157,7 +157,7 @@ func (w *worker) between(received int) {
 	}
 }
 
-// setAlarm wakes the worker at a time, so that it looks at its timers.
+// setAlarm wakes the worker at a time, to process its timers.
 func (w *worker) setAlarm(at, now int64) {
 	w.alarmAt = at
 	d := time.Duration(at - now + session.Tick)
@@ -168,24 +168,25 @@ func (w *worker) setAlarm(at, now int64) {
 	w.alarm.Reset(d)
 }
 
-// end ends the sessions of an endpoint that is attached no more.
-func (w *worker) end(id uint32) {
+// endSessions ends the sessions of an endpoint that is no longer attached.
+func (w *worker) endSessions(id uint32) {
 	w.path.Sessions().End(id)
 	w.path.Sessions().Publish()
 	w.path.Gate().Forget(id)
 }
 
-// retire detaches the endpoints of a worker whose queue ended by itself, and keeps its records and counters.
+// retire detaches the endpoints of a worker whose queue ended by itself, and keeps its
+// records and counters.
 func (w *worker) retire() {
 	e := w.e
 	for _, id := range w.endpoints() {
-		// An Attach that moves the endpoint's sessions from here is waited for.
+		// Wait for an Attach that is moving the endpoint's sessions away.
 		s := e.acquire(id, false)
 		if s == nil {
 			continue
 		}
 		if s.cur != nil && slices.Contains(s.cur.workers, w) {
-			s.lose(e)
+			s.detachLost(e)
 		}
 		e.release(s)
 	}
@@ -213,7 +214,8 @@ func (w *worker) retire() {
 	}
 }
 
-// endpoints lists the endpoints that a worker has, or had when an Attach that goes on began.
+// endpoints returns the endpoints of a worker, including those at the start of an Attach in
+// progress.
 func (w *worker) endpoints() (ids []uint32) {
 	e := w.e
 	e.mu.Lock()

@@ -1,6 +1,6 @@
 package frag
 
-// What things cost beside their bytes; rounded up from the sizes of the structures.
+// Costs beside the bytes themselves; rounded up from the sizes of the structures.
 const (
 	datagramCost = 320
 	pieceCost    = 64
@@ -10,7 +10,7 @@ const (
 // list is datagrams by age.
 type list struct{ front, back *datagram }
 
-// push puts d at the young end.
+// push adds d at the young end.
 func (l *list) push(d *datagram) {
 	d.prev, d.next = l.back, nil
 	if l.back != nil {
@@ -21,7 +21,7 @@ func (l *list) push(d *datagram) {
 	l.back = d
 }
 
-// remove takes d out.
+// remove unlinks d.
 func (l *list) remove(d *datagram) {
 	if d.prev != nil {
 		d.prev.next = d.next
@@ -36,7 +36,7 @@ func (l *list) remove(d *datagram) {
 	d.prev, d.next = nil, nil
 }
 
-// family is the list that d belongs to.
+// family returns the list that d belongs to.
 func (d *datagram) family() int {
 	if d.key.v6 {
 		return 1
@@ -44,14 +44,14 @@ func (d *datagram) family() int {
 	return 0
 }
 
-// charge books bytes to d.
+// charge adds bytes to d's cost.
 func (r *Reassembler) charge(d *datagram, n int) {
 	d.cost += n
 	r.stats.Bytes += n
 }
 
-// forget drops d and what it holds.
-func (r *Reassembler) forget(d *datagram) {
+// discard drops d and its contents.
+func (r *Reassembler) discard(d *datagram) {
 	delete(r.table, d.key)
 	r.ages[d.family()].remove(d)
 	r.stats.Bytes -= d.cost
@@ -60,8 +60,8 @@ func (r *Reassembler) forget(d *datagram) {
 	}
 }
 
-// evict drops the oldest datagram but keep. Honest datagrams are complete
-// within milliseconds, so under a flood it is the flood that is oldest.
+// evict drops the oldest datagram except keep. Legitimate datagrams are complete within
+// milliseconds, so under a flood the oldest belong to the flood.
 func (r *Reassembler) evict(keep *datagram) bool {
 	var oldest *datagram
 	for i := range r.ages {
@@ -79,13 +79,13 @@ func (r *Reassembler) evict(keep *datagram) bool {
 	if !oldest.decided {
 		r.stats.Evicted++
 	}
-	r.forget(oldest)
+	r.discard(oldest)
 	return true
 }
 
-// settle turns d into the memory of a decided datagram: its data goes, what tells its
-// fragments again stays, and its time begins anew.
-func (r *Reassembler) settle(d *datagram, now int64) {
+// markDecided turns d into the record of a decided datagram: its data is freed, the sums that
+// identify its fragments stay, and its timeout starts again.
+func (r *Reassembler) markDecided(d *datagram, now int64) {
 	r.stats.Bytes -= d.cost
 	d.cost = 0
 	for i := range d.pieces {

@@ -8,8 +8,8 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// datagram is one datagram in the making, or the memory of a decided one, which
-// has pieces without data.
+// datagram is an incomplete datagram, or the record of a decided one, whose pieces have no
+// data.
 type datagram struct {
 	key        key
 	since      int64 // of its first fragment, or of its decision
@@ -19,10 +19,10 @@ type datagram struct {
 	pieces []piece // by offset, never overlapping
 	have   int     // bytes of all pieces
 	end    int     // length of the data; valid with ended
-	ended  bool    // the last fragment has come
-	odd    bool    // a fragment but the last has a length that is no multiple of 8
-	head   []byte  // of the first fragment: what stands before the data
-	proto  uint8   // IPv6: what the first fragment's header says is inside
+	ended  bool    // the last fragment has arrived
+	odd    bool    // a fragment other than the last has a length that is no multiple of 8
+	head   []byte  // of the first fragment: the headers before the data
+	proto  uint8   // IPv6: the next header in the first fragment's header
 	frames []*packet.Frame
 
 	decided bool
@@ -30,7 +30,7 @@ type datagram struct {
 	verdict packet.Verdict // valid with decided
 }
 
-// piece is a fragment's data and place.
+// piece is a fragment's data and position.
 type piece struct {
 	at, size int
 	sum      uint64 // of data, keyed
@@ -38,7 +38,7 @@ type piece struct {
 	last     bool
 }
 
-// within is the piece's data in a copy of its frame's Data.
+// within returns the piece's data in a copy of its frame's Data.
 func (pc piece) within(p *packet.Packet, f *packet.Frame, c []byte) []byte {
 	// Network begins at L3 of the frame; data is the tail of Network.
 	end := p.L3 + len(p.Network)
@@ -48,30 +48,30 @@ func (pc piece) within(p *packet.Packet, f *packet.Frame, c []byte) []byte {
 	return c[end-pc.size : end]
 }
 
-// find is where the piece at an offset is or would go.
+// find returns the index of the piece at an offset, or where it would be inserted.
 func (d *datagram) find(at int) (int, bool) {
 	return slices.BinarySearchFunc(d.pieces, at, func(p piece, at int) int { return p.at - at })
 }
 
-// at is the piece at an offset that is there.
+// at returns the piece at an offset, which must exist.
 func (d *datagram) at(offset int) *piece {
 	i, _ := d.find(offset)
 	return &d.pieces[i]
 }
 
-// same says whether two pieces are copies of one fragment.
+// same reports whether two pieces are copies of one fragment.
 func (pc piece) same(o piece) bool {
 	return pc.at == o.at && pc.size == o.size && pc.last == o.last && pc.sum == o.sum
 }
 
-// holds says whether d has just this piece.
+// holds reports whether d holds exactly this piece.
 func (d *datagram) holds(pc piece) bool {
 	i, ok := d.find(pc.at)
 	return ok && d.pieces[i].same(pc)
 }
 
-// insert puts a piece in its place. An exact copy is a duplicate; any other overlap is
-// a reason to give the datagram up.
+// insert inserts a piece. An exact copy is a duplicate; any other overlap is a reason to
+// reject the datagram.
 func (d *datagram) insert(pc piece, limit int) (duplicate bool, reason Reason) {
 	i, ok := d.find(pc.at)
 	switch {
@@ -87,8 +87,8 @@ func (d *datagram) insert(pc piece, limit int) (duplicate bool, reason Reason) {
 	case len(d.pieces) >= limit:
 		return false, TooMany
 	}
-	// Such a length leaves a hole or an overlap, so it is told with the next fragment,
-	// which shows the graver one; teardrop's usual first fragment is of this kind.
+	// Such a length leaves a hole or an overlap, so it is reported with the next fragment, which
+	// shows the graver one; teardrop's usual first fragment is of this kind.
 	d.odd = d.odd || !pc.last && pc.size%8 != 0
 	if d.odd && len(d.pieces) > 0 {
 		return false, BadLength
@@ -101,10 +101,10 @@ func (d *datagram) insert(pc piece, limit int) (duplicate bool, reason Reason) {
 	return false, ""
 }
 
-// whole says whether nothing is missing.
+// whole reports whether the datagram is complete.
 func (d *datagram) whole() bool { return d.ended && d.have == d.end }
 
-// keepHead takes the header over from the first fragment.
+// keepHead copies the header from the first fragment.
 func (d *datagram) keepHead(p *packet.Packet) {
 	if !p.IPv6 {
 		d.head = bytes.Clone(p.Network[:int(p.Network[0]&15)*4])
@@ -114,7 +114,7 @@ func (d *datagram) keepHead(p *packet.Packet) {
 	d.proto = p.Network[p.FragHeader]
 }
 
-// assemble writes the datagram behind buf; nil if its header cannot be used.
+// assemble writes the datagram behind buf; nil if its header is unusable.
 func (d *datagram) assemble(buf []byte) []byte {
 	buf = append(buf, d.head...)
 	if d.key.v6 {
@@ -136,8 +136,8 @@ func (d *datagram) assemble(buf []byte) []byte {
 	return buf
 }
 
-// relink takes the fragment header out of the chain of IPv6 headers that head is:
-// the field that named it, in the last header, names next instead.
+// relink removes the fragment header from the chain of IPv6 headers in head: the field that
+// named it, in the last header, names next instead.
 func relink(head []byte, next uint8) bool {
 	if len(head) < 40 {
 		return false

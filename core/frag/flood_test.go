@@ -21,7 +21,7 @@ func TestFloodStaysInBudget(t *testing.T) {
 				t.Fatalf("after %d: %+v", i, s)
 			}
 		}
-		// Under the flood an honest datagram still comes through.
+		// A legitimate datagram is still reassembled during the flood.
 		for i, c := range cut(data, 720) {
 			got := add(t, r, build(true, 60001, c), int64(6000+i))
 			if i == 1 && got.Outcome != frag.Complete {
@@ -80,8 +80,7 @@ func TestEndpointsAreApart(t *testing.T) {
 	}
 }
 
-// FuzzAdd feeds parts as the input says; what comes out must be a sound datagram, and
-// the budget must hold.
+// FuzzAdd adds arbitrary parts; every result must be a valid datagram, within the budget.
 func FuzzAdd(f *testing.F) {
 	f.Add([]byte{0, 0, 16, 1, 0, 2, 16, 0}, true)
 	f.Add([]byte{0, 0, 16, 1, 0, 1, 16, 0}, false)
@@ -112,7 +111,7 @@ func FuzzAdd(f *testing.F) {
 				total = 40 + int(binary.BigEndian.Uint16(d[4:]))
 			}
 			if total != len(d) {
-				t.Fatalf("got a datagram of %d bytes that says %d", len(d), total)
+				t.Fatalf("got a datagram of %d bytes with length field %d", len(d), total)
 			}
 		}
 	})

@@ -1,7 +1,7 @@
-// Package frag puts the fragments of IP datagrams together, of both families, in
-// bounded memory. The engine judges the datagram; the original fragments are
-// what goes on, so they can be kept and handed back. It is not for TCP segments
-// (core/stream), and it judges nothing itself but what no honest sender does.
+// Package frag reassembles fragmented IP datagrams of both families in bounded memory. The
+// engine judges the datagram; the original fragments are forwarded, so they can be kept and
+// returned. It does not handle TCP segments (core/stream), and rejects only what no
+// legitimate sender sends.
 package frag
 
 import (
@@ -10,43 +10,43 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Config bounds a Reassembler; the zero value has defaults.
+// Config bounds a Reassembler; zero fields have defaults.
 type Config struct {
-	// MaxDatagrams is how many datagrams are remembered, held and decided ones
-	// together: 1,024 if 0.
+	// MaxDatagrams is the maximum number of datagrams, incomplete and decided ones together:
+	// 1,024 if 0.
 	MaxDatagrams int
-	// MaxBytes bounds what all of them hold, copies of frames included: 4 MiB if 0.
+	// MaxBytes bounds the memory of all datagrams, copies of frames included: 4 MiB if 0.
 	MaxBytes int
 	// MaxPieces bounds the fragments of one datagram: 256 if 0, which is 64 KiB in
 	// frames of 300 bytes.
 	MaxPieces int
-	// Timeout4 and Timeout6 end datagrams that stay incomplete, and the memory of
-	// decided ones: 30 s and 60 s (RFC 8200 4.5) if 0.
+	// Timeout4 and Timeout6 end incomplete datagrams, and the records of decided ones: 30 s and
+	// 60 s (RFC 8200 4.5) if 0.
 	Timeout4, Timeout6 time.Duration
-	// KeepFrames makes Add copy the frames it holds; inline endpoints need them.
+	// KeepFrames makes Add copy the frames of incomplete datagrams; inline endpoints need them.
 	KeepFrames bool
 }
 
-// Outcome says what became of a fragment.
+// Outcome is the result of adding a fragment.
 type Outcome uint8
 
 // Outcomes.
 const (
-	// NotFragment: the packet is none; nothing was done.
+	// NotFragment: the packet is no fragment and was ignored.
 	NotFragment Outcome = iota
-	// Held: more is missing. An inline engine drops the frame; its copy comes
+	// Held: the datagram is incomplete. An inline engine drops the frame; its copy is returned
 	// with the last fragment.
 	Held
 	// Complete: the fragment was the last one missing.
 	Complete
-	// Bad: the fragment shows that its datagram is none; Reason says why. Told once
-	// for a datagram, whose other fragments then are Decided.
+	// Bad: the fragment makes its datagram invalid; Reason is why. Returned once for a datagram,
+	// whose other fragments then are Decided.
 	Bad
-	// Decided: the fragment belongs to a datagram that was judged; Verdict says how.
+	// Decided: the fragment belongs to a datagram that was judged; Verdict is its verdict.
 	Decided
 )
 
-// String is the outcome in a word.
+// String returns the outcome's name.
 func (o Outcome) String() string {
 	switch o {
 	case Held:
@@ -61,72 +61,70 @@ func (o Outcome) String() string {
 	return "not a fragment"
 }
 
-// Reason says why a datagram is bad, as a constant text.
+// Reason is the reason why a datagram is bad, as a constant text.
 type Reason string
 
-// Reasons. CutShort is the capture's fault, TooMany and NoRoom are our bounds; all others
-// are the sender's.
+// Reasons. CutShort is the capture's fault, TooMany and NoRoom are limits of the Reassembler;
+// all others are the sender's.
 const (
 	// Overlap: two fragments claim the same bytes and are not equal (teardrop).
 	Overlap Reason = "overlap"
 	// Oversize: the datagram would be longer than IP allows (ping of death).
 	Oversize Reason = "oversize"
-	// BadLength: a fragment that is not the last has a length that is no multiple of 8;
-	// told when a second fragment has come, as that may be an Overlap.
+	// BadLength: a fragment that is not the last has a length that is no multiple of 8; reported
+	// when a second fragment has arrived, as that may be an Overlap.
 	BadLength Reason = "bad_length"
 	// Empty: a fragment without data.
 	Empty Reason = "empty"
-	// BeyondEnd: fragments disagree about where the datagram ends.
+	// BeyondEnd: fragments contradict each other about where the datagram ends.
 	BeyondEnd Reason = "beyond_end"
-	// BadHeader: the header in front of the fragments cannot be used again.
+	// BadHeader: the header in front of the fragments is unusable.
 	BadHeader Reason = "bad_header"
-	// CutShort: the capture does not hold the fragment's data.
+	// CutShort: the capture does not contain all of the fragment's data.
 	CutShort Reason = "cut_short"
 	// TooMany: more fragments than MaxPieces.
 	TooMany Reason = "too_many"
-	// NoRoom: one datagram alone would spend the whole budget.
+	// NoRoom: one datagram alone would exceed the whole budget.
 	NoRoom Reason = "no_room"
 )
 
-// Result is what Add says.
+// Result is the result of Add.
 type Result struct {
 	Outcome Outcome
 	// Reason is set with Bad.
 	Reason Reason
-	// Datagram is set with Complete: the datagram as a raw IP frame with the stamp,
-	// endpoint and direction of the last fragment. Its Data is valid until the next call.
-	// Decoding it can give a fragment again (nested in IPv6); that one is not to be
-	// added again.
+	// Datagram is set with Complete: the datagram as a raw IP frame with the stamp, endpoint and
+	// direction of the last fragment. Its Data is valid until the next call. Decoding it can
+	// return a fragment again (nested in IPv6); that one must not be added again.
 	Datagram packet.Frame
-	// Frames are, with Complete and Bad, the copies of the frames held so far, in
-	// the order of their coming, without the present one; only with KeepFrames. They
-	// are the caller's.
+	// Frames are, with Complete and Bad, the copies of the frames held so far, in order of
+	// arrival, without the present one; only with KeepFrames. The caller owns them.
 	Frames []*packet.Frame
-	// Verdict is set with Decided; Undecided where nobody has set one.
+	// Verdict is set with Decided; Undecided where none was set.
 	Verdict packet.Verdict
 }
 
-// Stats count what a Reassembler has seen and holds.
+// Stats are the counters of a Reassembler and its present contents.
 type Stats struct {
 	Fragments, Completed, Bad, Duplicates uint64
-	// Expired timed out incomplete; Evicted made room for others while incomplete.
+	// Expired timed out incomplete; Evicted were removed incomplete to make room.
 	Expired, Evicted uint64
 	// Datagrams and Bytes are held now.
 	Datagrams, Bytes int
 }
 
-// key tells datagrams apart (RFC 791 3.2, RFC 8200 4.5), on each endpoint and VLAN
-// for itself.
+// key distinguishes datagrams (RFC 791 3.2, RFC 8200 4.5), separately for each endpoint and
+// VLAN.
 type key struct {
 	src, dst packet.Addr
 	id       uint32
 	endpoint uint32
 	vlan     uint16
-	proto    uint8 // 0 for IPv6, where fragments need not agree about it
+	proto    uint8 // 0 for IPv6, where it may differ between fragments
 	v6       bool
 }
 
-// keyOf is the key of the datagram that p is a fragment of.
+// keyOf returns the key of the datagram that p is a fragment of.
 func keyOf(p *packet.Packet, endpoint uint32) key {
 	k := key{src: p.Src, dst: p.Dst, id: p.FragID, endpoint: endpoint, vlan: p.VLAN, v6: p.IPv6}
 	if !p.IPv6 {

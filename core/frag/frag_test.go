@@ -63,7 +63,7 @@ func TestComplete(t *testing.T) {
 	})
 }
 
-// check holds a Complete result against what was cut up.
+// check compares a Complete result with the original datagram.
 func check(t *testing.T, got frag.Result, v6 bool, data []byte, held int) {
 	t.Helper()
 	if got.Outcome != frag.Complete || len(got.Frames) != held {
@@ -103,7 +103,7 @@ func TestBad(t *testing.T) {
 		{"overlap from the front", []part{{80, data[80:160], true}, {0, data[:88], true}}, frag.Overlap},
 		{"same place, other bytes", []part{{0, data[:80], true}, {0, other[:80], true}}, frag.Overlap},
 		{"same place, other length", []part{{0, data[:80], true}, {0, data[:72], true}}, frag.Overlap},
-		{"same bytes, now the last", []part{{80, data[80:160], true}, {80, data[80:160], false}}, frag.Overlap},
+		{"same bytes, as the last", []part{{80, data[80:160], true}, {80, data[80:160], false}}, frag.Overlap},
 		{"ping of death", []part{{0, data[:80], true}, {65528, data[:100], false}}, frag.Oversize},
 		{"length no multiple of 8", []part{{0, data[:81], true}, {88, data[88:96], false}}, frag.BadLength},
 		{"length no multiple of 8, second", []part{{0, data[:80], true}, {80, data[80:90], true}}, frag.BadLength},
@@ -179,7 +179,8 @@ func TestVerdictIsFollowed(t *testing.T) {
 				t.Errorf("copy: got %v %v", got.Outcome, got.Verdict)
 			}
 		}
-		// The same identification with other bytes is another datagram: no verdict to borrow.
+		// The same identification with other bytes is another datagram, which must not have the
+		// verdict of the first.
 		changed := append([]byte(nil), data...)
 		changed[3]++
 		for i, c := range cut(changed, 512) {
@@ -210,7 +211,7 @@ func TestExpire(t *testing.T) {
 		if got := r.Expire(int64(timeout)); got != 1 {
 			t.Errorf("got %d, want 1", got)
 		}
-		// The end of a datagram whose middle is missing comes too late for its beginning.
+		// The end of a datagram whose middle is missing arrives too late for its beginning.
 		for _, c := range parts[1:] {
 			if got := add(t, r, build(v6, 1, c), int64(timeout)); got.Outcome != frag.Held {
 				t.Errorf("got %v", got.Outcome)

@@ -8,14 +8,14 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// part is one fragment to be built: where, what, and whether more follow.
+// part is one fragment to build: offset, data, and whether more follow.
 type part struct {
 	at   int
 	data []byte
 	more bool
 }
 
-// frame4 and frame6 are a fragment in Ethernet.
+// frame4 and frame6 return a fragment in Ethernet.
 func frame4(id uint16, c part) []byte {
 	b := make([]byte, 34, 34+len(c.data))
 	b[12], b[13] = 8, 0
@@ -57,7 +57,7 @@ func build(v6 bool, id uint16, c part) []byte {
 	return frame4(id, c)
 }
 
-// udp is a UDP datagram of n bytes of payload with content that differs by place.
+// udp returns a UDP datagram with n bytes of position-dependent payload.
 func udp(n int) []byte {
 	b := make([]byte, 8+n)
 	binary.BigEndian.PutUint16(b[0:], 4000)
@@ -69,7 +69,7 @@ func udp(n int) []byte {
 	return b
 }
 
-// cut is data in parts of size bytes.
+// cut splits data into parts of size bytes.
 func cut(data []byte, size int) (out []part) {
 	for at := 0; at < len(data); at += size {
 		end := min(at+size, len(data))

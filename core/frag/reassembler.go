@@ -10,8 +10,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Reassembler holds the fragments of one worker. It is not safe for use from
-// several goroutines.
+// Reassembler holds the fragments of one worker. It is not safe for concurrent use.
 type Reassembler struct {
 	cfg   Config
 	seed  maphash.Seed
@@ -22,7 +21,7 @@ type Reassembler struct {
 	stats Stats
 }
 
-// New makes a Reassembler.
+// New returns a Reassembler.
 func New(cfg Config) *Reassembler {
 	cfg.MaxDatagrams = cmp.Or(cfg.MaxDatagrams, 1024)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, 4<<20)
@@ -32,19 +31,19 @@ func New(cfg Config) *Reassembler {
 	return &Reassembler{cfg: cfg, seed: maphash.MakeSeed(), table: map[key]*datagram{}}
 }
 
-// Add takes a fragment that was decoded from f; now is the caller's clock in
-// ns. Whether a first fragment is too small for its transport header is in
-// p.Reason already; it is put together like any other.
+// Add adds a fragment that was decoded from f; now is the caller's clock in ns. Whether a
+// first fragment is too small for its transport header is in p.Reason already; it is
+// reassembled like any other.
 func (r *Reassembler) Add(p *packet.Packet, f *packet.Frame, now int64) Result {
 	return r.add(p, f, now, r.cfg.KeepFrames)
 }
 
-// Watch is Add without a copy of the frame, for endpoints that are only listened to.
+// Watch is Add without a copy of the frame, for endpoints that are only observed.
 func (r *Reassembler) Watch(p *packet.Packet, f *packet.Frame, now int64) Result {
 	return r.add(p, f, now, false)
 }
 
-// SetVerdict says how the datagram of the last Add (Complete or Bad) was judged; later
+// SetVerdict records the verdict on the datagram of the last Add (Complete or Bad); later
 // copies of its fragments follow it until the timeout.
 func (r *Reassembler) SetVerdict(v packet.Verdict) {
 	if r.last != nil && r.last.decided {
@@ -52,7 +51,7 @@ func (r *Reassembler) SetVerdict(v packet.Verdict) {
 	}
 }
 
-// Waiting says whether fragments of an endpoint are held whose datagram is not whole.
+// Waiting reports whether fragments of an incomplete datagram of an endpoint are held.
 func (r *Reassembler) Waiting(endpoint uint32) bool {
 	for k, d := range r.table {
 		if k.endpoint == endpoint && !d.decided {
@@ -62,8 +61,8 @@ func (r *Reassembler) Waiting(endpoint uint32) bool {
 	return false
 }
 
-// Expire forgets what is older than its timeout and says how many incomplete datagrams
-// were among them.
+// Expire discards datagrams older than their timeout and returns the number of incomplete
+// ones among them.
 func (r *Reassembler) Expire(now int64) int {
 	n := 0
 	for family, timeout := range [...]time.Duration{r.cfg.Timeout4, r.cfg.Timeout6} {
@@ -71,14 +70,14 @@ func (r *Reassembler) Expire(now int64) int {
 			if !d.decided {
 				n++
 			}
-			r.forget(d)
+			r.discard(d)
 		}
 	}
 	r.stats.Expired += uint64(n)
 	return n
 }
 
-// Stats are the counters and what is held.
+// Stats returns the counters and the present contents.
 func (r *Reassembler) Stats() Stats {
 	s := r.stats
 	s.Datagrams = len(r.table)
@@ -100,9 +99,9 @@ func (r *Reassembler) add(p *packet.Packet, f *packet.Frame, now int64, keep boo
 			r.stats.Duplicates++
 			return Result{Outcome: Decided, Verdict: d.verdict}
 		}
-		// The sender has come round to the same identification: another datagram, that
-		// must not borrow the verdict of the one before.
-		r.forget(d)
+		// The sender has wrapped round to the same identification: another datagram, which must not
+		// have the verdict of the one before.
+		r.discard(d)
 		d = nil
 	}
 	if d == nil {
@@ -128,7 +127,8 @@ func (r *Reassembler) add(p *packet.Packet, f *packet.Frame, now int64, keep boo
 	return Result{Outcome: Held}
 }
 
-// pieceOf is a fragment's place and data, still borrowed, or what is wrong with it.
+// pieceOf returns a fragment's position and data, still borrowed, or the reason why it is
+// bad.
 func (r *Reassembler) pieceOf(p *packet.Packet) (piece, Reason) {
 	head := int(p.Network[0]&15) * 4
 	room := 0xffff - head
@@ -155,7 +155,7 @@ func (r *Reassembler) pieceOf(p *packet.Packet) (piece, Reason) {
 	return pc, ""
 }
 
-// begin remembers a new datagram, at the cost of the oldest if there are too many.
+// begin adds a new datagram, evicting the oldest if there are too many.
 func (r *Reassembler) begin(k key, now int64) *datagram {
 	for len(r.table) >= r.cfg.MaxDatagrams || r.stats.Bytes+datagramCost > r.cfg.MaxBytes {
 		if !r.evict(nil) {
@@ -169,8 +169,8 @@ func (r *Reassembler) begin(k key, now int64) *datagram {
 	return d
 }
 
-// hold makes the piece's data d's own, with the frame around it if that is to be
-// kept, and makes room for it. It is false if there is none.
+// hold copies the piece's data, with the frame around it if that is to be kept, and makes
+// room for it. It returns false if there is none.
 func (r *Reassembler) hold(d *datagram, p *packet.Packet, f *packet.Frame, pc piece, keep bool) bool {
 	cost := pieceCost + pc.size
 	if keep {
@@ -201,7 +201,7 @@ func (r *Reassembler) hold(d *datagram, p *packet.Packet, f *packet.Frame, pc pi
 	return true
 }
 
-// complete writes the datagram into the buffer and turns d into the memory of it.
+// complete writes the datagram into the buffer and turns d into its record.
 func (r *Reassembler) complete(d *datagram, p *packet.Packet, f *packet.Frame, now int64) Result {
 	if p.FragOffset == 0 {
 		d.keepHead(p)
@@ -212,19 +212,19 @@ func (r *Reassembler) complete(d *datagram, p *packet.Packet, f *packet.Frame, n
 	}
 	r.stats.Completed++
 	frames := d.frames
-	r.settle(d, now)
+	r.markDecided(d, now)
 	return Result{Outcome: Complete, Frames: frames, Datagram: packet.Frame{
 		Data: r.buf, Wire: uint32(len(r.buf)), Link: packet.RawIP,
 		Stamp: f.Stamp, Endpoint: f.Endpoint, Dir: f.Dir,
 	}}
 }
 
-// poison ends a datagram as bad; RFC 5722 4: what is still to come of it is bad too,
-// for which the verdict is Drop unless the caller sets another.
+// poison ends a datagram as bad; RFC 5722 4: its later fragments are bad too, for which the
+// verdict is Drop unless the caller sets another.
 func (r *Reassembler) poison(d *datagram, reason Reason, now int64) Result {
 	r.stats.Bad++
 	frames := d.frames
 	d.pieces, d.bad, d.verdict.Action = nil, true, packet.Drop
-	r.settle(d, now)
+	r.markDecided(d, now)
 	return Result{Outcome: Bad, Reason: reason, Frames: frames}
 }

@@ -1,7 +1,7 @@
 // Package handover holds, for one worker, the state of endpoints that move between two
-// datapaths: which of an endpoint's frames are judged here, which belong to the other one,
-// and what is kept until the sessions have arrived. The frame path asks once per frame. The
-// package moves no session and waits for nothing; core/engine does.
+// datapaths: which of an endpoint's frames are judged here, which belong to the other
+// datapath, and the copies kept until the sessions have arrived. The packet path calls it
+// once per frame. The package moves no session and never blocks; core/engine does.
 package handover
 
 import (
@@ -13,15 +13,16 @@ import (
 // State is an endpoint's state at one worker.
 type State uint8
 
-// States. An endpoint that the Gate does not know is Live.
+// States. An endpoint unknown to the Gate is Live.
 const (
 	// Live: its frames are judged here.
 	Live State = iota
-	// Shadow: another datapath judges; what comes here passes, and may be kept for later.
+	// Shadow: another datapath judges; frames pass here, and may be kept for later.
 	Shadow
-	// Draining: frames from before the cut are judged here, later ones belong to the next datapath.
+	// Draining: frames from before the cut are judged here, later ones belong to the next
+	// datapath.
 	Draining
-	// Moved: its sessions are elsewhere; what still comes passes.
+	// Moved: its sessions are elsewhere; late frames pass.
 	Moved
 )
 
@@ -30,14 +31,14 @@ var stateNames = [...]string{"live", "shadow", "draining", "moved"}
 // String returns the state's name.
 func (s State) String() string { return stateNames[s&3] }
 
-// Answer is what becomes of one frame.
+// Answer is how to handle one frame.
 type Answer uint8
 
 // Answers.
 const (
-	// Judge: it is this worker's.
+	// Judge: this worker judges it.
 	Judge Answer = iota
-	// Skip: it passes and is not counted: the other datapath counts it, or it is kept.
+	// Skip: it passes uncounted: the other datapath counts it, or a copy is kept.
 	Skip
 	// Stranger: it passes unjudged.
 	Stranger
@@ -52,12 +53,12 @@ const (
 const (
 	maxKept = 16 << 20 // bytes of frames kept of one endpoint
 	snap    = 2048     // bytes kept of one frame
-	// settled is how long after a cut a tap's frames may come out of order, ns.
+	// settled is how long after a cut a tap's frames may arrive out of order, ns.
 	settled = int64(10e9)
 )
 
-// Gate is the state of the endpoints of one worker. The zero value has all of them live. Only
-// the worker's goroutine uses it.
+// Gate is the state of the endpoints of one worker. In the zero value all are live. Only the
+// worker's goroutine uses it.
 type Gate struct {
 	ends map[uint32]*endpoint // those that are not simply live; nearly always empty
 }
@@ -76,7 +77,7 @@ type endpoint struct {
 	bytes     int
 }
 
-// Ask returns what is to be done with a frame.
+// Ask returns how to handle a frame.
 func (g *Gate) Ask(f *packet.Frame, now int64) Answer {
 	if len(g.ends) == 0 {
 		return Judge
@@ -125,7 +126,7 @@ func (g *Gate) ask(f *packet.Frame, now int64) Answer {
 	return Judge
 }
 
-// add keeps a copy of a frame; false when the room for them is used up.
+// add keeps a copy of a frame; it returns false when there is no room for it.
 func (e *endpoint) add(f *packet.Frame) bool {
 	n := min(len(f.Data), snap)
 	if e.bytes+n > maxKept {
@@ -156,14 +157,15 @@ func (g *Gate) set(id uint32, e *endpoint) {
 	g.ends[id] = e
 }
 
-// Shadow begins before the endpoint's sessions are here: its frames pass. With keep, copies of
-// them are kept for Begin.
+// Shadow marks an endpoint whose sessions have not arrived yet: its frames pass. With keep,
+// copies of them are kept for Begin.
 func (g *Gate) Shadow(id uint32, keep bool) { g.set(id, &endpoint{state: Shadow, keep: keep}) }
 
-// Forget makes an endpoint live again without anything having moved.
+// Forget makes an endpoint live again; nothing has moved.
 func (g *Gate) Forget(id uint32) { delete(g.ends, id) }
 
-// Cut ends the endpoint's time here: frames from the stamp cut on belong to the next datapath.
+// Cut sets the end of the endpoint's time here: frames from the stamp cut on belong to the
+// next datapath.
 func (g *Gate) Cut(id uint32, cut int64) { g.set(id, &endpoint{state: Draining, cut: cut}) }
 
 // Drained reports whether everything from before the cut has been seen. The last batch had
@@ -179,7 +181,7 @@ func (g *Gate) Drained(id uint32, received int, now int64, waiting func() bool) 
 	return !waiting()
 }
 
-// Move notes that the endpoint's sessions have left.
+// Move records that the endpoint's sessions have left.
 func (g *Gate) Move(id uint32) {
 	cut := int64(math.MaxInt64)
 	if e := g.ends[id]; e != nil && e.state == Draining {
@@ -188,16 +190,16 @@ func (g *Gate) Move(id uint32) {
 	g.set(id, &endpoint{state: Moved, cut: cut})
 }
 
-// Expect has frames of one direction that still come to an endpoint that Moved checked until a
-// time, ns: the new datapath passed them before it judged.
+// Expect makes frames of one direction that still arrive at a Moved endpoint be checked until
+// a time, ns: the new datapath passed them before it judged.
 func (g *Gate) Expect(id uint32, dir packet.Direction, until int64) {
 	if e := g.ends[id]; e != nil && e.state == Moved {
 		e.late, e.lateUntil = dir, until
 	}
 }
 
-// Begin makes an endpoint live, as its sessions have arrived, and returns the copies of what
-// passed while it was Shadow, in order.
+// Begin makes an endpoint live after its sessions arrived, and returns the copies of frames
+// that passed during Shadow, in order.
 func (g *Gate) Begin(id uint32) (kept []packet.Frame) {
 	if e := g.ends[id]; e != nil {
 		kept = e.kept
@@ -206,15 +208,15 @@ func (g *Gate) Begin(id uint32) (kept []packet.Frame) {
 	return kept
 }
 
-// Since has a live endpoint leave frames from before a stamp alone: the datapath before has
-// judged them.
+// Since makes a live endpoint ignore frames from before a stamp: the previous datapath judged
+// them.
 func (g *Gate) Since(id uint32, stamp int64) { g.set(id, &endpoint{since: stamp}) }
 
-// Skim has what of a live endpoint goes in one direction pass, until EndSkim: the datapath
-// before has judged it, and it is in the queue still.
+// Skim passes the frames of a live endpoint in one direction, until EndSkim: the previous
+// datapath judged them, and they are still in the queue.
 func (g *Gate) Skim(id uint32, judged packet.Direction) { g.set(id, &endpoint{skim: judged}) }
 
-// EndSkim ends what Skim began.
+// EndSkim ends Skim.
 func (g *Gate) EndSkim(id uint32) {
 	if e := g.ends[id]; e != nil && e.state == Live && e.skim != packet.NoDirection {
 		delete(g.ends, id)

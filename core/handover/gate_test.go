@@ -14,7 +14,7 @@ const (
 
 var names = map[handover.Answer]string{handover.Judge: "judge", handover.Skip: "skip", handover.Stranger: "stranger", handover.Late: "late", handover.Judged: "judged"}
 
-// asks asks about a frame of endpoint 1 with a stamp, in a direction.
+// asks returns the answer for a frame of endpoint 1 with a stamp, in a direction.
 func asks(g *handover.Gate, stamp int64, dir packet.Direction) string {
 	f := packet.Frame{Endpoint: 1, Stamp: stamp, Dir: dir, Data: []byte("frame")}
 	return names[g.Ask(&f, 1000)]
@@ -62,7 +62,7 @@ func TestTapToInline(t *testing.T) {
 	}
 }
 
-// TestInlineToTap has the tap leave alone what the inline datapath has judged.
+// TestInlineToTap checks that the tap ignores what the inline datapath has judged.
 func TestInlineToTap(t *testing.T) {
 	var g handover.Gate
 	g.Begin(1)
@@ -71,10 +71,11 @@ func TestInlineToTap(t *testing.T) {
 	want(t, &g, "before the cut", 99, out, "skip")
 	want(t, &g, "after it", 100, out, "judge")
 	want(t, &g, "long after it", 100+int64(11e9), out, "judge")
-	want(t, &g, "after that the cut is forgotten", 99, out, "judge")
+	want(t, &g, "after that the cut is removed", 99, out, "judge")
 }
 
-// TestExchange has one direction come late to the old datapath, and the other be judged already at the new one.
+// TestExchange has one direction arrive late at the old datapath, and the other judged
+// already at the new one.
 func TestExchange(t *testing.T) {
 	var from, to handover.Gate
 	to.Shadow(1, false)
@@ -98,7 +99,7 @@ func TestExchange(t *testing.T) {
 	state(t, &to, handover.Moved)
 }
 
-// TestOthersAreNotConcerned asks about another endpoint meanwhile.
+// TestOthersAreNotConcerned queries another endpoint meanwhile.
 func TestOthersAreNotConcerned(t *testing.T) {
 	var g handover.Gate
 	g.Shadow(2, true)
@@ -111,12 +112,12 @@ func TestOthersAreNotConcerned(t *testing.T) {
 	for id := range uint32(5) {
 		g.Forget(id)
 		if got := g.State(id); got != handover.Live {
-			t.Errorf("endpoint %d is %v after it was forgotten", id, got)
+			t.Errorf("endpoint %d is %v after Forget", id, got)
 		}
 	}
 }
 
-// TestDrained has a tap's queue be empty, full, or fuller than Recv shows.
+// TestDrained has a tap's queue empty, full, or fuller than Recv shows.
 func TestDrained(t *testing.T) {
 	yes, no := func() bool { return true }, func() bool { return false }
 	for _, tt := range []struct {
@@ -148,7 +149,7 @@ func TestDrained(t *testing.T) {
 	}
 }
 
-// TestUnstamped goes by the present time where a backend gives no stamp.
+// TestUnstamped uses the present time where a backend sets no stamp.
 func TestUnstamped(t *testing.T) {
 	var g handover.Gate
 	g.Cut(1, 1000)
@@ -157,7 +158,7 @@ func TestUnstamped(t *testing.T) {
 	want(t, &g, "now is before the cut", 0, out, "judge")
 }
 
-// TestKeptIsBounded floods a shadow: what is not kept passes as a stranger's.
+// TestKeptIsBounded floods a shadow: frames that are not kept pass as a stranger's.
 func TestKeptIsBounded(t *testing.T) {
 	var g handover.Gate
 	g.Shadow(1, true)
@@ -181,7 +182,7 @@ func TestKeptIsBounded(t *testing.T) {
 	}
 }
 
-// TestStateNames are those of logs.
+// TestStateNames checks the names in logs.
 func TestStateNames(t *testing.T) {
 	for s, want := range map[handover.State]string{handover.Live: "live", handover.Shadow: "shadow", handover.Draining: "draining", handover.Moved: "moved"} {
 		if got := s.String(); got != want {

@@ -1,6 +1,6 @@
-// Package hold keeps packets of sessions whose application is not known yet: how many, in
-// which order and until when. It sends and drops nothing: it returns the frames, and whoever
-// asked decides what becomes of them. One worker uses a Room; it takes no lock.
+// Package hold stores packets of sessions whose application is not known yet, in order,
+// within bounds and deadlines. It sends and drops nothing: it returns the frames, and the
+// caller decides about them. One worker uses a Room; it takes no lock.
 package hold
 
 import (
@@ -9,56 +9,56 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Bounds of what is held.
+// Bounds of the held packets.
 const (
-	MaxFrames = 64       // of one session; the largest datagram comes in 46
+	MaxFrames = 64       // of one session; the largest datagram has 46 fragments
 	MaxBytes  = 32 << 20 // of one Room
 )
 
 // recheck is how soon deadlines are checked again after one has passed, ns.
 const recheck = int64(10e6)
 
-// Due reports what a session's deadline says.
+// Due is the state of a session's deadline.
 type Due uint8
 
 // Deadlines.
 const (
 	// NotYet: nothing is held, or it may wait longer.
 	NotYet Due = iota
-	// Quiet: nothing more came for the pause that lets held packets go.
+	// Quiet: no packet arrived for the pause after which held packets are released.
 	Quiet
-	// Expired: the hold time is over.
+	// Expired: the hold time has expired.
 	Expired
 )
 
-// Room holds packets of many sessions. The zero value is empty. Sessions are named by small
-// numbers from 1 on, which the caller gives and uses again.
+// Room holds packets of many sessions. The zero value is empty. Sessions are identified by
+// small numbers from 1 on, which the caller assigns and reuses.
 type Room struct {
 	queues  []queue
 	bytes   int
-	waiting int            // queues that hold something
-	alarm   int64          // when deadlines are due to be looked at; valid while waiting is not 0
-	out     []packet.Frame // what Take returned last
+	waiting int            // non-empty queues
+	alarm   int64          // when deadlines must be checked; valid while waiting is not 0
+	out     []packet.Frame // result of the last Take
 }
 
-// queue is what is held of one session.
+// queue is the held packets of one session.
 type queue struct {
 	frames []packet.Frame
-	asked  []uint32 // for each frame, how many questions had been asked elsewhere with it
-	until  int64    // when the frames are let go; valid while there are any
-	limit  int64    // when the hold time ends; valid with until
+	asked  []uint32 // for each frame, the number of remote requests sent up to it
+	until  int64    // when the frames are released; valid while there are any
+	limit  int64    // end of the hold time; valid with until
 }
 
-// Times are what a session's deadline depends on, in ns.
+// Times determine a session's deadline, in ns.
 type Times struct {
-	Hold  int64 // the group's hold time, from the first held packet on
-	Pause int64 // 0: held packets are let go at the end of the hold time only
+	Hold  int64 // the group's hold time, from the first held packet
+	Pause int64 // 0: held packets are released only at the end of the hold time
 }
 
-// Bytes returns how many bytes are held.
+// Bytes returns the number of held bytes.
 func (r *Room) Bytes() int { return r.bytes }
 
-// Len returns how many packets of a session are held.
+// Len returns the number of held packets of a session.
 func (r *Room) Len(n uint32) int {
 	if int(n) >= len(r.queues) {
 		return 0
@@ -71,8 +71,8 @@ func (r *Room) Fits(n uint32, frames, size int) bool {
 	return r.Len(n)+frames <= MaxFrames && r.bytes+size <= MaxBytes
 }
 
-// Put keeps a copy of a frame behind those of its session. asked is the number of questions
-// that had been asked about the session elsewhere, this packet included.
+// Put stores a copy of a frame behind those of its session. asked is the number of remote
+// requests about the session so far, this packet included.
 func (r *Room) Put(n uint32, f *packet.Frame, asked uint32) {
 	for int(n) >= len(r.queues) {
 		r.queues = append(r.queues, queue{})
@@ -105,7 +105,7 @@ func (r *Room) Wait(n uint32, now int64, t Times) (until int64) {
 	return q.until
 }
 
-// Extend has a session wait for another pause, and no longer than its hold time.
+// Extend makes a session wait for another pause, at most until the end of its hold time.
 func (r *Room) Extend(n uint32, now, pause int64) (until int64) {
 	q := &r.queues[n]
 	q.until = min(q.limit, now+pause)
@@ -120,7 +120,7 @@ func (r *Room) ring(now, at int64) {
 	}
 }
 
-// Until returns a session's deadline; 0 while nothing of it is held.
+// Until returns a session's deadline; 0 while none of its packets is held.
 func (r *Room) Until(n uint32) int64 {
 	if r.Len(n) == 0 {
 		return 0
@@ -128,7 +128,7 @@ func (r *Room) Until(n uint32) int64 {
 	return r.queues[n].until
 }
 
-// Due reports whether a session's deadline has come, and which.
+// Due reports whether a session's deadline has passed, and which.
 func (r *Room) Due(n uint32, now int64) Due {
 	switch until := r.Until(n); {
 	case until == 0 || now < until:
@@ -139,7 +139,7 @@ func (r *Room) Due(n uint32, now int64) Due {
 	return Expired
 }
 
-// Alarm returns when the deadlines are to be looked at next; 0 while nothing is held.
+// Alarm returns when the deadlines must be checked next; 0 while nothing is held.
 func (r *Room) Alarm(now int64) int64 {
 	if r.waiting == 0 {
 		return 0
@@ -150,8 +150,8 @@ func (r *Room) Alarm(now int64) int64 {
 	return r.alarm
 }
 
-// Known returns how many of a session's first packets were part of the questions up to
-// number asked: an answer to those knows nothing of the packets behind them.
+// Known returns how many of a session's first packets were part of the requests up to number
+// asked: an answer to those does not cover the packets behind them.
 func (r *Room) Known(n, asked uint32) int {
 	if r.Len(n) == 0 {
 		return 0
@@ -166,8 +166,8 @@ func (r *Room) Known(n, asked uint32) int {
 	return known
 }
 
-// Take gives up the first count packets of a session, in the order of their coming. They are
-// valid until the next Take.
+// Take removes and returns the first count packets of a session, in order of arrival. They
+// are valid until the next Take.
 func (r *Room) Take(n uint32, count int) []packet.Frame {
 	clear(r.out)
 	r.out = r.out[:0]
@@ -190,5 +190,5 @@ func (r *Room) Take(n uint32, count int) []packet.Frame {
 	return r.out
 }
 
-// TakeAll gives up everything that is held of a session.
+// TakeAll removes and returns all held packets of a session.
 func (r *Room) TakeAll(n uint32) []packet.Frame { return r.Take(n, r.Len(n)) }

@@ -46,7 +46,7 @@ func TestOrderIsKept(t *testing.T) {
 	}
 }
 
-// TestFramesAreCopied has the caller use its memory again.
+// TestFramesAreCopied reuses the caller's memory.
 func TestFramesAreCopied(t *testing.T) {
 	var r hold.Room
 	f := frame("abc")
@@ -93,7 +93,7 @@ func TestDeadlines(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		with hold.Times
-		more []int64 // when further packets come
+		more []int64 // when further packets arrive
 		want map[int64]string
 	}{
 		{"hold time alone", hold.Times{Hold: 1000 * ms}, nil, map[int64]string{0: "not yet", 999 * ms: "not yet", 1000 * ms: "expired", 5000 * ms: "expired"}},
@@ -144,7 +144,7 @@ func TestExtend(t *testing.T) {
 	}
 }
 
-// TestKnown takes what an answer from elsewhere has seen, and no more.
+// TestKnown takes the packets that a remote answer covers, and no more.
 func TestKnown(t *testing.T) {
 	var r hold.Room
 	for _, asked := range []uint32{1, 1, 2, 5} {
@@ -164,7 +164,7 @@ func TestKnown(t *testing.T) {
 	}
 }
 
-// TestAlarm has the earliest deadline be the one that is reported, whatever came last.
+// TestAlarm reports the earliest deadline, in any order of arrival.
 func TestAlarm(t *testing.T) {
 	var r hold.Room
 	if got := r.Alarm(0); got != 0 {
@@ -178,7 +178,7 @@ func TestAlarm(t *testing.T) {
 		t.Errorf("alarm at %d ms, want 10", got/ms)
 	}
 	r.TakeAll(1)
-	// The other one is due at 200 ms: it is looked at again and again until then.
+	// The other one is due at 200 ms: it is checked repeatedly until then.
 	for now := int64(10 * ms); now < 200*ms; {
 		next := r.Alarm(now)
 		if next <= now {
@@ -195,7 +195,7 @@ func TestAlarm(t *testing.T) {
 	}
 }
 
-// TestSteadyStateDoesNotAllocate but for the copies themselves.
+// TestSteadyStateDoesNotAllocate except for the copies themselves.
 func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	var r hold.Room
 	f := frame("")

@@ -12,7 +12,8 @@ import (
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
-// TestElsewhere has a session identified by others: bytes go there once, and the answer is the outcome.
+// TestElsewhere identifies a session remotely: bytes are sent once, and the answer is the
+// outcome.
 func TestElsewhere(t *testing.T) {
 	r := &remote{}
 	p := pool(t, r, false)
@@ -21,14 +22,14 @@ func TestElsewhere(t *testing.T) {
 	feed(p, f, 0, 1, "ab") // again
 	feed(p, f, 0, 3, "cd")
 	if r.data != "abcd" || f.Asked() != 2 || f.Outcome() != detect.Undecided || !f.Wants() || !f.Elsewhere() {
-		t.Fatalf("%q went there in %d calls: %v", r.data, f.Asked(), f.Outcome())
+		t.Fatalf("%q sent in %d calls: %v", r.data, f.Asked(), f.Outcome())
 	}
 	if !p.Unanswered(f) {
-		t.Error("they have worked on nothing yet")
+		t.Error("answered before any work")
 	}
 	r.settled = true
 	if p.Unanswered(f) {
-		t.Error("they have worked on everything")
+		t.Error("not answered after all work")
 	}
 	left := detect.Left{Known: true}
 	left.Add(app.MySQL)
@@ -70,7 +71,8 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// TestFoundHere has both ask, and the one here find it first: those elsewhere are not asked on.
+// TestFoundHere queries both, and the local parsers find it first: the remote is not queried
+// further.
 func TestFoundHere(t *testing.T) {
 	reg, err := builtin.Registry()
 	if err != nil {
@@ -86,12 +88,13 @@ func TestFoundHere(t *testing.T) {
 		}
 		feed(p, f, 0, 1, text)
 		if f.Elsewhere() || f.Outcome() != detect.Decided || r.data != "" {
-			t.Errorf("protocol %d: elsewhere %v, %v, %q went there", proto, f.Elsewhere(), f.Outcome(), r.data)
+			t.Errorf("protocol %d: elsewhere %v, %v, %q sent", proto, f.Elsewhere(), f.Outcome(), r.data)
 		}
 	}
 }
 
-// TestBothWait has a likely answer from elsewhere wait for a parser here, until the other side speaks.
+// TestBothWait has a likely remote answer wait for a local parser, until the other side
+// sends.
 func TestBothWait(t *testing.T) {
 	reg, err := builtin.Registry()
 	if err != nil {
@@ -112,7 +115,7 @@ func TestBothWait(t *testing.T) {
 	}
 }
 
-// TestGapsElsewhere reports what was lost to those elsewhere.
+// TestGapsElsewhere reports lost bytes to the remote.
 func TestGapsElsewhere(t *testing.T) {
 	r := &remote{}
 	p := pool(t, r, false)
@@ -134,7 +137,7 @@ func TestGapsElsewhere(t *testing.T) {
 	}
 }
 
-// TestEndElsewhere ends a session that waits for an answer: it comes, or is given up.
+// TestEndElsewhere ends a session that waits for an answer: it arrives, or is given up.
 func TestEndElsewhere(t *testing.T) {
 	const now = int64(50e9)
 	for _, comes := range []bool{true, false} {
@@ -148,7 +151,7 @@ func TestEndElsewhere(t *testing.T) {
 		}
 		feed(p, f, 0, 3, "too late")
 		if r.data != "ab" {
-			t.Errorf("%q went there after the end", r.data)
+			t.Errorf("%q sent after the end", r.data)
 		}
 		if comes {
 			r.says(f, detect.News{Outcome: detect.Decided, App: app.FTP, Base: app.FTP, Ended: true})
@@ -167,8 +170,8 @@ func TestEndElsewhere(t *testing.T) {
 	}
 }
 
-// TestNobodyTakesIt is decided here, and knows that somebody is away.
-func TestNobodyTakesIt(t *testing.T) {
+// TestNoRemoteTakesIt decides locally, and reports that a parser is unavailable.
+func TestNoRemoteTakesIt(t *testing.T) {
 	p := pool(t, &remote{refuses: true}, false)
 	f := p.Begin(meta(6), 7)
 	if !f.Lost() || f.Elsewhere() {
@@ -179,7 +182,7 @@ func TestNobodyTakesIt(t *testing.T) {
 	}
 }
 
-// TestCapturesWait for each answer.
+// TestCapturesWait checks that captures wait for each answer.
 func TestCapturesWait(t *testing.T) {
 	r := &remote{}
 	p := pool(t, r, true)
@@ -199,7 +202,7 @@ func TestCapturesWait(t *testing.T) {
 	}
 }
 
-// TestMove takes flows from one Pool to another, in the middle of identification.
+// TestMove moves flows from one Pool to another, in the middle of identification.
 func TestMove(t *testing.T) {
 	a, b := pool(t, nil, false), pool(t, nil, false)
 	f := a.Begin(meta(6), 7)
@@ -223,14 +226,14 @@ func TestMove(t *testing.T) {
 			t.Errorf("unmoving %v: elsewhere %v, lost %v, %v", r.unmoving, g.Elsewhere(), g.Lost(), g.Outcome())
 		}
 		if m := from.Begin(meta(6), 8); m == f {
-			t.Error("a flow that was given away is used again")
+			t.Error("an exported flow was reused")
 		}
 	}
-	// To where nobody is asked.
+	// To a pool without a remote.
 	from, to := pool(t, &remote{}, false), pool(t, nil, false)
 	f = from.Begin(meta(6), 7)
 	if g := to.Flow(to.Adopt(from.Give(f.Number()), 1)); !g.Lost() || g.Elsewhere() {
-		t.Error("it is asked elsewhere where there is nobody")
+		t.Error("elsewhere without a remote")
 	}
 	to.Poll()
 	to.Flush()
@@ -238,7 +241,7 @@ func TestMove(t *testing.T) {
 	to.Stop()
 }
 
-// TestPoolIsUsedAgain keeps the numbers small.
+// TestPoolIsUsedAgain checks that numbers are reused.
 func TestPoolIsUsedAgain(t *testing.T) {
 	p := pool(t, nil, false)
 	if p.Flow(0) != nil {

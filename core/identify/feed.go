@@ -19,15 +19,16 @@ type Bytes struct {
 	Age int64
 }
 
-// Outcome is what Feed returns.
+// Outcome is the result of Feed.
 type Outcome struct {
-	// Identified is how far the flow is.
+	// Identified is the progress of the flow.
 	Identified detect.Outcome
-	// Overlap reports that bytes came again with other values.
+	// Overlap reports that bytes arrived again with other values.
 	Overlap bool
 }
 
-// Feed gives a flow the payload of one packet. What parsers see of threats is for TakeThreats.
+// Feed passes the payload of one packet to a flow. TakeThreats returns the threats that
+// parsers find in it.
 func (p *Pool) Feed(f *Flow, dir parsers.Dir, b Bytes) Outcome {
 	var out Outcome
 	f.packet = b.Packet
@@ -49,16 +50,17 @@ func (p *Pool) Feed(f *Flow, dir parsers.Dir, b Bytes) Outcome {
 	return out
 }
 
-// Acked reports bytes of a direction, up to a sequence number, that were acknowledged before they
-// were seen. They are waited for as long as for any gap: a tap may see an ACK before its data.
+// Acked reports bytes of a direction, up to a sequence number, that were acknowledged before
+// they were seen. They are waited for as long as for any gap: a tap may see an ACK before its
+// data.
 func (p *Pool) Acked(f *Flow, dir parsers.Dir, upTo uint32) {
 	if a := f.dirs[dir]; a != nil {
 		a.Acked(upTo)
 	}
 }
 
-// Exchange takes client and server of a flow for each other: they had been mistaken. Those
-// elsewhere keep the sides that they were given.
+// Exchange swaps client and server of a flow that had been mistaken. The remote keeps the
+// sides it was given.
 func (p *Pool) Exchange(f *Flow) {
 	f.Ident.Exchange()
 	f.dirs[0], f.dirs[1] = f.dirs[1], f.dirs[0]
@@ -66,7 +68,8 @@ func (p *Pool) Exchange(f *Flow) {
 	f.far.flip = f.far.flip.Reverse()
 }
 
-// End ends identification: what is found here is known at once, the rest when it is answered.
+// End ends identification: the local result is known at once, the remote one when it is
+// answered.
 func (p *Pool) End(f *Flow) {
 	switch {
 	case f.far.number == 0:
@@ -80,20 +83,20 @@ func (p *Pool) End(f *Flow) {
 	}
 }
 
-// Close ends a flow without waiting any longer for an answer from elsewhere.
+// Close ends a flow without waiting any longer for a remote answer.
 func (p *Pool) Close(f *Flow, decided bool) (unanswered bool) {
 	if f.far.number != 0 {
 		if !decided {
 			f.far.lost, unanswered = true, true
 		}
-		f.leave(p.cfg.Remote)
+		f.leaveRemote(p.cfg.Remote)
 	}
 	f.Ident.End()
 	return unanswered
 }
 
-// Finish asks for the last answer about a session that has closed, and returns until when
-// its last record waits for that, ns; 0 when there is nothing to wait for.
+// Finish requests the last answer about a session that has closed, and returns until when its
+// last record waits for that, ns; 0 when there is nothing to wait for.
 func (p *Pool) Finish(f *Flow, now int64) int64 {
 	if f.far.number == 0 {
 		return 0
@@ -112,7 +115,7 @@ func (p *Pool) Finish(f *Flow, now int64) int64 {
 	return f.far.endBy
 }
 
-// Unanswered reports whether those elsewhere may still make something of what they were given.
+// Unanswered reports whether a remote answer to the bytes sent is still possible.
 func (p *Pool) Unanswered(f *Flow) bool {
 	if f.far.number == 0 || f.far.learned {
 		return false
@@ -121,21 +124,21 @@ func (p *Pool) Unanswered(f *Flow) bool {
 	return ok && !q.Answered(f.far.number)
 }
 
-// leave stops asking elsewhere.
-func (f *Flow) leave(r detect.Remote) {
+// leaveRemote ends the remote identification.
+func (f *Flow) leaveRemote(r detect.Remote) {
 	if f.far.number != 0 {
 		r.Close(f.far.number)
 		f.far.number = 0
 	}
 }
 
-// follow follows up on bytes that were given elsewhere.
+// follow handles bytes that were sent to the remote.
 func (p *Pool) follow(f *Flow) {
 	switch {
 	case f.far.number == 0:
 		return
 	case !f.far.learned && f.Chosen():
-		f.leave(p.cfg.Remote) // found here
+		f.leaveRemote(p.cfg.Remote) // found locally
 		return
 	case f.far.heard && !f.far.learned:
 		f.accept()
@@ -145,7 +148,7 @@ func (p *Pool) follow(f *Flow) {
 	}
 }
 
-// segment puts a segment in order and gives what is contiguous to the parsers.
+// segment reassembles a segment and passes contiguous bytes to the parsers.
 func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 	a := f.dirs[dir]
 	if a == nil {
@@ -161,7 +164,7 @@ func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 		undecided := !f.Chosen()
 		p.read(f, a, dir)
 		if other := f.dirs[dir.Reverse()]; undecided && f.Chosen() && other != nil {
-			p.read(f, other, dir.Reverse()) // what the other side sent before a parser had the session
+			p.read(f, other, dir.Reverse()) // bytes of the other side from before a parser had the session
 			other.Keep()
 		}
 	}
@@ -171,7 +174,7 @@ func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 	return out.Overlap
 }
 
-// read gives what is contiguous in a direction to the parsers, and goes past its gaps.
+// read passes the contiguous bytes of a direction to the parsers, and skips gaps.
 func (p *Pool) read(f *Flow, a *stream.Assembler, dir parsers.Dir) {
 	if f.far.number != 0 {
 		p.readFar(f, a, dir)
@@ -190,7 +193,7 @@ func (p *Pool) read(f *Flow, a *stream.Assembler, dir parsers.Dir) {
 	}
 }
 
-// readFar is read for a flow that is identified elsewhere.
+// readFar is read for a flow that is identified remotely.
 func (p *Pool) readFar(f *Flow, a *stream.Assembler, dir parsers.Dir) {
 	for f.Wants() {
 		if head := a.Head(); len(head) > 0 {
@@ -198,7 +201,7 @@ func (p *Pool) readFar(f *Flow, a *stream.Assembler, dir parsers.Dir) {
 			if !f.far.learned {
 				if used = f.Data(dir, head); f.Chosen() {
 					a.Consume(used)
-					f.leave(p.cfg.Remote) // found here
+					f.leaveRemote(p.cfg.Remote) // found locally
 					p.read(f, a, dir)
 					return
 				}
@@ -223,7 +226,7 @@ func (p *Pool) readFar(f *Flow, a *stream.Assembler, dir parsers.Dir) {
 	}
 }
 
-// datagram gives a datagram to the parsers.
+// datagram passes a datagram to the parsers.
 func (p *Pool) datagram(f *Flow, dir parsers.Dir, data []byte) {
 	if f.far.number == 0 {
 		f.Data(dir, data)
@@ -234,7 +237,7 @@ func (p *Pool) datagram(f *Flow, dir parsers.Dir, data []byte) {
 	}
 	if !f.far.learned {
 		if f.Data(dir, data); f.Chosen() {
-			return // found here; follow stops asking
+			return // found locally; follow ends the remote identification
 		}
 	}
 	p.cfg.Remote.Data(f.far.number, dir^f.far.flip, data)

@@ -1,7 +1,7 @@
-// Package identify finds the application of a session from its bytes, by the parsers in this
-// process, by those of other processes, or by both: whoever feeds a flow need not know which.
-// It puts streams in order (core/stream), asks parsers (core/detect) and keeps what they
-// found. It knows neither sessions nor policy and decides nothing about packets.
+// Package identify determines the application of a session from its bytes, by the parsers in
+// this process, by those of other processes, or by both, transparently to the caller. It
+// reassembles streams (core/stream), runs parsers (core/detect) and keeps their results. It
+// knows neither sessions nor policy and decides nothing about packets.
 package identify
 
 import (
@@ -16,14 +16,14 @@ import (
 // How long a Pool waits for answers where it must: when sessions end or move all at once.
 const (
 	LastAnswers = 200 * time.Millisecond
-	syncAnswers = 5 * time.Second    // of a capture: its sessions must come out the same each time
+	syncAnswers = 5 * time.Second    // of a capture: its results must be reproducible
 	closeWait   = int64(time.Second) // ns that a closed session's last record waits
 )
 
-// Flow is one session while it is being identified. It is pooled; a Pool makes it.
+// Flow is one session being identified. It is pooled; a Pool creates it.
 type Flow struct {
 	detect.Ident
-	// Owner is what Begin was given; 0 while the flow is not in use.
+	// Owner is the argument of Begin; 0 while the flow is unused.
 	Owner uint32
 
 	number  uint32 // in its Pool
@@ -31,30 +31,30 @@ type Flow struct {
 	packets int
 	far     far
 	packet  []byte                       // the packet whose payload is being fed
-	latest  []byte                       // the beginning of the last packet whose payload went elsewhere
-	report  func(id uint16, text string) // made once, so that a session costs no closure
+	latest  []byte                       // the beginning of the last packet whose payload was sent to the remote
+	report  func(id uint16, text string) // created once, so that a session costs no closure
 }
 
-// far is the part of a flow that is being identified elsewhere, beside what the registry here
-// may find (DNS, whose answers must be known before they are delivered).
+// far is the remote part of a flow's identification, beside the results of the local registry
+// (DNS, whose answers must be known before they are delivered).
 type far struct {
-	number  uint64      // with the Pool's Remote; 0: it is identified here alone
-	sent    [2]uint64   // stream offsets up to which bytes were given
-	flip    parsers.Dir // 1 after client and server were exchanged: those elsewhere keep the old sides
+	number  uint64      // with the Pool's Remote; 0: it is identified locally only
+	sent    [2]uint64   // stream offsets up to which bytes were sent
+	flip    parsers.Dir // 1 after client and server were exchanged: the remote keeps the old sides
 	asked   uint32      // calls of Data
-	seen    uint32      // calls of Data that an answer of detect.Preamble knows of
+	seen    uint32      // calls of Data covered by an answer of detect.Preamble
 	heard   bool        // news is valid
 	learned bool        // news is the flow's outcome
-	lost    bool        // a plugin that might have known it was away
-	ending  bool        // the answer was asked for, no more bytes go
+	lost    bool        // a plugin that might have known it was unavailable
+	ending  bool        // the answer was requested, no more bytes are sent
 	listed  bool        // it is on the Pool's list of those with news
 	endBy   int64       // when a closed session stops waiting for it
 	news    detect.News // the newest
 	parcel  any         // while the flow moves between Pools
 }
 
-// shown is the packet that shows what a parser sees now: the one being fed, or the last one
-// that others were given.
+// shown returns the packet with the bytes that a parser reads now: the one being fed, or the
+// last one sent to the remote.
 func (f *Flow) shown() []byte {
 	if f.packet != nil {
 		return f.packet
@@ -65,7 +65,7 @@ func (f *Flow) shown() []byte {
 // Number is the flow's number in its Pool.
 func (f *Flow) Number() uint32 { return f.number }
 
-// Outcome returns how far identification is, wherever it happens.
+// Outcome returns the progress of identification, local or remote.
 func (f *Flow) Outcome() detect.Outcome {
 	if f.far.number != 0 && !f.far.learned {
 		return detect.Undecided
@@ -73,8 +73,8 @@ func (f *Flow) Outcome() detect.Outcome {
 	return f.Ident.Outcome()
 }
 
-// Could reports whether the session can still turn out to be of an application, wherever it
-// is identified. It implements policy.Openness.
+// Could reports whether the session can still turn out to be of an application, by local or
+// remote parsers. It implements policy.Openness.
 func (f *Flow) Could(a app.ID) bool {
 	if f.far.number == 0 || f.far.learned {
 		return f.Ident.Could(a)
@@ -82,7 +82,7 @@ func (f *Flow) Could(a app.ID) bool {
 	return f.far.news.Left.Could(a) || f.Waiting() && f.Ident.Could(a)
 }
 
-// Wants reports whether more bytes could change anything.
+// Wants reports whether more bytes could change the result.
 func (f *Flow) Wants() bool {
 	if f.far.number != 0 && !f.far.learned {
 		return !f.far.ending
@@ -90,7 +90,7 @@ func (f *Flow) Wants() bool {
 	return f.Ident.Wants() && !f.far.ending
 }
 
-// Over reports whether nothing more will come of the flow: it can be dropped.
+// Over reports whether the flow is complete: it can be dropped.
 func (f *Flow) Over() bool {
 	return !f.Wants() && (f.far.number == 0 || f.far.learned && f.far.news.Ended)
 }
@@ -100,26 +100,26 @@ func (f *Flow) Open() bool {
 	return f.Outcome() != detect.Decided && !f.far.ending
 }
 
-// Elsewhere reports whether the flow is being identified by others, too.
+// Elsewhere reports whether the flow is being identified by the remote, too.
 func (f *Flow) Elsewhere() bool { return f.far.number != 0 }
 
-// Lost reports whether a plugin that might have known the application was away.
+// Lost reports whether a plugin that might have known the application was unavailable.
 func (f *Flow) Lost() bool { return f.far.lost }
 
-// Asked returns how many questions about the flow have gone elsewhere.
+// Asked returns the number of remote requests about the flow.
 func (f *Flow) Asked() uint32 { return f.far.asked }
 
-// Seen returns how many of those questions an answer knows that wants what it has seen
-// delivered (detect.Preamble); 0 without one. It is given once.
+// Seen returns the number of those requests covered by an answer that needs its bytes
+// delivered (detect.Preamble); 0 without one. It is returned once.
 func (f *Flow) Seen() uint32 {
 	n := f.far.seen
 	f.far.seen = 0
 	return n
 }
 
-// accept makes the newest news the flow's outcome, unless a parser here may still claim the
-// session: then the stronger claim counts, and the turn of the other side ends the wait, as
-// among parsers in one place.
+// accept makes the newest news the flow's outcome, unless a local parser may still claim the
+// session: then the stronger claim wins, and the other side's bytes end the wait, as among
+// local parsers.
 func (f *Flow) accept() {
 	n := &f.far.news
 	if !f.far.learned {

@@ -15,7 +15,7 @@ import (
 
 const request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 
-// remote is a detect.Remote whose answers the test gives.
+// remote is a detect.Remote whose answers the test sets.
 type remote struct {
 	refuses  bool
 	calls    []string
@@ -62,13 +62,13 @@ func (r *remote) Poll(to detect.Answers) {
 
 var _ detect.Prompt = (*remote)(nil)
 
-// says has the remote answer at the next Poll.
+// says sets the remote's answer at the next Poll.
 func (r *remote) says(f *identify.Flow, n detect.News) {
 	number := f.Number()
 	r.answers = append(r.answers, func(to detect.Answers) { to.News(number, n) })
 }
 
-// pool makes a Pool with parsers of the project; with a remote, without them.
+// pool returns a Pool with the project's parsers; with a remote, without them.
 func pool(t *testing.T, r *remote, wait bool) *identify.Pool {
 	t.Helper()
 	if r != nil {
@@ -89,7 +89,7 @@ func feed(p *identify.Pool, f *identify.Flow, dir parsers.Dir, seq uint32, text 
 	return p.Feed(f, dir, identify.Bytes{Data: []byte(text), Wire: len(text), Seq: seq, First: 1, Packet: []byte("packet of " + text)})
 }
 
-// TestAnyCut names a stream however it is cut, in order or not.
+// TestAnyCut identifies a stream however it is cut, in order or not.
 func TestAnyCut(t *testing.T) {
 	for cut := 1; cut < len(request); cut++ {
 		for _, order := range [][2]int{{0, 1}, {1, 0}} {
@@ -106,7 +106,7 @@ func TestAnyCut(t *testing.T) {
 	}
 }
 
-// TestWhatMayStillCome follows what a stream could still be.
+// TestWhatMayStillCome checks which applications a stream can still be.
 func TestWhatMayStillCome(t *testing.T) {
 	p := pool(t, nil, false)
 	f := p.Begin(meta(6), 7)
@@ -140,7 +140,7 @@ func TestLimits(t *testing.T) {
 	t.Error("datagrams without end are never given up")
 }
 
-// TestOverlap reports bytes that come again with other values.
+// TestOverlap reports bytes that arrive again with other values.
 func TestOverlap(t *testing.T) {
 	p := pool(t, nil, false)
 	f := p.Begin(meta(6), 7)
@@ -150,7 +150,7 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
-// TestAcked goes on behind bytes that were acknowledged and did not come for some segments more.
+// TestAcked skips bytes that were acknowledged and did not arrive within some more segments.
 func TestAcked(t *testing.T) {
 	p := pool(t, nil, false)
 	f := p.Begin(meta(6), 7)

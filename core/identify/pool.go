@@ -10,32 +10,32 @@ import (
 
 const certain = parsers.Certain
 
-// PacketBytes is how much of a packet is kept for threats that are found in it later.
+// PacketBytes is how much of a packet is kept for threats found in it later.
 const PacketBytes = 256
 
-// maxThreats bounds the threats that wait for TakeThreats.
+// maxThreats bounds the threats waiting for TakeThreats.
 const maxThreats = 256
 
-// Config is what a Pool needs; Parsers is required.
+// Config configures a Pool; Parsers is required.
 type Config struct {
 	Parsers *parsers.Registry
-	// Remote identifies sessions elsewhere, with what Parsers does not hold; nil: all are here.
+	// Remote identifies sessions outside of the process, beside Parsers; nil: there is none.
 	Remote detect.Remote
-	// Wait has each question elsewhere waited for: captures.
+	// Wait makes each remote request be waited for: captures.
 	Wait bool
 }
 
-// Threat is what a parser saw in a session's bytes.
+// Threat is a threat that a parser found in a session's bytes.
 type Threat struct {
 	Owner uint32
 	ID    uint16
 	Text  string
-	// Packet is the packet that showed it; of what others found, the beginning of the last packet that they
-	// were given. It is borrowed: valid as long as what Feed was given last.
+	// Packet is the packet that showed it; for a remote finding, the beginning of the last
+	// packet sent to the remote. It is borrowed: valid as long as the last argument of Feed.
 	Packet []byte
 }
 
-// Pool holds the flows of one worker, whose goroutine alone uses it. Number 0 is no flow.
+// Pool holds the flows of one worker; only its goroutine uses it. Number 0 is no flow.
 type Pool struct {
 	cfg     Config
 	streams *stream.Pool
@@ -47,7 +47,7 @@ type Pool struct {
 	taken   []Threat // what TakeThreats returned last
 }
 
-// New makes an empty Pool.
+// New returns an empty Pool.
 func New(cfg Config) *Pool {
 	return &Pool{cfg: cfg, streams: stream.NewPool(stream.Config{}), all: []*Flow{nil}}
 }
@@ -55,7 +55,7 @@ func New(cfg Config) *Pool {
 // Flow returns the flow of a number; nil for 0.
 func (p *Pool) Flow(n uint32) *Flow { return p.all[n] }
 
-// Begin begins a flow. owner is the caller's name for it, not 0.
+// Begin starts a flow. owner is the caller's identifier of it, not 0.
 func (p *Pool) Begin(m parsers.Meta, owner uint32) *Flow {
 	f := p.get()
 	f.Reset(p.cfg.Parsers, m)
@@ -79,7 +79,7 @@ func (p *Pool) get() *Flow {
 	return f
 }
 
-// add gives a flow a number, and has it report the threats of its session to the Pool.
+// add assigns a number to a flow, and makes it report its session's threats to the Pool.
 func (p *Pool) add(f *Flow) {
 	if n := len(p.free); n > 0 {
 		f.number = p.free[n-1]
@@ -98,9 +98,9 @@ func (p *Pool) threat(f *Flow, id uint16, text string) {
 	}
 }
 
-// Drop ends a flow and uses it again.
+// Drop ends a flow and frees it.
 func (p *Pool) Drop(f *Flow) {
-	f.leave(p.cfg.Remote)
+	f.leaveRemote(p.cfg.Remote)
 	f.Ident.Close()
 	for d, a := range f.dirs {
 		if a != nil {
@@ -112,7 +112,7 @@ func (p *Pool) Drop(f *Flow) {
 	p.free = append(p.free, f.number)
 }
 
-// Give gives a flow up for another Pool. What it waits for elsewhere moves along.
+// Give detaches a flow for another Pool. Its pending remote answer moves with it.
 func (p *Pool) Give(n uint32) *Flow {
 	f := p.all[n]
 	if f.far.number != 0 {
@@ -132,7 +132,8 @@ func (p *Pool) Give(n uint32) *Flow {
 	return f
 }
 
-// Adopt takes in a flow of another Pool. One that cannot go on elsewhere is decided here.
+// Adopt takes over a flow of another Pool. One that cannot continue remotely is decided
+// locally.
 func (p *Pool) Adopt(f *Flow, owner uint32) uint32 {
 	p.add(f)
 	f.Owner, f.OnThreat = owner, f.report
@@ -155,7 +156,7 @@ func (p *Pool) Adopt(f *Flow, owner uint32) uint32 {
 	return f.number
 }
 
-// TakeThreats returns what parsers saw since the last call; it is valid until the next.
+// TakeThreats returns the threats since the last call; they are valid until the next.
 func (p *Pool) TakeThreats() []Threat {
 	if len(p.threats) == 0 {
 		return nil
@@ -164,8 +165,8 @@ func (p *Pool) TakeThreats() []Threat {
 	return p.taken
 }
 
-// Answered returns the numbers of the flows that were answered from elsewhere since the last
-// call, each once; it is valid until the next. Some may have been dropped meanwhile: their Owner is 0.
+// Answered returns the numbers of the flows with remote answers since the last call, each
+// once; it is valid until the next. Some may have been dropped meanwhile: their Owner is 0.
 func (p *Pool) Answered() []uint32 {
 	if len(p.news) == 0 {
 		return nil
@@ -177,7 +178,7 @@ func (p *Pool) Answered() []uint32 {
 	return p.listed
 }
 
-// Poll takes what was answered elsewhere; Answered lists it.
+// Poll receives remote answers; Answered lists them.
 func (p *Pool) Poll() {
 	if p.cfg.Remote != nil {
 		p.cfg.Remote.Poll(answers{p})
@@ -185,14 +186,14 @@ func (p *Pool) Poll() {
 	}
 }
 
-// Flush sends what was asked since the last call.
+// Flush sends the pending requests.
 func (p *Pool) Flush() {
 	if p.cfg.Remote != nil {
 		p.cfg.Remote.Flush()
 	}
 }
 
-// Await waits until everything that was asked is answered, and no longer than d.
+// Await waits until all requests are answered, at most d.
 func (p *Pool) Await(d time.Duration) {
 	if p.cfg.Remote == nil {
 		return
@@ -205,14 +206,14 @@ func (p *Pool) Await(d time.Duration) {
 	p.cfg.Remote.Poll(answers{p})
 }
 
-// Stop ends everything that is asked elsewhere; no other call follows.
+// Stop ends all remote identification; no other call follows.
 func (p *Pool) Stop() {
 	if p.cfg.Remote != nil {
 		p.cfg.Remote.Stop()
 	}
 }
 
-// answers is a Pool as its Remote sees it.
+// answers is the Remote's interface to a Pool.
 type answers struct{ p *Pool }
 
 var _ detect.Answers = answers{}

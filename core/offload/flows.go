@@ -1,7 +1,7 @@
-// Package offload decides which sessions need no user space any more, keeps what the kernel
-// counted of them, and brings them back. Flows is a worker's part and the only caller of
+// Package offload decides which sessions can be offloaded to the kernel, applies the kernel's
+// counts to them, and brings them back. Flows is a worker's part and the only caller of
 // backend.Offloader; Recall is an attachment's part and the only caller of backend.Recaller.
-// Policy is not asked here.
+// Policy is not evaluated here.
 package offload
 
 import (
@@ -12,24 +12,24 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// Which flows pass in the kernel, and how often it is asked about them.
+// Which flows are offloaded, and how often the kernel is queried about them.
 const (
-	After = 24 // packets of a session before it may leave, so that short connections cost nothing
+	After = 24 // packets of a session before it is offloaded, so that short connections cost nothing
 
-	asksPerBatch = 256          // questions between two batches
-	askCost      = int64(100e3) // ns between two questions about one of many flows, for each of them
-	minQuiet     = int64(2e9)   // ns between two questions about a flow
-	maxQuiet     = int64(16e9)  // ns between two questions about a flow that carries nothing
+	asksPerBatch = 256          // queries between two batches
+	askCost      = int64(100e3) // ns between two queries about one of many flows, for each of them
+	minQuiet     = int64(2e9)   // ns between two queries about a flow
+	maxQuiet     = int64(16e9)  // ns between two queries about an idle flow
 )
 
-// Counts are what a worker's flows came to.
+// Counts are the totals of a worker's flows.
 type Counts struct {
-	Offloaded      uint64 // sessions that left
-	Packets, Bytes uint64 // what passed in the kernel alone
+	Offloaded      uint64 // offloaded sessions
+	Packets, Bytes uint64 // passed in the kernel only
 }
 
-// Flows are the sessions of one worker that may pass in the kernel. The zero value, without a
-// kernel, has all of them stay. The worker's goroutine alone uses it.
+// Flows are the offloadable sessions of one worker. In the zero value, without a kernel, none
+// is offloaded. Only the worker's goroutine uses it.
 type Flows struct {
 	Counts Counts
 	kernel backend.Offloader
@@ -37,24 +37,25 @@ type Flows struct {
 	asks   int               // since BeginBatch
 }
 
-// entry is what is remembered of one session that may pass in the kernel.
+// entry is the state of one offloaded session.
 type entry struct {
-	packets, bytes [2]uint64 // what the session had that the kernel has not counted; may be "negative"
-	seen, seenSize uint64    // frames that came here all the same since the kernel was asked last
-	quiet          int64     // ns until it is asked again
+	packets, bytes [2]uint64 // of the session but not counted by the kernel; may be "negative"
+	seen, seenSize uint64    // frames that reached the queue since the last query
+	quiet          int64     // ns until the next query
 }
 
 // New returns the flows of a queue; k may be nil.
 func New(k backend.Offloader) Flows { return Flows{kernel: k} }
 
-// Possible reports whether sessions can leave at all.
+// Possible reports whether sessions can be offloaded at all.
 func (o *Flows) Possible() bool { return o.kernel != nil }
 
-// BeginBatch allows for another batch's questions to the kernel.
+// BeginBatch resets the budget of queries to the kernel.
 func (o *Flows) BeginBatch() { o.asks = 0 }
 
-// Decided reports whether nothing but another policy can change what becomes of a session,
-// and nobody reads it any more. DNS is read to its end, as each answer may say where a name leads.
+// Decided reports whether only another policy can change the verdict of a session, and no
+// parser reads it any more. DNS is read to its end, as each answer may map a name to an
+// address.
 func Decided(s *session.Session) bool {
 	switch {
 	case s.Key.Proto != packet.ProtoTCP && s.Key.Proto != packet.ProtoUDP, s.Aux != 0, s.State.Over(), s.State == flow.PhaseClosing:
@@ -67,8 +68,8 @@ func Decided(s *session.Session) bool {
 	return s.Verdict.Passes() && s.Reason != flow.ByUnready && s.Reason != flow.ByFailOpen
 }
 
-// Leave prepares a decided session to pass in the kernel and reports whether it may: then each
-// of its frames may carry the present generation.
+// Leave prepares a decided session for offloading and reports whether it is possible: then
+// each of its frames may carry the present generation.
 func (o *Flows) Leave(s *session.Session) bool {
 	if s.Marks&session.Offloaded != 0 {
 		return true
@@ -80,8 +81,8 @@ func (o *Flows) Leave(s *session.Session) bool {
 		return false
 	}
 	e := &entry{quiet: minQuiet}
-	// The kernel has counted a connection that it saw from its first packet on right, and what waits in the
-	// queue as well. Of any other it counts what comes from now on.
+	// The kernel has counted a connection correctly that it saw from its first packet on,
+	// including what waits in the queue. Of any other it counts from now on.
 	if s.Flags&session.Midstream != 0 || c.Packets[0] < s.Packets[0] || c.Packets[1] < s.Packets[1] {
 		for d := range e.packets {
 			e.packets[d], e.bytes[d] = s.Packets[d]-c.Packets[d], s.Bytes[d]-c.Bytes[d]
@@ -96,7 +97,7 @@ func (o *Flows) Leave(s *session.Session) bool {
 	return true
 }
 
-// KeyOf names a session to the kernel.
+// KeyOf returns the key of a session for the kernel.
 func KeyOf(s *session.Session) backend.FlowKey {
 	k := backend.FlowKey{Endpoint: s.Key.Endpoint, Proto: s.Key.Proto, IPv6: s.Key.IPv6}
 	k.Client, k.ClientPort = s.Client()
@@ -104,20 +105,20 @@ func KeyOf(s *session.Session) backend.FlowKey {
 	return k
 }
 
-// Segment prepares a session that passes in the kernel for a segment of it that came here
-// all the same, and reports whether the segment may end it.
+// Segment prepares an offloaded session for a segment that reached the queue nevertheless,
+// and reports whether the segment may end it.
 func (o *Flows) Segment(s *session.Session, p *packet.Packet, now int64) (ending bool) {
 	s.Flags |= session.Away
 	if p.Flags&(packet.SYN|packet.FIN|packet.RST) == 0 {
 		return false
 	}
 	if p.Flags&packet.SYN != 0 {
-		o.ask(s, now) // the connection that this one follows may be over
+		o.query(s, now) // the connection that this one follows may be closed
 	}
 	return true
 }
 
-// Seen notes a frame that came here and that the kernel counted, too.
+// Seen records a frame that reached the queue and that the kernel counted, too.
 func (o *Flows) Seen(s *session.Session, n int, now int64) {
 	s.Last = now
 	if e := o.flows[s.ID]; e != nil {
@@ -126,19 +127,19 @@ func (o *Flows) Seen(s *session.Session, n int, now int64) {
 	}
 }
 
-// ask takes what the kernel counted into a session, and whether it is over. A session that the kernel
-// knows no more is one like any other.
-func (o *Flows) ask(s *session.Session, now int64) (changed bool) {
+// query applies the kernel's counts to a session, and its end. A session that the kernel no
+// longer has becomes an ordinary one.
+func (o *Flows) query(s *session.Session, now int64) (changed bool) {
 	e := o.flows[s.ID]
 	if e == nil {
-		o.forget(s, nil)
+		o.removeFlow(s, nil)
 		return false
 	}
 	k := KeyOf(s)
 	c, ok := o.kernel.Drain(&k)
 	o.asks++
 	if !ok {
-		o.forget(s, e)
+		o.removeFlow(s, e)
 		return false
 	}
 	for d := range c.Packets {
@@ -174,13 +175,13 @@ func closed(s *session.Session) {
 	s.Marks |= session.Changed
 }
 
-// forget makes a session that the kernel knows no more one like any other.
-func (o *Flows) forget(s *session.Session, e *entry) {
+// removeFlow makes a session that the kernel no longer has an ordinary one.
+func (o *Flows) removeFlow(s *session.Session, e *entry) {
 	s.Marks &^= session.Offloaded
 	s.Flags |= session.Away
 	delete(o.flows, s.ID)
 	if e != nil && e.seen > 0 {
-		s.Packets[0] += e.seen // which way they went is not known any more
+		s.Packets[0] += e.seen // their directions are no longer known
 		s.Bytes[0] += e.seenSize
 	}
 	if s.State == flow.PhaseClosing || s.Doubtful() {
@@ -188,18 +189,18 @@ func (o *Flows) forget(s *session.Session, e *entry) {
 	}
 }
 
-// Recount asks the kernel about a session whose timer came, and returns when to ask again: 0 if the
-// session is to be looked after as any other.
+// Recount queries the kernel about a session whose timer is due, and returns when to query
+// again: 0 if the session is an ordinary one again.
 func (o *Flows) Recount(s *session.Session, now int64) (again int64) {
 	if o.asks >= asksPerBatch {
 		return now + session.Tick
 	}
 	if s.Verdict == flow.Deny {
-		o.Settle(s, now) // all of it comes here
+		o.Settle(s, now) // all of it reaches the queue
 		return 0
 	}
 	e := o.flows[s.ID]
-	changed := o.ask(s, now)
+	changed := o.query(s, now)
 	switch {
 	case s.Marks&session.Offloaded == 0, s.State.Over():
 		return 0
@@ -211,17 +212,17 @@ func (o *Flows) Recount(s *session.Session, now int64) (again int64) {
 	return now + e.quiet
 }
 
-// Settle takes the kernel's last count into a session that ends here or moves.
+// Settle applies the kernel's last count to a session that ends here or moves.
 func (o *Flows) Settle(s *session.Session, now int64) {
 	if s.Marks&session.Offloaded == 0 {
 		return
 	}
-	o.ask(s, now)
+	o.query(s, now)
 	delete(o.flows, s.ID)
 	s.Marks &^= session.Offloaded
 }
 
-// Return takes a session that has to make room back into the queue.
+// Return ends the offload of a session that is evicted.
 func (o *Flows) Return(s *session.Session) {
 	if s.Marks&session.Offloaded != 0 && o.kernel != nil {
 		k := KeyOf(s)

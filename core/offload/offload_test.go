@@ -16,7 +16,7 @@ import (
 
 const second = int64(1e9)
 
-// kernel is an Offloader that knows what the test sets.
+// kernel is an Offloader whose answers the test sets.
 type kernel struct {
 	count    backend.FlowCount
 	refuses  bool
@@ -32,7 +32,7 @@ func (k *kernel) Drain(*backend.FlowKey) (backend.FlowCount, bool) {
 }
 func (k *kernel) Return(f *backend.FlowKey) { k.returned = append(k.returned, *f) }
 
-// decided is a session that may leave.
+// decided returns a session that can be offloaded.
 func decided(proto uint8) *session.Session {
 	return &session.Session{
 		Key: session.Key{A: packet.AddrFrom(netip.MustParseAddr("10.0.0.1")), B: packet.AddrFrom(netip.MustParseAddr("10.0.0.2")), APort: 40000, BPort: 443, Endpoint: 3, Proto: proto},
@@ -85,23 +85,25 @@ func TestWithoutKernel(t *testing.T) {
 	}
 }
 
-// TestCountIsTheKernels has the kernel know the connection from its first packet on: its count is taken.
+// TestCountIsTheKernels has a connection that the kernel has counted from its first packet
+// on: its count is used.
 func TestCountIsTheKernels(t *testing.T) {
 	k := &kernel{count: backend.FlowCount{Packets: [2]uint64{20, 10}, Bytes: [2]uint64{2000, 1000}}}
 	o := offload.New(k)
 	s := decided(packet.ProtoTCP)
-	if !o.Leave(s) || !o.Leave(s) || s.Marks&session.Offloaded == 0 || o.Counts.Offloaded != 1 {
+	first := o.Leave(s)
+	if again := o.Leave(s); !first || !again || s.Marks&session.Offloaded == 0 || o.Counts.Offloaded != 1 {
 		t.Fatalf("it stays: %+v, %+v", s, o.Counts)
 	}
 	k.count = backend.FlowCount{Packets: [2]uint64{120, 40}, Bytes: [2]uint64{12000, 4000}}
 	o.Seen(s, 100, 2*second) // this one is in the kernel's count
 	if at := o.Recount(s, 3*second); at != 5*second || s.Packets != k.count.Packets || s.Bytes != k.count.Bytes || s.Last != 3*second {
-		t.Errorf("asked again at %d s; %+v", at/second, s)
+		t.Errorf("queried again at %d s; %+v", at/second, s)
 	}
 	if want := (offload.Counts{Offloaded: 1, Packets: 129, Bytes: 12900}); o.Counts != want {
 		t.Errorf("counted %+v, want %+v", o.Counts, want)
 	}
-	// A flow that carries nothing is asked about less and less.
+	// An idle flow is queried less and less often.
 	quiet := []int64{}
 	for now := 5 * second; len(quiet) < 6; {
 		at := o.Recount(s, now)
@@ -113,7 +115,8 @@ func TestCountIsTheKernels(t *testing.T) {
 	}
 }
 
-// TestCountFromNowOn has the kernel know less than the session: what comes from now on is added.
+// TestCountFromNowOn has a connection that the kernel counts from now on: its counts are
+// added.
 func TestCountFromNowOn(t *testing.T) {
 	for _, midstream := range []bool{false, true} {
 		k := &kernel{count: backend.FlowCount{Packets: [2]uint64{5, 5}, Bytes: [2]uint64{500, 500}}}
@@ -141,7 +144,8 @@ func TestKernelRefuses(t *testing.T) {
 	}
 }
 
-// TestEnds has the kernel see a connection end, with and without a reset that may have been believed.
+// TestEnds has the kernel see a connection end, with and without a reset that may have been
+// accepted.
 func TestEnds(t *testing.T) {
 	k := &kernel{}
 	o := offload.New(k)
@@ -153,7 +157,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestForgotten has the kernel forget a connection: what came here meanwhile is counted, and it goes on.
+// TestForgotten has the kernel discard a connection: what reached the queue meanwhile is
+// counted, and it continues.
 func TestForgotten(t *testing.T) {
 	k := &kernel{}
 	o := offload.New(k)
@@ -172,7 +177,7 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
-// TestSegments have an offloaded session's segments come to the queue.
+// TestSegments has an offloaded session's segments reach the queue.
 func TestSegments(t *testing.T) {
 	for _, tt := range []struct {
 		flags  uint8
@@ -189,7 +194,7 @@ func TestSegments(t *testing.T) {
 	}
 }
 
-// TestQuestionsAreBounded asks about many flows in one batch.
+// TestQuestionsAreBounded queries many flows in one batch.
 func TestQuestionsAreBounded(t *testing.T) {
 	k := &kernel{}
 	o := offload.New(k)
@@ -214,7 +219,7 @@ func TestQuestionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestDeniedComesBack ends the kernel's part when policy denies.
+// TestDeniedComesBack ends the offload when policy denies.
 func TestDeniedComesBack(t *testing.T) {
 	o := offload.New(&kernel{})
 	s := decided(packet.ProtoTCP)
@@ -237,7 +242,7 @@ func TestReturn(t *testing.T) {
 	}
 }
 
-// attachment has queues that flows can leave.
+// attachment has queues whose flows can be offloaded.
 type attachment struct {
 	mu    sync.Mutex
 	calls []uint32
@@ -255,7 +260,7 @@ func (a *attachment) Recall(g uint32) error {
 	return a.err
 }
 
-// plain is an attachment that flows cannot leave.
+// plain is an attachment whose flows cannot be offloaded.
 type plain struct{ backend.Attachment }
 
 func TestRecall(t *testing.T) {

@@ -6,13 +6,13 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-// Recall brings the flows of one attachment back from the kernel. Its methods may be called
-// from any goroutine; they take as long as the kernel does.
+// Recall brings the offloaded flows of one attachment back. Its methods may be called from
+// any goroutine; they take as long as the kernel does.
 type Recall struct {
-	r backend.Recaller // nil: no flow of the attachment can leave
+	r backend.Recaller // nil: no flow of the attachment can be offloaded
 
 	mu     sync.Mutex
-	at     uint32 // the generation that is in force; guarded by mu
+	at     uint32 // the present generation; guarded by mu
 	closed bool   // guarded by mu
 }
 
@@ -22,8 +22,8 @@ func NewRecall(a backend.Attachment) *Recall {
 	return &Recall{r: r}
 }
 
-// To makes a generation the present one: flows that left with another come back to their
-// queues before it returns. It does nothing for generation 0 and after Close.
+// To makes a generation the present one: flows offloaded with another return to their queues
+// before To returns. It does nothing for generation 0 and after Close.
 func (r *Recall) To(generation uint32) error {
 	if r.r == nil || generation == 0 {
 		return nil
@@ -47,8 +47,8 @@ func (r *Recall) Close() {
 	r.closed = true
 }
 
-// Stays returns the reason why no flow of the attachment can leave; "" where flows can, and
-// where the attachment has no queues of that kind.
+// Stays returns the reason why no flow of the attachment can be offloaded; "" where flows
+// can, and where the attachment has no queues of that kind.
 func (r *Recall) Stays(fail backend.FailMode) string {
 	switch {
 	case r.r == nil:

@@ -9,14 +9,14 @@ const (
 	answerTTL = 64
 	maxLink   = etherHeader + 4*maxTags
 
-	// AnswerMax is a buffer size that every builder is content with.
+	// AnswerMax is a buffer size that is enough for every builder.
 	AnswerMax = maxLink + maxICMPv6
 )
 
 // Reset describes a TCP reset.
 type Reset struct {
-	// Link is put before the packet as it is: an Ethernet header with its tags
-	// (LinkHeader), or nothing for raw IP. With Back its two addresses are swapped.
+	// Link is copied in front of the packet: an Ethernet header with its tags (LinkHeader), or
+	// nothing for raw IP. With Back its two addresses are swapped.
 	Link             []byte
 	Back             bool
 	IPv6             bool
@@ -38,9 +38,9 @@ type Unreachable struct {
 	Quote []byte
 }
 
-// LinkHeader is the Ethernet header with the VLAN tags of the frame that p was
-// decoded from, for an answer to come the same way; nil for raw IP. ok is false where
-// no answer can be built behind it: PPPoE, MPLS, LLC, and what is not IP.
+// LinkHeader returns the Ethernet header and VLAN tags of the frame that p was decoded from,
+// for an answer on the same link; nil for raw IP. ok is false where no answer can be built
+// behind it: PPPoE, MPLS, LLC, and what is not IP.
 func (p *Packet) LinkHeader(f *Frame) (header []byte, ok bool) {
 	if p.Network == nil {
 		return nil, false
@@ -63,9 +63,9 @@ func (p *Packet) LinkHeader(f *Frame) (header []byte, ok bool) {
 	return h, kind == etherIPv4 || kind == etherIPv6
 }
 
-// MayAnswer says whether RFC 1122 3.2.2 and RFC 4443 2.4(e) let a packet be answered
-// with an ICMP error: not an ICMP error, nor a later fragment, nor what was sent to or
-// from a group or to nobody in particular.
+// MayAnswer reports whether RFC 1122 3.2.2 and RFC 4443 2.4(e) permit answering a packet with
+// an ICMP error: it is no ICMP error, no later fragment, and neither its source nor its
+// destination is multicast, broadcast or unspecified.
 func (p *Packet) MayAnswer() bool {
 	if p.Network == nil || p.FragOffset != 0 || p.Embedded != nil {
 		return false
@@ -82,7 +82,7 @@ func (p *Packet) MayAnswer() bool {
 	return p.IPv6 || binary.BigEndian.Uint32(p.Src[12:]) != 0
 }
 
-// several says whether an address stands for a group or for everyone.
+// several reports whether an address is multicast or broadcast.
 func several(a *Addr, ipv6 bool) bool {
 	if ipv6 {
 		return a[0] == 0xff
@@ -90,8 +90,8 @@ func several(a *Addr, ipv6 bool) bool {
 	return a[12] >= 224
 }
 
-// ResetBack is the reset that answers p towards its sender (RFC 9293 3.10.7.1). p is
-// a TCP packet that was decoded whole; Link is the caller's to set.
+// ResetBack returns the reset that answers p towards its sender (RFC 9293 3.10.7.1). p is a
+// completely decoded TCP packet; the caller sets Link.
 func (p *Packet) ResetBack() Reset {
 	r := Reset{Back: true, IPv6: p.IPv6, Src: p.Dst, Dst: p.Src, SrcPort: p.DstPort, DstPort: p.SrcPort}
 	if p.Flags&ACK != 0 {
@@ -109,8 +109,8 @@ func (p *Packet) ResetBack() Reset {
 	return r
 }
 
-// ResetOnward is the reset that goes to p's receiver in p's place. Link is the
-// caller's to set.
+// ResetOnward returns the reset that is sent to p's receiver instead of p. The caller sets
+// Link.
 func (p *Packet) ResetOnward() Reset {
 	return Reset{IPv6: p.IPv6, Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort,
 		Seq: p.Seq, Ack: p.Ack, WithAck: p.Flags&ACK != 0}
@@ -136,10 +136,10 @@ func BuildRST(buf []byte, r Reset) []byte {
 	return b
 }
 
-// BuildUnreachable writes an ICMP destination unreachable, "communication
-// administratively prohibited" (RFC 1812 5.2.7.1: type 3 code 13; RFC 4443 3.1: type 1
-// code 1), into buf and returns its bytes; nil if buf is too small (AnswerMax is
-// always enough). Whether it may be sent at all is MayAnswer's business.
+// BuildUnreachable writes an ICMP destination unreachable, "communication administratively
+// prohibited" (RFC 1812 5.2.7.1: type 3 code 13; RFC 4443 3.1: type 1 code 1), into buf and
+// returns its bytes; nil if buf is too small (AnswerMax is always enough). MayAnswer reports
+// whether it may be sent.
 func BuildUnreachable(buf []byte, u Unreachable) []byte {
 	room, proto := maxICMPv4-ipv4Header-8, uint8(ProtoICMP)
 	if u.IPv6 {
@@ -163,8 +163,8 @@ func BuildUnreachable(buf []byte, u Unreachable) []byte {
 	return b
 }
 
-// start lays out an answer in buf: the link header and zeros behind it. It
-// returns the whole and its last n bytes, which are the transport's.
+// start lays out an answer in buf: the link header followed by zeros. It returns the whole
+// answer and its last n bytes, the transport segment.
 func start(buf, link []byte, back, ipv6 bool, n int) (whole, transport []byte) {
 	head := len(link) + ipv4Header
 	if ipv6 {
@@ -183,7 +183,7 @@ func start(buf, link []byte, back, ipv6 bool, n int) (whole, transport []byte) {
 	return b, b[head:]
 }
 
-// ipHeader fills in the IP header of a packet that is b as a whole.
+// ipHeader fills in the IP header of the packet b.
 func ipHeader(b []byte, src, dst *Addr, ipv6 bool, proto uint8) {
 	if ipv6 {
 		b[0] = 6 << 4

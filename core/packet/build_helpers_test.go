@@ -42,7 +42,7 @@ func ipv6(next layers.IPProtocol) *layers.IPv6 {
 	return &layers.IPv6{Version: 6, HopLimit: 61, NextHeader: next, SrcIP: src6.AsSlice(), DstIP: dst6.AsSlice()}
 }
 
-// network is an IP header of either family for proto, and its EtherType.
+// network returns an IP header of either family for proto, and its EtherType.
 func network(v6 bool, proto layers.IPProtocol) (gopacket.SerializableLayer, gopacket.NetworkLayer, layers.EthernetType) {
 	if v6 {
 		h := ipv6(proto)
@@ -61,7 +61,7 @@ func tcpSYN() *layers.TCP {
 	}}
 }
 
-// tcpFrame is a data segment of either family in Ethernet.
+// tcpFrame returns an Ethernet frame with a TCP data segment of either family.
 func tcpFrame(t testing.TB, v6 bool, payload string) []byte {
 	ip, net, kind := network(v6, layers.IPProtocolTCP)
 	seg := &layers.TCP{SrcPort: 40000, DstPort: 443, Seq: 100, Ack: 200, ACK: true, PSH: true, Window: 502}
@@ -69,7 +69,7 @@ func tcpFrame(t testing.TB, v6 bool, payload string) []byte {
 	return bytesOf(t, ether(kind), ip, seg, gopacket.Payload(payload))
 }
 
-// udpFrame is a datagram of either family in Ethernet.
+// udpFrame returns an Ethernet frame with a UDP datagram of either family.
 func udpFrame(t testing.TB, v6 bool, src, dst uint16, payload []byte) []byte {
 	ip, net, kind := network(v6, layers.IPProtocolUDP)
 	u := &layers.UDP{SrcPort: layers.UDPPort(src), DstPort: layers.UDPPort(dst)}
@@ -84,7 +84,7 @@ func decode(b []byte) *packet.Packet {
 	return p
 }
 
-// edit is a copy of b with single bytes set: offset, value, offset, value ...
+// edit returns a copy of b with single bytes replaced: offset, value, offset, value ...
 func edit(b []byte, pairs ...int) []byte {
 	c := append([]byte(nil), b...)
 	for i := 0; i < len(pairs); i += 2 {
@@ -93,15 +93,15 @@ func edit(b []byte, pairs ...int) []byte {
 	return c
 }
 
-// insert is a copy of b with more put in at offset at.
+// insert returns a copy of b with more inserted at offset at.
 func insert(b []byte, at int, more ...byte) []byte {
 	c := append([]byte(nil), b[:at]...)
 	return append(append(c, more...), b[at:]...)
 }
 
-// withExtensions puts IPv6 extension headers behind the fixed header of an Ethernet
-// frame and mends the payload length. first is the number of the first of them;
-// the last must name the transport.
+// withExtensions inserts IPv6 extension headers behind the fixed header of an Ethernet frame
+// and corrects the payload length. first is the number of the first of them; the last must
+// name the transport.
 func withExtensions(b []byte, first byte, headers ...byte) []byte {
 	c := insert(b, 54, headers...)
 	n := len(c) - 54

@@ -12,7 +12,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// slow is RFC 1071 as its text has it.
+// slow implements RFC 1071 literally.
 func slow(b []byte, sum uint32) uint16 {
 	for i, v := range b {
 		if i%2 == 0 {
@@ -62,16 +62,16 @@ func TestVerify(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := decode(c.frame)
 			if !packet.VerifyTransport(p) || !packet.VerifyIPv4(p) {
-				t.Errorf("a right checksum is called wrong")
+				t.Errorf("a correct checksum was rejected")
 			}
 			if packet.LooksOffloaded(p) {
-				t.Error("a right checksum looks offloaded")
+				t.Error("a correct checksum was taken for an offloaded one")
 			}
 			if packet.VerifyTransport(decode(edit(c.frame, c.field, int(c.frame[c.field])^0x10))) {
-				t.Error("a wrong checksum is called right")
+				t.Error("a wrong checksum was accepted")
 			}
 			if !p.IPv6 && packet.VerifyIPv4(decode(edit(c.frame, 24, 0))) {
-				t.Error("a wrong IPv4 checksum is called right")
+				t.Error("a wrong IPv4 checksum was accepted")
 			}
 			if p.Proto == packet.ProtoICMP || p.Proto == packet.ProtoICMPv6 {
 				return
@@ -84,14 +84,14 @@ func TestVerify(t *testing.T) {
 		})
 	}
 	if !packet.VerifyTransport(decode(edit(udpFrame(t, false, 1, 2, nil), 40, 0, 41, 0))) {
-		t.Error("UDP without checksum over IPv4 must do")
+		t.Error("UDP without checksum over IPv4 was rejected")
 	}
 	if packet.VerifyTransport(decode(edit(udpFrame(t, true, 1, 2, nil), 60, 0, 61, 0))) {
-		t.Error("UDP without checksum over IPv6 must not do")
+		t.Error("UDP without checksum over IPv6 was accepted")
 	}
 }
 
-// layersOf decodes an answer with another decoder, which must find nothing amiss.
+// layersOf decodes an answer with an independent decoder, which must report no error.
 func layersOf(t *testing.T, b []byte) gopacket.Packet {
 	t.Helper()
 	g := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
@@ -210,13 +210,13 @@ func TestLinkHeaderAndMayAnswer(t *testing.T) {
 		t.Errorf("raw IP: got %x, %v", h, ok)
 	}
 	for name, b := range map[string][]byte{
-		"group":          edit(frame, 30, 224),
-		"everyone":       edit(frame, 30, 255, 31, 255, 32, 255, 33, 255),
-		"from nobody":    edit(frame, 26, 0, 27, 0, 28, 0, 29, 0),
-		"Ethernet group": edit(frame, 0, 1),
-		"later fragment": edit(frame, 21, 3),
-		"v6 group":       edit(tcpFrame(t, true, "x"), 38, 0xff),
-		"v6 from nobody": edit(tcpFrame(t, true, "x"), 22, 0, 23, 0, 24, 0, 25, 0, 37, 0),
+		"group":                 edit(frame, 30, 224),
+		"everyone":              edit(frame, 30, 255, 31, 255, 32, 255, 33, 255),
+		"from nobody":           edit(frame, 26, 0, 27, 0, 28, 0, 29, 0),
+		"Ethernet group":        edit(frame, 0, 1),
+		"later fragment":        edit(frame, 21, 3),
+		"v6 multicast":          edit(tcpFrame(t, true, "x"), 38, 0xff),
+		"v6 unspecified source": edit(tcpFrame(t, true, "x"), 22, 0, 23, 0, 24, 0, 25, 0, 37, 0),
 	} {
 		if decode(b).MayAnswer() {
 			t.Errorf("%s: an answer is allowed", name)

@@ -5,9 +5,9 @@ import (
 	"math/bits"
 )
 
-// Checksum is the Internet checksum (RFC 1071) of b on top of a partial sum such
-// as PseudoSum's, ready to be written into a header whose checksum field was 0.
-// Over bytes that hold a right checksum it is 0.
+// Checksum returns the Internet checksum (RFC 1071) of b and a partial sum such as
+// PseudoSum's, ready to be written into a header whose checksum field was 0. Over bytes that
+// include a correct checksum it is 0.
 func Checksum(b []byte, initial uint32) uint16 {
 	return ^fold(sum(b), initial)
 }
@@ -46,7 +46,7 @@ func sum(b []byte) uint64 {
 	return s + c
 }
 
-// fold brings a little-endian sum and a big-endian one together in 16 bits.
+// fold combines a little-endian and a big-endian sum into 16 bits.
 func fold(little uint64, big uint32) uint16 {
 	s := little>>32 + little&0xffffffff
 	s = s>>32 + s&0xffffffff
@@ -59,18 +59,18 @@ func fold(little uint64, big uint32) uint16 {
 	return uint16(t)
 }
 
-// PseudoSum is the partial sum of the pseudo header of IPv4 (RFC 9293 3.1) or IPv6
-// (RFC 8200 8.1) for a transport segment of n bytes.
+// PseudoSum returns the partial sum of the pseudo header of IPv4 (RFC 9293 3.1) or IPv6 (RFC
+// 8200 8.1) for a transport segment of n bytes.
 func PseudoSum(src, dst *Addr, proto uint8, n int) uint32 {
-	// The prefix of a mapped address adds 0xffff for each, which is zero in ones'
-	// complement, so one way serves both families.
+	// The prefix of a mapped address adds 0xffff for each, which is zero in ones' complement, so
+	// both families share one code path.
 	s := uint64(fold(sum(src[:]), 0)) + uint64(fold(sum(dst[:]), 0)) + uint64(proto)
 	s += uint64(n)>>16 + uint64(n)&0xffff
 	return uint32(s)
 }
 
-// VerifyIPv4 says whether the IPv4 header checksum is right; true for IPv6,
-// and where the header is not there.
+// VerifyIPv4 reports whether the IPv4 header checksum is correct. It is true for IPv6 and
+// where the header is missing.
 func VerifyIPv4(p *Packet) bool {
 	if p.IPv6 || len(p.Network) < ipv4Header {
 		return true
@@ -79,10 +79,9 @@ func VerifyIPv4(p *Packet) bool {
 	return head > len(p.Network) || Checksum(p.Network[:head], 0) == 0
 }
 
-// VerifyTransport says that the checksum of TCP, UDP, ICMP or ICMPv6 is not wrong.
-// It is true as well where nothing can be said: other protocols, fragments, cut
-// captures, UDP over IPv4 without checksum. Frames with PartialChecksum
-// must not be asked about.
+// VerifyTransport reports whether the checksum of TCP, UDP, ICMP or ICMPv6 is not known to be
+// wrong. It is true where it cannot be verified: other protocols, fragments, cut captures,
+// UDP over IPv4 without checksum. It must not be called for frames with PartialChecksum.
 func VerifyTransport(p *Packet) bool {
 	t, field := p.segment()
 	if field == 0 {
@@ -98,9 +97,9 @@ func VerifyTransport(p *Packet) bool {
 	return Checksum(t, PseudoSum(&p.Src, &p.Dst, p.Proto, len(t))) == 0
 }
 
-// LooksOffloaded says that the checksum field holds the pseudo header's sum only,
-// which is how captures show what the sender's own interface was still to
-// fill in. Live frames say it with PartialChecksum instead.
+// LooksOffloaded reports whether the checksum field holds only the sum of the pseudo header:
+// captures show this where the sender's interface fills in the checksum later. Live frames
+// have PartialChecksum instead.
 func LooksOffloaded(p *Packet) bool {
 	t, field := p.segment()
 	if field == 0 || p.Proto == ProtoICMP || p.Proto == ProtoICMPv6 {
@@ -109,8 +108,8 @@ func LooksOffloaded(p *Packet) bool {
 	return binary.BigEndian.Uint16(t[field:]) == fold(0, PseudoSum(&p.Src, &p.Dst, p.Proto, len(t)))
 }
 
-// segment is the whole transport segment and the offset of its checksum; 0
-// where there is no checksum to be judged.
+// segment returns the whole transport segment and the offset of its checksum; 0 where there
+// is no checksum to verify.
 func (p *Packet) segment() (t []byte, field int) {
 	if p.Status != OK || p.PayloadWire != len(p.Payload) {
 		return nil, 0

@@ -20,10 +20,10 @@ const (
 	maxLabels   = 16
 )
 
-// Decode reads a frame, forgetting what p held before. Slices of p are borrowed
-// from f.Data. It keeps to fixed offsets, allocates nothing, and whatever the
-// bytes are it ends with one of the four outcomes. Checksums are not looked
-// at (VerifyTransport does), as offloads leave them open.
+// Decode decodes a frame into p, replacing what it held. Slices of p are borrowed from
+// f.Data. It reads fixed offsets, allocates nothing, and ends with one of the four outcomes
+// whatever the bytes are. Checksums are not verified (VerifyTransport does that), as offloads
+// leave them incomplete.
 func (p *Packet) Decode(f *Frame) {
 	*p = Packet{}
 	b := f.Data
@@ -53,11 +53,11 @@ func (p *Packet) Decode(f *Frame) {
 	}
 }
 
-// DecodeQuoted reads a packet that an ICMP error quotes (Embedded), of which
-// often no more than the IP header and eight bytes are there. It says
-// whether addresses and, where the protocol has them, ports were found.
+// DecodeQuoted decodes the packet quoted by an ICMP error (Embedded), often no more than the
+// IP header and eight bytes. It reports whether addresses and, where the protocol has them,
+// ports were found.
 func (p *Packet) DecodeQuoted(b []byte) bool {
-	// The quoted lengths speak of the packet as it was, so any is believed.
+	// The quoted lengths are those of the original packet, so any is accepted.
 	f := Frame{Data: b, Wire: 1 << 17, Flags: Truncated, Link: RawIP}
 	p.Decode(&f)
 	switch p.Status {
@@ -74,8 +74,8 @@ func (p *Packet) bad(r Reason) {
 	p.Status, p.Reason = Malformed, r
 }
 
-// short is the reason for bytes that are missing: the capture's fault where the
-// wire had them, else the sender's.
+// short returns the reason for missing bytes: the capture's fault where they were on the
+// wire, else the sender's.
 func short(onWire bool, r Reason) Reason {
 	if onWire {
 		return CutShort
@@ -83,7 +83,7 @@ func short(onWire bool, r Reason) Reason {
 	return r
 }
 
-// rawIP takes the version from the first nibble.
+// rawIP dispatches on the version in the first nibble.
 func (p *Packet) rawIP(b []byte, wire int, flags Flags) {
 	if len(b) == 0 {
 		p.bad(short(wire > 0, ShortIP))
@@ -99,8 +99,8 @@ func (p *Packet) rawIP(b []byte, wire int, flags Flags) {
 	}
 }
 
-// etherType walks from the first EtherType, which is neither of the IPs, to the
-// IP header: VLAN tags, LLC/SNAP, PPPoE and MPLS, in any order that makes sense.
+// etherType decodes from the first EtherType, if that is neither IPv4 nor IPv6, to the IP
+// header: VLAN tags, LLC/SNAP, PPPoE and MPLS, in any valid order.
 func (p *Packet) etherType(f *Frame, wire int, kind uint16) {
 	b, at := f.Data, etherHeader
 	for tags := 0; ; {
@@ -144,12 +144,12 @@ func (p *Packet) etherType(f *Frame, wire int, kind uint16) {
 	}
 }
 
-// isSNAP says whether b begins with LLC and SNAP (RFC 1042) of EtherTypes.
+// isSNAP reports whether b begins with LLC and SNAP (RFC 1042) of EtherTypes.
 func isSNAP(b []byte) bool {
 	return len(b) >= 8 && b[0] == 0xaa && b[1] == 0xaa && b[2] == 3 && b[3] == 0 && b[4] == 0 && b[5] == 0
 }
 
-// encapsulated takes away a PPPoE header (RFC 2516) and MPLS labels.
+// encapsulated strips a PPPoE header (RFC 2516) and MPLS labels.
 func (p *Packet) encapsulated(f *Frame, wire, at int, kind uint16) {
 	b := f.Data
 	if kind == etherPPPoE {
@@ -195,8 +195,8 @@ const (
 	pppMPLS = 0x0281
 )
 
-// pppProto reads a PPP protocol field, which may be compressed to one byte
-// (RFC 1661 6.5); its length is 0 where none is there.
+// pppProto reads a PPP protocol field, which may be compressed to one byte (RFC 1661 6.5); n
+// is 0 where there is none.
 func pppProto(b []byte) (proto uint16, n int) {
 	switch {
 	case len(b) > 0 && b[0]&1 == 1:
@@ -207,7 +207,7 @@ func pppProto(b []byte) (proto uint16, n int) {
 	return 0, 0
 }
 
-// mplsLen is the length of a label stack (RFC 3032), to its bottom.
+// mplsLen returns the length of a label stack (RFC 3032), to its bottom.
 func mplsLen(b []byte, wire int) (int, Reason) {
 	for i := range maxLabels {
 		end := 4 * (i + 1)

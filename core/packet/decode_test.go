@@ -119,10 +119,10 @@ func TestDecodeLink(t *testing.T) {
 		{"MPLS pseudo-wire", with("\x88\x47\x00\x01\x01\x40", []byte{0, 0, 0, 0}), packet.NotIP, 0, 0},
 		{"MPLS without end", with("\x88\x47", make([]byte, 80)), packet.Malformed, 0, 0},
 		{"SNAP", with("\x00\x31\xaa\xaa\x03\x00\x00\x00\x08\x00", ip), packet.OK, 0, 22},
-		{"SNAP in a VLAN", with("\x81\x00\x00\x09\x00\x31\xaa\xaa\x03\x00\x00\x00\x86\xdd", ip6), packet.OK, 9, 26},
+		{"SNAP in VLAN", with("\x81\x00\x00\x09\x00\x31\xaa\xaa\x03\x00\x00\x00\x86\xdd", ip6), packet.OK, 9, 26},
 		{"LLC, spanning tree", with("\x00\x26\x42\x42\x03", make([]byte, 40)), packet.NotIP, 0, 0},
 		{"ARP", with("\x08\x06", make([]byte, 28)), packet.NotIP, 0, 0},
-		{"half an Ethernet header", frame[:9], packet.Malformed, 0, 0},
+		{"cut Ethernet header", frame[:9], packet.Malformed, 0, 0},
 		{"nothing", nil, packet.Malformed, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -252,7 +252,7 @@ func TestDecodeIPv6Extensions(t *testing.T) {
 		})
 	}
 	if p := decode(withExtensions(tcp, 43, 6, 0, 0, 1, 0, 0, 0, 0)); !p.SourceRoute {
-		t.Error("routing header type 0 was not told")
+		t.Error("routing header type 0 was not reported")
 	}
 }
 

@@ -1,7 +1,6 @@
-// Package packet is the vocabulary of frames: what a backend hands to the
-// engine, the fixed-offset decoder that reads it, checksums, and the frames that
-// the engine makes itself (TCP resets, ICMP errors). It makes no system calls
-// and keeps no state between frames.
+// Package packet defines the frames a backend delivers to the engine, the fixed-offset
+// decoder that reads them, checksums, and the frames that the engine builds itself (TCP
+// resets, ICMP errors). It makes no system calls and keeps no state between frames.
 package packet
 
 // Direction is the direction of a frame as its workload sees it.
@@ -14,7 +13,7 @@ const (
 	Ingress               // the workload receives it
 )
 
-// String is "egress", "ingress" or "none".
+// String returns "egress", "ingress" or "none".
 func (d Direction) String() string {
 	switch d {
 	case Egress:
@@ -25,7 +24,7 @@ func (d Direction) String() string {
 	return "none"
 }
 
-// Reverse is the other direction; NoDirection stays.
+// Reverse returns the other direction; NoDirection is its own reverse.
 func (d Direction) Reverse() Direction {
 	switch d {
 	case Egress:
@@ -36,7 +35,7 @@ func (d Direction) Reverse() Direction {
 	return d
 }
 
-// Flags say what a backend knows about a frame beyond its bytes.
+// Flags describe a frame beyond its bytes; the backend sets them.
 type Flags uint8
 
 // Frame flags.
@@ -44,30 +43,31 @@ const (
 	// PartialChecksum: the transport checksum is not filled in yet (offload); it
 	// must not be verified.
 	PartialChecksum Flags = 1 << iota
-	// GSO: the frame is larger than the link's MTU and will be cut on its way out.
+	// GSO: the frame is larger than the link's MTU and is segmented on transmission.
 	GSO
-	// Truncated: Data is shorter than the frame was (Wire).
+	// Truncated: Data is shorter than the frame on the wire (Wire).
 	Truncated
-	// VLANStripped: an 802.1Q or 802.1ad tag was taken out of Data; it is in VLAN.
+	// VLANStripped: an 802.1Q or 802.1ad tag was removed from Data; it is in VLAN.
 	VLANStripped
-	// Injected: the frame was made by the engine.
+	// Injected: the engine built the frame.
 	Injected
 )
 
-// Action is what becomes of a frame.
+// Action is how a frame is disposed of.
 type Action uint8
 
-// Actions. Undecided follows the endpoint's fail mode, it never slips through.
+// Actions. An Undecided frame is handled by the endpoint's fail mode; it never passes
+// unjudged.
 const (
 	Undecided Action = iota
 	Pass
 	Drop
-	// Hold: it does not go on now; the engine keeps a copy, and will send it or not. To a
-	// backend that cannot keep the frame itself it is Drop.
+	// Hold: the frame is not forwarded now; the engine keeps a copy and sends or drops it later.
+	// A backend that cannot keep the frame itself treats it as Drop.
 	Hold
 )
 
-// String is "undecided", "pass", "drop" or "hold".
+// String returns "undecided", "pass", "drop" or "hold".
 func (a Action) String() string {
 	switch a {
 	case Pass:
@@ -80,27 +80,26 @@ func (a Action) String() string {
 	return "undecided"
 }
 
-// Verdict is what the engine decided about a frame.
+// Verdict is the engine's decision about a frame.
 type Verdict struct {
 	Action Action
-	// Mark is the generation under which the flow of a frame that passes is decided for good, to
-	// queues that such flows can leave (backend.Offloader); 0 is none.
+	// Mark is the generation under which the flow of a passing frame is finally decided, for
+	// queues whose flows can be offloaded (backend.Offloader); 0 is none.
 	Mark uint32
 }
 
-// LinkType says how Data begins.
+// LinkType is the type of the header at the start of Data.
 type LinkType uint8
 
-// Link types. Live backends deliver Ethernet or, from NFQUEUE, raw IP;
-// capture files bring the others, which backends/pcapfile strips down to these two.
+// Link types. Live backends deliver Ethernet or, from NFQUEUE, raw IP; capture files have
+// other types, which backends/pcapfile reduces to these two.
 const (
 	Ethernet LinkType = iota
 	RawIP
 )
 
-// VNet is struct virtio_net_hdr (linux/virtio_net.h), the offload metadata that
-// travels with a frame through PACKET_VNET_HDR: little endian on every
-// machine that we support, kept as it came.
+// VNet is struct virtio_net_hdr (linux/virtio_net.h), the offload metadata that accompanies a
+// frame through PACKET_VNET_HDR: little endian on every supported machine, stored unchanged.
 type VNet [10]byte
 
 // Frame is one frame of a batch.
@@ -109,11 +108,11 @@ type Frame struct {
 	Data []byte
 	// Stamp is the receive time, ns since the epoch.
 	Stamp int64
-	// Slot is the backend's handle, opaque to everyone else.
+	// Slot is the backend's handle, opaque to all other code.
 	Slot uint64
-	// Wire is the frame's length on the wire, of which Data may be a part.
+	// Wire is the frame's length on the wire; Data may be shorter.
 	Wire uint32
-	// Endpoint is the number of the endpoint that the frame belongs to.
+	// Endpoint is the number of the frame's endpoint.
 	Endpoint uint32
 	// VLAN is the tag control information where VLANStripped is set, and VLANProto
 	// its tag protocol (0x8100, 0x88a8).
@@ -127,24 +126,24 @@ type Frame struct {
 	Verdict Verdict
 }
 
-// Batch is the frames of one Recv. A Batch belongs to one worker and is
-// used again and again; a Queue fills Frames[:N].
+// Batch is the frames of one Recv. A Batch belongs to one worker and is reused; a Queue fills
+// Frames[:N].
 type Batch struct {
 	Frames []Frame
 	N      int
 }
 
-// NewBatch makes a batch of at most n frames.
+// NewBatch returns a batch of at most n frames.
 func NewBatch(n int) *Batch { return &Batch{Frames: make([]Frame, n)} }
 
-// Reset empties the batch. Verdicts of the frames are forgotten when a Queue
-// fills them again, which it must do with Add.
+// Reset empties the batch. The verdicts are cleared when a Queue fills the frames again,
+// which it must do with Add.
 func (b *Batch) Reset() { b.N = 0 }
 
-// Full says whether no frame can be added.
+// Full reports whether the batch has no room for another frame.
 func (b *Batch) Full() bool { return b.N == len(b.Frames) }
 
-// Add gives the next frame, cleared, to be filled in; nil when the batch is full.
+// Add returns the next frame, cleared, for the caller to fill in; nil when the batch is full.
 func (b *Batch) Add() *Frame {
 	if b.N == len(b.Frames) {
 		return nil
@@ -155,5 +154,5 @@ func (b *Batch) Add() *Frame {
 	return f
 }
 
-// All is the frames that were added.
+// All returns the frames that were added.
 func (b *Batch) All() []Frame { return b.Frames[:b.N] }

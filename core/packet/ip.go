@@ -2,7 +2,7 @@ package packet
 
 import "encoding/binary"
 
-// IPv6 extension headers (IANA) that are stepped over.
+// IPv6 extension headers (IANA) that the decoder skips.
 const (
 	extHopByHop = 0
 	extRouting  = 43
@@ -21,7 +21,7 @@ const (
 // mapped is bytes 8 to 11 of an IPv4-mapped address, as the upper half of 8 bytes.
 const mapped = 0x0000ffff << 32
 
-// ipv4 reads an IPv4 header (RFC 791); wire is what the link carried from b on.
+// ipv4 reads an IPv4 header (RFC 791); wire is the length from b on that was on the wire.
 func (p *Packet) ipv4(b []byte, wire int, flags Flags) {
 	if len(b) < ipv4Header {
 		p.bad(short(wire >= ipv4Header, ShortIP))
@@ -71,8 +71,8 @@ func (p *Packet) ipv4(b []byte, wire int, flags Flags) {
 	p.transport(p.Network[p.IPHeader:], total-p.IPHeader, flags)
 }
 
-// auth steps over an authentication header (RFC 4302) of an IPv4 packet that is
-// whole; a fragment's stays where it is.
+// auth skips an authentication header (RFC 4302) of a complete IPv4 packet; that of a
+// fragment is not skipped.
 func (p *Packet) auth(total int) bool {
 	if binary.BigEndian.Uint16(p.Network[6:8])&0x3fff != 0 {
 		return true
@@ -91,8 +91,8 @@ func (p *Packet) auth(total int) bool {
 	return true
 }
 
-// sourceRoute says whether IPv4 options hold LSRR (131) or SSRR (137). Options that
-// make no sense end the search.
+// sourceRoute reports whether IPv4 options hold LSRR (131) or SSRR (137). An invalid option
+// ends the search.
 func sourceRoute(o []byte) bool {
 	for len(o) > 0 && o[0] != 0 {
 		switch {
@@ -143,9 +143,9 @@ func (p *Packet) ipv6(b []byte, wire int, flags Flags) {
 	p.transport(p.Network[p.IPHeader:], total-p.IPHeader, flags)
 }
 
-// openLength is the length of an IPv6 packet whose payload length is 0: that of the
-// jumbo payload option (RFC 2675) in a leading hop-by-hop header, or the frame's
-// where an offload left it open.
+// openLength returns the length of an IPv6 packet whose payload length is 0: that of the
+// jumbo payload option (RFC 2675) in a leading hop-by-hop header, or the frame's where an
+// offload left it open.
 func openLength(b []byte, wire int, flags Flags) int {
 	if b[6] == extHopByHop && len(b) >= ipv6Header+8 {
 		end := min(ipv6Header+(int(b[ipv6Header+1])+1)*8, len(b))
@@ -171,7 +171,8 @@ func openLength(b []byte, wire int, flags Flags) int {
 	return ipv6Header
 }
 
-// isExtension says whether a next-header value is an extension that is stepped over.
+// isExtension reports whether a next-header value is an extension header that the decoder
+// skips.
 func isExtension(next uint8) bool {
 	switch next {
 	case extHopByHop, extRouting, extFragment, extAuth, extOptions, extMobility, extHIP, extShim6:
@@ -180,10 +181,9 @@ func isExtension(next uint8) bool {
 	return false
 }
 
-// extensions steps over extension headers, moving IPHeader and Proto. At a
-// fragment header that is not atomic (RFC 6946) Status becomes Fragment; of a
-// first fragment what is there of the headers behind is read too. It says
-// whether the packet is still good.
+// extensions skips extension headers, advancing IPHeader and Proto. At a fragment header that
+// is not atomic (RFC 6946) Status becomes Fragment; the remaining headers of a first fragment
+// are read as far as they are present. It reports whether the packet is still valid.
 func (p *Packet) extensions(total int) bool {
 	n := p.Network
 	for range maxExtensions {
@@ -227,8 +227,8 @@ func (p *Packet) extensions(total int) bool {
 	return p.extensionEnds(TooManyExtensions)
 }
 
-// extensionEnds is a header that cannot be read: for a fragment the reassembled
-// datagram will tell, so only the reason is kept.
+// extensionEnds handles an extension header that cannot be read: for a fragment only the
+// reason is stored, as the reassembled datagram is decoded again.
 func (p *Packet) extensionEnds(r Reason) bool {
 	if p.Status != Fragment {
 		p.bad(r)

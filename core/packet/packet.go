@@ -2,17 +2,17 @@ package packet
 
 import "net/netip"
 
-// Addr is an address of either family in 16 bytes; IPv4 is IPv4-mapped
-// (::ffff:a.b.c.d), so that one comparison serves both. Packet.IPv6 tells them apart.
+// Addr is an address of either family in 16 bytes; IPv4 is IPv4-mapped (::ffff:a.b.c.d), so
+// that one comparison serves both. Packet.IPv6 is the family.
 type Addr [16]byte
 
-// Netip is the address as a netip.Addr, IPv4 unmapped.
+// Netip returns the address as a netip.Addr, IPv4 unmapped.
 func (a Addr) Netip() netip.Addr { return netip.AddrFrom16(a).Unmap() }
 
-// AddrFrom is the Addr of a netip.Addr.
+// AddrFrom returns the Addr of a netip.Addr.
 func AddrFrom(a netip.Addr) Addr { return a.As16() }
 
-// IP protocol numbers (IANA) that the engine treats by name.
+// IP protocol numbers (IANA) that have names in the engine.
 const (
 	ProtoICMP   = 1
 	ProtoTCP    = 6
@@ -42,15 +42,15 @@ const (
 	OK Status = iota
 	// NotIP: a frame that is neither IPv4 nor IPv6 (ARP, LLDP ...).
 	NotIP
-	// Fragment: an IP fragment; transport fields are not valid but for a first
-	// fragment that holds its whole transport header. core/frag takes it from here.
+	// Fragment: an IP fragment; the transport fields are valid only for a first fragment with a
+	// complete transport header. core/frag reassembles it.
 	Fragment
-	// Malformed: a header is wrong; Reason says which.
+	// Malformed: a header is invalid; Reason names it.
 	Malformed
 )
 
-// Packet is a decoded frame. It is used again for every frame of a
-// worker; slices are borrowed from the frame.
+// Packet is a decoded frame. A worker reuses it for every frame; slices are borrowed from the
+// frame.
 type Packet struct {
 	Status Status
 	// Reason is set with Malformed, and with Fragment where a first fragment is too
@@ -66,10 +66,10 @@ type Packet struct {
 	Network []byte
 	// IPHeader is the length of the IP header with options and extension headers.
 	IPHeader int
-	// SourceRoute: the sender chose the way (IPv4 LSRR or SSRR option, IPv6 routing
-	// header type 0).
+	// SourceRoute: the sender chose the route (IPv4 LSRR or SSRR option, IPv6 routing header
+	// type 0).
 	SourceRoute bool
-	// routed: Dst is not the final destination, as checksums need to know.
+	// routed: Dst is not the final destination, which matters to checksums.
 	routed bool
 
 	// Fragmentation; valid when Status is Fragment. The transport layer below is valid
@@ -80,8 +80,8 @@ type Packet struct {
 	// FragHeader is the offset in Network of the IPv6 fragment header; 0 for IPv4.
 	FragHeader int
 
-	// Transport layer; valid when Status is OK.
-	// For ICMP, SrcPort is the echo identifier (0 otherwise) and DstPort 0.
+	// Transport layer; valid when Status is OK. For ICMP, SrcPort is the echo identifier (0
+	// otherwise) and DstPort 0.
 	SrcPort, DstPort uint16
 	Flags            uint8 // TCP flags
 	Seq, Ack         uint32

@@ -1,11 +1,10 @@
 package packet
 
-// Reason says what is wrong with a malformed packet, as a constant text;
-// it is empty otherwise.
+// Reason is the reason why a packet is malformed, a constant text; it is empty otherwise.
 type Reason string
 
-// Reasons. CutShort is the capture's fault (the frame was longer on the wire than
-// what is there); all others are the sender's.
+// Reasons. CutShort is the capture's fault (the frame was longer on the wire than the
+// captured data); all others are the sender's.
 const (
 	CutShort          Reason = "cut_short"
 	ShortFrame        Reason = "short_frame"

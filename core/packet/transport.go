@@ -2,8 +2,8 @@ package packet
 
 import "encoding/binary"
 
-// transport reads the header behind IP; t is what there is of it and wire its
-// length by the IP header.
+// transport reads the header behind IP; t is its captured part and wire its length by the IP
+// header.
 func (p *Packet) transport(t []byte, wire int, flags Flags) {
 	switch p.Proto {
 	case ProtoTCP:
@@ -23,8 +23,8 @@ func (p *Packet) transport(t []byte, wire int, flags Flags) {
 	}
 }
 
-// fragment fills in what a fragment shows; only the first can hold the transport
-// header. A header that is cut or wrong there leaves its reason, Status stays.
+// fragment decodes what a fragment contains; only the first can hold the transport header. A
+// header that is cut or invalid sets Reason; Status stays.
 func (p *Packet) fragment(wire int) {
 	data := p.Network[p.IPHeader:]
 	if p.FragOffset == 0 && p.Reason == "" {
@@ -43,7 +43,7 @@ func (p *Packet) fragment(wire int) {
 	p.Payload, p.PayloadWire = data, wire
 }
 
-// ports reads the two ports that TCP, UDP and SCTP begin with, if they are there.
+// ports reads the two ports at the start of TCP, UDP and SCTP, if they are present.
 func (p *Packet) ports(t []byte) {
 	if len(t) >= 4 {
 		p.SrcPort = binary.BigEndian.Uint16(t[0:2])
@@ -77,7 +77,7 @@ func (p *Packet) tcp(t []byte, wire int) {
 	p.Payload, p.PayloadWire = t[end:], wire-head
 }
 
-// tcpOptions reads the options of a SYN; one whose length is wrong ends the list.
+// tcpOptions reads the options of a SYN; an invalid length ends the list.
 func (p *Packet) tcpOptions(o []byte) {
 	for len(o) > 0 && o[0] != 0 {
 		if o[0] == 1 {
@@ -108,7 +108,8 @@ func (p *Packet) udp(t []byte, wire int, flags Flags) {
 		return
 	}
 	length := int(binary.BigEndian.Uint16(t[4:6]))
-	// RFC 2675 4: a jumbogram's is 0. Offloads may leave it open, or that of one segment.
+	// RFC 2675 4: the length of a jumbogram is 0. Offloads may leave it open, or set that of one
+	// segment.
 	if flags&GSO != 0 || (length == 0 && wire > 0xffff) {
 		length = wire
 	}

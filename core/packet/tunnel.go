@@ -21,12 +21,11 @@ const (
 	etherPPP     = 0x880b
 )
 
-// Inner is the packet that p carries, if p is one of a tunnel: IP in IP (RFC 2003,
-// 4213, 2473), EtherIP, MPLS in IP, GRE with IP, MPLS, Ethernet, ERSPAN or (PPTP)
-// PPP inside, and over UDP VXLAN, Geneve, GTP-U, Teredo and GRE, which
-// are known by their ports alone. It is for reading captures; the live
-// paths judge a tunnel as what it is on the wire. The wire length of what
-// is inside is len(inner) + p.PayloadWire - len(p.Payload).
+// Inner returns the packet that p carries, if p belongs to a tunnel: IP in IP (RFC 2003,
+// 4213, 2473), EtherIP, MPLS in IP, GRE with IP, MPLS, Ethernet, ERSPAN or (PPTP) PPP inside,
+// and over UDP VXLAN, Geneve, GTP-U, Teredo and GRE, which are identified by port alone. It
+// serves the reading of captures; the live datapaths judge the outer packet. The wire length
+// of inner is len(inner) + p.PayloadWire - len(p.Payload).
 func (p *Packet) Inner() (inner []byte, link LinkType, ok bool) {
 	if p.Status != OK {
 		return nil, RawIP, false
@@ -61,7 +60,7 @@ func (p *Packet) Inner() (inner []byte, link LinkType, ok bool) {
 	return nil, RawIP, false
 }
 
-// udpPort says whether either port is n.
+// udpPort reports whether either port is n.
 func (p *Packet) udpPort(n uint16) bool { return p.SrcPort == n || p.DstPort == n }
 
 func ipInside(b []byte) ([]byte, LinkType, bool) {
@@ -80,7 +79,7 @@ func mplsInside(b []byte) ([]byte, LinkType, bool) {
 	return ipInside(b[n:])
 }
 
-// typeInside opens what an EtherType announces.
+// typeInside decodes by EtherType.
 func typeInside(kind uint16, b []byte) ([]byte, LinkType, bool) {
 	switch kind {
 	case etherIPv4, etherIPv6:

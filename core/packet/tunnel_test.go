@@ -71,8 +71,8 @@ func TestInner(t *testing.T) {
 	}
 }
 
-// FuzzDecode holds the decoder to its word: whatever comes in, slices lie inside the
-// frame, lengths agree, and answers and tunnels of it do no harm.
+// FuzzDecode checks that for any input the slices are within the frame, the lengths agree,
+// and building answers and opening tunnels is safe.
 func FuzzDecode(f *testing.F) {
 	tcp, tcp6 := tcpFrame(f, false, "hello"), tcpFrame(f, true, "hello")
 	for _, b := range [][]byte{

@@ -13,12 +13,12 @@ import (
 // rejectsPerSecond bounds the ICMP errors that one path sends.
 const rejectsPerSecond = 1000
 
-// actuator does what was decided: it holds packets back, sends them on or drops them, and
-// answers what is refused.
+// actuator carries decisions out: it holds packets, sends or drops them, and answers denied
+// ones.
 type actuator struct {
 	held   hold.Room
 	sender backend.Sender // nil: nothing can be sent
-	holder backend.Holder // nil: copies are sent of what was held
+	holder backend.Holder // nil: held frames are sent as copies
 	p      packet.Packet  // a held packet
 	buf    [2048]byte     // the frame being built
 	second int64          // of the last ICMP error
@@ -31,7 +31,7 @@ func (a *actuator) refuse(c *packetContext, now int64, r *Recorder) packet.Actio
 	s.Dropped(c.dir, c.tcp)
 	c.cause = counter.Denied
 	if c.p.Proto == packet.ProtoTCP && c.p.Flags&packet.RST != 0 {
-		return packet.Drop // the end of a connection is nothing to refuse, and is not answered
+		return packet.Drop // the end of a connection needs no refusal, and is not answered
 	}
 	first := s.Flags&session.Denied == 0
 	if first {
@@ -42,7 +42,7 @@ func (a *actuator) refuse(c *packetContext, now int64, r *Recorder) packet.Actio
 	return packet.Drop
 }
 
-// release sends the first n of a session's held packets on, in order; others go on waiting.
+// release sends the first n of a session's held packets, in order; the others remain held.
 func (a *actuator) release(s *session.Session, n int, r *Recorder) {
 	frames := a.held.Take(s.Aux, n)
 	for i := range frames {
@@ -61,9 +61,9 @@ func (a *actuator) release(s *session.Session, n int, r *Recorder) {
 	a.drop(frames)
 }
 
-// settle ends the wait of a session's held packets by its verdict: they go on, or they are
+// settleHeld ends the wait of a session's held packets by its verdict: they are sent, or
 // refused and both ends are reset. v may be nil.
-func (a *actuator) settle(v *View, s *session.Session, now int64, r *Recorder) {
+func (a *actuator) settleHeld(v *View, s *session.Session, now int64, r *Recorder) {
 	n := a.held.Len(s.Aux)
 	if n == 0 {
 		return
@@ -88,8 +88,8 @@ func (a *actuator) settle(v *View, s *session.Session, now int64, r *Recorder) {
 	a.drop(frames)
 }
 
-// answer sends the ends of a denied packet's session what its group has for a refusal: resets, an ICMP error,
-// or nothing.
+// answer sends the ends of a denied packet's session their group's response: resets, an ICMP
+// error, or nothing.
 func (a *actuator) answer(c *packetContext, first bool, now int64, r *Recorder) {
 	if a.sender == nil || c.last != nil || c.v.pol == nil || c.v.pol.OnDeny() == policy.Silent {
 		return
@@ -104,8 +104,8 @@ func (a *actuator) answer(c *packetContext, first bool, now int64, r *Recorder) 
 	}
 }
 
-// resetBoth answers a denied segment: its sender, and unless it is the first SYN, its
-// receiver too.
+// resetBoth answers a denied segment: it resets the sender and, except for the first SYN, the
+// receiver.
 func (a *actuator) resetBoth(c *packetContext, r *Recorder) {
 	p := c.p
 	if !p.MayAnswer() {
@@ -117,12 +117,12 @@ func (a *actuator) resetBoth(c *packetContext, r *Recorder) {
 	}
 	onward := p.ResetOnward()
 	if seq, _, ok := c.s.ResetSeq(c.dir); ok && p.Flags&packet.SYN == 0 {
-		onward.Seq = seq // RFC 5961 3.2: believed only at exactly what the receiver expects
+		onward.Seq = seq // RFC 5961 3.2: accepted only at exactly what the receiver expects
 	}
 	a.reset(c, onward, r)
 }
 
-// reset sends one reset along the way of the packet that caused it, or back.
+// reset sends one reset in the direction of the packet that caused it, or back.
 func (a *actuator) reset(c *packetContext, rst packet.Reset, r *Recorder) {
 	link, ok := c.p.LinkHeader(c.f)
 	if !ok {
@@ -157,7 +157,7 @@ func (a *actuator) reject(c *packetContext, now int64, r *Recorder) {
 	r.count[counter.Unreachables]++
 }
 
-// inject sends a frame of the engine's own on the endpoint of the frame that caused it.
+// inject sends a frame built by the engine on the endpoint of the frame that caused it.
 func (a *actuator) inject(cause *packet.Frame, data []byte, dir packet.Direction, r *Recorder) {
 	if data == nil {
 		return
@@ -171,7 +171,7 @@ func (a *actuator) inject(cause *packet.Frame, data []byte, dir packet.Direction
 	}
 }
 
-// send sends frames on as they are.
+// send sends frames unchanged.
 func (a *actuator) send(frames []*packet.Frame, r *Recorder) {
 	if a.sender == nil {
 		return
@@ -183,7 +183,7 @@ func (a *actuator) send(frames []*packet.Frame, r *Recorder) {
 	}
 }
 
-// drop drops held packets; those that were sent are gone already.
+// drop drops held packets; frames already sent are gone.
 func (a *actuator) drop(frames []packet.Frame) {
 	if a.holder == nil {
 		return

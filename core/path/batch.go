@@ -4,7 +4,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Begin begins a batch at a time, ns since the epoch, with the newest policy and endpoints.
+// Begin starts a batch at a time, ns since the epoch, with the newest policy and endpoints.
 func (p *Path) Begin(now int64) {
 	if now-p.ses.now > unseenAfter {
 		p.ses.awake = now
@@ -13,11 +13,11 @@ func (p *Path) Begin(now int64) {
 	p.ses.refresh()
 }
 
-// Asked sends what identification asks elsewhere, before the batch is settled.
+// Asked sends the requests for remote identification, before the batch is settled.
 func (p *Path) Asked() { p.ses.ident.Flush() }
 
-// Finish ends a batch after it was settled: answers, time-outs, part of a sweep, records. It
-// reports whether another batch is to follow at once.
+// Finish ends a batch after it was settled: answers, timeouts, part of a sweep, records. It
+// reports whether another batch must follow at once.
 func (p *Path) Finish() (again bool) {
 	ses := &p.ses
 	ses.ident.Poll()
@@ -29,7 +29,7 @@ func (p *Path) Finish() (again bool) {
 	return again
 }
 
-// Expire works through the timers that have come.
+// Expire processes due timers.
 func (p *Path) Expire() {
 	p.ses.table.Expire(p.ses.now, expireBatch, p.ses.expire)
 	p.frags.r.Expire(p.ses.now)
@@ -38,10 +38,10 @@ func (p *Path) Expire() {
 // Now returns the time of the batch, ns since the epoch.
 func (ss *Sessions) Now() int64 { return ss.now }
 
-// Advance moves the time on, without a batch: captures.
+// Advance advances the time without a batch, for captures.
 func (ss *Sessions) Advance(now int64) { ss.now = now }
 
-// Alarm returns when held packets are due to be looked at, ns since the epoch; 0 while none are held.
+// Alarm returns when held packets are due, ns since the epoch; 0 while none are held.
 func (p *Path) Alarm() int64 { return p.ses.act.held.Alarm(p.ses.now) }
 
 // Adopt takes over the sessions of an endpoint, whose frames are judged here from now on, and
@@ -54,14 +54,14 @@ func (p *Path) Adopt(endpoint uint32, sessions []Moved) (kept []packet.Frame) {
 	return kept
 }
 
-// Export gives up the sessions of an endpoint, whose frames are judged elsewhere from now on.
+// Export detaches the sessions of an endpoint, whose frames are judged elsewhere from now on.
 func (p *Path) Export(endpoint uint32) []Moved {
 	out := p.ses.Export(endpoint)
 	p.gate.Move(endpoint)
 	return out
 }
 
-// Holding reports whether packets of an endpoint are held, as a whole or in pieces.
+// Holding reports whether packets of an endpoint are held, complete or as fragments.
 func (p *Path) Holding(endpoint uint32) bool {
 	return p.frags.r.Waiting(endpoint) || p.ses.Holding(endpoint)
 }

@@ -13,16 +13,16 @@ import (
 
 type decision = policy.Decision
 
-// decider asks policy about sessions as their ends are known: with the real destination of
-// what was redirected, and with what the other side of a sidecar showed. It returns decisions;
-// what becomes of them is for Sessions.
+// decider evaluates policy for sessions with their known ends: the original destination of
+// redirected ones, and what the other side of a sidecar has shown. It returns decisions;
+// Sessions applies them.
 type decider struct {
 	origin backend.Origin
 	side   sidecar.Destinations
 	named  named
 }
 
-// about is policy's answer for a session as it is now.
+// about returns policy's decision on a session as it is now.
 func (d *decider) about(v *View, s *session.Session) decision {
 	if v.pol == nil {
 		if s.Marks&session.Lost != 0 {
@@ -39,8 +39,8 @@ func (d *decider) about(v *View, s *session.Session) decision {
 	return d.encrypted(v, s, &q)
 }
 
-// acting is what a decision comes to on an endpoint: a tap reports and refuses nothing, and
-// what passed because its hold time ran out passes on.
+// acting adapts a decision to the endpoint: a tap reports and denies nothing, and a session
+// that passed because its hold time expired keeps passing.
 func (d *decider) acting(v *View, s *session.Session, a decision) decision {
 	if a.Verdict == flow.Deny && !v.Inline {
 		a.Verdict = flow.Violate
@@ -51,7 +51,7 @@ func (d *decider) acting(v *View, s *session.Session, a decision) decision {
 	return a
 }
 
-// query is what policy is asked about a session.
+// query returns the policy query of a session.
 func (d *decider) query(s *session.Session) policy.Query {
 	client, _ := s.Client()
 	server, sport := d.server(s)
@@ -69,23 +69,23 @@ func (d *decider) query(s *session.Session) policy.Query {
 	return q
 }
 
-// hopeless reports that a session whose packets are held cannot turn out to be anything that is
-// allowed: then its application's name is not worth waiting for. Waiting would fail, too,
-// where the sender must be acknowledged before it says more.
+// hopeless reports whether a session whose packets are held can no longer become an allowed
+// application: then waiting for its application is useless. Waiting would fail, too, where
+// the sender needs an acknowledgement before it sends more.
 func (d *decider) hopeless(v *View, s *session.Session, f *identify.Flow) bool {
 	if !v.Inline || v.Loopback || v.pol == nil || s.Verdict != flow.Pending || s.Flags&session.Midstream != 0 {
 		return false
 	}
 	if v.Mesh != nil && f.Could(app.TLS) {
-		return false // what is in it may be allowed
+		return false // its content may be allowed
 	}
 	q := d.query(s)
 	q.Open, q.Lost = f, f.Lost()
 	return v.pol.Decide(&q).Verdict == flow.Deny
 }
 
-// pause is how long no packet must have come for a session's held ones to be let go: a sender
-// that waits for an answer sends nothing more to identify it by.
+// pause returns how long no packet must have arrived before a session's held ones are
+// released: a sender that waits for an answer sends nothing more to identify it by.
 func (d *decider) pause(v *View, s *session.Session) int64 {
 	if v == nil || v.pol == nil {
 		return quietAfter
@@ -98,16 +98,17 @@ func (d *decider) pause(v *View, s *session.Session) int64 {
 	return quietAfter
 }
 
-// maxNamed bounds the applications that silent asks about.
+// maxNamed bounds the applications that silent evaluates.
 const maxNamed = 64
 
-// named lists the applications that rules name for a session. It implements policy.Openness.
+// named collects the applications that rules name for a session. It implements
+// policy.Openness.
 type named struct {
 	apps [maxNamed]app.ID
 	n    int
 }
 
-// Could has policy go on to the next application.
+// Could makes policy continue with the next application.
 func (n *named) Could(a app.ID) bool {
 	if n.n < maxNamed {
 		n.apps[n.n] = a
@@ -116,10 +117,10 @@ func (n *named) Could(a app.ID) bool {
 	return false
 }
 
-// silent is the decision about a pending session that ended before anything was said, and of
-// which nothing was refused: what a rule for application `none` or for any application says;
-// else that of a rule which would allow one of its applications, as it let the connection open;
-// else it stays pending, since no rule came to bear.
+// silent returns the decision on a pending session that ended without payload, and of which
+// nothing was denied: that of a rule for application `none` or for any application; else that
+// of a rule which would allow one of its applications, as it let the connection open; else it
+// stays pending, since no rule applied.
 func (d *decider) silent(v *View, s *session.Session) decision {
 	a := d.about(v, s)
 	if a.Verdict.Passes() && a.Verdict != flow.Violate || v.pol == nil {
@@ -139,8 +140,8 @@ func (d *decider) silent(v *View, s *session.Session) decision {
 	return decision{Verdict: s.Verdict, Reason: s.Reason, Rule: s.Rule}
 }
 
-// passesEither reports whether policy would let a segment pass that opens no session, whichever
-// of its ends is the client.
+// passesEither reports whether policy would pass a segment that opens no session, with either
+// of its ends as the client.
 func (d *decider) passesEither(v *View, p *packet.Packet, dir packet.Direction) bool {
 	if v.pol == nil || v.Loopback {
 		return true
@@ -156,7 +157,7 @@ func (d *decider) passesEither(v *View, p *packet.Packet, dir packet.Direction) 
 	return v.pol.Decide(&q).Verdict != flow.Deny
 }
 
-// opensRefused reports whether a packet begins a connection that policy refuses.
+// opensRefused reports whether a packet begins a connection that policy denies.
 func (d *decider) opensRefused(v *View, p *packet.Packet, dir packet.Direction) bool {
 	if v.pol == nil || !v.Inline || p.Proto != packet.ProtoTCP || p.Flags&(packet.SYN|packet.ACK) != packet.SYN {
 		return false

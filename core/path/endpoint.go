@@ -1,8 +1,7 @@
-// Package path is the way of a frame through one worker: decode, find the session, track,
-// identify, decide, act. It has the rooms that know one thing each (core/hold,
-// core/handover, core/identify, core/offload, core/sidecar), gives them values and acts on
-// what they return. It owns no goroutine, waits for nothing and opens no queue; core/engine
-// does.
+// Package path is a worker's packet path: decode, find the session, track, identify, decide,
+// act. Each of core/hold, core/handover, core/identify, core/offload and core/sidecar knows
+// one thing; path passes values to them and acts on their results. It owns no goroutine,
+// never blocks and opens no queue; core/engine does.
 package path
 
 import (
@@ -16,15 +15,15 @@ import (
 	"github.com/sluicenet/sluice/core/sidecar"
 )
 
-// Shared is what the paths of one engine have in common. The engine writes it, paths read it.
+// Shared is the common state of the paths of one engine. The engine writes it, paths read it.
 type Shared struct {
-	// Policy is what is in force; nil before the first.
+	// Policy is the present policy; nil before the first.
 	Policy atomic.Pointer[Policy]
 	// Endpoints lists the endpoints; nil before the first.
 	Endpoints atomic.Pointer[Endpoints]
-	// Memory has the sides of sessions that lived before a restart; nil without.
+	// Memory holds the sides of sessions from before a restart; nil without.
 	Memory atomic.Pointer[role.Memory]
-	// Listening counts changes of the ports on which workloads serve.
+	// Listening counts changes of the ports on which workloads listen.
 	Listening atomic.Uint64
 	// IDs numbers sessions.
 	IDs atomic.Uint64
@@ -32,40 +31,40 @@ type Shared struct {
 	Tallies Tallies
 }
 
-// Policy is a policy in force. It is immutable.
+// Policy is an applied policy. It is immutable.
 type Policy struct {
 	Table *policy.Table
-	// Generation is carried by frames of flows that may pass in the kernel; not 0.
+	// Generation is the mark of frames of flows that may be offloaded; not 0.
 	Generation uint32
 }
 
 // Endpoints lists endpoints by number. It is immutable.
 type Endpoints map[uint32]*Endpoint
 
-// Endpoint is one interface of one workload, as it is attached now. It is immutable.
+// Endpoint is one interface of one workload, as currently attached. It is immutable.
 type Endpoint struct {
 	ID        uint32
 	Workload  string
 	Interface string
-	Datapath  string        // backend.Endpoint.Way
-	Inline    bool          // verdicts act
+	Datapath  string        // backend.Endpoint.Datapath
+	Inline    bool          // verdicts have effect
 	Loopback  bool          // between an application and its sidecar
 	Fail      packet.Action // for frames without a verdict
-	Sockets   *role.Sockets // of its workload; nil while they are not known
+	Sockets   *role.Sockets // of its workload; nil while unknown
 	Seed      role.Seed     // of its workload
-	Since     int64         // what was said before was not seen, ns since the epoch; 0 where everything was
+	Since     int64         // start of observation, ns since the epoch; 0 where everything was seen
 	Mesh      *sidecar.Mesh // nil without a sidecar
 }
 
-// View is an endpoint under a policy, as one path sees it until one of the two changes.
+// View is an endpoint under a policy, as one path uses it until either changes.
 type View struct {
 	*Endpoint
-	pol     *policy.Workload // nil before the workload's policy has come
-	offload bool             // decided flows may pass in the kernel
+	pol     *policy.Workload // nil before the workload's policy has arrived
+	offload bool             // decided flows may be offloaded
 	tally   *tally
 }
 
-// packetContext is one packet on its way, with what was found of it.
+// packetContext is one packet being processed, with the results so far.
 type packetContext struct {
 	v     *View
 	f     *packet.Frame
@@ -73,34 +72,34 @@ type packetContext struct {
 	s     *session.Session
 	tcp   session.TCPResult
 	dir   int           // 0 from client to server, 1 back
-	cause counter.Cause // why it does not go on; valid when it does not
-	// parts and last are the frames of a datagram that was put together, in the order of their
-	// coming; last is nil where the packet is one frame's.
+	cause counter.Cause // why it is not forwarded; valid when it is not
+	// parts and last are the frames of a reassembled datagram in order of arrival; last is nil
+	// where the packet is a single frame.
 	parts []*packet.Frame
 	last  *packet.Frame
 }
 
 // readable reports whether the packet's payload belongs to the stream: within the window, and
-// no keep-alive's byte of rubbish.
+// not the byte of a keep-alive.
 func (c *packetContext) readable() bool {
 	return c.p.Proto != packet.ProtoTCP || c.tcp.Valid && !c.tcp.Has(session.KeepAlive)
 }
 
-// stop records why a packet does not go on.
+// stop records why a packet is not forwarded.
 func (c *packetContext) stop(why counter.Cause) packet.Action {
 	c.cause = why
 	return packet.Drop
 }
 
-// views are the endpoints under the policy, as one path sees them.
+// views are the endpoints under the policy, as one path uses them.
 type views struct {
 	shared    *Shared
-	kernel    bool // flows can leave the queue
+	kernel    bool // flows of the queue can be offloaded
 	force     *Policy
 	version   uint64 // of force; 0 without
-	listening uint64 // Shared.Listening as it was looked at last
+	listening uint64 // Shared.Listening at the last refresh
 	ends      *Endpoints
-	list      map[uint32]*View // of endpoints that frames or sessions came from since force and ends
+	list      map[uint32]*View // of endpoints with frames or sessions since force and ends changed
 }
 
 func (w *views) init(s *Shared, kernel bool) {
@@ -108,10 +107,10 @@ func (w *views) init(s *Shared, kernel bool) {
 	w.refresh()
 }
 
-// refresh takes the newest policy and endpoints, and reports whether sessions have to be judged
-// again: by another version, or because workloads serve on other ports.
+// refresh loads the newest policy and endpoints, and reports whether sessions must be judged
+// again: by another version, or because workloads listen on other ports.
 func (w *views) refresh() (judge bool) {
-	listening := w.shared.Listening.Load() // before the endpoints, which have what it counts
+	listening := w.shared.Listening.Load() // loaded before the endpoints, which then include what it counts
 	force, ends := w.shared.Policy.Load(), w.shared.Endpoints.Load()
 	if force == w.force && ends == w.ends {
 		return false
@@ -126,7 +125,7 @@ func (w *views) refresh() (judge bool) {
 	return w.version != before || heard
 }
 
-// view returns an endpoint under the policy; nil if the path has none of that number.
+// view returns an endpoint under the policy; nil if the path has no such endpoint.
 func (w *views) view(id uint32) *View {
 	if v := w.list[id]; v != nil {
 		return v
@@ -142,14 +141,15 @@ func (w *views) view(id uint32) *View {
 	if w.force != nil && w.force.Table != nil {
 		v.pol = w.force.Table.Workload(e.Workload)
 	}
-	// A group that would rather stop than go unwatched does not go past a worker that may be dead.
+	// Flows of a group that fails closed are not offloaded: their packets must not bypass a
+	// worker that may be dead.
 	v.offload = w.kernel && e.Inline && v.pol != nil && e.Fail == packet.Pass
 	v.tally = w.shared.Tallies.of(w, id, tallyKey{e.Workload, e.Interface, e.Datapath})
 	w.list[id] = v
 	return v
 }
 
-// stamp is a frame's time, or now where the backend gave none.
+// stamp returns a frame's time, or now where the backend gave none.
 func stamp(f *packet.Frame, now int64) int64 {
 	if f.Stamp != 0 {
 		return f.Stamp

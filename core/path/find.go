@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/core/threat"
 )
 
-// find looks the packet's session up, or opens it; false where there is none.
+// find looks up the packet's session, or opens one; it returns false where there is none.
 func (p *Path) find(c *packetContext) bool {
 	k, swapped := session.KeyOf(c.p, c.f.Endpoint)
 	c.s = p.ses.table.Lookup(&k)
@@ -29,7 +29,7 @@ func (p *Path) find(c *packetContext) bool {
 	return true
 }
 
-// open makes the session of a packet whose session is not known; nil when the table is full.
+// open creates the session of a packet without one; nil when the table is full.
 func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Session {
 	ses := &p.ses
 	now := stamp(c.f, ses.now)
@@ -64,9 +64,9 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	return s
 }
 
-// opensNothing reports whether a packet whose session is not known opens none: a reset, a FIN
-// without data, a segment that no connection begins or goes on with. A connection that is
-// over, or that was never there, leaves such packets behind.
+// opensNothing reports whether a packet without a session opens none: a reset, a FIN without
+// data, a segment that neither begins nor continues a connection. Such packets remain from
+// connections that are closed or never existed.
 func opensNothing(p *packet.Packet) bool {
 	if p.Proto != packet.ProtoTCP {
 		return false
@@ -81,9 +81,9 @@ func opensNothing(p *packet.Packet) bool {
 	}
 }
 
-// sessionless decides about a packet without a session. One that opens none passes where
-// policy lets either of its ends be the client, and is reported in no case; any other has no
-// room in the table, and follows the fail mode.
+// sessionless decides on a packet without a session. One that opens none passes where policy
+// lets either of its ends be the client, and is never reported; for any other the table is
+// full, and the fail mode applies.
 func (p *Path) sessionless(c *packetContext) packet.Action {
 	if !opensNothing(c.p) {
 		p.ses.out.count[counter.TableFull]++
@@ -100,7 +100,7 @@ func (p *Path) sessionless(c *packetContext) packet.Action {
 	return c.stop(counter.NoSession)
 }
 
-// segment tracks a TCP segment; false where there is no session for it any more.
+// segment tracks a TCP segment; it returns false where the segment has no session any more.
 func (p *Path) segment(c *packetContext) bool {
 	ses := &p.ses
 	now := stamp(c.f, ses.now)
@@ -127,7 +127,7 @@ func (p *Path) segment(c *packetContext) bool {
 	return true
 }
 
-// events follows up on what a segment changed.
+// events handles what a segment changed.
 func (p *Path) events(c *packetContext) {
 	r, ses := c.tcp, &p.ses
 	if r.Has(session.Opened) {
@@ -146,7 +146,7 @@ func (p *Path) events(c *packetContext) {
 	}
 }
 
-// touch counts a packet and keeps its session's timer ahead.
+// touch counts a packet and rearms its session's timer.
 func (l *lifecycle) touch(c *packetContext) {
 	now := stamp(c.f, l.now)
 	if n := len(c.p.Network) + c.p.PayloadWire - len(c.p.Payload); c.s.Marks&session.Offloaded == 0 {
@@ -160,8 +160,8 @@ func (l *lifecycle) touch(c *packetContext) {
 	}
 }
 
-// icmpError judges an ICMP error by the session of the packet that it quotes: errors about what
-// passes pass (path MTU discovery depends on it), errors about what is denied do not.
+// icmpError judges an ICMP error by the session of the packet that it quotes: errors about
+// passing packets pass (path MTU discovery depends on it), errors about denied ones do not.
 // known is false when there is no such session.
 func (p *Path) icmpError(c *packetContext) (a packet.Action, known bool) {
 	if !p.quoted.DecodeQuoted(c.p.Embedded) {
@@ -183,8 +183,8 @@ func (p *Path) icmpError(c *packetContext) (a packet.Action, known bool) {
 	return packet.Pass, true
 }
 
-// unreachable reports whether an ICMP error says that a destination cannot be reached, and not
-// that a packet was too big for the way to it (RFC 1191, RFC 4443 3.1).
+// unreachable reports whether an ICMP error means that a destination is unreachable, and not
+// that a packet was too big for the path (RFC 1191, RFC 4443 3.1).
 func unreachable(p *packet.Packet) bool {
 	if p.Proto == packet.ProtoICMPv6 {
 		return p.ICMPType == 1
@@ -192,10 +192,10 @@ func unreachable(p *packet.Packet) bool {
 	return p.ICMPType == 3 && p.ICMPCode != 4
 }
 
-// neighbourly reports whether p is one of the messages that keep an IPv6 link going: multicast listeners
-// (RFC 2710, 3810) and neighbour discovery (RFC 4861). They are not subject to policy and belong
-// to no conversation. Off-link they mean nothing: neighbour discovery
-// is believed with hop limit 255 only (RFC 4861 6.1, 7.1), listener reports with 1.
+// neighbourly reports whether p is a message of IPv6 link maintenance: multicast listener
+// reports (RFC 2710, 3810) and neighbour discovery (RFC 4861). They are not subject to policy
+// and belong to no conversation. From off-link they are invalid: neighbour discovery is
+// accepted with hop limit 255 only (RFC 4861 6.1, 7.1), listener reports with 1.
 func neighbourly(p *packet.Packet) bool {
 	if p.Proto != packet.ProtoICMPv6 {
 		return false

@@ -7,17 +7,17 @@ import (
 	"github.com/sluicenet/sluice/core/threat"
 )
 
-// fragments are the datagrams that are not whole yet.
+// fragments holds the incomplete datagrams.
 type fragments struct {
 	r     *frag.Reassembler
-	whole packet.Packet // the rebuilt datagram at hand
+	whole packet.Packet // the reassembled datagram being judged
 	busy  bool          // whole is in use
 }
 
 func (fr *fragments) init(keep bool) { fr.r = frag.New(frag.Config{KeepFrames: keep}) }
 
-// fragment collects fragments: the datagram is judged whole, and its fragments go the way
-// it goes.
+// fragment collects fragments: the reassembled datagram is judged, and its fragments follow
+// its verdict.
 func (p *Path) fragment(c *packetContext) packet.Action {
 	now := stamp(c.f, p.ses.now)
 	var r frag.Result
@@ -28,7 +28,7 @@ func (p *Path) fragment(c *packetContext) packet.Action {
 	}
 	switch r.Outcome {
 	case frag.Held:
-		return c.stop(counter.Held) // its copy goes on with the datagram
+		return c.stop(counter.Held) // its copy is sent with the datagram
 	case frag.Complete:
 		return p.rebuilt(c, &r)
 	case frag.Decided:
@@ -44,7 +44,8 @@ func (p *Path) fragment(c *packetContext) packet.Action {
 	return c.stop(counter.BadFragment)
 }
 
-// rebuilt judges a datagram, whose last fragment is the packet at hand, and lets its fragments follow.
+// rebuilt judges a datagram whose last fragment is the present packet, and applies the
+// verdict to its fragments.
 func (p *Path) rebuilt(last *packetContext, r *frag.Result) packet.Action {
 	c := packetContext{v: last.v, f: &r.Datagram, p: &p.frags.whole, parts: r.Frames, last: last.f}
 	c.p.Decode(c.f)
@@ -67,7 +68,7 @@ func (p *Path) rebuilt(last *packetContext, r *frag.Result) packet.Action {
 	return a
 }
 
-// fragmentThreat is what a bad datagram's fragments show of their sender; 0 for nothing.
+// fragmentThreat returns the threat that a bad datagram's fragments show; 0 for none.
 func fragmentThreat(reason frag.Reason) (id uint16, text string) {
 	switch reason {
 	case frag.CutShort, frag.TooMany, frag.NoRoom:
@@ -80,10 +81,10 @@ func fragmentThreat(reason frag.Reason) (id uint16, text string) {
 	return threat.BadPacket, "fragments: " + string(reason)
 }
 
-// tunnelDepth is how many tunnels one inside the other are opened.
+// tunnelDepth is the maximum number of nested tunnels that are opened.
 const tunnelDepth = 4
 
-// tunnel judges what a packet carries, if it is one of a tunnel.
+// tunnel judges the inner packet of a tunnel, if the packet belongs to one.
 func (p *Path) tunnel(c *packetContext) (a packet.Action, inside bool) {
 	inner, link, ok := c.p.Inner()
 	if !ok || p.tunnels == tunnelDepth {

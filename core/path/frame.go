@@ -11,16 +11,16 @@ import (
 	"github.com/sluicenet/sluice/core/threat"
 )
 
-// Config is what a Path needs; Shared and Identify.Parsers are required.
+// Config configures a Path; Shared and Identify.Parsers are required.
 type Config struct {
 	Shared   *Shared
 	Identify identify.Config
 	Session  session.Config
-	// Queue is where frames come from; nil for captures.
+	// Queue is the source of frames; nil for captures.
 	Queue backend.Queue
-	// Capture has what tunnels carry judged instead of the tunnels.
+	// Capture makes the path judge the contents of tunnels instead of the tunnels.
 	Capture bool
-	// Now is the time of its making, ns since the epoch.
+	// Now is the time of creation, ns since the epoch.
 	Now int64
 }
 
@@ -29,15 +29,15 @@ type Path struct {
 	ses       Sessions
 	gate      handover.Gate
 	frags     fragments
-	p         packet.Packet // the frame at hand
-	quoted    packet.Packet // what an ICMP error quotes
-	last      *View         // of the frame before
-	replaying bool          // the frame at hand passed already
+	p         packet.Packet // the present frame
+	quoted    packet.Packet // quoted by an ICMP error
+	last      *View         // of the previous frame
+	replaying bool          // the present frame passed already
 	capture   bool
-	tunnels   int // around the packet at hand
+	tunnels   int // around the present packet
 }
 
-// New makes a Path without sessions.
+// New returns a Path without sessions.
 func New(cfg Config) *Path {
 	p := &Path{capture: cfg.Capture}
 	p.ses.init(&cfg)
@@ -45,13 +45,13 @@ func New(cfg Config) *Path {
 	return p
 }
 
-// Sessions returns the sessions, for those who move or end them.
+// Sessions returns the sessions, for callers that move or end them.
 func (p *Path) Sessions() *Sessions { return &p.ses }
 
-// Gate returns the state of the endpoints that move.
+// Gate returns the state of the moving endpoints.
 func (p *Path) Gate() *handover.Gate { return &p.gate }
 
-// Frame takes one frame from decoding to its verdict.
+// Frame processes one frame from decoding to its verdict.
 func (p *Path) Frame(f *packet.Frame) {
 	if a := p.gate.Ask(f, p.ses.now); a != handover.Judge {
 		p.unjudged(f, a)
@@ -102,7 +102,7 @@ func (p *Path) Frame(f *packet.Frame) {
 	}
 }
 
-// unjudged is what becomes of a frame of an endpoint that moves.
+// unjudged returns the action for a frame of a moving endpoint.
 func (p *Path) unjudged(f *packet.Frame, a handover.Answer) {
 	n := &p.ses.out.count
 	f.Verdict.Action = packet.Pass
@@ -119,14 +119,14 @@ func (p *Path) unjudged(f *packet.Frame, a handover.Answer) {
 	if a != handover.Late {
 		return
 	}
-	// The new datapath would have refused it: it cannot have judged it.
+	// The new datapath would have denied it: it cannot have judged it.
 	v := p.ses.views.view(f.Endpoint)
 	if p.p.Decode(f); v != nil && p.p.Status == packet.OK && p.ses.decide.opensRefused(v, &p.p, f.Dir) {
 		f.Verdict.Action = packet.Drop
 	}
 }
 
-// packet judges a whole packet.
+// packet judges a complete packet.
 func (p *Path) packet(c *packetContext) packet.Action {
 	if p.capture {
 		if a, inside := p.tunnel(c); inside {
@@ -162,8 +162,8 @@ func (p *Path) packet(c *packetContext) packet.Action {
 	return p.judge(c)
 }
 
-// judge finds the verdict of a packet of a session: policy where it is due, identification of
-// what it carries, and what follows for the packet.
+// judge determines the verdict of a session's packet: policy where it is due, identification
+// of the payload, and the action on the packet.
 func (p *Path) judge(c *packetContext) packet.Action {
 	s, ses := c.s, &p.ses
 	if c.v.Loopback && s.Marks&session.Traced == 0 {
@@ -187,7 +187,7 @@ func (p *Path) judge(c *packetContext) packet.Action {
 		ses.announce(s)
 		return a
 	case flow.Pending:
-		// What was picked up in mid-stream has had its first request long ago.
+		// The first request of a session picked up in mid-stream has passed long ago.
 		if c.p.PayloadWire > 0 && s.Flags&session.Midstream == 0 && s.Marks&session.Released == 0 {
 			return ses.hold(c)
 		}
@@ -199,8 +199,8 @@ func (p *Path) judge(c *packetContext) packet.Action {
 	return packet.Pass
 }
 
-// Replay judges copies of frames that passed since a cut. They were delivered: nothing of them
-// is refused any more.
+// Replay judges copies of frames that passed since a cut. They were delivered, so none of
+// them is denied any more.
 func (p *Path) Replay(frames []packet.Frame, cut int64) {
 	p.replaying = true
 	for i := range frames {

@@ -8,32 +8,32 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// How long after a held packet none must have come for it to be let go, ns.
+// Pauses without a packet after which held packets are released, ns.
 const (
-	// quietAfter is longer than the pauses within a request that is cut in pieces, so that these
-	// stay together.
+	// quietAfter is longer than the pauses within a fragmented request, so that its pieces stay
+	// together.
 	quietAfter = int64(200e6)
-	// quietNameless is for sessions that are allowed without a name, which nearly all that cannot be
-	// named by their first bytes end with: the wait is a price that each of their connections pays.
+	// quietNameless is for sessions that are allowed without a name, which is how nearly all end
+	// that cannot be named by their first bytes: each of their connections pays this delay.
 	quietNameless = int64(10e6)
 )
 
-// hold keeps a payload packet of a pending session back until its application is known,
-// so that a denied one's first request never reaches the server.
+// hold holds a payload packet of a pending session until its application is known, so that
+// the first request of a denied one never reaches the server.
 func (l *lifecycle) hold(c *packetContext) packet.Action {
 	s := c.s
 	f := l.ident.Flow(s.Aux)
 	if f == nil || l.act.sender == nil {
-		return c.stop(counter.OutOfWindow) // no answer comes for it
+		return c.stop(counter.OutOfWindow) // it will not be answered
 	}
 	s.Dropped(c.dir, c.tcp)
 	if c.tcp.Has(session.Retransmit) && l.act.held.Len(s.Aux) > 0 {
 		l.out.count[counter.HeldAgain]++
-		return c.stop(counter.Retransmit) // the first copy is here already
+		return c.stop(counter.Retransmit) // the first copy is held already
 	}
 	if c.last != nil && l.act.holder != nil || !l.act.held.Fits(s.Aux, len(c.parts)+1, len(c.f.Data)) {
 		l.out.count[counter.HoldFull]++
-		return c.stop(counter.NoRoomToHold) // TCP sends it again
+		return c.stop(counter.NoRoomToHold) // TCP retransmits it
 	}
 	t := hold.Times{Hold: int64(c.v.pol.Hold())}
 	if !c.v.pol.HoldDeny() {
@@ -58,7 +58,7 @@ func (l *lifecycle) hold(c *packetContext) packet.Action {
 	return packet.Drop
 }
 
-// holdDue decides about a session whose held packets have waited long enough.
+// holdDue decides on a session whose held packets have waited long enough.
 func (l *lifecycle) holdDue(v *View, s *session.Session) {
 	f := l.ident.Flow(s.Aux)
 	switch l.act.held.Due(s.Aux, l.now) {
@@ -69,7 +69,7 @@ func (l *lifecycle) holdDue(v *View, s *session.Session) {
 			l.act.held.Extend(s.Aux, l.now, l.decide.pause(v, s))
 			return
 		}
-		// Its policy is pending still, and decides when identification ends.
+		// Its policy is still pending, and decides when identification ends.
 		s.Marks |= session.Released
 		l.out.count[counter.HoldQuiet]++
 		l.act.release(s, l.act.held.Len(s.Aux), &l.out)
@@ -86,6 +86,6 @@ func (l *lifecycle) holdDue(v *View, s *session.Session) {
 		return
 	}
 	l.set(v, s, decision{Verdict: flow.Deny, Reason: flow.ByHoldExpired, Rule: s.Rule})
-	l.act.settle(v, s, l.now, &l.out)
+	l.act.settleHeld(v, s, l.now, &l.out)
 	l.announce(s)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// identify gives a packet's payload to identification.
+// identify passes a packet's payload to identification.
 func (p *Path) identify(c *packetContext) {
 	ses, s := &p.ses, c.s
 	f := ses.ident.Flow(s.Aux)
@@ -31,11 +31,11 @@ func (p *Path) identify(c *packetContext) {
 	if ses.ident.Feed(f, parsers.Dir(c.dir), b).Overlap {
 		ses.out.threat(c, ses.now, threat.Overlap, "tcp data came again with other bytes")
 	}
-	ses.settle(c.v, s, f)
+	ses.applyIdent(c.v, s, f)
 	ses.answers()
 }
 
-// acked reports bytes to identification that were acknowledged before they were seen.
+// acked reports to identification bytes that were acknowledged before they were seen.
 func (l *lifecycle) acked(c *packetContext) {
 	if f := l.ident.Flow(c.s.Aux); f != nil {
 		l.ident.Acked(f, parsers.Dir(c.dir).Reverse(), c.p.Ack)
@@ -54,8 +54,8 @@ func (l *lifecycle) begin(s *session.Session) *identify.Flow {
 	return f
 }
 
-// settle takes what identification found into the session.
-func (l *lifecycle) settle(v *View, s *session.Session, f *identify.Flow) {
+// applyIdent applies the results of identification to the session.
+func (l *lifecycle) applyIdent(v *View, s *session.Session, f *identify.Flow) {
 	if !f.Elsewhere() && f.Outcome() == detect.Undecided && l.decide.hopeless(v, s, f) {
 		l.ident.End(f)
 	}
@@ -66,17 +66,17 @@ func (l *lifecycle) settle(v *View, s *session.Session, f *identify.Flow) {
 	case detect.Preamble:
 		l.act.release(s, l.act.held.Len(s.Aux), &l.out)
 	case detect.Decided:
-		l.named(v, s, f)
+		l.applyName(v, s, f)
 	}
 	if f.Over() {
 		l.endIdent(s, f)
 	}
 }
 
-// named takes a session's application, a new one or one that a parser took back, and judges the
-// session by it.
-func (l *lifecycle) named(v *View, s *session.Session, f *identify.Flow) {
-	// What a sidecar's encrypted session carries has been learned on lo.
+// applyName applies a session's application, a new one or one that a parser withdrew, and
+// judges the session by it.
+func (l *lifecycle) applyName(v *View, s *session.Session, f *identify.Flow) {
+	// The content of a sidecar's encrypted session was learned on lo.
 	if carried := v != nil && v.Mesh != nil && s.Base == uint16(f.App); s.App == uint16(f.App) || carried {
 		if s.Strength != uint8(f.Strength) {
 			s.Strength = uint8(f.Strength)
@@ -93,11 +93,11 @@ func (l *lifecycle) named(v *View, s *session.Session, f *identify.Flow) {
 	l.out.count[counter.Identified]++
 	l.evaluate(v, s)
 	if s.Verdict != flow.Pending {
-		l.act.settle(v, s, l.now, &l.out)
+		l.act.settleHeld(v, s, l.now, &l.out)
 	}
 }
 
-// endIdent records what was found and takes the flow from its session.
+// endIdent records the results and detaches the flow from its session.
 func (l *lifecycle) endIdent(s *session.Session, f *identify.Flow) {
 	s.Marks |= session.Identified
 	if d := f.Attrs.Detail(); d != nil {
@@ -108,7 +108,7 @@ func (l *lifecycle) endIdent(s *session.Session, f *identify.Flow) {
 	s.Aux = 0
 }
 
-// answers follows up on what others found, and on threats.
+// answers handles the results of remote identification, and threats.
 func (l *lifecycle) answers() {
 	for _, n := range l.ident.Answered() {
 		f := l.ident.Flow(n)
@@ -117,16 +117,16 @@ func (l *lifecycle) answers() {
 		}
 		s := l.table.At(f.Owner)
 		if seen := f.Seen(); seen > 0 && s.Verdict == flow.Pending {
-			// What came behind the packets that the answer knows of may be a request.
+			// Packets behind those that the answer covers may hold a request.
 			l.act.release(s, l.act.held.Known(n, seen), &l.out)
 		}
 		v := l.views.view(s.Key.Endpoint)
 		if v == nil {
 			continue
 		}
-		l.settle(v, s, f)
+		l.applyIdent(v, s, f)
 		if s.Aux == n && f.Elsewhere() && f.Open() && l.decide.hopeless(v, s, f) {
-			l.ident.End(f) // what is known of it by now is its name
+			l.ident.End(f) // the result so far becomes its name
 		}
 		l.announce(s)
 	}
@@ -137,8 +137,8 @@ func (l *lifecycle) answers() {
 	}
 }
 
-// closeIdent ends the identification of a session that is over. One that carried nothing from
-// its beginning on has no application.
+// closeIdent ends the identification of a closed session. One without payload from its
+// beginning on has no application.
 func (l *lifecycle) closeIdent(v *View, s *session.Session) {
 	f := l.ident.Flow(s.Aux)
 	if f == nil {
@@ -162,14 +162,15 @@ func (l *lifecycle) closeIdent(v *View, s *session.Session) {
 		l.out.count[counter.Unanswered]++
 	}
 	if v != nil {
-		l.settle(v, s, f)
+		l.applyIdent(v, s, f)
 	}
 	if s.Aux != 0 {
 		l.endIdent(s, f)
 	}
 }
 
-// lastAnswers asks for the answers about sessions that are about to end, and waits a little for them.
+// lastAnswers requests the results for sessions that are about to end, and waits briefly for
+// them.
 func (ss *Sessions) lastAnswers(each func(fn func(*session.Session) bool)) {
 	asked := false
 	each(func(s *session.Session) bool {

@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/core/sidecar"
 )
 
-// expire is called when a session's timer comes; it returns until when the session stays.
+// expire is called when a session's timer is due; it returns until when the session is kept.
 func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 	now := l.now
 	v := l.views.view(s.Key.Endpoint)
@@ -47,8 +47,8 @@ func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 	return s.Last + l.table.Timeout(s)
 }
 
-// expireIdent looks after a session that is still being identified: its hold time and the
-// limit of identification. It returns when to look again, 0 if there is nothing to wait for.
+// expireIdent checks the hold time and the identification limit of a session being
+// identified. It returns when to check again, 0 if there is nothing to wait for.
 func (l *lifecycle) expireIdent(v *View, s *session.Session) int64 {
 	now := l.now
 	l.holdDue(v, s)
@@ -56,7 +56,7 @@ func (l *lifecycle) expireIdent(v *View, s *session.Session) int64 {
 		f := l.ident.Flow(s.Aux)
 		l.ident.End(f)
 		if l.answers(); v != nil && s.Aux != 0 {
-			l.settle(v, s, f)
+			l.applyIdent(v, s, f)
 			l.announce(s)
 		}
 	}
@@ -94,7 +94,7 @@ func (ss *Sessions) end(each func(fn func(*session.Session) bool)) {
 	ss.out.box.Flush()
 }
 
-// Close ends every session and everything that was asked elsewhere. No other call follows.
+// Close ends every session and all remote identification. No other call follows.
 func (ss *Sessions) Close() {
 	ss.end(ss.table.Each)
 	ss.ident.Stop()
@@ -102,17 +102,17 @@ func (ss *Sessions) Close() {
 	ss.views.shared.Tallies.end(&ss.views)
 }
 
-// refresh takes the newest policy and endpoints.
+// refresh loads the newest policy and endpoints.
 func (ss *Sessions) refresh() {
 	if ss.views.refresh() {
 		ss.due = true
 	}
 }
 
-// Report returns what the path reports and counts.
+// Report returns the path's recorder.
 func (ss *Sessions) Report() *Recorder { return &ss.out }
 
-// Publish makes what was counted visible to readers elsewhere.
+// Publish makes the counts visible to other goroutines.
 func (ss *Sessions) Publish() {
 	n, k := &ss.out.count, &ss.kernel.Counts
 	n[counter.Sessions] = uint64(ss.table.Len())
@@ -126,14 +126,14 @@ func (ss *Sessions) End(endpoint uint32) {
 	ss.end(func(fn func(*session.Session) bool) { ss.table.EachOf(endpoint, fn) })
 }
 
-// Moved is a session on its way from one path to another, with what belongs to it.
+// Moved is a session moving from one path to another, with its state.
 type Moved struct {
 	Session session.Session
 	flow    *identify.Flow
 	to      sidecar.Destination // of a session on lo
 }
 
-// Export gives up the sessions of an endpoint. What is held of them goes on.
+// Export detaches the sessions of an endpoint. Their held packets are sent.
 func (ss *Sessions) Export(endpoint uint32) []Moved {
 	ss.ident.Await(identify.LastAnswers)
 	ss.answers()
@@ -161,7 +161,7 @@ func (ss *Sessions) Export(endpoint uint32) []Moved {
 	return out
 }
 
-// adopt takes sessions in.
+// adopt takes over sessions.
 func (ss *Sessions) adopt(endpoint uint32, sessions []Moved) {
 	v := ss.views.view(endpoint)
 	for i := range sessions {
@@ -196,7 +196,8 @@ func (ss *Sessions) Holding(endpoint uint32) (held bool) {
 	return held
 }
 
-// DropHeld drops what is held of an endpoint's sessions: to let it go unjudged would be a leak.
+// DropHeld drops the held packets of an endpoint's sessions: passing them unjudged would be a
+// leak.
 func (ss *Sessions) DropHeld(endpoint uint32) {
 	ss.table.EachOf(endpoint, func(s *session.Session) bool {
 		frames := ss.act.held.TakeAll(s.Aux)

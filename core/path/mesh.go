@@ -18,7 +18,7 @@ const (
 	traceMissing
 )
 
-// meshed is a session as core/sidecar gets it.
+// meshed returns a session in the form that core/sidecar needs.
 func (d *decider) meshed(v *View, s *session.Session) sidecar.Session {
 	client, cport := s.Client()
 	server, sport := s.Server()
@@ -32,8 +32,8 @@ func (d *decider) meshed(v *View, s *session.Session) sidecar.Session {
 	}
 }
 
-// carries takes what an encrypted session outside carries, if lo has shown it, and reports
-// whether that is news.
+// carries records the content of an encrypted session outside, if lo has shown it, and
+// reports whether it is new.
 func (d *decider) carries(v *View, s *session.Session) bool {
 	if v.Mesh == nil || v.Loopback || app.ID(s.App) != app.TLS {
 		return false
@@ -47,7 +47,7 @@ func (d *decider) carries(v *View, s *session.Session) bool {
 	return ok
 }
 
-// awaits reports whether a session may still turn out to carry something: until then it is
+// awaits reports whether the content of a session may still become known: until then it is
 // reported without an application.
 func (d *decider) awaits(v *View, s *session.Session, now int64) bool {
 	if v.Mesh == nil || v.Loopback || app.ID(s.App) != app.TLS {
@@ -57,26 +57,27 @@ func (d *decider) awaits(v *View, s *session.Session, now int64) bool {
 	return v.Mesh.Awaits(&m, now)
 }
 
-// show shows the workload's other workers what was decided about a session.
-func (d *decider) show(v *View, s *session.Session, now int64) {
+// showDecision publishes the decision on a session to the workload's other workers.
+func (d *decider) showDecision(v *View, s *session.Session, now int64) {
 	m := d.meshed(v, s)
 	v.Mesh.Observe(&m, now)
 }
 
-// shadows reports whether a session outside is what a sidecar opened for a connection that was
-// refused, and reported, on lo.
+// shadows reports whether a session outside was opened by a sidecar for a connection that was
+// denied, and reported, on lo.
 func (d *decider) shadows(v *View, s *session.Session, now int64) bool {
 	m := d.meshed(v, s)
 	return v.Mesh.FollowsRefusal(&m, now)
 }
 
-// encrypted is the decision about a session outside whose content only the sidecar and lo can see:
-// what no rule names by TLS passes where a rule names the two ends and the port, and is judged on lo.
+// encrypted returns the decision on a session outside whose content only the sidecar and lo
+// can see: TLS named by no rule passes where a rule names the two ends and the port, and is
+// judged on lo.
 func (d *decider) encrypted(v *View, s *session.Session, q *policy.Query) decision {
 	return d.opaque(v, s, q, v.pol.Decide(q))
 }
 
-// opaque is what a decision comes to about a session whose content its sidecar has encrypted.
+// opaque adapts a decision to a session whose content its sidecar has encrypted.
 func (d *decider) opaque(v *View, s *session.Session, q *policy.Query, a decision) decision {
 	if v.Mesh == nil {
 		return a
@@ -93,9 +94,9 @@ func (d *decider) opaque(v *View, s *session.Session, q *policy.Query, a decisio
 	return a
 }
 
-// delivered is the decision about what the sidecar says to its application: it came encrypted from
-// somebody outside, and one of those who came last must be allowed to say it. A refusal is
-// reported as the newest client's.
+// delivered returns the decision on what the sidecar sends to its application: it arrived
+// encrypted from outside, and one of the latest clients must be allowed to send it. A refusal
+// is reported as the newest client's.
 func (d *decider) delivered(v *View, m *sidecar.Session, q *policy.Query) decision {
 	clients := v.Mesh.Clients(m)
 	var newest decision
@@ -118,8 +119,8 @@ func (d *decider) delivered(v *View, m *sidecar.Session, q *policy.Query) decisi
 	return newest
 }
 
-// redirected is the decision about a session on lo for which policy cannot be asked as for any
-// other. ok is false where it can.
+// redirected returns the decision on a session on lo for which policy cannot be evaluated in
+// the usual form. ok is false where it can.
 func (d *decider) redirected(v *View, s *session.Session, q *policy.Query) (a decision, ok bool) {
 	m := d.meshed(v, s)
 	switch d.side.Question(&m) {
@@ -136,7 +137,8 @@ func (d *decider) redirected(v *View, s *session.Session, q *policy.Query) (a de
 	return decision{Verdict: flow.Open, Reason: flow.ByFailOpen}, true
 }
 
-// trace looks for the real destination of a session between an application and its sidecar, once.
+// trace looks up the original destination of a session between an application and its
+// sidecar, once.
 func (d *decider) trace(c *packetContext) traced {
 	s := c.s
 	found := sidecar.Lookup{Session: s.ID, Opening: c.p.Flags&(packet.SYN|packet.ACK) == packet.SYN, Last: d.origin == nil}
@@ -160,7 +162,7 @@ func (d *decider) trace(c *packetContext) traced {
 	return r
 }
 
-// server is the server's address and port as policy and reports have it.
+// server returns the server's address and port for policy and reports.
 func (d *decider) server(s *session.Session) (packet.Addr, uint16) {
 	if s.Marks&session.Traced != 0 {
 		if addr, port, ok := d.side.Server(s.ID); ok {
@@ -170,7 +172,7 @@ func (d *decider) server(s *session.Session) (packet.Addr, uint16) {
 	return s.Server()
 }
 
-// ends is a session's tuple as reports have it.
+// ends returns a session's tuple for reports.
 func (d *decider) ends(s *session.Session) flow.Key {
 	k := flow.Key{Proto: s.Key.Proto, IPv6: s.Key.IPv6}
 	k.Client, k.ClientPort = d.client(s)
@@ -181,7 +183,7 @@ func (d *decider) ends(s *session.Session) flow.Key {
 	return k
 }
 
-// client is the client's address and port as reports have it.
+// client returns the client's address and port for reports.
 func (d *decider) client(s *session.Session) (packet.Addr, uint16) {
 	if s.Marks&session.Traced != 0 {
 		if addr, ok := d.side.Client(s.ID); ok {

@@ -14,7 +14,8 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// TestHeldInTheQueue has the queue keep what is held: it is let go there, or discarded.
+// TestHeldInTheQueue has a queue that keeps held frames itself: they are sent there, or
+// discarded.
 func TestHeldInTheQueue(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		h := &holder{}
@@ -37,7 +38,7 @@ func TestHoldTimes(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		w    policy.WorkloadSpec
-		more bool // pieces keep coming
+		more bool // more pieces arrive
 		at   time.Duration
 		want flow.Verdict
 		sent int
@@ -110,8 +111,8 @@ func fragment(f packet.Frame, n int) (out []packet.Frame) {
 	return out
 }
 
-// TestFragments are judged whole: what is allowed goes on as it came, what is denied is gone, what overlaps is
-// bad and reported.
+// TestFragments checks that datagrams are judged whole: allowed ones are forwarded as their
+// fragments, denied ones dropped, overlapping ones are bad and reported.
 func TestFragments(t *testing.T) {
 	s := newStage(t, policy.Protect)
 	s.policy(1, protect(), allow(7, 17, 5000))
@@ -173,7 +174,8 @@ func TestOddFrames(t *testing.T) {
 	}
 }
 
-// TestFullTable has no room for a session: the endpoint's fail mode holds, and nobody is refused by policy.
+// TestFullTable has no room for a session: the endpoint's fail mode applies, and policy
+// denies nothing.
 func TestFullTable(t *testing.T) {
 	for _, fail := range []packet.Action{pass, drop} {
 		s := newStage(t, policy.Protect, func(c *path.Config, s *stage) { c.Session = session.Config{Max: 2}; s.end.Fail = fail })
@@ -183,7 +185,7 @@ func TestFullTable(t *testing.T) {
 		}
 		s.want("no room", s.give(newConn(true, 40009, 22).seg(t, 0, "S", "")), fail)
 		s.counted(counter.TableFull, 1)
-		// One that is over makes room.
+		// A closed session makes room.
 		first := &conn{v6: true, cport: 40000, sport: 8080, seq: [2]uint32{1001, 90001}}
 		s.give(first.seg(t, 0, "RA", ""))
 		s.want("room again", s.give(newConn(true, 40010, 8080).seg(t, 0, "S", "")), pass)

@@ -12,14 +12,14 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// A threat is reported once per (threat, endpoint, source) in this many ns.
+// A threat is reported once per (threat, endpoint, source) in this time, ns.
 const threatEvery = int64(10e9)
 
-// threatKeep is how many of those are remembered.
+// threatKeep is the maximum number of remembered reports.
 const threatKeep = 4096
 
-// Recorder is what a path reports: records and threats, and what it counted. The path's
-// goroutine writes it; Outbox and AddCounters are for others.
+// Recorder is what a path reports: records, threats and counts. The path's goroutine writes
+// it; other goroutines use Outbox and AddCounters.
 type Recorder struct {
 	box     report.Outbox
 	threats map[threatKey]int64 // when each was reported last
@@ -34,22 +34,23 @@ type threatKey struct {
 	src      packet.Addr
 }
 
-// Outbox returns the records and threats. One collector drains it, from any goroutine.
+// Outbox returns the outbox of records and threats. One collector drains it, from any
+// goroutine.
 func (r *Recorder) Outbox() *report.Outbox { return &r.box }
 
-// Flush hands records and threats over to the collector; only the path's goroutine calls it.
+// Flush passes records and threats to the collector; only the path's goroutine calls it.
 func (r *Recorder) Flush() { r.box.Flush() }
 
-// AddCounters adds what was published to m, by name. It may be called from anywhere.
+// AddCounters adds the published counts to m, by name. It may be called from any goroutine.
 func (r *Recorder) AddCounters(m map[string]uint64) {
 	r.shown.AddTo(m)
 	m["engine.reports_lost"] += r.box.Dropped()
 }
 
-// Count returns a counter as it is now, for the path's goroutine.
+// Count returns the present value of a counter, for the path's goroutine.
 func (r *Recorder) Count(id counter.ID) uint64 { return r.count[id] }
 
-// tally returns the counters of a view, to be added to.
+// tally returns the counters of a view.
 func (r *Recorder) tally(v *View) *tally {
 	t := v.tally
 	if !t.dirty {
@@ -59,7 +60,7 @@ func (r *Recorder) tally(v *View) *tally {
 	return t
 }
 
-// publish makes what was counted visible.
+// publish makes the counts visible.
 func (r *Recorder) publish() {
 	for i, t := range r.dirty {
 		t.publish()
@@ -82,7 +83,7 @@ func (r *Recorder) admits(k threatKey, now int64) bool {
 	return true
 }
 
-// threat reports what a packet shows.
+// threat reports a threat shown by a packet.
 func (r *Recorder) threat(c *packetContext, now int64, id uint16, text string) {
 	p := c.p
 	if !r.admits(threatKey{id, c.v.ID, p.Src}, now) {
@@ -99,7 +100,7 @@ func (r *Recorder) threat(c *packetContext, now int64, id uint16, text string) {
 	r.box.Threat(&t)
 }
 
-// beginning is a copy of the beginning of a packet; nil of none.
+// beginning returns a copy of the beginning of a packet; nil for none.
 func beginning(p []byte) []byte {
 	if len(p) == 0 {
 		return nil
@@ -107,7 +108,8 @@ func beginning(p []byte) []byte {
 	return bytes.Clone(p[:min(len(p), identify.PacketBytes)])
 }
 
-// threatOf reports what a session's payload shows, with the packet that showed it; nil if that is gone.
+// threatOf reports a threat in a session's payload, with the packet that showed it; nil if
+// that is gone.
 func (r *Recorder) threatOf(s *session.Session, now int64, id uint16, text string, shown []byte) {
 	client, cport := s.Client()
 	server, sport := s.Server()
@@ -121,8 +123,8 @@ func (r *Recorder) threatOf(s *session.Session, now int64, id uint16, text strin
 }
 
 // write writes a record of a session: a Start before anything else, and an End last. Counters
-// go with the first record that is written. v may be nil; ends is the session's tuple as
-// reports have it. A session that is unnamed may still turn out to carry something.
+// are in the first record that is written. v may be nil; ends is the session's tuple for
+// reports. The content of an unnamed session may still become known.
 func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.Kind, d *flow.Detail, unnamed bool) {
 	f := flow.Record{
 		Key: ends, Session: s.ID, Endpoint: s.Key.Endpoint, Rule: s.Rule, Policy: s.Generation,
@@ -156,9 +158,9 @@ func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.K
 	r.box.Put(&f)
 }
 
-// unfounded reports whether all that was seen of a session may be what a connection that is over,
-// or never was, leaves behind: no beginning, no payload, and either one side alone or an end.
-// Such a session is not reported, unless Sluice refused it.
+// unfounded reports whether the packets of a session may all be remnants of a connection that
+// is closed or never existed: no beginning, no payload, and either one side alone or an end.
+// Such a session is not reported, unless Sluice denied it.
 func unfounded(s *session.Session) bool {
 	if s.Key.Proto != packet.ProtoTCP || s.Flags&(session.Midstream|session.Denied) != session.Midstream || s.Marks&session.Reported != 0 || s.HasData() {
 		return false
@@ -166,9 +168,9 @@ func unfounded(s *session.Session) bool {
 	return s.Packets[0] == 0 || s.Packets[1] == 0 || s.State.Over() || s.State == flow.PhaseClosing || s.Doubtful()
 }
 
-// outcome returns what has become of a session. ended is whether it ends with this record.
+// outcome returns a session's outcome. ended is whether it ends with this record.
 func outcome(s *session.Session, ended bool) flow.Outcome {
-	// A connection that was picked up in mid-stream was open; a datagram shows that of nobody.
+	// A connection that was picked up in mid-stream was open; for a datagram this is unknown.
 	answered := s.Flags&session.Answered != 0 || s.Flags&session.Midstream != 0 && s.Key.Proto == packet.ProtoTCP
 	switch {
 	case s.Flags&session.Denied != 0:
@@ -187,7 +189,7 @@ func outcome(s *session.Session, ended bool) flow.Outcome {
 	return flow.OutcomeOpening
 }
 
-// record writes what is new of a session.
+// record writes the changes of a session.
 func (l *lifecycle) record(s *session.Session, kind flow.Kind, d *flow.Detail) {
 	v := l.views.view(s.Key.Endpoint)
 	if v != nil && v.Mesh != nil && l.decide.carries(v, s) {
@@ -202,7 +204,7 @@ func (l *lifecycle) record(s *session.Session, kind flow.Kind, d *flow.Detail) {
 	l.out.write(v, s, l.decide.ends(s), kind, d, v != nil && l.decide.awaits(v, s, l.now))
 }
 
-// reportNews writes a record if there is something new of the session.
+// reportNews writes a record if the session has changed.
 func (l *lifecycle) reportNews(s *session.Session) {
 	var d *flow.Detail
 	if f := l.ident.Flow(s.Aux); f != nil {

@@ -10,16 +10,18 @@ import (
 )
 
 const (
-	// unseenAfter is the time without a batch after which a worker may have been stopped; steered
-	// frames went by then. unseenFor is how long conversations may show up that began unseen, ns.
+	// unseenAfter is the time without a batch after which the worker may have been stopped;
+	// steered frames passed unseen then. unseenFor is how long conversations may appear that
+	// began unseen, ns.
 	unseenAfter = int64(500e6)
 	unseenFor   = int64(5e9)
-	// firmAfter is how long the first record of a session waits whose client is not known for sure:
-	// better evidence comes within this time mostly, and turns it before it is a row.
+	// firmAfter is how long the first record of a session with an uncertain client waits: better
+	// evidence mostly arrives within this time, and corrects the orientation before it is
+	// reported.
 	firmAfter = int64(1e9)
 )
 
-// roleContext is what is known of an endpoint's workload now.
+// roleContext returns what is known of an endpoint's workload now.
 func (l *lifecycle) roleContext(v *View) role.Context {
 	c := role.Context{Sockets: v.Sockets, Seed: v.Seed}
 	if m := l.views.shared.Memory.Load(); m != nil && l.now < m.Until {
@@ -32,8 +34,8 @@ func (l *lifecycle) roleContext(v *View) role.Context {
 	return c
 }
 
-// follow turns a packet's direction round where its session was turned; client is ClientIsA as
-// it was.
+// follow reverses a packet's direction where its session was reversed; client is the previous
+// ClientIsA.
 func (c *packetContext) follow(client *bool) {
 	if c.s.ClientIsA != *client {
 		*client = !*client
@@ -41,8 +43,8 @@ func (c *packetContext) follow(client *bool) {
 	}
 }
 
-// either asks policy about both orientations of a session whose client is not known for sure;
-// reversed reports that the decision is that of the other one.
+// either evaluates policy for both orientations of a session whose client is uncertain;
+// reversed reports whether the decision is that of the other one.
 func (d *decider) either(v *View, s *session.Session, q *policy.Query) (a decision, reversed bool) {
 	_, port := s.Client()
 	if q.Port == 0 {
@@ -51,8 +53,8 @@ func (d *decider) either(v *View, s *session.Session, q *policy.Query) (a decisi
 	return v.pol.DecideEither(q, port)
 }
 
-// best is policy's answer for a session, of the better one of both orientations where its client
-// is not known for sure.
+// best returns policy's decision on a session, of the better orientation where its client is
+// uncertain.
 func (d *decider) best(v *View, s *session.Session) decision {
 	if s.Marks&session.Either == 0 || v.Loopback || v.pol == nil {
 		return d.about(v, s)
@@ -62,7 +64,8 @@ func (d *decider) best(v *View, s *session.Session) decision {
 	return d.opaque(v, s, &q, a)
 }
 
-// oriented is best, and turns a session that is no row yet to the orientation that policy allows.
+// oriented is best, and turns a session that is not reported yet to the orientation that
+// policy allows.
 func (l *lifecycle) oriented(v *View, s *session.Session) decision {
 	if s.Marks&(session.Either|session.Reported|session.Offloaded) == session.Either && !v.Loopback && v.pol != nil {
 		q := l.decide.query(s)
@@ -84,7 +87,7 @@ func (l *lifecycle) reconsider(v *View, s *session.Session) {
 	l.raise(v, s, c.Known(&t))
 }
 
-// tupleOf is a session's ends as its workload sees them.
+// tupleOf returns a session's ends from its workload's point of view.
 func tupleOf(s *session.Session) role.Tuple {
 	t := role.Tuple{Proto: s.Key.Proto}
 	t.Local, t.LocalPort = s.Client()
@@ -95,7 +98,7 @@ func tupleOf(s *session.Session) role.Tuple {
 	return t
 }
 
-// sideOf is the workload's side of a session by what its parser found of the sides.
+// sideOf returns the workload's side of a session by its parser's result.
 func sideOf(s *session.Session, by detect.Side) role.Side {
 	if (s.Dir == packet.Egress) == (by == detect.AsAssumed) {
 		return role.Client
@@ -103,9 +106,9 @@ func sideOf(s *session.Session, by detect.Side) role.Side {
 	return role.Server
 }
 
-// raise takes in better evidence of a session's client side, and asks policy again. A session
-// that is in the kernel stays as it is: its packets are counted there by their direction. One
-// that was refused stays refused.
+// raise applies better evidence of a session's client side, and evaluates policy again. An
+// offloaded session stays as it is: its packets are counted there by direction. A denied
+// session stays denied.
 func (l *lifecycle) raise(v *View, s *session.Session, f role.Finding) {
 	if s.Marks&session.Offloaded != 0 || s.Flags&session.Denied != 0 || s.State.Over() || !f.Raises(s.Evidence, s.Marks&session.Either == 0) {
 		return
@@ -137,14 +140,14 @@ func (l *lifecycle) turn(s *session.Session) {
 	}
 }
 
-// answered reports whether what was counted of a session shows that its server answered: where
-// its beginning was not seen, a TCP connection has to have shown both ends.
+// answered reports whether the counts of a session show that its server answered: where its
+// beginning was not seen, both ends of a TCP connection must have sent.
 func answered(s *session.Session) bool {
 	return s.Packets[1] > 0 && (s.Packets[0] > 0 || s.Key.Proto != packet.ProtoTCP)
 }
 
-// reissue ends the row of a session that was reported the wrong way round; what comes of it is
-// reported as another session.
+// reissue ends the row of a session that was reported with the wrong orientation; it
+// continues as another session in reports.
 func (l *lifecycle) reissue(s *session.Session) {
 	if s.Marks&session.Ended == 0 {
 		l.record(s, flow.End, nil)
@@ -153,7 +156,7 @@ func (l *lifecycle) reissue(s *session.Session) {
 	s.Marks &^= session.Reported | session.Ended
 }
 
-// clientDir is the session's direction: Egress where the workload is the client.
+// clientDir returns the session's direction: Egress where the workload is the client.
 func clientDir(frame packet.Direction, srcIsClient bool) packet.Direction {
 	if srcIsClient {
 		return frame

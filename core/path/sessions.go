@@ -16,23 +16,23 @@ const (
 
 	startAfter  = int64(250e6) // ns; a session is reported at the latest this long after its first packet
 	updateEvery = int64(2e9)   // and then this often while it carries anything
-	endAfter    = int64(50e6)  // its end is, this long after it closed
+	endAfter    = int64(50e6)  // its end is reported this long after it closed
 )
 
-// Sessions are the sessions of one path, taken together: they move, end and are judged again.
-// What happens to each of them is its lifecycle.
+// Sessions is the sessions of one path as a whole: they move, end and are judged again.
+// lifecycle handles each of them.
 type Sessions struct {
 	lifecycle
-	sweep []uint32 // those that an older policy judged
-	due   bool     // sweep is to be filled
+	sweep []uint32 // those judged by an older policy
+	due   bool     // sweep must be filled
 }
 
-// lifecycle is what happens to a session, with a packet or without: verdict, application, held
-// packets, records, end. It knows nothing of the path.
+// lifecycle changes a session, with a packet or without: verdict, application, held packets,
+// records, end. It does not know the path.
 type lifecycle struct {
 	cfg    *Config
 	now    int64 // ns since the epoch
-	awake  int64 // when the path went on after it may have been stopped, ns since the epoch
+	awake  int64 // when the path continued after it may have been stopped, ns since the epoch
 	views  views
 	table  *session.Table
 	ident  *identify.Pool
@@ -56,8 +56,8 @@ func (l *lifecycle) init(cfg *Config) {
 	l.views.init(cfg.Shared, kernel != nil)
 }
 
-// evaluate asks policy about a session and takes the answer into it. Packets of it that were
-// refused stay refused: what policy says later is for another connection.
+// evaluate evaluates policy for a session and applies the decision. A denied session stays
+// denied: a later policy applies to later connections.
 func (l *lifecycle) evaluate(v *View, s *session.Session) {
 	if s.Flags&session.Denied != 0 {
 		return
@@ -69,11 +69,11 @@ func (l *lifecycle) evaluate(v *View, s *session.Session) {
 	s.Generation = l.views.version
 	l.set(v, s, l.decide.acting(v, s, d))
 	if v.Mesh != nil {
-		l.decide.show(v, s, l.now)
+		l.decide.showDecision(v, s, l.now)
 	}
 }
 
-// set takes a decision into a session.
+// set applies a decision to a session.
 func (l *lifecycle) set(v *View, s *session.Session, d decision) {
 	if d.Verdict == s.Verdict && d.Rule == s.Rule && d.Reason == s.Reason {
 		return
@@ -85,16 +85,16 @@ func (l *lifecycle) set(v *View, s *session.Session, d decision) {
 	s.Marks |= session.Changed
 }
 
-// announce reports a refusal at once; everything else is reported when the session's timer
-// comes or its application is known.
+// announce reports a refusal at once; everything else is reported when the session's timer is
+// due or its application is known.
 func (l *lifecycle) announce(s *session.Session) {
 	if s.Verdict == flow.Deny && s.Marks&session.Changed != 0 {
 		l.record(s, flow.Update, nil)
 	}
 }
 
-// replaces reports whether a packet of a session that was refused begins another one, because
-// the policy or the mode in force now would not refuse it.
+// replaces reports whether a packet of a denied session begins another one, because the
+// present policy or mode would not deny it.
 func (l *lifecycle) replaces(v *View, s *session.Session) bool {
 	if s.Generation == l.views.version && v.Inline {
 		return false
@@ -106,7 +106,8 @@ func (l *lifecycle) replaces(v *View, s *session.Session) bool {
 	return true
 }
 
-// trace looks for the real destination of a session between an application and its sidecar.
+// trace looks up the original destination of a session between an application and its
+// sidecar.
 func (l *lifecycle) trace(c *packetContext) {
 	switch l.decide.trace(c) {
 	case traceFound:
@@ -116,8 +117,8 @@ func (l *lifecycle) trace(c *packetContext) {
 	}
 }
 
-// offload lets a flow leave the queue whose verdict cannot become another one while policy stays
-// as it is: its frame carries the mark by which it does. From then on the kernel counts it.
+// offload offloads a flow whose verdict can change only with the policy: its frame carries
+// the mark that does so. From then on the kernel counts it.
 func (l *lifecycle) offload(c *packetContext) {
 	if c.last != nil || !offload.Decided(c.s) || l.decide.awaits(c.v, c.s, l.now) {
 		return
@@ -127,8 +128,8 @@ func (l *lifecycle) offload(c *packetContext) {
 	}
 }
 
-// sweepSome judges some of the sessions again that an older policy judged, so that a change
-// reaches idle sessions too and no batch waits for it. It reports whether there are more.
+// sweepSome judges again some of the sessions that an older policy judged, so that a change
+// reaches idle sessions too and no batch is delayed. It reports whether there are more.
 func (ss *Sessions) sweepSome() (more bool) {
 	if ss.due {
 		ss.due, ss.sweep = false, ss.sweep[:0]
@@ -149,10 +150,10 @@ func (ss *Sessions) sweepSome() (more bool) {
 	return len(ss.sweep) > 0
 }
 
-// judgeAgain judges a session by the policy in force.
+// judgeAgain judges a session by the present policy.
 func (ss *Sessions) judgeAgain(s *session.Session) {
 	if s.State.Over() {
-		s.Generation = ss.views.version // what has ended breaks no policy that came later
+		s.Generation = ss.views.version // an ended session does not violate a later policy
 		return
 	}
 	v := ss.views.view(s.Key.Endpoint)
@@ -162,18 +163,18 @@ func (ss *Sessions) judgeAgain(s *session.Session) {
 	ss.reconsider(v, s)
 	ss.evaluate(v, s)
 	if s.Verdict != flow.Pending {
-		ss.act.settle(v, s, ss.now, &ss.out)
+		ss.act.settleHeld(v, s, ss.now, &ss.out)
 	}
 	ss.announce(s)
 }
 
-// evicted is called with sessions that make room for others.
+// evicted is called with sessions that are evicted for others.
 func (l *lifecycle) evicted(s *session.Session) {
 	l.kernel.Return(s)
 	l.finish(s)
 }
 
-// delete ends a session in the place of which another one begins.
+// delete ends a session that another one replaces.
 func (l *lifecycle) delete(s *session.Session) {
 	l.finish(s)
 	l.table.Delete(s)

@@ -21,7 +21,8 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// TestRoles are by evidence: a SYN, listening sockets, ports; and an answer whose question went by unseen.
+// TestRoles checks each kind of evidence: a SYN, listening sockets, ports; and an answer
+// whose question was missed.
 func TestRoles(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		data := func(end int, from, to uint16) packet.Frame {
@@ -91,7 +92,7 @@ func TestPing(t *testing.T) {
 	})
 }
 
-// TestICMPErrors follow their session.
+// TestICMPErrors checks that errors follow their session.
 func TestICMPErrors(t *testing.T) {
 	s := newStage(t, policy.Protect)
 	s.policy(1, protect(), allow(7, 17, 5000))
@@ -115,7 +116,7 @@ func TestICMPErrors(t *testing.T) {
 	s.counted(counter.ICMPErrors, 3)
 }
 
-// TestRejects are bounded in each second.
+// TestRejects checks that rejections are bounded per second.
 func TestRejects(t *testing.T) {
 	s := newStage(t, policy.Protect)
 	w := protect()
@@ -132,7 +133,7 @@ func TestRejects(t *testing.T) {
 	s.counted(counter.Unreachables, 1001)
 }
 
-// elsewhere is a detect.Remote that decides when it is asked to.
+// elsewhere is a detect.Remote whose decisions the test triggers.
 type elsewhere struct {
 	owner  uint32
 	say    *detect.News
@@ -163,7 +164,8 @@ func far(e *elsewhere) option {
 	return func(c *path.Config, _ *stage) { c.Identify = identify.Config{Parsers: &parsers.Registry{}, Remote: e} }
 }
 
-// TestAnswersFromElsewhere let held packets go, in part or all, or refuse them.
+// TestAnswersFromElsewhere releases held packets by remote answers, in part or all, or denies
+// them.
 func TestAnswersFromElsewhere(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		e := &elsewhere{}
@@ -184,7 +186,7 @@ func TestAnswersFromElsewhere(t *testing.T) {
 		e.say = &detect.News{Left: left}
 		s.give()
 		if e.ended != 1 {
-			t.Error("what can only be denied is waited for")
+			t.Error("packets that can only be denied are held")
 		}
 		e.say = &detect.News{Outcome: detect.Decided, App: app.Redis, Base: app.Redis, Ended: true}
 		s.give()
@@ -197,7 +199,8 @@ func TestAnswersFromElsewhere(t *testing.T) {
 	})
 }
 
-// TestLostElsewhere ends sessions that wait for an answer, which comes never: they follow the fail mode.
+// TestLostElsewhere ends sessions that wait for an answer that never arrives: the fail mode
+// applies.
 func TestLostElsewhere(t *testing.T) {
 	e := &elsewhere{}
 	s := newStage(t, policy.Protect, far(e))
@@ -211,7 +214,7 @@ func TestLostElsewhere(t *testing.T) {
 		t.Errorf("got %+v, want it unknown and allowed by its fail mode", last)
 	}
 	s.counted(counter.Unanswered, 1)
-	// All at once: what waits is ended, and answered or not.
+	// All at once: waiting sessions are ended, answered or not.
 	d := newConn(true, 40001, 8080)
 	s.give(append(open(t, d), d.seg(t, 0, "A", "bytes"))...)
 	s.p.Sessions().Close()
@@ -220,7 +223,8 @@ func TestLostElsewhere(t *testing.T) {
 	}
 }
 
-// TestMoves takes sessions to another path: one with a name, one half identified, one whose packets are held.
+// TestMoves moves sessions to another path: one with a name, one half identified, one whose
+// packets are held.
 func TestMoves(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		from := newStage(t, policy.Protect)
@@ -264,7 +268,7 @@ func TestMoves(t *testing.T) {
 	})
 }
 
-// TestDropHeld leaves nothing to go on unjudged.
+// TestDropHeld checks that nothing is passed unjudged.
 func TestDropHeld(t *testing.T) {
 	s := newStage(t, policy.Protect)
 	s.policy(1, protect(), allow(7, 6, 8080, app.HTTP))
@@ -277,7 +281,7 @@ func TestDropHeld(t *testing.T) {
 	s.counted(counter.HeldAtSwitch, 1)
 }
 
-// TestRedirects have their real destination looked up, on lo.
+// TestRedirects looks up the original destination of sessions on lo.
 func TestRedirects(t *testing.T) {
 	for _, known := range []bool{true, false} {
 		for _, fail := range []packet.Action{pass, drop} {
@@ -321,7 +325,7 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// TestSweep judges idle sessions by a new policy, and those that are over by none.
+// TestSweep judges idle sessions by a new policy, and closed ones by none.
 func TestSweep(t *testing.T) {
 	s := newStage(t, policy.Protect)
 	s.policy(1, protect(), allow(7, 6, 8080))
@@ -334,7 +338,7 @@ func TestSweep(t *testing.T) {
 	s.give()
 	for _, f := range s.all {
 		if f.ClientPort == 40001 && f.Verdict == flow.Deny {
-			t.Errorf("what was over is denied: %+v", f)
+			t.Errorf("a closed session was denied: %+v", f)
 		}
 	}
 	if len(s.all) != 1 || s.all[0].Verdict != flow.Deny || s.all[0].Outcome != flow.OutcomeEstablished || s.all[0].Policy != 2 {
@@ -360,7 +364,7 @@ func TestUnready(t *testing.T) {
 	s.counted(counter.Sessionless, 1)
 }
 
-// TestOverlapAndGap are seen in a stream that is being identified.
+// TestOverlapAndGap has overlaps and gaps in a stream being identified.
 func TestOverlapAndGap(t *testing.T) {
 	s := newStage(t, policy.Discover)
 	s.policy(1, policy.WorkloadSpec{})
@@ -373,7 +377,7 @@ func TestOverlapAndGap(t *testing.T) {
 	if x := s.threats(); len(x) != 1 || x[0].Session == 0 {
 		t.Errorf("%d threats, want the overlap, of its session", len(x))
 	}
-	c.seq[0] += 100 // lost on the way to the tap
+	c.seq[0] += 100 // missed by the tap
 	s.give(c.seg(t, 1, "A", ""), c.seg(t, 0, "A", "more"))
 	s.p.Sessions().End(1)
 	s.give()

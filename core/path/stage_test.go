@@ -24,7 +24,7 @@ const (
 	request = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
 )
 
-// queue takes what a path sends; it is driven by nobody.
+// queue records what a path sends; no worker drives it.
 type queue struct{ sent []packet.Frame }
 
 func (*queue) Recv(*packet.Batch) error   { return nil }
@@ -46,7 +46,7 @@ type holder struct {
 
 func (h *holder) Discard(*packet.Frame) { h.discarded++ }
 
-// origin is a queue on lo that knows where connections were addressed to.
+// origin is a queue on lo that knows the original destinations of connections.
 type origin struct {
 	queue
 	known bool
@@ -56,7 +56,8 @@ func (o *origin) Original(*packet.Frame, *packet.Packet) (packet.Addr, uint16, b
 	return packet.AddrFrom(netip.MustParseAddr("10.0.0.2")), 8080, o.known
 }
 
-// stage is a path with one workload at 10.0.0.1 and fd00::1, its endpoint 1, and a clock of its own.
+// stage is a path with one workload at 10.0.0.1 and fd00::1, its endpoint 1, and its own
+// clock.
 type stage struct {
 	t      *testing.T
 	shared path.Shared
@@ -90,7 +91,7 @@ func (s *stage) publish() {
 	s.shared.Endpoints.Store(&path.Endpoints{1: &e})
 }
 
-// policy puts rules into force.
+// policy applies rules for the workload.
 func (s *stage) policy(version uint64, w policy.WorkloadSpec, rules ...policy.RuleSpec) {
 	s.t.Helper()
 	w.ID, w.Identity = "w", 1
@@ -116,7 +117,7 @@ func allow(id uint32, proto uint8, port uint16, apps ...app.ID) policy.RuleSpec 
 	return policy.RuleSpec{ID: id, From: 1, To: 2, Ports: []policy.PortSpec{{Proto: proto, Lo: port, Hi: port}}, Apps: apps}
 }
 
-// give judges frames as one batch and lists what became of them.
+// give judges frames as one batch and returns their actions.
 func (s *stage) give(frames ...packet.Frame) (out []packet.Action) {
 	s.p.Begin(s.now)
 	for i := range frames {
@@ -130,7 +131,7 @@ func (s *stage) give(frames ...packet.Frame) (out []packet.Action) {
 	return out
 }
 
-// pass lets time go by, with a batch every step.
+// pass advances the clock, with a batch every step.
 func (s *stage) pass(d, step time.Duration) {
 	for end := s.now + int64(d); s.now < end; {
 		s.now = min(end, s.now+int64(step))
@@ -207,7 +208,7 @@ func udp(t *testing.T, v6 bool, end int, from, to uint16, payload string) packet
 	return frame(t, v6, end, layers.IPProtocolUDP, &layers.UDP{SrcPort: layers.UDPPort(from), DstPort: layers.UDPPort(to)}, payload)
 }
 
-// conn makes the segments of one connection from the workload.
+// conn builds the segments of one connection from the workload.
 type conn struct {
 	v6           bool
 	cport, sport uint16

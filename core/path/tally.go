@@ -23,18 +23,18 @@ const (
 	countsLen  = atUnjudged + 1
 )
 
-// counts are what is counted of one endpoint.
+// counts are the counters of one endpoint.
 type counts [countsLen]uint64
 
-// tallyKey is what an endpoint is known by in reports.
+// tallyKey identifies an endpoint in reports.
 type tallyKey struct{ workload, iface, datapath string }
 
-// tally is what one path counts of one endpoint. Its goroutine adds to n; what is shown is
-// published between batches, so that readers cost the path nothing.
+// tally is one path's counters of one endpoint. Its goroutine adds to n; values are published
+// between batches, so that readers cost the path nothing.
 type tally struct {
 	key   tallyKey
 	n     counts
-	dirty bool // it is on the path's list of those to be published
+	dirty bool // it is on the path's list to be published
 	shown [countsLen]atomic.Uint64
 }
 
@@ -45,14 +45,14 @@ func (t *tally) publish() {
 	}
 }
 
-// Tallies are those of all paths, and what ended ones counted. The zero value is empty.
+// Tallies are those of all paths, and the totals of ended ones. The zero value is empty.
 type Tallies struct {
-	mu   sync.Mutex // guards what follows; taken last, and never on the way of a frame
+	mu   sync.Mutex // guards the fields below; taken last, and never per frame
 	live map[*views]map[uint32]*tally
 	gone map[tallyKey]*counts
 }
 
-// of returns a path's tally of an endpoint, made where it is new.
+// of returns a path's tally of an endpoint, creating it if needed.
 func (ts *Tallies) of(w *views, id uint32, k tallyKey) *tally {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -67,7 +67,7 @@ func (ts *Tallies) of(w *views, id uint32, k tallyKey) *tally {
 	t := m[id]
 	if t == nil || t.key != k {
 		if t != nil {
-			ts.bury(t)
+			ts.addEnded(t)
 		}
 		t = &tally{key: k}
 		m[id] = t
@@ -75,8 +75,8 @@ func (ts *Tallies) of(w *views, id uint32, k tallyKey) *tally {
 	return t
 }
 
-// bury keeps what a tally that ends has shown. The lock is held.
-func (ts *Tallies) bury(t *tally) {
+// addEnded adds the published values of an ending tally to the totals. The lock is held.
+func (ts *Tallies) addEnded(t *tally) {
 	c := ts.gone[t.key]
 	if c == nil {
 		c = new(counts)
@@ -87,17 +87,17 @@ func (ts *Tallies) bury(t *tally) {
 	}
 }
 
-// end keeps what a path counted that has ended.
+// end adds the counts of an ended path to the totals.
 func (ts *Tallies) end(w *views) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	for _, t := range ts.live[w] {
-		ts.bury(t)
+		ts.addEnded(t)
 	}
 	delete(ts.live, w)
 }
 
-// Forget drops what was counted of a workload.
+// Forget removes the counts of a workload.
 func (ts *Tallies) Forget(workload string) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
@@ -107,24 +107,26 @@ func (ts *Tallies) Forget(workload string) {
 	maps.DeleteFunc(ts.gone, func(k tallyKey, _ *counts) bool { return k.workload == workload })
 }
 
-// Traffic is what was counted of one interface of one workload on one datapath.
+// Traffic is the counts of one interface of one workload on one datapath.
 type Traffic struct {
 	Workload, Interface, Backend string
 	// Frames and Bytes by packet.Direction: Egress is out of the workload.
 	Frames, Bytes [3]uint64
-	// Dropped counts frames that did not go on, by cause.
+	// Dropped counts frames that were not forwarded, by cause.
 	Dropped map[string]uint64
-	// Held counts frames that did not go on when they came; they did later, or are in Dropped too.
+	// Held counts frames that were not forwarded on arrival; they were later, or are in Dropped
+	// too.
 	Held uint64
-	// Verdicts counts how often a session was given a verdict.
+	// Verdicts counts the verdicts given to sessions.
 	Verdicts map[string]uint64
-	// Unjudged counts frames that passed because there was no room for their session, as the fail mode says.
+	// Unjudged counts frames passed by the fail mode because there was no room for their
+	// session.
 	Unjudged uint64
-	// Opened counts sessions; Sessions is how many there are.
+	// Opened counts sessions; Sessions is their present number.
 	Opened, Sessions uint64
 }
 
-// List adds up what is shown, by workload, interface and backend.
+// List sums up the published values, by workload, interface and backend.
 func (ts *Tallies) List() []Traffic {
 	ts.mu.Lock()
 	sum := make(map[tallyKey]*counts, len(ts.gone))

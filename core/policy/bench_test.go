@@ -122,7 +122,7 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
-// TestDecideAllocates holds the promise of the hot path.
+// TestDecideAllocates checks that Decide allocates nothing.
 func TestDecideAllocates(t *testing.T) {
 	s := largeSpec(1000, 1000)
 	table, err := policy.Compile(s)

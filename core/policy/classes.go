@@ -6,20 +6,20 @@ import (
 	"slices"
 )
 
-// mergeRules is up to how many rules some pairs of groups share one port table. Larger pairs
-// keep one of their own, which all classes use, so that a thousand rules from one
-// group to another are not written once for each pair of identities in them.
+// mergeRules is the number of rules up to which pairs of groups share one port table. Larger
+// pairs have their own, which all classes use, so that a thousand rules from one group to
+// another are not stored once for each pair of identities in them.
 const mergeRules = 64
 
-// pair is the rules from one group to another, by their places.
+// pair is the rules from one group to another, by their positions.
 type pair struct {
 	from, to  uint32
 	positions []uint32
 	tables    []uint32 // of its own, once built
 }
 
-// builder turns groups into classes. A class is a set of pairs of groups; which peers
-// have it depends on the workload's identity, what it says does not.
+// builder turns groups into classes. A class is a set of pairs of groups; which peers have it
+// depends on the workload's identity, its contents do not.
 type builder struct {
 	t        *Table
 	painter  painter
@@ -30,7 +30,7 @@ type builder struct {
 	byFrom, byTo [][]uint32
 	classes      map[string]uint32 // by their pairs
 
-	peers   [][]uint32 // scratch: for each group the pairs that lead to it from one workload identity
+	peers   [][]uint32 // scratch: for each group the pairs that connect it to one workload identity
 	touched []uint32   // groups that have any
 	merged  []uint32
 	key     []byte
@@ -63,8 +63,8 @@ func newBuilder(t *Table) *builder {
 	return b
 }
 
-// memberships finds each identity's groups. There is always an identity 0, because
-// addresses that nothing matches have it.
+// memberships collects each identity's groups. There is always an identity 0, that of
+// addresses with no match.
 func (b *builder) memberships() {
 	for i, g := range b.t.groups {
 		if g.Any {
@@ -81,7 +81,7 @@ func (b *builder) memberships() {
 	}
 }
 
-// rows finds the classes of one workload identity.
+// rows collects the classes of one workload identity.
 func (b *builder) rows(own uint32) *rows {
 	groups := b.members[own]
 	return &rows{
@@ -91,8 +91,8 @@ func (b *builder) rows(own uint32) *rows {
 	}
 }
 
-// view is the pairs as one direction sees them: near is those by the group at the workload's end,
-// far the group at the other.
+// view is the pairs in one direction: near is indexed by the group at the workload's end, far
+// returns the group at the other.
 type view struct {
 	near [][]uint32
 	far  func(*pair) uint32
@@ -102,8 +102,8 @@ func (b *builder) egress() view { return view{b.byFrom, func(p *pair) uint32 { r
 
 func (b *builder) ingress() view { return view{b.byTo, func(p *pair) uint32 { return p.from }} }
 
-// sides finds the class of the rules between some groups and each identity, without the groups
-// of everyone at the far end.
+// sides collects the class of the rules between some groups and each identity, without the
+// groups of everyone at the far end.
 func (b *builder) sides(groups []uint32) sides {
 	return sides{egress: b.row(groups, b.egress()), ingress: b.row(groups, b.ingress())}
 }
@@ -135,7 +135,7 @@ func (b *builder) row(groups []uint32, v view) []uint32 {
 	return row
 }
 
-// common is the class of the rules between some groups or everyone and everyone.
+// common returns the class of the rules between some groups or everyone and everyone.
 func (b *builder) common(groups []uint32, v view) uint32 {
 	var found []uint32
 	for _, g := range slices.Concat(groups, b.everyone) {
@@ -148,8 +148,8 @@ func (b *builder) common(groups []uint32, v view) uint32 {
 	return b.class(found)
 }
 
-// class is the number of the class of a set of pairs, which is put in order here: one port
-// table for the smallest pairs together, up to mergeRules, one for each of the others.
+// class returns the number of the class of a set of pairs, which it sorts: one port table for
+// the smallest pairs together, up to mergeRules, one for each of the others.
 func (b *builder) class(pairs []uint32) uint32 {
 	if len(pairs) == 0 {
 		return 0
@@ -170,7 +170,7 @@ func (b *builder) class(pairs []uint32) uint32 {
 	return number
 }
 
-// newClass makes the class of some pairs, smallest first.
+// newClass adds the class of some pairs, smallest first.
 func (b *builder) newClass(pairs []uint32) uint32 {
 	var tables []uint32
 	if n := b.smallest(pairs); n > 1 {
@@ -192,7 +192,7 @@ func (b *builder) newClass(pairs []uint32) uint32 {
 	return uint32(len(b.t.classes) - 1)
 }
 
-// smallest is how many pairs, from the first on, have no more than mergeRules together.
+// smallest returns how many pairs, from the first on, have at most mergeRules together.
 func (b *builder) smallest(pairs []uint32) int {
 	rules := 0
 	for i, n := range pairs {
@@ -203,7 +203,7 @@ func (b *builder) smallest(pairs []uint32) int {
 	return len(pairs)
 }
 
-// merge is the rules of some pairs in order.
+// merge returns the rules of some pairs in order.
 func (b *builder) merge(pairs []uint32) []uint32 {
 	b.merged = b.merged[:0]
 	for _, n := range pairs {

@@ -8,12 +8,12 @@ import (
 	"github.com/sluicenet/sluice/core/app"
 )
 
-// maxCells bounds the classes that one Table keeps: workload identities times
-// identities, both directions. 2^27 of them are 512 MiB.
+// maxCells bounds the classes of one Table: workload identities times identities, both
+// directions. 2^27 of them are 512 MiB.
 const maxCells = 1 << 27
 
-// Compile builds the Table of a Spec, or says which reference in it leads nowhere. The Table
-// shares the Spec's rules, groups and identities: they must not be changed afterwards.
+// Compile builds the Table of a Spec; its error names an invalid reference in the Spec. The
+// Table shares the Spec's rules, groups and identities: they must not be changed afterwards.
 func Compile(s *Spec) (*Table, error) {
 	if err := check(s); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func Compile(s *Spec) (*Table, error) {
 	return t, nil
 }
 
-// compileWorkloads gives each workload the rows of its identity.
+// compileWorkloads assigns each workload the rows of its identity.
 func (t *Table) compileWorkloads(s *Spec) error {
 	b := newBuilder(t)
 	t.everyone = b.sides(b.everyone)
@@ -78,7 +78,7 @@ func (t *Table) compileWorkloads(s *Spec) error {
 	for i := range s.Newcomers {
 		c, err := compile(&s.Newcomers[i].WorkloadSpec)
 		if err != nil {
-			break // better without policy for a moment than no policy at all
+			break // a moment without policy for newcomers is better than no policy
 		}
 		t.newcomers[s.Newcomers[i].Group] = c
 	}
@@ -86,7 +86,7 @@ func (t *Table) compileWorkloads(s *Spec) error {
 	return nil
 }
 
-// check refuses a Spec in which something refers to what is not there.
+// check rejects a Spec with invalid references.
 func check(s *Spec) error {
 	groups, identities := uint32(len(s.Groups)), uint32(len(s.Identities))
 	for i, id := range s.Identities {
@@ -140,7 +140,7 @@ func (w *WorkloadSpec) check(identities uint32) error {
 func (r *RuleSpec) check(groups uint32) error {
 	switch {
 	case r.ID == 0:
-		return fmt.Errorf("id 0 is kept for the defaults of the modes")
+		return fmt.Errorf("id 0 is reserved for the defaults of the modes")
 	case r.From >= groups:
 		return fmt.Errorf("comes from group %d, but the policy has %d groups", r.From, groups)
 	case r.To >= groups:
@@ -148,7 +148,7 @@ func (r *RuleSpec) check(groups uint32) error {
 	}
 	for _, p := range r.Ports {
 		if p.Lo > p.Hi {
-			return fmt.Errorf("ports %d to %d are the wrong way round", p.Lo, p.Hi)
+			return fmt.Errorf("ports %d to %d are in descending order", p.Lo, p.Hi)
 		}
 	}
 	for _, a := range r.Apps {

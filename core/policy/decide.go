@@ -8,10 +8,10 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// candidate is one thing that a rule says about one point of the port space.
+// candidate is one rule's decision at one point of the port space.
 type candidate struct {
 	rule uint32
-	pos  uint32 // the rule's place in the list
+	pos  uint32 // the rule's position in the list
 	app  app.ID // valid with candApp
 	bits uint8
 }
@@ -24,7 +24,7 @@ const (
 	candNone                   // no rule: only the empty list has it
 )
 
-// Decide is the verdict of the workload's end on one connection. It allocates nothing.
+// Decide returns the verdict of the workload's end on one connection. It allocates nothing.
 func (w *Workload) Decide(q *Query) Decision {
 	if w.spec.Quarantined {
 		return Decision{Verdict: flow.Deny, Reason: flow.ByQuarantine}
@@ -43,12 +43,13 @@ func (w *Workload) Decide(q *Query) Decision {
 	return d
 }
 
-// lost says that the query is about a session whose identification was lost for good.
+// lost reports whether the session of the query will never be identified.
 func (q *Query) lost() bool { return q.Lost && q.App == app.Unknown }
 
-// lostMattered says whether the decision on a lost session might have been another with its
-// application known: where the rule that was found names applications, or one that comes first would
-// with some application. What is learned without a rule would be of the wrong application.
+// lostMattered reports whether the decision on a lost session could be different with its
+// application known: where the rule that was found names applications, or an earlier one
+// would match with some application. Learning without a rule would record the wrong
+// application.
 func (w *Workload) lostMattered(found, byApps bool, q *Query) bool {
 	if byApps || !found && w.spec.Mode == Discover {
 		return true
@@ -59,7 +60,7 @@ func (w *Workload) lostMattered(found, byApps bool, q *Query) bool {
 	return c != nil && c.bits&candApp != 0
 }
 
-// byDefault is the mode's verdict where no rule matches.
+// byDefault returns the mode's verdict where no rule matches.
 func (m Mode) byDefault() flow.Verdict {
 	switch m {
 	case Protect:
@@ -70,7 +71,7 @@ func (m Mode) byDefault() flow.Verdict {
 	return flow.Learn
 }
 
-// byRule is the verdict of a candidate that matches.
+// byRule returns the verdict of a candidate that matches.
 func (m Mode) byRule(bits uint8, q *Query) flow.Verdict {
 	switch {
 	case bits&candApp != 0 && q.App == app.Undecided:
@@ -83,9 +84,9 @@ func (m Mode) byRule(bits uint8, q *Query) flow.Verdict {
 	return flow.Violate
 }
 
-// first is the first candidate in rule order that decides the query or that it has to
-// wait for, for a workload that fails closed or open; nil if no rule does. Each table's list is in rule order, so the earliest of
-// the tables' first matches is the first of all.
+// first returns the first candidate in rule order that decides the query or that it must wait
+// for, for a workload that fails closed or open; nil if no rule does. Each table's list is in
+// rule order, so the earliest of the tables' first matches is the first of all.
 func (w *Workload) first(q *Query, closed bool) *candidate {
 	t := w.table
 	id := t.Identity(q.Peer, q.IPv6)
@@ -115,7 +116,7 @@ func (w *Workload) first(q *Query, closed bool) *candidate {
 	return best
 }
 
-// match is the first candidate of a list that the query meets.
+// match returns the first candidate of a list that the query meets.
 func (t *Table) match(list uint32, q *Query, closed bool) *candidate {
 	for i := list; ; i++ {
 		c := &t.candidates[i]
@@ -128,7 +129,8 @@ func (t *Table) match(list uint32, q *Query, closed bool) *candidate {
 	}
 }
 
-// meets says whether the candidate decides the query, or will when its application is known.
+// meets reports whether the candidate decides the query, or will once its application is
+// known.
 func (c *candidate) meets(q *Query, closed bool) bool {
 	switch {
 	case c.bits&candApp == 0:

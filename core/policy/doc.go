@@ -1,4 +1,4 @@
-// Package policy decides connections: it compiles a Spec into an immutable Table, in
-// which one look-up costs the same for ten rules and for a hundred thousand, and
-// explains what it decided. It does not know packets, sessions or stores.
+// Package policy decides connections: it compiles a Spec into an immutable Table, in which a
+// look-up costs the same for ten rules as for a hundred thousand, and explains its decisions.
+// It has no knowledge of packets, sessions or stores.
 package policy

@@ -2,11 +2,11 @@ package policy
 
 import "github.com/sluicenet/sluice/core/flow"
 
-// DecideEither is the verdict on a connection of which it is not known for sure which end is
-// the client. q is the likelier orientation, and port is what the server's would be in the
-// other one. It refuses only what both orientations refuse; what one of them allows, or may
-// allow once the application is known, has the decision of that one, and reversed reports
-// that it is the other. Of equals q's counts. It allocates nothing.
+// DecideEither returns the verdict on a connection whose client is uncertain. q is the
+// likelier orientation, and port is the server's port in the other one. It denies only what
+// both orientations deny; what one of them allows, or may allow once the application is
+// known, has the decision of that one, and reversed reports whether it is the other. Of equal
+// verdicts q's is returned. It allocates nothing.
 func (w *Workload) DecideEither(q *Query, port uint16) (d Decision, reversed bool) {
 	d = w.Decide(q)
 	if settled(d.Verdict) {
@@ -23,8 +23,8 @@ func (w *Workload) DecideEither(q *Query, port uint16) (d Decision, reversed boo
 // settled reports whether no other orientation could have a better verdict.
 func settled(v flow.Verdict) bool { return v == flow.Open || v == flow.Allow }
 
-// rank orders verdicts by what they let through: what policy allows, what it may allow yet,
-// what is learned, what only passes because nothing is enforced, and what is refused.
+// rank orders verdicts by what they let through: allowed by policy, possibly allowed later,
+// learned, passed because nothing is enforced, denied.
 func rank(v flow.Verdict) int {
 	switch v {
 	case flow.Open, flow.Allow:

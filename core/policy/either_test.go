@@ -10,11 +10,11 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// passing orders verdicts by how much they let through, as the text of DecideEither has it.
+// passing orders verdicts by how much they let through, as DecideEither documents it.
 var passing = map[flow.Verdict]int{flow.Deny: 0, flow.Violate: 1, flow.Learn: 2, flow.Pending: 3, flow.Allow: 4, flow.Open: 4}
 
-// TestDecideEither compares the decision for both orientations with the plain reading of the
-// rules for each: it is one of the two, never worse than the other, and never refuses what
+// TestDecideEither compares the decision for both orientations with a direct evaluation of
+// the rules for each: it is one of the two, never worse than the other, and never denies what
 // one of them allows, waits for, or learns.
 func TestDecideEither(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
@@ -43,7 +43,7 @@ func TestDecideEither(t *testing.T) {
 				t.Fatalf("spec %d, %+v of %+v, or port %d: got %+v, though the orientations have %+v and %+v", n, q, ws, port, got, given, back)
 			}
 			if reversed && passing[given.Verdict] >= passing[back.Verdict] {
-				t.Fatalf("reversed for nothing: %+v and %+v", given, back)
+				t.Fatalf("reversed without need: %+v and %+v", given, back)
 			}
 			if given.Verdict == flow.Deny && got.Verdict != flow.Deny {
 				saved++
@@ -54,7 +54,7 @@ func TestDecideEither(t *testing.T) {
 		}
 	}
 	if saved < 500 || turned < 500 {
-		t.Errorf("%d refusals were spared and %d decisions reversed: the cases are not what they should be", saved, turned)
+		t.Errorf("%d denials avoided and %d decisions reversed: the random cases cover too little", saved, turned)
 	}
 }
 

@@ -11,25 +11,25 @@ var (
 	unreadyNames = []string{"allow", "hold", "deny"}
 )
 
-// String is "discover", "monitor" or "protect".
+// String returns "discover", "monitor" or "protect".
 func (m Mode) String() string { return enumName(modeNames, uint8(m)) }
 
-// ParseMode finds the mode with a name, in any case.
+// ParseMode returns the mode with a name, in any case.
 func ParseMode(s string) (Mode, error) {
 	i, err := parseEnum("mode", modeNames, s)
 	return Mode(i), err
 }
 
-// MarshalText is the mode's name.
+// MarshalText returns the mode's name.
 func (m Mode) MarshalText() ([]byte, error) { return marshalEnum("mode", modeNames, uint8(m)) }
 
 // UnmarshalText reads a mode's name.
 func (m *Mode) UnmarshalText(b []byte) (err error) { *m, err = ParseMode(string(b)); return err }
 
-// String is "reset", "reject" or "drop".
+// String returns "reset", "reject" or "drop".
 func (o OnDeny) String() string { return enumName(onDenyNames, uint8(o)) }
 
-// ParseOnDeny finds the answer with a name; "silent" is another name of "drop".
+// ParseOnDeny returns the action with a name; "silent" is another name of "drop".
 func ParseOnDeny(s string) (OnDeny, error) {
 	if strings.EqualFold(strings.TrimSpace(s), "silent") {
 		return Silent, nil
@@ -38,24 +38,24 @@ func ParseOnDeny(s string) (OnDeny, error) {
 	return OnDeny(i), err
 }
 
-// MarshalText is the answer's name.
+// MarshalText returns the action's name.
 func (o OnDeny) MarshalText() ([]byte, error) {
 	return marshalEnum("on_deny setting", onDenyNames, uint8(o))
 }
 
-// UnmarshalText reads an answer's name.
+// UnmarshalText reads an action's name.
 func (o *OnDeny) UnmarshalText(b []byte) (err error) { *o, err = ParseOnDeny(string(b)); return err }
 
-// String is "allow", "hold" or "deny".
+// String returns "allow", "hold" or "deny".
 func (u Unready) String() string { return enumName(unreadyNames, uint8(u)) }
 
-// ParseUnready finds the setting with a name.
+// ParseUnready returns the setting with a name.
 func ParseUnready(s string) (Unready, error) {
 	i, err := parseEnum("unready setting", unreadyNames, s)
 	return Unready(i), err
 }
 
-// MarshalText is the setting's name.
+// MarshalText returns the setting's name.
 func (u Unready) MarshalText() ([]byte, error) {
 	return marshalEnum("unready setting", unreadyNames, uint8(u))
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// One rule allows web to speak http to api on port 8080; api is protected. What else web sends there is refused, and
-// while the application is not known yet the verdict waits for it.
+// One rule allows web to use http to api on port 8080; api is protected. Other connections
+// are denied, and while the application is unknown the verdict is pending.
 func Example() {
 	const external, web, api = 0, 1, 2 // groups, and the identities of those that are in one group
 	http, err := app.Parse("http")
@@ -56,7 +56,7 @@ func Example() {
 	// 2001:db8::9 8080 http -> deny by rule 0
 }
 
-// Explain gives the steps by which Decide comes to its decision.
+// Explain returns the steps by which Decide reaches its decision.
 func ExampleWorkload_Explain() {
 	table, err := policy.Compile(&policy.Spec{
 		Groups:     []policy.GroupSpec{{Name: "any", Any: true}, {Name: "web"}},

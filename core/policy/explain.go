@@ -13,14 +13,14 @@ import (
 // Step is one step of an explanation.
 type Step struct {
 	Rule    uint32 // 0 where the step is not a rule
-	Text    string // what was looked at: a rule as a sentence, or the setting
-	Outcome string // what came of it
+	Text    string // what was evaluated: a rule as a sentence, or the setting
+	Outcome string // the result
 }
 
-// Explain walks the rules between the two ends of a connection, plainly and in order,
-// and says of each what came of it. It ends with the step that decides. It reads the rules
-// themselves rather than the compiled form, and is meant for people: it costs what
-// reading every rule costs.
+// Explain evaluates the rules between the two ends of a connection one by one, in order, and
+// returns the result of each, the deciding step last. It reads the rules themselves rather
+// than the compiled form, so its cost grows with the number of rules: it is meant for
+// operators.
 func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 	if w.spec.Quarantined {
 		return []Step{{Text: "the workload is quarantined", Outcome: "denies everything"}},
@@ -53,7 +53,7 @@ func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 	return append(steps, Step{Text: "no rule between the two ends matches", Outcome: "mode " + w.spec.Mode.String() + ": " + d.Verdict.String()}), d
 }
 
-// in says whether an identity belongs to a group.
+// in reports whether an identity belongs to a group.
 func (t *Table) in(identity, group uint32) bool {
 	if t.groups[group].Any {
 		return true
@@ -61,8 +61,8 @@ func (t *Table) in(identity, group uint32) bool {
 	return int(identity) < len(t.identities) && slices.Contains(t.identities[identity].Groups, group)
 }
 
-// consider is what one rule between the right groups says of a query; the decision's
-// verdict is NoVerdict where the next rule is to be asked.
+// consider returns the result of one rule between the right groups; the decision's verdict is
+// NoVerdict where the next rule is to be evaluated.
 func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
 	if len(r.Ports) > 0 && !slices.ContainsFunc(r.Ports, func(p PortSpec) bool { return p.Contains(q.Proto, q.Port) }) {
 		return "no: the connection is to " + portText(q), Decision{}
@@ -77,7 +77,7 @@ func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
 	case q.App == app.Unknown && q.Midstream && !r.Deny:
 		note = ", because the connection was picked up without its beginning"
 	case q.lost() && w.spec.FailClosed == r.Deny:
-		note = ", because nobody could tell the application"
+		note = ", because the application could not be identified"
 	case q.App != app.Unknown && q.Base != app.Unknown && slices.Contains(r.Apps, q.Base):
 		note = ", because " + q.App.Name() + " rides on " + q.Base.Name()
 	default:
@@ -98,7 +98,7 @@ func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
 	return "matches: " + d.Verdict.String() + note, d
 }
 
-// sentence is a rule in words.
+// sentence returns a rule in words.
 func (t *Table) sentence(r *RuleSpec) string {
 	ports, apps, action := "any port", "any application", "allow"
 	if r.Deny {

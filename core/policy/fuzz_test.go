@@ -8,8 +8,8 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// FuzzCompile feeds specs as they might arrive: refused or compiled, and then every
-// workload decides as Explain does.
+// FuzzCompile compiles arbitrary specs: each is rejected or compiled, and then every workload
+// decides as Explain does.
 func FuzzCompile(f *testing.F) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 20 {
@@ -29,7 +29,7 @@ func FuzzCompile(f *testing.F) {
 		table, err := policy.Compile(&s)
 		if err != nil {
 			if err.Error() == "" {
-				t.Fatal("an error without a sentence")
+				t.Fatal("an empty error message")
 			}
 			return
 		}

@@ -8,15 +8,15 @@ import (
 )
 
 // hosts holds the prefixes of one address each (/32, /128), which are nearly all of a
-// cluster's, in open-addressing maps in front of the prefix tree. At a million addresses
-// they answer in a fifth of the tree's time (BenchmarkIdentity). IPv4 has a map of
-// its own because eight bytes a slot instead of twenty halve the cache misses.
+// cluster's, in open-addressing maps in front of the prefix tree. At a million addresses they
+// take a fifth of the tree's time (BenchmarkIdentity). IPv4 has its own map because eight
+// bytes a slot instead of twenty halve the cache misses.
 type hosts struct {
 	v4 hostMap[uint32]
 	v6 hostMap[packet.Addr]
 }
 
-// hostMap is half full at most.
+// hostMap is at most half full.
 type hostMap[K comparable] struct {
 	slots []hostSlot[K]
 	shift uint8
@@ -28,7 +28,7 @@ type hostSlot[K comparable] struct {
 	identity uint32
 }
 
-// newHosts takes the single addresses among a; a later one of the same address wins.
+// newHosts collects the single addresses among a; a later one of the same address wins.
 func newHosts(a []AddressSpec) hosts {
 	var n4, n6 int
 	for _, x := range a {
@@ -60,7 +60,7 @@ func newHostMap[K comparable](n int) hostMap[K] {
 	return hostMap[K]{slots: make([]hostSlot[K], 1<<size), shift: uint8(64 - size)}
 }
 
-// find is one more than an address' identity, 0 if the address is not here.
+// find returns one more than an address' identity, 0 if the address is absent.
 func (h *hosts) find(a *packet.Addr, ipv6 bool) uint32 {
 	if ipv6 {
 		return h.v6.slot(*a, hash6(a)).identity
@@ -69,7 +69,7 @@ func (h *hosts) find(a *packet.Addr, ipv6 bool) uint32 {
 	return h.v4.slot(k, hash4(k)).identity
 }
 
-// slot is the slot of an address, or the empty one where it would be.
+// slot returns the slot of an address, or the empty one for it.
 func (m *hostMap[K]) slot(a K, hash uint64) *hostSlot[K] {
 	mask := uint64(len(m.slots) - 1)
 	for i := hash >> m.shift; ; i++ {

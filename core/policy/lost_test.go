@@ -10,7 +10,8 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// TestLost asks about sessions that nobody could identify, of workloads that fail open and closed.
+// TestLost decides sessions that could not be identified, of workloads that fail open and
+// closed.
 func TestLost(t *testing.T) {
 	http := policy.RuleSpec{Ports: []policy.PortSpec{{Proto: 6, Lo: 80, Hi: 80}}, Apps: []app.ID{app.HTTP}}
 	unnamed := policy.RuleSpec{Apps: []app.ID{app.Unknown}}
@@ -24,7 +25,7 @@ func TestLost(t *testing.T) {
 	}{
 		{"a rule that names an application", policy.Protect, []policy.RuleSpec{http}, "allow unidentified 1", "deny unidentified 0"},
 		{"the same in monitor", policy.Monitor, []policy.RuleSpec{http}, "allow unidentified 1", "violate unidentified 0"},
-		{"a rule for what has no name", policy.Protect, []policy.RuleSpec{unnamed}, "allow unidentified 1", "deny unidentified 0"},
+		{"a rule for unidentified traffic", policy.Protect, []policy.RuleSpec{unnamed}, "allow unidentified 1", "deny unidentified 0"},
 		{"a rule that denies an application", policy.Protect, []policy.RuleSpec{denyRedis, all}, "allow unidentified 2", "deny unidentified 1"},
 		{"a rule for any application", policy.Protect, []policy.RuleSpec{all, http}, "allow rule 1", "allow rule 1"},
 		{"no rule for the port", policy.Protect, []policy.RuleSpec{elsewhere}, "deny default 0", "deny default 0"},

@@ -6,25 +6,25 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// NewcomerSpec is what holds for a workload of a service group that the policy does not list
-// yet, so that one that has just begun is not without policy until the next version comes.
+// NewcomerSpec is the policy for a workload of a service group that the policy does not list
+// yet, so that a new workload has a policy before the next version arrives.
 type NewcomerSpec struct {
-	// Group is the service group; "" is every group that has no entry of its own.
+	// Group is the service group; "" is every group without an entry of its own.
 	Group string `json:"group"`
 	// WorkloadSpec without an ID.
 	WorkloadSpec
 }
 
-// Guest is a workload that is there now, whether the policy lists it or not.
+// Guest is a running workload, listed by the policy or not.
 type Guest struct {
 	ID, Group string
 	Addresses []netip.Prefix
 }
 
-// With is the Table with policy for guests that it does not list, as its newcomers say, and with the
-// addresses that guests have now, which count before those that were known when it was made. It is the
-// Table itself where that changes nothing. The version stays: the next one replaces
-// both. Of two guests with one address the first counts.
+// With returns the Table extended with policy for guests that it does not list, from its
+// newcomers, and with the present addresses of guests, which take precedence over those known
+// at compilation. It returns the Table itself where nothing changes. The version stays: the
+// next one replaces both. Of two guests with one address the first wins.
 func (t *Table) With(guests []Guest) *Table {
 	added := make(map[string]*Workload)
 	overlay := make(map[netip.Addr]uint32)
@@ -71,7 +71,8 @@ func (t *Table) With(guests []Guest) *Table {
 	return &n
 }
 
-// newcomer is the policy of a guest that the Table does not list; nil if nothing is known of its group.
+// newcomer returns the policy of a guest that the Table does not list; nil if nothing is
+// known of its group.
 func (t *Table) newcomer(g *Guest) *Workload {
 	like := t.newcomers[g.Group]
 	if like == nil {
@@ -85,7 +86,7 @@ func (t *Table) newcomer(g *Guest) *Workload {
 	return w
 }
 
-// own says whether an address stands for one workload wherever it is seen.
+// own reports whether an address identifies one workload everywhere.
 func own(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast()
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// village is a policy in which web may call api, and api (10.7.0.3) is listed; web is not.
+// village is a policy in which web may connect to api, and api (10.7.0.3) is listed; web is
+// not.
 func village() *policy.Spec {
 	return &policy.Spec{
 		Version:    3,
@@ -32,7 +33,7 @@ func guest(id, group string, addresses ...string) policy.Guest {
 	return g
 }
 
-// decide is the verdict of a workload about a TCP connection.
+// decide returns the verdict of a workload on a TCP connection.
 func decide(t *policy.Table, id string, dir packet.Direction, peer string) string {
 	w := t.Workload(id)
 	if w == nil {
@@ -57,17 +58,17 @@ func TestNewcomers(t *testing.T) {
 		want      string
 		unchanged bool
 	}{
-		{"nobody", nil, "web2", "10.7.0.3", packet.Egress, "no policy", true},
-		{"who is listed as listed", []policy.Guest{guest("api", "svc:default/api", "10.7.0.3/24")}, "api", "10.7.0.9", packet.Ingress, "deny", true},
+		{"no guests", nil, "web2", "10.7.0.3", packet.Egress, "no policy", true},
+		{"a listed workload", []policy.Guest{guest("api", "svc:default/api", "10.7.0.3/24")}, "api", "10.7.0.9", packet.Ingress, "deny", true},
 		{"an allowed call of a newcomer", []policy.Guest{web2}, "web2", "10.7.0.3", packet.Egress, "allow", false},
 		{"the same over IPv6", []policy.Guest{web2}, "web2", "fd07::3", packet.Egress, "allow", false},
 		{"a refused one", []policy.Guest{web2}, "web2", "10.7.0.4", packet.Egress, "deny", false},
 		{"as its peer sees it", []policy.Guest{web2}, "api", "10.7.0.9", packet.Ingress, "allow", false},
 		{"as its peer sees it over IPv6", []policy.Guest{web2}, "api", "fd07::9", packet.Ingress, "allow", false},
 		{"a group without an entry", []policy.Guest{guest("x", "svc:default/x")}, "x", "10.7.0.3", packet.Egress, "violate", false},
-		{"an address that was somebody else's", []policy.Guest{web2, guest("x", "svc:default/x", "10.7.0.3/24")}, "web2", "10.7.0.3", packet.Egress, "deny", false},
+		{"an address that belonged to another", []policy.Guest{web2, guest("x", "svc:default/x", "10.7.0.3/24")}, "web2", "10.7.0.3", packet.Egress, "deny", false},
 		{"two with one address", []policy.Guest{web2, guest("x", "svc:default/x", "10.7.0.9/24")}, "api", "10.7.0.9", packet.Ingress, "allow", false},
-		{"who is listed has moved", []policy.Guest{web2, guest("api", "svc:default/api", "10.7.0.8/24")}, "web2", "10.7.0.8", packet.Egress, "allow", false},
+		{"a listed workload has moved", []policy.Guest{web2, guest("api", "svc:default/api", "10.7.0.8/24")}, "web2", "10.7.0.8", packet.Egress, "allow", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,12 +2,12 @@ package policy
 
 import "github.com/sluicenet/sluice/core/packet"
 
-// open says whether a connection is not subject to policy: loopback inside the workload,
-// link-local peers, multicast, address configuration, and what the settings exempt.
+// open reports whether a connection is not subject to policy: loopback inside the workload,
+// link-local peers, multicast, address configuration, and prefixes exempted by the settings.
 //
-// Neighbour discovery is recognised by its addresses (link-local or multicast), because
-// a Query has no ICMP type. A link-local address of our own opens only ICMPv6:
-// otherwise a workload could leave policy behind by binding its link-local address.
+// Neighbour discovery is recognised by its addresses (link-local or multicast), because a
+// Query has no ICMP type. A link-local address of the workload's own opens only ICMPv6:
+// otherwise a workload could evade policy by binding its link-local address.
 func (t *Table) open(q *Query) bool {
 	switch scopeOf(&q.Peer, q.IPv6) {
 	case loopback, linkLocal, multicast:
@@ -30,7 +30,7 @@ func (t *Table) open(q *Query) bool {
 	return t.exempt != nil && t.exempt.Contains(toNetip(q.Peer, q.IPv6))
 }
 
-// isDHCP says whether a server port is one of address configuration: BOOTP and DHCP (RFC 2131),
+// isDHCP reports whether a server port is one of address configuration: BOOTP and DHCP (RFC 2131),
 // DHCPv6 (RFC 8415).
 func isDHCP(port uint16, ipv6 bool) bool {
 	if ipv6 {
@@ -39,7 +39,7 @@ func isDHCP(port uint16, ipv6 bool) bool {
 	return port == 67 || port == 68
 }
 
-// scope is how far an address reaches, as far as policy cares.
+// scope is the scope of an address, as far as policy needs it.
 type scope uint8
 
 const (
@@ -49,7 +49,8 @@ const (
 	multicast
 )
 
-// scopeOf reads an address' scope: RFC 1122 3.2.1.3 and RFC 3927 for IPv4, RFC 4291 2.4 for IPv6.
+// scopeOf returns an address' scope: RFC 1122 3.2.1.3 and RFC 3927 for IPv4, RFC 4291 2.4 for
+// IPv6.
 func scopeOf(a *packet.Addr, ipv6 bool) scope {
 	if !ipv6 {
 		switch {

@@ -120,8 +120,9 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestIPv6InIPv4Clothes: an IPv6 packet with an IPv4-mapped address borrows no IPv4 identity.
-func TestIPv6InIPv4Clothes(t *testing.T) {
+// TestIPv4MappedPacket: an IPv6 packet with an IPv4-mapped address must not have an IPv4
+// identity.
+func TestIPv4MappedPacket(t *testing.T) {
 	table, err := policy.Compile(pairSpec(policy.Protect))
 	if err != nil {
 		t.Fatal(err)
@@ -147,8 +148,8 @@ func TestCompileRefuses(t *testing.T) {
 		{"workload twice", func(s *policy.Spec) { s.Workloads = append(s.Workloads, s.Workloads[0]) }, "twice"},
 		{"rule from", func(s *policy.Spec) { s.Rules[0].From = 3 }, "rule 1 (at place 0): comes from group 3"},
 		{"rule to", func(s *policy.Spec) { s.Rules[0].To = 3 }, "goes to group 3"},
-		{"rule 0", func(s *policy.Spec) { s.Rules[0].ID = 0 }, "kept for the defaults"},
-		{"ports", func(s *policy.Spec) { s.Rules[0].Ports = []policy.PortSpec{{Lo: 2, Hi: 1}} }, "wrong way round"},
+		{"rule 0", func(s *policy.Spec) { s.Rules[0].ID = 0 }, "reserved for the defaults"},
+		{"ports", func(s *policy.Spec) { s.Rules[0].Ports = []policy.PortSpec{{Lo: 2, Hi: 1}} }, "descending order"},
 		{"application", func(s *policy.Spec) { s.Rules[0].Apps = []app.ID{app.Undecided} }, "which no session keeps"},
 	}
 	for _, tt := range tests {

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// protoNames are the IP protocols with a name of their own, by IANA's keywords.
+// protoNames are the IP protocols with names, by IANA's keywords.
 var protoNames = map[uint8]string{
 	1: "icmp", 2: "igmp", 4: "ipip", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah",
 	58: "icmpv6", 89: "ospf", 103: "pim", 112: "vrrp", 132: "sctp", 136: "udplite",
 }
 
-// ProtoName is a protocol's name, "ip-N" for those without one.
+// ProtoName returns a protocol's name, "ip-N" for one without.
 func ProtoName(p uint8) string {
 	if n, ok := protoNames[p]; ok {
 		return n
@@ -20,7 +20,7 @@ func ProtoName(p uint8) string {
 	return "ip-" + strconv.Itoa(int(p))
 }
 
-// ParseProto finds the protocol with a name or an "ip-N".
+// ParseProto returns the protocol with a name or an "ip-N".
 func ParseProto(s string) (uint8, error) {
 	s = strings.ToLower(strings.TrimSpace(s))
 	for p, n := range protoNames {
@@ -36,7 +36,7 @@ func ParseProto(s string) (uint8, error) {
 	return 0, fmt.Errorf("no protocol is called %q: use tcp, udp, icmp, icmpv6, sctp or ip-N with its number", s)
 }
 
-// HasPorts says whether a protocol has ports: TCP, UDP, DCCP, SCTP and UDP-Lite.
+// HasPorts reports whether a protocol has ports: TCP, UDP, DCCP, SCTP and UDP-Lite.
 func HasPorts(p uint8) bool {
 	switch p {
 	case 6, 17, 33, 132, 136:
@@ -45,8 +45,8 @@ func HasPorts(p uint8) bool {
 	return false
 }
 
-// String is "any", "tcp/80", "tcp/8000-8100", "tcp/any", "icmp", or "any/80" for a port of
-// every protocol.
+// String returns "any", "tcp/80", "tcp/8000-8100", "tcp/any", "icmp", or "any/80" for a port
+// of every protocol.
 func (p PortSpec) String() string {
 	name := "any"
 	if p.Proto != 0 {
@@ -63,7 +63,7 @@ func (p PortSpec) String() string {
 	return fmt.Sprintf("%s/%d-%d", name, p.Lo, p.Hi)
 }
 
-// Contains says whether a port of a protocol is meant.
+// Contains reports whether the specification includes a port of a protocol.
 func (p PortSpec) Contains(proto uint8, port uint16) bool {
 	return (p.Proto == 0 || p.Proto == proto) && p.Lo <= port && port <= p.Hi
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// naive is the verdict as POLICY tells it, from the Spec alone.
+// naive evaluates the policy directly from the Spec.
 func naive(s *policy.Spec, w *policy.WorkloadSpec, q *policy.Query) policy.Decision {
 	peer := q.Peer.Netip()
 	switch {
@@ -102,7 +102,7 @@ var (
 	someProtos = []uint8{1, 6, 6, 6, 17, 58, 132, 255}
 )
 
-// randomSpec makes a small policy in which everything overlaps.
+// randomSpec returns a small policy in which everything overlaps.
 func randomSpec(r *rand.Rand) *policy.Spec {
 	s := &policy.Spec{Version: r.Uint64()}
 	for i := range 2 + r.IntN(6) {
@@ -189,7 +189,7 @@ func randomQuery(r *rand.Rand) policy.Query {
 	return q
 }
 
-// TestDecideAgrees compares the compiled form, Explain and the plain reading of the rules.
+// TestDecideAgrees compares the compiled form, Explain and a direct evaluation of the rules.
 func TestDecideAgrees(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	seen := map[flow.Verdict]int{}
@@ -215,7 +215,7 @@ func TestDecideAgrees(t *testing.T) {
 	}
 	for _, v := range []flow.Verdict{flow.Open, flow.Learn, flow.Allow, flow.Violate, flow.Deny, flow.Pending} {
 		if seen[v] < 500 {
-			t.Errorf("verdict %s came only %d times", v, seen[v])
+			t.Errorf("verdict %s occurred only %d times", v, seen[v])
 		}
 	}
 }

@@ -18,20 +18,20 @@ const (
 	Protect
 )
 
-// OnDeny says what a denied packet's sender is told.
+// OnDeny is the response to the sender of a denied packet.
 type OnDeny uint8
 
-// Answers to denied packets.
+// Responses to denied packets.
 const (
-	// Reset: TCP gets RSTs, everything else silence.
+	// Reset: RSTs for TCP, no response otherwise.
 	Reset OnDeny = iota
-	// Reject: TCP gets RSTs, UDP an ICMP error (administratively prohibited).
+	// Reject: RSTs for TCP, an ICMP error (administratively prohibited) for UDP.
 	Reject
-	// Silent: nothing is answered.
+	// Silent: no response.
 	Silent
 )
 
-// Unready says what a workload does before its policy has come.
+// Unready is what a workload's traffic does before its policy has arrived.
 type Unready uint8
 
 // Unready settings.
@@ -41,22 +41,22 @@ const (
 	UnreadyDeny
 )
 
-// Spec is the policy of one node as the controller sends it: identities rather than
-// address pairs. Everything in it refers by number to something else in it, and Compile
-// refuses a Spec that does not.
+// Spec is the policy of one node as the controller sends it: identities rather than address
+// pairs. Its parts refer to each other by number, and Compile rejects a Spec with an invalid
+// reference.
 type Spec struct {
-	// Version counts up with every change; 64 bits.
+	// Version increases with every change; 64 bits.
 	Version uint64 `json:"version"`
 	// Groups lists the groups that rules name; a group's number is its index.
 	Groups []GroupSpec `json:"groups"`
-	// Identities: a number for each distinct set of groups, its index. Index 0 is the
-	// identity of addresses that nothing matches (external).
+	// Identities: a number for each distinct set of groups, its index. Index 0 is the identity
+	// of addresses with no match (external).
 	Identities []IdentitySpec `json:"identities"`
-	// Addresses map prefixes to identities, longest prefix first in force.
+	// Addresses map prefixes to identities; the longest prefix wins.
 	Addresses []AddressSpec `json:"addresses"`
 	// Workloads are those that run on the node.
 	Workloads []WorkloadSpec `json:"workloads"`
-	// Newcomers say what holds for workloads that are not listed yet.
+	// Newcomers are the policies of workloads that are not listed yet.
 	Newcomers []NewcomerSpec `json:"newcomers,omitempty"`
 	// Rules in order of evaluation.
 	Rules []RuleSpec `json:"rules"`
@@ -64,7 +64,7 @@ type Spec struct {
 	Exempt []netip.Prefix `json:"exempt,omitempty"`
 }
 
-// GroupSpec is a group as rules see it. The name is for Explain.
+// GroupSpec is a group as rules refer to it. The name is for Explain.
 type GroupSpec struct {
 	Name string `json:"name"`
 	// Any marks the reserved group `any`, to which every identity belongs.
@@ -76,7 +76,7 @@ type IdentitySpec struct {
 	Groups []uint32 `json:"groups"`
 }
 
-// AddressSpec gives the addresses of a prefix an identity.
+// AddressSpec assigns an identity to the addresses of a prefix.
 type AddressSpec struct {
 	Prefix   netip.Prefix `json:"prefix"`
 	Identity uint32       `json:"identity"`
@@ -94,21 +94,21 @@ type WorkloadSpec struct {
 	// Hold is how long payload of a pending session may be held in protect mode; 0 is the
 	// default of one second.
 	Hold time.Duration `json:"hold,omitempty"`
-	// HoldDeny denies a session whose hold time ran out; it passes otherwise.
+	// HoldDeny denies a session whose hold time expired; it passes otherwise.
 	HoldDeny bool `json:"hold_deny,omitempty"`
-	// Backend is by what a person chose that the workload is enforced (NFQueueBackend, AFPacketBackend); ""
-	// where nobody did. It decides nothing about connections.
+	// Backend is the user's choice of datapath for the workload (NFQueueBackend,
+	// AFPacketBackend); "" without one. It decides nothing about connections.
 	Backend string `json:"backend,omitempty"`
 }
 
-// Names of backends, as people choose them.
+// Names of backends in the user's configuration.
 const (
 	NFQueueBackend  = "nfqueue"
 	AFPacketBackend = "afpacket"
-	AutoBackend     = "auto" // nobody's choice
+	AutoBackend     = "auto" // no choice
 )
 
-// CheckBackend says whether a backend, or auto, has that name.
+// CheckBackend returns an error unless name is a backend or auto.
 func CheckBackend(name string) error {
 	switch name {
 	case NFQueueBackend, AFPacketBackend, AutoBackend:
@@ -132,8 +132,7 @@ type RuleSpec struct {
 	To   uint32 `json:"to"`
 	// Ports; empty is any.
 	Ports []PortSpec `json:"ports,omitempty"`
-	// Apps; empty is any. app.Unknown names sessions whose identification ended without
-	// a name.
+	// Apps; empty is any. app.Unknown is sessions whose identification ended without a name.
 	Apps []app.ID `json:"apps,omitempty"`
 	Deny bool     `json:"deny,omitempty"`
 }

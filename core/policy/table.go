@@ -9,25 +9,25 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// DefaultHold is how long payload of a pending session is held where the Spec says 0.
+// DefaultHold is how long payload of a pending session is held where the Spec has 0.
 const DefaultHold = time.Second
 
-// Table is a compiled Spec. It never changes, so any number of goroutines may ask it
-// without a lock; a new policy is a new Table.
+// Table is a compiled Spec. It never changes, so any number of goroutines may read it without
+// a lock; a new policy is a new Table.
 //
-// A look-up goes: peer address -> identity (longest prefix) -> three classes: what the rules
-// between the workload and everyone say, what those between everyone and the peer say, and what
-// those between just these two say -> the port tables of each class (one at most,
-// mostly) -> ordered candidates. A port table is asked exact first and range second; order
-// among rules was settled when it was built.
+// A look-up goes: peer address -> identity (longest prefix) -> three classes: the rules
+// between the workload and everyone, those between everyone and the peer, and those between
+// just these two -> the port tables of each class (mostly one at most) -> ordered candidates.
+// A port table is searched exact first and range second; the order among rules was resolved
+// when it was built.
 type Table struct {
 	version   uint64
 	hosts     hosts               // prefixes of one address
 	addresses *bart.Table[uint32] // all the others
 	exempt    *bart.Lite          // nil where nothing is exempt
 	workloads map[string]*Workload
-	guests    *hosts               // addresses that count before all others; nil without
-	newcomers map[string]*Workload // by service group; those of a Table without them are without policy
+	guests    *hosts               // take precedence over all others; nil without
+	newcomers map[string]*Workload // by service group; those of a Table without them have no policy
 
 	classes     []class  // the first is empty
 	everyone    sides    // classes of everyone's rules with each identity
@@ -37,21 +37,21 @@ type Table struct {
 	segments    []segment   // of all port tables, one after the other
 	candidates  []candidate // of all lists; the first is the end of the empty list
 
-	// What Explain needs of the Spec; shared with it.
+	// The part of the Spec that Explain needs; shared with it.
 	groups     []GroupSpec
 	identities []IdentitySpec
 	rules      []RuleSpec
 }
 
-// Workload is one workload's view of a Table.
+// Workload is the part of a Table for one workload.
 type Workload struct {
 	table *Table
 	spec  WorkloadSpec
 	rows  *rows
 }
 
-// sides are classes for each identity at the far end, by direction: of a connection out of the
-// workload, and of one into it.
+// sides are classes for each identity at the far end, by direction: of a connection out of
+// the workload, and of one into it.
 type sides struct {
 	egress, ingress []uint32
 }
@@ -62,23 +62,24 @@ type rows struct {
 	egress, ingress uint32 // between it and everyone
 }
 
-// class is the port tables that are to be asked about one kind of pair of ends.
+// class is the port tables to search for one kind of pair of ends.
 type class struct {
 	first, n uint32 // in Table.classTables
 }
 
-// direct marks the number of a class that is just one port table, whose number it is then: nearly
-// all are, and it saves two trips to memory.
+// direct marks the number of a class that is just one port table, whose number it is then:
+// nearly all are, and it saves two memory accesses.
 const direct = 1 << 31
 
-// Version is the Spec's.
+// Version returns the Spec's version.
 func (t *Table) Version() uint64 { return t.version }
 
-// Workload is the workload with an id, nil if the policy does not speak of it (it is not
+// Workload returns the workload with an id, nil if the policy has no such workload (it is not
 // ready then).
 func (t *Table) Workload(id string) *Workload { return t.workloads[id] }
 
-// Identity is the number of the longest prefix that holds an address; 0 if none does.
+// Identity returns the identity of the longest prefix that contains an address; 0 if none
+// does.
 func (t *Table) Identity(a packet.Addr, ipv6 bool) uint32 {
 	if t.guests != nil {
 		if id := t.guests.find(&a, ipv6); id != 0 {
@@ -99,22 +100,22 @@ func toNetip(a packet.Addr, ipv6 bool) netip.Addr {
 	return netip.AddrFrom4([4]byte(a[12:]))
 }
 
-// ID is the workload's id.
+// ID returns the workload's id.
 func (w *Workload) ID() string { return w.spec.ID }
 
-// Identity is the workload's own identity.
+// Identity returns the workload's own identity.
 func (w *Workload) Identity() uint32 { return w.spec.Identity }
 
-// Mode is that of the workload's service group.
+// Mode returns the mode of the workload's service group.
 func (w *Workload) Mode() Mode { return w.spec.Mode }
 
-// OnDeny is what the sender of a denied packet is told.
+// OnDeny returns the response to the sender of a denied packet.
 func (w *Workload) OnDeny() OnDeny { return w.spec.OnDeny }
 
-// Unready is what the workload does where it has no policy.
+// Unready returns what the workload does without a policy.
 func (w *Workload) Unready() Unready { return w.spec.Unready }
 
-// Hold is how long payload of a pending session may be held in protect mode.
+// Hold returns how long payload of a pending session may be held in protect mode.
 func (w *Workload) Hold() time.Duration {
 	if w.spec.Hold <= 0 {
 		return DefaultHold
@@ -122,14 +123,15 @@ func (w *Workload) Hold() time.Duration {
 	return w.spec.Hold
 }
 
-// HoldDeny says that a session whose hold time ran out is denied; it passes otherwise.
+// HoldDeny reports whether a session whose hold time expired is denied; it passes otherwise.
 func (w *Workload) HoldDeny() bool { return w.spec.HoldDeny }
 
-// FailClosed says that traffic stops rather than passes unseen when the engine cannot judge it.
+// FailClosed reports whether traffic is dropped rather than passed unjudged when the engine
+// cannot judge it.
 func (w *Workload) FailClosed() bool { return w.spec.FailClosed }
 
-// Quarantined says that everything is denied.
+// Quarantined reports whether everything is denied.
 func (w *Workload) Quarantined() bool { return w.spec.Quarantined }
 
-// Backend is by what a person chose that the workload is enforced; "" where nobody did.
+// Backend returns the user's choice of datapath for the workload; "" without one.
 func (w *Workload) Backend() string { return w.spec.Backend }

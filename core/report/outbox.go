@@ -6,12 +6,12 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 )
 
-// outboxLimit bounds the records that wait for Drain, per worker.
+// outboxLimit bounds the records waiting for Drain, per worker.
 const outboxLimit = 1 << 16
 
-// Outbox carries the records of one worker to one collector. The worker puts records into a
-// buffer of its own and hands it over with Flush, once a batch: the lock is
-// taken per batch and never per frame. What does not fit is counted.
+// Outbox carries the records of one worker to one collector. The worker adds records to its
+// own buffer and passes it on with Flush, once per batch: the lock is taken per batch, never
+// per frame. Records that do not fit are counted.
 type Outbox struct {
 	local   []flow.Record
 	threats []Threat
@@ -30,7 +30,7 @@ func (o *Outbox) Put(f *flow.Record) { o.local = append(o.local, *f) }
 // Threat adds a threat; only the worker calls it.
 func (o *Outbox) Threat(t *Threat) { o.threats = append(o.threats, *t) }
 
-// Flush hands over what was put; only the worker calls it.
+// Flush passes on the records that were put; only the worker calls it.
 func (o *Outbox) Flush() {
 	if len(o.local) == 0 && len(o.threats) == 0 {
 		return
@@ -42,8 +42,8 @@ func (o *Outbox) Flush() {
 		o.local = o.local[:room]
 		o.lossy = true
 	}
-	// The collector's buffer keeps its size from one Drain to the next: to swap it for the
-	// small one here would have it grow anew each time.
+	// The collector's buffer keeps its size from one Drain to the next: replacing it with the
+	// small one here would make it grow again each time.
 	o.ready = append(o.ready, o.local...)
 	if room := outboxLimit - len(o.readyT); len(o.threats) > room {
 		o.dropped += uint64(len(o.threats) - room)
@@ -57,8 +57,8 @@ func (o *Outbox) Flush() {
 	o.threats = o.threats[:0]
 }
 
-// Drain gives every record handed over so far to fn, in order, and returns how many. Where others
-// were dropped since the last call these are marked as lossy. One goroutine calls it; records are
+// Drain passes all flushed records to fn, in order, and returns their number. If others were
+// dropped since the last call, they are marked as lossy. One goroutine calls it; records are
 // valid during the call.
 func (o *Outbox) Drain(fn func(*flow.Record)) int {
 	o.mu.Lock()
@@ -74,7 +74,7 @@ func (o *Outbox) Drain(fn func(*flow.Record)) int {
 	}
 	clear(got)
 	o.mu.Lock()
-	// A buffer that was made for far more than came now goes back to the heap.
+	// A buffer far larger than needed is freed.
 	if cap(got) <= outboxLimit/64 || len(got) > cap(got)/4 {
 		o.spare = got[:0]
 	}
@@ -94,7 +94,8 @@ func (o *Outbox) DrainThreats(fn func(*Threat)) int {
 	return len(got)
 }
 
-// Dropped is how many records did not fit. It may be called from anywhere.
+// Dropped returns the number of records that did not fit. It may be called from any
+// goroutine.
 func (o *Outbox) Dropped() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()

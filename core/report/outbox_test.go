@@ -29,7 +29,8 @@ func TestOutboxLosesNothingUnaccounted(t *testing.T) {
 	}
 }
 
-// TestOutboxMarksLoss has a box overflow once: what is drained then is marked, what comes later is not.
+// TestOutboxMarksLoss overflows an outbox once: the records drained then are marked, later
+// ones are not.
 func TestOutboxMarksLoss(t *testing.T) {
 	var o report.Outbox
 	put := func(n int) {
@@ -108,7 +109,8 @@ func TestOutboxSteadyStateDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkOutbox is what a record costs a busy worker: twenty a batch, and drained five times a second at 35,000 connections each.
+// BenchmarkOutbox measures a record's cost to a busy worker: twenty a batch, drained five
+// times a second at 35,000 connections each.
 func BenchmarkOutbox(b *testing.B) {
 	var o report.Outbox
 	f := flow.Record{Session: 1}

@@ -1,6 +1,5 @@
-// Package report carries what the engine observes to its collector: an outbox for each
-// worker, and the records of threats. Aggregation is the agent's business; what is lost
-// on the way is counted.
+// Package report carries the engine's observations to their collector: an outbox for each
+// worker, and threat records. The agent aggregates them; lost ones are counted.
 package report
 
 import "github.com/sluicenet/sluice/core/packet"
@@ -17,7 +16,7 @@ type Threat struct {
 	Proto    uint8
 	IPv6     bool
 	Text     string
-	// Frame is the packet that showed it, from its IP header on, cut at 256 bytes; of what a plugin
-	// found, the last packet that the plugin was given. nil where neither is left.
+	// Frame is the packet that showed it, from its IP header on, cut at 256 bytes; for a
+	// plugin's finding, the last packet passed to the plugin. nil where it is unavailable.
 	Frame []byte
 }

@@ -73,7 +73,7 @@ func BenchmarkInsert(b *testing.B) {
 	}
 }
 
-// BenchmarkMemory tells bytes a session, and what a collection costs with them alive.
+// BenchmarkMemory reports bytes per session, and the cost of a collection with them alive.
 func BenchmarkMemory(b *testing.B) {
 	for _, n := range []int{1000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

@@ -1,6 +1,6 @@
 package session
 
-// Flags are what is known of a connection. The tracker, time-outs and eviction go by them.
+// Flags describe the connection. The tracker, timeouts and eviction depend on them.
 type Flags uint16
 
 // Flags.
@@ -9,18 +9,19 @@ const (
 	Midstream Flags = 1 << iota
 	// Answered: the server sent at least one packet that is not a refusal. Set by the engine.
 	Answered
-	// Refused: a router or the server's system answered with an ICMP error that it is
-	// unreachable. Set by the engine.
+	// Refused: a router or the server's host answered with an ICMP unreachable error. Set by the
+	// engine.
 	Refused
-	// Denied: packets of it were refused because of policy; it is kept so that later ones are
-	// dropped cheaply. Set by the engine, and never cleared.
+	// Denied: policy denied packets of it; the session is kept so that later packets are dropped
+	// cheaply. Set by the engine, and never cleared.
 	Denied
-	// Away: segments may have passed unseen since the last one that was tracked. Set by the
-	// engine; the next segment with the numbers of both ends clears it.
+	// Away: segments may have been missed since the last one that was tracked. Set by the
+	// engine; the next segment with sequence numbers of both ends clears it.
 	Away
 )
 
-// Marks are what the engine has done with a session. This package keeps them and reads none.
+// Marks record what the engine has done with a session. This package stores them and reads
+// none.
 type Marks uint16
 
 // Marks.
@@ -31,24 +32,24 @@ const (
 	Changed
 	// Ended: the End record was written.
 	Ended
-	// Idle: the timer is armed with the time-out, not with a report.
+	// Idle: the timer is armed with the timeout, not with a report.
 	Idle
-	// Identified: identification is over.
+	// Identified: identification is complete.
 	Identified
-	// Lost: its application is unknown because parsers were away.
+	// Lost: its application is unknown because parsers were unavailable.
 	Lost
-	// HoldExpired: its payload was held for as long as the group allows.
+	// HoldExpired: its payload was held for the longest time the group allows.
 	HoldExpired
-	// Passed: its hold time ran out and it passes.
+	// Passed: its hold time expired and it passes.
 	Passed
-	// Released: it was held once, and is not again.
+	// Released: it was held once and is not held again.
 	Released
-	// Traced: its real destination was looked up; on lo only.
+	// Traced: its original destination was looked up; on lo only.
 	Traced
 	// Offloaded: it may pass in the kernel, which counts it.
 	Offloaded
-	// Stays: the kernel cannot let its packets go by.
+	// Stays: it cannot be offloaded to the kernel.
 	Stays
-	// Either: its client is not known for sure, policy is asked about both orientations.
+	// Either: its client is uncertain; policy is evaluated for both orientations.
 	Either
 )

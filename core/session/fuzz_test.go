@@ -9,8 +9,8 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// FuzzTrack reads segments of 12 bytes: whatever they are, one that is not valid changes
-// nothing, a connection that is over stays over, and a result agrees with its session.
+// FuzzTrack reads segments of 12 bytes: an invalid one changes nothing, a closed connection
+// stays closed, and a result agrees with its session.
 func FuzzTrack(f *testing.F) {
 	for _, c := range tcpCases {
 		var in []byte

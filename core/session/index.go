@@ -2,22 +2,22 @@ package session
 
 import "hash/maphash"
 
-// The index is an extendible hash of slots: a slot is a 32-bit tag (the hash) above a
-// 32-bit ref. The tag's upper bits choose a segment in the directory, its lower bits the
-// place in the segment. A full segment doubles up to segmentMax slots and is then split
-// in two, so that growth never moves more than one segment at a time; keys are not
-// read again for it. The hash is seeded for each table: nobody outside can aim at a segment.
+// The index is an extendible hash of slots: a slot is a 32-bit tag (the hash) above a 32-bit
+// ref. The tag's upper bits choose a segment in the directory, its lower bits the place in
+// the segment. A full segment doubles up to segmentMax slots and is then split in two, so
+// that growth never moves more than one segment at a time and never reads keys again. The
+// hash is seeded per table, so that an attacker cannot aim at a segment.
 const (
 	segmentMin = 64
 	segmentMax = 1024
-	// depthMax bounds the directory; beyond it the tag has too few bits left.
+	// depthMax bounds the directory; beyond it the tag has too few bits.
 	depthMax = 20
 )
 
 type segment struct {
 	slots []uint64
 	n     int
-	depth uint8 // how many upper bits of the tag all its slots share
+	depth uint8 // number of upper tag bits that all its slots share
 }
 
 type index struct {
@@ -52,7 +52,7 @@ func (x *index) segment(tag uint32) *segment {
 	return x.dir[tag>>((32-x.depth)&63)]
 }
 
-// insert adds a slot. False: the segment is full and cannot be split any more.
+// insert adds a slot. It returns false if the segment is full and cannot be split again.
 func (x *index) insert(tag, ref uint32) bool {
 	g := x.segment(tag)
 	for (g.n+1)*4 > len(g.slots)*3 {
@@ -62,7 +62,7 @@ func (x *index) insert(tag, ref uint32) bool {
 			g.slots, g.n = make([]uint64, 2*len(old)), 0
 			for _, v := range old {
 				if v != 0 {
-					g.put(v)
+					g.putSlot(v)
 				}
 			}
 		case g.depth < depthMax:
@@ -72,11 +72,11 @@ func (x *index) insert(tag, ref uint32) bool {
 			return false
 		}
 	}
-	g.put(uint64(tag)<<32 | uint64(ref))
+	g.putSlot(uint64(tag)<<32 | uint64(ref))
 	return true
 }
 
-// split shares the slots of g between g and a new segment, by the next bit of the tag.
+// split distributes the slots of g between g and a new segment, by the next bit of the tag.
 func (x *index) split(g *segment, tag uint32) {
 	if g.depth == x.depth {
 		dir := make([]*segment, 2*len(x.dir))
@@ -100,9 +100,9 @@ func (x *index) split(g *segment, tag uint32) {
 		switch {
 		case v == 0:
 		case uint32(v>>32)&bit == 0:
-			g.put(v)
+			g.putSlot(v)
 		default:
-			h.put(v)
+			h.putSlot(v)
 		}
 	}
 	// The directory's entries for h: the upper half of those that g had.
@@ -112,7 +112,7 @@ func (x *index) split(g *segment, tag uint32) {
 	}
 }
 
-func (g *segment) put(v uint64) {
+func (g *segment) putSlot(v uint64) {
 	mask := len(g.slots) - 1
 	i := int(v>>32) & mask
 	for g.slots[i] != 0 {
@@ -122,7 +122,7 @@ func (g *segment) put(v uint64) {
 	g.n++
 }
 
-// remove takes the slot out and closes the hole, so that there are no tombstones.
+// remove deletes the slot and moves later ones up, so that there are no tombstones.
 func (x *index) remove(tag, ref uint32) {
 	g := x.segment(tag)
 	mask := len(g.slots) - 1

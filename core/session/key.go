@@ -6,9 +6,9 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Key names a session on one endpoint. It is canonical: (A, APort) is not greater than
-// (B, BPort), bytewise, so that both directions find the same session. For
-// ICMP echo both ports are the identifier; protocols without ports have 0.
+// Key identifies a session on one endpoint. It is canonical: (A, APort) is not greater than
+// (B, BPort), bytewise, so that both directions find the same session. For ICMP echo both
+// ports are the identifier; protocols without ports have 0.
 type Key struct {
 	A, B         packet.Addr
 	APort, BPort uint16
@@ -17,12 +17,12 @@ type Key struct {
 	IPv6         bool
 }
 
-// KeyOf is the key of a decoded packet; swapped says that its source is B.
-// The packet's Status is OK.
+// KeyOf returns the key of a decoded packet, whose Status is OK; swapped is true if its
+// source is B.
 func KeyOf(p *packet.Packet, endpoint uint32) (k Key, swapped bool) {
 	src, dst := p.SrcPort, p.DstPort
 	if p.Proto == packet.ProtoICMP || p.Proto == packet.ProtoICMPv6 {
-		dst = src // the decoder gives the echo identifier as source, 0 for all else
+		dst = src // the decoder returns the echo identifier as source, 0 for all else
 	}
 	k.Endpoint, k.Proto, k.IPv6 = endpoint, p.Proto, p.IPv6
 	if swapped = less(&p.Dst, dst, &p.Src, src); swapped {
@@ -33,7 +33,7 @@ func KeyOf(p *packet.Packet, endpoint uint32) (k Key, swapped bool) {
 	return k, swapped
 }
 
-// less says whether (a, ap) sorts before (b, bp).
+// less reports whether (a, ap) sorts before (b, bp).
 func less(a *packet.Addr, ap uint16, b *packet.Addr, bp uint16) bool {
 	if x, y := binary.BigEndian.Uint64(a[:8]), binary.BigEndian.Uint64(b[:8]); x != y {
 		return x < y

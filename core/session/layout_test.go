@@ -29,7 +29,8 @@ func TestSessionLayout(t *testing.T) {
 	}
 }
 
-// pointerIn names the first field that the garbage collector would have to follow.
+// pointerIn returns the name of the first field that the garbage collector would have to
+// follow.
 func pointerIn(t reflect.Type, name string) string {
 	switch t.Kind() {
 	case reflect.Bool, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Int,
@@ -48,7 +49,7 @@ func pointerIn(t reflect.Type, name string) string {
 	return name
 }
 
-// check holds the table's own order: index, wheel and lists all know the same sessions.
+// check verifies the table's invariants: index, wheel and lists hold the same sessions.
 func (t *Table) check(tb testing.TB) {
 	tb.Helper()
 	inWheel, inList, slotsUsed := 0, 0, 0
@@ -59,7 +60,7 @@ func (t *Table) check(tb testing.TB) {
 		for prev := uint32(0); ref != 0; inWheel++ {
 			s := t.store.at(ref)
 			if s.ref != ref || s.prev != prev || int(s.slot) != slot {
-				tb.Fatalf("wheel slot %d: session %d is torn", slot, ref)
+				tb.Fatalf("wheel slot %d: session %d is corrupt", slot, ref)
 			}
 			prev, ref = ref, s.next
 		}
@@ -118,7 +119,7 @@ func TestTableAgainstMap(t *testing.T) {
 				tab.Delete(s)
 				delete(model, *k)
 				if tab.At(ref) != nil {
-					t.Fatalf("round %d: a deleted session answers to its ref", round)
+					t.Fatalf("round %d: the ref of a deleted session returned it", round)
 				}
 			}
 		}
@@ -127,13 +128,13 @@ func TestTableAgainstMap(t *testing.T) {
 	n := 0
 	tab.Each(func(s *Session) bool {
 		if n++; model[s.Key] != s.ID {
-			t.Errorf("Each gave %v", s.Key)
+			t.Errorf("Each called with %v", s.Key)
 		}
 		tab.Delete(s)
 		return true
 	})
 	if n != len(model) || tab.Len() != 0 {
-		t.Errorf("Each gave %d of %d, %d are left", n, len(model), tab.Len())
+		t.Errorf("Each called with %d of %d, %d are left", n, len(model), tab.Len())
 	}
 	tab.check(t)
 	if tab.store.live > 1 {

@@ -1,8 +1,7 @@
-// Package session is a worker's memory of connections: canonical keys, a bounded
-// table whose sessions lie off the garbage collector's path, timers, and the TCP
-// tracker. A Table belongs to one worker and takes no lock. It decides
-// nothing about a connection, keeps no payload (core/stream does) and writes no
-// records (core/engine does).
+// Package session is the connection table of a worker: canonical keys, a bounded table whose
+// sessions the garbage collector does not scan, timers, and the TCP tracker. A Table belongs
+// to one worker and takes no lock. It decides nothing about a connection, stores no payload
+// (core/stream does) and writes no records (core/engine does).
 package session
 
 import (
@@ -10,21 +9,21 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Session is one connection, or one conversation of a protocol without
-// connections. It holds no pointers, so that chunks of sessions are nothing to
-// the garbage collector. Arrays of two are indexed by direction: 0 is client to server, 1 back.
+// Session is one connection, or one conversation of a connectionless protocol. It holds no
+// pointers, so that the garbage collector skips chunks of sessions. Arrays of two are indexed
+// by direction: 0 is client to server, 1 server to client.
 type Session struct {
 	// Key is written by Insert and Import alone.
 	Key Key
-	// ClientIsA says which end of the key is the client. Change it through SwapClient.
+	// ClientIsA is true if end A of the key is the client. Change it through SwapClient.
 	ClientIsA bool
 	// Dir is Egress where the endpoint's workload is the client.
 	Dir packet.Direction
-	// State is written by Track; the engine may write it when it ends a session itself.
+	// State is written by Track; the engine writes it when it ends a session itself.
 	State flow.Phase
-	// Evidence is how it is known which end is the client.
+	// Evidence is the reason for considering that end the client.
 	Evidence flow.Evidence
-	// ID is unique in the life of an engine.
+	// ID is unique in one run of an engine.
 	ID uint64
 	// Created and Last are the stamps of the first and the last packet, ns since the epoch.
 	Created, Last int64
@@ -34,23 +33,23 @@ type Session struct {
 	Generation uint64
 	// Rule is the rule that decided; 0 for a default.
 	Rule uint32
-	// Aux is the engine's index of heap objects that belong to the session; 0 is none.
+	// Aux is the engine's index of the session's heap objects; 0 is none.
 	Aux uint32
-	// Flags are what is known of the connection, Marks what was done with it.
+	// Flags describe the connection, Marks what was done with it.
 	Flags Flags
 	Marks Marks
 	// App and Base are app.IDs.
 	App, Base uint16
 	// Strength holds a parsers.Match.
 	Strength uint8
-	// Verdict and Reason are policy's last answer.
+	// Verdict and Reason are policy's last decision.
 	Verdict flow.Verdict
 	Reason  flow.Reason
 
-	slot            uint8 // where the timer wheel holds it: level<<6 | slot
+	slot            uint8 // place in the timer wheel: level<<6 | slot
 	reportedPackets [2]uint32
 	reportedBytes   [2]uint64
-	wings           [2]wing
+	halves          [2]halfConn
 
 	ref        uint32 // index in the table + 1; 0 while free
 	deadline   uint32 // tick
@@ -59,7 +58,7 @@ type Session struct {
 	epPrev     uint32
 }
 
-// DirOf is the direction of a packet: swapped is what KeyOf said of it.
+// DirOf returns the direction of a packet; swapped is the result of KeyOf.
 func (s *Session) DirOf(swapped bool) int {
 	if s.ClientIsA != swapped {
 		return 0
@@ -67,24 +66,24 @@ func (s *Session) DirOf(swapped bool) int {
 	return 1
 }
 
-// Count adds a packet of n bytes (from the IP header on) in direction dir, and moves Last.
+// Count adds a packet of n bytes (from the IP header on) in direction dir, and updates Last.
 func (s *Session) Count(dir, n int, now int64) {
 	s.Packets[dir&1]++
 	s.Bytes[dir&1] += uint64(n)
 	s.Last = now
 }
 
-// Unreported is what was counted since MarkReported.
+// Unreported returns what was counted since MarkReported.
 func (s *Session) Unreported() (packets, bytes [2]uint64) {
 	for d := range packets {
-		// Fewer than 2^32 packets come between two records, so the lower half is enough.
+		// Fewer than 2^32 packets arrive between two records, so the lower half is enough.
 		packets[d] = uint64(uint32(s.Packets[d]) - s.reportedPackets[d])
 		bytes[d] = s.Bytes[d] - s.reportedBytes[d]
 	}
 	return packets, bytes
 }
 
-// MarkReported says that everything counted so far is in a record.
+// MarkReported marks everything counted so far as recorded.
 func (s *Session) MarkReported() {
 	for d := range s.reportedBytes {
 		s.reportedPackets[d] = uint32(s.Packets[d])
@@ -92,7 +91,7 @@ func (s *Session) MarkReported() {
 	}
 }
 
-// Client is the client's address and port.
+// Client returns the client's address and port.
 func (s *Session) Client() (packet.Addr, uint16) {
 	if s.ClientIsA {
 		return s.Key.A, s.Key.APort
@@ -100,7 +99,7 @@ func (s *Session) Client() (packet.Addr, uint16) {
 	return s.Key.B, s.Key.BPort
 }
 
-// Server is the server's address and port.
+// Server returns the server's address and port.
 func (s *Session) Server() (packet.Addr, uint16) {
 	if s.ClientIsA {
 		return s.Key.B, s.Key.BPort
@@ -108,7 +107,7 @@ func (s *Session) Server() (packet.Addr, uint16) {
 	return s.Key.A, s.Key.APort
 }
 
-// SwapClient turns client and server round: counters, wings and Dir go with it.
+// SwapClient swaps client and server, including counters, half connections and Dir.
 func (s *Session) SwapClient() {
 	s.ClientIsA = !s.ClientIsA
 	s.Dir = s.Dir.Reverse()
@@ -116,5 +115,5 @@ func (s *Session) SwapClient() {
 	s.Bytes[0], s.Bytes[1] = s.Bytes[1], s.Bytes[0]
 	s.reportedPackets[0], s.reportedPackets[1] = s.reportedPackets[1], s.reportedPackets[0]
 	s.reportedBytes[0], s.reportedBytes[1] = s.reportedBytes[1], s.reportedBytes[0]
-	s.wings[0], s.wings[1] = s.wings[1], s.wings[0]
+	s.halves[0], s.halves[1] = s.halves[1], s.halves[0]
 }

@@ -2,8 +2,8 @@ package session
 
 import "math/bits"
 
-// The store hands out sessions from chunks that never move. Of the chunks with room the
-// lowest is used, so that the upper ones run empty and are given back.
+// The store allocates sessions from chunks that never move. It uses the lowest chunk with
+// room, so that the upper ones empty and are freed.
 const (
 	chunkBits = 8
 	chunkSize = 1 << chunkBits
@@ -43,7 +43,7 @@ func (st *store) mark(c int, room bool) {
 	}
 }
 
-// lowest is the lowest chunk with room; -1 if there is none.
+// lowest returns the lowest chunk with room; -1 if there is none.
 func (st *store) lowest() int {
 	for i, v := range st.some {
 		if v != 0 {
@@ -54,7 +54,7 @@ func (st *store) lowest() int {
 	return -1
 }
 
-// grow makes a chunk, at the lowest number that has none.
+// grow adds a chunk, at the lowest unused number.
 func (st *store) grow() int {
 	c := len(st.chunks)
 	if st.live < len(st.chunks) {
@@ -78,7 +78,7 @@ func (st *store) grow() int {
 	return c
 }
 
-// alloc gives a session's memory, with ref set and everything else undefined.
+// alloc returns a session's memory, with ref set and everything else undefined.
 func (st *store) alloc() *Session {
 	c := st.lowest()
 	if c < 0 {
@@ -105,7 +105,7 @@ func (st *store) alloc() *Session {
 	return s
 }
 
-// free takes a session's memory back. One idle chunk is kept.
+// free returns a session's memory. One idle chunk is kept.
 func (st *store) free(s *Session) {
 	c := int(s.ref-1) >> chunkBits
 	in := &st.info[c]

@@ -1,24 +1,24 @@
 package session
 
-// Config says how a table is made. The zero value is usable.
+// Config configures a table. The zero value is usable.
 type Config struct {
-	// Max is how many sessions the table holds at most; 0 is 1<<20.
+	// Max is the maximum number of sessions; 0 is 1<<20.
 	Max int
 	// Timeouts by state; zero fields take their defaults.
 	Timeouts Timeouts
-	// Evict, when set, is called with a session that has to make room for another, before
-	// it is deleted; it must not change the table.
+	// Evict, when set, is called with a session that is evicted for another, before it is
+	// deleted; it must not change the table.
 	Evict func(*Session)
 }
 
-// Stats counts what a table could not keep.
+// Stats counts evictions and refusals of a full table.
 type Stats struct {
-	Evicted uint64 // sessions deleted before their time to make room
+	Evicted uint64 // sessions deleted early to make room
 	Full    uint64 // sessions refused because there was nothing to evict
 }
 
-// Table holds the sessions of one worker. It is not safe for concurrent use. A
-// *Session stays valid, and at its place, until it is deleted.
+// Table holds the sessions of one worker. It is not safe for concurrent use. A *Session stays
+// valid, at the same address, until it is deleted.
 type Table struct {
 	cfg   Config
 	n     int
@@ -29,7 +29,7 @@ type Table struct {
 	stats Stats
 }
 
-// New makes an empty table. Memory comes with sessions and goes with them.
+// New returns an empty table. It allocates and frees memory with its sessions.
 func New(c Config) *Table {
 	if c.Max <= 0 {
 		c.Max = 1 << 20
@@ -40,13 +40,13 @@ func New(c Config) *Table {
 	return t
 }
 
-// Len is how many sessions there are.
+// Len returns the number of sessions.
 func (t *Table) Len() int { return t.n }
 
-// Stats is what was evicted and refused so far.
+// Stats returns the counts of evictions and refusals so far.
 func (t *Table) Stats() Stats { return t.stats }
 
-// Lookup finds a session; nil if there is none.
+// Lookup returns the session of a key; nil if there is none.
 func (t *Table) Lookup(k *Key) *Session { return t.find(k, t.index.hash(k)) }
 
 func (t *Table) find(k *Key, tag uint32) *Session {
@@ -65,9 +65,9 @@ func (t *Table) find(k *Key, tag uint32) *Session {
 	}
 }
 
-// Insert adds a session, cleared but for Key, Created and Last, and armed with its
-// timeout. The key must not be there already. When the table is full, it evicts a
-// session that is over, half open or long silent; nil when it finds none.
+// Insert adds a session, cleared except for Key, Created and Last, and armed with its
+// timeout. The key must not exist. When the table is full, Insert evicts a session that is
+// closed, half open or long idle; it returns nil if there is none.
 func (t *Table) Insert(k *Key, now int64) *Session {
 	s := t.add(t.index.hash(k), now)
 	if s == nil {
@@ -79,7 +79,7 @@ func (t *Table) Insert(k *Key, now int64) *Session {
 	return s
 }
 
-// add makes room for a session and indexes it.
+// add allocates a session and indexes it.
 func (t *Table) add(tag uint32, now int64) *Session {
 	if t.n == 0 {
 		t.wheel.cur = max(t.wheel.cur, now>>tickBits)
@@ -98,9 +98,9 @@ func (t *Table) add(tag uint32, now int64) *Session {
 	return s
 }
 
-// link hangs a session into the wheel and its endpoint's list.
+// link adds a session to the wheel and its endpoint's list.
 func (t *Table) link(s *Session) {
-	t.hang(s)
+	t.linkTimer(s)
 	head := t.heads[s.Key.Endpoint]
 	s.epNext, s.epPrev = head, 0
 	if head != 0 {
@@ -109,10 +109,10 @@ func (t *Table) link(s *Session) {
 	t.heads[s.Key.Endpoint] = s.ref
 }
 
-// Delete removes a session; its memory is used again.
+// Delete removes a session; its memory is reused.
 func (t *Table) Delete(s *Session) {
 	t.index.remove(t.index.hash(&s.Key), s.ref)
-	t.unhang(s)
+	t.unlinkTimer(s)
 	if s.epNext != 0 {
 		t.store.at(s.epNext).epPrev = s.epPrev
 	}
@@ -130,8 +130,8 @@ func (t *Table) Delete(s *Session) {
 	}
 }
 
-// shrinkAt is the number of sessions at which a far larger index is built anew: few
-// enough that it takes some microseconds.
+// shrinkAt is the number of sessions at which a far larger index is rebuilt: few enough that
+// it takes microseconds.
 const shrinkAt = 1024
 
 func (t *Table) shrink() {
@@ -145,8 +145,8 @@ func (t *Table) shrink() {
 	})
 }
 
-// Each calls fn for every session until it says false. fn may delete the session it
-// was given, and no other.
+// Each calls fn for every session until it returns false. fn may delete the session it is
+// called with, and no other.
 func (t *Table) Each(fn func(*Session) bool) {
 	for c := range t.store.chunks {
 		ch := t.store.chunks[c]
@@ -172,11 +172,11 @@ func (t *Table) EachOf(endpoint uint32, fn func(*Session) bool) {
 	}
 }
 
-// Ref is a session's handle, never 0; it is valid as long as the session is.
+// Ref returns a session's handle, never 0; it is valid until the session is deleted.
 func (t *Table) Ref(s *Session) uint32 { return s.ref }
 
-// At is the session of a handle; nil when the handle is 0 or its session gone.
-// Handles are used again.
+// At returns the session of a handle; nil when the handle is 0 or its session was deleted.
+// Handles are reused.
 func (t *Table) At(ref uint32) *Session {
 	c := int(ref-1) >> chunkBits
 	if ref == 0 || c >= len(t.store.chunks) || t.store.chunks[c] == nil {
@@ -188,14 +188,14 @@ func (t *Table) At(ref uint32) *Session {
 	return nil
 }
 
-// Timeouts are the table's.
+// Timeouts returns the table's timeouts.
 func (t *Table) Timeouts() *Timeouts { return &t.cfg.Timeouts }
 
-// Timeout is how long s is kept after its last packet, by the table's timeouts, ns.
+// Timeout returns how long s is kept after its last packet, by the table's timeouts, ns.
 func (t *Table) Timeout(s *Session) int64 { return t.cfg.Timeouts.Of(s) }
 
-// Export removes the sessions of an endpoint and gives each to fn, which copies what
-// it keeps; Aux is the caller's to carry over. fn must not change the table.
+// Export removes the sessions of an endpoint and passes each to fn, which copies what it
+// needs; the caller carries Aux over. fn must not change the table.
 func (t *Table) Export(endpoint uint32, fn func(*Session)) {
 	var out Session
 	for ref := t.heads[endpoint]; ref != 0; ref = t.heads[endpoint] {
@@ -206,8 +206,8 @@ func (t *Table) Export(endpoint uint32, fn func(*Session)) {
 	}
 }
 
-// Import adds a session that another table exported, with everything that it knew, armed
-// with the deadline it had. It returns nil when the table is full or the key is taken.
+// Import adds a session exported by another table, with its complete state and deadline. It
+// returns nil when the table is full or the key exists.
 func (t *Table) Import(s Session) *Session {
 	tag := t.index.hash(&s.Key)
 	if t.find(&s.Key, tag) != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// start is a moment of our days, so that ticks are as large as in use.
+// start is a present-day time, so that ticks are as large as in use.
 const start = int64(1_750_000_000) * int64(time.Second)
 
 func key(i int) session.Key {
@@ -157,7 +157,7 @@ func TestExpireIsBounded(t *testing.T) {
 		t.Errorf("got %d calls, %d left, want 50000 and 0 (%d steps)", calls, tab.Len(), looked)
 	}
 	done := make(chan struct{})
-	go func() { // a clock that leaps from 0 to our days is no work
+	go func() { // a clock jump from 0 to the present is no work
 		defer close(done)
 		k := key(1)
 		tab := session.New(session.Config{})
@@ -168,7 +168,7 @@ func TestExpireIsBounded(t *testing.T) {
 	select {
 	case <-done:
 	case <-time.After(10 * time.Second):
-		t.Fatal("a leap of the clock is walked through")
+		t.Fatal("a clock jump was walked tick by tick")
 	}
 }
 
@@ -297,6 +297,6 @@ func TestNoAllocations(t *testing.T) {
 		now += 1e6
 		tab.Expire(now, 16, keep)
 	}); got != 0 {
-		t.Errorf("allocations of a session's life: got %v, want 0", got)
+		t.Errorf("allocations from insert to delete: got %v, want 0", got)
 	}
 }

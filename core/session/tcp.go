@@ -14,105 +14,106 @@ const (
 	Opened Events = 1 << iota
 	// ClosedNow: both FINs are acknowledged with it.
 	ClosedNow
-	// ResetNow: it is an RST that the receiver believes.
+	// ResetNow: it is an RST that the receiver accepts.
 	ResetNow
 	// RefusedNow: it is the RST that answers a SYN.
 	RefusedNow
-	// Reopen: a SYN on a connection that is over, or the SYN+ACK that shows that it is: its
-	// receiver took a new SYN. Nothing was changed: the engine ends
-	// this session, inserts a new one and tracks the packet there.
+	// Reopen: a SYN on a closed connection, or the SYN+ACK that shows that its receiver accepted
+	// a new SYN. Nothing was changed: the engine ends this session, inserts a new one and tracks
+	// the packet there.
 	Reopen
-	// Gap: the segment acknowledges bytes of the other direction that were never
-	// seen; Lost says how many. Streams are told with Lost(p.Ack) of core/stream.
+	// Gap: the segment acknowledges bytes of the other direction that were never seen; Lost is
+	// their number. Streams are informed with Lost(p.Ack) of core/stream.
 	Gap
 	// Challenge: a SYN or RST that the receiver answers with a challenge ACK instead of
-	// believing it (RFC 5961). The state is as it was.
+	// accepting it (RFC 5961). The state is unchanged.
 	Challenge
 	// Simultaneous: a SYN answered a SYN (simultaneous open, or a split handshake).
 	Simultaneous
 	// Retransmit: it carries payload, all of which was seen before.
 	Retransmit
-	// KeepAlive: a probe of at most one byte just below what was sent; the byte may be
-	// anything and is not for core/stream.
+	// KeepAlive: a probe of at most one byte just below the bytes sent; the byte may have any
+	// value and is not passed to core/stream.
 	KeepAlive
-	// AfterFIN: it carries bytes beyond its sender's FIN; they are not taken.
+	// AfterFIN: it carries bytes beyond its sender's FIN; they are ignored.
 	AfterFIN
-	// BadFlags: flags that no connection uses (none at all, SYN with FIN, SYN with RST).
+	// BadFlags: an invalid combination of flags (none at all, SYN with FIN, SYN with RST).
 	BadFlags
 )
 
-// TCPResult is what the tracker says of one segment.
+// TCPResult is the tracker's result for one segment.
 type TCPResult struct {
-	// Lost is how many bytes of the other direction were never seen; valid with Gap.
+	// Lost is the number of bytes of the other direction that were never seen; valid with Gap.
 	Lost   uint32
 	before uint32 // what the receiver expected before this segment, for Dropped
 	Events Events
 	// State is the session's state after the segment.
 	State flow.Phase
-	// Valid says that the segment is one that its receiver can take: in the window,
-	// or harmless. A segment that is not valid changed nothing.
+	// Valid is true if the receiver can accept the segment: it is in the window, or harmless. An
+	// invalid segment changed nothing.
 	Valid bool
 	moved bool // the segment moved what the receiver expects
 }
 
-// Has says whether all of the events happened.
+// Has reports whether all of the events happened.
 func (r TCPResult) Has(e Events) bool { return r.Events&e == e }
 
-// wing is what one end sent, and what the other end told about it.
-type wing struct {
+// halfConn is the state of one direction: what one end sent, and what the other end
+// acknowledged and offered.
+type halfConn struct {
 	nxt   uint32 // end of the highest segment seen: SND.NXT
-	una   uint32 // highest ACK that the other end sent, the SYN's own number before: SND.UNA
-	edge  uint32 // right edge of the highest window that the other end offered; with wEdge
+	una   uint32 // highest ACK from the other end, before that the SYN's own number: SND.UNA
+	edge  uint32 // right edge of the highest window that the other end offered; with halfEdge
 	rcv   uint32 // what the other end expects next, by what was delivered
 	scale uint8  // shift of the windows that this end offers
 	flags uint8
-	fresh uint16 // of a SYN that came while the connection is open: lower 15 bits of its number <<1 | 1
+	fresh uint16 // of a SYN on an open connection: lower 15 bits of its number <<1 | 1
 }
 
 const (
-	wSeen   uint8 = 1 << iota // nxt, una and rcv are valid
-	wSyn                      // its SYN was seen
-	wScaled                   // the SYN had a window scale option
-	wAcked                    // the other end acknowledged its SYN, or it was not seen
-	wEdge                     // edge is valid
-	wFin                      // its FIN was seen, at nxt-1
-	wRst                      // it sent an RST that was in the window, but not exact
-	wData                     // it sent payload
+	halfSeen   uint8 = 1 << iota // nxt, una and rcv are valid
+	halfSyn                      // its SYN was seen
+	halfScaled                   // the SYN had a window scale option
+	halfAcked                    // the other end acknowledged its SYN, or it was not seen
+	halfEdge                     // edge is valid
+	halfFin                      // its FIN was seen, at nxt-1
+	halfRst                      // it sent an RST that was in the window, but not exact
+	halfData                     // it sent payload
 )
 
-// unknownScale is the shift for an end whose SYN was not seen: the most there can be (RFC 7323
-// 2.3), as a window taken too small would make good segments invalid.
+// unknownScale is the shift for an end whose SYN was not seen: the maximum (RFC 7323 2.3), as
+// too small a window would make good segments invalid.
 const unknownScale = 14
 
-// reachOf is how far around its window a wing's segments are still taken, seeing that a tap
-// may have missed what moved it.
-func (w *wing) reachOf() int32 {
-	if w.flags&wEdge != 0 {
-		return int32(max(w.edge-w.una, 0xffff))
+// tolerance returns how far outside its window a direction's segments are still accepted, as
+// the capture may have missed the segments that moved it.
+func (h *halfConn) tolerance() int32 {
+	if h.flags&halfEdge != 0 {
+		return int32(max(h.edge-h.una, 0xffff))
 	}
 	return 0xffff << unknownScale
 }
 
-func (w *wing) high() uint32 {
-	if w.flags&wEdge != 0 && int32(w.edge-w.nxt) > 0 {
-		return w.edge
+func (h *halfConn) high() uint32 {
+	if h.flags&halfEdge != 0 && int32(h.edge-h.nxt) > 0 {
+		return h.edge
 	}
-	return w.nxt
+	return h.nxt
 }
 
-// delivered moves what the receiver expects, if the segment is next for it.
-func (w *wing) delivered(seq, end uint32) bool {
-	if int32(seq-w.rcv) > 0 || int32(end-w.rcv) <= 0 {
+// delivered advances what the receiver expects, if the segment is next in order.
+func (h *halfConn) delivered(seq, end uint32) bool {
+	if int32(seq-h.rcv) > 0 || int32(end-h.rcv) <= 0 {
 		return false
 	}
-	w.rcv = end
+	h.rcv = end
 	return true
 }
 
-// Track judges a segment in direction dir (0 client to server, 1 back) and moves the
-// session's state. It takes the segment as delivered; tell Dropped if it is not.
-// A session that is new begins with its SYN, with its SYN+ACK (then the engine has
-// made the sender the server), or in mid-stream with anything else.
+// Track judges a segment in direction dir (0 client to server, 1 back) and advances the
+// session's state. It assumes that the segment is delivered; call Dropped if it is not. A new
+// session begins with its SYN, with its SYN+ACK (then the engine has made the sender the
+// server), or in mid-stream with anything else.
 func (s *Session) Track(p *packet.Packet, dir int, _ int64) TCPResult {
 	var r TCPResult
 	dir &= 1
@@ -136,44 +137,43 @@ func (s *Session) Track(p *packet.Packet, dir int, _ int64) TCPResult {
 	return r
 }
 
-// Dropped says that the segment of r, in direction dir, does not reach its receiver (it was
-// dropped, or is held), so that ResetSeq stays right. It may be told later than for
-// segments that were tracked after it. A held segment that is let go
-// afterwards is told with Delivered.
+// Dropped records that the segment of r, in direction dir, does not reach its receiver (it
+// was dropped, or is held), so that ResetSeq stays correct. It may be called after later
+// segments were tracked. A held segment that is released afterwards is reported with
+// Delivered.
 func (s *Session) Dropped(dir int, r TCPResult) {
-	w := &s.wings[dir&1]
-	if r.moved && int32(w.rcv-r.before) > 0 {
-		w.rcv = r.before
+	h := &s.halves[dir&1]
+	if r.moved && int32(h.rcv-r.before) > 0 {
+		h.rcv = r.before
 	}
 }
 
-// Delivered says that a segment told as Dropped went out after all.
+// Delivered records that a segment reported as Dropped was sent after all.
 func (s *Session) Delivered(dir int, p *packet.Packet) {
-	s.wings[dir&1].delivered(p.Seq, endOf(p))
+	s.halves[dir&1].delivered(p.Seq, endOf(p))
 }
 
-// ResetSeq is the numbers of an RST in direction dir that its receiver believes: seq is
-// exactly what it expects next (RFC 5961 3.2), ack what the other side has got.
-// ok is false when there is nobody to reset, or the numbers are not known.
+// ResetSeq returns the numbers of an RST in direction dir that its receiver accepts: seq is
+// exactly what it expects next (RFC 5961 3.2), ack what the other side has received. ok is
+// false when there is no end to reset, or the numbers are unknown.
 //
-// Where segments were lost beyond the capture the number can be behind or ahead of the
-// truth; the receiver then answers with a challenge ACK, and once that was
-// tracked, the number is exact.
+// Where segments were lost beyond the capture the number can be too low or too high; the
+// receiver then answers with a challenge ACK, and once that was tracked, the number is exact.
 func (s *Session) ResetSeq(dir int) (seq, ack uint32, ok bool) {
-	me, other := &s.wings[dir&1], &s.wings[dir&1^1]
-	if other.flags&wSeen != 0 {
+	me, other := &s.halves[dir&1], &s.halves[dir&1^1]
+	if other.flags&halfSeen != 0 {
 		ack = other.una
 		if int32(other.rcv-ack) > 0 {
 			ack = other.rcv
 		}
 	}
-	if me.flags&wSeen == 0 || me.flags&(wSyn|wAcked) == wSyn && me.rcv == me.una {
-		// The receiver knows of no SYN of this end. In SYN-SENT it believes an RST by its ACK
-		// alone, which must cover its SYN (RFC 9293 3.10.7.3); else it knows of nothing.
-		if other.flags&(wSyn|wAcked) == wSyn {
+	if me.flags&halfSeen == 0 || me.flags&(halfSyn|halfAcked) == halfSyn && me.rcv == me.una {
+		// The receiver has seen no SYN of this end. In SYN-SENT it accepts an RST by its ACK alone,
+		// which must cover its SYN (RFC 9293 3.10.7.3); else it has no connection.
+		if other.flags&(halfSyn|halfAcked) == halfSyn {
 			ack = other.una + 1
 		}
-		return 0, ack, other.flags&wSyn != 0
+		return 0, ack, other.flags&halfSyn != 0
 	}
 	if seq = me.una; int32(me.rcv-seq) > 0 {
 		seq = me.rcv
@@ -181,14 +181,14 @@ func (s *Session) ResetSeq(dir int) (seq, ack uint32, ok bool) {
 	return seq, ack, true
 }
 
-// Doubtful says that an RST was seen that the receiver may have believed.
-func (s *Session) Doubtful() bool { return (s.wings[0].flags|s.wings[1].flags)&wRst != 0 }
+// Doubtful reports whether an RST was seen that the receiver may have accepted.
+func (s *Session) Doubtful() bool { return (s.halves[0].flags|s.halves[1].flags)&halfRst != 0 }
 
 // HasData reports whether payload was seen in either direction.
-func (s *Session) HasData() bool { return (s.wings[0].flags|s.wings[1].flags)&wData != 0 }
+func (s *Session) HasData() bool { return (s.halves[0].flags|s.halves[1].flags)&halfData != 0 }
 
 // halfClosed reports whether just one end has sent its FIN.
-func (s *Session) halfClosed() bool { return (s.wings[0].flags^s.wings[1].flags)&wFin != 0 }
+func (s *Session) halfClosed() bool { return (s.halves[0].flags^s.halves[1].flags)&halfFin != 0 }
 
 // endOf is the sequence number behind a segment: SYN and FIN count as one each.
 func endOf(p *packet.Packet) uint32 {

@@ -5,49 +5,50 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// begin starts a wing with its SYN. una is the SYN's own number until it is acknowledged.
-func (w *wing) begin(p *packet.Packet, r *TCPResult) {
-	*w = wing{nxt: endOf(p), una: p.Seq, rcv: p.Seq + 1, flags: wSeen | wSyn}
+// begin initializes a direction from its SYN. una is the SYN's own number until it is
+// acknowledged.
+func (h *halfConn) begin(p *packet.Packet, r *TCPResult) {
+	*h = halfConn{nxt: endOf(p), una: p.Seq, rcv: p.Seq + 1, flags: halfSeen | halfSyn}
 	if p.FastOpen {
-		w.rcv = w.nxt // RFC 7413: data in the SYN is taken when the cookie is good
+		h.rcv = h.nxt // RFC 7413: data in the SYN is accepted when the cookie is valid
 	}
 	if p.HasWScale {
-		w.flags |= wScaled
-		w.scale = min(p.WScale, 14) // RFC 7323 2.3
+		h.flags |= halfScaled
+		h.scale = min(p.WScale, 14) // RFC 7323 2.3
 	}
 	if p.PayloadWire > 0 {
-		w.flags |= wData
+		h.flags |= halfData
 	}
 	r.before, r.moved = p.Seq, true
 }
 
-// assume starts a wing of which nothing was seen, from the other end's ACK.
-func (w *wing) assume(ack uint32) {
-	*w = wing{nxt: ack, una: ack, rcv: ack, scale: unknownScale, flags: wSeen | wAcked}
+// assume initializes a direction of which nothing was seen, from the other end's ACK.
+func (h *halfConn) assume(ack uint32) {
+	*h = halfConn{nxt: ack, una: ack, rcv: ack, scale: unknownScale, flags: halfSeen | halfAcked}
 }
 
-// again says whether the segment repeats the wing's SYN.
-func (w *wing) again(p *packet.Packet) bool {
-	if w.flags&wAcked == 0 {
-		return p.Seq == w.una
+// repeatsSYN reports whether the segment repeats the direction's SYN.
+func (h *halfConn) repeatsSYN(p *packet.Packet) bool {
+	if h.flags&halfAcked == 0 {
+		return p.Seq == h.una
 	}
 	// Once acknowledged, the SYN's number is at most its data below una.
-	return int32(w.una-p.Seq) > 0 && w.una-p.Seq <= uint32(p.PayloadWire)+1
+	return int32(h.una-p.Seq) > 0 && h.una-p.Seq <= uint32(p.PayloadWire)+1
 }
 
-// challenge notes a SYN of an open connection. Its receiver answers with a challenge ACK, but
-// where the capture missed the connection's end, with a SYN+ACK.
-func (w *wing) challenge(p *packet.Packet, r *TCPResult) {
-	w.fresh = uint16(p.Seq)<<1 | 1
+// recordChallenge records a SYN of an open connection. Its receiver answers with a challenge
+// ACK, but with a SYN+ACK where the capture missed the connection's end.
+func (h *halfConn) recordChallenge(p *packet.Packet, r *TCPResult) {
+	h.fresh = uint16(p.Seq)<<1 | 1
 	r.Events |= Challenge
 }
 
-// answered says whether a SYN+ACK with that ACK is the answer to the SYN that was noted.
-func (w *wing) answered(ack uint32) bool { return w.fresh == uint16(ack-1)<<1|1 }
+// answersChallenge reports whether a SYN+ACK with that ACK answers the recorded SYN.
+func (h *halfConn) answersChallenge(ack uint32) bool { return h.fresh == uint16(ack-1)<<1|1 }
 
 // trackSYN handles a SYN without ACK.
 func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
-	me, other := &s.wings[dir], &s.wings[dir^1]
+	me, other := &s.halves[dir], &s.halves[dir^1]
 	r.Valid = true
 	switch s.State {
 	case flow.NoPhase:
@@ -55,75 +56,76 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 		s.State = flow.PhaseOpening
 	case flow.PhaseOpening:
 		switch {
-		case me.flags&wSyn == 0 && me.flags&wSeen != 0 && p.Seq+1 == me.una:
+		case me.flags&halfSyn == 0 && me.flags&halfSeen != 0 && p.Seq+1 == me.una:
 			// The tap saw the SYN+ACK first.
-			me.flags |= wSyn
+			me.flags |= halfSyn
 			if p.HasWScale {
-				me.flags, me.scale = me.flags|wScaled, min(p.WScale, 14)
+				me.flags, me.scale = me.flags|halfScaled, min(p.WScale, 14)
 			}
-		case me.flags&wSeen == 0:
+		case me.flags&halfSeen == 0:
 			me.begin(p, r)
 			r.Events |= Simultaneous
-		case me.again(p):
-			// A fast open that is not answered is repeated without its data, or with it.
+		case me.repeatsSYN(p):
+			// An unanswered fast open is repeated without its data, or with it.
 			if end := endOf(p); int32(end-me.nxt) > 0 {
 				me.nxt = end
 			}
 			r.before, r.moved = p.Seq, me.rcv == p.Seq
 			me.delivered(p.Seq, p.Seq+1)
 		case s.Flags&Denied != 0:
-			// The first SYN was refused, and with it that attempt was over.
+			// The first SYN was refused, which ended that attempt.
 			r.Events |= Reopen
-		case me.flags&wAcked == 0 && other.flags&wSyn == 0:
-			// Nobody answered the first SYN: the client tries anew from the same port.
-			*other = wing{}
+		case me.flags&halfAcked == 0 && other.flags&halfSyn == 0:
+			// The first SYN was not answered: the client tries again from the same port.
+			*other = halfConn{}
 			me.begin(p, r)
 		default:
-			me.challenge(p, r)
+			me.recordChallenge(p, r)
 		}
 	case flow.PhaseEstablished, flow.PhaseMidStream:
 		// RFC 9293 3.10.7.4: a SYN in a synchronized state is answered with a challenge ACK.
 		if s.Doubtful() || s.Flags&Denied != 0 {
 			r.Events |= Reopen
 		} else {
-			me.challenge(p, r)
+			me.recordChallenge(p, r)
 		}
 	case flow.PhaseClosing:
-		// An end that has sent its FIN may begin anew; one that has not would have to forget first.
-		if me.flags&wFin != 0 || s.Doubtful() || s.Flags&Denied != 0 {
+		// An end that has sent its FIN may start a new connection; one that has not must first have
+		// lost its state.
+		if me.flags&halfFin != 0 || s.Doubtful() || s.Flags&Denied != 0 {
 			r.Events |= Reopen
 		} else {
-			me.challenge(p, r)
+			me.recordChallenge(p, r)
 		}
 	default:
 		r.Events |= Reopen
 	}
 }
 
-// rejoin takes a connection up again after segments that were not seen, from one that tells the numbers
-// of both ends. Window scales are kept, and that an end has sent its FIN.
+// rejoin resumes tracking after missed segments, from a segment with the numbers of both
+// ends. Window scales and FINs already sent are kept.
 func (s *Session) rejoin(p *packet.Packet, dir int) {
 	if p.Flags&(packet.SYN|packet.RST|packet.ACK) != packet.ACK || s.State != flow.PhaseEstablished && s.State != flow.PhaseMidStream && s.State != flow.PhaseClosing {
 		return
 	}
 	s.Flags &^= Away
-	s.wings[dir].at(p.Seq)
-	s.wings[dir^1].at(p.Ack)
+	s.halves[dir].resync(p.Seq)
+	s.halves[dir^1].resync(p.Ack)
 }
 
-// at puts a wing where its other end is now.
-func (w *wing) at(seq uint32) {
-	if w.flags&wFin != 0 {
+// resync sets a direction to where its other end is now.
+func (h *halfConn) resync(seq uint32) {
+	if h.flags&halfFin != 0 {
 		return
 	}
-	w.nxt, w.una, w.rcv = seq, seq, seq
-	w.flags = w.flags&^(wEdge|wRst) | wSeen | wAcked
+	h.nxt, h.una, h.rcv = seq, seq, seq
+	h.flags = h.flags&^(halfEdge|halfRst) | halfSeen | halfAcked
 }
 
 // trackSYNACK handles the second step of the handshake, or its repetition.
 func (s *Session) trackSYNACK(p *packet.Packet, dir int, r *TCPResult) {
-	me, other := &s.wings[dir], &s.wings[dir^1]
-	if other.answered(p.Ack) && !s.State.Over() {
+	me, other := &s.halves[dir], &s.halves[dir^1]
+	if other.answersChallenge(p.Ack) && !s.State.Over() {
 		r.Events |= Reopen
 		return
 	}
@@ -135,74 +137,75 @@ func (s *Session) trackSYNACK(p *packet.Packet, dir int, r *TCPResult) {
 	default:
 		return
 	}
-	if other.flags&wSeen == 0 {
+	if other.flags&halfSeen == 0 {
 		other.assume(p.Ack)
 	}
 	acked := int32(p.Ack - other.una)
-	if acked < 0 || acked == 0 && other.flags&wAcked == 0 || int32(p.Ack-other.nxt) > 0 {
-		return // not an answer to this SYN
+	if acked < 0 || acked == 0 && other.flags&halfAcked == 0 || int32(p.Ack-other.nxt) > 0 {
+		return // does not answer this SYN
 	}
 	r.Valid = true
 	switch {
-	case me.flags&wSyn == 0 || me.flags&wAcked == 0 && p.Seq != me.una:
+	case me.flags&halfSyn == 0 || me.flags&halfAcked == 0 && p.Seq != me.una:
 		me.begin(p, r)
-		if me.flags&wScaled == 0 || other.flags&(wSyn|wScaled) == wSyn {
+		if me.flags&halfScaled == 0 || other.flags&(halfSyn|halfScaled) == halfSyn {
 			me.scale, other.scale = 0, 0 // RFC 7323 2.2: only if both ends have sent it
 		}
-	case me.rcv == p.Seq: // repeated, the first did not get through
+	case me.rcv == p.Seq: // repeated, the first was lost
 		me.rcv = p.Seq + 1
 		r.before, r.moved = p.Seq, true
 	}
 	other.una = p.Ack
-	if other.flags&wAcked == 0 {
+	if other.flags&halfAcked == 0 {
 		other.rcv = p.Ack // a fast open's data may have been refused
 	}
-	other.flags |= wAcked
-	other.offer(p.Ack, uint32(p.Window))
+	other.flags |= halfAcked
+	other.updateWindow(p.Ack, uint32(p.Window))
 	s.State = flow.PhaseOpening
 	s.advance(r)
 }
 
-// offer takes the window that the other end told.
-func (w *wing) offer(ack, window uint32) {
-	if edge := ack + window; w.flags&wEdge == 0 || int32(edge-w.edge) > 0 {
-		w.edge = edge
-		w.flags |= wEdge
+// updateWindow records the window that the other end offers.
+func (h *halfConn) updateWindow(ack, window uint32) {
+	if edge := ack + window; h.flags&halfEdge == 0 || int32(edge-h.edge) > 0 {
+		h.edge = edge
+		h.flags |= halfEdge
 	}
 }
 
-// trackRST believes an RST at the number the receiver expects: the highest that it
-// acknowledged, what was delivered to it, or the sender's next. RFC 5961 3.2 has
-// anything else in the window answered with a challenge ACK; as the capture may have
-// missed frames, such an RST is remembered: the session then ends soon if its sender
-// stays silent, and goes on if not.
+// trackRST accepts an RST at the number the receiver expects: the highest that it
+// acknowledged, what was delivered to it, or the sender's next. By RFC 5961 3.2 the receiver
+// answers any other RST in the window with a challenge ACK; as the capture may have missed
+// frames, such an RST is recorded: the session then ends soon if its sender stays silent, and
+// continues otherwise.
 func (s *Session) trackRST(p *packet.Packet, dir int, r *TCPResult) {
-	me, other := &s.wings[dir], &s.wings[dir^1]
+	me, other := &s.halves[dir], &s.halves[dir^1]
 	switch {
 	case s.State.Over():
 		r.Valid = true
 		return
 	case s.State == flow.NoPhase:
 		s.Flags |= Midstream
-	case s.State == flow.PhaseOpening && me.flags&wSeen == 0:
-		// RFC 9293 3.10.7.3: in SYN-SENT an RST is believed by its ACK.
+	case s.State == flow.PhaseOpening && me.flags&halfSeen == 0:
+		// RFC 9293 3.10.7.3: in SYN-SENT an RST is accepted by its ACK.
 		if p.Flags&packet.ACK == 0 || int32(p.Ack-other.una) <= 0 || int32(p.Ack-other.nxt) > 0 {
 			return
 		}
 		s.State = flow.PhaseRefused
 		r.Valid, r.Events = true, RefusedNow
 		return
-	case me.flags&wSeen == 0:
+	case me.flags&halfSeen == 0:
 	case s.Flags&Away == 0 && (p.Seq == me.una || p.Seq == me.rcv || p.Seq == me.nxt):
 	case s.Flags&Away != 0:
-		// What the receiver expects is not known. The kernel's own tracker knows; the engine asks it.
+		// The number that the receiver expects is unknown. The kernel's tracker knows it; the
+		// engine queries it.
 		r.Valid, r.Events = true, Challenge
-		me.flags |= wRst
+		me.flags |= halfRst
 		return
 	default:
 		if p.Seq-me.una <= me.high()-me.una {
 			r.Valid, r.Events = true, Challenge
-			me.flags |= wRst
+			me.flags |= halfRst
 		}
 		return
 	}
@@ -210,9 +213,9 @@ func (s *Session) trackRST(p *packet.Packet, dir int, r *TCPResult) {
 	r.Valid, r.Events = true, ResetNow
 }
 
-// trackData handles everything that has neither SYN nor RST: data, ACKs, FINs, probes.
+// trackData handles segments with neither SYN nor RST: data, ACKs, FINs, probes.
 func (s *Session) trackData(p *packet.Packet, dir int, r *TCPResult) {
-	me, other := &s.wings[dir], &s.wings[dir^1]
+	me, other := &s.halves[dir], &s.halves[dir^1]
 	end := endOf(p)
 	switch {
 	case s.State == flow.NoPhase:
@@ -220,30 +223,30 @@ func (s *Session) trackData(p *packet.Packet, dir int, r *TCPResult) {
 		s.Flags |= Midstream
 		me.assume(p.Seq)
 		other.assume(p.Ack)
-	case me.flags&wSeen == 0 && s.State == flow.PhaseOpening && int32(p.Ack-other.una) > 0 && int32(p.Ack-other.nxt) <= 0:
+	case me.flags&halfSeen == 0 && s.State == flow.PhaseOpening && int32(p.Ack-other.una) > 0 && int32(p.Ack-other.nxt) <= 0:
 		me.assume(p.Seq) // its SYN+ACK was missed
-	case me.flags&wSeen == 0:
+	case me.flags&halfSeen == 0:
 		return
 	}
-	if !me.takes(p, end, r) || !other.takesACK(p.Ack, r) {
+	if !me.accepts(p, end, r) || !other.acceptsACK(p.Ack, r) {
 		r.Lost = 0
 		r.Events &^= Gap
 		return
 	}
 	r.Valid = true
 	other.acked(p.Ack)
-	other.offer(p.Ack, uint32(p.Window)<<me.scale)
-	me.sent(p, end, r)
+	other.updateWindow(p.Ack, uint32(p.Window)<<me.scale)
+	me.recordSent(p, end, r)
 	s.advance(r)
 }
 
-// takes says whether the receiver can take the segment by its sequence numbers.
-func (w *wing) takes(p *packet.Packet, end uint32, r *TCPResult) bool {
-	reach := w.reachOf()
-	switch beyond := int32(end - w.nxt); {
-	case int32(p.Seq-w.high()) > reach, int32(w.una-end) > reach:
+// accepts reports whether the receiver can accept the segment by its sequence numbers.
+func (h *halfConn) accepts(p *packet.Packet, end uint32, r *TCPResult) bool {
+	reach := h.tolerance()
+	switch beyond := int32(end - h.nxt); {
+	case int32(p.Seq-h.high()) > reach, int32(h.una-end) > reach:
 		return false
-	case w.flags&wFin != 0 && beyond > 0:
+	case h.flags&halfFin != 0 && beyond > 0:
 		r.Events |= AfterFIN
 		return false
 	case p.Flags&packet.FIN != 0 && beyond < 0:
@@ -252,81 +255,81 @@ func (w *wing) takes(p *packet.Packet, end uint32, r *TCPResult) bool {
 	return true
 }
 
-// takesACK says whether an ACK for what the wing sent can be true. One that is for more
-// than was seen means frames that the capture has missed; it is bounded by the window.
-func (w *wing) takesACK(ack uint32, r *TCPResult) bool {
-	if w.flags&wSeen == 0 {
-		w.assume(ack)
+// acceptsACK reports whether an ACK for this direction is plausible. An ACK for more than was
+// seen means that the capture missed frames; it is bounded by the window.
+func (h *halfConn) acceptsACK(ack uint32, r *TCPResult) bool {
+	if h.flags&halfSeen == 0 {
+		h.assume(ack)
 		return true
 	}
-	if w.flags&wAcked == 0 && int32(ack-w.una) <= 0 {
+	if h.flags&halfAcked == 0 && int32(ack-h.una) <= 0 {
 		return false // the SYN is still to be acknowledged
 	}
-	if missed := int32(ack - w.nxt); missed > 0 {
-		if w.flags&(wFin|wAcked) != wAcked || int32(ack-w.high()) > w.reachOf() {
+	if missed := int32(ack - h.nxt); missed > 0 {
+		if h.flags&(halfFin|halfAcked) != halfAcked || int32(ack-h.high()) > h.tolerance() {
 			return false
 		}
 		r.Lost = uint32(missed)
 		r.Events |= Gap
 	}
-	return int32(w.una-ack) <= w.reachOf()
+	return int32(h.una-ack) <= h.tolerance()
 }
 
-func (w *wing) acked(ack uint32) {
-	w.flags |= wAcked
-	if int32(ack-w.nxt) > 0 {
-		w.nxt = ack
+func (h *halfConn) acked(ack uint32) {
+	h.flags |= halfAcked
+	if int32(ack-h.nxt) > 0 {
+		h.nxt = ack
 	}
-	if int32(ack-w.una) > 0 {
-		w.una = ack
+	if int32(ack-h.una) > 0 {
+		h.una = ack
 	}
-	if int32(ack-w.rcv) > 0 {
-		w.rcv = ack
+	if int32(ack-h.rcv) > 0 {
+		h.rcv = ack
 	}
 }
 
-// sent takes in what a valid segment brings.
-func (w *wing) sent(p *packet.Packet, end uint32, r *TCPResult) {
-	r.before = w.rcv
-	w.flags &^= wRst // its sender is alive
-	if p.Seq+1 == w.nxt && p.PayloadWire <= 1 && p.Flags&packet.FIN == 0 && w.una == w.nxt {
+// recordSent applies a valid segment.
+func (h *halfConn) recordSent(p *packet.Packet, end uint32, r *TCPResult) {
+	r.before = h.rcv
+	h.flags &^= halfRst // its sender is still up
+	if p.Seq+1 == h.nxt && p.PayloadWire <= 1 && p.Flags&packet.FIN == 0 && h.una == h.nxt {
 		r.Events |= KeepAlive // RFC 9293 3.8.4
 		return
 	}
 	if p.PayloadWire > 0 {
-		if w.flags&wData == 0 && int32(p.Seq-w.rcv) < 0 {
-			r.before = p.Seq // its ACK was seen before it, as taps show two directions in any order
-		} else if int32(end-w.nxt) <= 0 {
+		if h.flags&halfData == 0 && int32(p.Seq-h.rcv) < 0 {
+			r.before = p.Seq // its ACK was seen before it, as captures show the two directions in any order
+		} else if int32(end-h.nxt) <= 0 {
 			r.Events |= Retransmit
 		}
-		w.flags |= wData
+		h.flags |= halfData
 	}
-	if int32(end-w.nxt) > 0 {
-		w.nxt = end
+	if int32(end-h.nxt) > 0 {
+		h.nxt = end
 	}
 	if p.Flags&packet.FIN != 0 {
-		w.flags |= wFin
+		h.flags |= halfFin
 	}
-	r.moved = w.delivered(p.Seq, end)
-	if w.flags&wEdge == 0 && w.nxt-w.una > 0xffff<<unknownScale {
-		w.una = w.nxt - 0xffff // the other direction is never seen: una would fall behind by half the space
+	r.moved = h.delivered(p.Seq, end)
+	if h.flags&halfEdge == 0 && h.nxt-h.una > 0xffff<<unknownScale {
+		h.una = h.nxt - 0xffff // the other direction is never seen: una would fall behind by half the space
 	}
 }
 
-// advance moves the state by what is known of both wings.
+// advance moves the state by the state of both directions.
 func (s *Session) advance(r *TCPResult) {
-	a, b := &s.wings[0], &s.wings[1]
-	if s.State == flow.PhaseOpening && a.flags&b.flags&wAcked != 0 {
+	a, b := &s.halves[0], &s.halves[1]
+	if s.State == flow.PhaseOpening && a.flags&b.flags&halfAcked != 0 {
 		s.State = flow.PhaseEstablished
 		r.Events |= Opened
 	}
 	if s.State != flow.PhaseEstablished && s.State != flow.PhaseMidStream && s.State != flow.PhaseClosing {
 		return
 	}
-	if (a.flags|b.flags)&wFin != 0 {
+	if (a.flags|b.flags)&halfFin != 0 {
 		s.State = flow.PhaseClosing
 	}
-	if a.flags&b.flags&wFin != 0 && a.una == a.nxt && b.una == b.nxt {
+	if a.flags&b.flags&halfFin != 0 && a.una == a.nxt && b.una == b.nxt {
 		s.State = flow.PhaseClosed
 		r.Events |= ClosedNow
 	}

@@ -15,7 +15,7 @@ const (
 	isnS = 1<<32 - 40
 )
 
-// seg is a segment and what is wanted of it. Numbers are relative to the sender's ISN.
+// seg is a segment and its expected result. Numbers are relative to the sender's ISN.
 type seg struct {
 	dir      int
 	flags    uint8
@@ -41,7 +41,7 @@ func (g seg) packet() *packet.Packet {
 	return p
 }
 
-// open is the three steps of a handshake, with more behind them.
+// open returns the three segments of a handshake, followed by more.
 func open(more ...seg) []seg {
 	return append([]seg{
 		{0, syn, 0, 0, 0, 0, false, false, 0, flow.PhaseOpening},
@@ -64,7 +64,7 @@ var tcpCases = []struct {
 	name string
 	segs []seg
 }{
-	{"open, talk, close", open(
+	{"open, data, close", open(
 		seg{0, ack, 1, 1, 100, 0, false, false, 0, established},
 		seg{1, ack, 1, 101, 500, 0, false, false, 0, established},
 		seg{0, ack | fin, 101, 501, 0, 0, false, false, 0, closing},
@@ -73,7 +73,7 @@ var tcpCases = []struct {
 		seg{1, ack | fin, 501, 102, 0, 0, false, false, 0, closed},
 		seg{0, syn, 5000, 0, 0, 0, false, false, session.Reopen, closed},
 	)},
-	{"half closed, the server goes on", open(
+	{"half closed, the server continues", open(
 		seg{0, ack | fin, 1, 1, 10, 0, false, false, 0, closing},
 		seg{1, ack, 1, 12, 800, 0, false, false, 0, closing},
 		seg{0, ack, 12, 801, 0, 0, false, false, 0, closing},
@@ -97,7 +97,7 @@ var tcpCases = []struct {
 		{1, syn | ack, 0, 1, 0, 0, false, false, 0, established},
 		{0, syn, 50000, 0, 0, 0, false, false, session.Challenge, established},
 	}},
-	{"its end was missed, the port is used again", open(
+	{"its end was missed, the port is reused", open(
 		seg{0, ack, 1, 1, 100, 0, false, false, 0, established},
 		seg{0, syn, 90000, 0, 0, 0, false, false, session.Challenge, established},
 		seg{1, ack, 1, 101, 0, 0, false, false, 0, established},
@@ -106,13 +106,13 @@ var tcpCases = []struct {
 		seg{1, syn | ack, 70000, 90001, 0, 0, false, false, 0, established},
 		seg{1, syn | ack, 70000, 190001, 0, 0, false, true, session.Reopen, established},
 	)},
-	{"its handshake's end was missed, the port is used again", []seg{
+	{"its handshake's end was missed, the port is reused", []seg{
 		{0, syn, 0, 0, 0, 0, false, false, 0, opening},
 		{1, syn | ack, 0, 1, 0, 0, false, false, 0, opening},
 		{0, syn, 90000, 0, 0, 0, false, false, session.Challenge, opening},
 		{1, syn | ack, 70000, 90001, 0, 0, false, true, session.Reopen, opening},
 	}},
-	{"a client tries anew with another number", []seg{
+	{"a client retries with another number", []seg{
 		{0, syn, 7777, 0, 0, 0, false, false, 0, opening},
 		{0, syn, 0, 0, 0, 0, false, false, 0, opening},
 		{1, syn | ack, 0, 1, 0, 0, false, false, 0, opening},
@@ -163,7 +163,7 @@ var tcpCases = []struct {
 		seg{0, rst, 901, 0, 0, 0, false, false, session.ResetNow, reset},
 		seg{0, rst, 901, 0, 0, 0, false, false, 0, reset},
 	)},
-	{"half open, given up", []seg{
+	{"half open, reset by the client", []seg{
 		{0, syn, 0, 0, 0, 0, false, false, 0, opening},
 		{1, syn | ack, 0, 1, 0, 0, false, false, 0, opening},
 		{0, rst, 1, 0, 0, 0, false, false, session.ResetNow, reset},
@@ -181,16 +181,16 @@ var tcpCases = []struct {
 		seg{1, ack, 1, 991, 0, 0, false, false, 0, established},
 		seg{1, ack, 1, 991 + 1<<17, 0, 0, false, true, 0, established},
 	)},
-	{"frames lost by the tap", open(
+	{"frames missed by the capture", open(
 		seg{1, ack, 1, 401, 10, 0, false, false, session.Gap, established},
 		seg{0, ack, 401, 11, 10, 0, false, false, 0, established},
 	)},
-	{"SYN+ACK lost by the tap", []seg{
+	{"SYN+ACK missed by the capture", []seg{
 		{0, syn, 0, 0, 0, 0, false, false, 0, opening},
 		{0, ack, 1, 1, 10, 0, false, false, 0, opening},
 		{1, ack, 1, 11, 10, 0, false, false, session.Opened, established},
 	}},
-	{"SYN lost by the tap", []seg{
+	{"SYN missed by the capture", []seg{
 		{1, syn | ack, 0, 1, 0, 0, false, false, 0, opening},
 		{0, ack, 1, 1, 10, 0, false, false, session.Opened, established},
 	}},
@@ -202,7 +202,7 @@ var tcpCases = []struct {
 		{1, ack | fin, 9900, 1051, 0, 0, false, false, 0, closing},
 		{0, ack, 1051, 9901, 0, 0, false, false, session.ClosedNow, closed},
 	}},
-	{"flags that nobody uses", []seg{
+	{"invalid flags", []seg{
 		{0, 0, 0, 0, 5, 0, false, true, session.BadFlags, 0},
 		{0, syn | fin, 0, 0, 0, 0, false, true, session.BadFlags, 0},
 		{0, syn | rst, 0, 0, 0, 0, false, true, session.BadFlags, 0},
@@ -233,7 +233,8 @@ func TestTrack(t *testing.T) {
 	}
 }
 
-// TestExpectedAfterAck shows the ACK of a direction's first bytes before them: they are where its stream begins.
+// TestExpectedAfterAck checks an ACK of a direction's first bytes that is seen before them:
+// they are where its stream begins.
 func TestExpectedAfterAck(t *testing.T) {
 	var s session.Session
 	for _, g := range open(seg{1, ack, 1, 11, 0, 0, false, false, session.Gap, established}) {
@@ -297,9 +298,9 @@ func TestResetSeq(t *testing.T) {
 		{"open", open(), 1, 1, false},
 		{"request passed, not acknowledged", open(seg{dir: 0, flags: ack, seq: 1, ack: 1, n: 90}), 91, 1, false},
 		{"request dropped", open(seg{dir: 0, flags: ack, seq: 1, ack: 1, n: 90, drop: true}), 1, 1, false},
-		{"two held segments, told late", open(seg{dir: 0, flags: ack, seq: 1, ack: 1, n: 90}, seg{dir: 0, flags: ack, seq: 91, ack: 1, n: 90, drop: true},
+		{"two held segments, reported late", open(seg{dir: 0, flags: ack, seq: 1, ack: 1, n: 90}, seg{dir: 0, flags: ack, seq: 91, ack: 1, n: 90, drop: true},
 			seg{dir: 0, flags: ack, seq: 91, ack: 1, n: 20, drop: true}), 91, 1, false},
-		{"a dropped repetition takes nothing back", open(seg{dir: 0, flags: ack, seq: 1, ack: 1, n: 90}, seg{dir: 0, flags: ack, seq: 1, ack: 1, n: 90, drop: true}), 91, 1, false},
+		{"a dropped repetition changes nothing", open(seg{dir: 0, flags: ack, seq: 1, ack: 1, n: 90}, seg{dir: 0, flags: ack, seq: 1, ack: 1, n: 90, drop: true}), 91, 1, false},
 		{"behind a hole", open(seg{dir: 1, flags: ack, seq: 101, ack: 1, n: 90}), 1, 1, false},
 		{"dropped FIN", open(seg{dir: 1, flags: ack | fin, seq: 1, ack: 1, drop: true}), 1, 1, false},
 		{"acknowledged, never seen", open(seg{dir: 1, flags: ack, seq: 1, ack: 301}), 301, 1, false},

@@ -7,22 +7,22 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Timeouts are how long a session is kept after its last packet, in ns. A zero field takes
-// the default.
+// Timeouts are how long a session is kept after its last packet, in ns. A zero field has the
+// default.
 type Timeouts struct {
-	Opening     int64 // TCP: the handshake is not finished; 20 s
-	Established int64 // TCP, open, or closed by one of its ends only; 2 h 4 min (RFC 5382 REQ-5)
+	Opening     int64 // TCP: the handshake is incomplete; 20 s
+	Established int64 // TCP, open, or closed by one end only; 2 h 4 min (RFC 5382 REQ-5)
 	Closing     int64 // TCP: both FINs, or an RST of doubtful sequence number; 90 s
 	Closed      int64 // TCP: closed or reset; 15 s
 	Refused     int64 // TCP: the SYN was answered with an RST; 2 s
-	Denied      int64 // policy refused it, whatever the protocol; 60 s
+	Denied      int64 // denied by policy, any protocol; 60 s
 	Unanswered  int64 // UDP without an answer; 30 s
 	Answered    int64 // UDP; 5 min (RFC 4787 REQ-5)
 	ICMP        int64 // 10 s
 	Other       int64 // 30 s
 }
 
-// defaults is a table: nothing writes it.
+// defaults is a table: it is never written.
 var defaults = Timeouts{}.withDefaults()
 
 func (t Timeouts) withDefaults() Timeouts {
@@ -44,7 +44,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	return t
 }
 
-// Of is the timeout of a session in its present state, ns.
+// Of returns the timeout of a session in its present state, ns.
 func (t *Timeouts) Of(s *Session) int64 {
 	if s.Flags&Denied != 0 && !s.State.Over() {
 		return t.Denied
@@ -71,8 +71,8 @@ func (t *Timeouts) tcp(s *Session) int64 {
 		}
 		return t.Established
 	case flow.PhaseClosing:
-		// An end that has sent its FIN may receive for as long as the other one likes: kernels keep
-		// such a connection as they keep an open one (RFC 9293 3.6).
+		// An end that has sent its FIN may receive until the other one closes: kernels keep such a
+		// connection like an open one (RFC 9293 3.6).
 		if s.halfClosed() && !s.Doubtful() {
 			return t.Established
 		}
@@ -85,8 +85,8 @@ func (t *Timeouts) tcp(s *Session) int64 {
 	return t.Opening
 }
 
-// Timeout is how long the session is kept after its last packet by the default timeouts,
-// ns. Table.Timeout goes by the table's own.
+// Timeout returns how long the session is kept after its last packet by the default timeouts,
+// ns. Table.Timeout uses the table's own.
 func (s *Session) Timeout() int64 {
 	return defaults.Of(s)
 }

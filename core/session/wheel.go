@@ -7,35 +7,36 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// The wheel has four levels of 64 slots: 8.4 ms, 0.54 s, 34 s and 37 min wide. A session
-// hangs in the slot that comes at or before its deadline; when the slot comes, a session
-// whose deadline was moved later is hung up again. Every step is counted against
-// the budget of Expire, the hanging down of a coarse slot too, so that a flood that
-// filled one slot does not stall the worker when it comes.
+// The wheel has four levels of 64 slots: 8.4 ms, 0.54 s, 34 s and 37 min wide. A session is
+// linked into the slot at or before its deadline; when the slot is due, a session whose
+// deadline was moved later is linked again. Every step is counted against the budget of
+// Expire, including the emptying of a coarse slot, so that a flood that filled one slot does
+// not stall the worker when it is due.
 const (
 	tickBits = 23
 
-	// Tick is how late a timer may come, ns.
+	// Tick is how late a timer may fire, ns.
 	Tick = 1 << tickBits
 
 	levels   = 4
 	slotBits = 6
 	slots    = 1 << slotBits
-	// reach is how far ahead the wheel hangs a session; later deadlines are looked at then.
+	// reach is the farthest ahead that the wheel links a session; later deadlines are checked
+	// then.
 	reach = 1<<(levels*slotBits) - 1<<((levels-1)*slotBits)
 )
 
 type wheel struct {
-	cur   int64 // the tick being worked on: those before it are finished
+	cur   int64 // the current tick: earlier ones are finished
 	heads [levels * slots]uint32
 	used  [levels]uint64 // a bit for each slot that is not empty
 }
 
-// tickUp is the first tick that does not begin before ns.
+// tickUp returns the first tick that does not begin before ns.
 func tickUp(ns int64) int64 { return (ns + 1<<tickBits - 1) >> tickBits }
 
-// hang puts s into the slot for its deadline.
-func (t *Table) hang(s *Session) {
+// linkTimer adds s to the slot for its deadline.
+func (t *Table) linkTimer(s *Session) {
 	w := &t.wheel
 	delta := int64(int32(s.deadline - uint32(w.cur)))
 	delta = min(max(delta, 0), reach)
@@ -54,8 +55,8 @@ func (t *Table) hang(s *Session) {
 	w.used[level] |= 1 << i
 }
 
-// unhang takes s out of its slot.
-func (t *Table) unhang(s *Session) {
+// unlinkTimer removes s from its slot.
+func (t *Table) unlinkTimer(s *Session) {
 	w := &t.wheel
 	if s.next != 0 {
 		t.store.at(s.next).prev = s.prev
@@ -69,26 +70,26 @@ func (t *Table) unhang(s *Session) {
 	}
 }
 
-// setDeadline writes the deadline, kept within what a tick of 32 bits can tell.
+// setDeadline writes the deadline, clamped to the range of a 32-bit tick.
 func (t *Table) setDeadline(s *Session, deadline int64) {
 	s.deadline = uint32(min(max(tickUp(deadline), t.wheel.cur), t.wheel.cur+1<<30))
 }
 
-// Schedule sets the time when Expire looks at a session, ns since the epoch. Moving it
-// later costs one store: the wheel finds out when the old time comes.
+// Schedule sets the time when Expire visits a session, ns since the epoch. Moving it later
+// costs one store: the wheel notices when the old time comes.
 func (t *Table) Schedule(s *Session, deadline int64) {
 	was := s.deadline
 	t.setDeadline(s, deadline)
 	if int32(s.deadline-was) < 0 {
-		t.unhang(s)
-		t.hang(s)
+		t.unlinkTimer(s)
+		t.linkTimer(s)
 	}
 }
 
-// Expire looks at sessions whose deadline has come, and hangs others up again, at most
-// budget together; it returns how many. budget means that there may be more. fn says
-// until when a session is to be kept; if that is not after now, the session is deleted.
-// fn must not delete or insert sessions itself.
+// Expire visits sessions whose deadline has passed, and relinks others, at most budget
+// together; it returns the number of both. A result of budget means that there may be more.
+// fn returns until when a session is to be kept; if that is not after now, the session is
+// deleted. fn must not delete or insert sessions itself.
 func (t *Table) Expire(now int64, budget int, fn func(*Session) (keepUntil int64)) int {
 	w := &t.wheel
 	target := now >> tickBits
@@ -113,9 +114,8 @@ func (t *Table) Expire(now int64, budget int, fn func(*Session) (keepUntil int64
 	return work
 }
 
-// nextTick is the next tick when a slot comes that is not empty, of whatever level; far
-// ahead if there is none. Empty stretches are jumped over, so that a clock that
-// leaps costs nothing.
+// nextTick returns the next tick at which a slot of any level that is not empty is due; far
+// ahead if there is none. Empty stretches are skipped, so that a clock jump costs nothing.
 func (w *wheel) nextTick() int64 {
 	next := int64(1<<63 - 1)
 	for level := range levels {
@@ -128,7 +128,7 @@ func (w *wheel) nextTick() int64 {
 	return next
 }
 
-// drain empties a slot whose time is now.
+// drain empties a slot that is due.
 func (t *Table) drain(slot int, now int64, budget int, fn func(*Session) int64) (work int) {
 	w := &t.wheel
 	for work < budget {
@@ -144,24 +144,25 @@ func (t *Table) drain(slot int, now int64, budget int, fn func(*Session) int64) 
 				t.Delete(s)
 				continue
 			}
-			t.unhang(s)
+			t.unlinkTimer(s)
 			t.setDeadline(s, keep)
 		} else {
-			t.unhang(s)
+			t.unlinkTimer(s)
 		}
-		t.hang(s)
+		t.linkTimer(s)
 	}
 	return work
 }
 
-// evictIdle is for how long an open session must have been silent before it may make
-// room for another, ns.
+// evictIdle is how long an open session must be idle before it may be evicted for another,
+// ns.
 const evictIdle = 60e9
 
-// evictWork bounds the sessions that one eviction looks at.
+// evictWork bounds the sessions that one eviction examines.
 const evictWork = 256
 
-// expendable says whether s may make room: it is over, refused, half open, or long silent.
+// expendable reports whether s may be evicted: it is closed, refused, half open, or long
+// idle.
 func (s *Session) expendable(now int64) bool {
 	switch {
 	case s.State.Over(), s.State == flow.PhaseOpening, s.Flags&Denied != 0:
@@ -172,16 +173,16 @@ func (s *Session) expendable(now int64) bool {
 	return now-s.Last > evictIdle
 }
 
-// evict deletes the first expendable session among those that are the soonest due: first
-// come what is refused or closed, then the oldest half-open ones. Sessions whose deadline
-// was moved are hung up anew on the way, so that a later call gets further.
+// evict deletes the first expendable session among those due soonest: refused and closed
+// ones, then the oldest half-open ones. Sessions whose deadline was moved are relinked on the
+// way, so that a later call gets further.
 func (t *Table) evict(now int64) bool {
 	w := &t.wheel
 	work := 0
 	for level := range levels {
 		first := int(w.cur>>(level*slotBits)) & (slots - 1)
 		if level > 0 {
-			first++ // the present slot of a coarse level is a whole turn away
+			first++ // the current slot of a coarse level is due only a whole turn later
 		}
 		for used := bits.RotateLeft64(w.used[level], -first); used != 0 && work < evictWork; used &= used - 1 {
 			i := (first + bits.TrailingZeros64(used)) & (slots - 1)
@@ -196,8 +197,8 @@ func (t *Table) evict(now int64) bool {
 					t.stats.Evicted++
 					return true
 				}
-				t.unhang(s)
-				t.hang(s)
+				t.unlinkTimer(s)
+				t.linkTimer(s)
 			}
 		}
 	}

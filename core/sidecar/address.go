@@ -1,8 +1,8 @@
-// Package sidecar holds what is known about the sidecars of service meshes: which addresses
-// they use on the loopback interface, how a redirected connection gets its real destination
-// back, and how the two halves of one connection, plain on lo and encrypted outside, are
-// matched. It gets values and returns decisions. It is not for asking policy, for tracking,
-// or for reading anything from the system: its callers do that.
+// Package sidecar knows the sidecars of service meshes: their addresses on the loopback
+// interface, how to recover the original destination of a redirected connection, and how to
+// match the two halves of one connection, plain on lo and encrypted outside. It is given
+// values and returns decisions. It evaluates no policy, tracks nothing, and reads nothing
+// from the system: its callers do that.
 package sidecar
 
 import (
@@ -11,14 +11,14 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// source is where a sidecar opens connections to its application from, as Istio has it
-// (InboundPassthroughBindIpv4 and -Ipv6).
+// source is the address from which a sidecar connects to its application, Istio's
+// InboundPassthroughBindIpv4 and -Ipv6.
 var (
 	source4 = [4]byte{127, 0, 0, 6}
 	source6 = [16]byte{15: 6}
 )
 
-// Source returns the address from which a sidecar speaks to its application, in network
+// Source returns the address from which a sidecar connects to its application, in network
 // order: 4 bytes, or 16 for IPv6. The caller owns the slice.
 func Source(ipv6 bool) []byte {
 	if ipv6 {
@@ -29,7 +29,7 @@ func Source(ipv6 bool) []byte {
 	return a[:]
 }
 
-// End is whose address one end of a packet on lo has.
+// End is the kind of address at one end of a packet on lo.
 type End uint8
 
 // Kinds of end.
@@ -37,7 +37,7 @@ const (
 	Elsewhere  End = iota // another host's
 	Own                   // the workload's own, on one of its other interfaces
 	Loopback              // a loopback address: applications, and a sidecar that listens
-	SidecarEnd            // where a sidecar speaks to its application from: Source
+	SidecarEnd            // Source: where a sidecar connects to its application from
 )
 
 // EndOf returns the kind of an address in network order, 4 or 16 bytes, by the address alone.
@@ -102,9 +102,9 @@ func EndsOf(ip []byte) (e Ends, ok bool) {
 }
 
 // Direction returns the direction of a packet between an application and its sidecar, whose
-// ends are of the kinds from and to. Egress is what the application sends. A redirect of what
-// the workload itself sends goes to the loopback address (nf_nat_redirect.c); what the sidecar
-// received from outside it passes on from Source, or from its client's address.
+// ends are of the kinds from and to. Egress is what the application sends. A redirect of the
+// workload's own packets goes to the loopback address (nf_nat_redirect.c); the sidecar
+// forwards what it received from outside from Source, or from its client's address.
 func (e *Ends) Direction(from, to End) packet.Direction {
 	switch {
 	case from == SidecarEnd || to == Own && from != Own:
@@ -117,7 +117,7 @@ func (e *Ends) Direction(from, to End) packet.Direction {
 		return packet.Ingress
 	case !e.Ports:
 		return packet.NoDirection
-	case e.SrcPort >= e.DstPort: // clients' ports are the higher ones
+	case e.SrcPort >= e.DstPort: // clients' ports are usually the higher ones
 		return packet.Egress
 	}
 	return packet.Ingress

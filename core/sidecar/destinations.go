@@ -2,17 +2,18 @@ package sidecar
 
 import "github.com/sluicenet/sluice/core/packet"
 
-// maxLookups is how many packets of a connection are looked up before its destination counts
-// as unknown.
+// maxLookups is the number of packets of a connection after which its destination is
+// considered unknown.
 const maxLookups = 3
 
-// Destinations are the real destinations of the sessions on lo of one worker, by session
-// number, with the clients that some of them are reported as. There is an entry for such
-// sessions only, so it is bounded by the session table. The worker's goroutine uses it; the
-// zero value is empty.
+// Destinations are the original destinations of the sessions on lo of one worker, by session
+// number, with the clients to which some of them are attributed. Only such sessions have an
+// entry, so it is bounded by the session table. The worker's goroutine uses it; the zero
+// value is empty.
 type Destinations struct{ of map[uint64]Destination }
 
-// Destination is where a redirected connection was addressed to, and on whose behalf it is.
+// Destination is the original destination of a redirected connection, and the client on whose
+// behalf it is.
 type Destination struct {
 	addr       packet.Addr // valid with known
 	client     packet.Addr // valid with attributed
@@ -22,27 +23,27 @@ type Destination struct {
 	attributed bool
 }
 
-// Lookup is the answer of one attempt to find the destination of a session.
+// Lookup is the result of one attempt to find the destination of a session.
 type Lookup struct {
 	Session uint64
 	Addr    packet.Addr // valid with Known, as is Port
 	Port    uint16
 	Known   bool
 	Opening bool // the packet is the first of its connection: too early for an answer
-	Last    bool // there is nobody to ask again
+	Last    bool // no further source of answers
 }
 
-// Result is what an attempt has come to.
+// Result is the state after an attempt.
 type Result uint8
 
 // Results of a lookup.
 const (
-	Retry   Result = iota // not known yet: look again at the next packet
+	Retry   Result = iota // not known yet: try again at the next packet
 	Found                 // known
-	Missing               // unknown for good
+	Missing               // permanently unknown
 )
 
-// Add takes the answer of one attempt in.
+// Add records the result of one attempt.
 func (d *Destinations) Add(l *Lookup) Result {
 	old := d.of[l.Session]
 	switch {
@@ -61,13 +62,13 @@ func (d *Destinations) Add(l *Lookup) Result {
 	return Retry
 }
 
-// Server returns the real destination of a session; ok is false where it is not known.
+// Server returns the original destination of a session; ok is false where it is unknown.
 func (d *Destinations) Server(session uint64) (addr packet.Addr, port uint16, ok bool) {
 	x := d.of[session]
 	return x.addr, x.port, x.known
 }
 
-// Attribute has a session reported as a client's.
+// Attribute attributes a session to a client in reports.
 func (d *Destinations) Attribute(session uint64, client packet.Addr) {
 	x := d.of[session]
 	x.client, x.attributed = client, true
@@ -80,7 +81,7 @@ func (d *Destinations) Client(session uint64) (addr packet.Addr, ok bool) {
 	return x.client, x.attributed
 }
 
-// Insert takes over what another worker knew of a session.
+// Insert adds another worker's entry of a session.
 func (d *Destinations) Insert(session uint64, x Destination) {
 	if x == (Destination{}) {
 		return
@@ -91,7 +92,7 @@ func (d *Destinations) Insert(session uint64, x Destination) {
 	d.of[session] = x
 }
 
-// Remove forgets a session and returns what was known of it.
+// Remove removes and returns the entry of a session.
 func (d *Destinations) Remove(session uint64) Destination {
 	if len(d.of) == 0 {
 		return Destination{}
@@ -101,18 +102,18 @@ func (d *Destinations) Remove(session uint64) Destination {
 	return x
 }
 
-// Question is what policy is to be asked about a session on lo.
+// Question is how policy is evaluated for a session on lo.
 type Question uint8
 
 // Questions.
 const (
-	AskPolicy  Question = iota // the session, by its place
-	AskLater                   // nothing yet: its destination is being looked up
-	AskClients                 // the session, in the name of each of Mesh.Clients: one of them must be allowed
-	AskNobody                  // nothing: its destination is unknown, the fail mode decides
+	AskPolicy  Question = iota // for the session, by its place
+	AskLater                   // not yet: its destination is being looked up
+	AskClients                 // for each of Mesh.Clients: one of them must be allowed
+	AskNobody                  // not at all: its destination is unknown, the fail mode decides
 )
 
-// Question returns what policy is to be asked about a session on lo.
+// Question returns how policy is evaluated for a session on lo.
 func (d *Destinations) Question(s *Session) Question {
 	_, _, known := d.Server(s.ID)
 	switch {

@@ -8,7 +8,7 @@ import (
 	"github.com/sluicenet/sluice/core/sidecar"
 )
 
-// TestLookups has destinations that are found, late and never.
+// TestLookups finds destinations at once, late and never.
 func TestLookups(t *testing.T) {
 	known := sidecar.Lookup{Known: true, Addr: addr("10.96.0.1"), Port: 80}
 	opening, unknown, last := sidecar.Lookup{Opening: true}, sidecar.Lookup{}, sidecar.Lookup{Last: true}
@@ -41,7 +41,7 @@ func TestLookups(t *testing.T) {
 	}
 }
 
-// TestQuestion has every kind of session on lo.
+// TestQuestion checks every kind of session on lo.
 func TestQuestion(t *testing.T) {
 	for _, f := range families {
 		for _, tt := range []struct {
@@ -70,7 +70,7 @@ func TestQuestion(t *testing.T) {
 	}
 }
 
-// TestDestinationsMove takes what is known of a session to another worker.
+// TestDestinationsMove moves the entry of a session to another worker.
 func TestDestinationsMove(t *testing.T) {
 	var a, b sidecar.Destinations
 	if x := a.Remove(7); x != (sidecar.Destination{}) {
@@ -78,7 +78,7 @@ func TestDestinationsMove(t *testing.T) {
 	}
 	a.Add(&sidecar.Lookup{Session: 7, Known: true, Addr: addr("fd00::5"), Port: 80})
 	if _, ok := a.Client(7); ok {
-		t.Error("it is somebody's already")
+		t.Error("it has a client already")
 	}
 	a.Attribute(7, addr("fd00::2"))
 	a.Attribute(9, addr("fd00::3"))

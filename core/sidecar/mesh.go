@@ -8,19 +8,20 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// A sidecar accepts its application's connections and opens them anew, and the other way round,
-// mostly encrypted. Outside, a connection has its two ends and is TLS; on lo it has its
-// application. The workers of a workload exchange what the other one lacks.
+// A sidecar accepts its application's connections and opens new ones for them, and vice
+// versa, mostly encrypted. Outside, a connection has its two ends and is TLS; on lo it has
+// its application. The workers of a workload exchange the missing halves.
 
-// Bounds of what a mesh remembers.
+// Bounds of a mesh's tables.
 const (
 	maxPlaces = 4096
-	// MaxClients is how many of the latest encrypted clients of a place are remembered.
+	// MaxClients is the number of latest encrypted clients kept per place.
 	MaxClients = 32
 )
 
 const (
-	// awaitFor is how long the record of an encrypted session waits for what it carries, ns.
+	// awaitFor is how long the record of an encrypted session waits for its content to become
+	// known, ns.
 	awaitFor = int64(2e9)
 	// followFor is how long after a refusal on lo a connection that the sidecar opened for it is
 	// recognised, ns.
@@ -28,8 +29,8 @@ const (
 )
 
 // Mesh is what the workers of one workload with a sidecar exchange. It may be used from any
-// goroutine; it is asked once for a decision or a record, never for a frame. A nil Mesh is that
-// of a workload without a sidecar: it knows nothing and takes nothing.
+// goroutine; it is called once per decision or record, never per frame. A nil Mesh belongs to
+// a workload without a sidecar: it is always empty.
 type Mesh struct {
 	mu      sync.RWMutex
 	carried map[Place]Carried // guarded by mu; the application seen last on lo
@@ -37,7 +38,7 @@ type Mesh struct {
 	refused map[Place]int64   // guarded by mu; when a connection there was refused on lo, ns
 }
 
-// ring holds the clients whose encrypted connections came last; n is how many came.
+// ring holds the clients of the latest encrypted connections; n is the number of all.
 type ring struct {
 	addr [MaxClients]packet.Addr
 	n    int
@@ -48,29 +49,29 @@ func NewMesh() *Mesh {
 	return &Mesh{carried: map[Place]Carried{}, clients: map[Place]ring{}, refused: map[Place]int64{}}
 }
 
-// Observe takes what a session that was just decided shows the others: on lo, its application or
-// its refusal; outside, a client that came encrypted.
+// Observe records what a session that was just decided shows: on lo, its application or its
+// refusal; outside, an encrypted client.
 func (m *Mesh) Observe(s *Session, now int64) {
 	switch {
 	case m == nil:
 	case s.Loopback && s.Verdict == flow.Deny:
 		m.mu.Lock()
-		put(m.refused, s.At, now)
+		setPlace(m.refused, s.At, now)
 		m.mu.Unlock()
 	case s.Loopback:
 		if s.App == app.Undecided || s.App == app.Unknown || s.App == app.None || !s.Looked || !s.Verdict.Passes() {
 			return
 		}
 		m.mu.Lock()
-		put(m.carried, s.At, s.Carried)
+		setPlace(m.carried, s.At, s.Carried)
 		m.mu.Unlock()
 	case s.Dir == packet.Ingress && s.Verdict != flow.Deny && (s.App == app.TLS || s.Base == app.TLS):
-		// Who was refused outside does not reach the sidecar, and must not take the place of others.
+		// A client denied outside does not reach the sidecar, and must not displace others.
 		m.addClient(s.At, s.Client)
 	}
 }
 
-// addClient remembers the client of an encrypted connection.
+// addClient adds the client of an encrypted connection.
 func (m *Mesh) addClient(at Place, client packet.Addr) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,12 +83,12 @@ func (m *Mesh) addClient(at Place, client packet.Addr) {
 	}
 	r.addr[r.n%MaxClients] = client
 	r.n++
-	put(m.clients, at, r)
+	setPlace(m.clients, at, r)
 }
 
-// put enters what is known of a place. A table that is full gives up one of its places, whichever
-// comes first, so that whoever fills it does not empty it.
-func put[V any](known map[Place]V, at Place, v V) {
+// setPlace stores the value of a place. A full table drops an arbitrary place, so that an
+// attacker who fills it does not empty it.
+func setPlace[V any](known map[Place]V, at Place, v V) {
 	if _, ok := known[at]; !ok && len(known) >= maxPlaces {
 		for other := range known {
 			delete(known, other)
@@ -97,8 +98,8 @@ func put[V any](known map[Place]V, at Place, v V) {
 	known[at] = v
 }
 
-// Inside returns what an encrypted session outside carries, if lo has shown it. Base of the
-// answer is what the session itself was identified as.
+// Inside returns the content of an encrypted session outside, if lo has shown it. Base of the
+// result is what the session itself was identified as.
 func (m *Mesh) Inside(s *Session) (Carried, bool) {
 	if m == nil || s.Loopback || s.App != app.TLS {
 		return Carried{}, false
@@ -110,13 +111,13 @@ func (m *Mesh) Inside(s *Session) (Carried, bool) {
 	return c, ok
 }
 
-// Awaits reports whether lo may still show what a session carries: until then it is reported
-// without an application.
+// Awaits reports whether lo may still show the content of a session: until then it is
+// reported without an application.
 func (m *Mesh) Awaits(s *Session, now int64) bool {
 	return m != nil && !s.Loopback && s.App == app.TLS && s.Verdict != flow.Deny && !s.Over && now-s.Created < awaitFor
 }
 
-// FollowsRefusal reports whether a session outside is what a sidecar opened in vain for a
+// FollowsRefusal reports whether a session outside was opened in vain by a sidecar for a
 // connection that was refused on lo, where it was reported already.
 func (m *Mesh) FollowsRefusal(s *Session, now int64) bool {
 	if m == nil || s.Loopback || s.Dir != packet.Egress || s.Reported || s.Undecided || s.App != app.Undecided && s.App != app.None {
@@ -128,24 +129,24 @@ func (m *Mesh) FollowsRefusal(s *Session, now int64) bool {
 	return ok && now-at < followFor
 }
 
-// Opaque reports whether policy, which decided about a session for the reason given, is to be
-// asked again without an application: only the sidecar and lo see what is inside. If a rule
+// Opaque reports whether policy, which decided about a session for the reason given, must be
+// evaluated again without an application: only the sidecar and lo see the content. If a rule
 // then names both ends and the port, the session passes here and is judged on lo.
 func (m *Mesh) Opaque(s *Session, by flow.Reason) bool {
 	return m != nil && !s.Loopback && s.App == app.TLS && by == flow.ByDefault
 }
 
-// Clients are the clients in whose name a sidecar may speak to its application.
+// Clients are the clients on whose behalf a sidecar may connect to its application.
 type Clients struct {
 	list [MaxClients]packet.Addr
 	n    int
 }
 
-// All lists them, the newest first.
+// All returns them, newest first.
 func (c *Clients) All() []packet.Addr { return c.list[:c.n] }
 
-// Clients returns those whose encrypted connections came last to where a session on lo goes.
-// Who came in the clear was judged outside, and a session that carries nothing is nobody's:
+// Clients returns those whose encrypted connections came last to the place of a session on
+// lo. Clients in the clear were judged outside, and a session without payload has no client:
 // then there are none.
 func (m *Mesh) Clients(s *Session) (c Clients) {
 	if m == nil || s.App == app.None {
@@ -164,6 +165,6 @@ func (m *Mesh) Clients(s *Session) (c Clients) {
 	return c
 }
 
-// Vouches reports whether what policy says about one of the clients settles that a sidecar may
-// speak to its application.
+// Vouches reports whether policy's decision on one of the clients is sufficient for a sidecar
+// to connect to its application.
 func Vouches(v flow.Verdict) bool { return v.Passes() && v != flow.Violate }

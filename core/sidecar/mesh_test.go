@@ -12,13 +12,13 @@ import (
 
 const second = int64(1e9)
 
-// ends of both families: the workload, a peer, and where the sidecar speaks from.
+// ends of both families: the workload, a peer, and the sidecar's source.
 var families = []struct{ name, own, peer, source, other string }{
 	{"IPv4", "10.0.0.1", "10.0.0.2", "127.0.0.6", "10.0.0.9"},
 	{"IPv6", "fd00::1", "fd00::2", "::6", "fd00::9"},
 }
 
-// between makes a session.
+// between returns a session.
 func between(client, server string, dir packet.Direction, a app.ID) sidecar.Session {
 	v6 := netip.MustParseAddr(client).Is6()
 	return sidecar.Session{
@@ -28,13 +28,13 @@ func between(client, server string, dir packet.Direction, a app.ID) sidecar.Sess
 	}
 }
 
-// onLo makes a session on lo whose destination was looked up.
+// onLo returns a session on lo whose destination was looked up.
 func onLo(s sidecar.Session) *sidecar.Session {
 	s.Loopback, s.Looked = true, true
 	return &s
 }
 
-// TestInside has an encrypted session named by what was seen on lo, outwards and inwards.
+// TestInside names an encrypted session by what was seen on lo, outwards and inwards.
 func TestInside(t *testing.T) {
 	for _, f := range families {
 		for _, dir := range []packet.Direction{packet.Egress, packet.Ingress} {
@@ -66,7 +66,7 @@ func TestInside(t *testing.T) {
 
 func ptr[T any](v T) *T { return &v }
 
-// TestWhatLoDoesNotShow has sessions on lo of which the others learn no application.
+// TestWhatLoDoesNotShow has sessions on lo that show no application.
 func TestWhatLoDoesNotShow(t *testing.T) {
 	outside := between("10.0.0.1", "10.0.0.2", packet.Egress, app.TLS)
 	for name, edit := range map[string]func(*sidecar.Session){
@@ -116,7 +116,7 @@ func TestAwaits(t *testing.T) {
 	}
 }
 
-// TestFollowsRefusal has a connection refused on lo, and what its sidecar opened for it.
+// TestFollowsRefusal has a connection refused on lo, and the one its sidecar opened for it.
 func TestFollowsRefusal(t *testing.T) {
 	for _, f := range families {
 		m := sidecar.NewMesh()
@@ -179,8 +179,8 @@ func TestOpaque(t *testing.T) {
 	}
 }
 
-// TestClients has the clients of a port, the newest first, each once, and no more than there is room for.
-// Those that were refused take nobody's place.
+// TestClients checks the clients of a port: newest first, each once, and bounded. Denied ones
+// displace none.
 func TestClients(t *testing.T) {
 	for _, f := range families {
 		m := sidecar.NewMesh()
@@ -233,8 +233,7 @@ func TestVouches(t *testing.T) {
 	}
 }
 
-// TestPlacesAreBounded fills the tables: what is new is known, and what was there before is not gone
-// as a whole.
+// TestPlacesAreBounded fills the tables: new places are known, and old ones are not all gone.
 func TestPlacesAreBounded(t *testing.T) {
 	const places = 4096
 	m := sidecar.NewMesh()

@@ -6,22 +6,22 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// What an application sends to its sidecar is seen on lo, and what the sidecar makes of it on
-// the way out of the workload. Both are one connection where both go to the same place; it is
+// What an application sends to its sidecar is seen on lo, and what the sidecar sends for it
+// on the way out of the workload. If both go to the same place they are one connection; it is
 // counted outside then.
 
-// Bounds of what is remembered of sessions outside.
+// Bounds of the sessions outside that are kept.
 const (
 	maxTargets = 20_000
 	// MaxRounds is how often the record of a session on lo waits for its counterpart outside.
 	MaxRounds = 14
 )
 
-// Outside is where the workloads of a node have sessions outside of lo. One goroutine uses it;
-// the zero value is empty.
+// Outside is the set of sessions that the workloads of a node have outside of lo. One
+// goroutine uses it; the zero value is empty.
 type Outside struct{ targets map[target]struct{} }
 
-// target is where a workload's connections go.
+// target is the destination of a workload's connections.
 type target struct {
 	workload string
 	server   packet.Addr
@@ -30,18 +30,18 @@ type target struct {
 	app      uint16 // anyApp for all
 }
 
-// anyApp stands for every application; none has that number.
+// anyApp is every application; none has that number.
 const anyApp = ^uint16(0)
 
 // Record is a session on lo that is to be reported.
 type Record struct {
 	*flow.Record
 	Workload string
-	Rounds   uint8 // how often it waited
+	Rounds   uint8 // number of rounds it waited
 	Ended    bool
 }
 
-// Add remembers a session that leaves a workload.
+// Add adds a session that leaves a workload.
 func (o *Outside) Add(workload string, r *flow.Record) {
 	if r.Dir != packet.Egress || r.Proto != packet.ProtoTCP {
 		return
@@ -50,14 +50,14 @@ func (o *Outside) Add(workload string, r *flow.Record) {
 		o.targets = map[target]struct{}{}
 	}
 	t := target{workload, r.Server, r.ServerPort, r.IPv6, anyApp}
-	o.put(t)
+	o.addTarget(t)
 	if app.ID(r.App) != app.Undecided {
 		t.app = r.App
-		o.put(t)
+		o.addTarget(t)
 	}
 }
 
-func (o *Outside) put(t target) {
+func (o *Outside) addTarget(t target) {
 	if _, ok := o.targets[t]; !ok && len(o.targets) >= maxTargets {
 		for other := range o.targets {
 			delete(o.targets, other)
@@ -67,7 +67,7 @@ func (o *Outside) put(t target) {
 	o.targets[t] = struct{}{}
 }
 
-// counterpart reports whether a session on lo is outside, too: to the same place, and there by
+// counterpart reports whether a session on lo exists outside, too: to the same place, with
 // the same name.
 func (o *Outside) counterpart(r *Record) (there, named bool) {
 	t := target{r.Workload, r.Server, r.ServerPort, r.IPv6, anyApp}
@@ -77,14 +77,14 @@ func (o *Outside) counterpart(r *Record) (there, named bool) {
 	return there, named
 }
 
-// Waits reports whether the record of a session on lo is to be kept for another round: there is
-// nothing to report of it yet, or its counterpart outside may still come.
+// Waits reports whether the record of a session on lo is to be kept for another round: there
+// is nothing to report yet, or its counterpart outside may still appear.
 func (o *Outside) Waits(r *Record) bool {
 	switch {
 	case r.Verdict == flow.Deny || within(r.Record):
 		return false
 	case undecided(r.Record):
-		return !r.Ended // if it is refused later, its beginning has to be counted
+		return !r.Ended // if it is refused later, its beginning must be counted
 	case r.Dir != packet.Egress || r.Rounds >= MaxRounds:
 		return false
 	}
@@ -92,19 +92,19 @@ func (o *Outside) Waits(r *Record) bool {
 	return !named
 }
 
-// Part is what of a session on lo is reported.
+// Part is the reported part of a session on lo.
 type Part uint8
 
 // Parts of a session.
 const (
-	Nothing  Part = iota // it is reported outside, or is the workload's own affair
-	NameOnly             // its name, without counts: it is counted outside, by another name
+	Nothing  Part = iota // it is reported outside, or is internal to the workload
+	NameOnly             // its name, without counts: it is counted outside, with another name
 	Whole                // all of it
 )
 
-// Report returns what is reported of a session on lo. One that was refused got no further and
-// counts here, and so does one without a counterpart outside, as the sidecar chose another
-// place for it.
+// Report returns what is reported of a session on lo. A refused one got no further and is
+// counted here, and so is one without a counterpart outside, as the sidecar chose another
+// destination.
 func (o *Outside) Report(r *Record) Part {
 	switch {
 	case r.Verdict == flow.Deny:
@@ -122,8 +122,8 @@ func (o *Outside) Report(r *Record) Part {
 	return NameOnly
 }
 
-// within reports whether a session on lo is between the workload's own ends: from its sidecar,
-// or to itself. Before policy came, only the addresses tell.
+// within reports whether a session on lo is between the workload's own ends: from its
+// sidecar, or to itself. Before policy arrives, only the addresses show it.
 func within(r *flow.Record) bool {
 	return r.Verdict == flow.Open && (r.Reason != flow.ByUnready || Local(r.Client, r.IPv6) || Local(r.Server, r.IPv6))
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sluicenet/sluice/core/sidecar"
 )
 
-// outward is the record of a session that leaves the workload.
+// outward returns the record of a session that leaves the workload.
 func outward(client, server string, a app.ID) *flow.Record {
 	return &flow.Record{Key: flow.Key{Client: addr(client), Server: addr(server), ClientPort: 40000, ServerPort: 8080, Proto: packet.ProtoTCP,
 		IPv6: netip.MustParseAddr(client).Is6()}, Dir: packet.Egress, App: uint16(a), Base: uint16(a), Verdict: flow.Allow, Reason: flow.ByRule}
@@ -71,8 +71,8 @@ func TestOutside(t *testing.T) {
 	}
 }
 
-// TestWaitingEnds has a session on lo without counterpart, one whose application is never known, and
-// another workload's.
+// TestWaitingEnds has a session on lo without counterpart, one whose application never
+// becomes known, and another workload's.
 func TestWaitingEnds(t *testing.T) {
 	var o sidecar.Outside
 	r := &sidecar.Record{Record: outward("10.0.0.1", "10.0.0.2", app.HTTP), Workload: "w"}

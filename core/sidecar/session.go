@@ -6,14 +6,15 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Session is what the rules need of a tracked session. It is built for each call and not kept.
+// Session is the part of a tracked session that the rules need. It is built for each call and
+// not kept.
 type Session struct {
-	// Key is the session as it was tracked: on lo the sidecar stands for one of its ends.
+	// Key is the session as tracked: on lo the sidecar replaces one of its ends.
 	flow.Key
 	ID uint64
-	// At is where its server is as policy knows it: by Destinations, where there is more than Key.
+	// At is the place of its server for policy: by Destinations, where there is more than Key.
 	At        Place
-	Carried   // what it is identified as so far
+	Carried   // its identification so far
 	Dir       packet.Direction
 	Verdict   flow.Verdict
 	Loopback  bool  // it is on lo, between an application and its sidecar
@@ -30,8 +31,8 @@ type Carried struct {
 	Strength  uint8 // parsers.Match
 }
 
-// Place is where an application is spoken: a server's address and port. For what comes in it is
-// the port alone, as the sidecar may speak to its application at another address.
+// Place is where an application is served: a server's address and port. For inbound sessions
+// it is the port alone, as the sidecar may connect to its application at another address.
 type Place struct {
 	Addr packet.Addr
 	Port uint16
@@ -47,7 +48,7 @@ func PlaceOf(server packet.Addr, port uint16, ipv6 bool, dir packet.Direction) P
 	return Place{Addr: server, Port: port, IPv6: ipv6}
 }
 
-// Translated reports whether a session on lo goes to a sidecar in the place of another server.
+// Translated reports whether a session on lo goes to a sidecar instead of another server.
 // What a sidecar sends to its application goes where it is addressed to.
 func Translated(k *flow.Key) bool {
 	return Local(k.Server, k.IPv6) && !Local(k.Client, k.IPv6)

@@ -6,7 +6,8 @@ import (
 	"github.com/sluicenet/sluice/core/stream"
 )
 
-// TestAcked waits for bytes that were acknowledged before they were seen, and gives them up when enough has come behind them.
+// TestAcked waits for bytes that were acknowledged before they were seen, and gives them up
+// when enough has arrived behind them.
 func TestAcked(t *testing.T) {
 	push := func(a *stream.Assembler, seq uint32, data string) stream.Outcome {
 		out := a.Push(seq, []byte(data), len(data))
@@ -25,7 +26,7 @@ func TestAcked(t *testing.T) {
 		if got := string(a.Head()); got != "abcdef" {
 			t.Errorf("isn %d: %q, want abcdef: they were late", isn, got)
 		}
-		for i := range uint32(5) { // nothing is missing any more
+		for i := range uint32(5) { // nothing is missing
 			push(a, isn+6+i, "g")
 		}
 		if got := string(a.Head()); got != "abcdefggggg" || a.Gap() != 0 {

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// extent is how far behind pos buf holds bytes of runs; 0 if there are none.
+// extent returns how far behind pos buf holds bytes of runs; 0 if there are none.
 func (a *Assembler) extent() int {
 	for i := len(a.runs) - 1; i >= 0; i-- {
 		if !a.runs[i].lost {
@@ -18,8 +18,8 @@ func (a *Assembler) extent() int {
 
 func (a *Assembler) rel(seq uint32) int { return int(int32(seq - a.pos)) }
 
-// store takes bytes in at their distance from pos. Where bytes are already, the first
-// stay. It returns how many were new.
+// store copies bytes to their distance from pos. Bytes that are already there stay. It
+// returns the number of new ones.
 func (a *Assembler) store(rel int, data []byte, out *Outcome) int {
 	if len(data) == 0 {
 		return 0
@@ -61,7 +61,8 @@ func (a *Assembler) store(rel int, data []byte, out *Outcome) int {
 	return fresh
 }
 
-// lose marks what is missing between two sequence numbers as lost, and returns how much.
+// lose marks the bytes missing between two sequence numbers as lost, and returns their
+// number.
 func (a *Assembler) lose(first, last uint32) int {
 	at, end, fresh := max(a.rel(first), a.head), a.rel(last), 0
 	for i := 0; at < end && !a.dead; i++ {
@@ -79,8 +80,8 @@ func (a *Assembler) lose(first, last uint32) int {
 	return fresh
 }
 
-// addRun puts a run before the i-th, joined to its neighbours where they touch, and
-// returns the index of the last run that was there before and is now at or below it.
+// addRun inserts a run before the i-th, merged with adjacent ones, and returns the index of
+// the last earlier run that is now at or below it.
 func (a *Assembler) addRun(i int, r run) int {
 	before := i > 0 && a.runs[i-1].lost == r.lost && a.runs[i-1].to == r.from
 	after := i < len(a.runs) && a.runs[i].lost == r.lost && a.runs[i].from == r.to
@@ -103,7 +104,7 @@ func (a *Assembler) addRun(i int, r run) int {
 	return i
 }
 
-// absorb adds to the head the run that now touches it.
+// absorb adds the run that now touches the head to it.
 func (a *Assembler) absorb() {
 	if len(a.runs) > 0 && !a.runs[0].lost && a.runs[0].from == a.Next() {
 		a.head += int(a.runs[0].to - a.runs[0].from)
@@ -111,7 +112,7 @@ func (a *Assembler) absorb() {
 	}
 }
 
-// reserve makes room in buf for n bytes from pos on.
+// reserve allocates room in buf for n bytes from pos on.
 func (a *Assembler) reserve(n int) bool {
 	if n > a.pool.cfg.Window {
 		return false
@@ -137,7 +138,7 @@ func (a *Assembler) reserve(n int) bool {
 	return true
 }
 
-// release gives the buffer back.
+// release returns the buffer to the pool.
 func (a *Assembler) release() {
 	a.direct, a.at = nil, 0
 	if a.buf != nil {
@@ -156,8 +157,9 @@ func (a *Assembler) remember(seq uint32, data []byte) {
 	a.last = (a.last + 1) % len(a.seen)
 }
 
-// differs says that a segment came before, cut in the same way but with other bytes. What
-// is still buffered is compared byte by byte; this is for what was consumed since.
+// differs reports whether the segment repeats an earlier one, cut in the same way, with other
+// bytes. Bytes that are still buffered are compared one by one; this is for bytes consumed
+// since.
 func (a *Assembler) differs(seq uint32, data []byte) bool {
 	for i := range a.seen {
 		if s := &a.seen[i]; s.n != 0 && s.seq == seq && s.n == uint32(len(data)) {

@@ -5,17 +5,17 @@ import (
 	"math/bits"
 )
 
-// Buffers come in powers of two, from minBuffer on.
+// Buffer sizes are powers of two, from minBuffer on.
 const (
 	minBuffer = 2048
-	// idleBytes bounds the buffers that are kept for later.
+	// idleBytes bounds the free buffers that are kept.
 	idleBytes = 2 << 20
-	// idleAssemblers bounds the assemblers that are kept for later.
+	// idleAssemblers bounds the free assemblers that are kept.
 	idleAssemblers = 1024
 )
 
-// Pool gives assemblers of one worker and holds their memory. It is not safe for
-// concurrent use.
+// Pool allocates the assemblers of one worker and their memory. It is not safe for concurrent
+// use.
 type Pool struct {
 	cfg  Config
 	seed maphash.Seed
@@ -25,7 +25,7 @@ type Pool struct {
 	out  []*Assembler
 }
 
-// NewPool makes an empty pool.
+// NewPool returns an empty pool.
 func NewPool(c Config) *Pool {
 	set := func(v *int, n int) {
 		if *v <= 0 {
@@ -38,7 +38,7 @@ func NewPool(c Config) *Pool {
 	return &Pool{cfg: c, seed: maphash.MakeSeed()}
 }
 
-// Get gives an assembler; call Init before the first Push.
+// Get returns an assembler; call Init before the first Push.
 func (p *Pool) Get() *Assembler {
 	n := len(p.out)
 	if n == 0 {
@@ -49,7 +49,7 @@ func (p *Pool) Get() *Assembler {
 	return a
 }
 
-// Put takes an assembler back with its memory. It must not be used any more.
+// Put frees an assembler and its memory. It must not be used afterwards.
 func (p *Pool) Put(a *Assembler) {
 	a.Init(0)
 	if len(p.out) < idleAssemblers {
@@ -57,13 +57,13 @@ func (p *Pool) Put(a *Assembler) {
 	}
 }
 
-// Used is how many bytes are buffered at present, by capacity.
+// Used returns the number of bytes buffered at present, by capacity.
 func (p *Pool) Used() int { return p.used }
 
-// class is the power of two, counted from minBuffer, that holds n bytes.
+// class returns the power of two, counted from minBuffer, that holds n bytes.
 func class(n int) int { return bits.Len(uint(max(n, minBuffer)-1)) - bits.Len(uint(minBuffer-1)) }
 
-// buffer gives at least n bytes; nil when the budget is spent.
+// buffer returns at least n bytes; nil when the budget is exhausted.
 func (p *Pool) buffer(n int) []byte {
 	c := class(n)
 	size := minBuffer << c

@@ -1,64 +1,69 @@
-// Package stream puts the segments of one direction of a TCP connection in order for
-// parsers, within a byte budget. It is used while a session is being identified or
-// watched by a sensor, never for all traffic. It knows sequence numbers alone: whether
-// a segment belongs to the connection is for core/session to say.
+// Package stream reassembles one direction of a TCP connection for parsers, within a byte
+// budget. It is used while a session is being identified or watched by a sensor, never for
+// all traffic. It uses sequence numbers only: core/session decides whether a segment belongs
+// to the connection.
 package stream
 
 // Config bounds a pool. The zero value is usable.
 type Config struct {
-	// Budget is how many bytes all assemblers of the pool may buffer together; 0 is 64 MiB.
+	// Budget is the maximum number of bytes that all assemblers of the pool buffer together; 0
+	// is 64 MiB.
 	Budget int
-	// Window is how far one assembler may hold bytes beyond what was consumed; 0 is 128 KiB.
+	// Window is how far beyond the consumed bytes one assembler may hold bytes; 0 is 128 KiB.
 	Window int
-	// Segments is how many separate runs of bytes one assembler may hold; 0 is 64.
+	// Segments is the maximum number of separate runs of bytes of one assembler; 0 is 64.
 	Segments int
 }
 
-// Outcome is what became of a segment.
+// Outcome is the result of a segment.
 type Outcome struct {
-	// Gap is how many bytes, just behind Head, will never come; 0 if none. Skip goes past.
+	// Gap is the number of bytes just behind Head that will never arrive; 0 if none. Skip drops
+	// it.
 	Gap int
-	// New says that Head has grown, or that a Gap is now next.
+	// New reports that Head has grown, or that a Gap is now next.
 	New bool
-	// Overlap says that bytes seen before came again with other values; the first were kept.
+	// Overlap reports that bytes seen before arrived again with other values; the first were
+	// kept.
 	Overlap bool
-	// Retransmit says that every byte of the segment had been seen before.
+	// Retransmit reports that every byte of the segment had been seen before.
 	Retransmit bool
-	// Overflow says that a bound was reached: the assembler has given up for good.
+	// Overflow reports that a bound was reached: the assembler has stopped for good.
 	Overflow bool
 }
 
-// Assembler puts one direction in order. The way of use, for each segment:
+// Assembler reassembles one direction. Usage, for each segment:
 //
 //	out := a.Push(seq, payload, wire)
 //	for out.New {
 //		a.Consume(parse(a.Head()))
-//		if n := a.Gap(); n == 0 || !tellParserOfGap(n) { break }
+//		if n := a.Gap(); n == 0 || !parserGap(n) { break }
 //		a.Skip() // drops what was not consumed before the gap
 //	}
-//	a.Keep() // before the frame goes back
+//	a.Keep() // before the frame is returned
 type Assembler struct {
 	pool *Pool
 	off  uint64 // stream offset of the head
 	pos  uint32 // sequence number of the head
 	head int    // bytes in order, in direct or in buf
 	dead bool
-	// direct is the head while it is still the frame's; nothing is in buf then.
+	// direct is the head while it is still part of the frame; buf is empty then.
 	direct []byte
 	// buf holds, from at on, the head and the bytes of the runs at their distance from pos.
 	buf  []byte
 	at   int
 	runs []run // sorted, disjoint, behind the head
 	seen [16]seen
-	last int // where seen is written next
-	// acked is up to where the peer has acknowledged bytes that are missing here; valid while patience is not 0, which
-	// is how many segments behind them are still waited for.
+	last int // index of the next write to seen
+	// acked is the sequence number up to which the peer has acknowledged bytes that are missing
+	// here; valid while patience is not 0, which is the number of segments behind them still
+	// waited for.
 	acked    uint32
 	patience uint8
 }
 
-// patience is how many segments behind missing bytes have to come before what the peer has acknowledged is given up: taps show an ACK
-// before its data, and RFC 5681 3.2 takes three for a sign of loss.
+// patience is the number of segments that must arrive behind missing bytes before they are
+// given up although the peer acknowledged them: taps show an ACK before its data, and RFC
+// 5681 3.2 takes three as a sign of loss.
 const patience = 3
 
 // run is a stretch behind the head: bytes in buf, or bytes known as lost.
@@ -67,14 +72,14 @@ type run struct {
 	lost     bool
 }
 
-// seen remembers a segment that may have been consumed, so that its repetition can be
-// told from a forgery.
+// seen records a segment that may have been consumed, so that a repetition can be
+// distinguished from a forgery.
 type seen struct {
 	seq, n uint32
 	sum    uint64
 }
 
-// seenBytes is how much of a segment is remembered by its sum.
+// seenBytes is how much of a segment its sum covers.
 const seenBytes = 4096
 
 // Init empties the assembler and sets the sequence number of the first byte: the SYN's
@@ -85,9 +90,9 @@ func (a *Assembler) Init(seq uint32) {
 	a.runs, a.seen, a.last, a.patience = a.runs[:0], [16]seen{}, 0, 0
 }
 
-// Push takes a segment's payload, borrowed until Keep; wire is its length on the wire,
-// of which data may be a part. seq is that of the first payload byte: for a SYN with
-// data, the packet's plus 1.
+// Push adds a segment's payload, borrowed until Keep; wire is its length on the wire, of
+// which data may be a part. seq is that of the first payload byte: for a SYN with data, the
+// packet's plus 1.
 func (a *Assembler) Push(seq uint32, data []byte, wire int) Outcome {
 	if !a.Keep() {
 		return Outcome{Overflow: true}
@@ -128,7 +133,7 @@ func (a *Assembler) Push(seq uint32, data []byte, wire int) Outcome {
 	return out
 }
 
-// Head is the bytes that are in order and not consumed, borrowed until the next call of
+// Head returns the bytes that are in order and not consumed, borrowed until the next call of
 // Push, Consume, Skip or Keep.
 func (a *Assembler) Head() []byte {
 	if a.direct != nil {
@@ -153,7 +158,8 @@ func (a *Assembler) Consume(n int) {
 	}
 }
 
-// Gap is how many bytes just behind Head will never come; 0 if none is known.
+// Gap returns the number of bytes just behind Head that will never arrive; 0 if none is
+// known.
 func (a *Assembler) Gap() int {
 	if len(a.runs) > 0 && a.runs[0].lost && a.runs[0].from == a.Next() {
 		return int(a.runs[0].to - a.runs[0].from)
@@ -179,9 +185,9 @@ func (a *Assembler) Skip() int {
 	return n
 }
 
-// Keep copies what is left of the segment pushed last, if it is still borrowed. It
-// must be called before the frame goes back to its queue. False: out of budget, the
-// assembler has given up.
+// Keep copies the rest of the segment pushed last, if it is still borrowed. It must be called
+// before the frame is returned to its queue. It returns false when out of budget: the
+// assembler has stopped.
 func (a *Assembler) Keep() bool {
 	if a.direct == nil {
 		return !a.dead
@@ -196,8 +202,8 @@ func (a *Assembler) Keep() bool {
 	return true
 }
 
-// Lost says that bytes below upTo that are missing will never come, as the peer has
-// acknowledged them; it returns how many became known as lost. Then look at Gap.
+// Lost reports that missing bytes below upTo will never arrive, as the peer has acknowledged
+// them; it returns the number of bytes that became lost. Check Gap afterwards.
 func (a *Assembler) Lost(upTo uint32) int {
 	if a.dead || int(int32(upTo-a.pos)) <= a.head {
 		return 0
@@ -205,8 +211,8 @@ func (a *Assembler) Lost(upTo uint32) int {
 	return a.lose(a.Next(), upTo)
 }
 
-// Acked takes the peer's acknowledgement of bytes below upTo. Those that are missing may be late and not lost: they
-// are given up, as by Lost, when more segments behind them have come.
+// Acked records the peer's acknowledgement of bytes below upTo. Missing ones may be late and
+// not lost: they are given up, as by Lost, when more segments behind them have arrived.
 func (a *Assembler) Acked(upTo uint32) {
 	if a.dead || int(int32(upTo-a.pos)) <= a.head {
 		return
@@ -217,11 +223,11 @@ func (a *Assembler) Acked(upTo uint32) {
 	a.acked = upTo
 }
 
-// await counts a segment that came while acknowledged bytes are missing.
+// await counts a segment that arrives while acknowledged bytes are missing.
 func (a *Assembler) await(rel int) {
 	switch {
 	case int(int32(a.acked-a.pos)) <= a.head:
-		a.patience = 0 // they came
+		a.patience = 0 // they arrived
 	case rel > a.head:
 		if a.patience--; a.patience == 0 {
 			a.lose(a.Next(), a.acked)
@@ -229,11 +235,11 @@ func (a *Assembler) await(rel int) {
 	}
 }
 
-// Offset is the stream offset of Head's first byte, gaps counted.
+// Offset returns the stream offset of Head's first byte, including gaps.
 func (a *Assembler) Offset() uint64 { return a.off }
 
-// Next is the sequence number behind Head.
+// Next returns the sequence number behind Head.
 func (a *Assembler) Next() uint32 { return a.pos + uint32(a.head) }
 
-// Overflow says that the assembler has given up.
+// Overflow reports whether the assembler has stopped.
 func (a *Assembler) Overflow() bool { return a.dead }

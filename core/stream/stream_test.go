@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/core/stream"
 )
 
-// step is one thing that happens to an assembler, and what is wanted of it.
+// step is one call of an assembler, and its expected result.
 type step struct {
 	at      int    // stream offset of the segment; of the ACK with lost
 	data    string // "" with lost
@@ -50,7 +50,7 @@ var cases = []struct {
 		{at: 8, data: "xj", want: stream.Outcome{New: true, Overlap: true}, head: "abCDefGHij"},
 		{at: 4, data: "ef", want: stream.Outcome{Retransmit: true}, head: "abCDefGHij"},
 	}},
-	{"consumed bytes come again with other values", stream.Config{}, []step{
+	{"consumed bytes repeated with other values", stream.Config{}, []step{
 		{at: 0, data: "abc", want: stream.Outcome{New: true}, head: "abc", consume: 3},
 		{at: 0, data: "abc", want: stream.Outcome{Retransmit: true}, head: ""},
 		{at: 0, data: "aXc", want: stream.Outcome{Retransmit: true, Overlap: true}, head: ""},
@@ -179,7 +179,7 @@ func TestAnyCutGivesTheSameBytes(t *testing.T) {
 			got = append(got, use...)
 			a.Consume(len(use))
 			a.Keep()
-			clear(frame) // the frame goes back
+			clear(frame) // the frame is returned
 		}
 		if got = append(got, a.Head()...); !bytes.Equal(got, want) {
 			t.Fatalf("seed %d: got %d bytes, want %d, or other ones", seed, len(got), len(want))
@@ -206,12 +206,12 @@ func TestNoAllocations(t *testing.T) {
 	}
 	life()
 	if got := testing.AllocsPerRun(1000, life); got != 0 {
-		t.Errorf("allocations of a stream's life: got %v, want 0", got)
+		t.Errorf("allocations from Get to Put: got %v, want 0", got)
 	}
 }
 
-// FuzzAssembler reads steps from bytes: whatever they are, what comes out is a model's
-// bytes (the first that came for each offset), and the bounds hold.
+// FuzzAssembler reads steps from bytes: the result is always a model's bytes (the first that
+// arrived for each offset), and the bounds hold.
 func FuzzAssembler(f *testing.F) {
 	f.Add(uint32(0), []byte{0, 0, 3, 'x', 0, 6, 3, 'y', 0, 3, 3, 'z'})
 	f.Add(uint32(1<<32-4), []byte{0, 9, 3, 1, 1, 0, 4, 2, 2, 5, 0, 0, 0, 0, 9, 7, 3, 1, 1, 1})

@@ -1,10 +1,10 @@
-// Package threat holds the conditions that show an attack and need no protocol: what no
-// stack sends, and rates. It reports; what becomes of a packet is decided elsewhere.
+// Package threat holds the attack conditions that need no protocol parser: packets that no
+// network stack sends, and rates. It only detects; the engine decides about the packet.
 package threat
 
 import "github.com/sluicenet/sluice/core/packet"
 
-// Threat numbers; those of the best-known system of the field where the same thing is meant.
+// Threat numbers; NeuVector's where the meaning is the same.
 const (
 	BadPacket      uint16 = 2001
 	Teardrop       uint16 = 2002
@@ -15,10 +15,10 @@ const (
 	Overlap        uint16 = 2028
 )
 
-// minMSS is the smallest segment size that is believed to be meant.
+// minMSS is the smallest segment size accepted as legitimate.
 const minMSS = 256
 
-// Header looks for what no stack sends in a packet's headers; 0 and "" for nothing. The
+// Header checks a packet's headers for what no network stack sends; 0 and "" for none. The
 // packet's Status is OK.
 func Header(p *packet.Packet) (id uint16, text string) {
 	if p.SourceRoute {
@@ -60,8 +60,8 @@ func tcpHeader(p *packet.Packet) (id uint16, text string) {
 	return 0, ""
 }
 
-// loopback says whether the packet stays on its host: there, source and destination
-// may well be the same.
+// loopback reports whether the packet stays on its host: there, source and destination may be
+// equal.
 func loopback(p *packet.Packet) bool {
 	if p.IPv6 {
 		return p.Src[15] == 1 && p.Src == packet.Addr{15: 1}

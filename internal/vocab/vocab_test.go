@@ -20,7 +20,7 @@ func TestNumbers(t *testing.T) {
 			if i == 0 && (c == "none" || kind == "outcome" || kind == "evidence") {
 				continue
 			}
-			if strings.ToLower(a) != strings.ToLower(c) {
+			if !strings.EqualFold(a, c) {
 				t.Errorf("%s %d is %q in core/flow and %q in the API", kind, i, c, a)
 			}
 		}

@@ -1,10 +1,10 @@
 // Steering of inline endpoints: frames of a hooked interface go to the service
 // port and come back from there. See docs of the Go package around it.
 //
-// The direction of a frame on the service port is told by the MAC address that
+// The direction of a frame on the service port is given by the MAC address that
 // carries the tag: the source of a frame that leaves the workload, the destination of
 // one that comes in. The tag replaces the workload's own address, which is known and
-// put back.
+// restored.
 
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -32,13 +32,13 @@
 
 enum counter {
 	STEERED,  /* sent to the service port */
-	RETURNED, /* put back on its way */
-	BYPASSED, /* passed for want of a heartbeat, fail open */
-	STOPPED,  /* dropped for want of a heartbeat, fail closed */
+	RETURNED, /* forwarded again */
+	BYPASSED, /* passed without a heartbeat, fail open */
+	STOPPED,  /* dropped without a heartbeat, fail closed */
 	SPOOFED,  /* left with a source address that is not the workload's */
 	FOREIGN,  /* came in for another address than the workload's */
-	FORGED,   /* its other address looked like a tag */
-	UNKNOWN,  /* came back for an endpoint that is not there */
+	FORGED,   /* its other address looks like a tag */
+	UNKNOWN,  /* returned for an unknown endpoint */
 	COUNTERS,
 };
 
@@ -148,8 +148,8 @@ static __always_inline int same(const __u8 *a, const __u8 *b)
 	return diff == 0;
 }
 
-/* concerns says whether a frame is one to judge: unicast, IP, and not neighbour
- * discovery. A tag held in the skb is already out of the bytes; two more are looked behind. */
+/* concerns reports whether a frame is one to judge: unicast, IP, and not neighbour
+ * discovery. A tag held in the skb is already out of the bytes; two more are skipped. */
 static __always_inline int concerns(struct __sk_buff *skb, const __u8 *eth)
 {
 	__u32 off = ETH_LEN;
@@ -267,7 +267,7 @@ int give_back(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	skb->mark = e->mark;
 	count(RETURNED);
-	/* It goes on where it was taken: what a hook received is received again. */
+	/* It continues where it was taken: what a hook received is received again. */
 	received = egress == (e->side == HOST_SIDE);
 	return bpf_redirect(e->ifindex, received ? BPF_F_INGRESS : 0);
 }
