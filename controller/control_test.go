@@ -107,7 +107,7 @@ func TestControlThatIsWrong(t *testing.T) {
 		{"reserved group", mode("external", controlv1.Mode_MODE_PROTECT), codes.InvalidArgument, `"external" is a reserved group`},
 		{"unknown mode", mode("web", 77), codes.InvalidArgument, "mode 77 does not exist"},
 		{"no rule", add(nil), codes.InvalidArgument, "no rule is given"},
-		{"unknown end", add(&controlv1.Rule{From: "nobody", To: "web"}), codes.InvalidArgument, "from: no group is called"},
+		{"unknown end", add(&controlv1.Rule{From: "nosuch", To: "web"}), codes.InvalidArgument, "from: no group is called"},
 		{"port without protocol", add(&controlv1.Rule{From: "web", To: "db", Ports: []string{"80"}}), codes.InvalidArgument, "write tcp/80"},
 		{"unknown application", add(&controlv1.Rule{From: "web", To: "db", Apps: []string{"htp"}}), codes.InvalidArgument, "htp"},
 		{"unknown action", add(&controlv1.Rule{From: "web", To: "db", Action: 77}), codes.InvalidArgument, "action 77 does not exist"},
@@ -115,7 +115,7 @@ func TestControlThatIsWrong(t *testing.T) {
 			_, err := l.control.DeleteRule(ctx, &controlv1.DeleteRuleRequest{Id: 77})
 			return err
 		}, codes.NotFound, "rule 77"},
-		{"why of an unknown name", why("nobody", "web", "80"), codes.InvalidArgument, "no workload or group is called"},
+		{"why of an unknown name", why("nosuch", "web", "80"), codes.InvalidArgument, "no workload or group is called"},
 		{"why between strangers", why("198.51.100.7", "203.0.113.5", "80"), codes.InvalidArgument, "neither 198.51.100.7 nor 203.0.113.5"},
 		{"why across families", why("10.7.0.2", "fd07::3", "80"), codes.InvalidArgument, "no addresses of one family"},
 		{"why on no port", why("web", "api", "tcp/1-9"), codes.InvalidArgument, "not one port"},

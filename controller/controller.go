@@ -39,7 +39,7 @@ type Config struct {
 	// Debounce is how long changes are gathered before they are compiled; 0 is 200 ms.
 	Debounce time.Duration
 	// SaveEvery is how often the graph of connections is stored; 0 is 30 s. A process that is
-	// killed forgets counts since then; rules, groups and modes are stored at once.
+	// killed loses counts since then; rules, groups and modes are stored at once.
 	SaveEvery time.Duration
 	// Journal has each report stored before it is acknowledged, so that a controller that takes over
 	// knows what this one knew, however that ended. Controllers that share a store want it.
@@ -104,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 			return nil, errors.Join(fmt.Errorf("store the leader's address: %w", err), lead.Resign())
 		}
 	}
-	// Before the rules are read, which may speak of applications that plugins named.
+	// Before the rules are read, which may name applications of plugins.
 	names := appnames.New(appnames.Config{Store: cfg.Store, Logger: cfg.Logger})
 	if err := names.Load(ctx); err != nil {
 		return nil, errors.Join(err, lead.Resign())

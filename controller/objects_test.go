@@ -76,7 +76,7 @@ func TestGroupsCompareAndSet(t *testing.T) {
 	}
 	_, err := put(old)
 	want(t, "a writer who read before", err, codes.Aborted)
-	_, err = put(&controlv1.Group{Name: "svc:default/nobody", Mode: controlv1.Mode_MODE_PROTECT})
+	_, err = put(&controlv1.Group{Name: "svc:default/unknown", Mode: controlv1.Mode_MODE_PROTECT})
 	want(t, "a service group that does not exist", err, codes.NotFound)
 	for what, bad := range map[string]*controlv1.Group{"nothing": nil, "reserved": {Name: "any"}, "mode of a user group": {Name: "mine", Mode: controlv1.Mode_MODE_PROTECT},
 		"on_deny": {Name: "svc:default/web", Mode: controlv1.Mode_MODE_MONITOR, OnDeny: "shout"}, "CIDR": {Name: "mine", Cidrs: []string{"10.0.0.1"}},
@@ -129,7 +129,7 @@ func TestFail(t *testing.T) {
 		t.Errorf("got %v", r)
 	}
 	closed(false, true)
-	for what, bad := range map[string]*controlv1.SetFailRequest{"no mode": {Groups: []string{"web"}}, "no group": {Fail: controlv1.Fail_FAIL_OPEN}, "nobody": {Groups: []string{"nobody"}, Fail: controlv1.Fail_FAIL_OPEN},
+	for what, bad := range map[string]*controlv1.SetFailRequest{"no mode": {Groups: []string{"web"}}, "no group": {Fail: controlv1.Fail_FAIL_OPEN}, "unknown group": {Groups: []string{"nosuch"}, Fail: controlv1.Fail_FAIL_OPEN},
 		"external": {Groups: []string{"external"}, Fail: controlv1.Fail_FAIL_OPEN}} {
 		_, err := l.control.SetFail(ctx, bad)
 		want(t, what, err, codes.InvalidArgument)

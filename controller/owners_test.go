@@ -101,21 +101,21 @@ func TestResend(t *testing.T) {
 		return must[*controlv1.ReportStatusResponse](t)(l.collector.ReportStatus(t.Context(), &controlv1.ReportStatusRequest{Node: "n1", Run: "one", WorkloadsDigest: digest})).ResendWorkloads
 	}
 	if asks(0) {
-		t.Error("an agent that has reported no list yet is asked for it again")
+		t.Error("an agent that has reported no list yet gets a second request")
 	}
 	if !asks(7) {
-		t.Error("a list that never came is not asked for")
+		t.Error("a list that was not received is not requested")
 	}
 	must[*controlv1.ReportWorkloadsResponse](t)(l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "one", Digest: 7}))
 	if asks(7) {
-		t.Error("a list that is here is asked for again")
+		t.Error("a list that was received is requested again")
 	}
 	if !asks(8) {
-		t.Error("another list is not asked for")
+		t.Error("a different list is not requested")
 	}
 	l.restart()
 	if !asks(7) {
-		t.Error("a restarted controller does not ask")
+		t.Error("a restarted controller does not request the list")
 	}
 }
 

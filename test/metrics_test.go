@@ -322,7 +322,7 @@ func TestMetricsErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProgram(t)
-			out, err := exitOf(p.launch("--netns", "sltest-nobody*", "--listen", c.address))
+			out, err := exitOf(p.launch("--netns", "sltest-none*", "--listen", c.address))
 			if err == nil || !strings.Contains(out, c.want) || !strings.Contains(out, "--listen") {
 				t.Errorf("got %v, %s; want %q", err, out, c.want)
 			}

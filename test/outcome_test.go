@@ -261,7 +261,7 @@ func TestFiltersBeforeLimits(t *testing.T) {
 	if vs := read[[]refusal](l.program, "violations", "--about", "api", "--port", "7777,tcp/20003", "--verdict", "deny", "--since", "10m"); len(vs) != 2 {
 		t.Errorf("two ports: %+v", vs)
 	}
-	for _, line := range []string{"violations --from wep", "connections --to nobody", "threats --about wep", "observe --from wep", "observe -f --about wep", "rules list --from wep"} {
+	for _, line := range []string{"violations --from wep", "connections --to nosuch", "threats --about wep", "observe --from wep", "observe -f --about wep", "rules list --from wep"} {
 		out, err := l.try(strings.Fields(line)...)
 		if err == nil || out != "" || !strings.Contains(err.Error(), strings.Fields(line)[len(strings.Fields(line))-1]) {
 			t.Errorf("%s: %q, %v; want an error that names it", line, out, err)

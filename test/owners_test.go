@@ -92,7 +92,7 @@ func TestClonedAgent(t *testing.T) {
 	workloads := l.ctl.run("workloads")
 
 	p := newProgram(t)
-	clone := l.launchAgent(p, "clone", "--netns", "nobody-*")
+	clone := l.launchAgent(p, "clone", "--netns", "none-*")
 	clone.waits("node name refused")
 	until(t, 20*time.Second, "status to have the rival", func() error {
 		n, err := l.node()

@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/clusterdemo"
 )
 
-const clusterHelp = `Runs three Consul servers, two controllers and two nodes with workloads, in network namespaces of its own:
+const clusterHelp = `Runs three Consul servers, two controllers and two nodes with workloads, in their own network namespaces:
 it learns, protects, kills the leading controller, Consul's leader and an agent under traffic, and
 counts at the clients that no connection is lost, in fact or from the records.
 

@@ -22,7 +22,7 @@ func newDemo(o *options) *cobra.Command {
 	var once bool
 	cmd := &cobra.Command{
 		Use:   "sluice-demo",
-		Short: "Watch Sluice learn and protect a lab of its own",
+		Short: "Watch Sluice learn and protect a lab",
 		Long:  demoHelp,
 		Example: `  sudo sluice-demo
   sudo sluice-demo --once --json`,

@@ -11,7 +11,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
-// agentServer answers on an agent's own socket what the agent knows by itself.
+// agentServer answers calls on an agent's own socket without a controller.
 type agentServer struct {
 	controlv1.UnimplementedControlServer
 	a         *agent.Agent

@@ -30,7 +30,7 @@ A certificate states a role and a name. A controller's lets its holder serve as 
 given here and no others, so name all at which agents and the other controllers reach it. An agent's lets its
 holder report for the node of that name, and for no other: start the agent with --node and the same name.
 
-Renewing: certificates are good for a year (--days), and the logs of their machines speak of it a month before.
+Renewing: certificates are valid for a year (--days), and their machines log a warning a month before the end.
 --renew makes new ones for the same roles and addresses; copy the folders again. A running controller or agent takes
 them up with its next connection, without a restart; if the files do not belong together it reports that and
 continues with the previous ones. An agent whose certificate has expired continues to enforce and keeps its reports.

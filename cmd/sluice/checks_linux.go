@@ -47,7 +47,7 @@ func missingRights() []right {
 	return out
 }
 
-// preflight says in a sentence why the dataplane cannot start here; nil if it can.
+// preflight returns the reason in a sentence why the dataplane cannot start here; nil if it can.
 func preflight() error {
 	if missing := missingRights(); len(missing) > 0 {
 		names := make([]string, 0, len(missing))

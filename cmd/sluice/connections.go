@@ -132,7 +132,7 @@ func newConnections(c *cli) *cobra.Command {
 		Long: `Shows each kind of connection that was seen: its ends, port and application, sessions, bytes, and when it
 was seen last. VERDICT is what policy decided; where the two ends decided differently it is the
 client's, an arrow, and the server's. OUTCOME is what became of the sessions on the network: a
-service that is down is "refused" or "unanswered" whatever policy said, and only what Sluice refused
+service that is down is "refused" or "unanswered" whatever the verdict, and only what Sluice refused
 is "denied". "lossy": frames or records were lost while it was observed.` + filterHelp,
 		Example: "  sluice connections\n  sluice connections --from web --sort bytes\n  sluice connections --to 10.0.0.0/24 --outcome refused,unanswered --since 10m\n  sluice connections -o json",
 		Args:    args(),

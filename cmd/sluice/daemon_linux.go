@@ -88,7 +88,7 @@ func (d *daemon) close() {
 	d.log.Debug("stopped", "took", time.Since(begin))
 }
 
-// run runs a part on a goroutine of its own; undoing it cancels and waits.
+// run runs a part on its own goroutine; undoing it cancels and waits.
 func (d *daemon) run(name string, fn func(context.Context) error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

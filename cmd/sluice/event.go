@@ -106,7 +106,7 @@ func (c *cli) event(e *controlv1.Event) error {
 // at is an end with its port.
 func at(name string, port uint32) string { return hostPort(cmp.Or(name, "?"), port) }
 
-// connectionLine is an event of a connection: its ends, what was said, what policy decided, what
+// connectionLine is an event of a connection: its ends, bytes, verdict, what
 // became of it, and which end reported that.
 func (c *cli) connectionLine(e *controlv1.Event, v *eventView) string {
 	var b strings.Builder

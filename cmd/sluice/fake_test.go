@@ -107,7 +107,7 @@ func (*fake) ListGroups(context.Context, *controlv1.ListGroupsRequest) (*control
 var fakeRule = &controlv1.Rule{Id: 1001, From: "svc:default/web", To: "svc:default/db", Ports: []string{"tcp/5432"}, Apps: []string{"postgresql"}, Action: controlv1.Action_ACTION_ALLOW, Origin: controlv1.Origin_ORIGIN_LEARNED, Created: noon.UnixNano()}
 
 func (*fake) ListRules(context.Context, *controlv1.ListRulesRequest) (*controlv1.ListRulesResponse, error) {
-	return &controlv1.ListRulesResponse{Rules: []*controlv1.Rule{{Id: 3, From: "any", To: "svc:default/db", Action: controlv1.Action_ACTION_DENY, Origin: controlv1.Origin_ORIGIN_USER, Comment: "nobody\x1b else", Disabled: true,
+	return &controlv1.ListRulesResponse{Rules: []*controlv1.Rule{{Id: 3, From: "any", To: "svc:default/db", Action: controlv1.Action_ACTION_DENY, Origin: controlv1.Origin_ORIGIN_USER, Comment: "no other\x1b client", Disabled: true,
 		Warnings: []string{"svc:default/db has no members"}}, fakeRule}}, nil
 }
 

@@ -76,7 +76,7 @@ func (f *filterFlags) request(now time.Time) (*controlv1.Filter, error) {
 	return &f.f, nil
 }
 
-// parseAll returns the values that names stand for.
+// parseAll returns the values of names.
 func parseAll[E interface {
 	~int32
 	fmt.Stringer

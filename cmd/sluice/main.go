@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, out, errs *screen) int {
 	return 1
 }
 
-// exitCode ends the program with a code when everything has been said already.
+// exitCode ends the program with a code when all output has been written.
 type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }

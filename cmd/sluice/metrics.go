@@ -51,7 +51,7 @@ func (o *observed) registry() *prometheus.Registry {
 func (o *observed) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.registry(), promhttp.HandlerOpts{}))
-	say := func(problem func() string) http.HandlerFunc {
+	report := func(problem func() string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			if p := problem(); p != "" {
 				http.Error(w, p, http.StatusServiceUnavailable)
@@ -60,9 +60,9 @@ func (o *observed) handler() http.Handler {
 			fmt.Fprintln(w, "ok")
 		}
 	}
-	mux.HandleFunc("GET /livez", say(func() string { return "" }))
-	mux.HandleFunc("GET /readyz", say(o.unready))
-	mux.HandleFunc("GET /healthz", say(o.unwell))
+	mux.HandleFunc("GET /livez", report(func() string { return "" }))
+	mux.HandleFunc("GET /readyz", report(o.unready))
+	mux.HandleFunc("GET /healthz", report(o.unwell))
 	return mux
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/sluicenet/sluice/internal/vocab"
 )
 
-// agentAway is how long an agent, which reports every two seconds, may say nothing.
+// agentAway is how long an agent, which reports every two seconds, may be silent.
 const agentAway = 10 * time.Second
 
 // away reports whether an agent has been silent for too long.

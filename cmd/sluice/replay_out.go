@@ -210,7 +210,7 @@ func (t *replayTable) session(s *replaySession) {
 		s.Proto, s.App, s.Verdict, s.AllPkts, s.AllBytes, brief(s.Attrs))
 }
 
-// brief picks the attributes that say most.
+// brief selects the most useful attributes.
 func brief(attrs map[string]string) string {
 	out := ""
 	for _, k := range []string{"host", "method", "path", "service", "question", "command", "banner", "version"} {

@@ -31,7 +31,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 	c := &cli{out: out, errs: errs}
 	root := &cobra.Command{
 		Use:   "sluice",
-		Short: "Learn what workloads say to each other, then let nothing else through",
+		Short: "Learn which connections workloads make, then refuse everything else",
 		Long: `Sluice learns each workload's connections from its packets and turns them into rules.
   1. sluice standalone                watches every network namespace of this machine (as root)
   2. sluice connections               shows who talks to whom, and in which protocol
@@ -88,7 +88,7 @@ func (c *cli) document(v any) error {
 	return e.Encode(v)
 }
 
-// list makes sure that an empty list is [] and not null.
+// list returns an empty list as [] rather than null.
 func list[T any](in []T) []T {
 	if in == nil {
 		return []T{}

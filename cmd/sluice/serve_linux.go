@@ -59,7 +59,7 @@ func (d *daemon) listenAgent(f *agentFlags) (metrics, socket net.Listener, err e
 		return nil, nil, err
 	}
 	if socket, err = d.listenSocket(); err != nil && !f.socketAsked {
-		d.log.Warn("no socket for sluice status on this machine's agent", "error", err)
+		d.log.Warn("agent socket not opened, sluice status unavailable", "error", err)
 		return metrics, nil, nil
 	}
 	return metrics, socket, err
@@ -70,7 +70,7 @@ func (d *daemon) listenAgent(f *agentFlags) (metrics, socket net.Listener, err e
 func (d *daemon) listenController(addr string, asked bool) (net.Listener, error) {
 	l, err := d.listenHTTP("--metrics", addr)
 	if err != nil && !asked {
-		d.log.Warn("no metrics", "error", err)
+		d.log.Warn("metrics port not opened, metrics unavailable", "error", err)
 		return nil, nil
 	}
 	return l, err

@@ -20,7 +20,7 @@ type sharedFlags struct {
 // sharedHelp describes them.
 const sharedHelp = `
 
-Consul: --store names some of its servers or agents; where one does not answer the next is asked. consuls:// speaks
+Consul: --store names some of its servers or agents; where one does not answer the next is used. consuls:// uses
 TLS. Where Consul has ACLs, --store-token-file holds the token; it is read again when it changes. What
 Consul's own tools take from the environment (CONSUL_HTTP_TOKEN, CONSUL_HTTP_TOKEN_FILE, CONSUL_CACERT,
 CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY) holds here too. A controller's token needs

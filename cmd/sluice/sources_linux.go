@@ -8,10 +8,10 @@ import (
 	"github.com/sluicenet/sluice/agent/workload"
 )
 
-// dockerAuto stands for the daemon that the docker command would ask.
+// dockerAuto selects the daemon that the docker command would use.
 const dockerAuto = "auto"
 
-// dockerEndpoint is the address that a flag speaks of; "" is the usual one.
+// dockerEndpoint is the address of a flag; "" is the default.
 func dockerEndpoint(flag string) string {
 	if flag == dockerAuto {
 		return os.Getenv("DOCKER_HOST")

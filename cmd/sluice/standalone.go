@@ -25,7 +25,7 @@ type standaloneFlags struct {
 	processes                bool
 	place                    parserFlags
 	backends                 []string
-	choice                   map[string]string // what backends say, by workload
+	choice                   map[string]string // of backends, by workload
 	load                     loadFlags
 }
 

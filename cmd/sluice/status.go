@@ -18,7 +18,7 @@ import (
 // statusFlags are the flags of `sluice status`.
 type statusFlags struct{ counters, all bool }
 
-// workloadRows is how many workloads status shows unless it is asked for all.
+// workloadRows is how many workloads status shows without --all.
 const workloadRows = 25
 
 func newStatus(c *cli) *cobra.Command {

@@ -105,7 +105,7 @@ func TestCompileDecides(t *testing.T) {
 		})
 	}
 	if w := table.Workload("netns:web"); !w.FailClosed() || table.Workload("netns:db") != nil || table.Workload("host") == nil {
-		t.Error("the workloads of the node are not right")
+		t.Error("wrong workloads of the node")
 	}
 }
 

@@ -294,7 +294,7 @@ func TestSubscribe(t *testing.T) {
 		}
 	}
 	if _, err := l.Subscribe(nil, "junk", 0); err == nil {
-		t.Error("a cursor that is none is taken")
+		t.Error("an invalid cursor was accepted")
 	}
 	close(closed)
 	if _, _, err := last.Next(t.Context(), closed); err != nil && !errors.Is(err, eventlog.ErrClosed) {

@@ -68,8 +68,8 @@ type held struct {
 	conn    *conn    // nil of events without one connection
 	lead    int      // whose entry describes the event
 	account *account // of one of the end that does not lead; nil of others
-	drop    bool     // it is not released: the other end's event stands for it
 	done    bool     // it was released
+	drop    bool     // it is not released: the other end's event replaces it
 	index   int      // in the heap
 }
 

@@ -171,7 +171,7 @@ func (l *ledger) forget(now time.Time) {
 	}
 }
 
-// sessions is how many connections a held event stands for.
+// sessions is how many connections a held event represents.
 func (h *held) sessions() uint64 {
 	if h.conn != nil {
 		return 1

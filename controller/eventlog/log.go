@@ -222,7 +222,7 @@ func (l *Log) after(seq uint64, f *filter.Filter) (out []*Entry, lost uint64) {
 	return out, l.last - seq - kept
 }
 
-// Query is what List is asked for.
+// Query selects the events of List.
 type Query struct {
 	Filter *filter.Filter
 	Token  string // Page.Next of the part before

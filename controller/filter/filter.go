@@ -20,7 +20,7 @@ import (
 // Identity names a workload in rows: names may be in use on several nodes and in several groups.
 type Identity struct{ Node, Name, Group string }
 
-// Set is what one name of a filter stands for.
+// Set is the resolved form of one name of a filter.
 type Set struct {
 	All      bool // everything
 	Members  map[Identity]bool

@@ -129,7 +129,7 @@ func New(l Limits) *Graph {
 	return g
 }
 
-// clear forgets everything. The lock is held, or g is not shared yet.
+// clear removes everything. The lock is held, or g is not shared yet.
 func (g *Graph) clear() {
 	g.edges = newEdges()
 	g.violations, g.recent = newBounded[violationKind, *Violation](), newBounded[connectionKind, *recent]()

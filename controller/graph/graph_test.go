@@ -263,6 +263,6 @@ func TestSurvivesRestart(t *testing.T) {
 		t.Error(d)
 	}
 	if err := json.Unmarshal([]byte(`{"edges":3}`), h); err == nil {
-		t.Error("a broken history is taken")
+		t.Error("a broken history was accepted")
 	}
 }

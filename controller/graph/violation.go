@@ -78,7 +78,7 @@ func (g *Graph) violation(o *Observation, s *live) {
 		g.update(s.violation, o)
 		return
 	}
-	n := g.news(k, o, s)
+	n := g.newSessions(k, o, s)
 	if s != nil {
 		if s.violated && s.violation != k { // it became stricter, or its application known
 			n = g.subtract(s.violation, 1)
@@ -94,8 +94,8 @@ func (g *Graph) violation(o *Observation, s *live) {
 	}
 }
 
-// news returns how many sessions of an observation are not counted as violations yet.
-func (g *Graph) news(k violationKind, o *Observation, s *live) uint64 {
+// newSessions returns how many sessions of an observation are not counted as violations yet.
+func (g *Graph) newSessions(k violationKind, o *Observation, s *live) uint64 {
 	if s != nil {
 		if s.violated {
 			return 0

@@ -59,7 +59,7 @@ type key struct {
 	app      int32 // an app.ID, or anyApp
 }
 
-// anyApp stands for protocols that carry no applications that we name.
+// anyApp is the application of protocols that carry no named applications.
 const anyApp int32 = -1
 
 // New returns a Learner that continues from the rules that were learned before.

@@ -37,7 +37,7 @@ type Run struct {
 	Started int64  `json:"started,omitempty"` // ns since the epoch
 }
 
-// Claim is what a run asks for.
+// Claim is a run's request for a name.
 type Claim struct {
 	Run
 	// Previous is the run that this one follows on the same machine and folder; "" if none.
@@ -192,7 +192,7 @@ func (r *Registry) Rivals(node string) []Rival {
 	return slices.Clone(n.rivals)
 }
 
-// sweep forgets names whose lease ended long ago. mu is held.
+// sweep removes names whose lease ended long ago. mu is held.
 func (r *Registry) sweep(now time.Time) {
 	for k, n := range r.names {
 		if now.Sub(n.seen) > RivalKept {

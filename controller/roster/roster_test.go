@@ -134,7 +134,7 @@ func TestSameName(t *testing.T) {
 }
 
 // TestRestart: a controller that was killed leaves its entry; the next one of the name takes it
-// when nobody writes there any more.
+// when no controller writes there any more.
 func TestRestart(t *testing.T) {
 	st := open(t)
 	value := []byte(`{"name":"a","address":"192.0.2.1:1","run":"killed","beat":7}`)

@@ -157,7 +157,7 @@ func (w *work) compilePolicies(ctx context.Context) error {
 		w.compile.Node = name
 		spec, notes := compile.Compile(w.compile)
 		for _, note := range notes {
-			s.log.Warn("policy compiled with a note", "node", name, "note", note)
+			s.log.Warn("policy compiled with a warning", "node", name, "note", note)
 		}
 		if err := specstore.Write(ctx, s.st, name, spec); err != nil {
 			return err

@@ -20,7 +20,7 @@ func (s *Server) await(ctx context.Context, groups map[string]bool, version uint
 	return s.until(ctx, func() bool { return s.enforced(groups, version) })
 }
 
-// until waits until the agents have brought about what ok, which is called with the lock held, asks for, and reports
+// until waits until ok, which is called with the lock held, returns true for the agents' state, and reports
 // whether that was before the caller's deadline.
 func (s *Server) until(ctx context.Context, ok func() bool) bool {
 	limit := time.Now().Add(longestWait)

@@ -47,7 +47,7 @@ func (s loader) loadBackends(ctx context.Context) error {
 	return nil
 }
 
-// SetBackend chooses by what a workload is enforced and, where it is asked to, waits until its agent
+// SetBackend selects the backend of a workload and, if the request has wait, waits until its agent
 // has done what it can.
 func (c *control) SetBackend(ctx context.Context, r *controlv1.SetBackendRequest) (*controlv1.SetBackendResponse, error) {
 	s := c.s

@@ -13,7 +13,7 @@ import (
 // modeEnum returns a mode as the API's enum, whose zero is for groups without a mode.
 func modeEnum(m policy.Mode) controlv1.Mode { return controlv1.Mode(m) + 1 }
 
-// parseMode returns the mode that the API's enum stands for.
+// parseMode returns the mode of the API's enum.
 func parseMode(m controlv1.Mode) (policy.Mode, error) {
 	switch m {
 	case controlv1.Mode_MODE_DISCOVER, controlv1.Mode_MODE_MONITOR, controlv1.Mode_MODE_PROTECT:
@@ -32,7 +32,7 @@ func actionEnum(a model.Action) controlv1.Action {
 	return controlv1.Action_ACTION_ALLOW
 }
 
-// parseAction returns the action that the API's enum stands for; allow where none is given.
+// parseAction returns the action of the API's enum; allow where none is given.
 func parseAction(a controlv1.Action) (model.Action, error) {
 	switch a {
 	case controlv1.Action_ACTION_UNSPECIFIED, controlv1.Action_ACTION_ALLOW:
@@ -54,7 +54,7 @@ func originEnum(o model.Origin) controlv1.Origin {
 	return controlv1.Origin_ORIGIN_USER
 }
 
-// parseOrigin returns the origin that the API's enum stands for; user where none is given.
+// parseOrigin returns the origin of the API's enum; user where none is given.
 func parseOrigin(o controlv1.Origin) (model.Origin, error) {
 	switch o {
 	case controlv1.Origin_ORIGIN_UNSPECIFIED, controlv1.Origin_ORIGIN_USER:

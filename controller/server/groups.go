@@ -127,7 +127,7 @@ func groupSettings(out *controlv1.Group, g *model.Group) {
 	}
 }
 
-// SetFail gives service groups a fail mode and, where it is asked to, waits until agents enforce it.
+// SetFail sets the fail mode of service groups and, if the request has wait, waits until agents enforce it.
 func (c *control) SetFail(ctx context.Context, r *controlv1.SetFailRequest) (*controlv1.SetFailResponse, error) {
 	fail, err := parseFail(r.Fail)
 	if err == nil && fail == model.FailDefault {

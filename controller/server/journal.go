@@ -81,7 +81,7 @@ func (s loader) replay(ctx context.Context) error {
 	for _, o := range list {
 		r := new(controlv1.ReportConnectionsRequest)
 		if err := proto.Unmarshal(o.Value, r); err != nil {
-			s.log.Error("report in the journal is not readable", "key", o.Key, "error", err)
+			s.log.Error("report in journal unreadable, skipped", "key", o.Key, "error", err)
 			continue
 		}
 		s.count(r) // what it taught was stored before it
@@ -92,7 +92,7 @@ func (s loader) replay(ctx context.Context) error {
 	}
 	if len(list) > 0 {
 		s.unsaved = true
-		s.log.Info("reports of the controller before taken over", "reports", len(list))
+		s.log.Info("reports of the previous leader taken over", "reports", len(list))
 	}
 	return nil
 }

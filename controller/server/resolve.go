@@ -15,7 +15,7 @@ import (
 // namesShown is how many names an error lists.
 const namesShown = 12
 
-// found is what a name stands for: just one of its fields is set.
+// found is a resolved name: just one of its fields is set.
 type found struct {
 	prefix  netip.Prefix // an address, or a CIDR
 	members []*member    // all that the name fits

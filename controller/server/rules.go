@@ -172,7 +172,7 @@ func (s *book) groupMessages(names []string) []*controlv1.Group {
 	return out
 }
 
-// SetMode gives service groups a mode and, where it is asked to, waits until agents enforce it.
+// SetMode sets the mode of service groups and, if the request has wait, waits until agents enforce it.
 func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*controlv1.SetModeResponse, error) {
 	mode, err := parseMode(r.Mode)
 	if err != nil {

@@ -121,7 +121,7 @@ func (s *book) ruleFilter(r *controlv1.ListRulesRequest) (func(*model.Rule) bool
 	}, err
 }
 
-// groupsOf returns the groups that a name stands for: itself, or those of a workload or address.
+// groupsOf returns the groups of a name: itself, or those of a workload or address.
 // A group that only rules name is one, too.
 func (s *book) groupsOf(name string) (map[string]bool, error) {
 	f, err := s.find(name)

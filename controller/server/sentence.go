@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// anyOther stands for an application that no rule names.
+// anyOther represents an application that no rule names.
 const anyOther = app.None - 1
 
 // sentence is the answer to a Why in words. Where it depends on the application, it states

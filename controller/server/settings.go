@@ -94,7 +94,7 @@ func prefixTexts(list []netip.Prefix) []string {
 	return out
 }
 
-// parsePrefixes parses CIDRs of the field that an error names.
+// parsePrefixes parses the CIDRs of a field; errors have the field's name.
 func parsePrefixes(field string, texts []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, text := range texts {
@@ -118,7 +118,7 @@ func failEnum(f model.Fail) controlv1.Fail {
 	return controlv1.Fail_FAIL_UNSPECIFIED
 }
 
-// parseFail returns the fail mode that the API's enum stands for.
+// parseFail returns the fail mode of the API's enum.
 func parseFail(f controlv1.Fail) (model.Fail, error) {
 	switch f {
 	case controlv1.Fail_FAIL_UNSPECIFIED:

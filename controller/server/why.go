@@ -191,7 +191,7 @@ func (s *book) pair(from, to string) (f, t end, err error) {
 	return f, t, fmt.Errorf("%s and %s have no addresses of one family", from, to)
 }
 
-// Addresses that stand for the whole outside, from the blocks that are set aside for
+// Addresses that represent the whole outside, from the blocks that are set aside for
 // documentation (RFC 5737, RFC 3849).
 var outside = []netip.Addr{netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("2001:db8::1")}
 
@@ -227,7 +227,7 @@ func (s *book) candidates(name string) ([]end, error) {
 	return out, nil
 }
 
-// examples are addresses that stand for a group without workloads. The lock is held.
+// examples are addresses that represent a group without workloads. The lock is held.
 func (s *book) examples(group string) []netip.Addr {
 	var out []netip.Addr
 	switch group {
@@ -288,7 +288,7 @@ func (s *book) appsOfRules() []app.ID {
 	return slices.Compact(out)
 }
 
-// query is what one end is asked of an application.
+// query returns the query of one end for an application.
 func (q *question) query(j judge, id app.ID) *policy.Query {
 	local, peer := &q.from, &q.to
 	if j.dir == packet.Ingress {

@@ -32,7 +32,7 @@ var dialect = []struct {
 	{regexp.MustCompile(`(?i)\bgarbage\b`), "protocol violation, malformed data"},
 	{regexp.MustCompile(`(?i)\b(is|are|was|were|be|been|not) let in\b`), "accepted, rejected"},
 	{regexp.MustCompile(`(?i)\banew\b`), "again, empty"},
-	{regexp.MustCompile(`(?i)\bof the field\b`), "the name"},
+	{regexp.MustCompile(`(?i)\b(systems?|servers?|programs?) of the field\b`), "the name"},
 	{regexp.MustCompile(`(?i)\bcounts? twice\b`), "is counted twice"},
 	{regexp.MustCompile(`(?i)\bl(ies|ay|ie) in\b`), "is stored in"},
 	{regexp.MustCompile(`(?i)\b(goes|go|going|went|gone) on\b`), "continues, passes"},
@@ -209,6 +209,8 @@ func TestPlainEnglishFinds(t *testing.T) {
 		{"continues", "it continues", 0},
 		{"counts twice", "it counts twice", 1},
 		{"counted twice", "a frame is counted twice", 0},
+		{"the field", "the best-known system of the field", 1},
+		{"a field", "the name of the field that is wrong", 0},
 		{"status", "shown in status: web", 1},
 	} {
 		if got := plain(c.text); len(got) != c.want {

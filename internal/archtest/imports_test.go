@@ -8,7 +8,7 @@ import (
 // stage is the folder of labs, demos and test gear, which the product has no part of.
 const stage = "internal/stage/..."
 
-// rule says what the packages below a folder may import of ours. The first
+// rule lists what the packages below a folder may import of the project. The first
 // rule whose folder fits decides. A pattern ends in /... for a folder and all below it, without
 // the stage unless it names it.
 type rule struct {

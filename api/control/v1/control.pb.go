@@ -334,7 +334,7 @@ func (Mode) EnumDescriptor() ([]byte, []int) {
 	return file_api_control_v1_control_proto_rawDescGZIP(), []int{4}
 }
 
-// Fail is what happens to frames that nobody judges.
+// Fail is what happens to unjudged frames.
 type Fail int32
 
 const (
@@ -590,11 +590,11 @@ type EventKind int32
 
 const (
 	EventKind_EVENT_KIND_UNSPECIFIED EventKind = 0
-	EventKind_EVENT_KIND_OPENED      EventKind = 1 // a connection that goes on
+	EventKind_EVENT_KIND_OPENED      EventKind = 1 // a connection that is open
 	EventKind_EVENT_KIND_ENDED       EventKind = 2 // a connection that is over; with no OPENED before it, a short one
 	EventKind_EVENT_KIND_VIOLATION   EventKind = 3 // a connection that policy refused, or would refuse in protect mode
 	EventKind_EVENT_KIND_THREAT      EventKind = 4
-	EventKind_EVENT_KIND_WARNING     EventKind = 5 // something that an operator should look at
+	EventKind_EVENT_KIND_WARNING     EventKind = 5 // something that an operator should check
 	EventKind_EVENT_KIND_FAILOPEN    EventKind = 6 // frames went by without a verdict, or were dropped without one
 	EventKind_EVENT_KIND_NODE        EventKind = 7 // an agent or controller came, went, or was refused
 )
@@ -815,7 +815,7 @@ func (PluginPhase) EnumDescriptor() ([]byte, []int) {
 	return file_api_control_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
-// Page asks for a part of a list.
+// Page selects a part of a list.
 type Page struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Limit         uint32                 `protobuf:"varint,1,opt,name=limit,proto3" json:"limit,omitempty"` // 0 is the server's default
@@ -1015,7 +1015,7 @@ func (x *Filter) GetThreats() []uint32 {
 type Owner struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           string                 `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`         // unique for each start of the process
-	Machine       string                 `protobuf:"bytes,2,opt,name=machine,proto3" json:"machine,omitempty"` // host name, for people
+	Machine       string                 `protobuf:"bytes,2,opt,name=machine,proto3" json:"machine,omitempty"` // host name, for display
 	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"` // as seen by the controller
 	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	Started       int64                  `protobuf:"varint,5,opt,name=started,proto3" json:"started,omitempty"` // ns since the epoch
@@ -1349,7 +1349,7 @@ type Workload struct {
 	Mode          Mode                   `protobuf:"varint,18,opt,name=mode,proto3,enum=sluice.control.v1.Mode" json:"mode,omitempty"` // in answers
 	Members       []string               `protobuf:"bytes,14,rep,name=members,proto3" json:"members,omitempty"`                        // containers that share its namespace
 	Note          string                 `protobuf:"bytes,15,opt,name=note,proto3" json:"note,omitempty"`                              // what is unusual about it as a whole
-	Choice        string                 `protobuf:"bytes,16,opt,name=choice,proto3" json:"choice,omitempty"`                          // the backend that was chosen for it: "nfqueue", "afpacket", "auto" where nobody chose
+	Choice        string                 `protobuf:"bytes,16,opt,name=choice,proto3" json:"choice,omitempty"`                          // the backend that was chosen for it: "nfqueue", "afpacket", "auto" without a choice
 	ChosenBy      string                 `protobuf:"bytes,17,opt,name=chosen_by,json=chosenBy,proto3" json:"chosen_by,omitempty"`      // "a command", "--backend", "the label sluice.net/backend"; "" with auto
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1648,7 +1648,7 @@ type Connection struct {
 	Midstream     bool                   `protobuf:"varint,25,opt,name=midstream,proto3" json:"midstream,omitempty"`
 	Enforced      bool                   `protobuf:"varint,26,opt,name=enforced,proto3" json:"enforced,omitempty"`
 	Ended         uint64                 `protobuf:"varint,27,opt,name=ended,proto3" json:"ended,omitempty"`                                                                          // sessions that ended since the last report
-	Attrs         map[string]string      `protobuf:"bytes,28,rep,name=attrs,proto3" json:"attrs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of the last session that told any
+	Attrs         map[string]string      `protobuf:"bytes,28,rep,name=attrs,proto3" json:"attrs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of the last session that has any
 	Session       uint64                 `protobuf:"varint,29,opt,name=session,proto3" json:"session,omitempty"`                                                                      // engine's number where sessions + ended concern just one; else 0
 	Peer          string                 `protobuf:"bytes,30,opt,name=peer,proto3" json:"peer,omitempty"`                                                                             // id of the workload in the node's own network that has the other end; "" where none is known
 	unknownFields protoimpl.UnknownFields
@@ -2045,11 +2045,11 @@ func (x *ThreatRecord) GetPeer() string {
 // Unjudged is frames that went by, or were dropped, without a verdict of policy.
 type Unjudged struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"` // id; "" where frames of several cannot be told apart
+	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"` // id; "" where frames of several are not distinguished
 	Interface     string                 `protobuf:"bytes,2,opt,name=interface,proto3" json:"interface,omitempty"`
 	Backend       string                 `protobuf:"bytes,3,opt,name=backend,proto3" json:"backend,omitempty"`
 	Cause         string                 `protobuf:"bytes,4,opt,name=cause,proto3" json:"cause,omitempty"`      // heartbeat, ring_full, queue_full, table_full, unready, plugin, detached ...
-	Dropped       bool                   `protobuf:"varint,5,opt,name=dropped,proto3" json:"dropped,omitempty"` // fail closed: they did not go on
+	Dropped       bool                   `protobuf:"varint,5,opt,name=dropped,proto3" json:"dropped,omitempty"` // fail closed: they were dropped
 	Frames        uint64                 `protobuf:"varint,6,opt,name=frames,proto3" json:"frames,omitempty"`
 	Bytes         uint64                 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
 	First         int64                  `protobuf:"varint,8,opt,name=first,proto3" json:"first,omitempty"` // ns since the epoch
@@ -2444,7 +2444,7 @@ func (x *Plugin) GetAway() bool {
 	return false
 }
 
-// Traffic is what was counted of one interface of one workload in one way of being attached.
+// Traffic is the counts of one interface of one workload with one backend.
 type Traffic struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"` // id
@@ -2454,7 +2454,7 @@ type Traffic struct {
 	FramesIn      uint64                 `protobuf:"varint,5,opt,name=frames_in,json=framesIn,proto3" json:"frames_in,omitempty"`
 	BytesOut      uint64                 `protobuf:"varint,6,opt,name=bytes_out,json=bytesOut,proto3" json:"bytes_out,omitempty"`
 	BytesIn       uint64                 `protobuf:"varint,7,opt,name=bytes_in,json=bytesIn,proto3" json:"bytes_in,omitempty"`
-	Dropped       map[string]uint64      `protobuf:"bytes,8,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`    // frames that did not go on, by cause
+	Dropped       map[string]uint64      `protobuf:"bytes,8,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`    // frames that were dropped or lost, by cause
 	Held          uint64                 `protobuf:"varint,9,opt,name=held,proto3" json:"held,omitempty"`                                                                                    // frames that waited for a verdict
 	Verdicts      map[string]uint64      `protobuf:"bytes,10,rep,name=verdicts,proto3" json:"verdicts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // how often a session was given one
 	Opened        uint64                 `protobuf:"varint,11,opt,name=opened,proto3" json:"opened,omitempty"`                                                                               // sessions
@@ -2589,7 +2589,7 @@ type Queue struct {
 	Waiting       uint64                 `protobuf:"varint,7,opt,name=waiting,proto3" json:"waiting,omitempty"`                                                                              // frames in the kernel
 	Fill          float64                `protobuf:"fixed64,8,opt,name=fill,proto3" json:"fill,omitempty"`                                                                                   // of the fullest, 0 to 1
 	Dropped       map[string]uint64      `protobuf:"bytes,9,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`    // frames, by cause
-	Bypassed      map[string]uint64      `protobuf:"bytes,10,rep,name=bypassed,proto3" json:"bypassed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // frames that went on unjudged, by cause
+	Bypassed      map[string]uint64      `protobuf:"bytes,10,rep,name=bypassed,proto3" json:"bypassed,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // frames that passed unjudged, by cause
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2694,10 +2694,10 @@ func (x *Queue) GetBypassed() map[string]uint64 {
 	return nil
 }
 
-// StoreState is how a store answers.
+// StoreState is the state of a store.
 type StoreState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // kind and place
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // kind and address
 	Reachable     bool                   `protobuf:"varint,2,opt,name=reachable,proto3" json:"reachable,omitempty"`
 	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	Leader        string                 `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`    // of the store's own servers; empty where it has none
@@ -2779,7 +2779,7 @@ func (x *StoreState) GetChecked() int64 {
 	return 0
 }
 
-// Uplink is how an agent's reports get to the controllers.
+// Uplink is the state of an agent's connection to the controllers.
 type Uplink struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Controller    string                 `protobuf:"bytes,1,opt,name=controller,proto3" json:"controller,omitempty"` // address in use; empty in one process
@@ -2881,7 +2881,7 @@ type AgentState struct {
 	Store         *StoreState            `protobuf:"bytes,4,opt,name=store,proto3" json:"store,omitempty"`
 	Uplink        *Uplink                `protobuf:"bytes,5,opt,name=uplink,proto3" json:"uplink,omitempty"`
 	PolicyWanted  uint64                 `protobuf:"varint,6,opt,name=policy_wanted,json=policyWanted,proto3" json:"policy_wanted,omitempty"` // newest version that it has seen in the store
-	Ready         bool                   `protobuf:"varint,7,opt,name=ready,proto3" json:"ready,omitempty"`                                   // every workload has been dealt with
+	Ready         bool                   `protobuf:"varint,7,opt,name=ready,proto3" json:"ready,omitempty"`                                   // all initially discovered workloads are attached
 	Parsers       string                 `protobuf:"bytes,8,opt,name=parsers,proto3" json:"parsers,omitempty"`                                // plugin, inprocess
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3432,12 +3432,12 @@ type StatusResponse struct {
 	Violations    uint64                 `protobuf:"varint,10,opt,name=violations,proto3" json:"violations,omitempty"` // connections that policy refused or would refuse
 	Threats       uint64                 `protobuf:"varint,17,opt,name=threats,proto3" json:"threats,omitempty"`
 	Unjudged      uint64                 `protobuf:"varint,18,opt,name=unjudged,proto3" json:"unjudged,omitempty"` // frames that went by without a verdict
-	Store         string                 `protobuf:"bytes,11,opt,name=store,proto3" json:"store,omitempty"`        // kind and place
+	Store         string                 `protobuf:"bytes,11,opt,name=store,proto3" json:"store,omitempty"`        // kind and address
 	Dropped       map[string]uint64      `protobuf:"bytes,12,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	Role          string                 `protobuf:"bytes,13,opt,name=role,proto3" json:"role,omitempty"` // standalone, controller, agent: who answers
+	Role          string                 `protobuf:"bytes,13,opt,name=role,proto3" json:"role,omitempty"` // of the process that answers: standalone, controller, agent
 	StoreState    *StoreState            `protobuf:"bytes,14,opt,name=store_state,json=storeState,proto3" json:"store_state,omitempty"`
 	Controllers   []*ControllerState     `protobuf:"bytes,15,rep,name=controllers,proto3" json:"controllers,omitempty"`
-	Backlog       uint64                 `protobuf:"varint,16,opt,name=backlog,proto3" json:"backlog,omitempty"` // reports that are stored and not in the graph yet
+	Backlog       uint64                 `protobuf:"varint,16,opt,name=backlog,proto3" json:"backlog,omitempty"` // stored reports that are not in the graph yet
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4643,7 +4643,7 @@ func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
 	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
-// Settings hold for everything.
+// Settings apply to all groups.
 type Settings struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	DefaultMode   Mode                   `protobuf:"varint,1,opt,name=default_mode,json=defaultMode,proto3,enum=sluice.control.v1.Mode" json:"default_mode,omitempty"` // of new service groups
@@ -4965,7 +4965,7 @@ func (x *EndVerdict) GetEnforced() bool {
 	return false
 }
 
-// Edge is what is known of one kind of connection between two ends, both ends' reports joined.
+// Edge is one kind of connection between two ends, with both ends' reports joined.
 type Edge struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"` // group
@@ -6182,7 +6182,7 @@ func (x *SetFailResponse) GetEnforced() bool {
 type SetBackendRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"` // name, id, or NODE/NAME
-	Backend       string                 `protobuf:"bytes,2,opt,name=backend,proto3" json:"backend,omitempty"`   // nfqueue, afpacket, or auto for nobody's choice
+	Backend       string                 `protobuf:"bytes,2,opt,name=backend,proto3" json:"backend,omitempty"`   // nfqueue, afpacket, or auto for no choice
 	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -6243,7 +6243,7 @@ type SetBackendResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Workload      *Workload              `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"` // as it is now; only id, name and node are there where it is away
 	Policy        uint64                 `protobuf:"varint,2,opt,name=policy,proto3" json:"policy,omitempty"`
-	Enforced      bool                   `protobuf:"varint,3,opt,name=enforced,proto3" json:"enforced,omitempty"` // with wait: its agent has taken the choice, as the workload's interfaces tell
+	Enforced      bool                   `protobuf:"varint,3,opt,name=enforced,proto3" json:"enforced,omitempty"` // with wait: its agent has taken the choice, as the workload's interfaces show
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
