@@ -102,9 +102,12 @@ func TestClonedAgent(t *testing.T) {
 		return err
 	})
 	one.waits("another agent was refused this node's name")
-	if out := l.ctl.run("observe", "--kind", "node"); !strings.Contains(out, "n1") {
-		t.Errorf("no event about the node in\n%s", out)
-	}
+	until(t, 10*time.Second, "an event about the node", func() error {
+		if out := l.ctl.run("observe", "--kind", "node"); !strings.Contains(out, "n1") {
+			return errors.New(out)
+		}
+		return nil
+	})
 	if out := p.run("status"); !strings.Contains(out, "another agent owns the name of node n1") {
 		t.Errorf("the clone's own status is\n%s", out)
 	}

@@ -130,7 +130,7 @@ func (l *lab) counter(name string) (n int) {
 	l.t.Helper()
 	for line := range strings.SplitSeq(l.run("status", "--counters"), "\n") {
 		if f := strings.Fields(line); len(f) >= 2 && f[0] == name {
-			n, _ = strconv.Atoi(f[len(f)-1])
+			n, _ = strconv.Atoi(f[1])
 		}
 	}
 	return n

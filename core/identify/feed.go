@@ -80,6 +80,11 @@ func (p *Pool) End(f *Flow) {
 		if !f.far.learned {
 			f.Ident.End()
 		}
+		// What was answered before, and left room for a parser here, counts now.
+		if f.far.received && !f.far.learned {
+			f.accept()
+			p.list(f)
+		}
 	}
 }
 

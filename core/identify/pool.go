@@ -186,6 +186,14 @@ func (p *Pool) Poll() {
 	}
 }
 
+// list has Answered return a flow.
+func (p *Pool) list(f *Flow) {
+	if !f.far.listed {
+		f.far.listed = true
+		p.news = append(p.news, f.number)
+	}
+}
+
 // Flush sends the pending requests.
 func (p *Pool) Flush() {
 	if p.cfg.Remote != nil {
@@ -241,10 +249,7 @@ func (a answers) News(n uint32, news detect.News) {
 	f.far.news, f.far.received = news, true
 	f.far.lost = f.far.lost || news.Lost
 	f.accept()
-	if !f.far.listed {
-		f.far.listed = true
-		a.p.news = append(a.p.news, n)
-	}
+	a.p.list(f)
 }
 
 // Found implements detect.Answers.
