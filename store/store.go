@@ -103,5 +103,5 @@ var (
 	ErrTooLarge  = errors.New("value over 512 KiB or more than 64 operations")
 	ErrClosed    = errors.New("store is closed")
 	// ErrNotLeading means that the leadership of a Commit is over.
-	ErrNotLeading = errors.New("another leads")
+	ErrNotLeading = errors.New("not the leader")
 )

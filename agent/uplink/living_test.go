@@ -20,6 +20,7 @@ func lifeOf(t *testing.T, file string, leave bool, records_ ...flow.Record) uint
 	u := uplink.New(uplink.Config{Records: r, Collector: c.serve(t), Node: "n", Run: "b", Living: file, Interval: time.Millisecond, Workload: func(uint32) string { return "w" }})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
+	u.Open() // Leave looks at what it opens
 	go func() { defer close(done); u.Run(ctx) }()
 	for i, f := range records_ {
 		if leave && i == len(records_)-1 {

@@ -113,9 +113,10 @@ func (u *Uplink) UnjudgedTotals() []Unjudged {
 // drain moves new rows to an aggregate.
 func (b *unjudgedBox) drain(a *aggregate) {
 	b.mu.Lock()
-	fresh, lost := b.fresh, b.lost
-	if len(fresh) > 0 {
-		b.fresh = tally{}
+	var fresh tally // nil where there is none: the box keeps its own
+	lost := b.lost
+	if len(b.fresh) > 0 {
+		fresh, b.fresh = b.fresh, tally{}
 	}
 	b.lost = 0
 	b.mu.Unlock()

@@ -26,7 +26,7 @@ func (b *Backend) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	}
 	p := b.ports[id]
 	if p != nil && len(p.attached) == 0 && !p.usable() {
-		if err := b.end(p); err != nil {
+		if err := b.closePort(p); err != nil {
 			return nil, err
 		}
 		p = nil
@@ -51,7 +51,7 @@ func (b *Backend) release(p *port) error {
 		return nil
 	}
 	if b.cfg.PortLinger <= 0 || b.closed || p.uses == 0 {
-		return b.end(p)
+		return b.closePort(p)
 	}
 	b.keepPort(p)
 	uses := p.uses
@@ -72,8 +72,8 @@ func (b *Backend) keepPort(p *port) {
 	p.linger = nil
 }
 
-// end closes a port now. The lock is held.
-func (b *Backend) end(p *port) error {
+// closePort closes a port now. The lock is held.
+func (b *Backend) closePort(p *port) error {
 	b.keepPort(p)
 	delete(b.ports, p.id)
 	p.drain()
@@ -112,7 +112,7 @@ func (b *Backend) endPorts() error {
 	b.mu.Lock()
 	var errs []error
 	for _, p := range b.ports {
-		errs = append(errs, b.end(p))
+		errs = append(errs, b.closePort(p))
 	}
 	b.mu.Unlock()
 	b.wg.Wait()

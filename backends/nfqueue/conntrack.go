@@ -169,8 +169,8 @@ func (a *asking) begin(kind, flags uint16, family uint8, seq uint32) {
 	a.buf[nlHeader] = family
 }
 
-// end writes the length.
-func (a *asking) end() []byte {
+// finish writes the length.
+func (a *asking) finish() []byte {
 	binary.NativeEndian.PutUint32(a.buf, uint32(len(a.buf)))
 	return a.buf
 }
@@ -187,7 +187,7 @@ func (a *asking) close(at int) {
 	binary.NativeEndian.PutUint16(a.buf[at:], uint16(len(a.buf)-at))
 }
 
-func (a *asking) put(kind uint16, v ...byte) {
+func (a *asking) putAttr(kind uint16, v ...byte) {
 	at := a.nest(kind &^ nested)
 	binary.NativeEndian.PutUint16(a.buf[at+2:], kind)
 	a.buf = append(a.buf, v...)
@@ -197,10 +197,10 @@ func (a *asking) put(kind uint16, v ...byte) {
 	}
 }
 
-func (a *asking) put16(kind, v uint16) { a.put(kind, byte(v>>8), byte(v)) }
+func (a *asking) put16(kind, v uint16) { a.putAttr(kind, byte(v>>8), byte(v)) }
 
 func (a *asking) put32(kind uint16, v uint32) {
-	a.put(kind, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	a.putAttr(kind, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 }
 
 // tuple writes the tuple of a connection. The kernel finds the connection by the tuple of
@@ -209,15 +209,15 @@ func (a *asking) tuple(t *tuple) {
 	all := a.nest(ctOrig)
 	ip := a.nest(ctIP)
 	if t.v6 {
-		a.put(ctSrc6, t.src[:]...)
-		a.put(ctDst6, t.dst[:]...)
+		a.putAttr(ctSrc6, t.src[:]...)
+		a.putAttr(ctDst6, t.dst[:]...)
 	} else {
-		a.put(ctSrc4, t.src[12:]...)
-		a.put(ctDst4, t.dst[12:]...)
+		a.putAttr(ctSrc4, t.src[12:]...)
+		a.putAttr(ctDst4, t.dst[12:]...)
 	}
 	a.close(ip)
 	proto := a.nest(ctProto)
-	a.put(ctNumber, t.proto)
+	a.putAttr(ctNumber, t.proto)
 	a.put16(ctSrcPort, t.sport)
 	a.put16(ctDstPort, t.dport)
 	a.close(proto)

@@ -74,7 +74,7 @@ func TestAsking(t *testing.T) {
 		tr := tracker{fd: -1}
 		tr.begin(typeEntry, nlAck, &tt.of)
 		tr.ask.put32(ctMark, 0x80000001)
-		got := tr.ask.end()
+		got := tr.ask.finish()
 		want := kernel(typeEntry, tupleAttr(1, tt.of), attr(8, be32(0x80000001)))
 		want[6], want[8], want[nlHeader] = nlRequest|nlAck, 1, tt.family
 		if !bytes.Equal(got, want) {

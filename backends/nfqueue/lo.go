@@ -25,11 +25,11 @@ func (a *addresses) direction(p []byte) packet.Direction {
 	if !ok {
 		return packet.NoDirection
 	}
-	return e.Direction(a.end(e.Src), a.end(e.Dst))
+	return e.Direction(a.kindOf(e.Src), a.kindOf(e.Dst))
 }
 
-// end returns the kind of an address.
-func (a *addresses) end(b []byte) sidecar.End {
+// kindOf returns the kind of an address.
+func (a *addresses) kindOf(b []byte) sidecar.End {
 	if e := sidecar.EndOf(b); e != sidecar.Elsewhere {
 		return e
 	}

@@ -105,7 +105,7 @@ func (t *tracker) begin(kind, flags uint16, of *tuple) {
 // do sends the request that was built and passes the messages of its answer to fn, until fn
 // has what it needs, or the answer ends.
 func (t *tracker) do(fn func(kind uint16, attrs []byte) (done bool)) error {
-	if _, err := unix.Write(t.fd, t.ask.end()); err != nil {
+	if _, err := unix.Write(t.fd, t.ask.finish()); err != nil {
 		return fmt.Errorf("ask connection tracker: %w", err)
 	}
 	for {

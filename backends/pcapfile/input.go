@@ -57,8 +57,8 @@ func (in *input) ended() bool {
 	return errors.Is(err, io.EOF)
 }
 
-// take reads n bytes of a header, at most 64; they are valid until the next take.
-func (in *input) take(n int, what string) ([]byte, error) {
+// takeBytes reads n bytes of a header, at most 64; they are valid until the next take.
+func (in *input) takeBytes(n int, what string) ([]byte, error) {
 	return in.fill(in.small[:n], n, in.offset, what)
 }
 

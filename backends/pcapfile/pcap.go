@@ -35,7 +35,7 @@ type pcap struct {
 const saneSnap = 256 << 10
 
 func newPcap(in *input, v variant) (*pcap, error) {
-	b, err := in.take(20, "file header")
+	b, err := in.takeBytes(20, "file header")
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func (p *pcap) next(in *input) (record, error) {
 		return record{}, io.EOF
 	}
 	start := in.offset
-	b, err := in.take(16+p.extra, "record header")
+	b, err := in.takeBytes(16+p.extra, "record header")
 	if err != nil {
 		return record{}, err
 	}

@@ -81,7 +81,7 @@ func NewReader(from io.Reader, name string) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{in: in, stats: Stats{Unsupported: map[uint16]uint64{}}}
-	magic, err := in.take(4, "file header")
+	magic, err := in.takeBytes(4, "file header")
 	if err != nil {
 		return nil, err
 	}

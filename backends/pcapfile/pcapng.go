@@ -48,7 +48,7 @@ func newNG(in *input) (*ng, error) {
 
 // section reads a section header whose block type was read already.
 func (g *ng) section(in *input, start int64) error {
-	b, err := in.take(8, "section header")
+	b, err := in.takeBytes(8, "section header")
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (g *ng) section(in *input, start int64) error {
 	if total < 28 || total%4 != 0 {
 		return in.damageAt(start+4, "section header of %d bytes", total)
 	}
-	v, err := in.take(2, "section header")
+	v, err := in.takeBytes(2, "section header")
 	if err != nil {
 		return err
 	}
@@ -72,15 +72,15 @@ func (g *ng) section(in *input, start int64) error {
 		return in.damageAt(start+12, "pcapng version %d is not known", major)
 	}
 	g.interfaces = g.interfaces[:0]
-	return g.leave(in, start, total)
+	return g.leaveSection(in, start, total)
 }
 
-// leave skips to the end of a block, where its length is repeated.
-func (g *ng) leave(in *input, start int64, total uint32) error {
+// leaveSection skips to the end of a block, where its length is repeated.
+func (g *ng) leaveSection(in *input, start int64, total uint32) error {
 	if err := in.skip(start+int64(total)-4-in.offset, start); err != nil {
 		return err
 	}
-	b, err := in.take(4, "block trailer")
+	b, err := in.takeBytes(4, "block trailer")
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (g *ng) next(in *input) (record, error) {
 			return record{}, io.EOF
 		}
 		start := in.offset
-		b, err := in.take(4, "block header")
+		b, err := in.takeBytes(4, "block header")
 		if err != nil {
 			return record{}, err
 		}
@@ -107,7 +107,7 @@ func (g *ng) next(in *input) (record, error) {
 			continue
 		}
 		kind := g.order.Uint32(b)
-		if b, err = in.take(4, "block header"); err != nil {
+		if b, err = in.takeBytes(4, "block header"); err != nil {
 			return record{}, err
 		}
 		total := g.order.Uint32(b)
@@ -122,7 +122,7 @@ func (g *ng) next(in *input) (record, error) {
 			rec, err = g.packet(in, kind, start, total)
 		}
 		if err == nil {
-			err = g.leave(in, start, total)
+			err = g.leaveSection(in, start, total)
 		}
 		if err != nil || rec.data != nil {
 			return rec, err
@@ -138,13 +138,13 @@ func (g *ng) describe(in *input, start int64, total uint32) error {
 	if len(g.interfaces) == maxInterfaces {
 		return in.damageAt(start, "more than %d interfaces", maxInterfaces)
 	}
-	b, err := in.take(8, "interface description")
+	b, err := in.takeBytes(8, "interface description")
 	if err != nil {
 		return err
 	}
 	i := ngInterface{link: g.order.Uint16(b), snap: g.order.Uint32(b[4:]), power: 6}
 	for left := int(min(total-20, maxOptions)); left >= 4; {
-		if b, err = in.take(4, "option"); err != nil {
+		if b, err = in.takeBytes(4, "option"); err != nil {
 			return err
 		}
 		code, n := g.order.Uint16(b), int(g.order.Uint16(b[2:]))
@@ -159,7 +159,7 @@ func (g *ng) describe(in *input, start int64, total uint32) error {
 			}
 			continue
 		}
-		if b, err = in.take(padded, "option"); err != nil {
+		if b, err = in.takeBytes(padded, "option"); err != nil {
 			return err
 		}
 		switch {
@@ -182,7 +182,7 @@ func (g *ng) packet(in *input, kind uint32, start int64, total uint32) (record, 
 	if int64(total) < int64(size)+12 {
 		return record{}, in.damageAt(start, "packet block of %d bytes", total)
 	}
-	b, err := in.take(size, "packet block")
+	b, err := in.takeBytes(size, "packet block")
 	if err != nil {
 		return record{}, err
 	}

@@ -84,9 +84,6 @@ func follow(t *testing.T, lines int, line ...string) (out, errs string, code int
 
 // TestObserveFollow compares the lines of every kind of event.
 func TestObserveFollow(t *testing.T) {
-	local := time.Local
-	time.Local = time.UTC
-	defer func() { time.Local = local }()
 	sock := serve(t, &fake{})
 	for format, lines := range map[string]int{"table": len(happened()) + 1, "json": len(happened())} { // one line is that some were missed
 		got, errs, code := follow(t, lines, "observe", "-f", "--socket", sock, "-o", format)

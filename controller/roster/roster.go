@@ -222,7 +222,7 @@ func (r *Roster) write(ctx context.Context, revision store.Revision) error {
 func (r *Roster) beat(ctx context.Context) error {
 	err := r.write(ctx, r.last)
 	if errors.Is(err, store.ErrConflict) {
-		err = r.settle(ctx)
+		err = r.settleConflict(ctx)
 	}
 	if errors.Is(err, ErrTaken) {
 		return err
@@ -240,9 +240,9 @@ func (r *Roster) beat(ctx context.Context) error {
 	return errors.Join(err, r.sweep(ctx, now))
 }
 
-// settle finds out what was written instead: an entry of this run, whose answer was lost, one
+// settleConflict finds out what was written instead: an entry of this run, whose answer was lost, one
 // that is gone, or one of another run, which has the name then.
-func (r *Roster) settle(ctx context.Context) error {
+func (r *Roster) settleConflict(ctx context.Context) error {
 	o, e, err := r.read(ctx)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -335,7 +335,7 @@ func (r *Roster) resign(ctx context.Context) {
 	// The last write may have been cut short, its answer lost.
 	for range 2 {
 		_, err := r.cfg.Store.Commit(ctx, store.Op{Key: r.key(), Delete: true, Revision: r.last})
-		if !errors.Is(err, store.ErrConflict) || r.settle(ctx) != nil {
+		if !errors.Is(err, store.ErrConflict) || r.settleConflict(ctx) != nil {
 			return
 		}
 	}

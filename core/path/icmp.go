@@ -51,7 +51,7 @@ func related(p *Path, c *packetContext) (s *session.Session, swapped bool) {
 	return p.ses.table.Lookup(&k), swapped
 }
 
-// unreachable reports whether an ICMP error says that a destination cannot be reached, and not
+// unreachable reports whether an ICMP error means that a destination cannot be reached, and not
 // that a packet was too big for the way to it (RFC 1191, RFC 4443 3.1).
 func unreachable(p *packet.Packet) bool {
 	if p.Proto == packet.ProtoICMPv6 {

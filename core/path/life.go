@@ -83,8 +83,8 @@ func (l *lifecycle) finish(s *session.Session) {
 	l.decide.side.Remove(s.ID)
 }
 
-// end ends every session that each visits.
-func (ss *Sessions) end(each func(fn func(*session.Session) bool)) {
+// endSessions ends every session that each visits.
+func (ss *Sessions) endSessions(each func(fn func(*session.Session) bool)) {
 	ss.lastAnswers(each)
 	each(func(s *session.Session) bool {
 		ss.finish(s)
@@ -96,10 +96,10 @@ func (ss *Sessions) end(each func(fn func(*session.Session) bool)) {
 
 // Close ends every session and all remote identification. No other call follows.
 func (ss *Sessions) Close() {
-	ss.end(ss.table.Each)
+	ss.endSessions(ss.table.Each)
 	ss.ident.Stop()
 	ss.Publish()
-	ss.views.shared.Tallies.end(&ss.views)
+	ss.views.shared.Tallies.addPath(&ss.views)
 }
 
 // refresh loads the newest policy and endpoints.
@@ -123,7 +123,7 @@ func (ss *Sessions) Publish() {
 
 // End ends every session of an endpoint.
 func (ss *Sessions) End(endpoint uint32) {
-	ss.end(func(fn func(*session.Session) bool) { ss.table.EachOf(endpoint, fn) })
+	ss.endSessions(func(fn func(*session.Session) bool) { ss.table.EachOf(endpoint, fn) })
 }
 
 // Moved is a session moving from one path to another, with its state.

@@ -87,8 +87,8 @@ func (ts *Tallies) addEnded(t *tally) {
 	}
 }
 
-// end adds the counts of an ended path to the totals.
-func (ts *Tallies) end(w *views) {
+// addPath adds the counts of an ended path to the totals.
+func (ts *Tallies) addPath(w *views) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
 	for _, t := range ts.live[w] {

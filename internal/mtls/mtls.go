@@ -16,7 +16,7 @@ import (
 // Role is the role of a machine.
 type Role uint8
 
-// Roles. Nobody is the zero: no certificate of the authority.
+// Roles. The zero has no certificate of the authority.
 const (
 	Nobody Role = iota
 	Agent
@@ -71,7 +71,7 @@ func identityOf(c *x509.Certificate) (Identity, error) {
 	return Identity{}, errors.New("the certificate has no role of its holder")
 }
 
-// Peer returns the caller; Nobody without TLS, or if its certificate has expired since the connection was
+// Peer returns the caller; the zero without TLS, or if its certificate has expired since the connection was
 // made.
 func Peer(ctx context.Context) Identity {
 	p, ok := peer.FromContext(ctx)

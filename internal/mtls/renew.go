@@ -56,7 +56,7 @@ func machines(dir string) (names []string, err error) {
 		names = append(names, filepath.Base(filepath.Dir(path)))
 	}
 	if len(names) == 0 && err == nil {
-		err = fmt.Errorf("nobody has a certificate below %s", dir)
+		err = fmt.Errorf("no certificate below %s", dir)
 	}
 	return names, err
 }

@@ -159,7 +159,7 @@ func TestNewFiles(t *testing.T) {
 		if err := call(t, client, address); err != nil {
 			t.Errorf("%s: got %v", c.name, err)
 		}
-		if !log.has("not usable") {
+		if !log.has("unusable") {
 			t.Errorf("%s: the log does not say so", c.name)
 		}
 		for _, r := range restore {

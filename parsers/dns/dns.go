@@ -113,7 +113,7 @@ func (p parser) probeStream(m *parsers.Meta, dir parsers.Dir, head []byte) parse
 	return p.judgeQuestion(msg, size, len(head) >= parsers.MaxHead)
 }
 
-// judgeQuestion judges a message that no head can hold; last says that the head is full.
+// judgeQuestion judges a message that no head can hold; last is true where the head is full.
 func (p parser) judgeQuestion(msg []byte, size int, last bool) parsers.Match {
 	w := newWalker(msg)
 	c := checker{kind: p.kind}

@@ -92,7 +92,7 @@ func (s *stream) line(h *half, data []byte) int {
 		if h.part == start {
 			s.start(h, window)
 		}
-		s.end(h)
+		s.endBody(h)
 		return len(window)
 	}
 	at += h.scanned
@@ -104,12 +104,12 @@ func (s *stream) line(h *half, data []byte) int {
 	case h.part == start:
 		s.start(h, line)
 	case len(line) == 0:
-		s.end(h)
+		s.endBody(h)
 	default:
 		s.field(h, line)
 	}
 	if h.left == 0 && h.part != rest {
-		s.end(h)
+		s.endBody(h)
 	}
 	return at + 1
 }
@@ -168,8 +168,8 @@ func (s *stream) authority(target []byte) []byte {
 	return target[i:]
 }
 
-// end is where a header block ends.
-func (s *stream) end(h *half) {
+// endBody is where a header block ends.
+func (s *stream) endBody(h *half) {
 	switch {
 	case h.part == rest:
 		return

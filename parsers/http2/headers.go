@@ -77,21 +77,21 @@ func (s *stream) request(n *fields, stream uint32) {
 		return // its content type may have been missed: the data decide
 	}
 	s.exchange = stream
-	s.tell(parsers.Host, n.host)
-	s.tell(parsers.UserAgent, n.agent)
+	s.report(parsers.Host, n.host)
+	s.report(parsers.UserAgent, n.agent)
 	if grpc {
 		s.reportGRPC(n.path)
 		return
 	}
-	s.tell(parsers.Method, n.method)
+	s.report(parsers.Method, n.method)
 	path, _, _ := strings.Cut(n.path, "?")
-	s.tell(parsers.Path, path)
+	s.report(parsers.Path, path)
 	s.named = true
 }
 
 // reportGRPC reports gRPC, and its service.
 func (s *stream) reportGRPC(path string) {
-	s.tell(parsers.Service, path)
+	s.report(parsers.Service, path)
 	s.grpc, s.named = true, true
 	if strings.HasPrefix(path, "/etcdserverpb.") {
 		s.sink.App(app.Etcd)
@@ -108,7 +108,7 @@ func (s *stream) response(n *fields, stream uint32) {
 	if interim {
 		return
 	}
-	s.tell(parsers.Software, n.server)
+	s.report(parsers.Software, n.server)
 	if !s.named {
 		switch {
 		case isGRPC(n.content), n.code != "":
@@ -125,15 +125,15 @@ func (s *stream) response(n *fields, stream uint32) {
 	switch {
 	case s.exchange != stream:
 	case n.code != "":
-		s.tell(parsers.Status, n.code)
+		s.report(parsers.Status, n.code)
 		s.answered = true
 	case !s.grpc:
-		s.tell(parsers.Status, n.status)
+		s.report(parsers.Status, n.status)
 		s.answered = n.status != ""
 	}
 }
 
-func (s *stream) tell(a parsers.Attr, v string) {
+func (s *stream) report(a parsers.Attr, v string) {
 	if v != "" {
 		s.sink.Attr(a, []byte(v[:min(len(v), maxAttr)]))
 	}

@@ -239,7 +239,7 @@ func (s *stream) fragment(h *half, b []byte) {
 }
 
 // lost is where a side's headers make no sense any more. In midstream its data may still
-// tell; from the beginning on it is a broken peer.
+// show; from the beginning on it is a broken peer.
 func (s *stream) lost(h *half) {
 	h.blind, h.dec = true, nil
 	h.over = !s.midstream

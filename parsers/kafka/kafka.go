@@ -103,7 +103,7 @@ func request(m *parsers.Meta, b []byte) parsers.Match {
 
 // starts reports whether a request whose client id says nothing is one that a connection begins with: nothing
 // else in
-// it would tell it from other bytes. In midstream the correlation id must have been counted, too.
+// it would distinguish it from other bytes. In midstream the correlation id must have been counted, too.
 func starts(m *parsers.Meta, b []byte, key uint16, rest int) bool {
 	correlation := binary.BigEndian.Uint32(b[8:])
 	switch {

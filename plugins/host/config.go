@@ -35,7 +35,7 @@ type Config struct {
 	// Numbers assigns numbers to new applications; nil assigns them for this process alone.
 	Numbers Numbers
 	Logger  *slog.Logger
-	// User is the account that plugins run as when the host runs as root; "" is nobody.
+	// User is the account that plugins run as when the host runs as root; "" is the account nobody.
 	User string
 	// Deadline is the time to answer a message or a ping, after which a plugin is hung; 0 is 2 s.
 	Deadline time.Duration

@@ -62,7 +62,7 @@ func (h *Host) apply(list []found, settled time.Time) (again bool) {
 	for name, f := range h.files {
 		if !there[name] {
 			h.cfg.Logger.Info("plugin removed", "plugin", name)
-			f.end()
+			f.endPlugin()
 			delete(h.files, name)
 		}
 	}
@@ -110,8 +110,8 @@ func (h *Host) exchange(f *file, x *found) {
 	q.begin()
 }
 
-// end ends the processes of a name.
-func (f *file) end() {
+// endPlugin ends the processes of a name.
+func (f *file) endPlugin() {
 	f.cur.stop()
 	if f.next != nil {
 		f.next.stop()
