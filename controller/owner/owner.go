@@ -160,8 +160,7 @@ func (r *Registry) Release(node, run string) bool {
 		return false
 	}
 	if n.owner.ID != run {
-		n.rivals = slices.DeleteFunc(n.rivals, func(x Rival) bool { return x.ID == run })
-		return false
+		return false // a rival stays listed for a while, so that its visit is not missed
 	}
 	n.owner, n.seen = Run{}, time.Time{}
 	return true

@@ -14,8 +14,7 @@ import (
 func TestTimersAgainstModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 32))
 	tab := session.New(session.Config{})
-	due := map[uint64]int64{}
-	live := map[uint64]*session.Session{}
+	due, live := map[uint64]int64{}, map[uint64]*session.Session{}
 	now, id := start, uint64(0)
 	expire := func() {
 		for tab.Expire(now, 50, func(s *session.Session) int64 {
@@ -68,8 +67,8 @@ func TestTimersAgainstModel(t *testing.T) {
 		expire()
 		now += int64(2 * time.Hour)
 	}
-	if tab.Len() != 0 {
-		t.Errorf("%d sessions are left", tab.Len())
+	if n := tab.Len(); n != 0 {
+		t.Errorf("%d sessions are left", n)
 	}
 }
 
