@@ -8,6 +8,8 @@ without=(
 	# Namespaces, packet sockets, queues, servers, or bounds of time that the detector's slowness breaks.
 	agent agent/hostmode agent/wire agent/workload 'backends/(afpacket|nfqueue|backendtest)' 'internal/stage/.*' internal/netns
 	store/consul 'test(/.*)?'
+	# Its tests wait for processes that start, fail and hang, by bounds of time.
+	plugins/host
 	# One goroutine, and under the detector as long as everything else together.
 	internal/archtest store/blob
 	# One goroutine and no state: parsers/builtin below runs all of them, beside each other.

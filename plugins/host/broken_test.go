@@ -63,9 +63,9 @@ func broken(t *testing.T) (dir string, want map[string]string) {
 		t.Fatal(err)
 	}
 	want = map[string]string{
-		`b\xff\n`:    "its last words were \"?\"",
-		"readme.txt": "chmod +x, or move it elsewhere", "text": "it is no program", "script": "its last words were \"hello\"", "open": "take that away with chmod go-w",
-		"link": "no such file", "exits": "exit status 3: its last words were \"no configuration\"", "hangs": "it is not ready after", "foreign": "it is a plugin of another program",
+		`b\xff\n`:    "its last output was \"?\"",
+		"readme.txt": "chmod +x, or move it elsewhere", "text": "it is no program", "script": "its last output was \"hello\"", "open": "use chmod go-w",
+		"link": "no such file", "exits": "exit status 3: its last output was \"no configuration\"", "hangs": "it is not ready after", "foreign": "it is a plugin of another program",
 		"newer": "it is built for another version of sluice",
 	}
 	if os.Geteuid() == 0 {
@@ -73,7 +73,7 @@ func broken(t *testing.T) (dir string, want map[string]string) {
 		if err := os.Chown(filepath.Join(dir, "owned"), 4321, 4321); err != nil {
 			t.Fatal(err)
 		}
-		want["owned"] = "change that with chown"
+		want["owned"] = "change the owner with chown"
 		install(t, dir, "private", "line")
 		if err := os.Chmod(filepath.Join(dir, "private"), 0o700); err != nil {
 			t.Fatal(err)

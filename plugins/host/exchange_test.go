@@ -102,7 +102,7 @@ func (c *changing) exchanged() {
 func (c *changing) broken() {
 	second := statusOf(c.h, "line")
 	install(c.t, c.dir, "line", "exits")
-	c.turn("broken", func() bool { return hasWarning(c.h, "line", "the process of the file before goes on") })
+	c.turn("broken", func() bool { return hasWarning(c.h, "line", "the previous process continues") })
 	if s := statusOf(c.h, "line"); s.PID != second.PID || !s.Running || !c.named("LIN2 a\n", "test-line") {
 		c.t.Errorf("status %+v, want process %d and its names", s, second.PID)
 	}

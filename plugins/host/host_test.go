@@ -200,7 +200,7 @@ func garbageFails(t *testing.T, w policy.WorkloadSpec) {
 		t.Errorf("%d times garbage and %d restarts, want 4 and 3", g, r)
 	}
 	s := h.Status()[0]
-	if s.State != host.Failed || s.Running || !s.Away || s.Error == "" || !strings.Contains(s.Warning, "is tried again every 1s") {
+	if s.State != host.Failed || s.Running || !s.Away || s.Error == "" || !strings.Contains(s.Warning, "next attempts are every 1s") {
 		t.Errorf("status %+v: want failed, with the reason and what becomes of it", s)
 	}
 	until(t, "another start", func() bool { return count(h, "restarts") > 3 })
