@@ -269,7 +269,7 @@ func BenchmarkReportConnections(b *testing.B) {
 	begun := time.Now()
 	for b.Loop() {
 		seq++
-		_, err := l.collector.ReportConnections(b.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: "b", Sequence: seq, Connections: conns})
+		_, err := l.collector.ReportConnections(b.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: "boot-1", Sequence: seq, Connections: conns})
 		if err != nil {
 			b.Fatal(err)
 		}
