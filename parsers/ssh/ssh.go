@@ -139,7 +139,8 @@ func othersGreeting(line []byte) bool {
 		return true
 	}
 	for _, p := range [...]string{"HTTP/", "RFB ", "RTSP/", "INFO ", "ERR", "SIP/", "VALUE ", "END", "STORED", "VERSION", "PING"} {
-		if n := min(len(p), len(line)); n > 2 && string(line[:n]) == p[:n] {
+		// A line that is not that long yet may become another: a No must hold for whatever follows.
+		if len(line) >= len(p) && string(line[:len(p)]) == p {
 			return true
 		}
 	}
