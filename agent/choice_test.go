@@ -82,7 +82,7 @@ func TestWhoChooses(t *testing.T) {
 	e.Workload.Labels = map[string]string{"sluice.net/backend": "ebpf"}
 	l.source <- e
 	l.shows("a label that is wrong", func(w *controlv1.Workload, s *controlv1.ReportStatusRequest) bool {
-		const text = `the label sluice.net/backend says "ebpf" and is not followed`
+		const text = `label sluice.net/backend ignored: value "ebpf" is not nfqueue, afpacket or auto`
 		return w.Interfaces[0].Backend == "inline" && w.Choice == "auto" && strings.Contains(w.Note, text) && len(s.Warnings) == 1 && strings.Contains(s.Warnings[0], text)
 	})
 	e.Workload.Labels["sluice.net/backend"] = "auto"

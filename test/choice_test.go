@@ -104,7 +104,7 @@ func TestChoicesThatAreWrong(t *testing.T) {
 	// Observing begins a moment after its process; each label that differs is reported again.
 	n, changed := 0, time.Time{}
 	text := func() string {
-		return fmt.Sprintf(`web: the label sluice.net/backend says "ebpf%d" and is not followed`, n)
+		return fmt.Sprintf(`web: label sluice.net/backend ignored: value "ebpf%d" is not nfqueue, afpacket or auto`, n)
 	}
 	until(t, patience, "a wrong label is an event", func() error {
 		if n == 0 || time.Since(changed) > 3*time.Second {
@@ -116,7 +116,7 @@ func TestChoicesThatAreWrong(t *testing.T) {
 		}
 		return nil
 	})
-	if out := l.run("workloads"); !strings.Contains(out, fmt.Sprintf(`the label sluice.net/backend says "ebpf%d" and is not followed: it can be nfqueue, afpacket or auto`, n)) {
+	if out := l.run("workloads"); !strings.Contains(out, fmt.Sprintf(`label sluice.net/backend ignored: value "ebpf%d" is not nfqueue, afpacket or auto`, n)) {
 		t.Errorf("workloads do not show it:\n%s", out)
 	}
 	if out := l.run("status"); !strings.Contains(out, text()) {

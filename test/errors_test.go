@@ -27,7 +27,7 @@ func TestStartErrors(t *testing.T) {
 		prepare func(t *testing.T, p *program) []string
 		want    string
 	}{
-		{"no such namespace", func(*testing.T, *program) []string { return []string{"--netns", "sluice-none"} }, `there is no network namespace called "sluice-none"`},
+		{"no such namespace", func(*testing.T, *program) []string { return []string{"--netns", "sluice-none"} }, `there is no network namespace "sluice-none"`},
 		{"port taken", func(*testing.T, *program) []string { return []string{"--listen", taken.Addr().String()} }, "port taken: something listens on " + taken.Addr().String()},
 		{"no workloads file", func(*testing.T, *program) []string { return []string{"--workloads", "/nonexistent.yaml"} }, "workloads file /nonexistent.yaml: no such file"},
 		{"no plugin folder", func(*testing.T, *program) []string { return []string{"--plugin-dir", "/nonexistent"} }, "plugin folder: stat /nonexistent: no such file"},

@@ -57,7 +57,7 @@ func TestUnreachable(t *testing.T) {
 		err  error
 		want string
 	}{
-		{wrapped(os.ErrNotExist), "no such socket"}, {wrapped(syscall.ECONNREFUSED), "nobody listens"}, {wrapped(syscall.EACCES), "may not be opened"},
+		{wrapped(os.ErrNotExist), "no such socket"}, {wrapped(syscall.ECONNREFUSED), "no process listens"}, {wrapped(syscall.EACCES), "may not be opened"},
 		{fmt.Errorf("read events: %w", io.ErrUnexpectedEOF), "ended the connection"}, {errors.New("daemon answers 500"), "daemon answers 500"},
 	} {
 		if got := unreachable(tt.err).Error(); !strings.Contains(got, tt.want) || strings.Contains(got, "http://") {

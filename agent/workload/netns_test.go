@@ -86,7 +86,7 @@ func TestPatternErrors(t *testing.T) {
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	tests := []struct{ name, pattern, err string }{
 		{"there", "web", ""}, {"glob", "we*", ""}, {"glob of nothing", "zz*", ""},
-		{"missing", "db", `there is no network namespace called "db" in ` + dir + ` (known: api, web)`}, {"not a pattern", "a[", "is not a pattern"},
+		{"missing", "db", `there is no network namespace "db" in ` + dir + ` (known: api, web)`}, {"not a pattern", "a[", "is not a pattern"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -51,7 +51,7 @@ func TestFileIsFollowed(t *testing.T) {
 	} {
 		write(c.text)
 		f.until(c.name, func() bool {
-			return strings.Contains(f.note, c.note) && strings.HasSuffix(f.note, "what it said before counts") && f.last["netns:"+web].Labels["v"] == "2"
+			return strings.Contains(f.note, c.note) && strings.HasSuffix(f.note, "the previous content stays in force") && f.last["netns:"+web].Labels["v"] == "2"
 		})
 	}
 	if err := os.Remove(file); err != nil {
