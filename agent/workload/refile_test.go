@@ -58,7 +58,7 @@ func TestFileIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.until("removed", func() bool {
-		return strings.Contains(f.note, "it is gone; the previous content stays in force") && f.last["netns:"+web].Name == "shop"
+		return strings.Contains(f.note, "it was removed; the previous content stays in force") && f.last["netns:"+web].Name == "shop"
 	})
 	write(text("v: '3'", "  - {netns: "+api+", exclude: true}\n"))
 	f.until("back again", is("3"))
