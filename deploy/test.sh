@@ -39,7 +39,7 @@ step "each fuzz target for two seconds" deploy/fuzz.sh 2
 
 # On a shared machine a root test can starve: up to three that failed are run once more, alone, and
 # the summary shows it.
-go tool gotestsum --format pkgname --jsonfile "$log" --rerun-fails=1 --rerun-fails-max-failures=3 --packages ./... -- -count=1 -timeout 15m "$@" ||
+go tool gotestsum --format pkgname --jsonfile "$log" --rerun-fails=1 --rerun-fails-max-failures=3 --packages ./... -- -count=1 -timeout 30m "$@" ||
 	failed+=("tests")
 if [ "$(id -u)" = 0 ] && skipped=$(grep -c '"Action":"skip","Package":"[^"]*","Test"' "$log"); then
 	echo "$skipped tests were skipped although root runs them:" >&2
