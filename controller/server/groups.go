@@ -24,21 +24,14 @@ func (c *control) PutGroup(ctx context.Context, r *controlv1.PutGroupRequest) (*
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	s := c.s
-	if err := (edit{s}).putGroup(next, r.Group.Revision); err != nil {
+	if err := (edit{c.s}).putGroup(next, r.Group.Revision); err != nil {
 		return nil, err
 	}
-	out := new(controlv1.PutGroupResponse)
-	if out.Policy, err = s.apply(ctx); err != nil {
-		return nil, notStored(err)
+	version, enforced, groups, err := c.groupsInForce(ctx, r.Wait, map[string]bool{next.Name: true}, []string{next.Name})
+	if err != nil {
+		return nil, err
 	}
-	if r.Wait {
-		out.Enforced = s.await(ctx, map[string]bool{next.Name: true}, out.Policy)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out.Group = s.groupMessages([]string{next.Name})[0]
-	return out, nil
+	return &controlv1.PutGroupResponse{Policy: version, Enforced: enforced, Group: groups[0]}, nil
 }
 
 func (s edit) putGroup(next *model.Group, revision uint64) error {
@@ -133,48 +126,66 @@ func (c *control) SetFail(ctx context.Context, r *controlv1.SetFailRequest) (*co
 	if err == nil && fail == model.FailDefault {
 		err = errors.New("no fail mode is given: use open or closed")
 	}
-	s := c.s
-	var groups map[string]bool
-	var changed []string
-	if err == nil {
-		groups, changed, err = (edit{s}).setFail(r.Groups, fail)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	named, changed, err := (edit{c.s}).setFail(r.Groups, fail)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	out := new(controlv1.SetFailResponse)
-	if out.Policy, err = s.apply(ctx); err != nil {
-		return nil, notStored(err)
+	out.Policy, out.Enforced, out.Groups, err = c.groupsInForce(ctx, r.Wait, named, changed)
+	if err != nil {
+		return nil, err
 	}
-	if r.Wait {
-		out.Enforced = s.await(ctx, groups, out.Policy)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out.Groups = s.groupMessages(changed)
 	return out, nil
 }
 
-// setFail changes the groups: all that were named, and those among them that had another mode.
+// setFail sets the fail mode of the groups, as changeGroups does.
 func (s edit) setFail(names []string, fail model.Fail) (named map[string]bool, changed []string, err error) {
+	return s.changeGroups(names, func(g *model.Group) bool {
+		differs := g.Fail != fail
+		g.Fail = fail
+		return differs
+	})
+}
+
+// changeGroups applies change, which reports whether it changed anything, to a copy of every
+// named service group, and writes those that it changed. It returns all that were named, and
+// those that changed, in order of their names. change is called with the lock held.
+func (s edit) changeGroups(names []string, change func(*model.Group) bool) (named map[string]bool, changed []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if named, err = s.modeGroups(names); err != nil {
 		return nil, nil, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(named)) {
-		old := s.groups[name]
-		if old.Fail == fail {
+		next := *s.groups[name]
+		if !change(&next) {
 			continue
 		}
-		next := *old
-		next.Fail = fail
-		if err := s.writeGroup(&next, old.Revision); err != nil {
+		if err := s.writeGroup(&next, next.Revision); err != nil {
 			return nil, nil, err
 		}
 		changed = append(changed, name)
 	}
 	return named, changed, nil
+}
+
+// groupsInForce compiles changed groups into the policy and, if wait is set, waits until agents
+// enforce it for the named ones. It returns the policy's version, whether it is enforced, and
+// the changed groups as they are now.
+func (c *control) groupsInForce(ctx context.Context, wait bool, named map[string]bool, changed []string) (version uint64, enforced bool, groups []*controlv1.Group, err error) {
+	s := c.s
+	if version, err = s.apply(ctx); err != nil {
+		return 0, false, nil, notStored(err)
+	}
+	if wait {
+		enforced = s.await(ctx, named, version)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return version, enforced, s.groupMessages(changed), nil
 }
 
 // putRule creates a user rule, or writes one whole.

@@ -178,45 +178,28 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	s := c.s
-	groups, changed, err := (edit{s}).setMode(r.Groups, mode)
+	named, changed, err := (edit{c.s}).setMode(r.Groups, mode)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	out := new(controlv1.SetModeResponse)
-	if out.Policy, err = s.apply(ctx); err != nil {
-		return nil, notStored(err)
+	out.Policy, out.Enforced, out.Groups, err = c.groupsInForce(ctx, r.Wait, named, changed)
+	if err != nil {
+		return nil, err
 	}
-	if r.Wait {
-		out.Enforced = s.await(ctx, groups, out.Policy)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out.Groups = s.groupMessages(changed)
 	return out, nil
 }
 
-// setMode changes the groups: all that were named, and those among them that had another mode.
+// setMode sets the mode of the groups, as changeGroups does.
 func (s edit) setMode(names []string, mode policy.Mode) (named map[string]bool, changed []string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if named, err = s.modeGroups(names); err != nil {
-		return nil, nil, err
-	}
-	for _, name := range slices.Sorted(maps.Keys(named)) {
-		old := s.groups[name]
-		if old.Mode == mode {
-			continue
+	return s.changeGroups(names, func(g *model.Group) bool {
+		if g.Mode == mode {
+			return false
 		}
-		next := *old
-		next.Mode = mode
-		s.since[name] = s.now().UnixNano()
-		if err := s.writeGroup(&next, old.Revision); err != nil {
-			return nil, nil, err
-		}
-		changed = append(changed, name)
-	}
-	return named, changed, nil
+		g.Mode = mode
+		s.since[g.Name] = s.now().UnixNano()
+		return true
+	})
 }
 
 // modeGroups is the service groups that a person names. The lock is held.
