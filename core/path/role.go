@@ -56,7 +56,7 @@ func (d *decider) either(v *View, s *session.Session, q *policy.Query) (a decisi
 // best returns policy's decision on a session, of the better orientation where its client is
 // uncertain.
 func (d *decider) best(v *View, s *session.Session) decision {
-	if s.Marks&session.Either == 0 || v.Loopback || v.pol == nil {
+	if !uncertain(v, s) {
 		return d.about(v, s)
 	}
 	q := d.query(s)
@@ -64,16 +64,24 @@ func (d *decider) best(v *View, s *session.Session) decision {
 	return d.opaque(v, s, &q, a)
 }
 
+// uncertain reports whether policy is asked for both orientations of a session.
+func uncertain(v *View, s *session.Session) bool {
+	return s.Marks&session.Either != 0 && !v.Loopback && v.pol != nil
+}
+
 // oriented is best, and turns a session that is not reported yet to the orientation that
 // policy allows.
 func (l *lifecycle) oriented(v *View, s *session.Session) decision {
-	if s.Marks&(session.Either|session.Reported|session.Offloaded) == session.Either && !v.Loopback && v.pol != nil {
-		q := l.decide.query(s)
-		if _, reversed := l.decide.either(v, s, &q); reversed {
-			l.turn(s)
-			s.Evidence = flow.EvidencePort
-		}
+	if s.Marks&(session.Reported|session.Offloaded) != 0 || !uncertain(v, s) {
+		return l.decide.best(v, s)
 	}
+	q := l.decide.query(s)
+	a, reversed := l.decide.either(v, s, &q)
+	if !reversed {
+		return l.decide.opaque(v, s, &q, a)
+	}
+	l.turn(s)
+	s.Evidence = flow.EvidencePort
 	return l.decide.best(v, s)
 }
 
