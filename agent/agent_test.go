@@ -31,7 +31,7 @@ import (
 	"github.com/sluicenet/sluice/store/embedded"
 )
 
-// dataplane is an engine that keeps what it was told.
+// dataplane is an engine that records its calls.
 type dataplane struct {
 	mu       sync.Mutex
 	eps      map[uint32]backend.Endpoint
@@ -94,7 +94,7 @@ func (d *dataplane) kinds() map[backend.Kind]int {
 	return m
 }
 
-// collector is a controller that keeps what it was told last.
+// collector is a controller that keeps the last report it received.
 type collector struct {
 	controlv1.CollectorClient
 	mu        sync.Mutex
@@ -124,7 +124,7 @@ func (c *collector) ReportConnections(_ context.Context, r *controlv1.ReportConn
 	return &controlv1.ReportConnectionsResponse{Sequence: r.Sequence}, nil
 }
 
-// source tells what a test puts into it.
+// source reports what a test puts into it.
 type source chan workload.Event
 
 func (s source) Watch(ctx context.Context) iter.Seq2[workload.Event, error] {
@@ -191,7 +191,7 @@ func (l *lab) put(modes map[string]policy.Mode) {
 	l.chosen(modes, nil)
 }
 
-// chosen is put with backends that people chose.
+// chosen is put with backends that users chose.
 func (l *lab) chosen(modes map[string]policy.Mode, backends map[string]string) {
 	l.t.Helper()
 	l.version++
@@ -213,14 +213,14 @@ func (l *lab) until(what string, ok func() bool) {
 	}
 }
 
-// enforced says whether status tells the newest version.
+// enforced reports whether status shows the newest version.
 func (l *lab) enforced() bool {
 	l.coll.mu.Lock()
 	defer l.coll.mu.Unlock()
 	return l.coll.status != nil && l.coll.status.Policy == l.version
 }
 
-// event is a testnet workload as a source tells it.
+// event is a testnet workload as a source reports it.
 func event(w *testnet.Workload) workload.Event {
 	return workload.Event{Kind: workload.Added, Workload: workload.Workload{ID: "netns:" + w.Name, Name: w.Name, Namespace: "default", Service: w.Name, NetNS: w.Path, Node: "n1",
 		Interfaces: []workload.Interface{{Name: w.Interface, Index: w.Index, MAC: net.HardwareAddr(w.MAC[:]).String(), Kind: "veth", Addresses: []netip.Prefix{netip.PrefixFrom(w.IPv4, 24)}}}}}
@@ -248,7 +248,7 @@ func TestModes(t *testing.T) {
 	l.put(map[string]policy.Mode{web: policy.Protect, db: policy.Monitor})
 	l.until("the policy enforced", l.enforced)
 	if got := l.plane.kinds(); got[backend.Inline] != 1 || got[backend.Tap] != 1 {
-		t.Errorf("attached %v when the policy was told to be enforced, want one inline", got)
+		t.Errorf("attached %v when the policy was reported as enforced, want one inline", got)
 	}
 	if c := strings.Join(l.plane.calls[len(l.plane.calls)-2:], ", "); c != "apply, inline "+web {
 		t.Errorf("last calls %q: the table must come before the attachment", c)
@@ -271,7 +271,7 @@ func TestModes(t *testing.T) {
 	})
 
 	for id := range l.plane.eps {
-		l.plane.Detach(id) // its queue ended by itself: nobody asked for it
+		l.plane.Detach(id) // its queue ended by itself: no caller asked for it
 		l.plane.lost <- id
 		break
 	}

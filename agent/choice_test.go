@@ -38,13 +38,13 @@ func newChoiceLab(t *testing.T, flag map[string]string) (l *lab, e workload.Even
 	return l, e
 }
 
-// shows waits until the first workload is told as one that ok likes.
+// shows waits until the first workload is reported as one that ok accepts.
 func (l *lab) shows(what string, ok func(w *controlv1.Workload, s *controlv1.ReportStatusRequest) bool) {
 	l.t.Helper()
 	var last string
 	defer func() {
 		if l.t.Failed() {
-			l.t.Logf("told last: %s", last)
+			l.t.Logf("last report: %s", last)
 		}
 	}()
 	l.until(what, func() bool {
@@ -100,7 +100,7 @@ func TestFlagBeforeLabel(t *testing.T) {
 	l.shows("the flag's", by("nfqueue", "nfqueue", "--backend", "chosen by --backend"))
 }
 
-// TestChoiceThatCannotBeHad: what was there stays, or another way is found, and the reason is told until it works.
+// TestChoiceThatCannotBeHad: what was there stays, or another way is found, and the reason is reported until it works.
 func TestChoiceThatCannotBeHad(t *testing.T) {
 	for _, c := range []struct{ choice, other, shown string }{{"nfqueue", "afpacket", "inline"}, {"afpacket", "nfqueue", "nfqueue"}} {
 		t.Run(c.choice, func(t *testing.T) {

@@ -93,7 +93,7 @@ func tupleOf(local, remote net.Addr, proto uint8) role.Tuple {
 	return role.Tuple{Local: packet.AddrFrom(l.Addr()), Remote: packet.AddrFrom(r.Addr()), LocalPort: l.Port(), RemotePort: r.Port(), Proto: proto}
 }
 
-// TestManySockets: beyond the bound the list is not complete, and says so.
+// TestManySockets: beyond the bound the list is not complete, and is reported as such.
 func TestManySockets(t *testing.T) {
 	l := &socketList{complete: true, listening: map[role.Port]bool{}, bound: map[uint16]bool{}, live: map[role.Tuple]role.Side{}}
 	for n := range 2 * maxListening {

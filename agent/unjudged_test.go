@@ -74,7 +74,7 @@ func totals(a *Agent) []uplink.Unjudged {
 }
 
 // TestUnjudgedCauses has each counter reported by interface and cause, only what is new, and what was
-// counted anew after a counter began again.
+// counted from zero after a counter began again.
 func TestUnjudgedCauses(t *testing.T) {
 	w, c, _ := watchOf(t, "")
 	w.degraded[ifaceKey{workload: "db", iface: "eth0"}] = true

@@ -124,7 +124,7 @@ func TestClonedAgent(t *testing.T) {
 
 // TestAgentsOverlap starts the next agent of a node while the one before still runs on the same folder, as
 // a DaemonSet's update does, and one after kill -9: the node is never without an owner for long, and
-// allowed traffic goes on.
+// allowed traffic continues.
 func TestAgentsOverlap(t *testing.T) {
 	l := newOwnersLab(t)
 	one := l.launchAgent(l.program, "data", l.args...)
@@ -160,7 +160,7 @@ func TestAgentsOverlap(t *testing.T) {
 }
 
 // TestControllersOfOneName starts a second controller with the first one's name: it ends with an
-// error that names the first, which goes on and reports it.
+// error that names the first, which continues and reports it.
 func TestControllersOfOneName(t *testing.T) {
 	l := newOwnersLab(t)
 	_, second := l.controllers.launch("c1", "", "c2")

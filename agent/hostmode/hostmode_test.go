@@ -129,7 +129,7 @@ func TestShortConnections(t *testing.T) {
 					f.Proto == packet.ProtoTCP && !f.Enforced
 			}
 			l.until("all begun and ended", func() bool { return l.count(flow.Start, is) == n && l.count(flow.End, is) == n })
-			time.Sleep(700 * time.Millisecond) // two more listings must not tell them again
+			time.Sleep(700 * time.Millisecond) // two more listings must not report them again
 			l.drain()
 			if got := l.count(flow.Start, is); got != n || len(l.flows) != 2*n {
 				t.Errorf("%d beginnings and %d records, want %d and %d", got, len(l.flows), n, 2*n)
@@ -217,7 +217,7 @@ func TestServer(t *testing.T) {
 	l.until("a connection in", func() bool { return l.count(flow.Start, is) == 1 })
 
 	if _, err := l.host.TryDial("tcp4", l.peer.Addr("tcp4", 9), time.Second); err == nil {
-		t.Fatal("somebody listens on port 9")
+		t.Fatal("another process listens on port 9")
 	}
 	l.until("a refused one", func() bool {
 		return l.count(flow.End, func(f *flow.Record) bool { return f.ServerPort == 9 && f.Outcome == flow.OutcomeRefused && !f.Answered }) == 1

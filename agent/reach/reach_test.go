@@ -16,7 +16,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
-// collector answers as it is told.
+// collector answers as configured.
 type collector struct {
 	controlv1.UnimplementedCollectorServer
 	answer func(context.Context) error

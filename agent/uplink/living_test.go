@@ -13,7 +13,7 @@ import (
 	"github.com/sluicenet/sluice/core/role"
 )
 
-// lifeOf runs an agent's life that sees these records; it says how many sessions it told to have begun.
+// lifeOf runs an agent's life that sees these records; it returns how many sessions it reported as begun.
 func lifeOf(t *testing.T, file string, leave bool, records_ ...flow.Record) uint64 {
 	t.Helper()
 	c, r := &collector{}, &records{}
@@ -35,7 +35,7 @@ func lifeOf(t *testing.T, file string, leave bool, records_ ...flow.Record) uint
 	return began
 }
 
-// TestLiving has sessions that go on while the agent is exchanged: only what is new is counted.
+// TestLiving has sessions that continue while the agent is exchanged: only what is new is counted.
 func TestLiving(t *testing.T) {
 	udp := func(f *flow.Record) { f.Proto, f.ClientPort = 17, 777 }
 	mid := func(f *flow.Record) { f.Midstream = true }
@@ -53,7 +53,7 @@ func TestLiving(t *testing.T) {
 		{"goes on", start(nil), start(mid), false, 0},
 		{"goes on, client and server mistaken", start(nil), start(turned), false, 0},
 		{"goes on and is told late", start(undecided), start(mid), false, 0},
-		{"goes on and ends at once", start(nil), []flow.Record{record(1, flow.Start, mid), record(1, flow.End, mid)}, false, 0},
+		{"continues and ends at once", start(nil), []flow.Record{record(1, flow.Start, mid), record(1, flow.End, mid)}, false, 0},
 		{"datagrams go on", start(udp), start(udp), false, 0},
 		{"ended before", []flow.Record{record(1, flow.Start, nil), record(1, flow.End, nil)}, start(mid), false, 1},
 		{"let go at the end", []flow.Record{record(1, flow.Start, nil), record(1, flow.End, nil)}, start(mid), true, 0},
@@ -75,7 +75,7 @@ func TestLiving(t *testing.T) {
 	}
 }
 
-// TestLivingLong exchanges the agent more than once while one session goes on, and cuts the file as
+// TestLivingLong exchanges the agent more than once while one session continues, and cuts the file as
 // a kill in the middle of a write would.
 func TestLivingLong(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "sessions")

@@ -79,8 +79,8 @@ const (
 	envLast   = "UPLINK_TEST_LAST"
 )
 
-// TestMain makes this program the child of TestKilled, too: an agent that tells one session after
-// the other, each to a port of its own, and says so on its output.
+// TestMain makes this program the child of TestKilled, too: an agent that reports one session after
+// the other, each to a port of its own, and prints each on its output.
 func TestMain(m *testing.M) {
 	if os.Getenv(envSocket) == "" {
 		os.Exit(m.Run())
@@ -138,7 +138,7 @@ func TestKilled(t *testing.T) {
 			}
 			next = n + 1
 		}
-		next += 10 // may have been told without having been said
+		next += 10 // may have been reported without having been printed
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,7 +161,7 @@ func TestKilled(t *testing.T) {
 	t.Logf("%d sessions must be known and are, of %d; %d requests came twice", len(sure), len(c.ports), c.twice)
 }
 
-// live runs one child and kills it, or waits for its end; it says which sessions it told, and when.
+// live runs one child and kills it, or waits for its end; it returns which sessions it reported, and when.
 func live(t *testing.T, socket, spool string, first, last int, whole bool, after time.Duration) (told []int, at []time.Time) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])

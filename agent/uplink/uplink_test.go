@@ -167,7 +167,7 @@ func TestMerge(t *testing.T) {
 		single bool // every connection names its session
 		drops  map[string]uint64
 	}{
-		{"one session told three times", []flow.Record{record(1, flow.Start, undecided), record(1, flow.Update, nil), record(1, flow.End, nil)}, 1, 1, true, nil},
+		{"one session reported three times", []flow.Record{record(1, flow.Start, undecided), record(1, flow.Update, nil), record(1, flow.End, nil)}, 1, 1, true, nil},
 		{"two of a kind", []flow.Record{record(1, flow.Start, nil), record(2, flow.Start, nil)}, 1, 2, false, nil},
 		{"two families", []flow.Record{record(1, flow.Start, nil), record(2, flow.Start, v6)}, 2, 2, true, nil},
 		{"two verdicts", []flow.Record{record(1, flow.Start, nil), record(2, flow.Start, func(f *flow.Record) { f.Verdict = flow.Deny })}, 2, 2, true, nil},
@@ -215,7 +215,7 @@ func TestAttributes(t *testing.T) {
 }
 
 // TestCollectorAway has every third call fail before and every fifth after it was taken, and
-// nobody there at first: nothing is lost and nothing counts twice.
+// no controller at first: nothing is lost and nothing is counted twice.
 func TestCollectorAway(t *testing.T) {
 	c := &collector{fail: func(n int) (bool, bool) { return n < 4 || n%3 == 0, n%5 == 0 }}
 	r := &records{}

@@ -16,7 +16,7 @@ var (
 	both = wire.Mesh{Out: true, In: true}
 )
 
-// redirectCases are rules as people and meshes place them. A command's first word says by which tool.
+// redirectCases are rules as users and meshes place them. A command's first word says by which tool.
 var redirectCases = []struct {
 	name  string
 	rules []string

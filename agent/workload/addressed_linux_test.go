@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestAddressesOnLo are the workload's, but for those that nobody outside can reach.
+// TestAddressesOnLo are the workload's, except those that are unreachable from outside.
 func TestAddressesOnLo(t *testing.T) {
 	lo := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "lo", Index: 1, RawFlags: unix.IFF_UP | unix.IFF_LOOPBACK, Flags: net.FlagUp | net.FlagLoopback}}
 	eth0 := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0", Index: 2, RawFlags: unix.IFF_UP}}

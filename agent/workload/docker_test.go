@@ -148,7 +148,7 @@ func TestDockerDaemon(t *testing.T) {
 	more := d.Run(sleeper("more", "", nil))
 	f.is("one after the daemon's restart", more, always)
 	if n := f.added(stays); n != added {
-		t.Errorf("a container that went on was reported %d times, want %d", n, added)
+		t.Errorf("a container that continued was reported %d times, want %d", n, added)
 	}
 }
 

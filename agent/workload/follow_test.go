@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/agent/workload"
 )
 
-// reported is a source that tells what a test puts into it.
+// reported is a source that reports what a test puts into it.
 type reported chan workload.Event
 
 func (s reported) Watch(ctx context.Context) iter.Seq2[workload.Event, error] {

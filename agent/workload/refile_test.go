@@ -11,7 +11,7 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
-// TestFileIsFollowed changes a workloads file in the ways in which people and tools do.
+// TestFileIsFollowed changes a workloads file in the ways in which users and tools do.
 func TestFileIsFollowed(t *testing.T) {
 	testnet.RequireRoot(t)
 	b := testnet.New(t).Bridge("web", "api")
@@ -42,7 +42,7 @@ func TestFileIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.until("renamed over", is("2"))
-	// What cannot be used leaves in force what was there, and says why.
+	// What cannot be used leaves in force what was there, and the reason is reported.
 	for _, c := range []struct{ name, text, note string }{
 		{"empty", "", "it is empty: write `workloads: []`"},
 		{"only its head", "workloads:\n", "it is empty: write `workloads: []`"},

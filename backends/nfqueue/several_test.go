@@ -165,7 +165,7 @@ func TestSeveralQueues(t *testing.T) {
 		return more >= 4*4
 	})
 	if most := uint64(4 * 4 * 3); more > most {
-		t.Errorf("%d sessions were opened although %d connections went on; want at most %d, of datagrams", more, s.conns, most)
+		t.Errorf("%d sessions were opened although %d connections continued; want at most %d, of datagrams", more, s.conns, most)
 	}
 }
 

@@ -104,7 +104,7 @@ func TestTwoNames(t *testing.T) {
 	until(t, "the end of a", func() bool { return len(b.List()) == 1 })
 }
 
-// TestSameName: the second controller is refused, the first one goes on, and both report it.
+// TestSameName: the second controller is refused, the first one continues, and both report it.
 func TestSameName(t *testing.T) {
 	st := open(t)
 	first := run(t, st, "a", "192.0.2.1:1", true)

@@ -35,7 +35,7 @@ func (n *naive) has(p part) bool {
 	return false
 }
 
-// end is where the datagram ends, -1 as long as nobody knows, and how far the pieces reach.
+// end is where the datagram ends, -1 as long as it is unknown, and how far the pieces reach.
 func (n *naive) end() (end, reach int) {
 	end = -1
 	for _, o := range n.pieces {

@@ -46,7 +46,7 @@ func oracleOf(t *testing.T, b, link []byte, v6 bool) gopacket.Packet {
 	return g
 }
 
-// recomputed is the answer serialised anew by gopacket from its own layers: right lengths and checksums change nothing.
+// recomputed is the answer serialised again by gopacket from its own layers: right lengths and checksums change nothing.
 func recomputed(t *testing.T, g gopacket.Packet) []byte {
 	t.Helper()
 	var ls []gopacket.SerializableLayer

@@ -93,7 +93,7 @@ func TestPseudoHeaderIsCovered(t *testing.T) {
 	}
 }
 
-// TestZeroChecksum: RFC 768: over IPv4 a zero says that the sender made none; RFC 8200 8.1: over IPv6 it is wrong. TCP knows no such
+// TestZeroChecksum: RFC 768: over IPv4 a zero means that the sender made none; RFC 8200 8.1: over IPv6 it is wrong. TCP knows no such
 // exception.
 func TestZeroChecksum(t *testing.T) {
 	for _, c := range []struct {

@@ -153,7 +153,7 @@ func TestInnerCutAtEveryByte(t *testing.T) {
 	})
 }
 
-// TestInnerRefuses: headers that are no tunnel's, or of a version that nobody knows.
+// TestInnerRefuses: headers that are no tunnel's, or of an unknown version.
 func TestInnerRefuses(t *testing.T) {
 	ip := tcpFrame(t, false, "carried bytes")[14:]
 	for _, c := range []struct {

@@ -106,7 +106,7 @@ func TestWholeFramesAreRead(t *testing.T) {
 	}
 }
 
-// TestSenderCutAtEveryByte: a frame that ends before its IP length says so is the sender's fault, and never a good packet.
+// TestSenderCutAtEveryByte: a frame that ends before its IP length is reached is the sender's fault, and never a good packet.
 func TestSenderCutAtEveryByte(t *testing.T) {
 	for _, w := range wholes(t) {
 		for n := range w.frame {

@@ -242,7 +242,7 @@ func TestMoves(t *testing.T) {
 		kept := to.p.Adopt(1, from.p.Export(1))
 		to.p.Replay(kept, begin)
 		if len(from.q.sent) != 1 || from.p.Holding(1) {
-			t.Errorf("%d held packets went on, want one", len(from.q.sent))
+			t.Errorf("%d held packets were passed, want one", len(from.q.sent))
 		}
 		from.want("afterwards at the old one", from.give(named.seg(t, 0, "A", "x")), pass)
 		from.p.Gate().Expect(1, packet.Egress, begin+1e9)

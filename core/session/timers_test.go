@@ -9,8 +9,8 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// TestTimersAgainstModel: random inserts, deletes, deadlines moved either way, keeps and leaps of the clock against a map: nobody is called
-// before its deadline, nobody later than a tick after it, and everyone who is due is called.
+// TestTimersAgainstModel: random inserts, deletes, deadlines moved either way, keeps and leaps of the clock against a map: no session is called
+// before its deadline, none later than a tick after it, and every one that is due is called.
 func TestTimersAgainstModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(31, 32))
 	tab := session.New(session.Config{})

@@ -111,7 +111,7 @@ func TestManyProcesses(t *testing.T) {
 	}
 }
 
-// TestWatched: one process is told what another one names.
+// TestWatched: one process receives the names that another one writes.
 func TestWatched(t *testing.T) {
 	st := open(t)
 	a, _ := process(st, "")
@@ -127,7 +127,7 @@ func TestWatched(t *testing.T) {
 	}
 	for deadline := time.Now().Add(20 * time.Second); k.id("watched") != id; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not told after 20 s")
+			t.Fatal("not reported after 20 s")
 		}
 	}
 }

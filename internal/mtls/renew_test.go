@@ -54,7 +54,7 @@ func renew(t *testing.T, dir string, life time.Duration, names ...string) {
 	}
 }
 
-// TestExpired has certificates that are over, on either side: both ends say so and what to do, and a new
+// TestExpired has certificates that are over, on either side: both ends report it and what to do, and a new
 // certificate is taken up while both run.
 func TestExpired(t *testing.T) {
 	dir := t.TempDir()
@@ -72,7 +72,7 @@ func TestExpired(t *testing.T) {
 			t.Errorf("%s has expired: got %v", who, err)
 		}
 		if log := map[string]*journal{"n1": clientLog, "c1": serverLog}[who]; !log.has("certificate expired") {
-			t.Errorf("%s has expired: its log does not say so", who)
+			t.Errorf("%s has expired: its log does not report it", who)
 		}
 		renew(t, dir, 0, who)
 		if err := call(t, client, address); err != nil {
@@ -81,11 +81,11 @@ func TestExpired(t *testing.T) {
 	}
 	renew(t, dir, time.Hour, "n1")
 	if err := call(t, client, address); err != nil || !clientLog.has("expires soon") {
-		t.Errorf("good for an hour: got %v, and the log says so: %t", err, clientLog.has("expires soon"))
+		t.Errorf("good for an hour: got %v, and the log reports it: %t", err, clientLog.has("expires soon"))
 	}
 }
 
-// TestCallerExpired calls with an expired certificate all the same: the controller says why it is refused.
+// TestCallerExpired calls with an expired certificate all the same: the controller returns the reason.
 func TestCallerExpired(t *testing.T) {
 	dir := t.TempDir()
 	issue(t, dir, controller("c1", "127.0.0.1"), agent("n1"))
@@ -115,7 +115,7 @@ func TestCallerExpired(t *testing.T) {
 	}
 	for end := time.Now().Add(20 * time.Second); !log.has("client rejected") || !log.has("--renew"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("the controller does not say why: %s", log.b.String())
+			t.Fatalf("the controller does not return the reason: %s", log.b.String())
 		}
 	}
 }
@@ -160,7 +160,7 @@ func TestNewFiles(t *testing.T) {
 			t.Errorf("%s: got %v", c.name, err)
 		}
 		if !log.has("unusable") {
-			t.Errorf("%s: the log does not say so", c.name)
+			t.Errorf("%s: the log does not report it", c.name)
 		}
 		for _, r := range restore {
 			r()
@@ -214,6 +214,6 @@ func TestNewAuthority(t *testing.T) {
 	}
 	// What the old authority signed is worth nothing any more.
 	if err := call(t, load(t, first), address); err == nil {
-		t.Error("a certificate of the forgotten authority was let in")
+		t.Error("a certificate of the forgotten authority was accepted")
 	}
 }

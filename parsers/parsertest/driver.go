@@ -235,7 +235,7 @@ func (s *watchedStream) Threat(id uint16, text string) {
 
 func (s *watchedStream) awake(what string) {
 	if s.closed {
-		s.w.breach("%s told after the end", what)
+		s.w.breach("%s reported after the end", what)
 	}
 }
 

@@ -94,7 +94,7 @@ func TestAllowedRequestArrivesInOrder(t *testing.T) {
 	})
 }
 
-// An HTTP/2 client's preface must arrive for the connection to go on; the request behind it must not.
+// An HTTP/2 client's preface must arrive for the connection to continue; the request behind it must not.
 func TestPrefaceArrivesAndRequestWaits(t *testing.T) {
 	h := start(t, host.Config{Plugins: roles("standard")})
 	b, c := newBed(t, h, allow(app.GRPC)), newConn(false, 40000)

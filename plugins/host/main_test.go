@@ -213,7 +213,7 @@ func (j *journal) lines(text string) []string {
 	return out
 }
 
-// line is a protocol of somebody else: its client begins with LINE, and its parser claims GET too, but less surely.
+// line is a third party's protocol: its client begins with LINE, and its parser claims GET too, but less surely.
 type line struct{}
 
 func (line) Name() string { return "test-line" }

@@ -25,7 +25,7 @@ func (b *bed) session(t *testing.T, v6 bool, port uint16, text string, ok func(f
 func decided(f flow.Record) bool { return f.Session != 0 && app.ID(f.App) != app.Undecided }
 
 // TestPanicIsUnidentified makes a parser panic on what a client sends. The session has no name that rules are learned of, the
-// panic is counted and reported with its place, and the plugin goes on.
+// panic is counted and reported with its place, and the plugin continues.
 func TestPanicIsUnidentified(t *testing.T) {
 	for _, plugins := range [][]string{{"says"}, {"standard", "says"}} {
 		t.Run(strings.Join(plugins, " and "), func(t *testing.T) {

@@ -252,7 +252,7 @@ func (c *conn) frame(end int, flags uint8, payload string) packet.Frame {
 	return packet.Frame{Data: append(b, payload...), Wire: uint32(len(b) + len(payload)), Endpoint: 1, Dir: dir}
 }
 
-// await waits until so many segments with payload went on.
+// await waits until so many segments with payload were passed.
 func (q *queue) await(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -261,14 +261,14 @@ func (q *queue) await(n int) {
 	}
 }
 
-// clear forgets what went on.
+// clear forgets what was passed.
 func (q *queue) clear() {
 	q.mu.Lock()
 	q.out, q.payloads = q.out[:0], 0
 	q.mu.Unlock()
 }
 
-// went keeps a frame that went on. The lock is held.
+// went keeps a frame that was passed. The lock is held.
 func (q *queue) went(f *packet.Frame) {
 	q.out = append(q.out, *f)
 	if len(f.Data) > 14+60 {

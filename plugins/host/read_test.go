@@ -10,7 +10,7 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// heard keeps what an asker tells.
+// heard keeps what an asker reports.
 type heard struct{ news map[uint32]detect.News }
 
 func (h heard) News(owner uint32, n detect.News) { h.news[owner] = n }

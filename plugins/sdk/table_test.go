@@ -60,7 +60,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// A session in mid-stream whose sides are taken for each other, and one whose name is withdrawn: the answers say so.
+// A session in mid-stream whose sides are taken for each other, and one whose name is withdrawn: the answers show it.
 func TestSideAndWithdrawnName(t *testing.T) {
 	reg, err := builtin.Registry()
 	if err != nil {

@@ -61,14 +61,14 @@ func file(t *testing.T, text string) string {
 	return path
 }
 
-// What the user guide says that controllers and agents need.
+// What the user guide lists that controllers and agents need.
 const (
 	rulesController = `key_prefix "sluice/" { policy = "write" } session_prefix "" { policy = "write" }`
 	rulesAgent      = `key_prefix "sluice/" { policy = "read" }`
 )
 
 // TestAccess uses a Consul with ACLs and TLS with the tokens that the user guide describes, and with wrong
-// ones: the errors say what to do.
+// ones: the errors end with what to do.
 func TestAccess(t *testing.T) {
 	c, mine := secured(t)
 	with := func(token string) consul.Access { a := mine; a.TokenFile = file(t, token); return a }

@@ -38,7 +38,7 @@ func writer(ctx context.Context, st store.Store, key string, done *atomic.Int64)
 }
 
 // TestLeaderKilled kills the leader of three servers, then stops its successor, under a writer, a watch
-// and a leadership: no write is lost or done twice, the watch sees the last one, nobody else leads.
+// and a leadership: no write is lost or done twice, the watch sees the last one, there is no other leader.
 func TestLeaderKilled(t *testing.T) {
 	c := consultest.New(t, 3)
 	first := open(t, consul.Options{Addresses: c.Addresses()})
@@ -89,7 +89,7 @@ func TestLeaderKilled(t *testing.T) {
 	select {
 	case <-other:
 	case <-time.After(30 * time.Second):
-		t.Error("nobody leads after the first resigned")
+		t.Error("no leader after the first resigned")
 	}
 }
 
@@ -111,7 +111,7 @@ func disturb(t *testing.T, c *consultest.Cluster, count *atomic.Int64) {
 		}
 		begin := time.Now()
 		waitFor(t, "writes after: "+step.name, progress(count, 2))
-		t.Logf("%s: writes go on after %s", step.name, time.Since(begin).Round(10*time.Millisecond))
+		t.Logf("%s: writes continue after %s", step.name, time.Since(begin).Round(10*time.Millisecond))
 		if step.name == "leader stopped" {
 			if err := c.Continue(leader); err != nil {
 				t.Fatal(err)
@@ -144,7 +144,7 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// TestFence takes a leader's lock away behind its back: it is told, and what it commits through the
+// TestFence takes a leader's lock away behind its back: it is notified, and what it commits through the
 // fence is refused from the first moment.
 func TestFence(t *testing.T) {
 	c := consultest.New(t, 1)
@@ -175,7 +175,7 @@ func TestFence(t *testing.T) {
 	select {
 	case <-l.Lost():
 	case <-time.After(30 * time.Second):
-		t.Error("the leader was not told")
+		t.Error("the leader was not notified")
 	}
 }
 

@@ -163,7 +163,7 @@ func TestDamaged(t *testing.T) {
 					t.Fatalf("got %v, want ErrDamaged", err)
 				}
 				if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "move it aside") {
-					t.Fatalf("the error does not say what to do: %v", err)
+					t.Fatalf("the error does not end with what to do: %v", err)
 				}
 			}
 			if after, _ := os.ReadFile(path); !bytes.Equal(b, after) {

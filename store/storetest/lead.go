@@ -78,7 +78,7 @@ func testLeadContext(t *testing.T, st store.Store) {
 			t.Fatalf("lead with an ended context: got %v, want context.Canceled", r.err)
 		}
 	case <-time.After(patience):
-		t.Fatal("lead went on waiting")
+		t.Fatal("lead continued waiting")
 	}
 	if err := first.Resign(); err != nil {
 		t.Fatalf("resign: %v", err)
@@ -103,6 +103,6 @@ func testLeadClose(t *testing.T, st store.Store) {
 			t.Fatalf("lead at close: got %v, want ErrClosed", r.err)
 		}
 	case <-time.After(patience):
-		t.Fatal("lead went on waiting")
+		t.Fatal("lead continued waiting")
 	}
 }

@@ -254,7 +254,7 @@ func testWatchLeft(t *testing.T, st store.Store) {
 	commit(t, st, put("c", "3"))
 }
 
-// testSlowWatcher stops reading in the middle: writers go on, and the watcher then gets
+// testSlowWatcher stops reading in the middle: writers continue, and the watcher then gets
 // everything, or ErrCompacted and a whole snapshot.
 func testSlowWatcher(t *testing.T, st store.Store) {
 	const n = 600
@@ -294,7 +294,7 @@ func testSlowWatcher(t *testing.T, st store.Store) {
 			t.Fatalf("the slow watcher: got %v, want everything or ErrCompacted", err)
 		}
 	case <-time.After(patience):
-		t.Fatal("the slow watcher was told nothing")
+		t.Fatal("the slow watcher was sent nothing")
 	}
 	if got := len(list(t, st, "slow/")); got != 5 {
 		t.Fatalf("objects: got %d, want 5", got)

@@ -112,7 +112,7 @@ func between(r *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(r.Int64N(int64(most-least)))
 }
 
-// note tells what is done.
+// note reports what is done.
 func (t *trial) note(what, whom string, d time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -196,7 +196,7 @@ func (t *trial) rules(ctx context.Context) error {
 			return err
 		}
 		if len(st.Nodes) != len(t.nodes) {
-			return fmt.Errorf("%d nodes have told how they are", len(st.Nodes))
+			return fmt.Errorf("%d nodes have reported their state", len(st.Nodes))
 		}
 		for _, n := range st.Nodes {
 			if n.Policy != st.Policy {

@@ -125,7 +125,7 @@ func (d *demo) build(context.Context) (err error) {
 
 // servers starts Consul and the controllers.
 func (d *demo) servers(ctx context.Context) (err error) {
-	d.tell.Step("Three Consul servers, two controllers", "One controller leads by a lock in Consul, the other stands by and passes calls on to it. Certificates are made by sluice certs.")
+	d.tell.Step("Three Consul servers, two controllers", "One controller leads by a lock in Consul, the other is standby and passes calls on to it. Certificates are made by sluice certs.")
 	begin := time.Now()
 	ips := []string{v4(0, 1).String(), v4(0, 2).String(), v4(0, 3).String()}
 	start, cancel := context.WithTimeout(ctx, 40*time.Second)
@@ -154,7 +154,7 @@ func (d *demo) servers(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	d.tell.Say("ctl1 leads, ctl2 stands by; both answer")
+	d.tell.Say("ctl1 leads, ctl2 is standby; both answer")
 	return nil
 }
 

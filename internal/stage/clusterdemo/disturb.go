@@ -12,7 +12,7 @@ import (
 // back is how long something may take to be there again.
 const back = 40 * time.Second
 
-// disturbConsul kills or stops one of the servers, more often than not the one that leads.
+// disturbConsul kills or stops one of the servers, more often than not the leader.
 func (t *trial) disturbConsul(ctx context.Context, r *rand.Rand) error {
 	i := r.IntN(3)
 	role := "follower"
@@ -53,7 +53,7 @@ func (t *trial) disturbConsul(ctx context.Context, r *rand.Rand) error {
 	return t.consul.Ready(ctx)
 }
 
-// disturbController kills or stops a controller, more often than not the one that leads.
+// disturbController kills or stops a controller, more often than not the leader.
 func (t *trial) disturbController(ctx context.Context, r *rand.Rand) error {
 	t.mu.Lock()
 	i := r.IntN(len(t.controllers))
@@ -62,7 +62,7 @@ func (t *trial) disturbController(ctx context.Context, r *rand.Rand) error {
 	}
 	p := t.controllers[i]
 	t.mu.Unlock()
-	role := "standing by"
+	role := "standby"
 	if p.leads() {
 		role = "leading"
 	}

@@ -37,8 +37,8 @@ func (d *demo) until(ctx context.Context, limit time.Duration, what string, ok f
 	}
 }
 
-// answers waits until a controller answers, itself or through the one that leads. Their status they tell
-// without one that leads, too.
+// answers waits until a controller answers, itself or through the leader. Their status they report
+// without a leader, too.
 func (d *demo) answers(ctx context.Context, p *process, limit time.Duration) error {
 	return d.until(ctx, limit, p.name+" answers", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
@@ -48,7 +48,7 @@ func (d *demo) answers(ctx context.Context, p *process, limit time.Duration) err
 	})
 }
 
-// watched says whether every workload's interface is attached so; the controller that stands by is asked.
+// watched reports whether every workload's interface is attached so; the standby controller is asked.
 func (d *demo) watched(backend string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		res, err := d.controllers[len(d.controllers)-1].api.ListWorkloads(ctx, &controlv1.ListWorkloadsRequest{})
@@ -93,7 +93,7 @@ func (d *demo) learn(uses []use) func(context.Context) error {
 	}
 }
 
-// protect switches every group, through the controller that stands by.
+// protect switches every group, through the standby controller.
 func (d *demo) protect(ctx context.Context) error {
 	d.tell.Step("It protects", "Every group goes to protect mode, under traffic. From now on the intruder tries the same as web does, all the time.")
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -111,7 +111,7 @@ func (d *demo) protect(ctx context.Context) error {
 	return d.hold(ctx, 2*time.Second)
 }
 
-// hold lets the traffic go on for a while.
+// hold lets the traffic continue for a while.
 func (d *demo) hold(ctx context.Context, t time.Duration) error {
 	if err := sleep(ctx, t); err != nil {
 		return err
@@ -119,10 +119,10 @@ func (d *demo) hold(ctx context.Context, t time.Duration) error {
 	return d.firstTrouble()
 }
 
-// killController kills the one that leads.
+// killController kills the leader.
 func (d *demo) killController(ctx context.Context) error {
 	dead, other := d.controllers[0], d.controllers[1]
-	d.tell.Step("The leading controller is killed", "Enforcement goes on without it, agents keep what they have to tell, the other one takes its place.")
+	d.tell.Step("The leading controller is killed", "Enforcement continues without it, agents keep what they have to report, the other one takes its place.")
 	begin := time.Now()
 	if err := dead.kill(); err != nil {
 		return err
@@ -187,7 +187,7 @@ func (d *demo) killConsul(ctx context.Context) error {
 // killAgent kills the agent of the node from which web and the intruder call, and starts it again while
 // no Consul leader and one controller less are there for it.
 func (d *demo) killAgent(ctx context.Context) error {
-	d.tell.Step("An agent is killed", "Connections of node1 go on, nobody there watches them for a moment; the intruder is refused by node2's agent alone. Then node1 has an agent again.")
+	d.tell.Step("An agent is killed", "Connections of node1 continue, no agent there watches them for a moment; the intruder is refused by node2's agent alone. Then node1 has an agent again.")
 	node, dead := d.nodes[0], d.agents[0]
 	begin := time.Now()
 	node.away.open(begin.Add(-lostByKill))

@@ -119,7 +119,7 @@ func (d *demo) known(ctx context.Context, p *process) (map[key]int, error) {
 const settled = 2 * time.Second
 
 // compare waits until the controller's counts stay the same, for a while at most if they are not those of
-// the clients, and says what is wrong with them.
+// the clients, and reports what is wrong with them.
 func (d *demo) compare(ctx context.Context, want map[key]bounds) (known map[key]int, wrong []string, err error) {
 	var since time.Time
 	for end := time.Now().Add(30 * time.Second); ; {

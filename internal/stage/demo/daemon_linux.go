@@ -171,7 +171,7 @@ func leftovers() ([]string, error) {
 	return out, nil
 }
 
-// checkClean says what a demo left behind.
+// checkClean reports what a demo left behind.
 func (d *demo) checkClean(before []string) error {
 	after, err := leftovers()
 	if err != nil {

@@ -35,9 +35,9 @@ func (d *demo) protect(ctx context.Context) error {
 	return nil
 }
 
-// keep lets what was learned go on for a while.
+// keep lets what was learned continue for a while.
 func (d *demo) keep(ctx context.Context) error {
-	d.tell.Step("What was learned goes on", "Connections from before the switch as well as new ones.")
+	d.tell.Step("What was learned continues", "Connections from before the switch as well as new ones.")
 	if err := sleep(ctx, keepOn); err != nil {
 		return err
 	}

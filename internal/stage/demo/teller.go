@@ -14,7 +14,7 @@ type teller struct {
 	story.Teller
 	live  bool
 	drawn int             // lines of the table that stands last on the screen
-	shown map[string]bool // learned connections told so far, where lines cannot be written over
+	shown map[string]bool // learned connections reported so far, where lines cannot be written over
 }
 
 func newTeller(cfg Config) *teller {
@@ -70,7 +70,7 @@ func (t *teller) rules(rules []Rule) {
 }
 
 func (t *teller) kept(p *Protect) {
-	t.Say("%s connections from before the switch go on", t.Paint("32", fmt.Sprint(p.Kept)))
+	t.Say("%s connections from before the switch continue", t.Paint("32", fmt.Sprint(p.Kept)))
 	t.Say("%s new connections of the learned kinds were let through", t.Paint("32", fmt.Sprint(p.Allowed)))
 	if p.Broken > 0 {
 		t.Say("%s broke: %s", t.Paint("31", fmt.Sprint(p.Broken)), strings.Join(p.Failures, "; "))
@@ -96,7 +96,7 @@ func (t *teller) denied(a lab.Attempt, d *Denied) {
 func (t *teller) verdict(r *Report) {
 	fmt.Fprintln(t.W)
 	if r.OK {
-		t.Say("%s", t.Paint("1;32", "Everything held: what was learned goes on, nothing else does."))
+		t.Say("%s", t.Paint("1;32", "Everything held: what was learned continues, nothing else does."))
 		return
 	}
 	t.Say("%s", t.Paint("1;31", "Not everything held:"))

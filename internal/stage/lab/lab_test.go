@@ -54,7 +54,7 @@ func TestLabIsOpen(t *testing.T) {
 	}
 	for _, a := range l.Attempts() {
 		if a.To == "cache" && a.Proto == "udp" {
-			continue // nobody listens there: the kernel refuses it by itself
+			continue // no process listens there: the kernel refuses it by itself
 		}
 		if got, _, err := l.Try(ctx, a); got != lab.Open {
 			t.Errorf("%s over %s: %s (%v), want open", a.What, a.Family, got, err)

@@ -36,12 +36,12 @@ type SidecarConfig struct {
 	// connections as well as plain ones.
 	Mutual *Mutual
 	Meshed func(netip.Addr) bool
-	// Route, where it is set, says where what goes out really goes, as for a service of several servers.
+	// Route, where it is set, returns where what goes out really goes, as for a service of several servers.
 	Route func(netip.AddrPort) netip.AddrPort
 }
 
 // Sidecar is a transparent proxy inside of one namespace: whatever connections come in or go out there
-// over TCP are redirected to it, and it opens them anew. The application gets them from 127.0.0.6 or ::6.
+// over TCP are redirected to it, and it opens them again. The application gets them from 127.0.0.6 or ::6.
 type Sidecar struct {
 	cfg   SidecarConfig
 	stops []func()
@@ -127,7 +127,7 @@ func (s *Sidecar) serve(c *net.TCPConn, family string, in bool) error {
 	}
 	up, err := s.dial(family, to, in)
 	if err != nil {
-		_ = c.SetLinger(0) // tell the client by a reset
+		_ = c.SetLinger(0) // notify the client by a reset
 		return err
 	}
 	defer up.Close()

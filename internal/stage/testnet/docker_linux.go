@@ -104,13 +104,13 @@ func (d *Docker) Start() {
 	d.t.Fatalf("dockerd does not answer; its log:\n%s", text[max(0, len(text)-3000):])
 }
 
-// Stop ends the daemon and waits for it; containers go on.
+// Stop ends the daemon and waits for it; containers continue.
 func (d *Docker) Stop() { d.end(syscall.SIGTERM) }
 
 // Kill ends the daemon at once.
 func (d *Docker) Kill() {
 	d.end(syscall.SIGKILL)
-	// Its containerd dies with it, but where nobody reaps orphans the next daemon would wait for it.
+	// Its containerd dies with it, but where no process reaps orphans the next daemon would wait for it.
 	_ = os.Remove(filepath.Join(d.dir, "exec/containerd/containerd.pid"))
 }
 
@@ -157,7 +157,7 @@ func (d *Docker) Call(method, path string, body any) ([]byte, error) {
 	return out, err
 }
 
-// Do is Call for a test that cannot go on without.
+// Do is Call for a test that cannot continue without.
 func (d *Docker) Do(method, path string, body any) []byte {
 	d.t.Helper()
 	out, err := d.Call(method, path, body)

@@ -24,7 +24,7 @@ const prefix = "sltest-"
 // serial distinguishes the topologies of one process.
 var serial atomic.Uint32
 
-// RequireRoot skips the test when it does not run as root, saying why; with
+// RequireRoot skips the test when it does not run as root, with the reason; with
 // SLUICE_ROOT_TESTS=1 it fails instead.
 func RequireRoot(t testing.TB) {
 	t.Helper()
