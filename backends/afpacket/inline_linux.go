@@ -62,6 +62,7 @@ type known struct {
 	mac   [6]byte
 	open  bool
 	large *oversized
+	path  *pathMTU // nil for what is no tunnel
 }
 
 // add and remove change the worker's endpoints. The backend's lock is held.
@@ -263,6 +264,9 @@ func (q *inline) takeFrame(b *packet.Batch, from *receiver, eps map[uint32]known
 	f.Stamp = int64(r.u32(off+v2Sec))*1e9 + int64(r.u32(off+v2Nsec))
 	f.Slot = uint64(from.head)
 	f.VNet = packet.VNet(r[start-vnetLen : start])
+	if dir == packet.Egress {
+		f.PathMTU = ep.path.of()
+	}
 	if f.VNet[0]&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
 		f.Flags |= packet.PartialChecksum
 	}

@@ -31,6 +31,8 @@ type port struct {
 
 	missed missed
 
+	pathsRead time.Time // when refreshPaths did
+
 	linger *time.Timer // closes the port while nothing is attached; nil otherwise
 	uses   int         // incremented at each attach and detach
 }
