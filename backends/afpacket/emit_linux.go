@@ -39,7 +39,7 @@ func (q *inline) Send(f *packet.Frame) error {
 // pass sends a received frame: small ones through the TX ring, many per kick; large ones
 // straight from their receive slot, where the kernel copies them once instead of twice.
 func (q *inline) pass(f *packet.Frame) {
-	if len(f.Data) <= linear || f.Flags&packet.VLANStripped != 0 {
+	if len(f.Data) <= linear || f.Flags&packet.VLANStripped != 0 || tunnelled(f) {
 		q.emit(f)
 		return
 	}
@@ -71,6 +71,9 @@ func (q *inline) direct(b []byte) bool {
 // is too large for one.
 func (q *inline) emit(f *packet.Frame) bool {
 	n := len(f.Data)
+	if tunnelled(f) {
+		return q.emitWrapped(f)
+	}
 	if f.Flags&packet.VLANStripped != 0 {
 		n += 4
 	}

@@ -24,6 +24,7 @@ type inline struct {
 	// The TX ring, for small frames, is on the socket and in the memory of small; the socket
 	// of large sends large ones.
 	small, large receiver
+	wrapped      wrapper // sends large frames of tunnels
 	tx           slots
 	event        int
 	index        int    // of the engine's end

@@ -74,10 +74,11 @@ func (p *port) setUp() error {
 		return err
 	}
 	for _, at := range []struct {
-		index int
-		prog  *ebpf.Program
-	}{{ours, p.objs.GiveBack}, {engines, p.objs.Sink}} {
-		l, err := attachProgram(p.cfg.Steering, at.index, at.prog, true)
+		index   int
+		prog    *ebpf.Program
+		ingress bool
+	}{{ours, p.objs.GiveBack, true}, {engines, p.objs.Sink, true}, {engines, p.objs.Wrap, false}} {
+		l, err := attachProgram(p.cfg.Steering, at.index, at.prog, at.ingress)
 		if err != nil {
 			return err
 		}
