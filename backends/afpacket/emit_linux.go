@@ -72,7 +72,7 @@ func (q *inline) direct(b []byte) bool {
 func (q *inline) emit(f *packet.Frame) bool {
 	n := len(f.Data)
 	if tunnelled(f) {
-		return q.emitWrapped(f)
+		return q.emitTunnel(f)
 	}
 	if f.Flags&packet.VLANStripped != 0 {
 		n += 4

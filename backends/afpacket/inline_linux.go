@@ -34,12 +34,13 @@ type inline struct {
 	// Used by the worker only. tail is the next slot to send from, pending are those waiting for
 	// a kick.
 	tail, pending int
-	unsent        bool   // the last kick failed
-	scratch       []byte // for large frames that must be assembled
-	brief         bool   // the last wait was a short one
-	bulk          bool   // the last batch had large frames
-	spins         bool   // there is another processor for the senders
-	quiet         int    // empty polls while draining
+	unsent        bool      // the last kick failed
+	scratch       []byte    // for large frames that must be assembled
+	parts         [2][]byte // of a tunnel's frame that is sent in two
+	brief         bool      // the last wait was a short one
+	bulk          bool      // the last batch had large frames
+	spins         bool      // there is another processor for the senders
+	quiet         int       // empty polls while draining
 	polls         [3]unix.PollFd
 
 	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed

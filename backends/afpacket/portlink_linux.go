@@ -89,7 +89,7 @@ func limitOffloads() error {
 			return false
 		case "tx-udp-segmentation":
 			return !udp
-		case "tx-udp_tnl-segmentation":
+		case "tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation":
 			return !tunnel // the program wrap restores what the metadata cannot express
 		case "tx-checksum-sctp", "tx-gso-list", "tx-gso-partial":
 			return true

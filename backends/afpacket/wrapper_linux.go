@@ -45,22 +45,56 @@ func (w *wrapper) send(b []byte, mark uint32) error {
 	return nil
 }
 
-// emitWrapped sends a tunnelled frame, whose VLAN tag is in the mark.
-func (q *inline) emitWrapped(f *packet.Frame) bool {
+// emitTunnel sends a tunnelled frame: without an outer checksum as it is, else in two parts.
+func (q *inline) emitTunnel(f *packet.Frame) bool {
 	mark := wrapMark(f)
-	if mark == 0 || len(f.Data) > maxFrame {
+	s, ok := shapeOf(f.Data, f.VNet, int(mark&wrapMaxNet))
+	if mark == 0 || !ok || len(f.Data) > maxFrame {
 		q.sendDrop.Add(1)
 		return false
 	}
+	if !s.summed(f.Data) {
+		return q.emitWhole(f, mark)
+	}
+	part := *f
+	part.Data = q.parts[0][:len(f.Data)]
+	copy(part.Data, f.Data)
+	end, tail := s.split(part.Data, q.parts[1])
+	part.Data = part.Data[:end]
+	sent := true
+	switch (end - s.data) / s.segment {
+	case 0:
+	case 1:
+		sent = q.emitSingle(part)
+	default:
+		sent = q.emitWhole(&part, mark)
+	}
+	if tail != nil && sent {
+		part.Data = tail
+		sent = q.emitSingle(part)
+	}
+	return sent
+}
+
+// emitWhole sends a frame that is to be segmented through the program wrap.
+func (q *inline) emitWhole(f *packet.Frame, mark uint32) bool {
 	q.kick() // frames keep their order
-	plain := *f
-	plain.Flags &^= packet.VLANStripped
+	untagged := *f
+	untagged.Flags &^= packet.VLANStripped // the tag is in the mark
 	b := q.scratch[:vnetLen+len(f.Data)]
-	compose(b, &plain)
-	if q.wrapped.send(b, mark) != nil {
+	compose(b, &untagged)
+	if err := q.wrapped.send(b, mark); err != nil {
 		q.sendDrop.Add(1)
 		return false
 	}
 	q.sent.Add(1)
 	return true
+}
+
+// emitSingle sends one segment, whose inner checksum is still partial.
+func (q *inline) emitSingle(f packet.Frame) bool {
+	f.Flags &^= packet.GSO
+	f.VNet[1] = unix.VIRTIO_NET_HDR_GSO_NONE
+	f.VNet[4], f.VNet[5] = 0, 0
+	return q.emit(&f)
 }
