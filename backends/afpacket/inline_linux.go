@@ -36,7 +36,7 @@ type inline struct {
 	tail, pending int
 	unsent        bool      // the last kick failed
 	scratch       []byte    // for large frames that must be assembled
-	parts         [2][]byte // of a tunnel's frame that is sent in two
+	parts         [2][]byte // of a tunnel's frame: a copy, and its last segment
 	brief         bool      // the last wait was a short one
 	bulk          bool      // the last batch had large frames
 	spins         bool      // there is another processor for the senders

@@ -20,7 +20,7 @@ type mapped interface{ FD() int }
 func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
 	q := &inline{event: -1, index: index, clock: newMonotonic(), spins: runtime.NumCPU() > 1, drained: make(chan struct{}), scratch: make([]byte, vnetLen+maxFrame)}
 	q.small.fd, q.large.fd, q.wrapped.fd = -1, -1, -1
-	q.parts = [2][]byte{make([]byte, maxFrame), make([]byte, maxFrame)}
+	q.parts = [2][]byte{make([]byte, vnetLen+maxFrame), make([]byte, maxFrame)}
 	q.endpoints.Store(&map[uint32]known{})
 	q.gate.release = q.free
 	defer func() {

@@ -27,6 +27,7 @@ type overlay struct {
 	under   string // the interface below; "" for the workload's own
 	over    int    // VLAN inside of the tunnel; 0 for none
 	mtu     int    // 0 for the kernel's choice
+	clsact  bool   // how programs are attached
 }
 
 // ip runs one command of iproute2 inside a workload.
@@ -81,6 +82,7 @@ func TestTunnelWhole(t *testing.T) {
 		{"over ipv6", overlay{network: "tcp6", mtu: 1400}},
 		{"over ipv4, checksums", overlay{network: "tcp4", mtu: 1400, summed: true}},
 		{"over ipv6, checksums", overlay{network: "tcp6", mtu: 1400, summed: true}},
+		{"by clsact", overlay{network: "tcp4", mtu: 1400, summed: true, clsact: true}},
 		{"over a VLAN", overlay{network: "tcp4", mtu: 1400, under: "eth.v"}},
 		{"over a VLAN, checksums", overlay{network: "tcp4", mtu: 1400, under: "eth.v", summed: true}},
 		{"under a VLAN", overlay{network: "tcp6", mtu: 1400, over: 7, summed: true}},
@@ -91,7 +93,7 @@ func TestTunnelWhole(t *testing.T) {
 				requireVLAN(t, ws[0])
 			}
 			c.o.raise(t, ws...)
-			b := afpacket.New(afpacket.Config{})
+			b := afpacket.New(afpacket.Config{Steering: map[bool]afpacket.Steering{true: afpacket.SteerClsact}[c.o.clsact]})
 			var large atomic.Uint64
 			judge := func(f *packet.Frame) packet.Action {
 				if f.Flags&packet.GSO != 0 && len(f.Data) > 8000 {

@@ -45,44 +45,58 @@ func (w *wrapper) send(b []byte, mark uint32) error {
 	return nil
 }
 
-// emitTunnel sends a tunnelled frame: without an outer checksum as it is, else in two parts.
+// emitTunnel sends a copy of a tunnelled frame.
 func (q *inline) emitTunnel(f *packet.Frame) bool {
-	mark := wrapMark(f)
-	s, ok := shapeOf(f.Data, f.VNet, int(mark&wrapMaxNet))
-	if mark == 0 || !ok || len(f.Data) > maxFrame {
+	if len(f.Data) > maxFrame {
 		q.sendDrop.Add(1)
 		return false
 	}
-	if !s.summed(f.Data) {
-		return q.emitWhole(f, mark)
-	}
-	part := *f
-	part.Data = q.parts[0][:len(f.Data)]
-	copy(part.Data, f.Data)
-	end, tail := s.split(part.Data, q.parts[1])
-	part.Data = part.Data[:end]
-	sent := true
-	switch (end - s.data) / s.segment {
-	case 0:
-	case 1:
-		sent = q.emitSingle(part)
-	default:
-		sent = q.emitWhole(&part, mark)
-	}
-	if tail != nil && sent {
-		part.Data = tail
-		sent = q.emitSingle(part)
-	}
-	return sent
+	b := q.parts[0][:vnetLen+len(f.Data)]
+	copy(b[vnetLen:], f.Data)
+	return q.sendTunnel(b, f)
 }
 
-// emitWhole sends a frame that is to be segmented through the program wrap.
-func (q *inline) emitWhole(f *packet.Frame, mark uint32) bool {
+// sendTunnel sends a tunnelled frame, which it changes in its place, behind room for the
+// offload metadata: without an outer checksum as it is, else in two parts.
+func (q *inline) sendTunnel(b []byte, f *packet.Frame) bool {
+	part := *f
+	part.Data = b[vnetLen:]
+	mark := wrapMark(&part)
+	s, ok := shapeOf(part.Data, f.VNet, int(mark&wrapMaxNet))
+	if mark == 0 || !ok {
+		q.sendDrop.Add(1)
+		return false
+	}
+	end, tail := len(part.Data), []byte(nil)
+	if s.summed(part.Data) {
+		end, tail = s.split(part.Data, q.parts[1])
+	}
+	switch part.Data = part.Data[:end]; {
+	case end == s.data:
+		ok = true // there is a tail alone
+	case end-s.data <= s.segment:
+		ok = q.emitSingle(part)
+	default:
+		ok = q.sendWhole(b[:vnetLen+end], &part, mark)
+	}
+	if part.Data = tail; ok && tail != nil {
+		ok = q.emitSingle(part)
+	}
+	return ok
+}
+
+// sendWhole sends a frame that is to be segmented through the program wrap. Its VLAN tag is in
+// the mark.
+func (q *inline) sendWhole(b []byte, f *packet.Frame, mark uint32) bool {
 	q.kick() // frames keep their order
-	untagged := *f
-	untagged.Flags &^= packet.VLANStripped // the tag is in the mark
-	b := q.scratch[:vnetLen+len(f.Data)]
-	compose(b, &untagged)
+	vnet := f.VNet
+	headers(&vnet, len(f.Data))
+	copy(b, vnet[:])
+	own := f.Data[0:6]
+	if f.Dir == packet.Egress {
+		own = f.Data[6:12]
+	}
+	putTag(own, f.Endpoint)
 	if err := q.wrapped.send(b, mark); err != nil {
 		q.sendDrop.Add(1)
 		return false
