@@ -65,7 +65,7 @@ func dead(s *session.Session) bool {
 	return s.Flags&session.Denied != 0 || s.Verdict == flow.Deny || s.State.Over()
 }
 
-// remember stores a session's handle. A full map is begun anew: sessions enter it again with
+// remember stores a session's handle. A full map is replaced by an empty one: sessions enter it again with
 // their timer.
 func (t *tunnels) remember(dir int, k tunnelKey, ref uint32) {
 	m := t[dir]
