@@ -77,7 +77,7 @@ func TestSpreadSessionsFollowTheirFrames(t *testing.T) {
 func TestEnterFails(t *testing.T) {
 	b := newBench(t)
 	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(1, tcpPort(8080)))
-	bad := newOtherWay(t)
+	bad := newSecondBackend(t)
 	if err := b.attachBy(bad, backend.HostSide); err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestEnterFails(t *testing.T) {
 	}
 }
 
-// TestKindChangeFails: between tap and inline the old attachment is there until the new one works: where that fails, it goes on.
+// TestKindChangeFails: between tap and inline the old attachment is there until the new one works: where that fails, the old one continues.
 func TestKindChangeFails(t *testing.T) {
 	for from, c := range map[backend.Kind]struct {
 		to   backend.Kind
@@ -109,7 +109,7 @@ func TestKindChangeFails(t *testing.T) {
 		b := newBench(t)
 		b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(1, tcpPort(8080)))
 		q := b.attach(from)
-		bad := newOtherWay(t)
+		bad := newSecondBackend(t)
 		bad.err = errors.New("no such thing")
 		ep := backend.Endpoint{ID: 1, Kind: c.to, MAC: [6]byte{2, 0, 0, 0, 0, 1}}
 		if err := b.e.Attach(context.Background(), bad, ep, "w"); !errors.Is(err, bad.err) {
@@ -121,8 +121,8 @@ func TestKindChangeFails(t *testing.T) {
 	}
 }
 
-// TestDetachOfNobody: an endpoint that was never attached, or is not any more, is no error's business.
-func TestDetachOfNobody(t *testing.T) {
+// TestDetachUnknown: an endpoint that was never attached, or no longer is, is detached without an error.
+func TestDetachUnknown(t *testing.T) {
 	b := newBench(t)
 	if err := b.e.Detach(9); err != nil {
 		t.Errorf("never attached: %v", err)
