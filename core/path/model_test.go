@@ -169,6 +169,17 @@ func (m *model) compare(s *stage) {
 	s.counted(counter.Malformed, 0)
 }
 
+// next is the segment of a step of a connection's life.
+func (c *conn) next(t *testing.T, step int) packet.Frame {
+	t.Helper()
+	life := []struct {
+		end            int
+		flags, payload string
+	}{{0, "S", ""}, {1, "SA", ""}, {0, "A", ""}, {0, "A", request}, {1, "A", "HTTP/1.1 204 No Content\r\n\r\n"}, {0, "FA", ""}, {1, "FA", ""}, {0, "A", ""}}
+	x := life[step]
+	return c.seg(t, x.end, x.flags, x.payload)
+}
+
 // TestConnectionsFollowTheModel opens many connections at once, their segments mixed: those that a rule allows work to their end, each
 // other one is refused by a reset of its own at its SYN, and nothing else is sent.
 func TestConnectionsFollowTheModel(t *testing.T) {
@@ -191,29 +202,11 @@ func TestConnectionsFollowTheModel(t *testing.T) {
 			c := list[i]
 			allowed := c.sport == 8080 || c.sport == 8082
 			want := pass
-			var f packet.Frame
-			switch c.step {
-			case 0:
-				f = c.seg(t, 0, "S", "")
-				if !allowed {
-					want = drop
-					refused++
-				}
-			case 1:
-				f = c.seg(t, 1, "SA", "")
-			case 2:
-				f = c.seg(t, 0, "A", "")
-			case 3:
-				f = c.seg(t, 0, "A", request)
-			case 4:
-				f = c.seg(t, 1, "A", "HTTP/1.1 204 No Content\r\n\r\n")
-			case 5:
-				f = c.seg(t, 0, "FA", "")
-			case 6:
-				f = c.seg(t, 1, "FA", "")
-			case 7:
-				f = c.seg(t, 0, "A", "")
+			if c.step == 0 && !allowed {
+				want = drop
+				refused++
 			}
+			f := c.next(t, c.step)
 			s.now += int64(r.IntN(3)) * 1e6
 			if got := s.give(f); got[0] != want {
 				t.Fatalf("seed %d: step %d of port %d: %v, want %v", seed, c.step, c.sport, got[0], want)
@@ -242,4 +235,29 @@ func TestConnectionsFollowTheModel(t *testing.T) {
 			t.Errorf("seed %d: %d closed and %d denied, want %d and %d", seed, closed, denied, 60-refused, refused)
 		}
 	}
+}
+
+// TestRefusedConversationGoesOn: a conversation that a policy refuses and the next one allows again goes on with whichever end speaks
+// first, and its client stays the client.
+func TestRefusedConversationGoesOn(t *testing.T) {
+	both(t, func(t *testing.T, v6 bool) {
+		for first, speaks := range []string{"the client", "the server"} {
+			s := newStage(t, policy.Protect)
+			rule := allow(7, packet.ProtoUDP, 5000)
+			s.policy(1, protect(), rule)
+			question, answer := udp(t, v6, 0, 40000, 5000, "question"), udp(t, v6, 1, 5000, 40000, "answer")
+			s.want("allowed", s.give(question, answer), pass, pass)
+			s.policy(2, protect())
+			s.want("refused", s.give(question, answer), drop, drop)
+			s.policy(3, protect(), rule)
+			frames := []packet.Frame{question, answer}
+			s.want(speaks+" first", s.give(frames[first], frames[1-first]), pass, pass)
+			s.pass(10*time.Minute, 10*time.Second)
+			for i := range s.all {
+				if f := &s.all[i]; f.ServerPort != 5000 || f.Dir != packet.Egress || f.Evidence != flow.EvidenceHandshake {
+					t.Errorf("%s first: recorded as %+v", speaks, f)
+				}
+			}
+		}
+	})
 }
