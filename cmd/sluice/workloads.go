@@ -172,8 +172,8 @@ func newGroups(c *cli) *cobra.Command {
 		Aliases: []string{"group"},
 		Short:   "List the groups, their modes and members",
 		Long: `Lists the groups that rules are made of. Every workload is in one service group, which has a
-mode and may have a fail mode of its own (see "sluice fail"); "external", "nodes", "unmanaged" and "any" always exist
-and have neither.`,
+mode and may have a fail mode of its own (see "sluice fail"); "external", "nodes", "unmanaged", "multicast",
+"metadata" and "any" always exist and have neither.`,
 		Example: "  sluice groups\n  sluice groups web db\n  sluice groups -o json",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, a []string) error {

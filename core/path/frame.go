@@ -1,6 +1,8 @@
 package path
 
 import (
+	"net"
+
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
@@ -35,11 +37,13 @@ type Path struct {
 	replaying bool          // the present frame passed already
 	capture   bool
 	tunnels   int // around the present packet
+	sources   sources
+	leases    leases
 }
 
 // New returns a Path without sessions.
 func New(cfg Config) *Path {
-	p := &Path{capture: cfg.Capture}
+	p := &Path{capture: cfg.Capture, leases: leases{}}
 	p.ses.init(&cfg)
 	p.frags.init(p.ses.act.sender != nil)
 	return p
@@ -75,18 +79,13 @@ func (p *Path) Frame(f *packet.Frame) {
 	c := packetContext{v: v, f: f, p: &p.p}
 	c.p.Decode(f)
 	a := packet.Pass
-	switch c.p.Status {
-	case packet.OK:
-		a = p.packet(&c)
-	case packet.NotIP:
-		n[counter.NotIP]++
-	case packet.Fragment:
-		n[counter.Fragments]++
-		a = p.fragment(&c)
+	switch {
+	case p.misplaced(&c):
+		a = p.drop(&c, counter.ForeignFrames, counter.Foreign)
+	case c.forgedMAC():
+		a = p.refuseSource(&c, "source MAC address %s is not the workload's", net.HardwareAddr(c.p.SrcMAC[:]))
 	default:
-		n[counter.Malformed]++
-		p.ses.out.threat(&c, p.ses.now, threat.BadPacket, string(c.p.Reason))
-		a = c.stop(counter.MalformedFrame)
+		a = p.decoded(&c)
 	}
 	f.Verdict.Action = a
 	switch a {
@@ -100,6 +99,23 @@ func (p *Path) Frame(f *packet.Frame) {
 	default:
 		n[counter.Undecided]++
 	}
+}
+
+// decoded judges a frame by what its headers are.
+func (p *Path) decoded(c *packetContext) packet.Action {
+	n := &p.ses.out.count
+	switch c.p.Status {
+	case packet.OK:
+		return p.packet(c)
+	case packet.NotIP:
+		return p.notIP(c)
+	case packet.Fragment:
+		n[counter.Fragments]++
+		return p.fragment(c)
+	}
+	n[counter.Malformed]++
+	p.ses.out.threat(c, p.ses.now, threat.BadPacket, string(c.p.Reason))
+	return c.stop(counter.MalformedFrame)
 }
 
 // unjudged returns the action for a frame of a moving endpoint.
@@ -133,15 +149,25 @@ func (p *Path) packet(c *packetContext) packet.Action {
 			return a
 		}
 	}
-	if neighbourly(c.p) {
-		p.ses.out.count[counter.Neighbours]++
-		return packet.Pass
+	if a, done := p.maintenance(c); done {
+		return a
+	}
+	if !p.capture && c.f.Dir != packet.NoDirection && !c.v.Loopback {
+		if text := threat.Refused(c.p); text != "" {
+			p.ses.out.threat(c, p.ses.now, threat.BadPacket, text)
+			return p.drop(c, counter.UnroutableFrames, counter.Unroutable)
+		}
+		if !p.sent(c) {
+			return p.refuseSender(c)
+		}
 	}
 	if id, text := threat.Header(c.p); id != 0 {
 		p.ses.out.threat(c, p.ses.now, id, text)
 	}
 	if c.p.Embedded != nil {
-		return p.icmpError(c)
+		if a, done := p.icmpError(c); done {
+			return a
+		}
 	}
 	if !p.find(c) {
 		return p.sessionless(c)

@@ -40,6 +40,7 @@ type lifecycle struct {
 	decide decider
 	act    actuator
 	out    Recorder
+	forged forged
 }
 
 func (l *lifecycle) init(cfg *Config) {
