@@ -75,7 +75,7 @@ func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backen
 
 // attachAs attaches an endpoint by one datapath; after an error the previous attachment remains.
 func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backend.Endpoint) error {
-	if ep == e.at {
+	if e.at.SameAttachment(&ep) && e.at.SameOwner(&ep) {
 		return nil
 	}
 	begin := time.Now()

@@ -35,7 +35,7 @@ func New(cfg Config) *Backend {
 
 // Attach implements backend.Backend.
 func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Attachment, error) {
-	if ep.ID == 0 || ep.ID >= 1<<24 {
+	if ep.ID == 0 || ep.ID > backend.MaxID {
 		return nil, fmt.Errorf("attach endpoint %d: %w: number out of range", ep.ID, ErrEndpoint)
 	}
 	if err := ctx.Err(); err != nil {
