@@ -296,6 +296,7 @@ func (a *Agent) added(w workload.Workload) {
 		}
 	}
 	a.detectSidecar(t)
+	a.readdressed(t)
 }
 
 // lost marks an endpoint as detached: reconcile attaches it again.

@@ -88,6 +88,9 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	if first {
 		a.socketsAtAttach(t, e)
 	}
+	if e.sources == nil {
+		a.setSources(t, e)
+	}
 	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package path
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 
 	"github.com/sluicenet/sluice/core/counter"
@@ -36,7 +37,9 @@ func (p *Path) notIP(c *packetContext) packet.Action {
 		n[counter.LinkFrames]++
 		return packet.Pass
 	}
-	p.ses.out.threat(c, p.ses.now, threat.BadPacket, "frame that is not IP")
+	if p.ses.out.admits(threatKey{threat.BadPacket, c.v.ID, c.p.Src}, p.ses.now) {
+		p.ses.out.report(c, p.ses.now, threat.BadPacket, fmt.Sprintf("frame that is not IP: type 0x%04x to %s", c.p.EtherType, net.HardwareAddr(c.p.DstMAC[:])))
+	}
 	return p.drop(c, counter.NotIPRefused, counter.NotIPFrame)
 }
 
