@@ -70,7 +70,7 @@ func (a *Agent) dropSources(e *endpoint) {
 	}
 }
 
-// forwarding reports whether a workload's label says that it forwards for others.
+// forwarding reports whether a workload has the label of those that forward for others.
 func (t *tracked) forwarding() bool {
 	on, err := strconv.ParseBool(t.Labels[labelForwarding])
 	return err == nil && on

@@ -10,8 +10,8 @@ func (p *Path) Begin(now int64) {
 		p.ses.awake = now
 	}
 	p.ses.now, p.last = now, nil
-	if p.ses.refresh() || now-p.sources.checked > sourcesFor {
-		p.sources.reset(now)
+	if p.ses.refresh() || now-p.link.sources.checked > sourcesFor {
+		p.link.sources.reset(now)
 	}
 }
 
@@ -52,7 +52,7 @@ func (p *Path) Alarm() int64 { return p.ses.act.held.Alarm(p.ses.now) }
 func (p *Path) Adopt(endpoint uint32, sessions []Moved) (kept []packet.Frame) {
 	p.last = nil
 	p.ses.refresh()
-	p.sources.reset(p.ses.now)
+	p.link.sources.reset(p.ses.now)
 	kept = p.gate.Begin(endpoint)
 	p.ses.adopt(endpoint, sessions)
 	return kept

@@ -26,12 +26,12 @@ type discovered struct {
 // discovery judges neighbour and router discovery (RFC 4861): believed with hop limit 255 only,
 // which no router forwards, without extension headers, and where it is well-formed. It must not
 // claim what is not the sender's. A workload advertises no routes unless it forwards for others.
-func (p *Path) discovery(c *packetContext) (packet.Action, bool) {
+func (l *links) discovery(c *packetContext) (packet.Action, bool) {
 	m, ok := parseDiscovery(c.p)
 	if !ok || c.f.Dir == packet.Egress && !m.plain {
 		return packet.Undecided, false
 	}
-	if !p.discoveryOwned(c, &m) {
+	if !l.discoveryOwned(c, &m) {
 		mac := m.mac
 		if mac == (own.MAC{}) {
 			mac = c.p.SrcMAC
@@ -41,16 +41,16 @@ func (p *Path) discovery(c *packetContext) (packet.Action, bool) {
 			subject = m.target
 		}
 		if c.p.ICMPType == routerAdvert {
-			return p.refuseSource(c, "router advertisement of a workload that is no router"), true
+			return l.refuseSource(c, "router advertisement of a workload that is no router"), true
 		}
-		return p.refuseSource(c, "neighbour discovery: %s is at %s", subject.Netip(), net.HardwareAddr(mac[:])), true
+		return l.refuseSource(c, "neighbour discovery: %s is at %s", subject.Netip(), net.HardwareAddr(mac[:])), true
 	}
-	p.ses.out.count[counter.Neighbours]++
+	l.ses.out.count[counter.Neighbours]++
 	return packet.Pass, true
 }
 
 // discoveryOwned reports whether everything that a message claims is its sender's.
-func (p *Path) discoveryOwned(c *packetContext, m *discovered) bool {
+func (l *links) discoveryOwned(c *packetContext, m *discovered) bool {
 	if !c.verifies() || c.v.Sources.Forwards() {
 		return true
 	}
@@ -75,11 +75,11 @@ func (p *Path) discoveryOwned(c *packetContext, m *discovered) bool {
 	}
 	switch {
 	case c.p.ICMPType == neighbourAdvert:
-		return p.claims(c, &m.target, &mac)
+		return l.claims(c, &m.target, &mac)
 	case unspecified(c.p):
 		return true // it asks
 	}
-	return p.claims(c, &c.p.Src, &mac)
+	return l.claims(c, &c.p.Src, &mac)
 }
 
 // parseDiscovery reads a message as RFC 4861 6.1 and 7.1 require it.

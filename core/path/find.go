@@ -39,7 +39,7 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	}
 	role := ses.roleContext(c.v)
 	claim := role.Opening(c.p, c.f.Dir)
-	if p.toGroup(c) { // a group answers from other addresses
+	if c.toGroup() { // a group answers from other addresses
 		claim.FromSource, claim.Midstream, claim.Firm, claim.Evidence = true, false, true, flow.EvidenceHandshake
 	}
 	s.ClientIsA = claim.FromSource != swapped

@@ -20,8 +20,8 @@ func (fr *fragments) init(keep bool) { fr.r = frag.New(frag.Config{KeepFrames: k
 // its verdict.
 func (p *Path) fragment(c *packetContext) packet.Action {
 	now := stamp(c.f, p.ses.now)
-	if !p.capture && !p.sent(c) {
-		return p.refuseSender(c)
+	if !p.capture && !p.link.sent(c) {
+		return p.link.refuseSender(c)
 	}
 	var r frag.Result
 	if c.v.Inline && p.ses.act.sender != nil {

@@ -37,13 +37,13 @@ type Path struct {
 	replaying bool          // the present frame passed already
 	capture   bool
 	tunnels   int // around the present packet
-	sources   sources
-	leases    leases
+	link      links
 }
 
 // New returns a Path without sessions.
 func New(cfg Config) *Path {
-	p := &Path{capture: cfg.Capture, leases: leases{}}
+	p := &Path{capture: cfg.Capture}
+	p.link = links{ses: &p.ses, leases: leases{}, capture: cfg.Capture}
 	p.ses.init(&cfg)
 	p.frags.init(p.ses.act.sender != nil)
 	return p
@@ -80,12 +80,12 @@ func (p *Path) Frame(f *packet.Frame) {
 	c.p.Decode(f)
 	a := packet.Pass
 	switch {
-	case p.misplaced(&c):
-		a = p.drop(&c, counter.ForeignFrames, counter.Foreign)
+	case p.link.misplaced(&c):
+		a = p.link.drop(&c, counter.ForeignFrames, counter.Foreign)
 	case c.forgedMAC():
-		a = p.refuseSource(&c, "source MAC address %s is not the workload's", net.HardwareAddr(c.p.SrcMAC[:]))
+		a = p.link.refuseSource(&c, "source MAC address %s is not the workload's", net.HardwareAddr(c.p.SrcMAC[:]))
 	default:
-		a = p.decoded(&c)
+		a = decoded(p, &c)
 	}
 	f.Verdict.Action = a
 	switch a {
@@ -102,13 +102,13 @@ func (p *Path) Frame(f *packet.Frame) {
 }
 
 // decoded judges a frame by what its headers are.
-func (p *Path) decoded(c *packetContext) packet.Action {
+func decoded(p *Path, c *packetContext) packet.Action {
 	n := &p.ses.out.count
 	switch c.p.Status {
 	case packet.OK:
 		return p.packet(c)
 	case packet.NotIP:
-		return p.notIP(c)
+		return p.link.notIP(c)
 	case packet.Fragment:
 		n[counter.Fragments]++
 		return p.fragment(c)
@@ -149,17 +149,8 @@ func (p *Path) packet(c *packetContext) packet.Action {
 			return a
 		}
 	}
-	if a, done := p.maintenance(c); done {
+	if a, done := p.link.judge(c); done {
 		return a
-	}
-	if !p.capture && c.f.Dir != packet.NoDirection && !c.v.Loopback {
-		if text := threat.Refused(c.p); text != "" {
-			p.ses.out.threat(c, p.ses.now, threat.BadPacket, text)
-			return p.drop(c, counter.UnroutableFrames, counter.Unroutable)
-		}
-		if !p.sent(c) {
-			return p.refuseSender(c)
-		}
 	}
 	if id, text := threat.Header(c.p); id != 0 {
 		p.ses.out.threat(c, p.ses.now, id, text)
@@ -226,11 +217,11 @@ func (p *Path) judge(c *packetContext) packet.Action {
 // Replay judges copies of frames that passed since a cut. They were delivered, so none of
 // them is denied any more.
 func (p *Path) Replay(frames []packet.Frame, cut int64) {
-	p.replaying = true
+	p.replaying, p.link.replaying = true, true
 	for i := range frames {
 		if stamp(&frames[i], p.ses.now) >= cut {
 			p.Frame(&frames[i])
 		}
 	}
-	p.replaying = false
+	p.replaying, p.link.replaying = false, false
 }

@@ -20,11 +20,11 @@ func (p *Path) icmpError(c *packetContext) (a packet.Action, done bool) {
 		if !p.capture && (c.f.Dir != packet.Ingress || p.quoted.Src != c.p.Dst || c.v.Sources != nil && !c.v.Sources.HasAddr(&c.p.Dst)) {
 			return packet.Undecided, false
 		}
-		if p.enforces(c) {
+		if p.link.enforces(c) {
 			return c.stop(counter.Unrelated), true
 		}
 		return packet.Pass, true
-	case s.Verdict == flow.Deny && p.enforces(c):
+	case s.Verdict == flow.Deny && p.link.enforces(c):
 		p.ses.out.count[counter.ICMPErrors]++
 		return c.stop(counter.Denied), true
 	}

@@ -85,7 +85,7 @@ func (e *lease) asks(c *packetContext, m *message, now int64) bool {
 	if c.verifies() && (m.hasMAC && !c.v.Sources.HasMAC(&m.client) || !unspecified(c.p) && !c.v.Sources.HasAddr(&c.p.Src)) {
 		return false
 	}
-	if !m.toGroup && e.server[family] != c.p.Dst || !e.take(now) {
+	if !m.toGroup && e.server[family] != c.p.Dst || !e.takeToken(now) {
 		return false
 	}
 	for _, x := range e.asked {
@@ -107,15 +107,15 @@ func (e *lease) answered(c *packetContext, m *message, now int64) bool {
 	for _, x := range e.asked {
 		known = known || x == m.xid && now < e.until
 	}
-	if !known || !e.take(now) {
+	if !known || !e.takeToken(now) {
 		return false
 	}
 	e.server[familyOf(c.p)] = c.p.Src
 	return true
 }
 
-// take reports whether another message may pass.
-func (e *lease) take(now int64) bool {
+// takeToken reports whether another message may pass.
+func (e *lease) takeToken(now int64) bool {
 	if now > e.filled {
 		e.tokens = min(leaseBurst*leaseEvery, e.tokens+now-e.filled)
 		e.filled = now

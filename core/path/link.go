@@ -23,24 +23,42 @@ const (
 	arpPadded  = 46 // the payload of the shortest Ethernet frame
 )
 
+// judge judges a packet by the link; done is false where policy decides about it.
+func (l *links) judge(c *packetContext) (a packet.Action, done bool) {
+	if a, done := l.maintenance(c); done {
+		return a, true
+	}
+	if l.capture || c.f.Dir == packet.NoDirection || c.v.Loopback {
+		return packet.Undecided, false
+	}
+	if text := threat.Refused(c.p); text != "" {
+		l.ses.out.threat(c, l.ses.now, threat.BadPacket, text)
+		return l.drop(c, counter.UnroutableFrames, counter.Unroutable), true
+	}
+	if !l.sent(c) {
+		return l.refuseSender(c), true
+	}
+	return packet.Undecided, false
+}
+
 // notIP judges a frame that is not IP. ARP passes where it claims nothing that is not the
 // sender's, and so do the protocols of the link itself: LLDP, LACP, 802.1X and STP, to the group
 // addresses that no bridge forwards (IEEE 802.1Q 8.6.3). Everything else could carry anything.
-func (p *Path) notIP(c *packetContext) packet.Action {
-	n := &p.ses.out.count
+func (l *links) notIP(c *packetContext) packet.Action {
+	n := &l.ses.out.count
 	n[counter.NotIP]++
 	body := c.f.Data[min(c.p.L3, len(c.f.Data)):]
 	switch {
 	case c.p.EtherType == etherARP:
-		return p.arp(c, body)
+		return l.arp(c, body)
 	case linkProtocol(c.p, body):
 		n[counter.LinkFrames]++
 		return packet.Pass
 	}
-	if p.ses.out.admits(threatKey{threat.BadPacket, c.v.ID, c.p.Src}, p.ses.now) {
-		p.ses.out.report(c, p.ses.now, threat.BadPacket, fmt.Sprintf("frame that is not IP: type 0x%04x to %s", c.p.EtherType, net.HardwareAddr(c.p.DstMAC[:])))
+	if l.ses.out.admits(threatKey{threat.BadPacket, c.v.ID, c.p.Src}, l.ses.now) {
+		l.ses.out.report(c, l.ses.now, threat.BadPacket, fmt.Sprintf("frame that is not IP: type 0x%04x to %s", c.p.EtherType, net.HardwareAddr(c.p.DstMAC[:])))
 	}
-	return p.drop(c, counter.NotIPRefused, counter.NotIPFrame)
+	return l.drop(c, counter.NotIPRefused, counter.NotIPFrame)
 }
 
 // linkProtocol reports whether a frame is one of a protocol between the two ends of a link.
@@ -57,31 +75,31 @@ func linkProtocol(p *packet.Packet, body []byte) bool {
 
 // arp judges an ARP frame (RFC 826): its sender's addresses must be the sender's. A probe (RFC
 // 5227) has no sender's IP address and claims nothing.
-func (p *Path) arp(c *packetContext, b []byte) packet.Action {
+func (l *links) arp(c *packetContext, b []byte) packet.Action {
 	if !wellFormedARP(b, c.f.Dir) {
-		p.ses.out.threat(c, p.ses.now, threat.BadPacket, "malformed arp")
-		return p.drop(c, counter.Malformed, counter.MalformedFrame)
+		l.ses.out.threat(c, l.ses.now, threat.BadPacket, "malformed arp")
+		return l.drop(c, counter.Malformed, counter.MalformedFrame)
 	}
 	mac := own.MAC(b[8:14])
 	c.p.Src, c.p.Dst = mapped4(b[14:18]), mapped4(b[24:28])
 	probe := c.p.Src == mapped4([]byte{0, 0, 0, 0})
-	if !p.neighbour(c, &c.p.Src, &mac, probe) {
-		return p.refuseSource(c, "arp: %s is at %s", c.p.Src.Netip(), net.HardwareAddr(mac[:]))
+	if !l.neighbour(c, &c.p.Src, &mac, probe) {
+		return l.refuseSource(c, "arp: %s is at %s", c.p.Src.Netip(), net.HardwareAddr(mac[:]))
 	}
-	p.ses.out.count[counter.ARP]++
+	l.ses.out.count[counter.ARP]++
 	return packet.Pass
 }
 
 // neighbour reports whether a frame may state that an address is at a MAC address; a probe states
 // nothing about the address.
-func (p *Path) neighbour(c *packetContext, a *packet.Addr, mac *own.MAC, probe bool) bool {
+func (l *links) neighbour(c *packetContext, a *packet.Addr, mac *own.MAC, probe bool) bool {
 	switch {
 	case !c.verifies() || c.v.Sources.Forwards():
 		return true
 	case c.f.Dir == packet.Egress:
 		return c.v.Sources.HasMAC(mac) && (probe || c.v.Sources.HasAddr(a))
 	}
-	return probe || p.claims(c, a, mac)
+	return probe || l.claims(c, a, mac)
 }
 
 // wellFormedARP reports whether b is an ARP request or reply for IPv4 over Ethernet, and nothing
@@ -113,18 +131,18 @@ func mapped4(b []byte) packet.Addr {
 // maintenance judges the packets that keep a link and its addresses going, which are not subject
 // to policy and open no session: neighbour discovery, listener reports, address configuration.
 // done is false for everything else, also for what only looks like them.
-func (p *Path) maintenance(c *packetContext) (a packet.Action, done bool) {
+func (l *links) maintenance(c *packetContext) (a packet.Action, done bool) {
 	switch c.p.Proto {
 	case packet.ProtoICMPv6:
 		if c.p.ICMPType >= 133 && c.p.ICMPType <= 136 {
-			return p.discovery(c)
+			return l.discovery(c)
 		}
 		done = listener6(c.p)
 	case protoIGMP:
 		done = listener4(c.p)
 	case packet.ProtoUDP:
-		if configures(c.p) && p.leases.admits(c, p.ses.now) {
-			p.ses.out.count[counter.AddressAcquired]++
+		if configures(c.p) && l.leases.admits(c, l.ses.now) {
+			l.ses.out.count[counter.AddressAcquired]++
 			return packet.Pass, true
 		}
 		return packet.Undecided, false
@@ -132,10 +150,10 @@ func (p *Path) maintenance(c *packetContext) (a packet.Action, done bool) {
 	if !done {
 		return packet.Undecided, false
 	}
-	if c.f.Dir == packet.Egress && c.verifies() && !unspecified(c.p) && !p.sent(c) {
-		return p.refuseSender(c), true
+	if c.f.Dir == packet.Egress && c.verifies() && !unspecified(c.p) && !l.sent(c) {
+		return l.refuseSender(c), true
 	}
-	p.ses.out.count[counter.Neighbours]++
+	l.ses.out.count[counter.Neighbours]++
 	return packet.Pass, true
 }
 

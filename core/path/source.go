@@ -28,6 +28,16 @@ func OwnersOf(ends Endpoints) Owners {
 	return o
 }
 
+// links judges what is decided by the link that a packet came over, and not by policy: whose its
+// addresses are, and the protocols that keep the link and its addresses going.
+type links struct {
+	ses       *Sessions
+	sources   sources
+	leases    leases
+	capture   bool
+	replaying bool // the present frame passed already
+}
+
 // sources remembers which combinations of addresses were verified, so that the next packet costs
 // one comparison.
 type sources struct {
@@ -60,13 +70,13 @@ func (c *packetContext) verifies() bool {
 // sent reports whether a packet's source address is its sender's: of a packet that the workload
 // sends one of its own, of one that it receives not that of another workload of the node with
 // another MAC address.
-func (p *Path) sent(c *packetContext) bool {
+func (l *links) sent(c *packetContext) bool {
 	if !c.verifies() {
 		return true
 	}
 	x := source{c.p.Src, c.p.SrcMAC, c.v.ID, c.f.Dir}
 	h := binary.LittleEndian.Uint32(x.src[12:]) ^ binary.LittleEndian.Uint32(x.src[4:]) ^ uint32(x.mac[5])<<8 ^ x.endpoint ^ uint32(x.dir)
-	at := &p.sources.known[h*0x9e3779b1>>26]
+	at := &l.sources.known[h*0x9e3779b1>>26]
 	if *at == x {
 		return true
 	}
@@ -74,7 +84,7 @@ func (p *Path) sent(c *packetContext) bool {
 		if !c.v.Sources.Forwards() && !c.v.Sources.HasAddr(&c.p.Src) {
 			return false
 		}
-	} else if !p.claims(c, &c.p.Src, &c.p.SrcMAC) {
+	} else if !l.claims(c, &c.p.Src, &c.p.SrcMAC) {
 		return false
 	}
 	*at = x
@@ -84,7 +94,7 @@ func (p *Path) sent(c *packetContext) bool {
 // claims reports whether a received packet may state that an address is at a MAC address. It may
 // not where the address is the workload's own, or that of another workload on the same link which
 // has other MAC addresses.
-func (p *Path) claims(c *packetContext, a *packet.Addr, mac *own.MAC) bool {
+func (l *links) claims(c *packetContext, a *packet.Addr, mac *own.MAC) bool {
 	if c.v.Sources.StillHas(a) {
 		return c.v.Sources.HasMAC(mac) && *mac != own.MAC{} // its own, reflected
 	}
@@ -96,29 +106,29 @@ func (p *Path) claims(c *packetContext, a *packet.Addr, mac *own.MAC) bool {
 		return true
 	}
 	held := false
-	for _, l := range list {
-		if l.HasMAC(mac) || l.Forwards() {
+	for _, o := range list {
+		if o.HasMAC(mac) || o.Forwards() {
 			return true
 		}
-		held = held || l.StillHas(a)
+		held = held || o.StillHas(a)
 	}
 	return !held || c.v.Sources.Gateway(mac)
 }
 
 // misplaced reports whether a received frame is not for the workload: its MAC address is neither
 // the workload's nor a group's, or a group's while its IP destination is another host.
-func (p *Path) misplaced(c *packetContext) bool {
+func (l *links) misplaced(c *packetContext) bool {
 	if !c.verifies() || c.f.Dir != packet.Ingress || c.f.Link != packet.Ethernet || c.v.Sources.Forwards() {
 		return false
 	}
 	if c.p.DstMAC[0]&1 == 0 {
 		return !c.v.Sources.HasMAC(&c.p.DstMAC)
 	}
-	return (c.p.Status == packet.OK || c.p.Status == packet.Fragment) && !p.toGroup(c) && !c.v.Sources.HasAddr(&c.p.Dst)
+	return (c.p.Status == packet.OK || c.p.Status == packet.Fragment) && !c.toGroup() && !c.v.Sources.HasAddr(&c.p.Dst)
 }
 
 // toGroup reports whether a packet is sent to a multicast or broadcast address.
-func (p *Path) toGroup(c *packetContext) bool {
+func (c *packetContext) toGroup() bool {
 	return isGroup(&c.p.Dst, c.p.IPv6) || !c.p.IPv6 && c.v.Sources != nil && c.v.Sources.Broadcast(&c.p.Dst)
 }
 
@@ -139,35 +149,35 @@ func (c *packetContext) forgedMAC() bool {
 }
 
 // enforces reports whether a refusal has effect.
-func (p *Path) enforces(c *packetContext) bool { return c.v.Inline && !p.replaying }
+func (l *links) enforces(c *packetContext) bool { return c.v.Inline && !l.replaying }
 
 // refuseSource reports a frame whose sender is not who its addresses state, and drops it inline.
-func (p *Path) refuseSource(c *packetContext, format string, args ...any) packet.Action {
-	p.ses.out.count[counter.SpoofedFrames]++
-	if p.ses.out.admits(threatKey{threat.Spoofed, c.v.ID, c.p.Src}, p.ses.now) {
-		p.ses.out.report(c, p.ses.now, threat.Spoofed, fmt.Sprintf(format, args...))
+func (l *links) refuseSource(c *packetContext, format string, args ...any) packet.Action {
+	l.ses.out.count[counter.SpoofedFrames]++
+	if l.ses.out.admits(threatKey{threat.Spoofed, c.v.ID, c.p.Src}, l.ses.now) {
+		l.ses.out.report(c, l.ses.now, threat.Spoofed, fmt.Sprintf(format, args...))
 	}
 	if c.p.Status == packet.OK {
-		p.ses.spoofed(c)
+		l.ses.spoofed(c)
 	}
-	if p.enforces(c) {
+	if l.enforces(c) {
 		return c.stop(counter.Spoofed)
 	}
 	return packet.Pass
 }
 
 // refuseSender is refuseSource for the source address of a packet.
-func (p *Path) refuseSender(c *packetContext) packet.Action {
+func (l *links) refuseSender(c *packetContext) packet.Action {
 	if c.f.Dir == packet.Egress {
-		return p.refuseSource(c, "source address is not the workload's")
+		return l.refuseSource(c, "source address is not the workload's")
 	}
-	return p.refuseSource(c, "source address is not that of the sender %s", net.HardwareAddr(c.p.SrcMAC[:]))
+	return l.refuseSource(c, "source address is not that of the sender %s", net.HardwareAddr(c.p.SrcMAC[:]))
 }
 
 // drop counts a packet that no policy can allow, and drops it inline.
-func (p *Path) drop(c *packetContext, id counter.ID, why counter.Cause) packet.Action {
-	p.ses.out.count[id]++
-	if p.enforces(c) {
+func (l *links) drop(c *packetContext, id counter.ID, why counter.Cause) packet.Action {
+	l.ses.out.count[id]++
+	if l.enforces(c) {
 		return c.stop(why)
 	}
 	return packet.Pass
