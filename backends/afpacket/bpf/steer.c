@@ -155,8 +155,8 @@ static __always_inline int same(const __u8 *a, const __u8 *b)
 }
 
 /* maintains reports whether a frame keeps a link going: ARP, or neighbour discovery as RFC 4861
- * 6.1 and 7.1 have it, with hop limit 255 and without extension headers. It alone passes while no
- * worker runs and the endpoint fails closed; the worker judges these frames like any other. */
+ * 6.1 and 7.1 have it, with hop limit 255 and without extension headers. It passes uncounted while
+ * no worker runs, whatever the fail mode; the worker judges these frames like any other. */
 static __always_inline int maintains(struct __sk_buff *skb, const __u8 *eth)
 {
 	__be16 proto = *(const __be16 *)(eth + 12);
@@ -214,7 +214,7 @@ static __always_inline int steer(struct __sk_buff *skb, int received)
 	if (h->off || bpf_skb_load_bytes(skb, 0, eth, sizeof(eth)))
 		return NEXT;
 	if (!alive()) {
-		if (h->fail == FAIL_CLOSED && maintains(skb, eth))
+		if (maintains(skb, eth))
 			return NEXT;
 		count(h->fail == FAIL_CLOSED ? STOPPED : BYPASSED);
 		count_unjudged(skb, h->id, h->fail == FAIL_CLOSED);
