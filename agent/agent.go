@@ -296,6 +296,7 @@ func (a *Agent) added(w workload.Workload) {
 		}
 	}
 	a.detectSidecar(t)
+	a.readdressed(t)
 }
 
 // lost marks an endpoint as detached: reconcile attaches it again.
@@ -322,7 +323,7 @@ func (a *Agent) removed(id string) {
 }
 
 // maxEndpoint is the largest endpoint number.
-const maxEndpoint = 1<<24 - 1
+const maxEndpoint = backend.MaxID
 
 // endpointID returns the number of a workload's interface, the same for the whole run of the agent.
 func (a *Agent) endpointID(workload, iface string) uint32 {
@@ -331,7 +332,7 @@ func (a *Agent) endpointID(workload, iface string) uint32 {
 		return id
 	}
 	used := map[uint32]bool{}
-	if a.nextID >= maxEndpoint { // after 16 million: search free ones
+	if a.nextID >= maxEndpoint { // after 8 million: search free ones
 		for _, t := range a.workloads {
 			for _, e := range t.endpoints {
 				used[e.id] = true

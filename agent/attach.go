@@ -11,6 +11,7 @@ import (
 	"github.com/sluicenet/sluice/agent/wire"
 	"github.com/sluicenet/sluice/agent/workload"
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/own"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/internal/backoff"
 	"github.com/sluicenet/sluice/internal/netns"
@@ -32,6 +33,8 @@ type endpoint struct {
 	err   string
 	retry time.Time
 	again backoff.Backoff
+	// sources are the addresses of its workload, as the engine has them; nil before the first.
+	sources *own.List
 }
 
 const (
@@ -159,6 +162,7 @@ func (a *Agent) detach(t *tracked, name string) {
 		return
 	}
 	delete(t.endpoints, name)
+	a.dropSources(e)
 	if e.at.Kind == backend.NoKind {
 		return
 	}

@@ -75,7 +75,7 @@ func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backen
 
 // attachAs attaches an endpoint by one datapath; after an error the previous attachment remains.
 func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backend.Endpoint) error {
-	if ep == e.at {
+	if e.at.SameAttachment(&ep) && e.at.SameOwner(&ep) {
 		return nil
 	}
 	begin := time.Now()
@@ -87,6 +87,9 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	first := e.at.Kind == backend.NoKind
 	if first {
 		a.socketsAtAttach(t, e)
+	}
+	if e.sources == nil {
+		a.setSources(t, e)
 	}
 	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
 		return err

@@ -146,9 +146,7 @@ func steering(q *controlv1.Queue, n map[string]uint64) {
 		return
 	}
 	q.Bypassed["no_heartbeat"], q.Dropped["no_heartbeat"] = n["bypassed"], n["stopped"]
-	for _, cause := range []string{"spoofed", "foreign", "forged", "unknown"} {
-		q.Dropped[cause] = n[cause]
-	}
+	q.Dropped["forged"], q.Dropped["unknown"] = n["forged"]+n["spoofed"], n["unknown"]
 }
 
 // steered returns the counters of the steering programs; nil if unavailable.

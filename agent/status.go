@@ -124,6 +124,9 @@ func (a *Agent) message(t *tracked) *controlv1.Workload {
 		for _, a := range i.Addresses {
 			p.Addresses = append(p.Addresses, a.String())
 		}
+		for _, a := range i.LinkLocal {
+			p.Addresses = append(p.Addresses, netip.PrefixFrom(a, a.BitLen()).String())
+		}
 		if e := t.endpoints[i.Name]; e != nil {
 			a.addEndpoint(t, e, p)
 		}

@@ -156,7 +156,7 @@ func TestSelect(t *testing.T) {
 		{"groups", func() ([]string, error) { return groups(&controlv1.ListGroupsRequest{Select: []string{"web", "any"}}) }, "svc:default/web any"},
 		{"groups by kind", func() ([]string, error) {
 			return groups(&controlv1.ListGroupsRequest{Kinds: []controlv1.GroupKind{controlv1.GroupKind_GROUP_KIND_RESERVED}})
-		}, "any external nodes unmanaged"},
+		}, "any external nodes unmanaged multicast metadata"},
 		{"no group", func() ([]string, error) { return groups(&controlv1.ListGroupsRequest{Select: []string{"wbe"}}) }, `no group is called "wbe"`},
 		{"rules", func() ([]string, error) { return rules(&controlv1.ListRulesRequest{To: []string{"db"}}) }, "any>svc:default/db svc:default/api>svc:default/db"},
 		{"rules by a workload", func() ([]string, error) { return rules(&controlv1.ListRulesRequest{From: []string{"n1/web"}}) }, "svc:default/web>svc:default/api"},

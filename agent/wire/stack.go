@@ -8,7 +8,7 @@ import (
 // Stack returns the plan for an interface that is enforced inside the workload's own network stack, by
 // netfilter; p is the plan for packet rings.
 func Stack(w *workload.Workload, i *workload.Interface, p Plan) Plan {
-	note := "queues inside of the workload"
+	note := "queues inside of the workload; what it sends by packet sockets (CAP_NET_RAW) bypasses them"
 	if p.TapOnly {
 		note += ": " + p.Note + " by packet rings"
 	}

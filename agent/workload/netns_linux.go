@@ -97,10 +97,14 @@ func read(path string, ino uint64) ([]netlink.Link, []netlink.Addr, error) {
 // that are reached from outside (virtual addresses of a service, anycast) are listed with the first of
 // them: they are the workload's, whichever interface the frames for them take.
 func addressed(links []netlink.Link, addrs []netlink.Addr) []Interface {
-	by := map[int][]netip.Prefix{}
+	by, local := map[int][]netip.Prefix{}, map[int][]netip.Addr{}
 	for _, a := range addrs {
 		ip, ok := netip.AddrFromSlice(a.IP)
-		if ip = ip.Unmap(); !ok || ip.IsLinkLocalUnicast() || ip.IsLoopback() {
+		if ip = ip.Unmap(); !ok || ip.IsLoopback() {
+			continue
+		}
+		if ip.IsLinkLocalUnicast() {
+			local[a.LinkIndex] = append(local[a.LinkIndex], ip)
 			continue
 		}
 		ones, _ := a.Mask.Size()
@@ -120,7 +124,7 @@ func addressed(links []netlink.Link, addrs []netlink.Addr) []Interface {
 		if len(ps) == 0 {
 			continue
 		}
-		out = append(out, Interface{Name: at.Name, Index: at.Index, MAC: at.HardwareAddr.String(), Kind: l.Type(), Addresses: ps})
+		out = append(out, Interface{Name: at.Name, Index: at.Index, MAC: at.HardwareAddr.String(), Kind: l.Type(), Addresses: ps, LinkLocal: local[at.Index]})
 	}
 	slices.SortFunc(out, func(a, b Interface) int { return a.Index - b.Index })
 	if len(out) > 0 {
@@ -129,6 +133,7 @@ func addressed(links []netlink.Link, addrs []netlink.Addr) []Interface {
 	for i := range out {
 		slices.SortFunc(out[i].Addresses, netip.Prefix.Compare)
 		out[i].Addresses = slices.Compact(out[i].Addresses)
+		slices.SortFunc(out[i].LinkLocal, netip.Addr.Compare)
 	}
 	return out
 }

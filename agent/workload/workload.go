@@ -41,6 +41,8 @@ type Interface struct {
 	MAC       string         `json:"mac"`
 	Kind      string         `json:"kind"` // veth, macvlan ...
 	Addresses []netip.Prefix `json:"addresses"`
+	// LinkLocal are its link-local addresses, which stand for it on its link only.
+	LinkLocal []netip.Addr `json:"link_local,omitempty"`
 }
 
 // EventKind is the kind of an event.

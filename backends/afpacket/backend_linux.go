@@ -35,7 +35,7 @@ func New(cfg Config) *Backend {
 
 // Attach implements backend.Backend.
 func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Attachment, error) {
-	if ep.ID == 0 || ep.ID >= 1<<24 {
+	if ep.ID == 0 || ep.ID > backend.MaxID {
 		return nil, fmt.Errorf("attach endpoint %d: %w: number out of range", ep.ID, ErrEndpoint)
 	}
 	if err := ctx.Err(); err != nil {
@@ -71,8 +71,8 @@ func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Atta
 }
 
 // Counters sums up the counters of the steering programs of all ports: steered, returned,
-// bypassed and stopped (no heartbeat, fail open and closed), spoofed, foreign and forged
-// (addresses), unknown. Closed ports are not included.
+// bypassed and stopped (no heartbeat, fail open and closed), spoofed and forged (tags in
+// addresses), unknown. Closed ports are not included.
 func (b *Backend) Counters() (map[string]uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

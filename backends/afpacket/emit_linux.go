@@ -39,7 +39,7 @@ func (q *inline) Send(f *packet.Frame) error {
 // pass sends a received frame: small ones through the TX ring, many per kick; large ones
 // straight from their receive slot, where the kernel copies them once instead of twice.
 func (q *inline) pass(f *packet.Frame) {
-	if len(f.Data) <= linear || f.Flags&packet.VLANStripped != 0 && !tunnelled(f) {
+	if len(f.Data) <= linear || f.Slot&apart != 0 || f.Flags&packet.VLANStripped != 0 && !tunnelled(f) {
 		q.emit(f)
 		return
 	}
@@ -74,19 +74,27 @@ func (q *inline) direct(b []byte) bool {
 // emit copies a frame, under its tag, into a slot of the TX ring, or sends it at once when it
 // is too large for one.
 func (q *inline) emit(f *packet.Frame) bool {
-	n := len(f.Data)
+	mac := (*q.endpoints.Load())[f.Endpoint].mac
+	n, aside := len(f.Data), setApart(f, &mac)
 	if tunnelled(f) {
-		return q.emitTunnel(f)
+		if !aside {
+			return q.emitTunnel(f)
+		}
+		q.sendDrop.Add(1) // its metadata cannot describe both
+		return false
 	}
 	if f.Flags&packet.VLANStripped != 0 {
 		n += 4
+	}
+	if aside {
+		n += apartTags
 	}
 	if n > maxFrame {
 		q.sendDrop.Add(1)
 		return false
 	}
 	if n > linear {
-		compose(q.scratch[:vnetLen+n], f)
+		compose(q.scratch[:vnetLen+n], f, aside)
 		return q.direct(q.scratch[:vnetLen+n])
 	}
 	off, ok := q.sendSlot()
@@ -95,7 +103,7 @@ func (q *inline) emit(f *packet.Frame) bool {
 		return false
 	}
 	r := q.small.mem
-	compose(r[off+txData:off+txData+vnetLen+n], f)
+	compose(r[off+txData:off+txData+vnetLen+n], f, aside)
 	r.setU32(off+v2Len, uint32(vnetLen+n))
 	r.setStatus(off+v2Status, unix.TP_STATUS_SEND_REQUEST)
 	if q.tail++; q.tail == q.tx.n {
@@ -108,37 +116,45 @@ func (q *inline) emit(f *packet.Frame) bool {
 	return true
 }
 
-// compose writes a frame in the form that the kernel sends: offload metadata, then the bytes
-// under the endpoint's tag and with their VLAN tag. b has exactly that length.
-func compose(b []byte, f *packet.Frame) {
-	vnet, frame := f.VNet, b[vnetLen:]
-	if f.Flags&packet.VLANStripped != 0 {
-		copy(frame, f.Data[:12])
-		binary.BigEndian.PutUint16(frame[12:], f.VLANProto)
-		binary.BigEndian.PutUint16(frame[14:], f.VLAN)
-		copy(frame[16:], f.Data[12:])
-		shift(&vnet)
-	} else {
-		copy(frame, f.Data)
-	}
-	own := frame[0:6]
+// setApart reports whether a frame's own address is not in its place, so that it needs two tags
+// beside its addresses.
+func setApart(f *packet.Frame, mac *[6]byte) bool {
+	own := f.Data[0:6]
 	if f.Dir == packet.Egress {
-		own = frame[6:12]
+		own = f.Data[6:12]
 	}
-	putTag(own, f.Endpoint)
-	headers(&vnet, len(frame))
-	copy(b, vnet[:])
+	return string(own) != string(mac[:])
 }
 
-// shift moves the offsets of the offload metadata behind a reinserted tag.
-func shift(v *packet.VNet) {
-	le := binary.LittleEndian
-	if n := le.Uint16(v[2:]); n != 0 {
-		le.PutUint16(v[2:], n+4)
+// compose writes a frame in the form that the kernel sends: offload metadata, then the bytes
+// under the endpoint's tag, or with two tags where it is set apart, and with their VLAN tag. b
+// has exactly that length.
+func compose(b []byte, f *packet.Frame, aside bool) {
+	vnet, frame := f.VNet, b[vnetLen:]
+	copy(frame, f.Data[:12])
+	at := 12
+	if aside {
+		putTags(frame, f.Endpoint, f.Dir)
+		at += apartTags
 	}
-	if v[0]&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
-		le.PutUint16(v[6:], le.Uint16(v[6:])+4)
+	if f.Flags&packet.VLANStripped != 0 {
+		binary.BigEndian.PutUint16(frame[at:], f.VLANProto)
+		binary.BigEndian.PutUint16(frame[at+2:], f.VLAN)
+		at += 4
 	}
+	copy(frame[at:], f.Data[12:])
+	if at > 12 {
+		shift(&vnet, at-12)
+	}
+	if !aside {
+		own := frame[0:6]
+		if f.Dir == packet.Egress {
+			own = frame[6:12]
+		}
+		putTag(own, f.Endpoint)
+	}
+	headers(&vnet, len(frame))
+	copy(b, vnet[:])
 }
 
 // headers sets how many bytes the kernel copies at once: all of a small frame, the possible

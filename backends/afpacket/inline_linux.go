@@ -246,27 +246,30 @@ func (q *inline) takeFrame(b *packet.Batch, from *receiver, eps map[uint32]known
 	status := r.u32(off + v2Status)
 	start, n, wire := off+int(r.u16(off+v2Mac)), int(r.u32(off+v2Snaplen)), r.u32(off+v2Len)
 	if n < 14 || wire > uint32(n) {
-		q.tooLarge(r[start:start+n], wire, eps)
+		q.tooLarge(r[start:start+n], wire, status, r.u16(off+v2VlanTCI), eps)
 		return
 	}
 	data := r[start : start+n : start+n]
-	dir, own := packet.Ingress, data[0:6]
-	if !isTag(own) {
-		dir, own = packet.Egress, data[6:12]
-	}
-	id := tagID(own)
-	ep, ok := eps[id]
-	if !ok || !isTag(own) {
+	w := tagOf(data, status, r.u16(off+v2VlanTCI))
+	ep, ok := eps[w.id]
+	if !ok {
 		q.unknown.Add(1)
 		return
 	}
-	copy(own, ep.mac[:])
 	f := b.Add()
-	f.Data, f.Wire, f.Endpoint, f.Dir = data, wire, id, dir
-	f.Stamp = int64(r.u32(off+v2Sec))*1e9 + int64(r.u32(off+v2Nsec))
-	f.Slot = uint64(from.head)
 	f.VNet = packet.VNet(r[start-vnetLen : start])
-	if dir == packet.Egress {
+	f.Slot = uint64(from.head)
+	if w.apart {
+		data = withoutTag(data, &f.VNet)
+		wire = uint32(len(data))
+		status &^= unix.TP_STATUS_VLAN_VALID
+		f.Slot |= apart
+	} else {
+		copy(data[w.at:], ep.mac[:])
+	}
+	f.Data, f.Wire, f.Endpoint, f.Dir = data, wire, w.id, w.dir
+	f.Stamp = int64(r.u32(off+v2Sec))*1e9 + int64(r.u32(off+v2Nsec))
+	if w.dir == packet.Egress {
 		f.PathMTU = ep.path.of()
 	}
 	if f.VNet[0]&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {

@@ -169,8 +169,8 @@ func (p *port) dropRetired() {
 var counterNames = [...]string{
 	steerCounterSTEERED: "steered", steerCounterRETURNED: "returned",
 	steerCounterBYPASSED: "bypassed", steerCounterSTOPPED: "stopped",
-	steerCounterSPOOFED: "spoofed", steerCounterFOREIGN: "foreign",
-	steerCounterFORGED: "forged", steerCounterUNKNOWN: "unknown",
+	steerCounterSPOOFED: "spoofed",
+	steerCounterFORGED:  "forged", steerCounterUNKNOWN: "unknown",
 }
 
 // counters adds the port's counters to sum.

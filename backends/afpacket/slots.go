@@ -31,23 +31,3 @@ func (s slots) bytes() int  { return s.blocks() * slotBlock }
 func (s slots) at(i int) int {
 	return s.base + i/s.perBlock*slotBlock + i%s.perBlock*s.size
 }
-
-// The tag that replaces a workload's own address on the service port: three bytes of prefix,
-// locally administered, and the endpoint's number.
-const tag0, tag1, tag2 = 0x02, 0x53, 0x4c
-
-func isTag(mac []byte) bool {
-	_ = mac[5]
-	return mac[0] == tag0 && mac[1] == tag1 && mac[2] == tag2
-}
-
-func tagID(mac []byte) uint32 {
-	_ = mac[5]
-	return uint32(mac[3])<<16 | uint32(mac[4])<<8 | uint32(mac[5])
-}
-
-func putTag(mac []byte, id uint32) {
-	_ = mac[5]
-	mac[0], mac[1], mac[2] = tag0, tag1, tag2
-	mac[3], mac[4], mac[5] = byte(id>>16), byte(id>>8), byte(id)
-}

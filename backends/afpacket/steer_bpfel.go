@@ -21,10 +21,9 @@ const (
 	steerCounterBYPASSED steerCounter = 2
 	steerCounterSTOPPED  steerCounter = 3
 	steerCounterSPOOFED  steerCounter = 4
-	steerCounterFOREIGN  steerCounter = 5
-	steerCounterFORGED   steerCounter = 6
-	steerCounterUNKNOWN  steerCounter = 7
-	steerCounterCOUNTERS steerCounter = 8
+	steerCounterFORGED   steerCounter = 5
+	steerCounterUNKNOWN  steerCounter = 6
+	steerCounterCOUNTERS steerCounter = 7
 )
 
 type steerEndpoint struct {

@@ -3,6 +3,8 @@ package afpacket
 import (
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sluicenet/sluice/core/backend"
 )
 
@@ -98,16 +100,13 @@ func (m *missed) add(u backend.Unjudged) {
 }
 
 // tooLarge counts a frame that did not fit into a slot, of which frame is the beginning.
-func (q *inline) tooLarge(frame []byte, wire uint32, eps map[uint32]known) {
+func (q *inline) tooLarge(frame []byte, wire, status uint32, tci uint16, eps map[uint32]known) {
 	q.oversize.Add(1)
 	if len(frame) < 14 {
 		return
 	}
-	own := frame[:6]
-	if !isTag(own) {
-		own = frame[6:12]
-	}
-	if k, ok := eps[tagID(own)]; ok && isTag(own) {
+	w := tagOf(frame, unix.TP_STATUS_VLAN_VALID&status, tci)
+	if k, ok := eps[w.id]; ok {
 		k.large.frames.Add(1)
 		k.large.bytes.Add(uint64(wire))
 	}

@@ -51,7 +51,9 @@ func newMarker(t *testing.T, w *testnet.Workload) *marker {
 	m.q = m.att.Queues()[0]
 	m.ended = drive(t, m.q, func(f *packet.Frame) {
 		f.Verdict = packet.Verdict{Action: packet.Pass, Mark: m.mark.Load()}
-		m.frames.Add(1)
+		if proto := f.Data[9]; f.Data[0]>>4 == 4 && proto == packet.ProtoTCP || f.Data[0]>>4 == 6 && f.Data[6] == packet.ProtoTCP {
+			m.frames.Add(1)
+		}
 	}, nil)
 	return m
 }

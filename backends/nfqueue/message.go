@@ -18,6 +18,7 @@ const (
 	attrHeader   = 1
 	attrVerdict  = 2
 	attrMark     = 3
+	attrHWAddr   = 9
 	attrPayload  = 10
 	attrCapLen   = 13
 	attrSkbInfo  = 14
@@ -39,6 +40,7 @@ type message struct {
 	hook  uint8
 	mark  uint32
 	wire  uint32
+	mac   [6]byte // the sender's on the link; zero where there is none
 	flags packet.Flags
 	data  []byte
 	errno int32 // not 0: a verdict was rejected
@@ -78,6 +80,8 @@ func (m *message) attributes(b []byte) bool {
 			m.id, m.hook, seen = binary.BigEndian.Uint32(v), v[6], true
 		case kind == attrMark && len(v) >= 4:
 			m.mark = binary.BigEndian.Uint32(v)
+		case kind == attrHWAddr && len(v) >= 10 && v[0] == 0 && v[1] == 6:
+			m.mac = [6]byte(v[4:10])
 		case kind == attrPayload:
 			m.data = v
 		case kind == attrCapLen && len(v) >= 4:

@@ -166,7 +166,7 @@ func (q *queue) fill(b *packet.Batch) {
 		q.marks[b.N] = q.msg.mark
 		f := b.Add()
 		f.Data, f.Wire, f.Stamp, f.Slot = q.msg.data, q.msg.wire, now, uint64(q.msg.id)
-		f.Endpoint, f.Flags, f.Link = q.ep.ID, q.msg.flags, packet.RawIP
+		f.Endpoint, f.Flags, f.Link, f.SrcMAC = q.ep.ID, q.msg.flags, packet.RawIP, q.msg.mac
 		switch {
 		case q.loopback:
 			f.Dir = q.own.direction(f.Data)

@@ -120,7 +120,7 @@ func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any 
 	if len(out) == 0 {
 		return nil
 	}
-	return append(exempt(chain, family, r.inject), out...)
+	return append(exempt(chain, r.inject), out...)
 }
 
 // queued returns the rules that queue the packets of an endpoint.
@@ -145,27 +145,12 @@ func (r *ruleset) queued(e hooked, of []expr.Any, chain string, family nftables.
 	return out
 }
 
-// exempt returns rules for packets that never go to a queue: the engine's own, multicast, and
-// IPv6 link maintenance (neighbour discovery and listener reports).
-func exempt(chain string, family nftables.TableFamily, inject uint32) [][]expr.Any {
+// exempt returns rules for packets that never go to a queue: the engine's own, and the copies of
+// the workload's multicast packets that its own network stack receives.
+func exempt(chain string, inject uint32) [][]expr.Any {
 	out := [][]expr.Any{append(match(expr.MetaKeyMARK, binaryutil.NativeEndian.PutUint32(inject)), accept())}
-	switch {
-	case chain == "in":
-		out = append(out, []expr.Any{
-			&expr.Meta{Key: expr.MetaKeyPKTTYPE, Register: 1},
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{unix.PACKET_HOST}}, accept(),
-		})
-	case chain == "out" && family == nftables.TableFamilyIPv4:
-		out = append(out, append(masked(16, []byte{0xf0, 0, 0, 0}, []byte{0xe0, 0, 0, 0}), accept()))
-	case chain == "out":
-		out = append(out, append(masked(24, []byte{0xff}, []byte{0xff}), accept()))
-	}
-	if family == nftables.TableFamilyIPv6 && chain != "lo" {
-		for _, span := range [][2]byte{{130, 137}, {143, 143}} {
-			out = append(out, append(protocol(unix.IPPROTO_ICMPV6),
-				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-				&expr.Cmp{Op: expr.CmpOpGte, Register: 1, Data: span[:1]}, &expr.Cmp{Op: expr.CmpOpLte, Register: 1, Data: span[1:]}, accept()))
-		}
+	if chain == "in" {
+		out = append(out, append(match(expr.MetaKeyPKTTYPE, []byte{unix.PACKET_LOOPBACK}), accept()))
 	}
 	return out
 }

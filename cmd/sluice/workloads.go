@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -107,6 +108,14 @@ func reason(i *controlv1.Interface) cell {
 	return faint(clean(i.Note))
 }
 
+// reachable returns addresses without link-local ones, which say little to a reader.
+func reachable(list []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(s string) bool {
+		p, err := netip.ParsePrefix(s)
+		return err == nil && p.Addr().IsLinkLocalUnicast()
+	})
+}
+
 func (c *cli) showWorkloads(ws []*controlv1.Workload) {
 	rows, nodes := [][]cell{}, map[string]bool{}
 	for _, w := range ws {
@@ -127,7 +136,7 @@ func (c *cli) showWorkloads(ws []*controlv1.Workload) {
 			continue
 		}
 		for _, i := range w.Interfaces {
-			rows = append(rows, append(first, text(i.Name), text(strings.Join(i.Addresses, " ")), text(cmp.Or(i.Backend, "none")), reason(i)))
+			rows = append(rows, append(first, text(i.Name), text(strings.Join(reachable(i.Addresses), " ")), text(cmp.Or(i.Backend, "none")), reason(i)))
 			first = []cell{{}, {}, {}, {}}
 		}
 		if w.Note != "" {
@@ -172,8 +181,8 @@ func newGroups(c *cli) *cobra.Command {
 		Aliases: []string{"group"},
 		Short:   "List the groups, their modes and members",
 		Long: `Lists the groups that rules are made of. Every workload is in one service group, which has a
-mode and may have a fail mode of its own (see "sluice fail"); "external", "nodes", "unmanaged" and "any" always exist
-and have neither.`,
+mode and may have a fail mode of its own (see "sluice fail"); "external", "nodes", "unmanaged", "multicast",
+"metadata" and "any" always exist and have neither.`,
 		Example: "  sluice groups\n  sluice groups web db\n  sluice groups -o json",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, a []string) error {

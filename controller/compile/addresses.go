@@ -22,6 +22,11 @@ func (c *compiler) addresses() {
 			c.spec.Addresses = append(c.spec.Addresses, policy.AddressSpec{Prefix: p, Identity: id})
 		}
 	}
+	for _, p := range model.FixedPrefixes(model.Metadata) {
+		id := c.identity(c.near(metadata, p)...)
+		owner[p] = id
+		c.spec.Addresses = append(c.spec.Addresses, policy.AddressSpec{Prefix: p, Identity: id})
+	}
 	c.workloadAddresses(put)
 	for _, n := range c.in.Nodes {
 		for _, a := range n.Addresses {
@@ -31,10 +36,27 @@ func (c *compiler) addresses() {
 		}
 	}
 	internal := c.internal()
+	for _, p := range model.FixedPrefixes(model.Multicast) {
+		put(p, multicast)
+	}
 	for _, p := range internal {
+		if b, ok := model.Broadcast(p); ok {
+			put(netip.PrefixFrom(b, b.BitLen()), multicast)
+		}
+		put(p, unmanaged)
+	}
+	for _, p := range model.FixedPrefixes(model.Unmanaged) {
 		put(p, unmanaged)
 	}
 	for p := range c.cidrs.All() {
+		switch model.FixedGroup(p.Addr()) {
+		case model.Multicast:
+			put(p, multicast)
+			continue
+		case model.Unmanaged:
+			put(p, unmanaged)
+			continue
+		}
 		if slices.ContainsFunc(internal, func(i netip.Prefix) bool { return i.Bits() <= p.Bits() && i.Contains(p.Addr()) }) {
 			put(p, unmanaged)
 		} else {
@@ -42,6 +64,22 @@ func (c *compiler) addresses() {
 		}
 	}
 	slices.SortFunc(c.spec.Addresses, func(a, b policy.AddressSpec) int { return comparePrefix(a.Prefix, b.Prefix) })
+}
+
+// near returns a group and those whose prefixes hold p and are not much wider: 0.0.0.0/0 does not
+// name the metadata service.
+func (c *compiler) near(group uint32, p netip.Prefix) []uint32 {
+	set := []uint32{group}
+	least := 16
+	if p.Addr().Is6() {
+		least = 32
+	}
+	for wide, groups := range c.cidrs.Supernets(p) {
+		if wide.Bits() >= least {
+			set = append(set, groups...)
+		}
+	}
+	return set
 }
 
 // workloadAddresses puts each workload's own addresses.
@@ -57,10 +95,13 @@ func (c *compiler) workloadAddresses(put func(netip.Prefix, ...uint32)) {
 				continue
 			}
 			if other := taken[a]; other != nil {
-				if other.Node == c.in.Node && w.Node == c.in.Node && other.ID != w.ID {
+				if !a.IsLinkLocalUnicast() && other.Node == c.in.Node && w.Node == c.in.Node && other.ID != w.ID {
 					c.notes = append(c.notes, fmt.Sprintf("workloads %s and %s of node %s both have the address %s: rules see %s there",
 						other.ID, w.ID, w.Node, a, other.ID))
 				}
+				continue
+			}
+			if a.IsLinkLocalUnicast() && !c.alone(w, a) {
 				continue
 			}
 			taken[a] = w
@@ -74,7 +115,7 @@ func (c *compiler) internal() []netip.Prefix {
 	var out []netip.Prefix
 	for _, w := range c.sorted {
 		for _, p := range w.Addresses {
-			if !w.HostNet && !p.IsSingleIP() && p.Bits() > 0 && mapped(p.Addr().Unmap()) && !p.Addr().Is4In6() {
+			if !w.HostNet && !p.IsSingleIP() && p.Bits() > 0 && mapped(p.Addr().Unmap()) && !p.Addr().IsLinkLocalUnicast() && !p.Addr().Is4In6() {
 				out = append(out, p.Masked())
 			}
 		}
@@ -90,8 +131,26 @@ func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
-// mapped reports whether an address stands for one workload wherever it is seen: link-local
-// ones mean something else on each link, and are not subject to policy.
+// alone reports whether a workload is the only one with a link-local address, of those of the node
+// where it runs there, else of all: such an address means another host on each link.
+func (c *compiler) alone(w *model.Workload, a netip.Addr) bool {
+	if c.linkOwners == nil {
+		c.linkOwners = make(map[netip.Addr][2]int)
+		for _, w := range c.sorted {
+			for _, p := range w.Addresses {
+				if a := p.Addr().WithZone(""); a.IsLinkLocalUnicast() && !w.HostNet {
+					n := c.linkOwners[a]
+					n[c.away(w)]++
+					c.linkOwners[a] = n
+				}
+			}
+		}
+	}
+	n := c.linkOwners[a]
+	return n[c.away(w)] == 1 && (c.away(w) == 0 || n[0] == 0)
+}
+
+// mapped reports whether an address may stand for one workload.
 func mapped(a netip.Addr) bool {
-	return a.IsValid() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast()
+	return a.IsValid() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast()
 }

@@ -51,6 +51,8 @@ const (
 	external
 	nodes
 	unmanaged
+	multicast
+	metadata
 )
 
 type compiler struct {
@@ -66,6 +68,7 @@ type compiler struct {
 	identities map[string]uint32
 	sorted     []*model.Workload // by node of the Spec first, then id
 	set        []uint32
+	linkOwners map[netip.Addr][2]int // workloads with a link-local address: of the node, of others; nil until needed
 	key        []byte
 }
 
@@ -86,16 +89,18 @@ func newCompiler(in *Input) *compiler {
 	for i := range in.Workloads {
 		c.sorted = append(c.sorted, &in.Workloads[i])
 	}
-	away := func(w *model.Workload) int {
-		if w.Node == in.Node {
-			return 0
-		}
-		return 1
-	}
 	slices.SortStableFunc(c.sorted, func(a, b *model.Workload) int {
-		return cmp.Or(cmp.Compare(away(a), away(b)), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node))
+		return cmp.Or(cmp.Compare(c.away(a), c.away(b)), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Node, b.Node))
 	})
 	return c
+}
+
+// away is 0 for a workload of the node of the Spec, else 1.
+func (c *compiler) away(w *model.Workload) int {
+	if w.Node == c.in.Node {
+		return 0
+	}
+	return 1
 }
 
 // group is a group's number, given when a rule names it first. Groups that no rule names are left
@@ -105,7 +110,7 @@ func (c *compiler) group(name string) uint32 {
 	if !ok {
 		n = uint32(len(c.spec.Groups))
 		c.groups[name] = n
-		c.spec.Groups = append(c.spec.Groups, policy.GroupSpec{Name: name, Any: name == model.Any})
+		c.spec.Groups = append(c.spec.Groups, policy.GroupSpec{Name: name, Any: name == model.Any, Cast: name == model.Multicast, Named: name == model.Metadata})
 		if g := c.byName[name]; g != nil && g.Kind() == model.User {
 			c.users = append(c.users, g)
 			c.addCIDRs(g.CIDRs, n)
@@ -194,7 +199,7 @@ func (c *compiler) workloads() {
 		}
 		set := c.of(w)
 		for _, p := range w.Addresses {
-			if a := p.Addr().Unmap(); mapped(a) {
+			if a := p.Addr().Unmap(); mapped(a) && !a.IsLinkLocalUnicast() {
 				set = c.withCIDRs(set, netip.PrefixFrom(a, a.BitLen()))
 			}
 		}

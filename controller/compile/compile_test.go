@@ -93,7 +93,10 @@ func TestCompileDecides(t *testing.T) {
 		{"by prefix inside a subnet", "web", "10.7.0.200", packet.Ingress, 6, 443, flow.Allow, 2},
 		{"by prefix inside a subnet, unmanaged too", "web", "10.7.0.200", packet.Egress, 6, 445, flow.Allow, 7},
 		{"disabled", "web", "10.7.0.3", packet.Egress, 17, 9, flow.Deny, 0},
-		{"link-local", "web", "fe80::3", packet.Egress, 6, 9, flow.Open, 0},
+		{"link-local", "web", "fe80::3", packet.Egress, 6, 445, flow.Allow, 7},
+		{"link-local is not external", "web", "fe80::3", packet.Egress, 6, 444, flow.Deny, 0},
+		{"metadata is not external", "web", "169.254.169.254", packet.Egress, 6, 444, flow.Deny, 0},
+		{"multicast is not external", "web", "ff02::fb", packet.Egress, 6, 444, flow.Deny, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

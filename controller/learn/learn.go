@@ -29,7 +29,7 @@ const Ephemeral = 32768
 // Connection is one kind of connection as one end reported it, its groups resolved. Both ends may
 // report the same one; it is learned once.
 type Connection struct {
-	From, To string // service groups, or external, nodes, unmanaged
+	From, To string // service groups, or reserved ones
 	Proto    uint8
 	Port     uint16 // the server's
 	// ClientPort is that of any of the sessions; 0 where it is not known.
@@ -194,8 +194,12 @@ func (c *Connection) teaches() bool {
 }
 
 // oneWay reports whether a conversation without an answer is over and was one all the same: datagrams of
-// an application that was identified, as of syslog. Any sender can send those that are not.
+// an application that was identified, as of syslog. Any sender can send those that are not. What is sent to
+// multicast and broadcast addresses is not answered from there; it teaches its own protocol and port.
 func (c *Connection) oneWay() bool {
+	if c.To == model.Multicast {
+		return c.Proto != packet.ProtoTCP && (c.Outcome == flow.OutcomeUnanswered || c.Ended)
+	}
 	return c.Proto == packet.ProtoUDP && c.Outcome == flow.OutcomeUnanswered && c.App != app.Undecided && c.App != app.Unknown && c.App != app.None
 }
 

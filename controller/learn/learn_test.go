@@ -83,6 +83,11 @@ func TestLearn(t *testing.T) {
 		{"a user group", func(c *c) { c.From = "team-a" }, ""},
 		{"any", func(c *c) { c.From = model.Any }, ""},
 		{"unresolved", func(c *c) { c.To = "" }, ""},
+		{"to multicast, unnamed", func(c *c) {
+			c.To, c.Proto, c.Port, c.App, c.Answered, c.Outcome = model.Multicast, 17, 9999, app.Unknown, false, flow.OutcomeUnanswered
+		}, "udp/9999 for unknown"},
+		{"to multicast, spoofed", func(c *c) { c.To, c.Proto, c.Answered, c.Verdict = model.Multicast, 17, false, flow.Violate }, ""},
+		{"to the metadata service", func(c *c) { c.To = model.Metadata }, "tcp/80 for http"},
 		{"from outside", func(c *c) { c.From = model.External }, "tcp/80 for http"},
 	}
 	for _, tt := range tests {

@@ -18,6 +18,8 @@ const (
 	External  = "external"  // no known workload, node or internal subnet
 	Nodes     = "nodes"     // the addresses of the nodes themselves
 	Unmanaged = "unmanaged" // an internal address without a known workload
+	Multicast = "multicast" // multicast and broadcast addresses
+	Metadata  = "metadata"  // the cloud metadata service, 169.254.169.254 and fd00:ec2::254
 )
 
 // Kind is what a group is.
@@ -27,7 +29,7 @@ type Kind string
 const (
 	Service  Kind = "service"  // svc:<namespace>/<service>; made when first seen, carries the mode
 	User     Kind = "user"     // made by users, with a selector or prefixes
-	Reserved Kind = "reserved" // one of the four above
+	Reserved Kind = "reserved" // one of those above
 )
 
 // Group is a set of workloads or addresses.
@@ -75,7 +77,7 @@ func (g *Group) Kind() Kind { return KindOf(g.Name) }
 // KindOf returns the kind of a group by its name.
 func KindOf(name string) Kind {
 	switch name {
-	case Any, External, Nodes, Unmanaged:
+	case Any, External, Nodes, Unmanaged, Multicast, Metadata:
 		return Reserved
 	}
 	if strings.HasPrefix(name, "svc:") {
@@ -85,7 +87,7 @@ func KindOf(name string) Kind {
 }
 
 // ReservedNames are the groups that always exist.
-func ReservedNames() []string { return []string{Any, External, Nodes, Unmanaged} }
+func ReservedNames() []string { return []string{Any, External, Nodes, Unmanaged, Multicast, Metadata} }
 
 // ServiceGroup is the name of the service group of a namespace and service.
 func ServiceGroup(namespace, service string) string { return "svc:" + namespace + "/" + service }

@@ -23,6 +23,7 @@ type directory struct {
 	hosts     map[netip.Addr]string // addresses of nodes themselves
 	subnets   []netip.Prefix        // of workload interfaces and settings: internal even without a known workload
 	inside    *bart.Lite            // the same, for look-ups
+	broadcast map[netip.Addr]bool   // broadcast addresses of the subnets
 	settings  []netip.Prefix        // subnets that the settings call internal
 	gone      departed
 }
@@ -93,9 +94,7 @@ func (d *directory) index() {
 		}
 		for _, p := range m.policy.Addresses {
 			a := p.Addr()
-			if !a.IsLinkLocalUnicast() {
-				d.addresses[a] = append(d.addresses[a], m)
-			}
+			d.addresses[a] = append(d.addresses[a], m)
 			if !p.IsSingleIP() && !a.IsLinkLocalUnicast() && !a.IsLoopback() {
 				d.subnets = append(d.subnets, p.Masked())
 			}
@@ -106,8 +105,12 @@ func (d *directory) index() {
 	})
 	d.subnets = slices.Compact(d.subnets)
 	d.inside = new(bart.Lite)
+	d.broadcast = make(map[netip.Addr]bool)
 	for _, p := range d.subnets {
 		d.inside.Insert(p.Masked())
+		if b, ok := model.Broadcast(p); ok {
+			d.broadcast[b] = true
+		}
 	}
 	for _, n := range d.nodes {
 		for _, a := range n.own {
@@ -144,12 +147,35 @@ func (d *directory) names() []string {
 // address may be in use on several nodes. nil if no workload has it.
 func (d *directory) owner(node string, a netip.Addr) *member {
 	list := d.addresses[a]
+	if a.IsLinkLocalUnicast() {
+		return linkOwner(node, list)
+	}
 	for _, m := range list {
 		if m.node == node {
 			return m
 		}
 	}
 	if len(list) > 0 {
+		return list[0]
+	}
+	return nil
+}
+
+// linkOwner is the owner of a link-local address, which means another host on each link: the only
+// one on the asking node, or else the only one of all.
+func linkOwner(node string, list []*member) *member {
+	var near *member
+	n := 0
+	for _, m := range list {
+		if m.node == node {
+			near = m
+			n++
+		}
+	}
+	switch {
+	case n == 1:
+		return near
+	case n == 0 && len(list) == 1:
 		return list[0]
 	}
 	return nil

@@ -60,13 +60,21 @@ func share(client *end, node, reporter string) string {
 // peer is who has an address, as a workload of a node sees it.
 func (d *directory) peer(node string, a netip.Addr) end {
 	e := end{addr: a, group: model.External}
+	fixed := model.FixedGroup(a)
+	if fixed == "" && d.broadcast[a] {
+		fixed = model.Multicast
+	}
+	if fixed == model.Metadata || fixed == model.Multicast {
+		e.group = fixed
+		return e
+	}
 	if m := d.owner(node, a); m != nil {
 		e.member, e.group = m, m.group
 		return e
 	}
 	if _, ok := d.hosts[a]; ok {
 		e.group = model.Nodes
-	} else if d.internal(a) {
+	} else if fixed != "" || d.internal(a) {
 		e.group = model.Unmanaged
 	}
 	return e
@@ -84,7 +92,8 @@ func (d *directory) peerThen(node string, a netip.Addr, began int64) end {
 }
 
 // ends are client and server of a reported connection. The reporter is one of them
-// whatever its address: that of a workload may have changed since.
+// whatever its address: that of a workload may have changed since. What is sent to a multicast or
+// broadcast address is a connection with that group, whoever receives it.
 func (d *directory) ends(n *node, c *controlv1.Connection) (client, server end, err error) {
 	ca, ok1 := netip.AddrFromSlice(c.GetClient())
 	sa, ok2 := netip.AddrFromSlice(c.GetServer())
@@ -96,7 +105,7 @@ func (d *directory) ends(n *node, c *controlv1.Connection) (client, server end, 
 	if c.Egress {
 		local, far = far, local
 	}
-	if m := d.reporter(n, c); m != nil {
+	if m := d.reporter(n, c); m != nil && (c.Egress || server.group != model.Multicast) {
 		local.member, local.group = m, m.group
 	}
 	if far.member == nil && c.Peer != "" {

@@ -188,7 +188,7 @@ func (s *book) ruleWarnings(r *model.Rule, members map[string][]string) []string
 func (s *book) emptyGroup(name string, members map[string][]string) string {
 	g := s.groups[name]
 	switch {
-	case len(members[name]) > 0, name == model.Any, name == model.External, name == model.Unmanaged:
+	case len(members[name]) > 0, name == model.Any, name == model.External, name == model.Unmanaged, name == model.Multicast, name == model.Metadata:
 		return ""
 	case name == model.Nodes:
 		if len(s.dir.hosts) > 0 {

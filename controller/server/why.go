@@ -237,6 +237,10 @@ func (s *book) examples(group string) []netip.Addr {
 		for _, name := range s.dir.names() {
 			out = append(out, s.dir.nodes[name].own...)
 		}
+	case model.Multicast, model.Metadata:
+		for _, p := range model.FixedPrefixes(group) {
+			out = append(out, p.Masked().Addr())
+		}
 	case model.Unmanaged:
 		for _, p := range s.dir.subnets {
 			a := p.Addr().Next()

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
+	"slices"
 
 	"github.com/sluicenet/sluice/core/packet"
 )
@@ -71,7 +73,7 @@ type Hook struct {
 
 // Endpoint is one interface of one workload, as a backend needs it.
 type Endpoint struct {
-	// ID is the engine's number of the endpoint, unique on the node, 1 to 2^24-1.
+	// ID is the engine's number of the endpoint, unique on the node, 1 to MaxID.
 	ID   uint32
 	Kind Kind
 	// NetNS is the path of the workload's network namespace; empty is the namespace of the
@@ -84,6 +86,28 @@ type Endpoint struct {
 	// Hook is where frames are steered; only for Inline.
 	Hook Hook
 	Fail FailMode
+	// Own are the addresses of the workload, of all its interfaces: each with all its bits, but
+	// for the prefixes that it may use as a whole (networks of nested containers, by a setting).
+	// Sorted; empty while unknown. Not to be changed.
+	Own []netip.Prefix
+	// MACs are further MAC addresses of the workload on this interface, besides MAC: of
+	// interfaces above it in the workload's namespace. Sorted. Not to be changed.
+	MACs [][6]byte
+}
+
+// MaxID is the largest number of an endpoint. Backends use larger ones of 24 bits.
+const MaxID = 1<<23 - 1
+
+// SameAttachment reports whether o is attached exactly as ep is, whatever addresses it owns.
+// On the host's side the interface's name inside of the workload is irrelevant.
+func (ep *Endpoint) SameAttachment(o *Endpoint) bool {
+	named := ep.Interface == o.Interface || ep.Kind == Inline && ep.Hook.Side == HostSide
+	return named && ep.ID == o.ID && ep.Kind == o.Kind && ep.NetNS == o.NetNS && ep.Index == o.Index && ep.Hook == o.Hook && ep.Fail == o.Fail
+}
+
+// SameOwner reports whether both own the same addresses.
+func (ep *Endpoint) SameOwner(o *Endpoint) bool {
+	return ep.MAC == o.MAC && ep.Interface == o.Interface && slices.Equal(ep.Own, o.Own) && slices.Equal(ep.MACs, o.MACs)
 }
 
 // Datapath returns the name of the datapath: "tap", "inline" (packet rings), or "nfqueue".
@@ -118,6 +142,14 @@ type Attachment interface {
 	// endpoint's sessions over to the workers of its new queues.
 	Activate() error
 	io.Closer
+}
+
+// Readdresser is an attachment that takes other addresses while it is attached. An endpoint
+// of any other attachment whose MAC address changes is attached again.
+type Readdresser interface {
+	// Readdress replaces MAC, MACs, Own and the name of the interface; ep is the same attachment
+	// otherwise. After an error the previous addresses stay. It may be called from any goroutine.
+	Readdress(ep Endpoint) error
 }
 
 // Spreader is an attachment that distributes the flows of its endpoint over several queues.

@@ -15,6 +15,10 @@ const (
 	NoRoomInTable        // there was no room for its session, and the group fails closed
 	NoSession            // it belongs to no session and opens none, and policy denies its ends
 	Unrelated            // an ICMP error about no session of its receiver
+	Spoofed              // an address in it is not its sender's
+	Foreign              // it came in for an address that is not the workload's
+	Unroutable           // no host may believe it: source route, land, loopback address, redirect
+	NotIPFrame           // it is not IP, and not one of the few other protocols that pass
 	Held                 // it is held, or waits for the rest of its datagram: it may be forwarded later
 	CausesLen      int   = iota
 )
@@ -31,6 +35,10 @@ var drops = []Def{
 	{Cause: "table_full", Help: "no room for its session, and the group fails closed"},
 	{Cause: "no_session", Help: "a late FIN or RST, or another segment that opens no session, between ends that policy denies"},
 	{Cause: "icmp_unrelated", Help: "an ICMP error that relates to no session"},
+	{Cause: "spoofed", Help: "its source address, or what it claims by ARP or neighbour discovery, is not the sender's"},
+	{Cause: "foreign", Help: "it came in for a MAC or IP address that is not the workload's"},
+	{Cause: "unroutable", Help: "a source route, the same source and destination, a loopback or group address as source, or a redirect"},
+	{Cause: "not_ip", Help: "neither IP nor ARP nor a protocol of the link itself (LLDP, LACP, STP, 802.1X to their own group addresses)"},
 	{Cause: "held", Help: "held until its application is known, or until its datagram is complete; counted in held_frames"},
 
 	{Cause: "ring_full", Help: "a packet ring was full: not seen on a tap, lost inline"},
@@ -39,8 +47,6 @@ var drops = []Def{
 	{Cause: "send_failed", Help: "it could not be sent on"},
 	{Cause: "oversize", Help: "larger than a slot of the ring"},
 	{Cause: "no_heartbeat", Help: "no worker was running, and the group fails closed"},
-	{Cause: "spoofed", Help: "it left with a source MAC address that is not the workload's"},
-	{Cause: "foreign", Help: "it came in for a MAC address that is not the workload's"},
 	{Cause: "forged", Help: "its MAC address looked like a tag of the service port"},
 	{Cause: "unknown", Help: "it returned from the service port for an endpoint that is gone"},
 }

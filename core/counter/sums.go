@@ -16,8 +16,7 @@ var sums = []Def{
 	{Name: "steering.returned", Help: "Frames that came back from the service port and were forwarded."},
 	{Name: "steering.bypassed", In: "bypassed", Cause: "no_heartbeat", Help: "Frames that passed without a verdict because no worker was running and their group fails open."},
 	{Name: "steering.stopped", In: "drops", Cause: "no_heartbeat", Help: "Frames dropped because no worker was running and their group fails closed."},
-	{Name: "steering.spoofed", In: "drops", Cause: "spoofed", Help: "Frames dropped because they left with a source MAC address that is not the workload's."},
-	{Name: "steering.foreign", In: "drops", Cause: "foreign", Help: "Frames dropped because they came in for a MAC address that is not the workload's."},
+	{Name: "steering.spoofed", In: "drops", Cause: "forged", Help: "Frames dropped because their own MAC address looked like a tag of the service port."},
 	{Name: "steering.forged", In: "drops", Cause: "forged", Help: "Frames dropped because a MAC address looked like a tag of the service port."},
 	{Name: "steering.unknown", In: "drops", Cause: "unknown", Help: "Frames dropped because they came back from the service port for an endpoint that is gone."},
 

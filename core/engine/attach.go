@@ -95,8 +95,10 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 	if closed {
 		return ErrClosed
 	}
-	if s.cur != nil && s.cur.ep == ep {
-		return nil
+	if s.cur != nil && s.cur.ep.SameAttachment(&ep) {
+		if done, err := e.readdress(s, ep); done || err != nil {
+			return err
+		}
 	}
 	if err := e.change(ctx, s, be, ep, workload); err != nil {
 		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)

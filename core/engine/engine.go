@@ -14,6 +14,7 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/own"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/path"
 	"github.com/sluicenet/sluice/core/policy"
@@ -53,6 +54,7 @@ type Engine struct {
 	mu      sync.Mutex // guards the fields below
 	slots   map[uint32]*slot
 	sockets map[uint32]*role.Sockets // by endpoint, including those about to be attached
+	sources map[uint32]*own.List     // the same
 	workers map[backend.Queue]*worker
 	made    uint64                    // number of workers created
 	retired []*worker                 // ended ones whose records may not be drained yet
@@ -76,7 +78,7 @@ func New(cfg Config) *Engine {
 	if cfg.Now == nil {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
 	}
-	e := &Engine{cfg: cfg, slots: map[uint32]*slot{}, sockets: map[uint32]*role.Sockets{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{},
+	e := &Engine{cfg: cfg, slots: map[uint32]*slot{}, sockets: map[uint32]*role.Sockets{}, sources: map[uint32]*own.List{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{},
 		rings: map[ringKey]backend.Stats{}, lost: make(chan uint32, lostWaiting)}
 	e.recalls.init()
 	e.running.Store(&[]*worker{})
@@ -128,12 +130,14 @@ func (e *Engine) publish() {
 			continue
 		}
 		x := &path.Endpoint{ID: id, Workload: a.workload, Interface: a.ep.Interface, Datapath: a.ep.Datapath(), Inline: a.ep.Kind == backend.Inline,
-			Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Sockets: e.sockets[id], Seed: role.SeedOf(a.workload), Since: a.since, Mesh: meshes[a.workload]}
+			Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Sockets: e.sockets[id], Seed: role.SeedOf(a.workload), Since: a.since, Mesh: meshes[a.workload],
+			Own: a.ep.Own, MAC: a.ep.MAC, MACs: a.ep.MACs, Sources: e.sources[id]}
 		if a.ep.Fail == backend.FailClosed {
 			x.Fail = packet.Drop
 		}
 		ends[id] = x
 	}
+	e.publishOwners(ends)
 	e.shared.Endpoints.Store(&ends)
 }
 

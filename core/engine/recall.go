@@ -129,7 +129,7 @@ func (e *Engine) detachAttached(a *attached) {
 		return
 	}
 	defer e.release(s)
-	if s.cur == a {
+	if s.cur != nil && s.cur.att == a.att {
 		s.detachLost(e)
 	}
 }

@@ -77,9 +77,10 @@ const (
 	ByWAF                 // a web sensor matched
 	ByFailOpen            // frames passed without a decision
 	ByUnidentified        // the application is not known because parsers were away
+	BySpoofed             // the source address is not its sender's
 )
 
-var reasonNames = [...]string{"none", "rule", "default", "quarantine", "unready", "hold_expired", "threat", "dlp", "waf", "failopen", "unidentified"}
+var reasonNames = [...]string{"none", "rule", "default", "quarantine", "unready", "hold_expired", "threat", "dlp", "waf", "failopen", "unidentified", "spoofed"}
 
 // String returns the reason's name in reports.
 func (r Reason) String() string { return name(reasonNames[:], int(r), "none") }

@@ -25,7 +25,7 @@ func TestNames(t *testing.T) {
 	}
 	check("Phase", 8, func(i uint8) fmt.Stringer { return flow.Phase(i) })
 	check("Verdict", 7, func(i uint8) fmt.Stringer { return flow.Verdict(i) })
-	check("Reason", 11, func(i uint8) fmt.Stringer { return flow.Reason(i) })
+	check("Reason", 12, func(i uint8) fmt.Stringer { return flow.Reason(i) })
 	check("Outcome", 7, func(i uint8) fmt.Stringer { return flow.Outcome(i) })
 	check("Evidence", 6, func(i uint8) fmt.Stringer { return flow.Evidence(i) })
 }

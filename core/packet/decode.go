@@ -16,7 +16,7 @@ const (
 	etherBridge = 0x6558 // transparent Ethernet bridging
 
 	etherHeader = 14
-	maxTags     = 4
+	maxTags     = 8
 	maxLabels   = 16
 )
 
@@ -29,6 +29,7 @@ func (p *Packet) Decode(f *Frame) {
 	b := f.Data
 	wire := max(int(f.Wire), len(b))
 	if f.Link == RawIP {
+		p.SrcMAC = f.SrcMAC
 		p.rawIP(b, wire, f.Flags)
 		return
 	}
@@ -130,15 +131,11 @@ func (p *Packet) etherType(f *Frame, wire int, kind uint16) {
 			return
 		default:
 			// IEEE 802.3: up to 1500 it is a length, and LLC follows.
-			if kind > 1500 || len(b) < at+8 || !isSNAP(b[at:]) {
-				p.Status = NotIP
+			if kind > 1500 || len(b) < at+8 || !isSNAP(b[at:]) || binary.BigEndian.Uint16(b[at+6:]) <= 1500 {
+				p.Status, p.EtherType, p.L3 = NotIP, kind, at
 				return
 			}
 			kind = binary.BigEndian.Uint16(b[at+6:])
-			if kind <= 1500 {
-				p.Status = NotIP
-				return
-			}
 			at += 8
 		}
 	}

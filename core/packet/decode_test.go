@@ -1,6 +1,7 @@
 package packet_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -108,7 +109,8 @@ func TestDecodeLink(t *testing.T) {
 		{"802.1Q", with("\x81\x00\x20\x05\x08\x00", ip), packet.OK, 5, 18},
 		{"802.1ad", with("\x88\xa8\x00\x06\x81\x00\x00\x07\x86\xdd", ip6), packet.OK, 7, 22},
 		{"four tags", with("\x91\x00\x00\x01\x92\x00\x00\x02\x88\xa8\x00\x03\x81\x00\x00\x04\x08\x00", ip), packet.OK, 4, 30},
-		{"five tags", with("\x81\x00\x00\x01\x81\x00\x00\x01\x81\x00\x00\x01\x81\x00\x00\x01\x81\x00\x00\x01\x08\x00", ip), packet.Malformed, 1, 0},
+		{"eight tags", with(strings.Repeat("\x81\x00\x00\x00", 8)+"\x08\x00", ip), packet.OK, 0, 46},
+		{"nine tags", with(strings.Repeat("\x81\x00\x00\x01", 9)+"\x08\x00", ip), packet.Malformed, 1, 0},
 		{"cut tag", with("\x81\x00\x20", nil), packet.Malformed, 0, 0},
 		{"PPPoE session", with("\x88\x64\x11\x00\x00\x01\x00\x2b\x00\x21", ip), packet.OK, 0, 22},
 		{"PPPoE v6, compressed", with("\x88\x64\x11\x00\x00\x01\x00\x2b\x57", ip6), packet.OK, 0, 21},
@@ -120,8 +122,8 @@ func TestDecodeLink(t *testing.T) {
 		{"MPLS without end", with("\x88\x47", make([]byte, 80)), packet.Malformed, 0, 0},
 		{"SNAP", with("\x00\x31\xaa\xaa\x03\x00\x00\x00\x08\x00", ip), packet.OK, 0, 22},
 		{"SNAP in VLAN", with("\x81\x00\x00\x09\x00\x31\xaa\xaa\x03\x00\x00\x00\x86\xdd", ip6), packet.OK, 9, 26},
-		{"LLC, spanning tree", with("\x00\x26\x42\x42\x03", make([]byte, 40)), packet.NotIP, 0, 0},
-		{"ARP", with("\x08\x06", make([]byte, 28)), packet.NotIP, 0, 0},
+		{"LLC, spanning tree", with("\x00\x26\x42\x42\x03", make([]byte, 40)), packet.NotIP, 0, 14},
+		{"ARP", with("\x08\x06", make([]byte, 28)), packet.NotIP, 0, 14},
 		{"cut Ethernet header", frame[:9], packet.Malformed, 0, 0},
 		{"nothing", nil, packet.Malformed, 0, 0},
 	} {

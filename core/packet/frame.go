@@ -125,6 +125,8 @@ type Frame struct {
 	Dir     Direction
 	Flags   Flags
 	Link    LinkType
+	// SrcMAC is the source address of a RawIP frame that came over Ethernet; zero where unknown.
+	SrcMAC [6]byte
 	// Verdict is set by the engine before Settle.
 	Verdict Verdict
 }

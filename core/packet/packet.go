@@ -104,6 +104,9 @@ type Packet struct {
 	// Link layer.
 	SrcMAC, DstMAC [6]byte
 	VLAN           uint16 // innermost tag's VLAN id, 0 if untagged
-	// L3 is the offset of the IP header in Frame.Data.
+	// L3 is the offset of the IP header in Frame.Data; with NotIP that of what follows EtherType.
 	L3 int
+	// EtherType is the innermost EtherType, or the length of an IEEE 802.3 frame; valid with NotIP.
+	// It is 0 where the frame has a PPPoE or MPLS header.
+	EtherType uint16
 }

@@ -10,7 +10,9 @@ func (p *Path) Begin(now int64) {
 		p.ses.awake = now
 	}
 	p.ses.now, p.last = now, nil
-	p.ses.refresh()
+	if p.ses.refresh() || now-p.link.sources.checked > sourcesFor {
+		p.link.sources.reset(now)
+	}
 }
 
 // Asked sends the requests for remote identification, before the batch is settled.
@@ -33,6 +35,7 @@ func (p *Path) Finish() (again bool) {
 func (p *Path) Expire() {
 	p.ses.table.Expire(p.ses.now, expireBatch, p.ses.expire)
 	p.frags.r.Expire(p.ses.now)
+	p.ses.sweepForged()
 }
 
 // Now returns the time of the batch, ns since the epoch.
@@ -49,6 +52,7 @@ func (p *Path) Alarm() int64 { return p.ses.act.held.Alarm(p.ses.now) }
 func (p *Path) Adopt(endpoint uint32, sessions []Moved) (kept []packet.Frame) {
 	p.last = nil
 	p.ses.refresh()
+	p.link.sources.reset(p.ses.now)
 	kept = p.gate.Begin(endpoint)
 	p.ses.adopt(endpoint, sessions)
 	return kept

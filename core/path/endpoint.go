@@ -6,8 +6,10 @@ package path
 
 import (
 	"github.com/sluicenet/sluice/core/counter"
+	"net/netip"
 	"sync/atomic"
 
+	"github.com/sluicenet/sluice/core/own"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/role"
@@ -21,6 +23,8 @@ type Shared struct {
 	Policy atomic.Pointer[Policy]
 	// Endpoints lists the endpoints; nil before the first.
 	Endpoints atomic.Pointer[Endpoints]
+	// Owners lists the addresses of the endpoints' workloads; nil before the first.
+	Owners atomic.Pointer[Owners]
 	// Memory holds the sides of sessions from before a restart; nil without.
 	Memory atomic.Pointer[role.Memory]
 	// Listening counts changes of the ports on which workloads listen.
@@ -54,6 +58,12 @@ type Endpoint struct {
 	Seed      role.Seed     // of its workload
 	Since     int64         // start of observation, ns since the epoch; 0 where everything was seen
 	Mesh      *sidecar.Mesh // nil without a sidecar
+	Sources   *own.List     // the addresses of its workload; nil: they are not checked
+	// Own are the workload's addresses, MAC and MACs those of the interface, as in
+	// backend.Endpoint. Empty while unknown.
+	Own  []netip.Prefix
+	MAC  [6]byte
+	MACs [][6]byte
 }
 
 // View is an endpoint under a policy, as one path uses it until either changes.
@@ -61,6 +71,7 @@ type View struct {
 	*Endpoint
 	pol     *policy.Workload // nil before the workload's policy has arrived
 	offload bool             // decided flows may be offloaded
+	owners  *Owners          // of addresses on this node; nil: unknown
 	tally   *tally
 }
 
@@ -107,13 +118,13 @@ func (w *views) init(s *Shared, kernel bool) {
 	w.refresh()
 }
 
-// refresh loads the newest policy and endpoints, and reports whether sessions must be judged
-// again: by another version, or because workloads listen on other ports.
-func (w *views) refresh() (judge bool) {
+// refresh loads the newest policy and endpoints, and reports whether either changed, and whether
+// sessions must be judged again: by another version, or because workloads listen on other ports.
+func (w *views) refresh() (changed, judge bool) {
 	listening := w.shared.Listening.Load() // loaded before the endpoints, which then include what it counts
 	force, ends := w.shared.Policy.Load(), w.shared.Endpoints.Load()
 	if force == w.force && ends == w.ends {
-		return false
+		return false, false
 	}
 	before, moved := w.version, w.listening != listening
 	w.listening = listening
@@ -122,7 +133,7 @@ func (w *views) refresh() (judge bool) {
 		w.version = force.Table.Version()
 	}
 	clear(w.list)
-	return w.version != before || moved
+	return true, w.version != before || moved
 }
 
 // view returns an endpoint under the policy; nil if the path has no such endpoint.
@@ -137,7 +148,7 @@ func (w *views) view(id uint32) *View {
 	if e == nil {
 		return nil
 	}
-	v := &View{Endpoint: e}
+	v := &View{Endpoint: e, owners: w.shared.Owners.Load()}
 	if w.force != nil && w.force.Table != nil {
 		v.pol = w.force.Table.Workload(e.Workload)
 	}

@@ -3,6 +3,7 @@ package path
 import (
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/threat"
@@ -46,6 +47,9 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	}
 	role := ses.roleContext(c.v)
 	claim := role.Opening(c.p, c.f.Dir)
+	if c.toGroup() { // a group answers from other addresses
+		claim.FromSource, claim.Midstream, claim.Firm, claim.Evidence = true, false, true, flow.EvidenceHandshake
+	}
 	s.ClientIsA = claim.FromSource != swapped
 	s.ID = ses.views.shared.IDs.Add(1)
 	s.App, s.Base = uint16(app.Undecided), uint16(app.Undecided)

@@ -20,6 +20,9 @@ func (fr *fragments) init(keep bool) { fr.r = frag.New(frag.Config{KeepFrames: k
 // its verdict.
 func (p *Path) fragment(c *packetContext) packet.Action {
 	now := stamp(c.f, p.ses.now)
+	if !p.capture && !p.link.sent(c) {
+		return p.link.refuseSender(c)
+	}
 	var r frag.Result
 	if c.v.Inline && p.ses.act.sender != nil {
 		r = p.frags.r.Add(c.p, c.f, now)
@@ -47,6 +50,7 @@ func (p *Path) fragment(c *packetContext) packet.Action {
 // rebuilt judges a datagram whose last fragment is the present packet, and applies the
 // verdict to its fragments.
 func (p *Path) rebuilt(last *packetContext, r *frag.Result) packet.Action {
+	r.Datagram.SrcMAC = last.p.SrcMAC
 	c := packetContext{v: last.v, f: &r.Datagram, p: &p.frags.whole, parts: r.Frames, last: last.f}
 	c.p.Decode(c.f)
 	a := packet.Pass

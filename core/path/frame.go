@@ -1,6 +1,8 @@
 package path
 
 import (
+	"net"
+
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
@@ -35,11 +37,13 @@ type Path struct {
 	replaying bool          // the present frame passed already
 	capture   bool
 	tunnels   int // around the present packet
+	link      links
 }
 
 // New returns a Path without sessions.
 func New(cfg Config) *Path {
 	p := &Path{capture: cfg.Capture}
+	p.link = links{ses: &p.ses, leases: leases{}, capture: cfg.Capture}
 	p.ses.init(&cfg)
 	p.frags.init(p.ses.act.sender != nil)
 	return p
@@ -75,20 +79,13 @@ func (p *Path) Frame(f *packet.Frame) {
 	c := packetContext{v: v, f: f, p: &p.p}
 	c.p.Decode(f)
 	a := packet.Pass
-	switch c.p.Status {
-	case packet.OK:
-		if a = p.packet(&c); f.PathMTU != 0 && a == packet.Pass && !p.replaying {
-			p.ses.act.tooBig(&c, p.ses.now, &p.ses.out)
-		}
-	case packet.NotIP:
-		n[counter.NotIP]++
-	case packet.Fragment:
-		n[counter.Fragments]++
-		a = p.fragment(&c)
+	switch {
+	case p.link.misplaced(&c):
+		a = p.link.drop(&c, counter.ForeignFrames, counter.Foreign)
+	case c.forgedMAC():
+		a = p.link.refuseSource(&c, "source MAC address %s is not the workload's", net.HardwareAddr(c.p.SrcMAC[:]))
 	default:
-		n[counter.Malformed]++
-		p.ses.out.threat(&c, p.ses.now, threat.BadPacket, string(c.p.Reason))
-		a = c.stop(counter.MalformedFrame)
+		a = decoded(p, &c)
 	}
 	f.Verdict.Action = a
 	switch a {
@@ -102,6 +99,27 @@ func (p *Path) Frame(f *packet.Frame) {
 	default:
 		n[counter.Undecided]++
 	}
+}
+
+// decoded judges a frame by what its headers are.
+func decoded(p *Path, c *packetContext) packet.Action {
+	n := &p.ses.out.count
+	switch c.p.Status {
+	case packet.OK:
+		a := p.packet(c)
+		if c.f.PathMTU != 0 && a == packet.Pass && !p.replaying {
+			p.ses.act.tooBig(c, p.ses.now, &p.ses.out)
+		}
+		return a
+	case packet.NotIP:
+		return p.link.notIP(c)
+	case packet.Fragment:
+		n[counter.Fragments]++
+		return p.fragment(c)
+	}
+	n[counter.Malformed]++
+	p.ses.out.threat(c, p.ses.now, threat.BadPacket, string(c.p.Reason))
+	return c.stop(counter.MalformedFrame)
 }
 
 // unjudged returns the action for a frame of a moving endpoint.
@@ -135,15 +153,16 @@ func (p *Path) packet(c *packetContext) packet.Action {
 			return a
 		}
 	}
-	if neighbourly(c.p) {
-		p.ses.out.count[counter.Neighbours]++
-		return packet.Pass
+	if a, done := p.link.judge(c); done {
+		return a
 	}
 	if id, text := threat.Header(c.p); id != 0 {
 		p.ses.out.threat(c, p.ses.now, id, text)
 	}
 	if c.p.Embedded != nil {
-		return p.icmpError(c)
+		if a, done := p.icmpError(c); done {
+			return a
+		}
 	}
 	if !p.find(c) {
 		return p.sessionless(c)
@@ -202,11 +221,11 @@ func (p *Path) judge(c *packetContext) packet.Action {
 // Replay judges copies of frames that passed since a cut. They were delivered, so none of
 // them is denied any more.
 func (p *Path) Replay(frames []packet.Frame, cut int64) {
-	p.replaying = true
+	p.replaying, p.link.replaying = true, true
 	for i := range frames {
 		if stamp(&frames[i], p.ses.now) >= cut {
 			p.Frame(&frames[i])
 		}
 	}
-	p.replaying = false
+	p.replaying, p.link.replaying = false, false
 }

@@ -8,28 +8,32 @@ import (
 )
 
 // icmpError judges an ICMP error by the session of the packet that it quotes: errors about what
-// passes pass (path MTU discovery depends on it), errors about what is denied do not. An error
-// is never a session of its own: one that relates to no session is dropped inline.
-func (p *Path) icmpError(c *packetContext) packet.Action {
+// passes pass (path MTU discovery depends on it), errors about what is denied do not. One to the
+// workload about a packet that it may have sent, of a session that is gone, is dropped inline.
+// Any other that relates to no session could carry anything anywhere: done is false, and it is
+// judged like an ICMP message of its own.
+func (p *Path) icmpError(c *packetContext) (a packet.Action, done bool) {
 	s, swapped := related(p, c)
-	inline := c.v.Inline && !p.replaying
 	switch {
 	case s == nil:
 		p.ses.out.count[counter.ICMPUnrelated]++
-		if inline {
-			return c.stop(counter.Unrelated)
+		if !p.capture && (c.f.Dir != packet.Ingress || p.quoted.Src != c.p.Dst || c.v.Sources != nil && !c.v.Sources.HasAddr(&c.p.Dst)) {
+			return packet.Undecided, false
 		}
-		return packet.Pass
-	case s.Verdict == flow.Deny && inline:
+		if p.link.enforces(c) {
+			return c.stop(counter.Unrelated), true
+		}
+		return packet.Pass, true
+	case s.Verdict == flow.Deny && p.link.enforces(c):
 		p.ses.out.count[counter.ICMPErrors]++
-		return c.stop(counter.Denied)
+		return c.stop(counter.Denied), true
 	}
 	p.ses.out.count[counter.ICMPErrors]++
 	if s.DirOf(swapped) == 0 && s.Flags&(session.Answered|session.Refused) == 0 && unreachable(c.p) {
 		s.Flags |= session.Refused
 		s.Marks |= session.Changed
 	}
-	return packet.Pass
+	return packet.Pass, true
 }
 
 // related returns the session of the packet that an ICMP error quotes, and whether the quoted
@@ -58,21 +62,4 @@ func unreachable(p *packet.Packet) bool {
 		return p.ICMPType == 1
 	}
 	return p.ICMPType == 3 && p.ICMPCode != 4
-}
-
-// neighbourly reports whether p is one of the messages that keep an IPv6 link going: multicast listeners
-// (RFC 2710, 3810) and neighbour discovery (RFC 4861). They are not subject to policy and belong
-// to no conversation. Off-link they mean nothing: neighbour discovery
-// is believed with hop limit 255 only (RFC 4861 6.1, 7.1), listener reports with 1.
-func neighbourly(p *packet.Packet) bool {
-	if p.Proto != packet.ProtoICMPv6 {
-		return false
-	}
-	switch t := p.ICMPType; {
-	case t >= 133 && t <= 137:
-		return p.TTL == 255
-	case t >= 130 && t <= 132 || t == 143:
-		return p.TTL == 1
-	}
-	return false
 }

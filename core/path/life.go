@@ -103,11 +103,13 @@ func (ss *Sessions) Close() {
 	ss.views.shared.Tallies.addPath(&ss.views)
 }
 
-// refresh loads the newest policy and endpoints.
-func (ss *Sessions) refresh() {
-	if ss.views.refresh() {
+// refresh loads the newest policy and endpoints, and reports whether either changed.
+func (ss *Sessions) refresh() (changed bool) {
+	changed, judge := ss.views.refresh()
+	if judge {
 		ss.due = true
 	}
+	return changed
 }
 
 // Report returns the path's recorder.

@@ -152,7 +152,7 @@ func TestFragments(t *testing.T) {
 func TestOddFrames(t *testing.T) {
 	s := newStage(t, policy.Protect)
 	s.policy(1, protect())
-	arp := packet.Frame{Data: append([]byte{255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6}, make([]byte, 28)...), Endpoint: 1, Dir: packet.Egress}
+	arp := packet.Frame{Data: append([]byte{255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1}, make([]byte, 20)...), Endpoint: 1, Dir: packet.Egress}
 	s.want("ARP", s.give(arp), pass)
 	cut := udp(t, false, 0, 1, 2, "x")
 	cut.Data = cut.Data[:14+10]

@@ -85,10 +85,14 @@ func (r *Recorder) admits(k threatKey, now int64) bool {
 
 // threat reports a threat shown by a packet.
 func (r *Recorder) threat(c *packetContext, now int64, id uint16, text string) {
-	p := c.p
-	if !r.admits(threatKey{id, c.v.ID, p.Src}, now) {
-		return
+	if r.admits(threatKey{id, c.v.ID, c.p.Src}, now) {
+		r.report(c, now, id, text)
 	}
+}
+
+// report writes a threat that was admitted.
+func (r *Recorder) report(c *packetContext, now int64, id uint16, text string) {
+	p := c.p
 	t := report.Threat{
 		ID: id, Endpoint: c.v.ID, Stamp: now, Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort,
 		Proto: p.Proto, IPv6: p.IPv6, Text: text,

@@ -41,6 +41,7 @@ type lifecycle struct {
 	act     actuator
 	out     Recorder
 	tunnels tunnels
+	forged  forged
 }
 
 func (l *lifecycle) init(cfg *Config) {

@@ -14,7 +14,7 @@ import (
 )
 
 // datagram is the first one of a case of a tunnel's parser.
-func datagram(t *testing.T, dir, name string) string {
+func tunnelDatagram(t *testing.T, dir, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "parsers", "overlay", "testdata", dir, name+".case"))
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *stage) answered(port uint16) (is bool, o flow.Outcome) {
 // other, in either order; and nothing else answers them.
 func TestTunnels(t *testing.T) {
 	for _, kind := range []string{"vxlan", "geneve"} {
-		inside := datagram(t, kind, "tcp-inside")
+		inside := tunnelDatagram(t, kind, "tcp-inside")
 		port := map[string]uint16{"vxlan": 4789, "geneve": 6081}[kind]
 		tests := []struct {
 			name  string
@@ -96,7 +96,7 @@ func TestTunnelDenied(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		s := newStage(t, policy.Protect)
 		s.policy(1, protect(), allow(1, packet.ProtoUDP, 4789, app.VXLAN))
-		inside := datagram(t, "vxlan", "tcp-inside")
+		inside := tunnelDatagram(t, "vxlan", "tcp-inside")
 		s.want("frames", s.give(udp(t, v6, 0, 50000, 4789, inside), udp(t, v6, 1, 50001, 4789, inside)), pass, drop)
 		s.pass(3*time.Second, 100*time.Millisecond)
 		if is, _ := s.answered(50000); is {
@@ -110,7 +110,7 @@ func TestTunnelDenied(t *testing.T) {
 func TestManyTunnels(t *testing.T) {
 	s := newStage(t, policy.Discover)
 	s.policy(1, policy.WorkloadSpec{Mode: policy.Discover})
-	inside := datagram(t, "vxlan", "tcp-inside")
+	inside := tunnelDatagram(t, "vxlan", "tcp-inside")
 	s.give(udp(t, false, 1, 50001, 4789, inside))
 	for i := range 2000 { // forged, each to a port of its own
 		s.give(udp(t, false, 1, 40000, uint16(10000+i), inside))

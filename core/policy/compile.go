@@ -51,6 +51,7 @@ func Compile(s *Spec) (*Table, error) {
 func (t *Table) compileWorkloads(s *Spec) error {
 	b := newBuilder(t)
 	t.everyone = b.sides(b.everyone)
+	t.markReserved(b)
 	byIdentity := make(map[uint32]*rows)
 	compile := func(w *WorkloadSpec) (*Workload, error) {
 		r := byIdentity[w.Identity]

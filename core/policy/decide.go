@@ -91,24 +91,26 @@ func (w *Workload) first(q *Query, closed bool) *candidate {
 	t := w.table
 	id := t.Identity(q.Peer, q.IPv6)
 	var classes [3]uint32
+	own := w.rowsFor(q)
 	if q.Dir == packet.Egress {
-		classes = [...]uint32{w.rows.egress, t.everyone.egress[id], w.rows.peers.egress[id]}
+		classes = [...]uint32{own.egress, t.everyone.egress[id], own.peers.egress[id]}
 	} else {
-		classes = [...]uint32{w.rows.ingress, t.everyone.ingress[id], w.rows.peers.ingress[id]}
+		classes = [...]uint32{own.ingress, t.everyone.ingress[id], own.peers.ingress[id]}
 	}
+	named := t.named[id]
 	x := uint32(q.Proto)<<16 | uint32(q.Port)
 	var best *candidate
 	bestPos := uint32(math.MaxUint32)
 	for _, n := range classes {
 		if n&direct != 0 {
-			if c := t.match(t.list(n&^direct, x), q, closed); c != nil && c.pos < bestPos {
+			if c := t.match(t.list(n&^direct, x), q, closed, named); c != nil && c.pos < bestPos {
 				best, bestPos = c, c.pos
 			}
 			continue
 		}
 		cl := &t.classes[n]
 		for _, n := range t.classTables[cl.first : cl.first+cl.n] {
-			if c := t.match(t.list(n, x), q, closed); c != nil && c.pos < bestPos {
+			if c := t.match(t.list(n, x), q, closed, named); c != nil && c.pos < bestPos {
 				best, bestPos = c, c.pos
 			}
 		}
@@ -116,11 +118,12 @@ func (w *Workload) first(q *Query, closed bool) *candidate {
 	return best
 }
 
-// match returns the first candidate of a list that the query meets.
-func (t *Table) match(list uint32, q *Query, closed bool) *candidate {
+// match returns the first candidate of a list that the query meets. A named peer is allowed only
+// by rules that name it.
+func (t *Table) match(list uint32, q *Query, closed, named bool) *candidate {
 	for i := list; ; i++ {
 		c := &t.candidates[i]
-		if c.meets(q, closed) {
+		if c.meets(q, closed) && !(named && c.bits&candDeny == 0 && t.unnamed(c.pos, q.Dir)) {
 			return c
 		}
 		if c.bits&candLast != 0 {

@@ -27,17 +27,25 @@ func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 			Decision{Verdict: flow.Deny, Reason: flow.ByQuarantine}
 	}
 	if w.table.open(q) {
-		return []Step{{Text: "loopback, link-local, multicast, address configuration or exempted by the settings",
+		return []Step{{Text: "loopback, or exempted by the settings",
 			Outcome: "not subject to policy"}}, Decision{Verdict: flow.Open}
 	}
-	from, to := w.spec.Identity, w.table.Identity(q.Peer, q.IPv6)
+	peer := w.table.Identity(q.Peer, q.IPv6)
+	from, to := w.spec.Identity, peer
 	if q.Dir != packet.Egress {
-		from, to = to, from
+		from, to = peer, w.spec.Identity
+		if w.rowsFor(q) != w.rows {
+			to = w.table.Identity(q.Local, q.IPv6)
+		}
 	}
 	var steps []Step
 	for i := range w.table.rules {
 		r := &w.table.rules[i]
 		if !w.table.in(from, r.From) || !w.table.in(to, r.To) {
+			continue
+		}
+		if w.table.named[peer] && w.table.unnamed(uint32(i), q.Dir) {
+			steps = append(steps, Step{r.ID, w.table.sentence(r), "no: this address must be named by its own group"})
 			continue
 		}
 		outcome, d := w.consider(r, q)

@@ -90,13 +90,13 @@ func TestOpen(t *testing.T) {
 		want              flow.Verdict
 	}{
 		{"loopback", "127.0.0.1", "127.0.0.53", 17, 53, flow.Open}, {"loopback, IPv6", "::1", "::1", 6, 80, flow.Open},
-		{"itself", "10.0.0.1", "10.0.0.1", 6, 80, flow.Open}, {"link-local", "169.254.1.1", "169.254.1.2", 6, 80, flow.Open},
-		{"link-local, IPv6", "fe80::1", "fe80::2", 6, 80, flow.Open}, {"multicast", "10.0.0.1", "224.0.0.251", 17, 5353, flow.Open},
-		{"multicast, IPv6", "2001:db8::1", "ff02::1", 58, 0, flow.Open}, {"to us by multicast", "ff02::fb", "2001:db8::9", 17, 5353, flow.Open},
-		{"neighbour discovery from our link-local", "fe80::1", "2001:db8::9", 58, 0, flow.Open},
+		{"itself", "10.0.0.1", "10.0.0.1", 6, 80, flow.Open}, {"link-local", "169.254.1.1", "169.254.1.2", 6, 80, flow.Deny},
+		{"link-local, IPv6", "fe80::1", "fe80::2", 6, 80, flow.Deny}, {"multicast", "10.0.0.1", "224.0.0.251", 17, 5353, flow.Deny},
+		{"multicast, IPv6", "2001:db8::1", "ff02::1", 58, 0, flow.Deny}, {"to us by multicast", "ff02::fb", "2001:db8::9", 17, 5353, flow.Deny},
+		{"ICMPv6 from our link-local", "fe80::1", "2001:db8::9", 58, 0, flow.Deny},
 		{"TCP from our link-local", "fe80::1", "2001:db8::9", 6, 80, flow.Deny},
-		{"DHCP", "0.0.0.0", "255.255.255.255", 17, 67, flow.Open}, {"DHCP by TCP", "10.0.0.1", "10.0.0.9", 6, 67, flow.Deny},
-		{"DHCPv6", "2001:db8::1", "2001:db8::9", 17, 547, flow.Open}, {"DHCPv6's port in IPv4", "10.0.0.1", "10.0.0.9", 17, 547, flow.Deny},
+		{"the port of DHCP", "0.0.0.0", "255.255.255.255", 17, 67, flow.Deny}, {"DHCP by TCP", "10.0.0.1", "10.0.0.9", 6, 67, flow.Deny},
+		{"the port of DHCPv6", "2001:db8::1", "2001:db8::9", 17, 547, flow.Deny}, {"DHCPv6's port in IPv4", "10.0.0.1", "10.0.0.9", 17, 547, flow.Deny},
 		{"exempt", "10.0.0.1", "192.0.2.3", 6, 80, flow.Open}, {"everything else", "10.0.0.1", "198.51.100.1", 6, 80, flow.Deny},
 		{"SCTP", "2001:db8::1", "2001:db8::9", 132, 80, flow.Deny},
 	}

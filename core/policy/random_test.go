@@ -19,10 +19,7 @@ func naive(s *policy.Spec, w *policy.WorkloadSpec, q *policy.Query) policy.Decis
 	switch {
 	case w.Quarantined:
 		return policy.Decision{Verdict: flow.Deny, Reason: flow.ByQuarantine}
-	case peer.IsLoopback(), peer.IsLinkLocalUnicast(), peer.IsMulticast(), q.Peer == q.Local,
-		slices.ContainsFunc(s.Exempt, func(p netip.Prefix) bool { return p.Contains(peer) }),
-		q.Proto == packet.ProtoUDP && !q.IPv6 && (q.Port == 67 || q.Port == 68),
-		q.Proto == packet.ProtoUDP && q.IPv6 && (q.Port == 546 || q.Port == 547):
+	case peer.IsLoopback(), q.Peer == q.Local, slices.ContainsFunc(s.Exempt, func(p netip.Prefix) bool { return p.Contains(peer) }):
 		return policy.Decision{Verdict: flow.Open}
 	}
 	from, to := w.Identity, longest(s, peer)

@@ -69,6 +69,11 @@ type GroupSpec struct {
 	Name string `json:"name"`
 	// Any marks the reserved group `any`, to which every identity belongs.
 	Any bool `json:"any,omitempty"`
+	// Cast marks the reserved group of multicast and broadcast addresses: what is sent to them is
+	// judged as sent to the group, at the sender's end and at each receiver's.
+	Cast bool `json:"cast,omitempty"`
+	// Named marks a reserved group that rules allow only where they name it: `any` does not.
+	Named bool `json:"named,omitempty"`
 }
 
 // IdentitySpec is a set of groups, as indexes of Spec.Groups.

@@ -28,6 +28,8 @@ type Table struct {
 	workloads map[string]*Workload
 	guests    *hosts               // take precedence over all others; nil without
 	newcomers map[string]*Workload // by service group; those of a Table without them have no policy
+	casts     map[uint32]*rows     // of the identities of multicast and broadcast addresses
+	named     map[uint32]bool      // identities that only rules with their name allow
 
 	classes     []class  // the first is empty
 	everyone    sides    // classes of everyone's rules with each identity

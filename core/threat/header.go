@@ -13,6 +13,9 @@ const (
 	PingOfDeath    uint16 = 2006
 	SmallMSS       uint16 = 2025
 	Overlap        uint16 = 2028
+	// Spoofed: a packet, or a claim of ARP or neighbour discovery, with an address that is not the
+	// sender's.
+	Spoofed uint16 = 3001
 )
 
 // minMSS is the smallest segment size accepted as legitimate.

@@ -102,6 +102,7 @@ const (
 	Reason_REASON_WAF          Reason = 8
 	Reason_REASON_FAILOPEN     Reason = 9
 	Reason_REASON_UNIDENTIFIED Reason = 10
+	Reason_REASON_SPOOFED      Reason = 11 // the source address is not its sender's
 )
 
 // Enum value maps for Reason.
@@ -118,6 +119,7 @@ var (
 		8:  "REASON_WAF",
 		9:  "REASON_FAILOPEN",
 		10: "REASON_UNIDENTIFIED",
+		11: "REASON_SPOOFED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -131,6 +133,7 @@ var (
 		"REASON_WAF":          8,
 		"REASON_FAILOPEN":     9,
 		"REASON_UNIDENTIFIED": 10,
+		"REASON_SPOOFED":      11,
 	}
 )
 
@@ -7766,7 +7769,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\rVERDICT_ALLOW\x10\x03\x12\x13\n" +
 	"\x0fVERDICT_VIOLATE\x10\x04\x12\x10\n" +
 	"\fVERDICT_DENY\x10\x05\x12\x13\n" +
-	"\x0fVERDICT_PENDING\x10\x06*\xea\x01\n" +
+	"\x0fVERDICT_PENDING\x10\x06*\xfe\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vREASON_RULE\x10\x01\x12\x12\n" +
@@ -7781,7 +7784,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"REASON_WAF\x10\b\x12\x13\n" +
 	"\x0fREASON_FAILOPEN\x10\t\x12\x17\n" +
 	"\x13REASON_UNIDENTIFIED\x10\n" +
-	"*\xa3\x01\n" +
+	"\x12\x12\n" +
+	"\x0eREASON_SPOOFED\x10\v*\xa3\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13OUTCOME_ESTABLISHED\x10\x01\x12\x12\n" +

@@ -5,6 +5,12 @@
 // carries the tag: the source of a frame that leaves the workload, the destination of
 // one that comes in. The tag replaces the workload's own address, which is known and
 // restored.
+//
+// Every frame is steered, whatever it carries: the engine alone decides what it is. A frame
+// in which the workload's own address is not in its place (broadcast, a group, another
+// address of the workload, a forged one) keeps both addresses and has two VLAN tags before
+// all others instead: the outer one with the lower half of the endpoint's number, the inner
+// one with the upper half, and the direction in the outer one's priority bits.
 
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -15,6 +21,7 @@
 
 #define ETH_LEN 14
 #define PROTO_IP 0x0800
+#define PROTO_ARP 0x0806
 #define PROTO_IP6 0x86dd
 #define PROTO_VLAN 0x8100
 #define PROTO_QINQ 0x88a8
@@ -27,6 +34,8 @@
 #define HOST_SIDE 0
 #define OWN_SIDE 1
 
+#define APART_EGRESS 0x2000 /* in the outer tag: the frame leaves the workload */
+
 #define FAIL_OPEN 0
 #define FAIL_CLOSED 1
 
@@ -35,8 +44,7 @@ enum counter {
 	RETURNED, /* forwarded again */
 	BYPASSED, /* passed without a heartbeat, fail open */
 	STOPPED,  /* dropped without a heartbeat, fail closed */
-	SPOOFED,  /* left with a source address that is not the workload's */
-	FOREIGN,  /* came in for another address than the workload's */
+	SPOOFED,  /* left with a tag as its source address */
 	FORGED,   /* its other address looks like a tag */
 	UNKNOWN,  /* returned for an unknown endpoint */
 	COUNTERS,
@@ -148,34 +156,21 @@ static __always_inline int same(const __u8 *a, const __u8 *b)
 	return diff == 0;
 }
 
-/* concerns reports whether a frame is one to judge: unicast, IP, and not neighbour
- * discovery. A tag held in the skb is already out of the bytes; two more are skipped. */
-static __always_inline int concerns(struct __sk_buff *skb, const __u8 *eth)
+/* maintains reports whether a frame keeps a link going: ARP, or neighbour discovery as RFC 4861
+ * 6.1 and 7.1 have it, with hop limit 255 and without extension headers. It passes uncounted while
+ * no worker runs, whatever the fail mode; the worker judges these frames like any other. */
+static __always_inline int maintains(struct __sk_buff *skb, const __u8 *eth)
 {
-	__u32 off = ETH_LEN;
 	__be16 proto = *(const __be16 *)(eth + 12);
-	__u8 next, type;
+	__u8 next[2], type;
 
-	if (eth[0] & 1)
+	if (proto == bpf_htons(PROTO_ARP))
+		return 1;
+	if (proto != bpf_htons(PROTO_IP6) || bpf_skb_load_bytes(skb, ETH_LEN + 6, next, 2))
 		return 0;
-	for (int i = 0; i < 2; i++) {
-		if (proto != bpf_htons(PROTO_VLAN) && proto != bpf_htons(PROTO_QINQ))
-			break;
-		if (bpf_skb_load_bytes(skb, off + 2, &proto, sizeof(proto)))
-			return 0;
-		off += 4;
-	}
-	if (proto == bpf_htons(PROTO_IP))
-		return 1;
-	if (proto != bpf_htons(PROTO_IP6))
+	if (next[0] != ICMP6 || next[1] != 255 || bpf_skb_load_bytes(skb, ETH_LEN + 40, &type, 1))
 		return 0;
-	/* RFC 4861 6.1, 7.1: discovery messages that count have no extension header before
-	 * them that a host would send; with one they are judged like anything else. */
-	if (bpf_skb_load_bytes(skb, off + 6, &next, 1) || next != ICMP6)
-		return 1;
-	if (bpf_skb_load_bytes(skb, off + 40, &type, 1))
-		return 1;
-	return type < 133 || type > 137;
+	return type >= 133 && type <= 136;
 }
 
 static __always_inline int alive(void)
@@ -186,6 +181,22 @@ static __always_inline int alive(void)
 
 	/* The beat may have been written after now was read. */
 	return c && (__s64)(now - c->beat) <= (__s64)c->limit;
+}
+
+/* steer_apart sends on a frame in which the workload's own address is not in its place. */
+static __always_inline int steer_apart(struct __sk_buff *skb, __u32 id, const __u8 *eth, int egress)
+{
+	__be16 proto = bpf_htons(PROTO_VLAN);
+
+	if (tagged(egress ? eth + 6 : eth)) {
+		count(SPOOFED);
+		return TC_ACT_SHOT;
+	}
+	if (bpf_skb_vlan_push(skb, proto, id >> 12 & 0xfff) ||
+	    bpf_skb_vlan_push(skb, proto, (id & 0xfff) | (egress ? APART_EGRESS : 0)))
+		return TC_ACT_SHOT;
+	count(STEERED);
+	return bpf_redirect(service_port, 0);
 }
 
 static __always_inline int steer(struct __sk_buff *skb, int received)
@@ -202,9 +213,11 @@ static __always_inline int steer(struct __sk_buff *skb, int received)
 		skb->mark = 0;
 		return NEXT;
 	}
-	if (h->off || bpf_skb_load_bytes(skb, 0, eth, sizeof(eth)) || !concerns(skb, eth))
+	if (h->off || bpf_skb_load_bytes(skb, 0, eth, sizeof(eth)))
 		return NEXT;
 	if (!alive()) {
+		if (maintains(skb, eth))
+			return NEXT;
 		count(h->fail == FAIL_CLOSED ? STOPPED : BYPASSED);
 		count_unjudged(skb, h->id, h->fail == FAIL_CLOSED);
 		return h->fail == FAIL_CLOSED ? TC_ACT_SHOT : NEXT;
@@ -214,10 +227,8 @@ static __always_inline int steer(struct __sk_buff *skb, int received)
 		count(FORGED);
 		return TC_ACT_SHOT;
 	}
-	if (!same(egress ? eth + 6 : eth, h->mac)) {
-		count(egress ? SPOOFED : FOREIGN);
-		return TC_ACT_SHOT;
-	}
+	if (!same(egress ? eth + 6 : eth, h->mac))
+		return steer_apart(skb, h->id, eth, egress);
 	tag[0] = TAG0;
 	tag[1] = TAG1;
 	tag[2] = TAG2;
@@ -244,32 +255,60 @@ int steer_out(struct __sk_buff *skb)
 	return steer(skb, 0);
 }
 
+/* give returns a frame to where it was taken: what a hook received is received again. */
+static __always_inline int give(struct __sk_buff *skb, const struct endpoint *e, int egress)
+{
+	int received = egress == (e->side == HOST_SIDE);
+
+	skb->mark = e->mark;
+	count(RETURNED);
+	return bpf_redirect(e->ifindex, received ? BPF_F_INGRESS : 0);
+}
+
+/* give_back_apart is give_back for a frame with two tags instead of one in its address. */
+static __always_inline int give_back_apart(struct __sk_buff *skb)
+{
+	struct endpoint *e = 0;
+	__u32 id = 0, outer = 0;
+
+	if (skb->vlan_present) {
+		outer = skb->vlan_tci;
+		if (bpf_skb_vlan_pop(skb))
+			return TC_ACT_SHOT;
+		id = (outer & 0xfff) | (skb->vlan_tci & 0xfff) << 12;
+		e = skb->vlan_present ? bpf_map_lookup_elem(&endpoints, &id) : 0;
+	}
+	if (!e || bpf_skb_vlan_pop(skb)) {
+		count(UNKNOWN);
+		return TC_ACT_SHOT;
+	}
+	return give(skb, e, !!(outer & APART_EGRESS));
+}
+
 /* On the ingress of our end of the service port: what the engine passed. */
 SEC("tc")
 int give_back(struct __sk_buff *skb)
 {
 	__u8 mac[12];
 	struct endpoint *e;
-	int egress, received;
+	int egress;
 	__u32 id, at;
 
 	if (bpf_skb_load_bytes(skb, 0, mac, sizeof(mac)))
 		return TC_ACT_SHOT;
+	if (!tagged(mac) && !tagged(mac + 6))
+		return give_back_apart(skb);
 	egress = !tagged(mac);
 	at = egress ? 6 : 0;
 	id = egress ? (__u32)mac[9] << 16 | (__u32)mac[10] << 8 | mac[11] : (__u32)mac[3] << 16 | (__u32)mac[4] << 8 | mac[5];
-	e = egress && !tagged(mac + 6) ? 0 : bpf_map_lookup_elem(&endpoints, &id);
+	e = bpf_map_lookup_elem(&endpoints, &id);
 	if (!e) {
 		count(UNKNOWN);
 		return TC_ACT_SHOT;
 	}
 	if (bpf_skb_store_bytes(skb, at, e->mac, 6, 0))
 		return TC_ACT_SHOT;
-	skb->mark = e->mark;
-	count(RETURNED);
-	/* It continues where it was taken: what a hook received is received again. */
-	received = egress == (e->side == HOST_SIDE);
-	return bpf_redirect(e->ifindex, received ? BPF_F_INGRESS : 0);
+	return give(skb, e, egress);
 }
 
 /* What wrap needs to know of a frame, in its mark, because the metadata of a packet socket

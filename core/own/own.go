@@ -1,0 +1,208 @@
+// Package own holds which IP and MAC addresses are a workload's own, kept up to date from
+// outside. It knows no packet and decides nothing; core/path compares.
+package own
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+// MAC is an Ethernet address.
+type MAC = [6]byte
+
+// Set is the addresses of a workload at one time, of all its interfaces. It is immutable.
+type Set struct {
+	addrs     map[packet.Addr]struct{}
+	macs      map[MAC]struct{}
+	links     []netip.Prefix           // subnets of its interfaces
+	broadcast map[packet.Addr]struct{} // of these
+}
+
+// NewSet returns the set of some addresses with their subnets, and MAC addresses.
+func NewSet(addrs []netip.Prefix, macs []MAC) *Set {
+	s := &Set{addrs: make(map[packet.Addr]struct{}, len(addrs)), macs: make(map[MAC]struct{}, len(macs)), broadcast: map[packet.Addr]struct{}{}}
+	for _, p := range addrs {
+		a := p.Addr().Unmap().WithZone("")
+		if !a.IsValid() || a.IsUnspecified() {
+			continue
+		}
+		s.addrs[packet.AddrFrom(a)] = struct{}{}
+		if p.IsSingleIP() || a.IsLoopback() || a.BitLen() != p.Addr().BitLen() {
+			continue
+		}
+		s.links = append(s.links, netip.PrefixFrom(a, p.Bits()).Masked())
+		if a.Is4() && p.Bits() < 31 {
+			b := a.As4()
+			binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|(1<<(32-p.Bits())-1))
+			s.broadcast[packet.AddrFrom(netip.AddrFrom4(b))] = struct{}{}
+		}
+	}
+	for _, m := range macs {
+		if m != (MAC{}) {
+			s.macs[m] = struct{}{}
+		}
+	}
+	return s
+}
+
+// Addrs calls fn for each address.
+func (s *Set) Addrs(fn func(packet.Addr)) {
+	for a := range s.addrs {
+		fn(a)
+	}
+}
+
+// Config is what a List needs besides its first Set. The zero value is a List that only Update
+// changes.
+type Config struct {
+	// Read returns the present addresses. It is called by the goroutine that finds an address
+	// missing, and may take some 100 microseconds; nil: there is nothing to read.
+	Read func() (*Set, error)
+	// Gateways returns the MAC addresses from which routed packets come to the workload; nil: any.
+	Gateways func() (map[MAC]struct{}, error)
+	// Forwards: the workload routes or bridges for others, whose addresses are then seen at it.
+	Forwards bool
+}
+
+// List is the present addresses of a workload. Its methods may be called from any goroutine.
+type List struct {
+	cfg      Config
+	set      atomic.Pointer[Set]
+	gates    atomic.Pointer[map[MAC]struct{}]
+	reading  sync.Mutex
+	nextRead atomic.Int64 // when Read may be called again, ns since start
+	nextGate atomic.Int64
+	start    time.Time
+}
+
+// New returns a list. A nil Set is empty.
+func New(cfg Config, s *Set) *List {
+	l := &List{cfg: cfg, start: time.Now()}
+	if s == nil {
+		s = NewSet(nil, nil)
+	}
+	l.set.Store(s)
+	return l
+}
+
+// Update replaces the addresses.
+func (l *List) Update(s *Set) { l.set.Store(s) }
+
+// Set returns the addresses as known now.
+func (l *List) Set() *Set { return l.set.Load() }
+
+// Forwards reports whether the workload routes or bridges for others.
+func (l *List) Forwards() bool { return l.cfg.Forwards }
+
+// HasAddr reports whether an address is the workload's own. An unknown one may have been added a
+// moment ago: the addresses are read again.
+func (l *List) HasAddr(a *packet.Addr) bool {
+	if _, ok := l.Set().addrs[*a]; ok {
+		return true
+	}
+	l.refresh()
+	_, ok := l.Set().addrs[*a]
+	return ok
+}
+
+// HasMAC is HasAddr for a MAC address.
+func (l *List) HasMAC(m *MAC) bool {
+	if _, ok := l.Set().macs[*m]; ok {
+		return true
+	}
+	l.refresh()
+	_, ok := l.Set().macs[*m]
+	return ok
+}
+
+// StillHas reports whether an address is the workload's own, after reading the addresses again: it
+// may have been removed a moment ago.
+func (l *List) StillHas(a *packet.Addr) bool {
+	if _, ok := l.Set().addrs[*a]; !ok {
+		return false
+	}
+	l.refresh()
+	_, ok := l.Set().addrs[*a]
+	return ok
+}
+
+// Broadcast reports whether an address is the broadcast address of a subnet of the workload.
+func (l *List) Broadcast(a *packet.Addr) bool {
+	_, ok := l.Set().broadcast[*a]
+	return ok
+}
+
+// OnLink reports whether an address is in a subnet of the workload's interfaces.
+func (l *List) OnLink(a *packet.Addr) bool {
+	n := a.Netip()
+	for _, p := range l.Set().links {
+		if p.Contains(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// Gateway reports whether routed packets may come to the workload from a MAC address.
+func (l *List) Gateway(m *MAC) bool {
+	if l.cfg.Gateways == nil {
+		return true
+	}
+	if g := l.gates.Load(); g != nil {
+		if _, ok := (*g)[*m]; ok {
+			return true
+		}
+	}
+	l.again(&l.nextGate, func() {
+		if g, err := l.cfg.Gateways(); err == nil {
+			l.gates.Store(&g)
+		}
+	})
+	g := l.gates.Load()
+	if g == nil {
+		return true // they cannot be read
+	}
+	_, ok := (*g)[*m]
+	return ok
+}
+
+// refresh reads the addresses again.
+func (l *List) refresh() {
+	if l.cfg.Read == nil {
+		return
+	}
+	l.again(&l.nextRead, func() {
+		if s, err := l.cfg.Read(); err == nil {
+			l.set.Store(s)
+		}
+	})
+}
+
+// readEvery is the minimum time between two readings; readShare bounds the part of the time that
+// they take where each is slow, as in a namespace with thousands of interfaces. Otherwise packets
+// with strange addresses could keep a worker busy.
+const (
+	readEvery = 20 * time.Millisecond
+	readShare = 20
+)
+
+// again calls read unless it was called a moment ago.
+func (l *List) again(next *atomic.Int64, read func()) {
+	if int64(time.Since(l.start)) < next.Load() {
+		return
+	}
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	begin := time.Since(l.start)
+	if int64(begin) < next.Load() {
+		return
+	}
+	read()
+	end := time.Since(l.start)
+	next.Store(int64(end + max(readEvery, readShare*(end-begin))))
+}

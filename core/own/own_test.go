@@ -1,0 +1,93 @@
+package own_test
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/sluicenet/sluice/core/own"
+	"github.com/sluicenet/sluice/core/packet"
+)
+
+func addr(s string) *packet.Addr {
+	a := packet.AddrFrom(netip.MustParseAddr(s))
+	return &a
+}
+
+func prefixes(list ...string) (out []netip.Prefix) {
+	for _, s := range list {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+func TestSet(t *testing.T) {
+	l := own.New(own.Config{}, own.NewSet(prefixes("10.0.0.5/24", "192.0.2.9/32", "127.0.0.1/8", "fd00::5/64", "10.9.0.1/31"), []own.MAC{{2, 1}, {}}))
+	for a, want := range map[string][3]bool{ // own, on link, broadcast
+		"10.0.0.5": {true, true}, "10.0.0.6": {false, true}, "10.0.0.255": {false, true, true}, "192.0.2.9": {true}, "192.0.2.8": {},
+		"127.0.0.1": {true}, "127.0.0.2": {}, "fd00::5": {true, true}, "fd00::6": {false, true}, "fd01::5": {}, "10.9.0.1": {true, true}, "10.9.0.0": {false, true},
+	} {
+		if got := [3]bool{l.HasAddr(addr(a)), l.OnLink(addr(a)), l.Broadcast(addr(a))}; got != want {
+			t.Errorf("%s: got %v, want %v", a, got, want)
+		}
+	}
+	if !l.HasMAC(&own.MAC{2, 1}) || l.HasMAC(&own.MAC{}) || l.HasMAC(&own.MAC{2, 2}) {
+		t.Error("MAC addresses")
+	}
+	if !l.Gateway(&own.MAC{9}) {
+		t.Error("gateways that are not known refuse")
+	}
+}
+
+// TestReadAgain: what is missing is read again, but not for each packet.
+func TestReadAgain(t *testing.T) {
+	reads := 0
+	var now []netip.Prefix
+	var err error
+	l := own.New(own.Config{Read: func() (*own.Set, error) {
+		reads++
+		return own.NewSet(now, nil), err
+	}}, nil)
+	now = prefixes("10.0.0.7/24")
+	if !l.HasAddr(addr("10.0.0.7")) || reads != 1 {
+		t.Fatalf("an address added later is missing, %d reads", reads)
+	}
+	for range 1000 {
+		if l.HasAddr(addr("10.0.0.8")) {
+			t.Fatal("10.0.0.8")
+		}
+	}
+	if reads > 2 {
+		t.Errorf("%d reads for 1000 packets", reads)
+	}
+	time.Sleep(25 * time.Millisecond)
+	now = nil
+	if l.StillHas(addr("10.0.0.7")) {
+		t.Error("a removed address is still there")
+	}
+	l.Update(own.NewSet(prefixes("10.0.0.9/24"), nil))
+	time.Sleep(25 * time.Millisecond)
+	if err = errors.New("no"); !l.StillHas(addr("10.0.0.9")) {
+		t.Error("an error removes addresses")
+	}
+}
+
+func TestGateways(t *testing.T) {
+	l := own.New(own.Config{Gateways: func() (map[own.MAC]struct{}, error) { return map[own.MAC]struct{}{{1}: {}}, nil }}, nil)
+	if !l.Gateway(&own.MAC{1}) || l.Gateway(&own.MAC{2}) {
+		t.Error("got the wrong gateways")
+	}
+	l = own.New(own.Config{Gateways: func() (map[own.MAC]struct{}, error) { return nil, errors.New("no") }}, nil)
+	if !l.Gateway(&own.MAC{2}) {
+		t.Error("gateways that cannot be read refuse")
+	}
+}
+
+func TestHasAddrDoesNotAllocate(t *testing.T) {
+	l := own.New(own.Config{}, own.NewSet(prefixes("10.0.0.5/24"), nil))
+	a := addr("10.0.0.5")
+	if n := testing.AllocsPerRun(100, func() { l.HasAddr(a) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
