@@ -275,7 +275,9 @@ func (a *Agent) added(w workload.Workload) {
 		a.sweep(&w)
 		a.log.Info("workload found", "workload", w.ID, "group", w.Group(), "interfaces", len(w.Interfaces))
 	}
+	before := t.guest()
 	t.Workload = w
+	a.rememberLost(t, before)
 	for _, e := range t.endpoints {
 		e.retry = time.Time{} // another choice may work
 	}

@@ -193,6 +193,7 @@ func (a *Agent) warnings() []string {
 			}
 		}
 	}
+	out = append(out, a.twins()...)
 	for _, text := range out {
 		if !slices.Contains(a.warned, text) {
 			a.log.Warn(text)

@@ -27,6 +27,7 @@ type Table struct {
 	exempt    *bart.Lite          // nil where nothing is exempt
 	workloads map[string]*Workload
 	guests    *hosts               // take precedence over all others; nil without
+	book      *addressBook         // nil where each address has one owner, always the same
 	newcomers map[string]*Workload // by service group; those of a Table without them have no policy
 
 	classes     []class  // the first is empty
