@@ -70,9 +70,6 @@ func (t *tracked) oddLabels() (out []string) {
 			out = append(out, fmt.Sprintf("label %s ignored: value %q is not true or false", labelSidecar, v))
 		}
 	}
-	if _, err := t.networks(); err != nil {
-		out = append(out, err.Error())
-	}
 	return out
 }
 

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 
@@ -14,10 +13,6 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/internal/netns"
 )
-
-// labelNetworks is the label with networks behind a workload, such as those of nested containers, whose
-// addresses it may use as its own: prefixes with commas between them, or "any".
-const labelNetworks = "sluice.net/networks"
 
 // matchInterfaces assigns the endpoints of a workload to its present interfaces, by their numbers: one that
 // was renamed or has another MAC address stays attached. An endpoint whose interface is gone is detached,
@@ -157,7 +152,7 @@ func (a *Agent) stopCarried(t *tracked, e *endpoint) {
 	e.at = backend.Endpoint{}
 }
 
-// own returns the addresses of a workload, and those that its label lets it use.
+// own returns the addresses of a workload.
 func (t *tracked) own() []netip.Prefix {
 	var out []netip.Prefix
 	for i := range t.Interfaces {
@@ -168,30 +163,8 @@ func (t *tracked) own() []netip.Prefix {
 			out = append(out, netip.PrefixFrom(ip, ip.BitLen()))
 		}
 	}
-	nets, _ := t.networks()
-	out = append(out, nets...)
 	slices.SortFunc(out, netip.Prefix.Compare)
 	return slices.Compact(out)
-}
-
-// networks returns the networks behind a workload, by its label.
-func (t *tracked) networks() ([]netip.Prefix, error) {
-	v := strings.TrimSpace(t.Labels[labelNetworks])
-	if v == "" {
-		return nil, nil
-	}
-	if v == "any" {
-		return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}, nil
-	}
-	var out []netip.Prefix
-	for text := range strings.SplitSeq(v, ",") {
-		p, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil || p.Addr().Is4In6() {
-			return nil, fmt.Errorf("label %s ignored: %q is not a network such as 172.17.0.0/16, or any", labelNetworks, strings.TrimSpace(text))
-		}
-		out = append(out, p.Masked())
-	}
-	return out, nil
 }
 
 // macs returns the further MAC addresses of an endpoint.
