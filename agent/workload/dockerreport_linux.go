@@ -167,16 +167,15 @@ func (w *dockerWatch) joined(ino uint64, list []*container) (Workload, bool) {
 		x.Containers = append(x.Containers, c.id)
 	}
 	slices.Sort(x.Members)
-	var before []Interface
-	known := false
+	var before *Workload
 	for _, r := range w.reported[ino] {
-		before, known = r.Interfaces, true
+		before = &r
 	}
 	for _, c := range list {
 		if !w.refresh(c) {
 			continue
 		}
-		if in, err := inspect(c.path, ino, before, true); err == nil && (known || in.addressed && len(in.interfaces) > 0) {
+		if in, err := inspect(c.path, ino, before, true); err == nil && (before != nil || in.addressed && len(in.interfaces) > 0) {
 			x.NetNS, x.Interfaces = c.path, in.interfaces
 			return x, true
 		}

@@ -27,7 +27,7 @@ type lister struct {
 	global  map[int][]netip.Prefix // addresses that others can reach, by interface
 	local   map[int][]netip.Addr   // link-local ones
 	virtual []netip.Prefix         // on lo
-	known   map[int]bool           // reported before
+	known   map[int]bool           // reported before; nil for a new workload
 	uplinks map[int]bool           // namespaces at the other ends of veths, by number
 	leads   map[int]bool           // interfaces that lead out
 }
@@ -92,8 +92,8 @@ func (x *lister) sortAddresses(addrs []netlink.Addr) {
 }
 
 // findLeading finds the interfaces that lead out of the namespace. The other end of a veth may also be
-// a nested container's: it leads out if it is where an interface with an address leads, or was reported
-// before, and where there is none of these, always.
+// a nested container's: it leads out if it is where an interface with an address leads, or one that was
+// reported before. A new workload without any of these is given the benefit of the doubt.
 func (x *lister) findLeading() {
 	for index, l := range x.links {
 		if at := l.Attrs(); l.Type() == "veth" && at.NetNsID >= 0 && (x.known[index] || len(x.global[index]) > 0 && at.MasterIndex == 0) {
@@ -107,7 +107,7 @@ func (x *lister) findLeading() {
 		}
 		switch l.Type() {
 		case "veth":
-			x.leads[index] = at.NetNsID >= 0 && (len(x.uplinks) == 0 || x.uplinks[at.NetNsID])
+			x.leads[index] = at.NetNsID >= 0 && (x.known == nil && len(x.uplinks) == 0 || x.uplinks[at.NetNsID])
 		case "macvlan", "macvtap", "ipvlan", "ipvtap":
 			x.leads[index] = at.NetNsID >= 0
 		case "device":
@@ -189,11 +189,14 @@ func (x *lister) macsAbove(l netlink.Link) []string {
 	return out[:min(len(out), maxMACs)]
 }
 
-// indexes returns the numbers of interfaces.
-func indexes(list []Interface) map[int]bool {
-	out := make(map[int]bool, len(list))
-	for i := range list {
-		out[list[i].Index] = true
+// indexes returns the numbers of a workload's interfaces; nil for no workload.
+func indexes(w *Workload) map[int]bool {
+	if w == nil {
+		return nil
+	}
+	out := make(map[int]bool, len(w.Interfaces))
+	for i := range w.Interfaces {
+		out[w.Interfaces[i].Index] = true
 	}
 	return out
 }

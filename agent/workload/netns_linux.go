@@ -45,10 +45,10 @@ func openNS(path string, ino uint64) (netns.NsHandle, error) {
 	return h, nil
 }
 
-// inspect returns the contents of a namespace. before are the interfaces that were reported of it. With
+// inspect returns the contents of a namespace. before is the workload that was reported of it, nil for none. With
 // up, interfaces that are down are left out unless they were reported before: a runtime brings an
 // interface up when it has all its addresses.
-func inspect(path string, ino uint64, before []Interface, up bool) (contents, error) {
+func inspect(path string, ino uint64, before *Workload, up bool) (contents, error) {
 	links, addrs, err := read(path, ino)
 	if err != nil {
 		return contents{}, err

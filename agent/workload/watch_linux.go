@@ -216,11 +216,7 @@ func (w *watcher) readNamespace(t *tracked, known bool) bool {
 			w.src.cfg.Logger.Warn("namespace changes are polled", "namespace", t.name, "error", err)
 		}
 	}
-	var before []Interface
-	if t.reported != nil {
-		before = t.reported.Interfaces
-	}
-	c, err := inspect(path, t.ino, before, false)
+	c, err := inspect(path, t.ino, t.reported, false)
 	switch {
 	case err != nil:
 		w.wait(t, err.Error())
