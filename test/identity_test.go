@@ -140,6 +140,9 @@ func TestAddressReused(t *testing.T) {
 	// web ends, and the other service has its addresses at once.
 	inside(t, l.host, "link del "+l.web.HostInterface)
 	inside(t, l.intruder.NS, "addr flush dev eth0 scope global", "addr add 10.77.0.1/24 dev eth0", "addr add fd77::1/64 dev eth0 nodad")
+	for _, ns := range []*testnet.NS{l.intruder.NS, l.api.NS} { // no gratuitous announcements here
+		inside(t, ns, "-4 neigh flush all", "-6 neigh flush all")
+	}
 	for _, after := range []time.Duration{100 * time.Millisecond, time.Second, 4 * time.Second} {
 		time.Sleep(after)
 		for _, family := range families {

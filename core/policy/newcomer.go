@@ -104,8 +104,9 @@ func (x *extension) addFormer(g *Guest) {
 		if !own(a) {
 			continue
 		}
-		x.book.former(a, past{w.spec.Identity, g.Ended})
-		if _, taken := x.present[a]; taken || !g.Stale {
+		_, taken := x.present[a]
+		x.book.former(a, past{w.spec.Identity, g.Ended, taken})
+		if taken || !g.Stale {
 			continue
 		}
 		if id, ok := x.t.listed(a); ok && id == w.spec.Identity {

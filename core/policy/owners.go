@@ -32,6 +32,7 @@ func (o *owners) add(id uint32) {
 type past struct {
 	identity uint32
 	ended    int64
+	reused   bool // somebody else has the address now
 }
 
 // addressBook is what is known of some addresses beyond one identity each. It does not change.
@@ -46,7 +47,7 @@ type addressBook struct {
 }
 
 // ownersOf returns who must be asked about a connection's other end: who has the address, or had it when
-// the connection began. Near the end of an owner it may have been either.
+// the connection began. Near the end of an owner it may have been the next one already.
 func (t *Table) ownersOf(q *Query) (o owners) {
 	if t.book == nil {
 		o.ids[0], o.n = t.Identity(q.Peer, q.IPv6), 1
@@ -58,7 +59,7 @@ func (t *Table) ownersOf(q *Query) (o owners) {
 				continue
 			}
 			o.add(p.identity)
-			if q.Began <= p.ended-Doubt {
+			if !p.reused || q.Began <= p.ended-Doubt {
 				return o
 			}
 		}

@@ -54,6 +54,7 @@ func TestOwnersFollowTime(t *testing.T) {
 		{"as listed", listed, nil, 0, "allow deny"},
 		{"ended, nobody has it yet", listed, []policy.Guest{stale}, 101 * second, "deny deny"},
 		{"ended, an earlier connection", listed, []policy.Guest{stale}, 90 * second, "allow deny"},
+		{"ended, a connection of its last moment", listed, []policy.Guest{stale}, 100*second - second/2, "allow deny"},
 		{"ended, the policy lists somebody by now", renewed, []policy.Guest{stale}, 101 * second, "deny allow"},
 		{"reused, a later connection", listed, []policy.Guest{had, has}, 101 * second, "deny allow"},
 		{"reused, an earlier one", listed, []policy.Guest{had, has}, 90 * second, "allow deny"},
