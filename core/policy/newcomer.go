@@ -21,7 +21,7 @@ type Guest struct {
 	// Ended is when it was noticed that it no longer has the addresses, ns since the epoch; 0 while it has
 	// them. Connections that began before remain its own.
 	Ended int64
-	// Stale: the policy may still list the addresses as its own; nobody has them until it is
+	// Stale: the policy may still list the addresses as its own; no workload has them until it is
 	// known who does.
 	Stale bool
 }

@@ -32,7 +32,7 @@ func (o *owners) add(id uint32) {
 type past struct {
 	identity uint32
 	ended    int64
-	reused   bool // somebody else has the address now
+	reused   bool // another workload has the address now
 }
 
 // addressBook is what is known of some addresses beyond one identity each. It does not change.

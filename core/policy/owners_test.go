@@ -52,10 +52,10 @@ func TestOwnersFollowTime(t *testing.T) {
 		want   string // verdicts on ports 80 and 81
 	}{
 		{"as listed", listed, nil, 0, "allow deny"},
-		{"ended, nobody has it yet", listed, []policy.Guest{stale}, 101 * second, "deny deny"},
+		{"ended, not in use yet", listed, []policy.Guest{stale}, 101 * second, "deny deny"},
 		{"ended, an earlier connection", listed, []policy.Guest{stale}, 90 * second, "allow deny"},
 		{"ended, a connection of its last moment", listed, []policy.Guest{stale}, 100*second - second/2, "allow deny"},
-		{"ended, the policy lists somebody by now", renewed, []policy.Guest{stale}, 101 * second, "deny allow"},
+		{"ended, the policy lists another by now", renewed, []policy.Guest{stale}, 101 * second, "deny allow"},
 		{"reused, a later connection", listed, []policy.Guest{had, has}, 101 * second, "deny allow"},
 		{"reused, an earlier one", listed, []policy.Guest{had, has}, 90 * second, "allow deny"},
 		{"reused, around the end", listed, []policy.Guest{had, has}, 100*second - second/2, "deny deny"},
