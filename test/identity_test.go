@@ -65,11 +65,13 @@ func TestEnforcedWhateverHappensInside(t *testing.T) {
 			}
 			for _, s := range steps {
 				inside(t, ns, s.lines...)
-				if backend == "nfqueue" && s.name == "a bridge takes it" {
-					// Queues are on the interface that the network stack uses: the new one has to be noticed.
-					until(t, 3*time.Second, "the bridge enforced", func() error {
-						if b, note := l.backendOf("web", "brin"); b != "nfqueue" {
-							return fmt.Errorf("brin by %q: %s", b, note)
+				if backend == "nfqueue" {
+					// Queues are bound to the name that the network stack uses: a new one has to be noticed.
+					until(t, 2*time.Second, s.name+": enforced again", func() error {
+						c, err := l.web.TryDial("tcp4", l.api.Addr("tcp4", 9090), time.Second)
+						if err == nil {
+							c.Close()
+							return errors.New("connected")
 						}
 						return nil
 					})
