@@ -221,6 +221,7 @@ func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-ch
 			a.lost(id)
 		case <-sockets.C:
 			changed := a.readSockets()
+			a.dropMoved()
 			if a.forget(time.Now()) {
 				a.adopt()
 			}
@@ -274,27 +275,13 @@ func (a *Agent) added(w workload.Workload) {
 		a.sweep(&w)
 		a.log.Info("workload found", "workload", w.ID, "group", w.Group(), "interfaces", len(w.Interfaces))
 	}
+	before := t.guest()
 	t.Workload = w
+	a.rememberLost(t, before)
 	for _, e := range t.endpoints {
 		e.retry = time.Time{} // another choice may work
 	}
-	there := map[string]bool{loopback: true}
-	for i := range w.Interfaces {
-		n := &w.Interfaces[i]
-		if n.Name == loopback {
-			continue // lo is attached for a sidecar only
-		}
-		there[n.Name] = true
-		if e := t.endpoints[n.Name]; e == nil || e.iface.Index != n.Index || e.iface.MAC != n.MAC || e.iface.Kind != n.Kind {
-			a.detach(t, n.Name)
-			t.endpoints[n.Name] = &endpoint{id: a.endpointID(w.ID, n.Name), iface: *n}
-		}
-	}
-	for name := range t.endpoints {
-		if !there[name] {
-			a.detach(t, name)
-		}
-	}
+	a.matchInterfaces(t)
 	a.detectSidecar(t)
 	a.readdressed(t)
 }

@@ -32,6 +32,8 @@ type endpoint struct {
 	// err is the reason why it is not attached as wanted; the next attempt is at retry.
 	err   string
 	retry time.Time
+	// moved reports whether its interface is in another namespace than the workload's.
+	moved bool
 	again backoff.Backoff
 	// sources are the addresses of its workload, as the engine has them; nil before the first.
 	sources *own.List
@@ -63,11 +65,14 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 	next := a.detachExpired(now)
 	for _, id := range a.inOrder() {
 		t := a.workloads[id]
-		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
+		for _, e := range t.belowFirst() {
 			if ctx.Err() != nil {
 				return time.Time{}
 			}
-			e := t.endpoints[name]
+			if t.carried(e) {
+				a.stopCarried(t, e)
+				continue
+			}
 			if e.err == "" || !now.Before(e.retry) {
 				a.attachWanted(ctx, t, e, managed)
 			}
@@ -77,6 +82,16 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 		}
 	}
 	return next
+}
+
+// belowFirst returns the endpoints by name, those that carry others first.
+func (t *tracked) belowFirst() []*endpoint {
+	out := make([]*endpoint, 0, len(t.endpoints))
+	for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
+		out = append(out, t.endpoints[name])
+	}
+	slices.SortStableFunc(out, func(a, b *endpoint) int { return min(len(a.iface.Inner), 1) - min(len(b.iface.Inner), 1) })
+	return out
 }
 
 // inOrder returns the workloads by id, enforced ones first, because their traffic passes until they are attached.

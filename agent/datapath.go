@@ -17,6 +17,9 @@ import (
 // it is about to go inline.
 func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Managed) error {
 	c := a.choice(t)
+	if e.planned && e.moved {
+		return nil
+	}
 	if e.planned && e.choice == c && (kind != backend.Inline || e.at.Kind == backend.Inline) {
 		return nil
 	}
@@ -54,7 +57,8 @@ func (a *Agent) plansOf(t *tracked, e *endpoint, c choice, managed wire.Managed)
 // attach attaches an endpoint as a kind: inline by the best available datapath. The error is why the best
 // one is unavailable; the endpoint's at is the actual attachment.
 func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backend.Kind, fail backend.FailMode) error {
-	ep := backend.Endpoint{ID: e.id, Kind: kind, NetNS: t.NetNS, Interface: e.iface.Name, Index: e.iface.Index, MAC: e.plans[0].MAC, Fail: fail}
+	ep := backend.Endpoint{ID: e.id, Kind: kind, NetNS: t.NetNS, Interface: e.iface.Name, Index: e.iface.Index, MAC: e.plans[0].MAC, Fail: fail,
+		Own: t.own(), MACs: e.macs()}
 	if kind != backend.Inline || e.plans[0].TapOnly {
 		ep.Kind = backend.Tap
 		return a.attachAs(ctx, t, e, ep)
@@ -75,7 +79,8 @@ func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backen
 
 // attachAs attaches an endpoint by one datapath; after an error the previous attachment remains.
 func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backend.Endpoint) error {
-	if e.at.SameAttachment(&ep) && e.at.SameOwner(&ep) {
+	same := e.at.SameAttachment(&ep)
+	if same && e.at.SameOwner(&ep) {
 		return nil
 	}
 	begin := time.Now()
@@ -93,6 +98,10 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	}
 	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
 		return err
+	}
+	if same {
+		e.at = ep // other addresses
+		return nil
 	}
 	e.at, e.stays = ep, ""
 	if s, ok := a.cfg.Engine.(stayer); ok {
@@ -132,6 +141,9 @@ type stayer interface {
 
 // why returns why an endpoint is attached as it is.
 func (a *Agent) why(t *tracked, e *endpoint) string {
+	if t.carried(e) {
+		return "its frames are judged at " + e.iface.Inner + ", which carries them"
+	}
 	if !e.planned || e.at.Kind == backend.NoKind {
 		return ""
 	}

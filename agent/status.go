@@ -57,8 +57,8 @@ func (a *Agent) publish() {
 		t := a.workloads[id]
 		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
 			e := t.endpoints[name]
-			if e.at.Kind != backend.NoKind {
-				attached[id+"/"+name] = backendText(&e.at)
+			if b := t.backendOf(e); b != "" {
+				attached[id+"/"+name] = b
 			}
 			if text := e.wrong(a, id); text != "" && errs[id] == "" && e.at.Kind != backend.Inline {
 				errs[id] = text
@@ -140,12 +140,24 @@ func (a *Agent) message(t *tracked) *controlv1.Workload {
 	return m
 }
 
+// backendOf returns how an endpoint is attached, or the one that carries its frames; "" if it is not.
+func (t *tracked) backendOf(e *endpoint) string {
+	if t.carried(e) {
+		e = t.endpoints[e.iface.Inner]
+		if e.iface.Inner != "" {
+			return t.backendOf(e)
+		}
+	}
+	if e.at.Kind == backend.NoKind {
+		return ""
+	}
+	return backendText(&e.at)
+}
+
 // addEndpoint adds how an endpoint is attached.
 func (a *Agent) addEndpoint(t *tracked, e *endpoint, p *controlv1.Interface) {
 	p.Note, p.Error = a.why(t, e), e.wrong(a, t.ID)
-	if e.at.Kind != backend.NoKind {
-		p.Backend = backendText(&e.at)
-	}
+	p.Backend = t.backendOf(e)
 	if e.stays != "" && inStack(&e.at) {
 		p.Note += "; decided connections stay in the queue: " + e.stays
 	}
@@ -175,11 +187,16 @@ func (a *Agent) warnings() []string {
 			out = append(out, t.Name+": "+text)
 		}
 		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
-			if e := t.endpoints[name]; e.err != "" && e.at.Kind == backend.Inline {
+			e := t.endpoints[name]
+			if e.err != "" && e.at.Kind == backend.Inline {
 				out = append(out, t.Name+"/"+name+": "+e.err)
+			}
+			if text := e.movedNote(); text != "" {
+				out = append(out, t.Name+": "+text)
 			}
 		}
 	}
+	out = append(out, a.twins()...)
 	for _, text := range out {
 		if !slices.Contains(a.warned, text) {
 			a.log.Warn(text)

@@ -43,7 +43,7 @@ func TestAddressesOnLo(t *testing.T) {
 			map[string][]netip.Prefix{"eth0": prefixes("10.77.0.2/24", "10.77.0.200/32"), "tun0": prefixes("10.99.0.1/24")}},
 	} {
 		got := map[string][]netip.Prefix{}
-		for _, i := range addressed(links, tt.addrs) {
+		for _, i := range interfacesOf(links, tt.addrs, nil).interfaces {
 			got[i.Name] = i.Addresses
 		}
 		if !reflect.DeepEqual(got, tt.want) {

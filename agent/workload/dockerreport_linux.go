@@ -151,7 +151,8 @@ func (w *dockerWatch) inside(ino uint64) []*container {
 	return list
 }
 
-// joined returns the one workload of the containers of a namespace, if it has an address.
+// joined returns the one workload of the containers of a namespace, if it has an address or was reported
+// before: what happens inside does not end its enforcement.
 func (w *dockerWatch) joined(ino uint64, list []*container) (Workload, bool) {
 	x := list[0].workload(w.src.cfg.Node)
 	if list[0].shares() {
@@ -166,16 +167,20 @@ func (w *dockerWatch) joined(ino uint64, list []*container) (Workload, bool) {
 		x.Containers = append(x.Containers, c.id)
 	}
 	slices.Sort(x.Members)
+	var before *Workload
+	for _, r := range w.reported[ino] {
+		before = &r
+	}
 	for _, c := range list {
 		if !w.refresh(c) {
 			continue
 		}
-		if ifs, err := inspectUp(c.path, ino); err == nil {
-			x.NetNS, x.Interfaces = c.path, ifs
-			break
+		if in, err := inspect(c.path, ino, before, true); err == nil && (before != nil || in.addressed && len(in.interfaces) > 0) {
+			x.NetNS, x.Interfaces = c.path, in.interfaces
+			return x, true
 		}
 	}
-	return x, len(x.Interfaces) > 0
+	return x, false
 }
 
 // verify finds containers whose end was not reported, as while the daemon is unavailable.

@@ -30,7 +30,7 @@ type NetNSConfig struct {
 	Node string
 	// Logger logs waits and their reasons; none if nil.
 	Logger *slog.Logger
-	// Settle is how long changes are gathered before they are reported; 50 ms if 0.
+	// Settle is how long changes are gathered before they are reported; 15 ms if 0.
 	Settle time.Duration
 	// Poll is the interval of full scans without a notification; 5 s if 0.
 	Poll time.Duration
@@ -52,7 +52,7 @@ func NewNetNS(cfg NetNSConfig) (*NetNS, error) {
 		cfg.Dir = NetNSDir
 	}
 	if cfg.Settle == 0 {
-		cfg.Settle = 50 * time.Millisecond
+		cfg.Settle = 15 * time.Millisecond
 	}
 	if cfg.Poll == 0 {
 		cfg.Poll = 5 * time.Second

@@ -216,20 +216,22 @@ func (w *watcher) readNamespace(t *tracked, known bool) bool {
 			w.src.cfg.Logger.Warn("namespace changes are polled", "namespace", t.name, "error", err)
 		}
 	}
-	ifs, host, err := inspect(path, t.ino)
+	c, err := inspect(path, t.ino, t.reported, false)
 	switch {
 	case err != nil:
 		w.wait(t, err.Error())
 		return true
-	case len(ifs) == 0:
+	case t.reported != nil:
+		// What happens inside does not end its enforcement.
+	case len(c.interfaces) == 0 || !c.addressed:
 		w.wait(t, "no interface but lo has an address other than link-local")
-		return w.retract(t)
-	case host && !w.src.named(t.name):
+		return true
+	case !w.src.named(t.name) && isHost(path, t.ino, c.links, w.paths()):
 		w.wait(t, "it is the host side of other namespaces, not a workload, unless --netns or the workloads file names it")
-		return w.retract(t)
+		return true
 	}
 	d, _ := w.src.wanted(t.name)
-	now := w.src.describe(t.name, d, ifs)
+	now := w.src.describe(t.name, d, c.interfaces)
 	if t.reported != nil && reflect.DeepEqual(*t.reported, now) {
 		return true
 	}
@@ -237,13 +239,15 @@ func (w *watcher) readNamespace(t *tracked, known bool) bool {
 	return w.yield(Event{Kind: Added, Workload: now})
 }
 
-// retract yields the removal of the workload of a namespace that still exists.
-func (w *watcher) retract(t *tracked) bool {
-	if t.reported == nil {
-		return true
+// paths returns the paths of the namespaces that can be workloads.
+func (w *watcher) paths() []string {
+	out := make([]string, 0, len(w.nss))
+	for _, name := range names(w.src.cfg.Dir) {
+		if _, ok := w.src.wanted(name); ok {
+			out = append(out, filepath.Join(w.src.cfg.Dir, name))
+		}
 	}
-	t.reported = nil
-	return w.yield(Event{Kind: Removed, Workload: Workload{ID: "netns:" + t.name}})
+	return out
 }
 
 func (w *watcher) wait(t *tracked, why string) {

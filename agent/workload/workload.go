@@ -41,8 +41,13 @@ type Interface struct {
 	MAC       string         `json:"mac"`
 	Kind      string         `json:"kind"` // veth, macvlan ...
 	Addresses []netip.Prefix `json:"addresses"`
-	// LinkLocal are its link-local addresses, which stand for it on its link only.
+	// LinkLocal are its link-local addresses, which identify nothing beyond its link.
 	LinkLocal []netip.Addr `json:"link_local,omitempty"`
+	// Inner is the name of the interface below it in the same namespace that carries all its frames;
+	// "" if it has traffic of its own. Packet rings see its frames there.
+	Inner string `json:"inner,omitempty"`
+	// MACs are the MAC addresses other than MAC of interfaces above it in the namespace.
+	MACs []string `json:"macs,omitempty"`
 }
 
 // EventKind is the kind of an event.

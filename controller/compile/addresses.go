@@ -94,10 +94,10 @@ func (c *compiler) workloadAddresses(put func(netip.Prefix, ...uint32)) {
 			if !mapped(a) {
 				continue
 			}
+			host := netip.PrefixFrom(a, a.BitLen())
 			if other := taken[a]; other != nil {
-				if !a.IsLinkLocalUnicast() && other.Node == c.in.Node && w.Node == c.in.Node && other.ID != w.ID {
-					c.notes = append(c.notes, fmt.Sprintf("workloads %s and %s of node %s both have the address %s: rules see %s there",
-						other.ID, w.ID, w.Node, a, other.ID))
+				if !a.IsLinkLocalUnicast() && other.Node == w.Node && other.ID != w.ID {
+					c.share(host, other, w)
 				}
 				continue
 			}
@@ -105,8 +105,24 @@ func (c *compiler) workloadAddresses(put func(netip.Prefix, ...uint32)) {
 				continue
 			}
 			taken[a] = w
-			put(netip.PrefixFrom(a, a.BitLen()), c.of(w)...)
+			put(host, c.of(w)...)
 		}
+	}
+}
+
+// share lists an address that two workloads of one node have at the same time: both are asked. An address
+// on several nodes is another matter: networks of nodes may be equal.
+func (c *compiler) share(p netip.Prefix, a, b *model.Workload) {
+	s := policy.AddressSpec{Prefix: p, Identity: c.identity(c.withCIDRs(c.of(b), p)...)}
+	if s.Identity == c.identity(c.withCIDRs(c.of(a), p)...) {
+		return
+	}
+	if a.Node == c.in.Node {
+		c.notes = append(c.notes, fmt.Sprintf("workloads %s and %s of node %s both have the address %s: a connection with it needs rules for both",
+			a.ID, b.ID, a.Node, p.Addr()))
+	}
+	if !slices.Contains(c.spec.Addresses, s) {
+		c.spec.Addresses = append(c.spec.Addresses, s)
 	}
 }
 

@@ -58,7 +58,7 @@ func (d *decider) query(s *session.Session) policy.Query {
 	q := policy.Query{
 		Dir: s.Dir, Peer: server, Local: client, IPv6: s.Key.IPv6, Proto: s.Key.Proto, Port: sport,
 		App: app.ID(s.App), Base: app.ID(s.Base), Midstream: s.Flags&session.Midstream != 0,
-		Lost: s.Marks&session.Lost != 0,
+		Lost: s.Marks&session.Lost != 0, Began: s.Created,
 	}
 	if s.Dir != packet.Egress {
 		q.Peer, q.Local = client, server

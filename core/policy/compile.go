@@ -29,7 +29,7 @@ func Compile(s *Spec) (*Table, error) {
 		classes:    []class{{}},
 		candidates: []candidate{{bits: candNone | candLast}},
 	}
-	t.hosts = newHosts(s.Addresses)
+	t.hosts, t.book = newHosts(s.Addresses), specBook(s.Addresses)
 	for _, a := range s.Addresses {
 		if !a.Prefix.IsSingleIP() {
 			t.addresses.Insert(a.Prefix.Masked(), a.Identity)

@@ -32,12 +32,22 @@ func (w *Workload) Decide(q *Query) Decision {
 	if w.table.open(q) {
 		return Decision{Verdict: flow.Open}
 	}
+	o := w.table.ownersOf(q)
+	if o.n > 1 {
+		_, d := w.strictest(q, &o)
+		return d
+	}
+	return w.decideFor(q, o.ids[0])
+}
+
+// decideFor returns the decision for a connection with an identity.
+func (w *Workload) decideFor(q *Query, peer uint32) Decision {
 	d := Decision{Verdict: w.spec.Mode.byDefault(), Reason: flow.ByDefault}
-	c := w.first(q, w.spec.FailClosed)
+	c := w.first(q, peer, w.spec.FailClosed)
 	if c != nil {
 		d = Decision{Verdict: w.spec.Mode.byRule(c.bits, q), Reason: flow.ByRule, Rule: c.rule}
 	}
-	if q.lost() && w.lostMattered(c != nil, c != nil && c.bits&candApp != 0, q) {
+	if q.lost() && w.lostMattered(c != nil, c != nil && c.bits&candApp != 0, q, peer) {
 		d.Reason = flow.ByUnidentified
 	}
 	return d
@@ -50,13 +60,13 @@ func (q *Query) lost() bool { return q.Lost && q.App == app.Unknown }
 // application known: where the rule that was found names applications, or an earlier one
 // would match with some application. Learning without a rule would record the wrong
 // application.
-func (w *Workload) lostMattered(found, byApps bool, q *Query) bool {
+func (w *Workload) lostMattered(found, byApps bool, q *Query, peer uint32) bool {
 	if byApps || !found && w.spec.Mode == Discover {
 		return true
 	}
 	open := *q
 	open.App, open.Open = app.Undecided, nil
-	c := w.first(&open, false)
+	c := w.first(&open, peer, false)
 	return c != nil && c.bits&candApp != 0
 }
 
@@ -85,11 +95,10 @@ func (m Mode) byRule(bits uint8, q *Query) flow.Verdict {
 }
 
 // first returns the first candidate in rule order that decides the query or that it must wait
-// for, for a workload that fails closed or open; nil if no rule does. Each table's list is in
+// for, with an identity at the other end, for a workload that fails closed or open; nil if no rule does. Each table's list is in
 // rule order, so the earliest of the tables' first matches is the first of all.
-func (w *Workload) first(q *Query, closed bool) *candidate {
+func (w *Workload) first(q *Query, id uint32, closed bool) *candidate {
 	t := w.table
-	id := t.Identity(q.Peer, q.IPv6)
 	var classes [3]uint32
 	own := w.rowsFor(q)
 	if q.Dir == packet.Egress {

@@ -32,6 +32,9 @@ type Query struct {
 	// fails open lets rules that name applications allow it, one that fails closed lets them
 	// deny it.
 	Lost bool
+	// Began is when the connection began, ns since the epoch: it is with who had Peer then. 0 is
+	// now.
+	Began int64
 }
 
 // Openness describes a session during identification.

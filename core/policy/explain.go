@@ -30,7 +30,8 @@ func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 		return []Step{{Text: "loopback, or exempted by the settings",
 			Outcome: "not subject to policy"}}, Decision{Verdict: flow.Open}
 	}
-	peer := w.table.Identity(q.Peer, q.IPv6)
+	o := w.table.ownersOf(q)
+	peer, _ := w.strictest(q, &o)
 	from, to := w.spec.Identity, peer
 	if q.Dir != packet.Egress {
 		from, to = peer, w.spec.Identity
@@ -39,6 +40,9 @@ func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 		}
 	}
 	var steps []Step
+	if o.n > 1 {
+		steps = append(steps, Step{Text: "several workloads have the other address, or had it when the connection began", Outcome: "the strictest decision applies"})
+	}
 	for i := range w.table.rules {
 		r := &w.table.rules[i]
 		if !w.table.in(from, r.From) || !w.table.in(to, r.To) {
@@ -48,14 +52,14 @@ func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 			steps = append(steps, Step{r.ID, w.table.sentence(r), "no: this address must be named by its own group"})
 			continue
 		}
-		outcome, d := w.consider(r, q)
+		outcome, d := w.consider(r, q, peer)
 		steps = append(steps, Step{r.ID, w.table.sentence(r), outcome})
 		if d.Verdict != flow.NoVerdict {
 			return steps, d
 		}
 	}
 	d := Decision{Verdict: w.spec.Mode.byDefault(), Reason: flow.ByDefault}
-	if q.lost() && w.lostMattered(false, false, q) {
+	if q.lost() && w.lostMattered(false, false, q, peer) {
 		d.Reason = flow.ByUnidentified
 	}
 	return append(steps, Step{Text: "no rule between the two ends matches", Outcome: "mode " + w.spec.Mode.String() + ": " + d.Verdict.String()}), d
@@ -71,7 +75,7 @@ func (t *Table) in(identity, group uint32) bool {
 
 // consider returns the result of one rule between the right groups; the decision's verdict is
 // NoVerdict where the next rule is to be evaluated.
-func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
+func (w *Workload) consider(r *RuleSpec, q *Query, peer uint32) (string, Decision) {
 	if len(r.Ports) > 0 && !slices.ContainsFunc(r.Ports, func(p PortSpec) bool { return p.Contains(q.Proto, q.Port) }) {
 		return "no: the connection is to " + portText(q), Decision{}
 	}
@@ -91,7 +95,7 @@ func (w *Workload) consider(r *RuleSpec, q *Query) (string, Decision) {
 	default:
 		return "no: the application is " + q.App.Name(), Decision{}
 	}
-	if q.lost() && w.lostMattered(true, len(r.Apps) > 0, q) {
+	if q.lost() && w.lostMattered(true, len(r.Apps) > 0, q, peer) {
 		d.Reason = flow.ByUnidentified
 	}
 	switch {

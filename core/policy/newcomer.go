@@ -2,8 +2,6 @@ package policy
 
 import (
 	"net/netip"
-
-	"github.com/sluicenet/sluice/core/packet"
 )
 
 // NewcomerSpec is the policy for a workload of a service group that the policy does not list
@@ -15,56 +13,131 @@ type NewcomerSpec struct {
 	WorkloadSpec
 }
 
-// Guest is a running workload, listed by the policy or not.
+// Guest is a running workload, listed by the policy or not, or one that had addresses until a
+// moment ago.
 type Guest struct {
 	ID, Group string
 	Addresses []netip.Prefix
+	// Ended is when it was noticed that it no longer has the addresses, ns since the epoch; 0 while it has
+	// them. Connections that began before remain its own.
+	Ended int64
+	// Stale: the policy may still list the addresses as its own; no workload has them until it is
+	// known who does.
+	Stale bool
 }
 
 // With returns the Table extended with policy for guests that it does not list, from its
 // newcomers, and with the present addresses of guests, which take precedence over those known
 // at compilation. It returns the Table itself where nothing changes. The version stays: the
-// next one replaces both. Of two guests with one address the first wins.
+// next one replaces both. Of an address that several have, each is asked.
 func (t *Table) With(guests []Guest) *Table {
-	added := make(map[string]*Workload)
-	overlay := make(map[netip.Addr]uint32)
+	x := extension{t: t, added: make(map[string]*Workload), overlay: make(map[netip.Addr]uint32), present: make(map[netip.Addr]uint32)}
 	for i := range guests {
-		g := &guests[i]
-		w := t.workloads[g.ID]
-		if w == nil {
-			w = added[g.ID]
-		}
-		if w == nil {
-			if w = t.newcomer(g); w == nil {
-				continue
-			}
-			added[g.ID] = w
-		}
-		for _, p := range g.Addresses {
-			a := p.Addr().Unmap().WithZone("")
-			if _, taken := overlay[a]; !taken && own(a) && t.Identity(packet.AddrFrom(a), a.Is6()) != w.spec.Identity {
-				overlay[a] = w.spec.Identity
-			}
+		if guests[i].Ended == 0 {
+			x.addPresent(&guests[i])
 		}
 	}
-	if len(added) == 0 && len(overlay) == 0 {
+	for i := range guests {
+		if guests[i].Ended != 0 {
+			x.addFormer(&guests[i])
+		}
+	}
+	return x.table()
+}
+
+// extension collects what guests change in a Table.
+type extension struct {
+	t       *Table
+	added   map[string]*Workload
+	present map[netip.Addr]uint32 // first owner among the running guests
+	overlay map[netip.Addr]uint32 // identities other than listed
+	book    bookBuilder
+	// differs: the policy lists several owners of an address that a guest has.
+	differs bool
+}
+
+// workload returns the policy of a guest, nil if nothing is known of its group.
+func (x *extension) workload(g *Guest) *Workload {
+	if w := x.t.workloads[g.ID]; w != nil {
+		return w
+	}
+	w := x.added[g.ID]
+	if w == nil {
+		if w = x.t.newcomer(g); w != nil {
+			x.added[g.ID] = w
+		}
+	}
+	return w
+}
+
+func (x *extension) addPresent(g *Guest) {
+	w := x.workload(g)
+	if w == nil {
+		return
+	}
+	for _, p := range g.Addresses {
+		a := p.Addr().Unmap().WithZone("")
+		if !own(a) {
+			continue
+		}
+		if first, taken := x.present[a]; taken {
+			if first != w.spec.Identity {
+				x.book.share(a, w.spec.Identity)
+			}
+			continue
+		}
+		x.present[a] = w.spec.Identity
+		x.differs = x.differs || x.t.book != nil && x.t.book.built.sharers[a] != nil
+		if id, ok := x.t.listed(a); !ok || id != w.spec.Identity {
+			x.overlay[a] = w.spec.Identity
+		}
+	}
+}
+
+func (x *extension) addFormer(g *Guest) {
+	w := x.workload(g)
+	if w == nil {
+		return
+	}
+	for _, p := range g.Addresses {
+		a := p.Addr().Unmap().WithZone("")
+		if !own(a) {
+			continue
+		}
+		_, taken := x.present[a]
+		x.book.former(a, past{w.spec.Identity, g.Ended, taken})
+		if taken || !g.Stale {
+			continue
+		}
+		if id, ok := x.t.listed(a); ok && id == w.spec.Identity {
+			x.overlay[a] = x.t.subnet(a)
+		}
+	}
+}
+
+// table returns the extended Table.
+func (x *extension) table() *Table {
+	t := x.t
+	book := x.book.build()
+	if len(x.added) == 0 && len(x.overlay) == 0 && book == nil && !x.differs {
 		return t
 	}
 	n := *t
 	n.guests = nil
-	if len(overlay) > 0 {
-		list := make([]AddressSpec, 0, len(overlay))
-		for a, id := range overlay {
+	n.book = book.over(t.book, x.present)
+	if len(x.overlay) > 0 {
+		list := make([]AddressSpec, 0, len(x.overlay))
+		for a, id := range x.overlay {
 			list = append(list, AddressSpec{netip.PrefixFrom(a, a.BitLen()), id})
 		}
 		h := newHosts(list)
 		n.guests = &h
 	}
-	n.workloads = make(map[string]*Workload, len(t.workloads)+len(added))
+	n.workloads = make(map[string]*Workload, len(t.workloads)+len(x.added))
 	for id, w := range t.workloads {
 		n.workloads[id] = &Workload{table: &n, spec: w.spec, rows: w.rows}
 	}
-	for id, w := range added {
+	for id, w := range x.added {
 		w.table = &n
 		n.workloads[id] = w
 	}

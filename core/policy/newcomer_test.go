@@ -67,7 +67,9 @@ func TestNewcomers(t *testing.T) {
 		{"as its peer sees it over IPv6", []policy.Guest{web2}, "api", "fd07::9", packet.Ingress, "allow", false},
 		{"a group without an entry", []policy.Guest{guest("x", "svc:default/x")}, "x", "10.7.0.3", packet.Egress, "violate", false},
 		{"an address that belonged to another", []policy.Guest{web2, guest("x", "svc:default/x", "10.7.0.3/24")}, "web2", "10.7.0.3", packet.Egress, "deny", false},
-		{"two with one address", []policy.Guest{web2, guest("x", "svc:default/x", "10.7.0.9/24")}, "api", "10.7.0.9", packet.Ingress, "allow", false},
+		{"two with one address", []policy.Guest{web2, guest("x", "svc:default/x", "10.7.0.9/24")}, "api", "10.7.0.9", packet.Ingress, "deny", false},
+		{"two with one address, the other order", []policy.Guest{guest("x", "svc:default/x", "fd07::9/64"), web2}, "api", "fd07::9", packet.Ingress, "deny", false},
+		{"two of one service with one address", []policy.Guest{web2, guest("web3", "svc:default/web", "10.7.0.9/24")}, "api", "10.7.0.9", packet.Ingress, "allow", false},
 		{"a listed workload has moved", []policy.Guest{web2, guest("api", "svc:default/api", "10.7.0.8/24")}, "web2", "10.7.0.8", packet.Egress, "allow", false},
 	}
 	for _, tt := range tests {

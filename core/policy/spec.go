@@ -52,7 +52,8 @@ type Spec struct {
 	// Identities: a number for each distinct set of groups, its index. Index 0 is the identity
 	// of addresses with no match (external).
 	Identities []IdentitySpec `json:"identities"`
-	// Addresses map prefixes to identities; the longest prefix wins.
+	// Addresses map prefixes to identities; the longest prefix wins. A single address with several
+	// identities is one that several workloads have: a connection needs the consent of all.
 	Addresses []AddressSpec `json:"addresses"`
 	// Workloads are those that run on the node.
 	Workloads []WorkloadSpec `json:"workloads"`

@@ -27,6 +27,7 @@ type Table struct {
 	exempt    *bart.Lite          // nil where nothing is exempt
 	workloads map[string]*Workload
 	guests    *hosts               // take precedence over all others; nil without
+	book      *addressBook         // nil where each address has one owner, always the same
 	newcomers map[string]*Workload // by service group; those of a Table without them have no policy
 	casts     map[uint32]*rows     // of the identities of multicast and broadcast addresses
 	named     map[uint32]bool      // identities that only rules with their name allow
