@@ -139,9 +139,42 @@ func (g *Graph) count(o *Observation, s *live) {
 	}
 	g.moveNamed(o, e)
 	e.Counts.add(c)
+	if lost := g.resume(e, o.Continued); s != nil {
+		s.counts.Sessions += lost
+	}
 	e.Open -= min(e.Open, o.Ended)
 	e.describe(o)
 	e.decide(o)
+}
+
+// resume counts open sessions that an earlier run of the agent reported. Where that was lost, as by a
+// kill of the controller, they were not counted: an edge has at least the sessions that ended and that
+// are open. It returns how many were lost.
+func (g *Graph) resume(e *Edge, n uint64) (lost uint64) {
+	if n == 0 {
+		return 0
+	}
+	e.Open += n
+	known := e.Open
+	for _, ended := range e.Ended {
+		known += ended
+	}
+	lost = known - min(known, e.Sessions)
+	e.Sessions += lost
+	g.totals.Sessions += lost
+	return lost
+}
+
+// NewRun notes that another run of a node's agent reports from now on: it reports again which of
+// the sessions that were open continue.
+func (g *Graph) NewRun(node string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.edges.each(func(e *Edge, _ string) {
+		if e.FromNode == node || e.FromNode == "" && e.ToNode == node {
+			e.Open = 0
+		}
+	})
 }
 
 // join notes what the end decided whose counts are not those of the connection.

@@ -45,6 +45,7 @@ type Observation struct {
 	Lossy    bool
 
 	Sessions, Ended       uint64 // that began and ended since the last report
+	Continued             uint64 // that an earlier run reported, and this one sees first
 	PacketsOut, PacketsIn uint64 // client to server, and back
 	BytesOut, BytesIn     uint64
 	First, Last           int64 // ns since the epoch
