@@ -114,6 +114,9 @@ func TestAdd(t *testing.T) {
 		{"another connection counts again", []step{{violates, ended}, {much, server, violates}}, []string{
 			"web>api 80 http violate (violate, violate): 1 sessions (1 closed), 0 open, 4500 bytes",
 			"netns:api: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1", "netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1"}},
+		{"what was refused stays refused while others are not named yet", []step{{undecided, denied}, {undecided, violates, number, later}, {undecided, violates, server, number, later}, {violates, follow, number, ended, later}, {violates, server, follow, number, ended, later}},
+			[]string{"web>api 80 http violate (violate, violate): 1 sessions (1 closed), 0 open, 4600 bytes", "web>api 80 undecided deny (deny, none): 1 sessions (1 denied), 0 open, 4500 bytes",
+				"netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1", "netns:web: 10.0.0.1>10.0.0.2 80 undecided deny by rule 3: 1"}},
 		{"counts a violation once a session", []step{{violates, number}, {violates, follow, number}, {violates, follow, number, ended}}, []string{
 			"web>api 80 http violate (violate, none): 1 sessions (1 closed), 0 open, 4700 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1"}},
 		{"a violation moves to its application", []step{{undecided, violates, number}, {violates, follow, number, ended}}, []string{
