@@ -147,7 +147,7 @@ func (n *name) follows(c *Claim) bool {
 }
 
 // inherits reports whether a refused run only waits for the owner's lease to end. An owner that still
-// renews it has not ended: somebody copied its folder, and the run is a rival like any.
+// renews it has not ended: its folder was copied, and the run is a rival like any other.
 func (n *name) inherits(c *Claim, now time.Time) bool {
 	if n.heir.run != c.ID {
 		if !n.follows(c) {
