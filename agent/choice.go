@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -91,7 +92,11 @@ func (a *Agent) sweep(w *workload.Workload) {
 	if a.cfg.Queues == nil || w.HostNet {
 		return
 	}
-	if err := nfqueue.Sweep(w.NetNS); err != nil {
+	switch err := nfqueue.Sweep(w.NetNS); {
+	case err == nil:
+	case errors.Is(err, nfqueue.ErrInUse):
+		a.log.Warn("workload shared with another process", "workload", w.ID, "error", err)
+	default:
 		a.log.Debug("stale rules not removed", "workload", w.ID, "error", err)
 	}
 }

@@ -44,6 +44,8 @@ type Config struct {
 	// Journal has each report stored before it is acknowledged, so that a controller that takes over
 	// knows what this one knew, however that ended. Controllers that share a store want it.
 	Journal bool
+	// Sole: the store is this process's own, and its agent the only one.
+	Sole bool
 	// Address is where others reach this controller; it is stored for them while it leads. "" stores none.
 	Address string
 	// Outlook is what status reports beside the controller's own.
@@ -111,7 +113,7 @@ func Open(ctx context.Context, cfg Config) (*Controller, error) {
 	}
 	s, err := server.Open(ctx, server.Config{
 		Store: cfg.Store, StoreName: cfg.StoreName, Version: cfg.Version, Logger: cfg.Logger, Now: cfg.Now,
-		Settings: cfg.Settings, Debounce: cfg.Debounce, SaveEvery: cfg.SaveEvery, Journal: cfg.Journal, Outlook: cfg.Outlook,
+		Settings: cfg.Settings, Debounce: cfg.Debounce, SaveEvery: cfg.SaveEvery, Journal: cfg.Journal, Sole: cfg.Sole, Outlook: cfg.Outlook,
 	})
 	if err != nil {
 		return nil, errors.Join(err, lead.Resign())

@@ -40,6 +40,7 @@ type lab struct {
 	log       *logBuffer
 	sequence  uint64 // of the last report, in tests that count
 	journal   bool   // reports are stored before they are acknowledged
+	sole    bool // the store is the controller's own, as standalone's
 	// commit, where it is set, is asked before each Commit of the controller.
 	commit func(ops []store.Op) error
 }
@@ -93,7 +94,7 @@ func (l *lab) start() {
 	if l.commit != nil {
 		used = asked{st, l.commit}
 	}
-	c, err := controller.New(controller.Config{Store: used, Version: "test", Journal: l.journal, Logger: slog.New(slog.NewTextHandler(l.log, nil))})
+	c, err := controller.New(controller.Config{Store: used, Version: "test", Journal: l.journal, Sole: l.sole, Logger: slog.New(slog.NewTextHandler(l.log, nil))})
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,35 @@ func TestOwnerChanges(t *testing.T) {
 	web := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Learn)
 	if _, err := l.collector.ReportConnections(t.Context(), &controlv1.ReportConnectionsRequest{Node: "n1", Run: "one", Sender: "two", Sequence: 1, Connections: []*controlv1.Connection{web}}); err != nil {
 		t.Errorf("reports that the run before left: %v", err)
+	}
+}
+
+// TestSole: after standalone was killed its agent has the name at once, and a connection that is
+// open all the time is in its row, although the kill lost that it began.
+func TestSole(t *testing.T) {
+	l := newLab(t)
+	l.sole = true
+	l.restart()
+	l.register("n1", "boot-1", "m")
+	l.shop("n1")
+	web := seen("web", true, "10.7.0.2", "10.7.0.3", 80, app.HTTP, flow.Allow)
+	web.Ended, web.Outcome = 0, controlv1.Outcome_OUTCOME_ESTABLISHED
+	l.report("n1", 1, web)
+	l.crash()
+	if r := l.register("n1", "boot-2", "m"); !r.Granted {
+		t.Fatalf("the next run is refused: %v", r)
+	}
+	must[*controlv1.ReportWorkloadsResponse](t)(l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-2",
+		Workloads: []*controlv1.Workload{workload("web", "10.7.0.2/24"), workload("api", "10.7.0.3/24")}}))
+	web.Continued, web.Sessions = web.Sessions, 0
+	must[*controlv1.ReportConnectionsResponse](t)(l.collector.ReportConnections(t.Context(),
+		&controlv1.ReportConnectionsRequest{Node: "n1", Run: "boot-2", Sequence: 1, Connections: []*controlv1.Connection{web}}))
+	edges := must[*controlv1.ListConnectionsResponse](t)(l.control.ListConnections(t.Context(), &controlv1.ListConnectionsRequest{})).Edges
+	if len(edges) != 1 || edges[0].Sessions != web.Continued || edges[0].Open != web.Continued {
+		t.Errorf("%d sessions continue; got %v", web.Continued, edges)
+	}
+	if strings.Contains(l.log.String(), "level=ERROR") {
+		t.Errorf("log:\n%s", l.log.String())
 	}
 }
 

@@ -25,6 +25,8 @@ const (
 	tryEvery = time.Second
 	// tryWait bounds one attempt.
 	tryWait = 2 * time.Second
+	// leaseOver is when the lease of a previous run that was killed must have ended.
+	leaseOver = 20 * time.Second
 	// logEvery is how often an ongoing refusal is logged again.
 	logEvery = time.Minute
 )
@@ -44,8 +46,9 @@ type Tenure struct {
 	log  *slog.Logger
 	boot string
 
-	lock     *lock  // nil without a folder
-	previous string // the run before this one, which has ended
+	lock     *lock     // nil without a folder
+	previous string    // the run before this one, which has ended
+	until    time.Time // when a lease of previous must have ended
 
 	mu      sync.Mutex         // guards what follows
 	refused *controlv1.Owner   // the owner instead of this run; nil while this run is
@@ -103,7 +106,7 @@ func (t *Tenure) lockFolder(ctx context.Context) error {
 	for {
 		l, previous, err := takeLock(t.cfg.Folder, t.cfg.Self.Run)
 		if err == nil {
-			t.lock, t.previous = l, previous
+			t.lock, t.previous, t.until = l, previous, time.Now().Add(leaseOver)
 			return nil
 		}
 		if err != errHeld {
@@ -146,6 +149,11 @@ func (t *Tenure) answered(granted bool, owner *controlv1.Owner) {
 		t.log.Info("node name granted", "node", t.cfg.Node)
 		t.refused = nil
 	case granted:
+	case t.inherits(owner):
+		if t.refused == nil {
+			t.log.Info("waiting for the lease of the previous run", "node", t.cfg.Node)
+		}
+		t.refused = owner
 	default:
 		if other := t.refused.GetRun() != owner.GetRun(); other || time.Since(t.logged) > logEvery {
 			t.logged = time.Now()
@@ -157,6 +165,11 @@ func (t *Tenure) answered(granted bool, owner *controlv1.Owner) {
 			t.refused = &controlv1.Owner{}
 		}
 	}
+}
+
+// inherits reports whether the owner is the previous run, which has ended: its lease will.
+func (t *Tenure) inherits(owner *controlv1.Owner) bool {
+	return t.previous != "" && owner.GetRun() == t.previous && time.Now().Before(t.until)
 }
 
 // Refused tries again to get the name after a report was refused with err. Other errors
@@ -190,7 +203,7 @@ func (t *Tenure) State() (refused *controlv1.Owner, rivals []*controlv1.Owner) {
 func (t *Tenure) Warnings() []string {
 	refused, rivals := t.State()
 	var out []string
-	if refused != nil {
+	if refused != nil && !t.inherits(refused) {
 		out = append(out, fmt.Sprintf("another agent owns the name of node %s (%s): nothing that this one reports is accepted until that one ends; give one of them another --node and certificate", t.cfg.Node, describe(refused)))
 	}
 	for _, r := range rivals {

@@ -121,9 +121,13 @@ func TestKilled(t *testing.T) {
 		t.Fatal("the first run did not get the name")
 	}
 	old.Unlock() // as the kernel does
-	next := claimant(r, "next", folder, nil)
+	var log bytes.Buffer
+	next := claimant(r, "next", folder, &log)
 	if !hold(next, time.Second) {
 		t.Fatal("a restarted agent waits for its own lease")
+	}
+	if w := next.Warnings(); len(w) != 0 || strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("its own previous run is reported as another agent: %q, log:\n%s", w, log.String())
 	}
 	if refused, _ := next.State(); refused.GetRun() != "old" {
 		t.Errorf("refused by %v, want old until its lease ends", refused)

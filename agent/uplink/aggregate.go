@@ -41,6 +41,7 @@ type session struct {
 	flow.Record // the last record; its counters are sums
 	began       uint8
 	ended       uint8
+	continued   bool  // a previous run has reported its beginning
 	held        bool  // delayed for an interval, until its application and outcome are known
 	folds       uint8 // how often it was delayed for its counterpart outside the workload
 }
@@ -49,6 +50,7 @@ type session struct {
 type kind struct {
 	flow.Record  // of the last session; counters are sums, Session is 0 where there were several
 	began, ended uint64
+	continued    uint64       // of previous runs
 	peer         *flow.Detail // of the process at the other end
 }
 
@@ -162,10 +164,14 @@ func (a *aggregate) add(s *session) {
 		return
 	}
 	s.remember(w, a.living)
+	s.release(a.living)
 	if s.ended > 0 && a.ended != nil {
 		a.ended(w, s.Outcome)
 	}
 	k, c := keyOf(w, &s.Record), kind{Record: s.Record, began: uint64(s.began), ended: uint64(s.ended)}
+	if s.continued {
+		c.continued = 1
+	}
 	if a.peer != nil && !s.Loopback {
 		k.peer, c.peer = a.peer(&s.Record)
 	}
@@ -237,11 +243,28 @@ func (a *aggregate) putKind(k key, c *kind) bool {
 func (s *session) remember(workload string, l *openSessions) {
 	switch {
 	case l == nil:
-	case s.began > 0 && l.began(workload, &s.Record, s.ended > 0 && !l.left.Load()):
-		s.began = 0
+	case s.began > 0 && l.began(workload, &s.Record, s.ended > 0 && !l.released(&s.Record)):
+		s.began, s.continued = 0, true
 	case s.began == 0 && s.ended > 0:
 		l.ended(workload, &s.Record)
 	case s.began == 0:
 		l.updateSide(workload, &s.Record)
 	}
+}
+
+// release takes back the end of a session that ends for this run only, because the agent releases its
+// workloads: the next run continues it.
+func (s *session) release(l *openSessions) {
+	if s.ended == 0 || l == nil || !l.released(&s.Record) || s.Proto != packet.ProtoTCP && s.Proto != packet.ProtoUDP {
+		return
+	}
+	switch s.Outcome {
+	case flow.OutcomeClosed:
+		s.Outcome = flow.OutcomeEstablished
+	case flow.OutcomeUnanswered:
+		s.Outcome = flow.OutcomeOpening
+	default:
+		return
+	}
+	s.ended = 0
 }

@@ -166,9 +166,15 @@ func (l *openSessions) updateSide(workload string, f *flow.Record) {
 	}
 }
 
+// released reports whether the end of a session is one for this run only, because the agent releases
+// its workloads.
+func (l *openSessions) released(f *flow.Record) bool {
+	return l.left.Load() && !f.Phase.Over()
+}
+
 // ended stores an end.
 func (l *openSessions) ended(workload string, f *flow.Record) {
-	if l.left.Load() {
+	if l.released(f) {
 		return
 	}
 	h, _ := lineOf(workload, f)

@@ -11,10 +11,18 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/role"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // lifeOf runs an agent's life that sees these records; it returns how many sessions it reported as begun.
 func lifeOf(t *testing.T, file string, leave bool, records_ ...flow.Record) uint64 {
+	t.Helper()
+	began, _, _ := runOf(t, file, leave, records_...).sums()
+	return began
+}
+
+// runOf is lifeOf that returns the collector. With leave, it leaves before the last record.
+func runOf(t *testing.T, file string, leave bool, records_ ...flow.Record) *collector {
 	t.Helper()
 	c, r := &collector{}, &records{}
 	u := uplink.New(uplink.Config{Records: r, Collector: c.serve(t), Node: "n", Run: "b", Living: file, Interval: time.Millisecond, Workload: func(uint32) string { return "w" }})
@@ -31,8 +39,7 @@ func lifeOf(t *testing.T, file string, leave bool, records_ ...flow.Record) uint
 	}
 	cancel()
 	<-done
-	began, _, _ := c.sums()
-	return began
+	return c
 }
 
 // TestLiving has sessions that continue while the agent is exchanged: only what is new is counted.
@@ -70,6 +77,45 @@ func TestLiving(t *testing.T) {
 			}
 			if got := lifeOf(t, file, false, c.second...); got != c.want {
 				t.Errorf("second life: %d began, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+// TestReleased: what is open when the agent releases its workloads has not ended, and the next run
+// reports that it continues. What ended by itself has.
+func TestReleased(t *testing.T) {
+	over := func(f *flow.Record) { f.Phase, f.Outcome = flow.PhaseClosed, flow.OutcomeClosed }
+	closed := became(flow.OutcomeClosed)
+	mid := func(f *flow.Record) { f.Midstream = true }
+	udp := func(f *flow.Record) { f.Proto = 17 }
+	ping := func(f *flow.Record) { f.Proto, f.Outcome = 1, flow.OutcomeClosed }
+	for _, tt := range []struct {
+		name             string
+		start, end, next func(*flow.Record)
+		ended, continued uint64
+		last             string // outcome of the first run
+	}{
+		{"open", nil, closed, mid, 0, 1, "established"},
+		{"closed", nil, over, mid, 1, 0, "closed"},
+		{"datagrams", udp, func(f *flow.Record) { f.Proto, f.Outcome = 17, flow.OutcomeClosed }, udp, 0, 1, "established"},
+		{"datagrams without answer", func(f *flow.Record) { f.Proto, f.Outcome = 17, flow.OutcomeOpening },
+			func(f *flow.Record) { f.Proto, f.Outcome = 17, flow.OutcomeUnanswered }, udp, 0, 1, "opening"},
+		{"pings", ping, ping, ping, 1, 0, "closed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "sessions")
+			first := runOf(t, file, true, record(1, flow.Start, tt.start), record(1, flow.End, tt.end))
+			began, ended, _ := first.sums()
+			if last := vocab.Text(first.conns[len(first.conns)-1].Outcome); began != 1 || ended != tt.ended || last != tt.last {
+				t.Errorf("released: %d began, %d ended, %s; want 1, %d, %s", began, ended, last, tt.ended, tt.last)
+			}
+			var continued uint64
+			for _, c := range runOf(t, file, false, record(1, flow.Start, tt.next)).conns {
+				continued += c.Continued
+			}
+			if continued != tt.continued {
+				t.Errorf("next run: %d continued, want %d", continued, tt.continued)
 			}
 		})
 	}

@@ -38,6 +38,7 @@ func (c kind) with(o *kind) kind {
 	sum.Counters.Add(&c.Counters)
 	sum.began += c.began
 	sum.ended += c.ended
+	sum.continued += c.continued
 	sum.First = min(c.First, o.First)
 	if c.Session != o.Session {
 		sum.Session = 0

@@ -62,6 +62,16 @@ func (s *space) readListed(num uint16) listed {
 	return find(text, num)
 }
 
+// has reports whether a queue is in the kernel's list, which has those that a process reads.
+func has(text []byte, num uint16) bool {
+	for line := range bytes.Lines(text) {
+		if f := bytes.Fields(line); len(f) >= colCount && string(f[colNumber]) == strconv.Itoa(int(num)) {
+			return true
+		}
+	}
+	return false
+}
+
 // find reads one queue's line.
 func find(text []byte, num uint16) listed {
 	for line := range bytes.Lines(text) {

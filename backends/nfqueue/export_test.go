@@ -49,3 +49,6 @@ func Tracked(path string) (packets, bytes uint64, err error) {
 	})
 	return packets, bytes, err
 }
+
+// SweepUsed is Sweep for rules of this process, as if it was killed.
+func SweepUsed(path string) error { return sweep(path, true) }

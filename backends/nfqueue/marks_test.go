@@ -198,7 +198,7 @@ func TestMarksUndone(t *testing.T) {
 				t.Fatalf("%d marked connections, want 1", got)
 			}
 			if how == "swept" {
-				if err := nfqueue.Sweep(ws[0].Path); err != nil {
+				if err := nfqueue.SweepUsed(ws[0].Path); err != nil {
 					t.Fatal(err)
 				}
 			} else {

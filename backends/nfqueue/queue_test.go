@@ -217,8 +217,13 @@ func TestSweep(t *testing.T) {
 	ws := testnet.New(t).Bridge("a", "b").Workloads
 	be, q := open(t, nfqueue.Config{}, ws[0], backend.FailOpen)
 	done := drive(t, q, func(f *packet.Frame) { f.Verdict.Action = packet.Pass }, nil)
+	for range 2 { // the second would find nothing if the first removed them
+		if err := nfqueue.Sweep(ws[0].Path); !errors.Is(err, nfqueue.ErrInUse) {
+			t.Errorf("rules of a process that runs: got %v, want ErrInUse", err)
+		}
+	}
 	for range 2 {
-		if err := nfqueue.Sweep(ws[0].Path); err != nil {
+		if err := nfqueue.SweepUsed(ws[0].Path); err != nil {
 			t.Fatal(err)
 		}
 	}

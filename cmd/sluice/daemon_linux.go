@@ -134,7 +134,7 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 	state := newProbed(st, "embedded "+file)
 	d.run("store", state.run)
 	build := thisBuild().Version
-	ctl, err := controller.New(controller.Config{Store: st, StoreName: "embedded " + file, Version: build, Settings: model.Settings{DefaultMode: mode}, Logger: d.log,
+	ctl, err := controller.New(controller.Config{Store: st, StoreName: "embedded " + file, Version: build, Settings: model.Settings{DefaultMode: mode}, Sole: true, Logger: d.log,
 		Outlook: server.Outlook{Role: roleStandalone, Store: state.state}})
 	if err != nil {
 		return nil, err

@@ -83,7 +83,11 @@ func (c *cli) event(e *controlv1.Event) error {
 		return enc.Encode(v)
 	}
 	if v.Missed > 0 {
-		fmt.Fprintln(c.out, c.out.paint(yellow, fmt.Sprintf("%d events missed", v.Missed)))
+		text := fmt.Sprintf("%d events missed", v.Missed)
+		if v.Missed == 1 { // one at least: a daemon that was restarted does not know the number
+			text = "events missed"
+		}
+		fmt.Fprintln(c.out, c.out.paint(yellow, text))
 	}
 	var line string
 	switch {

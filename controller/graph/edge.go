@@ -133,15 +133,50 @@ func (g *Graph) count(o *Observation, s *live) {
 	if s != nil {
 		if s.kind != e.Kind {
 			g.move(s.kind, e, s.counts)
-			s.kind = e.Kind
 		}
 		s.counts.add(c)
 	}
 	g.moveNamed(o, e)
 	e.Counts.add(c)
+	lost := e.resume(o.Continued)
+	g.totals.Sessions += lost
+	if s != nil {
+		s.counts.Sessions += lost
+	}
 	e.Open -= min(e.Open, o.Ended)
-	e.describe(o)
-	e.decide(o)
+	s.describe(&g.edges, e, o, func() {
+		e.describe(o)
+		e.decide(o)
+	})
+}
+
+// resume counts open sessions that an earlier run of the agent reported. Where that was lost, as by a
+// kill of the controller, they were not counted: an edge has at least the sessions that ended and that
+// are open. It returns how many were lost.
+func (e *Edge) resume(n uint64) (lost uint64) {
+	if n == 0 {
+		return 0
+	}
+	e.Open += n
+	known := e.Open
+	for _, ended := range e.Ended {
+		known += ended
+	}
+	lost = known - min(known, e.Sessions)
+	e.Sessions += lost
+	return lost
+}
+
+// NewRun notes that another run of a node's agent reports from now on: it reports again which of
+// the sessions that were open continue.
+func (g *Graph) NewRun(node string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.edges.each(func(e *Edge, _ string) {
+		if e.FromNode == node || e.FromNode == "" && e.ToNode == node {
+			e.Open = 0
+		}
+	})
 }
 
 // join notes what the end decided whose counts are not those of the connection.
@@ -152,7 +187,7 @@ func (g *Graph) join(o *Observation, s *live) {
 			e = g.newEdge(o) // the client's end is about to report
 		}
 	}
-	e.decide(o)
+	s.describe(&g.edges, e, o, func() { e.decide(o) })
 	switch {
 	case o.Outcome != flow.OutcomeDenied:
 	case s == nil:
@@ -190,6 +225,11 @@ func (g *Graph) edge(o *Observation, s *live) *Edge {
 
 // named reports whether the application of the observation is known.
 func (o *Observation) named() bool { return o.App != app.Undecided && o.App != app.Unknown }
+
+// renames reports whether the observation knows more than that the application is the known one.
+func (o *Observation) renames(known app.ID) bool {
+	return o.App != known && (o.named() || o.App == app.Unknown && known == app.Undecided)
+}
 
 // newEdge adds the edge of an observation.
 func (g *Graph) newEdge(o *Observation) *Edge {

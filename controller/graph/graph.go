@@ -45,6 +45,7 @@ type Observation struct {
 	Lossy    bool
 
 	Sessions, Ended       uint64 // that began and ended since the last report
+	Continued             uint64 // that an earlier run reported, and this one sees first
 	PacketsOut, PacketsIn uint64 // client to server, and back
 	BytesOut, BytesIn     uint64
 	First, Last           int64 // ns since the epoch
@@ -111,6 +112,7 @@ type live struct {
 	violated  bool
 	refused   bool          // counted in Edge.Refused
 	violation violationKind // valid where violated
+	passage   passage
 }
 
 // New returns an empty Graph.
@@ -125,12 +127,12 @@ func New(l Limits) *Graph {
 	def(&l.Threats, 5_000)
 	def(&l.Sessions, 100_000)
 	g := &Graph{limits: l}
-	g.clear()
+	clearGraph(g)
 	return g
 }
 
-// clear removes everything. The lock is held, or g is not shared yet.
-func (g *Graph) clear() {
+// clearGraph removes everything. The lock is held, or g is not shared yet.
+func clearGraph(g *Graph) {
 	g.edges = newEdges()
 	g.violations, g.recent = newBounded[violationKind, *Violation](), newBounded[connectionKind, *recent]()
 	g.threats, g.sessions = newBounded[threatKind, *Threat](), newBounded[sessionKey, *live]()

@@ -114,6 +114,9 @@ func TestAdd(t *testing.T) {
 		{"another connection counts again", []step{{violates, ended}, {much, server, violates}}, []string{
 			"web>api 80 http violate (violate, violate): 1 sessions (1 closed), 0 open, 4500 bytes",
 			"netns:api: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1", "netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1"}},
+		{"what was refused stays refused while others are not named yet", []step{{undecided, denied}, {undecided, violates, number, later}, {undecided, violates, server, number, later}, {violates, follow, number, ended, later}, {violates, server, follow, number, ended, later}},
+			[]string{"web>api 80 http violate (violate, violate): 1 sessions (1 closed), 0 open, 4600 bytes", "web>api 80 undecided deny (deny, none): 1 sessions (1 denied), 0 open, 4500 bytes",
+				"netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1", "netns:web: 10.0.0.1>10.0.0.2 80 undecided deny by rule 3: 1"}},
 		{"counts a violation once a session", []step{{violates, number}, {violates, follow, number}, {violates, follow, number, ended}}, []string{
 			"web>api 80 http violate (violate, none): 1 sessions (1 closed), 0 open, 4700 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1"}},
 		{"a violation moves to its application", []step{{undecided, violates, number}, {violates, follow, number, ended}}, []string{
@@ -264,5 +267,64 @@ func TestSurvivesRestart(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(`{"edges":3}`), h); err == nil {
 		t.Error("a broken history was accepted")
+	}
+}
+
+// TestContinued has sessions continue in another run of the agent, where the graph has them, lost
+// them, and lost some of them.
+func TestContinued(t *testing.T) {
+	goes := func(n uint64) func(*graph.Observation) {
+		return func(o *graph.Observation) { o.Run, o.Sessions, o.Continued = "next", 0, n }
+	}
+	ended := func(o *graph.Observation) {
+		o.Run, o.Sessions, o.Ended, o.Outcome = "next", 0, 1, flow.OutcomeClosed
+	}
+	for _, tt := range []struct {
+		name   string
+		before uint64
+		keep   bool // the graph outlives the agent
+		want   []string
+	}{
+		{"the agent alone was restarted", 2, true, []string{"web>api 80 http learn (learn, none): 2 sessions (1 established, 1 closed), 1 open, 13500 bytes"}},
+		{"both were restarted", 2, false, []string{"web>api 80 http learn (learn, none): 2 sessions (1 established, 1 closed), 1 open, 13500 bytes"}},
+		{"both were restarted, one session not stored", 1, false, []string{"web>api 80 http learn (learn, none): 2 sessions (1 established, 1 closed), 1 open, 13500 bytes"}},
+		{"both were restarted, nothing stored", 0, false, []string{"web>api 80 http learn (learn, none): 2 sessions (1 established, 1 closed), 1 open, 9000 bytes"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			g := graph.New(graph.Limits{})
+			if tt.before > 0 {
+				g.Add(seen(func(o *graph.Observation) { o.Sessions = tt.before }))
+			}
+			if !tt.keep {
+				b, err := json.Marshal(g)
+				if err != nil {
+					t.Fatal(err)
+				}
+				g = graph.New(graph.Limits{})
+				if err := json.Unmarshal(b, g); err != nil {
+					t.Fatal(err)
+				}
+			}
+			g.NewRun("n")
+			g.Add(seen(goes(2)))
+			g.Add(seen(ended))
+			if d := cmp.Diff(brief(g), tt.want); d != "" {
+				t.Error(d)
+			}
+			if got := g.Totals().Sessions; got != 2 {
+				t.Errorf("%d sessions in all, want 2", got)
+			}
+		})
+	}
+}
+
+// TestContinuedNamed: a session that continues and is named late takes its count along.
+func TestContinuedNamed(t *testing.T) {
+	g := graph.New(graph.Limits{})
+	g.Add(seen(func(o *graph.Observation) { o.Session, o.App, o.Sessions, o.Continued = 7, app.Undecided, 0, 1 }))
+	g.Add(seen(func(o *graph.Observation) { o.Session, o.Sessions = 7, 0 }))
+	want := []string{"web>api 80 http learn (learn, none): 1 sessions (1 established), 1 open, 9000 bytes"}
+	if d := cmp.Diff(brief(g), want); d != "" {
+		t.Error(d)
 	}
 }

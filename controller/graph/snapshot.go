@@ -121,7 +121,7 @@ func (g *Graph) UnmarshalJSON(b []byte) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.clear()
+	clearGraph(g)
 	g.totals = s.Totals
 	for _, k := range slices.Backward(s.Edges) {
 		e := &k.Row

@@ -74,7 +74,7 @@ func (g *Graph) violation(o *Observation, s *live) {
 	x := Violation{Kind: o.Kind, Verdict: o.Verdict, Client: o.Client, Server: o.Server, Reporter: o.Reporter, Egress: o.Egress,
 		Reason: o.Reason, Rule: o.Rule, Outcome: o.Outcome, First: o.First, Last: o.Last}
 	k := x.kind()
-	if s != nil && s.violated && !Stricter(o.Verdict, s.violation.verdict) && (s.violation.App == o.App || !o.named()) {
+	if s != nil && s.violated && !Stricter(o.Verdict, s.violation.verdict) && !o.renames(s.violation.App) {
 		g.update(s.violation, o)
 		return
 	}

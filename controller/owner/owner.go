@@ -63,7 +63,10 @@ type Result struct {
 	Changed bool
 	// NewRival: the refused run was not among the rivals.
 	NewRival bool
-	Owner    Holding
+	// Successor: the run follows the owner on its machine. If not granted, it is no rival: it gets
+	// the name when the lease of the owner, which has ended, does.
+	Successor bool
+	Owner     Holding
 }
 
 // Registry may be used from any goroutine.
@@ -79,6 +82,13 @@ type name struct {
 	owner  Run
 	seen   time.Time // of the owner's last renewal
 	rivals []Rival
+	heir   heir
+}
+
+// heir is a run that waits for the end of its owner's lease.
+type heir struct {
+	run string    // "" for none
+	at  time.Time // of its first claim
 }
 
 // New returns an empty registry; now is its clock.
@@ -113,19 +123,39 @@ func (r *Registry) Claim(node string, c Claim) Result {
 		n.owner = merge(n.owner, c.Run)
 		return Result{Granted: true, Owner: n.holding()}
 	case n.owner.ID == "" || now.Sub(n.seen) >= n.lease(&c):
-		n.owner, n.seen = c.Run, now
+		successor := n.follows(&c)
+		n.owner, n.seen, n.heir = c.Run, now, heir{}
 		n.rivals = slices.DeleteFunc(n.rivals, func(x Rival) bool { return x.ID == c.ID })
-		return Result{Granted: true, Changed: true, Owner: n.holding()}
+		return Result{Granted: true, Changed: true, Successor: successor, Owner: n.holding()}
+	case n.inherits(&c, now):
+		return Result{Successor: true, Owner: n.holding()}
 	}
 	return Result{NewRival: n.refuse(c.Run, now), Owner: n.holding()}
 }
 
 // lease returns how long the owner keeps the name against a claim.
 func (n *name) lease(c *Claim) time.Duration {
-	if c.Previous != "" && c.Previous == n.owner.ID && c.Boot != "" && c.Boot == n.owner.Boot {
+	if n.follows(c) {
 		return SuccessorLease
 	}
 	return Lease
+}
+
+// follows reports whether a claim is of the run after the owner, on the same machine.
+func (n *name) follows(c *Claim) bool {
+	return c.Previous != "" && c.Previous == n.owner.ID && c.Boot != "" && c.Boot == n.owner.Boot
+}
+
+// inherits reports whether a refused run only waits for the owner's lease to end. An owner that still
+// renews it has not ended: its folder was copied, and the run is a rival like any other.
+func (n *name) inherits(c *Claim, now time.Time) bool {
+	if n.heir.run != c.ID {
+		if !n.follows(c) {
+			return false
+		}
+		n.heir = heir{c.ID, now}
+	}
+	return !n.seen.After(n.heir.at)
 }
 
 // merge returns known with the new values of given.

@@ -25,15 +25,16 @@ func TestClaim(t *testing.T) {
 		second  owner.Claim
 		after   time.Duration // of silence of the first
 		granted bool
+		rival   bool
 	}{
-		{"at once", claim("second", "boot2", ""), 0, false},
-		{"before the lease ends", claim("second", "boot2", ""), owner.Lease - 1, false},
-		{"after the lease", claim("second", "boot2", ""), owner.Lease, true},
-		{"successor at once", claim("second", "boot1", "first"), 0, false},
-		{"successor after its shorter lease", claim("second", "boot1", "first"), owner.SuccessorLease, true},
-		{"copied folder on another machine", claim("second", "boot2", "first"), owner.SuccessorLease, false},
-		{"same machine, successor of another run", claim("second", "boot1", "zeroth"), owner.SuccessorLease, false},
-		{"no boot id", claim("second", "", "first"), owner.SuccessorLease, false},
+		{"at once", claim("second", "boot2", ""), 0, false, true},
+		{"before the lease ends", claim("second", "boot2", ""), owner.Lease - 1, false, true},
+		{"after the lease", claim("second", "boot2", ""), owner.Lease, true, false},
+		{"successor at once", claim("second", "boot1", "first"), 0, false, false},
+		{"successor after its shorter lease", claim("second", "boot1", "first"), owner.SuccessorLease, true, false},
+		{"copied folder on another machine", claim("second", "boot2", "first"), owner.SuccessorLease, false, true},
+		{"same machine, successor of another run", claim("second", "boot1", "zeroth"), owner.SuccessorLease, false, true},
+		{"no boot id", claim("second", "", "first"), owner.SuccessorLease, false, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -44,7 +45,7 @@ func TestClaim(t *testing.T) {
 			}
 			c.advance(tt.after)
 			res := r.Claim("n", tt.second)
-			if res.Granted != tt.granted || res.Changed != tt.granted || res.NewRival == tt.granted {
+			if res.Granted != tt.granted || res.Changed != tt.granted || res.NewRival != tt.rival {
 				t.Errorf("got %+v, want granted %v", res, tt.granted)
 			}
 			want := "first"
@@ -54,10 +55,41 @@ func TestClaim(t *testing.T) {
 			if h, live := r.Owner("n"); h.ID != want || !live || res.Owner.ID != want {
 				t.Errorf("owner is %q (live %v), the answer names %q, want %q", h.ID, live, res.Owner.ID, want)
 			}
-			if got := len(r.Rivals("n")); (got == 0) != tt.granted {
+			if got := len(r.Rivals("n")); (got > 0) != tt.rival {
 				t.Errorf("%d rivals", got)
 			}
 		})
+	}
+}
+
+// TestSuccessor: an agent that is started again after kill -9 is no rival of its previous run,
+// whether it registers or reports, until that turns out to be alive.
+func TestSuccessor(t *testing.T) {
+	c := &clock{at: time.Unix(1000, 0)}
+	r := owner.New(c.now)
+	r.Claim("n", claim("first", "b", ""))
+	c.advance(time.Second)
+	for range 2 {
+		if res := r.Claim("n", claim("second", "b", "first")); res.Granted || res.NewRival || !res.Successor {
+			t.Errorf("registers: %+v", res)
+		}
+		if res := r.Claim("n", claim("second", "", "")); res.Granted || res.NewRival || !res.Successor {
+			t.Errorf("reports: %+v", res)
+		}
+	}
+	if res := r.Claim("n", claim("clone", "b", "")); !res.NewRival || res.Successor {
+		t.Errorf("a clone beside it: %+v", res)
+	}
+	c.advance(owner.SuccessorLease)
+	if res := r.Claim("n", claim("second", "b", "first")); !res.Granted || !res.Successor || len(r.Rivals("n")) != 1 {
+		t.Errorf("after the lease: %+v, rivals %v", res, r.Rivals("n"))
+	}
+
+	r.Claim("n", claim("third", "b", "second")) // the folder was copied: the second renews
+	c.advance(time.Second)
+	r.Claim("n", claim("second", "b", ""))
+	if res := r.Claim("n", claim("third", "b", "second")); !res.NewRival {
+		t.Errorf("beside a live owner: %+v", res)
 	}
 }
 

@@ -67,6 +67,9 @@ func (c *collector) observe(r *controlv1.ReportConnectionsRequest) (dirty bool, 
 // is held.
 func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.Connection, fresh bool) {
 	n := s.dir.node(r.Node)
+	if !n.knows(r.Run) {
+		s.graph.NewRun(n.name)
+	}
 	b := n.boot(r.Run)
 	if r.Sequence <= b.Sequence {
 		return nil, false

@@ -184,6 +184,11 @@ func linkOwner(node string, list []*member) *member {
 // internal reports whether an address is in a subnet of some workload.
 func (d *directory) internal(a netip.Addr) bool { return d.inside.Contains(a) }
 
+// knows reports whether a run of the node's agent has reported.
+func (n *node) knows(id string) bool {
+	return slices.ContainsFunc(n.boots, func(b boot) bool { return b.ID == id })
+}
+
 // boot is what is known of one run of the node's agent, made where it is new; nil where
 // it is older than those remembered.
 func (n *node) boot(id string) *boot {

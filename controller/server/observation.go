@@ -28,7 +28,7 @@ func (s *history) observation(n *node, c *controlv1.Connection, client, server *
 		},
 		Client: client.addr, Server: server.addr, Base: app.ID(c.Base),
 		Verdict: vocab.FlowVerdict(c.Verdict), Reason: vocab.FlowReason(c.Reason), Rule: c.Rule, Enforced: c.Enforced,
-		Outcome: vocab.FlowOutcome(c.Outcome), Evidence: vocab.FlowEvidence(c.Evidence), Lossy: c.Lossy, Sessions: c.Sessions, Ended: c.Ended,
+		Outcome: vocab.FlowOutcome(c.Outcome), Evidence: vocab.FlowEvidence(c.Evidence), Lossy: c.Lossy, Sessions: c.Sessions, Continued: c.Continued, Ended: c.Ended,
 		PacketsOut: c.PacketsOut, PacketsIn: c.PacketsIn, BytesOut: c.BytesOut, BytesIn: c.BytesIn,
 		First: c.First, Last: c.Last, Answered: c.Answered, Attrs: c.Attrs, Session: c.Session,
 	}

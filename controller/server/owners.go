@@ -69,7 +69,12 @@ func (s *Server) claim(node string, c owner.Claim) (owner.Result, error) {
 	res := s.owners.Claim(node, c)
 	switch {
 	case res.Changed:
-		if before.ID != "" {
+		switch {
+		case before.ID == "":
+		case res.Successor:
+			s.log.Info("agent restarted, the run before was killed or crashed", "node", node, "machine", c.Machine, "address", c.Address)
+			s.announce(node, fmt.Sprintf("the agent of node %s on %s was restarted: the run before was killed or crashed", node, describe(&c.Run)))
+		default:
 			s.log.Warn("node has a new agent", "node", node, "machine", c.Machine, "address", c.Address, "before", before.Machine)
 			s.announce(node, fmt.Sprintf("the name of node %s went from the agent on %s, which no longer answers, to the one on %s", node, describe(&before.Run), describe(&c.Run)))
 		}
@@ -134,6 +139,9 @@ func (s *Server) admit(ctx context.Context, node, run string) error {
 		return status.Errorf(codes.Unavailable, "owner of node %s not stored: %v", node, err)
 	}
 	if !res.Granted {
+		if res.Successor {
+			return status.Errorf(codes.FailedPrecondition, "the lease of the previous run on node %s has not ended: it ends within %s", node, owner.SuccessorLease)
+		}
 		return refused(node, &res.Owner)
 	}
 	return nil
@@ -150,6 +158,9 @@ func refused(node string, h *owner.Holding) error {
 
 // loadOwners reads who owned the nodes' names when the controller before ended.
 func (s *Server) loadOwners(ctx context.Context) error {
+	if s.cfg.Sole {
+		return nil
+	}
 	list, _, err := s.st.List(ctx, keyOwners)
 	if err != nil {
 		return err

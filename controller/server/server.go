@@ -41,6 +41,8 @@ type Config struct {
 	SaveEvery time.Duration
 	// Journal has each report stored before it is acknowledged.
 	Journal bool
+	// Sole: the store is this process's own, and so are its agents: those that owned names before have ended.
+	Sole    bool
 	Outlook Outlook
 }
 

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,10 +44,14 @@ var ended = []struct {
 
 func (c *conn) all(t *testing.T, segs []string) (out []packet.Frame) {
 	for _, s := range segs {
+		payload := ""
+		if strings.Contains(s, "D") {
+			payload = "hello"
+		}
 		if s[0] == '<' {
-			out = append(out, c.seg(t, 1, s[1:], ""))
+			out = append(out, c.seg(t, 1, s[1:], payload))
 		} else {
-			out = append(out, c.seg(t, 0, s, ""))
+			out = append(out, c.seg(t, 0, s, payload))
 		}
 	}
 	return out
@@ -128,13 +133,14 @@ func TestNoSessionNoRecord(t *testing.T) {
 		segs []string
 	}{
 		{"a FIN", []string{"FA"}}, {"a reset", []string{"R"}}, {"a reset with ACK", []string{"RA"}}, {"a FIN that is answered by a reset", []string{"FA", "<R"}},
-		{"an ACK that is answered by a reset", []string{"A", "<R"}}, {"an ACK and a FIN", []string{"A", "FA"}}, {"both ends close", []string{"FA", "<FA", "A"}}, {"nothing but PSH", []string{"P"}},
+		{"an ACK that is answered by a reset", []string{"A", "<R"}}, {"data that is answered by a reset", []string{"AD", "<R"}}, {"data and a FIN that are answered by resets", []string{"AD", "FAD", "<R", "<R"}},
+		{"an ACK and a FIN", []string{"A", "FA"}}, {"both ends close", []string{"FA", "<FA", "A"}}, {"nothing but PSH", []string{"P"}},
 	}
 	for _, mode := range []policy.Mode{policy.Discover, policy.Monitor, policy.Protect} {
 		for _, allowed := range []bool{true, false} {
 			for _, s := range strays {
-				if mode == policy.Protect && !allowed && slices.Contains(s.segs, "A") {
-					continue // an ACK may be a live connection's: it is refused, and reported as that
+				if mode == policy.Protect && !allowed && (slices.Contains(s.segs, "A") || slices.Contains(s.segs, "AD")) {
+					continue // an ACK or data may be a live connection's: it is refused, and reported as that
 				}
 				t.Run(fmt.Sprintf("%v/%s/allowed %v", mode, s.name, allowed), func(t *testing.T) {
 					families(t, func(t *testing.T, v6 bool) {

@@ -162,12 +162,19 @@ func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.K
 	r.box.Put(&f)
 }
 
+// initialWindow is how many segments a sender has in flight before the first answer (RFC 6928).
+const initialWindow = 10
+
 // unfounded reports whether the packets of a session may all be remnants of a connection that
-// is closed or never existed: no beginning, no payload, and either one side alone or an end.
+// is closed or never existed: no beginning, no payload, and either one side alone or an end; or
+// some payload that was answered by nothing but resets.
 // Such a session is not reported, unless Sluice denied it.
 func unfounded(s *session.Session) bool {
-	if s.Key.Proto != packet.ProtoTCP || s.Flags&(session.Midstream|session.Denied) != session.Midstream || s.Marks&session.Reported != 0 || s.HasData() {
+	if s.Key.Proto != packet.ProtoTCP || s.Flags&(session.Midstream|session.Denied) != session.Midstream || s.Marks&session.Reported != 0 {
 		return false
+	}
+	if s.HasData() {
+		return s.OnlyReset() && s.Packets[0]+s.Packets[1] <= 2*initialWindow
 	}
 	return s.Packets[0] == 0 || s.Packets[1] == 0 || s.State.Over() || s.State == flow.PhaseClosing || s.Doubtful()
 }

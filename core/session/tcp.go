@@ -187,6 +187,12 @@ func (s *Session) Doubtful() bool { return (s.halves[0].flags|s.halves[1].flags)
 // HasData reports whether payload was seen in either direction.
 func (s *Session) HasData() bool { return (s.halves[0].flags|s.halves[1].flags)&halfData != 0 }
 
+// OnlyReset reports whether one end has sent nothing but resets, as hosts do that have no such
+// connection (RFC 9293 3.10.7.1).
+func (s *Session) OnlyReset() bool {
+	return s.State == flow.PhaseReset && s.halves[0].flags&s.halves[1].flags&halfEdge == 0
+}
+
 // halfClosed reports whether just one end has sent its FIN.
 func (s *Session) halfClosed() bool { return (s.halves[0].flags^s.halves[1].flags)&halfFin != 0 }
 

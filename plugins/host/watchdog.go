@@ -69,7 +69,10 @@ func (p *process) silent(err error) error {
 		return err
 	}
 	p.h.count.hung.Add(1)
-	return errors.Join(ErrHung, err)
+	if errors.Is(err, ErrHung) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrHung, err)
 }
 
 // autopsyTime is how long a process with broken streams may take to end itself, so that its reason is known.

@@ -1638,6 +1638,7 @@ type Connection struct {
 	Rule          uint32                 `protobuf:"varint,13,opt,name=rule,proto3" json:"rule,omitempty"`
 	Policy        uint64                 `protobuf:"varint,14,opt,name=policy,proto3" json:"policy,omitempty"`
 	Sessions      uint64                 `protobuf:"varint,15,opt,name=sessions,proto3" json:"sessions,omitempty"`                       // sessions that began since the last report
+	Continued     uint64                 `protobuf:"varint,33,opt,name=continued,proto3" json:"continued,omitempty"`                     // sessions that an earlier run of the agent reported, and this one sees first
 	PacketsOut    uint64                 `protobuf:"varint,16,opt,name=packets_out,json=packetsOut,proto3" json:"packets_out,omitempty"` // client to server
 	PacketsIn     uint64                 `protobuf:"varint,17,opt,name=packets_in,json=packetsIn,proto3" json:"packets_in,omitempty"`
 	BytesOut      uint64                 `protobuf:"varint,18,opt,name=bytes_out,json=bytesOut,proto3" json:"bytes_out,omitempty"`
@@ -1789,6 +1790,13 @@ func (x *Connection) GetPolicy() uint64 {
 func (x *Connection) GetSessions() uint64 {
 	if x != nil {
 		return x.Sessions
+	}
+	return 0
+}
+
+func (x *Connection) GetContinued() uint64 {
+	if x != nil {
+		return x.Continued
 	}
 	return 0
 }
@@ -7183,7 +7191,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0enode_addresses\x18\x03 \x03(\tR\rnodeAddresses\x12\x10\n" +
 	"\x03run\x18\x04 \x01(\tR\x03run\x12\x16\n" +
 	"\x06digest\x18\x05 \x01(\x04R\x06digest\"\x19\n" +
-	"\x17ReportWorkloadsResponse\"\xfc\a\n" +
+	"\x17ReportWorkloadsResponse\"\x9a\b\n" +
 	"\n" +
 	"Connection\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x16\n" +
@@ -7203,7 +7211,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x06reason\x18\f \x01(\x0e2\x19.sluice.control.v1.ReasonR\x06reason\x12\x12\n" +
 	"\x04rule\x18\r \x01(\rR\x04rule\x12\x16\n" +
 	"\x06policy\x18\x0e \x01(\x04R\x06policy\x12\x1a\n" +
-	"\bsessions\x18\x0f \x01(\x04R\bsessions\x12\x1f\n" +
+	"\bsessions\x18\x0f \x01(\x04R\bsessions\x12\x1c\n" +
+	"\tcontinued\x18! \x01(\x04R\tcontinued\x12\x1f\n" +
 	"\vpackets_out\x18\x10 \x01(\x04R\n" +
 	"packetsOut\x12\x1d\n" +
 	"\n" +
