@@ -85,8 +85,9 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 		be = a.cfg.Queues
 	}
 	first := e.at.Kind == backend.NoKind
+	var before *socketList
 	if first {
-		a.socketsAtAttach(t, e)
+		before = a.socketsAtAttach(t, e)
 	}
 	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
 		return err
@@ -97,7 +98,7 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	}
 	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", ep.Kind, "backend", backendText(&ep), "took", time.Since(begin))
 	if first {
-		a.socketsAtAttach(t, e)
+		a.openAtAttach(t, e, before, a.socketsAtAttach(t, e))
 	} else {
 		a.refreshSockets(t)
 	}

@@ -44,6 +44,8 @@ const (
 	OffloadedPackets
 	OffloadedBytes
 	Sessionless
+	OpenRefused
+	Probes
 	Sessions
 	workerLen
 )
@@ -87,6 +89,8 @@ var Worker = [workerLen]Def{
 	HeldFrames:      {Name: "engine.held", Help: "Frames held until the application of their session was known."},
 	HeldAgain:       {Name: "engine.held_again", Help: "Retransmissions of held frames. They are dropped."},
 	HoldFull:        {Name: "engine.hold_full", Help: "Frames dropped because there was no room to hold them. TCP sends them again."},
+	OpenRefused:     {Name: "engine.open_refused", Help: "Open connections refused because of a policy or mode that came later."},
+	Probes:          {Name: "engine.probes", Help: "Segments sent to workloads to learn where a silent refused connection is, so that both ends can be reset."},
 	HoldQuiet:       {Name: "engine.hold_quiet", Help: "Sessions released before their hold time ended, because the sender was waiting for an answer."},
 	HoldExpired:     {Name: "engine.hold_expired", Help: "Sessions not identified within the hold time."},
 	Resets:          {Name: "engine.resets_sent", Help: "TCP resets sent to the ends of refused connections."},

@@ -19,6 +19,7 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/role"
+	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/sidecar"
 	"github.com/sluicenet/sluice/parsers"
 )
@@ -30,7 +31,12 @@ type Config struct {
 	Remote detect.Remotes
 	// MaxSessions bounds each worker's session table; 0 is a million.
 	MaxSessions int
-	Logger      *slog.Logger
+	// Timeouts are those of sessions; zero fields have the defaults.
+	Timeouts session.Timeouts
+	// KeepOpen keeps what was open when enforcement of a workload began, whatever policy
+	// decides; by default it is refused like any other connection.
+	KeepOpen bool
+	Logger   *slog.Logger
 	// Now is the clock, ns since the epoch; nil is the real one.
 	Now func() int64
 }
@@ -128,7 +134,7 @@ func (e *Engine) publish() {
 			continue
 		}
 		x := &path.Endpoint{ID: id, Workload: a.workload, Interface: a.ep.Interface, Datapath: a.ep.Datapath(), Inline: a.ep.Kind == backend.Inline,
-			Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Sockets: e.sockets[id], Seed: role.SeedOf(a.workload), Since: a.since, Mesh: meshes[a.workload]}
+			MAC: a.ep.MAC, Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Sockets: e.sockets[id], Seed: role.SeedOf(a.workload), Since: a.since, Mesh: meshes[a.workload]}
 		if a.ep.Fail == backend.FailClosed {
 			x.Fail = packet.Drop
 		}

@@ -48,6 +48,7 @@ type Endpoint struct {
 	Interface string
 	Datapath  string        // backend.Endpoint.Datapath
 	Inline    bool          // verdicts have effect
+	MAC       [6]byte       // of its interface
 	Loopback  bool          // between an application and its sidecar
 	Fail      packet.Action // for frames without a verdict
 	Sockets   *role.Sockets // of its workload; nil while unknown

@@ -16,6 +16,10 @@ func (p *Path) find(c *packetContext) bool {
 		p.ses.delete(c.s)
 		c.s = nil
 	}
+	if c.s != nil && supersedes(c.s, c.p) {
+		p.ses.delete(c.s)
+		c.s = nil
+	}
 	if c.s == nil {
 		if opensNothing(c.p) {
 			return false

@@ -159,10 +159,11 @@ func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.K
 }
 
 // unfounded reports whether the packets of a session may all be remnants of a connection that
-// is closed or never existed: no beginning, no payload, and either one side alone or an end.
+// is closed or never existed: no beginning, no payload, no
+// socket that holds it open, and either one side alone or an end.
 // Such a session is not reported, unless Sluice denied it.
 func unfounded(s *session.Session) bool {
-	if s.Key.Proto != packet.ProtoTCP || s.Flags&(session.Midstream|session.Denied) != session.Midstream || s.Marks&session.Reported != 0 || s.HasData() {
+	if s.Key.Proto != packet.ProtoTCP || s.Flags&(session.Midstream|session.Denied) != session.Midstream || s.Marks&(session.Reported|session.HeldOpen) != 0 || s.HasData() {
 		return false
 	}
 	return s.Packets[0] == 0 || s.Packets[1] == 0 || s.State.Over() || s.State == flow.PhaseClosing || s.Doubtful()

@@ -231,7 +231,7 @@ const (
 	Evidence_EVIDENCE_MEMORY    Evidence = 1
 	Evidence_EVIDENCE_PROTOCOL  Evidence = 2
 	Evidence_EVIDENCE_LISTENER  Evidence = 3
-	Evidence_EVIDENCE_CONNTRACK Evidence = 4
+	Evidence_EVIDENCE_SOCKET    Evidence = 4
 	Evidence_EVIDENCE_HANDSHAKE Evidence = 5
 )
 
@@ -242,7 +242,7 @@ var (
 		1: "EVIDENCE_MEMORY",
 		2: "EVIDENCE_PROTOCOL",
 		3: "EVIDENCE_LISTENER",
-		4: "EVIDENCE_CONNTRACK",
+		4: "EVIDENCE_SOCKET",
 		5: "EVIDENCE_HANDSHAKE",
 	}
 	Evidence_value = map[string]int32{
@@ -250,7 +250,7 @@ var (
 		"EVIDENCE_MEMORY":    1,
 		"EVIDENCE_PROTOCOL":  2,
 		"EVIDENCE_LISTENER":  3,
-		"EVIDENCE_CONNTRACK": 4,
+		"EVIDENCE_SOCKET":    4,
 		"EVIDENCE_HANDSHAKE": 5,
 	}
 )
@@ -7789,13 +7789,13 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\rOUTCOME_RESET\x10\x03\x12\x13\n" +
 	"\x0fOUTCOME_REFUSED\x10\x04\x12\x16\n" +
 	"\x12OUTCOME_UNANSWERED\x10\x05\x12\x12\n" +
-	"\x0eOUTCOME_DENIED\x10\x06*\x90\x01\n" +
+	"\x0eOUTCOME_DENIED\x10\x06*\x8d\x01\n" +
 	"\bEvidence\x12\x11\n" +
 	"\rEVIDENCE_PORT\x10\x00\x12\x13\n" +
 	"\x0fEVIDENCE_MEMORY\x10\x01\x12\x15\n" +
 	"\x11EVIDENCE_PROTOCOL\x10\x02\x12\x15\n" +
-	"\x11EVIDENCE_LISTENER\x10\x03\x12\x16\n" +
-	"\x12EVIDENCE_CONNTRACK\x10\x04\x12\x16\n" +
+	"\x11EVIDENCE_LISTENER\x10\x03\x12\x13\n" +
+	"\x0fEVIDENCE_SOCKET\x10\x04\x12\x16\n" +
 	"\x12EVIDENCE_HANDSHAKE\x10\x05*S\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x11\n" +
