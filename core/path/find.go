@@ -17,6 +17,7 @@ func (p *Path) find(c *packetContext) bool {
 		c.s = nil
 	}
 	if c.s != nil && supersedes(c.s, c.p) {
+		c.s.Marks &^= session.HeldOpen // so it is not reported
 		p.ses.delete(c.s)
 		c.s = nil
 	}

@@ -97,8 +97,11 @@ func (s *Sockets) gives(port uint16) bool {
 // packet was seen.
 func (c *Context) Held(t *Tuple) Finding {
 	k := c.Known(t)
-	if k.Evidence != flow.EvidencePort {
+	switch {
+	case k.Evidence != flow.EvidencePort:
 		k.Evidence = flow.EvidenceSocket
+	case t.Proto == packet.ProtoUDP && !c.Sockets.listens(t.Proto, t.LocalPort):
+		return Finding{Client, flow.EvidenceSocket, false} // it is connected, and serves nobody else
 	}
 	if k.Side == Unknown && (t.LocalPort < t.RemotePort) {
 		k.Side = Server
