@@ -200,8 +200,15 @@ func (a *aggregate) apart(s *session) uint64 {
 	case before:
 		delete(a.opened, s.Session)
 		return s.Session
+	case s.refusedLater() && len(a.kinds) < a.max/2:
+		return s.Session // not one of those of its kind that were refused before
 	}
 	return 0
+}
+
+// refusedLater reports whether the session was open before policy refused it.
+func (s *session) refusedLater() bool {
+	return s.Outcome == flow.OutcomeDenied && s.began == 0 && s.ended == 0 && s.Last-s.First >= int64(time.Second)
 }
 
 // putKind adds c to its kind; it returns false if there is no room. A queued session moves from its
