@@ -29,11 +29,12 @@ type key struct {
 	answered       bool
 	midstream      bool
 	loopback       bool
+	idle           bool
 }
 
 func keyOf(workload string, r *flow.Record) key {
 	return key{workload: workload, policy: r.Policy, client: r.Client, server: r.Server, rule: r.Rule, port: r.ServerPort, app: r.App, base: r.Base, proto: r.Proto,
-		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, answered: r.Answered, midstream: r.Midstream, loopback: r.Loopback}
+		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, answered: r.Answered, midstream: r.Midstream, loopback: r.Loopback, idle: r.Idle}
 }
 
 // session is the sum of one session's records since its last fold.

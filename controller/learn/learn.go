@@ -42,6 +42,8 @@ type Connection struct {
 	// Midstream: the beginning was not seen, so that no name of the application is no evidence that it
 	// has none.
 	Midstream bool
+	// Idle: it is open and carried no payload for longer than identification takes.
+	Idle bool
 	// Lossy: frames or records were lost while it was observed.
 	Lossy bool
 	// Ended reports that all its sessions have ended, so that an application that
@@ -215,7 +217,7 @@ func (c *Connection) teaches() bool {
 		return false // an attempt is no habit
 	case !c.Answered && !c.oneWay():
 		return false
-	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended && !c.idle():
+	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended && !c.Idle:
 		return false
 	}
 	return c.serverKnown()

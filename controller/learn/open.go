@@ -5,28 +5,27 @@ import (
 
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/app"
-	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// A connection that was open before it could be seen teaches its port and direction. Its
-// application may be impossible to name from the middle, or it carries nothing: then the rule
-// is for that port and any application, until a connection to the port names one.
+// A connection teaches its port and direction even if its application was not seen: it was
+// open before and cannot be named from the middle, or it is idle. The rule is for that port and
+// any application then, until a connection to the port names one.
 
 // OpenComment is the comment of a rule for any application, because those of the connections
 // that it was learned from were not seen.
 const OpenComment = "learned from open connections, applications not seen"
 
-// nameless reports whether the connection's beginning, which would name its application, was
-// not seen.
+// nameless reports whether what would name the connection's application was not seen: its
+// beginning, or any payload at all.
 func (c *Connection) nameless() bool {
-	return c.Midstream && carriesApps(c.Proto) && (c.App == app.Undecided || c.App == app.Unknown)
-}
-
-// idle reports whether a socket of the workload holds the connection open, so that it teaches
-// without a byte.
-func (c *Connection) idle() bool {
-	return c.nameless() && c.Evidence == flow.EvidenceSocket
+	switch {
+	case !carriesApps(c.Proto):
+		return false
+	case c.Idle && c.App == app.Undecided:
+		return true
+	}
+	return c.Midstream && (c.App == app.Undecided || c.App == app.Unknown)
 }
 
 // named reports whether a learned rule for named applications has the lesson's port: what was

@@ -30,6 +30,9 @@ func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 		l.finish(s)
 		return 0
 	}
+	if l.becomesQuiet(s) {
+		s.Marks |= session.Quiet | session.Changed
+	}
 	l.reportNews(s)
 	if at := l.probeAgain(v, s); at > now {
 		return at
@@ -51,11 +54,24 @@ func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 	return max(l.idleUntil(s), now+updateEvery)
 }
 
+// silent reports whether a session is an open connection that carried nothing.
+func silent(s *session.Session) bool {
+	return s.State == flow.PhaseEstablished && s.Flags&session.Denied == 0 && !s.HasData()
+}
+
+// becomesQuiet reports whether a session has become Quiet.
+func (l *lifecycle) becomesQuiet(s *session.Session) bool {
+	return silent(s) && s.Marks&session.Quiet == 0 && l.now-s.Created >= detect.MaxTime
+}
+
 // idleUntil returns when a silent session is to be checked again.
 func (l *lifecycle) idleUntil(s *session.Session) int64 {
 	t := l.table.Timeouts()
 	if s.Key.Proto == packet.ProtoUDP && s.Flags&(session.Answered|session.Denied) == 0 && s.Marks&session.Ended == 0 {
 		return s.Last + t.Unanswered
+	}
+	if silent(s) && s.Marks&session.Quiet == 0 {
+		return s.Created + detect.MaxTime
 	}
 	if stays(s) {
 		return l.now + t.UDP

@@ -92,6 +92,9 @@ func (ss *Sessions) insertOpen(v *View, k *session.Key, t *role.Tuple, swapped b
 	}
 	s.AssumeOpen()
 	s.Marks |= session.HeldOpen | session.Changed
+	if s.Key.Proto == packet.ProtoTCP {
+		s.Marks |= session.Quiet
+	}
 	if !f.Firm {
 		s.Marks |= session.Either
 	}

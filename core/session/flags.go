@@ -52,6 +52,9 @@ const (
 	Stays
 	// Either: its client is uncertain; policy is evaluated for both orientations.
 	Either
+	// Quiet: it is open and carried no payload for as long as identification may take, or not
+	// since it is known.
+	Quiet
 	// Moved: it came from another datapath, where its verdict may have been another.
 	Moved
 	// HeldOpen: a socket of the workload holds it open; valid since the last reading of sockets.
