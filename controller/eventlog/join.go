@@ -44,16 +44,6 @@ func (r *Report) side() int {
 // violates reports whether policy refused, or would refuse.
 func (r *Report) violates() bool { return violates(r.Entry.Event.Verdict) }
 
-// openFor is how long a connection has been open at least that is refused later than at its beginning, ns.
-const openFor = int64(2e9)
-
-// refusesOpen reports whether the report refuses a connection that was open, and may have been a violation
-// that passed before.
-func (r *Report) refusesOpen() bool {
-	e := r.Entry.Event
-	return e.Verdict == controlv1.Verdict_VERDICT_DENY && e.Stamp-r.Began >= openFor
-}
-
 func violates(v controlv1.Verdict) bool {
 	return v == controlv1.Verdict_VERDICT_VIOLATE || v == controlv1.Verdict_VERDICT_DENY
 }

@@ -111,7 +111,7 @@ func (s *book) teaches(n *node, c *controlv1.Connection) bool {
 	case flow.Learn:
 		return vocab.FlowReason(c.Reason) != flow.ByUnidentified // its name is that of nothing
 	case flow.Allow:
-		return s.names(c)
+		return names(s.rules, c)
 	case flow.Open:
 		m := s.dir.reporter(n, c)
 		return vocab.FlowReason(c.Reason) == flow.ByUnready && m != nil && s.mode(m.group) == controlv1.Mode_MODE_DISCOVER
@@ -119,13 +119,12 @@ func (s *book) teaches(n *node, c *controlv1.Connection) bool {
 	return false
 }
 
-// names reports whether a connection names the application of a rule that was learned without one. The
-// lock is held.
-func (s *book) names(c *controlv1.Connection) bool {
+// names reports whether a connection names the application of a rule that was learned without one.
+func names(rules *model.Rules, c *controlv1.Connection) bool {
 	if id := app.ID(c.App); id == app.Undecided || id == app.Unknown && c.Midstream || vocab.FlowReason(c.Reason) == flow.ByUnidentified {
 		return false
 	}
-	r, ok := s.rules.Find(c.Rule)
+	r, ok := rules.Find(c.Rule)
 	return ok && r.Origin == model.Learned && len(r.Apps) == 0
 }
 

@@ -101,7 +101,7 @@ func (c *Context) Held(t *Tuple) Finding {
 	case k.Evidence != flow.EvidencePort:
 		k.Evidence = flow.EvidenceSocket
 	case t.Proto == packet.ProtoUDP && !c.Sockets.listens(t.Proto, t.LocalPort):
-		return Finding{Client, flow.EvidenceSocket, false} // it is connected, and serves nobody else
+		return Finding{Client, flow.EvidenceSocket, false} // it is connected, and serves no other peer
 	}
 	if k.Side == Unknown && (t.LocalPort < t.RemotePort) {
 		k.Side = Server
