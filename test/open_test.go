@@ -31,7 +31,7 @@ func openIdle(l *lab) *idle {
 	i := &idle{l, map[string]net.Conn{}}
 	for _, f := range []string{"4", "6"} {
 		listener := l.api.Listen("tcp"+f, l.api.Addr("tcp"+f, 9091))
-		accepted := make(chan net.Conn)
+		accepted := make(chan net.Conn, 1) // the first; others are served
 		go func() {
 			for {
 				c, err := listener.Accept()
@@ -150,7 +150,7 @@ func TestIdleIsRefusedAtSwitch(t *testing.T) {
 				l.run("workloads", "backend", "web", "nfqueue")
 				l.run("workloads", "backend", "api", "nfqueue")
 			}
-			i.are("before", "open", 100*time.Millisecond)
+			i.are("before", "open", 400*time.Millisecond)
 			if how == "restart" {
 				d.stop()
 				l.args = append(l.args, "--mode", "protect")

@@ -50,7 +50,10 @@ func (ch *change) open(r *changed) (*opened, error) {
 }
 
 // opened are connections that were open when their group was switched to protect, and that no rule allows.
-type opened struct{ refused, kept []*controlv1.Event }
+type opened struct {
+	refused []*controlv1.Event
+	kept    []*controlv1.Edge
+}
 
 // openAfter waits for the reports on open connections since a time, and returns those that no rule allows.
 func openAfter(ctx context.Context, cl controlv1.ControlClient, groups []string, since time.Time) (*opened, error) {
@@ -71,33 +74,54 @@ func openAfter(ctx context.Context, cl controlv1.ControlClient, groups []string,
 			o.add(e, since)
 		}
 		if page.Token = r.NextToken; page.Token == "" {
-			return o, nil
+			return o, o.addKept(ctx, cl, groups)
 		}
 	}
 }
 
+// addKept adds open connections that pass although an end enforces another verdict.
+func (o *opened) addKept(ctx context.Context, cl controlv1.ControlClient, groups []string) error {
+	r, err := cl.ListConnections(ctx, &controlv1.ListConnectionsRequest{Filter: aboutGroups(groups, &controlv1.Filter{Verdicts: []controlv1.Verdict{controlv1.Verdict_VERDICT_VIOLATE}})})
+	if err != nil {
+		return err
+	}
+	passes := func(v *controlv1.EndVerdict) bool {
+		return v.GetEnforced() && v.GetVerdict() == controlv1.Verdict_VERDICT_VIOLATE && v.GetReason() != controlv1.Reason_REASON_HOLD_EXPIRED
+	}
+	for _, e := range r.Edges {
+		if e.Open > 0 && (passes(e.ClientEnd) || passes(e.ServerEnd)) {
+			o.kept = append(o.kept, e)
+		}
+	}
+	return nil
+}
+
 // add adds an event if it is about a connection that was open before.
 func (o *opened) add(e *controlv1.Event, since time.Time) {
-	switch {
-	case e.Began == 0 || e.Began >= since.UnixNano():
-	case e.Verdict == controlv1.Verdict_VERDICT_DENY:
+	if e.Began != 0 && e.Began < since.UnixNano() && e.Verdict == controlv1.Verdict_VERDICT_DENY {
 		o.refused = append(o.refused, e)
-	case e.GetClientEnd().GetEnforced() || e.GetServerEnd().GetEnforced():
-		o.kept = append(o.kept, e)
 	}
 }
 
 // show prints what became of open connections.
 func (o *opened) show(c *cli) {
-	o.list(c, o.refused, "refused %s that no rule allows:\n", red)
-	o.list(c, o.kept, "kept %s that no rule allows, until they end:\n", yellow)
+	n := uint64(0)
+	var lines []string
+	for _, e := range o.refused {
+		n += max(e.Sessions, 1)
+		lines = append(lines, fmt.Sprintf("  %s -> %s  %s", e.From, e.To, protoPort(policy.ProtoName(uint8(e.Proto)), e.Port)))
+	}
+	listOpen(c, n, lines, "refused %s that no rule allows:\n", red)
+	n, lines = 0, nil
+	for _, e := range o.kept {
+		n += e.Open
+		lines = append(lines, fmt.Sprintf("  %s -> %s  %s", e.FromWorkload, e.ToWorkload, protoPort(policy.ProtoName(uint8(e.Proto)), e.Port)))
+	}
+	listOpen(c, n, lines, "kept %s that no rule allows, until they end:\n", yellow)
 }
 
-func (o *opened) list(c *cli, events []*controlv1.Event, text string, colour colour) {
-	n := uint64(0)
-	for _, e := range events {
-		n += max(e.Sessions, 1)
-	}
+// listOpen prints a number of connections and the first of their lines.
+func listOpen(c *cli, n uint64, lines []string, text string, colour colour) {
 	if n == 0 {
 		return
 	}
@@ -106,22 +130,22 @@ func (o *opened) list(c *cli, events []*controlv1.Event, text string, colour col
 		what = "1 open connection"
 	}
 	fmt.Fprint(c.out, c.out.paint(colour, fmt.Sprintf(text, what)))
-	for _, e := range events[:min(len(events), openShown)] {
-		fmt.Fprintf(c.out, "  %s -> %s  %s\n", e.From, e.To, protoPort(policy.ProtoName(uint8(e.Proto)), e.Port))
+	for _, line := range lines[:min(len(lines), openShown)] {
+		fmt.Fprintln(c.out, clean(line))
 	}
-	if more := len(events) - openShown; more > 0 {
+	if more := len(lines) - openShown; more > 0 {
 		fmt.Fprintf(c.out, "  and %d more: see `sluice violations`\n", more)
 	}
 }
 
 // document is the JSON form.
 func (o *opened) document() map[string]any {
-	texts := func(events []*controlv1.Event) []map[string]any {
-		out := []map[string]any{}
-		for _, e := range events {
-			out = append(out, map[string]any{"from": e.From, "to": e.To, "client": e.Client, "client_port": e.ClientPort, "server": e.Server, "port": protoPort(policy.ProtoName(uint8(e.Proto)), e.Port), "sessions": max(e.Sessions, 1)})
-		}
-		return out
+	refused, kept := []map[string]any{}, []map[string]any{}
+	for _, e := range o.refused {
+		refused = append(refused, map[string]any{"from": e.From, "to": e.To, "client": e.Client, "client_port": e.ClientPort, "server": e.Server, "port": protoPort(policy.ProtoName(uint8(e.Proto)), e.Port), "sessions": max(e.Sessions, 1)})
 	}
-	return map[string]any{"refused": texts(o.refused), "kept": texts(o.kept)}
+	for _, e := range o.kept {
+		kept = append(kept, map[string]any{"from": e.FromWorkload, "to": e.ToWorkload, "port": protoPort(policy.ProtoName(uint8(e.Proto)), e.Port), "sessions": e.Open})
+	}
+	return map[string]any{"refused": refused, "kept": kept}
 }

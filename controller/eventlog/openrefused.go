@@ -3,7 +3,7 @@ package eventlog
 import controlv1 "github.com/sluicenet/sluice/api/control/v1"
 
 // openFor is how long a connection has been open at least that is refused later than at its beginning, ns.
-const openFor = int64(2e9)
+const openFor = int64(1e9)
 
 // refusesOpen reports whether the report refuses a connection that was open, and may have been a violation
 // that passed before.

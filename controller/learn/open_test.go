@@ -25,7 +25,9 @@ func TestLearnOpen(t *testing.T) {
 	guessed := conn(func(c *c) {
 		c.Port, c.App, c.Evidence, c.Midstream, c.Idle = 50051, app.Undecided, flow.EvidencePort, true, true
 	})
-	datagrams := conn(func(c *c) { c.Proto, c.App, c.Evidence, c.Midstream, c.Answered = 17, app.Undecided, flow.EvidenceSocket, true, false })
+	datagrams := conn(func(c *c) {
+		c.Proto, c.App, c.Evidence, c.Midstream, c.Answered = 17, app.Undecided, flow.EvidenceSocket, true, false
+	})
 	ping := conn(func(c *c) { c.Proto, c.Port, c.App = 1, 0, app.Unknown })
 	any80 := "10001 allow from web to api on tcp/80 for any"
 	for _, tt := range []struct {

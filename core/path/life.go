@@ -214,7 +214,7 @@ func (ss *Sessions) adopt(endpoint uint32, sessions []Moved) {
 		s.Marks &^= session.Idle
 		s.Marks |= session.Moved // what was only watched may be refused here, and the other way round
 		if m.watched && v != nil && v.Inline && ss.cfg.KeepOpen {
-			s.Marks |= session.Kept
+			s.Marks |= session.Kept | session.Changed
 		}
 		if s.Marks&session.HeldOpen != 0 {
 			held[s.Key] = struct{}{}
