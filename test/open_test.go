@@ -116,6 +116,7 @@ func TestIdleBeforeStart(t *testing.T) {
 		}
 		return errors.New(l.run("rules"))
 	})
+	i.are("before the switch", "open", 400*time.Millisecond)
 	out := l.run("mode", "set", "web", "api", "protect")
 	if !strings.Contains(out, "refused 2 open connections") || strings.Contains(out, "9091") {
 		t.Errorf("the switch reports:\n%s", out)
