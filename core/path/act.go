@@ -145,10 +145,7 @@ func (a *actuator) reject(c *packetContext, now int64, r *Recorder) {
 	if !c.p.MayAnswer() {
 		return
 	}
-	if sec := now / 1e9; sec != a.second {
-		a.second, a.errors = sec, 0
-	}
-	if a.errors++; a.errors > rejectsPerSecond {
+	if !a.mayError(now) {
 		return
 	}
 	link, ok := c.p.LinkHeader(c.f)

@@ -92,6 +92,7 @@ func (l *lifecycle) applyName(v *View, s *session.Session, f *identify.Flow) {
 	}
 	l.out.count[counter.Identified]++
 	l.evaluate(v, s)
+	l.pair(s)
 	if s.Verdict != flow.Pending {
 		l.act.settleHeld(v, s, l.now, &l.out)
 	}

@@ -33,6 +33,7 @@ func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 	if l.becomesQuiet(s) {
 		s.Marks |= session.Quiet | session.Changed
 	}
+	l.pair(s)
 	l.reportNews(s)
 	if at := l.probeAgain(v, s); at > now {
 		return at
