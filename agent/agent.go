@@ -32,6 +32,8 @@ type Dataplane interface {
 	Detach(id uint32) error
 	Apply(t *policy.Table)
 	SetSockets(endpoint uint32, s *role.Sockets)
+	// SetHeld sets which connections are held open by sockets of an endpoint's workload.
+	SetHeld(endpoint uint32, opened, known []role.Tuple)
 	// Remember sets which sides of sessions are known from before a restart.
 	Remember(m *role.Memory)
 	// Lost receives endpoints whose attachment ended without a call of Detach.
@@ -105,6 +107,7 @@ type tracked struct {
 	endpoints map[string]*endpoint // by interface name
 	mesh      wire.Mesh            // traffic redirected to a sidecar, over lo
 	sockets   *role.Sockets        // as the engine has them; nil before the first reading
+	open      openSockets          // connections that its sockets hold open
 }
 
 // New returns an agent, which Run runs.

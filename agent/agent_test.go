@@ -77,6 +77,8 @@ func (d *dataplane) SetSockets(ep uint32, s *role.Sockets) {
 	d.sockets[ep] = s
 }
 
+func (*dataplane) SetHeld(uint32, []role.Tuple, []role.Tuple) {}
+
 func (*dataplane) Remember(*role.Memory) {}
 
 func (*dataplane) Drain(func(*flow.Record)) int     { return 0 }

@@ -90,8 +90,9 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 		be = a.cfg.Queues
 	}
 	first := e.at.Kind == backend.NoKind
+	var before *socketList
 	if first {
-		a.socketsAtAttach(t, e)
+		before = a.socketsAtAttach(t, e)
 	}
 	if e.sources == nil {
 		a.setSources(t, e)
@@ -109,7 +110,7 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	}
 	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", ep.Kind, "backend", backendText(&ep), "took", time.Since(begin))
 	if first {
-		a.socketsAtAttach(t, e)
+		a.openAtAttach(t, e, before, a.socketsAtAttach(t, e))
 	} else {
 		a.refreshSockets(t)
 	}

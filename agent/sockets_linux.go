@@ -27,6 +27,7 @@ func (a *Agent) readSockets() (changed bool) {
 	for _, t := range a.workloads {
 		if len(t.endpoints) > 0 {
 			a.refreshSockets(t)
+			a.refreshOpen(t)
 		}
 		before := t.mesh
 		a.detectSidecar(t)
@@ -46,7 +47,7 @@ func (a *Agent) refreshSockets(t *tracked) {
 	if t.sockets == nil {
 		t.sockets = &role.Sockets{}
 	}
-	n := role.Sockets{Complete: s.complete, Listening: s.listening, Old: map[uint16]bool{}, Live: t.sockets.Live}
+	n := role.Sockets{Complete: s.complete, Listening: s.listening, Old: map[uint16]bool{}, Live: t.sockets.Live, Dynamic: s.dynamic}
 	for port := range t.sockets.Old {
 		if s.bound[port] || !s.complete {
 			n.Old[port] = true
@@ -58,13 +59,13 @@ func (a *Agent) refreshSockets(t *tracked) {
 
 // socketsAtAttach reads all sockets of a workload before its packets are seen, and again after: a
 // socket opened meanwhile counts as older, as its first packet may have been missed.
-func (a *Agent) socketsAtAttach(t *tracked, e *endpoint) {
+func (a *Agent) socketsAtAttach(t *tracked, e *endpoint) *socketList {
 	s, err := socketsOf(t.NetNS, true)
 	if err != nil {
 		a.log.Warn("sockets not read, clients of open connections are guessed", "workload", t.ID, "error", err)
 		s = &socketList{}
 	}
-	n := role.Sockets{Complete: s.complete, Listening: s.listening, Old: s.bound, Live: s.live}
+	n := role.Sockets{Complete: s.complete, Listening: s.listening, Old: s.bound, Live: s.live, Dynamic: s.dynamic}
 	if t.sockets != nil {
 		for port := range t.sockets.Old {
 			n.Old[port] = true
@@ -73,6 +74,7 @@ func (a *Agent) socketsAtAttach(t *tracked, e *endpoint) {
 	t.sockets = &n
 	a.setSockets(t)
 	a.cfg.Engine.SetSockets(e.id, t.sockets) // it may not be attached yet
+	return s
 }
 
 func (a *Agent) setSockets(t *tracked) {
@@ -98,12 +100,15 @@ const (
 	// statesOpen: a TCP connection that may carry something yet: SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT,
 	// LAST_ACK and CLOSING beside ESTABLISHED.
 	statesOpen = stateEstablished | 1<<3 | 1<<4 | 1<<5 | 1<<8 | 1<<9 | 1<<11
+	// statesIdle: those in which a connection may be silent for hours: ESTABLISHED, FIN_WAIT2, CLOSE_WAIT.
+	statesIdle = stateEstablished | 1<<5 | 1<<8
 )
 
 // Bounds for one workload. Beyond maxListening the list is not complete.
 const (
 	maxListening = 4096
 	maxLive      = 4096
+	maxOpen      = 16384
 )
 
 // socketList is the result of reading a workload's sockets.
@@ -112,12 +117,13 @@ type socketList struct {
 	listening map[role.Port]bool
 	bound     map[uint16]bool // UDP, connected or not
 	live      map[role.Tuple]role.Side
-	dynamic   [2]uint16 // ephemeral ports
+	open      map[role.Tuple]bool // that may be idle for long: established, or closed by one end only
+	dynamic   [2]uint16           // ephemeral ports
 }
 
 // socketsOf reads the sockets in the namespace at path; with all, open connections too.
 func socketsOf(path string, all bool) (*socketList, error) {
-	l := &socketList{complete: true, listening: map[role.Port]bool{}, bound: map[uint16]bool{}, live: map[role.Tuple]role.Side{}}
+	l := &socketList{complete: true, listening: map[role.Port]bool{}, bound: map[uint16]bool{}, live: map[role.Tuple]role.Side{}, open: map[role.Tuple]bool{}}
 	err := netns.Do(path, func() error {
 		l.dynamic = dynamicPorts()
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
@@ -141,7 +147,7 @@ func (l *socketList) read(family uint8, all bool) error {
 		err = diag(family, unix.IPPROTO_UDP, stateClose|stateEstablished, l.udp)
 	}
 	if err == nil && all {
-		err = diag(family, unix.IPPROTO_TCP, statesOpen, func(s *diagSocket) { l.open(s.t) })
+		err = diag(family, unix.IPPROTO_TCP, statesOpen, l.connection)
 	}
 	if err != nil {
 		return fmt.Errorf("inet_diag: %w", err)
@@ -170,16 +176,19 @@ func (l *socketList) udp(s *diagSocket) {
 	}
 	switch {
 	case s.state == 1:
-		l.open(s.t)
+		l.connection(s)
 	case port < l.dynamic[0] || port > l.dynamic[1]:
 		l.serves(unix.IPPROTO_UDP, port)
 	}
 }
 
-// open adds an open connection; assignSides finds the workload's side when all are known.
-func (l *socketList) open(t role.Tuple) {
+// connection adds an open connection; assignSides finds the workload's side when all are known.
+func (l *socketList) connection(s *diagSocket) {
 	if len(l.live) < maxLive {
-		l.live[t] = role.Unknown
+		l.live[s.t] = role.Unknown
+	}
+	if statesIdle&(1<<s.state) != 0 && len(l.open) < maxOpen {
+		l.open[s.t] = true
 	}
 }
 

@@ -95,10 +95,10 @@ func tupleOf(local, remote net.Addr, proto uint8) role.Tuple {
 
 // TestManySockets: beyond the bound the list is not complete, and is reported as such.
 func TestManySockets(t *testing.T) {
-	l := &socketList{complete: true, listening: map[role.Port]bool{}, bound: map[uint16]bool{}, live: map[role.Tuple]role.Side{}}
+	l := &socketList{complete: true, listening: map[role.Port]bool{}, bound: map[uint16]bool{}, live: map[role.Tuple]role.Side{}, open: map[role.Tuple]bool{}}
 	for n := range 2 * maxListening {
 		l.serves(packet.ProtoTCP, uint16(n))
-		l.open(role.Tuple{LocalPort: uint16(n), RemotePort: uint16(n >> 4)})
+		l.connection(&diagSocket{state: 1, t: role.Tuple{LocalPort: uint16(n), RemotePort: uint16(n >> 4)}})
 	}
 	if l.complete || len(l.listening) != maxListening || len(l.live) != maxLive {
 		t.Errorf("complete %v with %d ports and %d connections", l.complete, len(l.listening), len(l.live))

@@ -26,15 +26,16 @@ type counting struct {
 	taken []backend.Unjudged
 }
 
-func (*counting) Apply(*policy.Table)              {}
-func (*counting) Close() error                     { return nil }
-func (*counting) Detach(uint32) error              { return nil }
-func (*counting) Drain(func(*flow.Record)) int     { return 0 }
-func (*counting) Lost() <-chan uint32              { return nil }
-func (*counting) SetSockets(uint32, *role.Sockets) {}
-func (*counting) Remember(*role.Memory)            {}
-func (*counting) Threats(func(*report.Threat)) int { return 0 }
-func (c *counting) Stats() engine.Stats            { return c.stats }
+func (*counting) Apply(*policy.Table)                        {}
+func (*counting) Close() error                               { return nil }
+func (*counting) Detach(uint32) error                        { return nil }
+func (*counting) Drain(func(*flow.Record)) int               { return 0 }
+func (*counting) Lost() <-chan uint32                        { return nil }
+func (*counting) SetSockets(uint32, *role.Sockets)           {}
+func (*counting) SetHeld(uint32, []role.Tuple, []role.Tuple) {}
+func (*counting) Remember(*role.Memory)                      {}
+func (*counting) Threats(func(*report.Threat)) int           { return 0 }
+func (c *counting) Stats() engine.Stats                      { return c.stats }
 func (c *counting) TakeUnjudged() (out []backend.Unjudged) {
 	out, c.taken = c.taken, nil
 	return out

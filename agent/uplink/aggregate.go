@@ -26,14 +26,16 @@ type key struct {
 	outcome        flow.Outcome
 	ipv6           bool
 	enforced       bool
-	answered       bool
-	midstream      bool
 	loopback       bool
+	seen
 }
+
+// seen is what was seen of the sessions of a kind.
+type seen struct{ answered, midstream, idle bool }
 
 func keyOf(workload string, r *flow.Record) key {
 	return key{workload: workload, policy: r.Policy, client: r.Client, server: r.Server, rule: r.Rule, port: r.ServerPort, app: r.App, base: r.Base, proto: r.Proto,
-		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, answered: r.Answered, midstream: r.Midstream, loopback: r.Loopback}
+		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, loopback: r.Loopback, seen: seen{r.Answered, r.Midstream, r.Idle}}
 }
 
 // session is the sum of one session's records since its last fold.
@@ -206,8 +208,15 @@ func (a *aggregate) apart(s *session) uint64 {
 	case before:
 		delete(a.opened, s.Session)
 		return s.Session
+	case s.refusedLater() && len(a.kinds) < a.max/2:
+		return s.Session // not one of those of its kind that were refused before
 	}
 	return 0
+}
+
+// refusedLater reports whether the session was open before policy refused it.
+func (s *session) refusedLater() bool {
+	return s.Outcome == flow.OutcomeDenied && s.began == 0 && s.ended == 0 && s.Last-s.First >= int64(time.Second)
 }
 
 // putKind adds c to its kind; it returns false if there is no room. A queued session moves from its

@@ -191,7 +191,7 @@ func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
 			d.log.Warn("packet queues not closed cleanly", "error", err)
 		}
 	})
-	eng := engine.New(p.parsers.config(engine.Config{Logger: d.log}))
+	eng := engine.New(p.parsers.config(d.flags.open.apply(engine.Config{Logger: d.log})))
 	d.later(func() {
 		if err := eng.Close(); err != nil {
 			d.log.Warn("engine not closed cleanly", "error", err)

@@ -36,7 +36,8 @@ func newModeSet(c *cli) *cobra.Command {
 		Short: "Set the mode of groups, and wait until it is enforced",
 		Long: `Sets the mode of one group, of several, or of "all", and waits until every agent enforces it. Groups are
 named as "sluice groups" lists them, or by their short names. No connection is broken by it but
-those that the new mode refuses.`,
+those that the new mode refuses: a switch to protect refuses open connections that no rule allows, idle
+ones too, and lists them. Agents that run with --open-at-switch keep let them continue, as violations.`,
 		Example: "  sluice mode set web protect\n  sluice mode set web api db monitor\n  sluice mode set all discover",
 		Args: func(cmd *cobra.Command, a []string) error {
 			if len(a) < 2 {
@@ -62,6 +63,13 @@ those that the new mode refuses.`,
 func (c *cli) setMode(ctx context.Context, cl controlv1.ControlClient, groups []string, mode controlv1.Mode, wait time.Duration) error {
 	name := vocab.Text(mode)
 	ch := change{what: "mode", name: name, wait: wait, colour: verdictColour(name)}
+	if mode == controlv1.Mode_MODE_PROTECT && wait > 0 {
+		n, err := openBefore(ctx, cl, groups)
+		if err == nil && n > 0 {
+			since := time.Now()
+			ch.after = func() (*opened, error) { return openAfter(ctx, cl, groups, since) }
+		}
+	}
 	groupsNow, err := c.change(ctx, &ch, func(ctx context.Context) (*changed, error) {
 		r, err := cl.SetMode(ctx, &controlv1.SetModeRequest{Groups: groups, Mode: mode, Wait: wait > 0})
 		return &changed{r.GetGroups(), r.GetPolicy(), r.GetEnforced()}, err
@@ -77,6 +85,7 @@ type change struct {
 	what, name string // "mode", "protect"
 	wait       time.Duration
 	colour     colour
+	after      func() (*opened, error) // reports what became of open connections; nil for nothing
 }
 
 // changed is what a daemon answered to a change.
@@ -108,8 +117,16 @@ func (c *cli) change(ctx context.Context, ch *change, call func(context.Context)
 	for _, g := range r.groups {
 		views = append(views, viewGroup(g))
 	}
+	open := new(opened)
 	if c.json() {
-		if err := c.document(map[string]any{"groups": views, strings.ReplaceAll(ch.what, " ", "_"): ch.name, "policy": r.policy, "enforced": r.enforced, "ms": took.Milliseconds()}); err != nil {
+		if open, err = ch.open(r); err != nil {
+			return nil, err
+		}
+		doc := map[string]any{"groups": views, strings.ReplaceAll(ch.what, " ", "_"): ch.name, "policy": r.policy, "enforced": r.enforced, "ms": took.Milliseconds()}
+		if ch.after != nil {
+			doc["open"] = open.document()
+		}
+		if err := c.document(doc); err != nil {
 			return nil, err
 		}
 	} else {
@@ -122,6 +139,10 @@ func (c *cli) change(ctx context.Context, ch *change, call func(context.Context)
 		if r.enforced {
 			fmt.Fprintf(c.out, "enforced after %d ms (policy %d)\n", took.Milliseconds(), r.policy)
 		}
+		if open, err = ch.open(r); err != nil {
+			return nil, err
+		}
+		open.show(c)
 	}
 	if ch.wait > 0 && !r.enforced {
 		return nil, late

@@ -27,6 +27,7 @@ type standaloneFlags struct {
 	backends                 []string
 	choice                   map[string]string // of backends, by workload
 	load                     loadFlags
+	open                     openFlags
 }
 
 func newStandalone(c *cli) *cobra.Command {
@@ -71,6 +72,7 @@ func (f *standaloneFlags) addAgentFlags(fl *pflag.FlagSet) {
 	fl.StringVar(&f.node, "node", host, "name of this machine")
 	f.place.add(fl, inPlugin)
 	f.load.add(fl)
+	f.open.add(fl)
 	fl.StringArrayVar(&f.backends, "backend", nil, "NETNS=nfqueue or NETNS=afpacket: by what a workload is enforced; may be given again (default afpacket, where it can)")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -87,6 +89,8 @@ func (f *standaloneFlags) check() (policy.Mode, error) {
 		return m, f.checkFail()
 	case f.load.check() != nil:
 		return m, f.load.check()
+	case f.open.check() != nil:
+		return m, f.open.check()
 	case f.place.check() != nil:
 		return m, f.place.check()
 	case f.node == "":

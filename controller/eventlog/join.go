@@ -75,19 +75,20 @@ type held struct {
 
 // conn is one connection.
 type conn struct {
-	key    Key
-	began  int64
-	begun  [2]bool // ends that reported its beginning
-	ends   [2]*controlv1.EndVerdict
-	out    uint64 // bytes that the leading end, or the only one, reported
-	in     uint64
-	led    bool // the leading end has reported
-	opened bool // each: that event was made
-	ended  bool
-	denied bool
-	held   *held
-	at     *list.Element
-	done   time.Time // when it ended; zero before
+	key     Key
+	began   int64
+	begun   [2]bool // ends that reported its beginning
+	ends    [2]*controlv1.EndVerdict
+	out     uint64 // bytes that the leading end, or the only one, reported
+	in      uint64
+	led     bool // the leading end has reported
+	opened  bool // each: that event was made
+	ended   bool
+	denied  bool
+	refused bool // it was refused after it had been open
+	held    *held
+	at      *list.Element
+	done    time.Time // when it ended; zero before
 	// reported is Report.Leads of the end that reported last that it ended.
 	reported bool
 }
@@ -121,8 +122,8 @@ func (j *joiner) add(r *Report, now time.Time, keep func(*Entry)) {
 		c.held.add(r)
 	}
 	switch {
-	case r.violates() && !c.denied:
-		c.denied = true
+	case r.violates() && !c.denied, r.refusesOpen() && !c.refused:
+		c.denied, c.refused = true, c.refused || r.refusesOpen()
 		j.violation(c, r, now, keep)
 	case r.Ended > 0 && !c.ended && !c.denied:
 		j.endConn(c, r, now, keep)

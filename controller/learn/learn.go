@@ -39,6 +39,11 @@ type Connection struct {
 	Evidence   flow.Evidence
 	Outcome    flow.Outcome
 	Answered   bool
+	// Midstream: the beginning was not seen, so that no name of the application is no evidence that it
+	// has none.
+	Midstream bool
+	// Idle: it is open and carried no payload for longer than identification takes.
+	Idle bool
 	// Lossy: frames or records were lost while it was observed.
 	Lossy bool
 	// Ended reports that all its sessions have ended, so that an application that
@@ -51,6 +56,7 @@ type Connection struct {
 type Learner struct {
 	rules *model.Rules
 	index map[key]uint32 // ids; a rule may have been deleted since
+	gone  []uint32       // rules that better ones have replaced
 }
 
 // key is what there is one learned rule for.
@@ -83,7 +89,7 @@ func (l *Learner) Learn(list []Connection, now int64) []model.Rule {
 	var lessons []lesson
 	for i := range list {
 		if c := &list[i]; c.teaches() {
-			lessons = append(lessons, lesson{c.key(), c.port(), c.Lossy})
+			lessons = append(lessons, lesson{c.key(), c.port(), c.Lossy, c.nameless()})
 		}
 	}
 	slices.SortFunc(lessons, func(a, b lesson) int {
@@ -98,10 +104,21 @@ func (l *Learner) Learn(list []Connection, now int64) []model.Rule {
 	})
 	lessons = slices.Compact(lessons)
 	changed := make(map[uint32]model.Rule)
-	for _, x := range lessons {
-		if r, ok := l.learn(x, now); ok {
-			changed[r.ID] = r
+	for _, open := range []bool{false, true} {
+		for _, x := range lessons {
+			if x.open != open || open && l.named(&x) {
+				continue
+			}
+			if r, ok := l.learn(x, now); ok {
+				changed[r.ID] = r
+			}
+			if r, ok := l.narrow(&x); ok {
+				changed[r.ID] = r
+			}
 		}
+	}
+	for _, id := range l.gone {
+		delete(changed, id)
 	}
 	out := make([]model.Rule, 0, len(changed))
 	for _, r := range changed {
@@ -116,6 +133,7 @@ type lesson struct {
 	key   key
 	port  model.Port
 	lossy bool
+	open  bool // of a connection whose beginning was not seen, without the application's name
 }
 
 // LossyComment is the comment of a rule that was learned, or widened, while frames or records were
@@ -131,7 +149,7 @@ func (l *Learner) learn(x lesson, now int64) (model.Rule, bool) {
 		if k.app != anyApp {
 			r.Apps = model.Apps{app.ID(k.app)}
 		}
-		mark(&r, x.lossy)
+		mark(&r, &x)
 		r = l.rules.PutLearned(r)
 		l.index[k] = r.ID
 		return r, true
@@ -139,8 +157,11 @@ func (l *Learner) learn(x lesson, now int64) (model.Rule, bool) {
 	if len(r.Ports) == 0 || covers(r.Ports, p) {
 		return r, false
 	}
+	if x.open && full(r.Ports, p.Proto) {
+		return r, false // all ports for all applications is more than was seen
+	}
 	r.Ports = widen(r.Ports, p)
-	mark(&r, x.lossy)
+	mark(&r, &x)
 	return l.rules.PutLearned(r), true
 }
 
@@ -155,22 +176,31 @@ func covers(list model.Ports, p model.Port) bool {
 // their place.
 func widen(list model.Ports, p model.Port) model.Ports {
 	same := func(have model.Port) bool { return have.Proto == p.Proto }
-	n := 0
-	for _, have := range list {
-		if same(have) {
-			n++
-		}
-	}
-	if n < MaxPorts {
+	if !full(list, p.Proto) {
 		return append(slices.Clone(list), p).Normal()
 	}
 	return append(slices.DeleteFunc(slices.Clone(list), same), model.Port{Proto: p.Proto, Hi: 65535}).Normal()
 }
 
-// mark notes in a rule that frames were lost while it was learned.
-func mark(r *model.Rule, lossy bool) {
-	if lossy && r.Comment == "" {
+// full reports whether a list has as many ports of a protocol as a learned rule lists.
+func full(list model.Ports, proto uint8) bool {
+	n := 0
+	for _, have := range list {
+		if have.Proto == proto {
+			n++
+		}
+	}
+	return n >= MaxPorts
+}
+
+// mark notes in a rule what was not seen of the connections that it was learned from.
+func mark(r *model.Rule, x *lesson) {
+	switch {
+	case r.Comment != "":
+	case x.lossy:
 		r.Comment = LossyComment
+	case x.open:
+		r.Comment = OpenComment
 	}
 }
 
@@ -187,7 +217,7 @@ func (c *Connection) teaches() bool {
 		return false // an attempt is no habit
 	case !c.Answered && !c.oneWay():
 		return false
-	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended:
+	case carriesApps(c.Proto) && c.App == app.Undecided && !c.Ended && !c.Idle:
 		return false
 	}
 	return c.serverKnown()
@@ -228,7 +258,7 @@ func carriesApps(proto uint8) bool { return proto == packet.ProtoTCP || proto ==
 
 func (c *Connection) key() key {
 	k := key{c.To, c.From, anyApp}
-	if carriesApps(c.Proto) {
+	if carriesApps(c.Proto) && !c.nameless() {
 		k.app = int32(c.App)
 		if c.App == app.Undecided {
 			k.app = int32(app.Unknown)

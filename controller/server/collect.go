@@ -10,6 +10,7 @@ import (
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/controller/learn"
+	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/internal/vocab"
@@ -105,17 +106,29 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 	return lessons, true
 }
 
-// teaches reports whether a rule may come of a connection: one that was let through to be learned,
-// or one of a workload in discover mode that ended before its first policy came. The lock is held.
+// teaches reports whether a rule may come of a connection: one that was let through to be learned, one
+// that names the application of a rule which has none, or one of a workload in discover mode that ended
+// before its first policy came. The lock is held.
 func (s *book) teaches(n *node, c *controlv1.Connection) bool {
 	switch vocab.FlowVerdict(c.GetVerdict()) {
 	case flow.Learn:
 		return vocab.FlowReason(c.Reason) != flow.ByUnidentified // its name is that of nothing
+	case flow.Allow:
+		return names(s.rules, c)
 	case flow.Open:
 		m := s.dir.reporter(n, c)
 		return vocab.FlowReason(c.Reason) == flow.ByUnready && m != nil && s.mode(m.group) == controlv1.Mode_MODE_DISCOVER
 	}
 	return false
+}
+
+// names reports whether a connection names the application of a rule that was learned without one.
+func names(rules *model.Rules, c *controlv1.Connection) bool {
+	if id := app.ID(c.App); id == app.Undecided || id == app.Unknown && c.Midstream || vocab.FlowReason(c.Reason) == flow.ByUnidentified {
+		return false
+	}
+	r, ok := rules.Find(c.Rule)
+	return ok && r.Origin == model.Learned && len(r.Apps) == 0
 }
 
 // opens reports whether rules may be learned for an end: its group is in discover mode, or was when
@@ -138,7 +151,14 @@ func (c *collector) learn(list []learn.Connection) error {
 		}
 		s.log.Info("rule learned", "id", rules[i].ID, "rule", rules[i].String())
 	}
-	if len(rules) > 0 {
+	gone := s.learner.TakeDeleted()
+	for _, id := range gone {
+		if err := s.unmarkRule(id); err != nil {
+			return err
+		}
+		s.log.Info("rule replaced by one that names the application", "id", id)
+	}
+	if len(rules)+len(gone) > 0 {
 		s.stale = true
 		s.kick()
 	}
@@ -159,7 +179,7 @@ func lesson(c *controlv1.Connection, client, server *end) learn.Connection {
 	return learn.Connection{
 		From: client.group, To: server.group, Proto: uint8(c.Proto), Port: uint16(c.ServerPort), ClientPort: uint16(c.ClientPort),
 		App: app.ID(c.App), Verdict: flow.Learn, Lossy: c.Lossy, Evidence: vocab.FlowEvidence(c.Evidence), Outcome: vocab.FlowOutcome(c.Outcome),
-		Answered: c.Answered, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
+		Answered: c.Answered, Midstream: c.Midstream, Idle: c.Idle, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
 	}
 }
 

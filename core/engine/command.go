@@ -88,6 +88,9 @@ func (w *worker) runCommands(received int) {
 	}
 	w.path.Sessions().Report().Flush()
 	if len(later) == 0 {
+		if received >= 0 && len(cmds) > 0 {
+			w.q.Wake() // sessions that came with them are judged by the next batch
+		}
 		return
 	}
 	w.mu.Lock()

@@ -20,6 +20,7 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/role"
+	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/sidecar"
 	"github.com/sluicenet/sluice/parsers"
 )
@@ -31,7 +32,12 @@ type Config struct {
 	Remote detect.Remotes
 	// MaxSessions bounds each worker's session table; 0 is a million.
 	MaxSessions int
-	Logger      *slog.Logger
+	// Timeouts are those of sessions; zero fields have the defaults.
+	Timeouts session.Timeouts
+	// KeepOpen keeps what was open when enforcement of a workload began, whatever policy
+	// decides; by default it is refused like any other connection.
+	KeepOpen bool
+	Logger   *slog.Logger
 	// Now is the clock, ns since the epoch; nil is the real one.
 	Now func() int64
 }

@@ -266,6 +266,7 @@ func TestLiveSessionIsJudgedAgain(t *testing.T) {
 	q.give(c.seg(t, 0, "PA", httpRequest), c.seg(t, 1, "PA", httpAnswer))
 	b.policy(2, policy.Protect, policy.WorkloadSpec{})
 	b.flows(func(f flow.Record) bool { return f.Verdict == flow.Deny && f.Policy == 2 }) // by the sweep, without a packet
+	q.takeSent()                                                                         // a probe
 	if got := actions(q.give(c.seg(t, 0, "PA", httpRequest))); got != "drop" {
 		t.Errorf("after the rule is gone: %s, want drop", got)
 	}

@@ -42,7 +42,7 @@ func NewOffline(cfg Config, t *policy.Table, enforce bool) *Offline {
 	minutes := func(n int) int64 { return int64(time.Duration(n) * time.Minute) }
 	pc := path.Config{Shared: &o.shared, Capture: true, Identify: identify.Config{Parsers: cfg.Parsers, Wait: true},
 		Session: session.Config{Max: cfg.MaxSessions, Timeouts: session.Timeouts{
-			Unanswered: minutes(10), Answered: minutes(10), ICMP: minutes(1),
+			Unanswered: minutes(10), UDP: minutes(10), ICMP: minutes(1),
 		}}}
 	if cfg.Remote != nil {
 		pc.Identify.Remote = cfg.Remote.Remote(func() {})

@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/sluicenet/sluice/core/role"
+import (
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/role"
+)
 
 // SetSockets sets the known sockets of an endpoint's workload, before the endpoint is
 // attached or later; nil is none. The engine keeps the value, which must not change. Sessions
@@ -29,4 +32,40 @@ func (e *Engine) SetSockets(endpoint uint32, s *role.Sockets) {
 func (e *Engine) Remember(m *role.Memory) {
 	e.shared.Memory.Store(m)
 	e.wake()
+}
+
+// SetHeld sets which connections of an endpoint are held open by sockets of its workload:
+// opened are open since before they could be seen, and become sessions; known are others,
+// whose sessions do not end for being silent. An endpoint that is not attached has none.
+func (e *Engine) SetHeld(endpoint uint32, opened, known []role.Tuple) {
+	s := e.acquire(endpoint, false)
+	if s == nil {
+		return
+	}
+	defer e.release(s)
+	if s.cur == nil {
+		return
+	}
+	open, rest := s.cur.spread(opened), s.cur.spread(known)
+	for i, w := range s.cur.workers {
+		w.do(func() {
+			w.path.Begin(e.cfg.Now())
+			w.path.Sessions().Held(endpoint, open[i], rest[i])
+		})
+	}
+}
+
+// spread splits connections by the endpoint's worker that has their frames.
+func (a *attached) spread(list []role.Tuple) [][]role.Tuple {
+	out := make([][]role.Tuple, len(a.workers))
+	spread, _ := a.att.(backend.Spreader)
+	if len(out) == 1 || spread == nil && len(out) > 0 {
+		out[0] = list
+		return out
+	}
+	for i := range list {
+		at := spread.Place(list[i].Remote)
+		out[at] = append(out[at], list[i])
+	}
+	return out
 }

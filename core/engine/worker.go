@@ -87,7 +87,8 @@ func (e *Engine) listWorkers() {
 func newWorker(e *Engine, q backend.Queue) *worker {
 	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{})}
 	cfg := path.Config{Shared: &e.shared, Queue: q, Now: e.cfg.Now(),
-		Identify: identify.Config{Parsers: e.cfg.Parsers}, Session: session.Config{Max: e.cfg.MaxSessions}}
+		Identify: identify.Config{Parsers: e.cfg.Parsers}, KeepOpen: e.cfg.KeepOpen,
+		Session: session.Config{Max: e.cfg.MaxSessions, Timeouts: e.cfg.Timeouts}}
 	if e.cfg.Remote != nil {
 		cfg.Identify.Remote = e.cfg.Remote.Remote(q.Wake)
 	}

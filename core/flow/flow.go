@@ -124,11 +124,11 @@ const (
 	EvidenceMemory                    // known before a restart of the engine
 	EvidenceProtocol                  // the application protocol's own client part
 	EvidenceListener                  // the complete list of listening sockets of the workload
-	EvidenceConntrack                 // the kernel's original tuple
+	EvidenceSocket                    // an open socket of the workload, beside that list
 	EvidenceHandshake                 // the SYN was seen; for UDP and ICMP, the first packet
 )
 
-var evidenceNames = [...]string{"port", "memory", "protocol", "listener", "conntrack", "handshake"}
+var evidenceNames = [...]string{"port", "memory", "protocol", "listener", "socket", "handshake"}
 
 // String returns the evidence's name in reports.
 func (e Evidence) String() string { return name(evidenceNames[:], int(e), "port") }

@@ -44,7 +44,7 @@ func TestOver(t *testing.T) {
 }
 
 func TestEvidenceOrder(t *testing.T) {
-	order := []flow.Evidence{flow.EvidencePort, flow.EvidenceMemory, flow.EvidenceProtocol, flow.EvidenceListener, flow.EvidenceConntrack, flow.EvidenceHandshake}
+	order := []flow.Evidence{flow.EvidencePort, flow.EvidenceMemory, flow.EvidenceProtocol, flow.EvidenceListener, flow.EvidenceSocket, flow.EvidenceHandshake}
 	for i := 1; i < len(order); i++ {
 		if order[i] <= order[i-1] {
 			t.Errorf("%v is not stronger than %v", order[i], order[i-1])

@@ -45,6 +45,8 @@ type Record struct {
 	Answered bool
 	// Midstream: the beginning was not seen.
 	Midstream bool
+	// Idle: it is open and carried no payload so far, for longer than identification takes.
+	Idle bool
 	// Lossy: frames or records were lost while it was observed, so what it teaches may be incomplete.
 	Lossy bool
 	// Enforced: the endpoint is inline, its verdict acts.

@@ -23,6 +23,7 @@ type actuator struct {
 	buf    [2048]byte     // the frame being built
 	second int64          // of the last ICMP error
 	errors int            // ICMP errors in that second
+	guess  uint32         // of the next probe's sequence number
 }
 
 // refuse drops a packet of a denied session, and answers its ends once (a SYN each time it comes).
@@ -31,10 +32,12 @@ func (a *actuator) refuse(c *packetContext, now int64, r *Recorder) packet.Actio
 	s.Dropped(c.dir, c.tcp)
 	c.cause = counter.Denied
 	if c.p.Proto == packet.ProtoTCP && c.p.Flags&packet.RST != 0 {
+		a.lateReset(c, r)
 		return packet.Drop // the end of a connection needs no refusal, and is not answered
 	}
-	first := s.Flags&session.Denied == 0
+	first := s.Flags&session.Denied == 0 || s.Marks&session.ResetDue != 0
 	if first {
+		s.Marks &^= session.ResetDue
 		s.Flags |= session.Denied
 		s.Marks |= session.Changed
 	}

@@ -41,6 +41,9 @@ func (p *Path) Expire() {
 // Now returns the time of the batch, ns since the epoch.
 func (ss *Sessions) Now() int64 { return ss.now }
 
+// Len returns the number of sessions.
+func (ss *Sessions) Len() int { return ss.table.Len() }
+
 // Advance advances the time without a batch, for captures.
 func (ss *Sessions) Advance(now int64) { ss.now = now }
 

@@ -40,9 +40,13 @@ func (d *decider) about(v *View, s *session.Session) decision {
 }
 
 // acting adapts a decision to the endpoint: a tap reports and denies nothing, and a session
-// that passed because its hold time expired keeps passing.
+// that passed because its hold time expired, or that is kept because it was open when enforcement
+// began, keeps passing.
 func (d *decider) acting(v *View, s *session.Session, a decision) decision {
 	if a.Verdict == flow.Deny && !v.Inline {
+		a.Verdict = flow.Violate
+	}
+	if a.Verdict == flow.Deny && s.Marks&session.Kept != 0 && a.Reason != flow.ByQuarantine {
 		a.Verdict = flow.Violate
 	}
 	if a.Verdict == flow.Pending && s.Marks&session.Passed != 0 {

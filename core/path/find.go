@@ -19,6 +19,11 @@ func (p *Path) find(c *packetContext) bool {
 		p.ses.delete(c.s)
 		c.s = nil
 	}
+	if c.s != nil && supersedes(c.s, c.p) {
+		c.s.Marks &^= session.HeldOpen // so it is not reported
+		p.ses.delete(c.s)
+		c.s = nil
+	}
 	if c.s == nil {
 		if opensNothing(c.p) {
 			return false

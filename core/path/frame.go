@@ -22,6 +22,9 @@ type Config struct {
 	Queue backend.Queue
 	// Capture makes the path judge the contents of tunnels instead of the tunnels.
 	Capture bool
+	// KeepOpen keeps what was open when enforcement of an endpoint began, whatever policy
+	// decides; by default it is refused like any other connection.
+	KeepOpen bool
 	// Now is the time of creation, ns since the epoch.
 	Now int64
 }
@@ -173,6 +176,9 @@ func (p *Path) packet(c *packetContext) packet.Action {
 		}
 		return p.judge(c)
 	}
+	if c.s.Marks&session.Ended != 0 && c.p.Proto == packet.ProtoUDP && c.s.Flags&session.Denied == 0 {
+		p.ses.resume(c.s)
+	}
 	p.ses.touch(c)
 	if c.dir == 1 && c.s.Flags&session.Answered == 0 {
 		c.s.Flags |= session.Answered
@@ -189,7 +195,7 @@ func (p *Path) judge(c *packetContext) packet.Action {
 		ses.trace(c)
 	}
 	client := s.ClientIsA
-	if s.Generation != ses.views.version || s.Verdict == flow.NoVerdict {
+	if ses.stale(s) || s.Verdict == flow.NoVerdict {
 		ses.evaluate(c.v, s)
 		c.follow(&client)
 	}

@@ -5,6 +5,7 @@ import (
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/identify"
+	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/sidecar"
 )
@@ -25,13 +26,19 @@ func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 			return at
 		}
 	}
-	if end := s.Last + l.table.Timeout(s); end <= now {
+	if end := s.Last + l.table.Timeout(s); end <= now && !stays(s) {
 		l.finish(s)
 		return 0
 	}
+	if l.becomesQuiet(s) {
+		s.Marks |= session.Quiet | session.Changed
+	}
 	l.pair(s)
 	l.reportNews(s)
-	if s.State.Over() && s.Marks&session.Ended == 0 {
+	if at := l.probeAgain(v, s); at > now {
+		return at
+	}
+	if (s.State.Over() || l.table.Unanswered(s, now) && !stays(s)) && s.Marks&session.Ended == 0 {
 		if f := l.ident.Flow(s.Aux); f != nil {
 			at := l.ident.Finish(f, now)
 			if l.answers(); at > now {
@@ -45,6 +52,31 @@ func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 		return now + updateEvery
 	}
 	s.Marks |= session.Idle
+	return max(l.idleUntil(s), now+updateEvery)
+}
+
+// silent reports whether a session is an open connection that carried nothing.
+func silent(s *session.Session) bool {
+	return s.State == flow.PhaseEstablished && s.Flags&session.Denied == 0 && !s.HasData()
+}
+
+// becomesQuiet reports whether a session has become Quiet.
+func (l *lifecycle) becomesQuiet(s *session.Session) bool {
+	return silent(s) && s.Marks&session.Quiet == 0 && l.now-s.Created >= detect.MaxTime
+}
+
+// idleUntil returns when a silent session is to be checked again.
+func (l *lifecycle) idleUntil(s *session.Session) int64 {
+	t := l.table.Timeouts()
+	if s.Key.Proto == packet.ProtoUDP && s.Flags&(session.Answered|session.Denied) == 0 && s.Marks&session.Ended == 0 {
+		return s.Last + t.Unanswered
+	}
+	if silent(s) && s.Marks&session.Quiet == 0 {
+		return s.Created + detect.MaxTime
+	}
+	if stays(s) {
+		return l.now + t.UDP
+	}
 	return s.Last + l.table.Timeout(s)
 }
 
@@ -127,11 +159,13 @@ func (ss *Sessions) Publish() {
 // End ends every session of an endpoint.
 func (ss *Sessions) End(endpoint uint32) {
 	ss.endSessions(func(fn func(*session.Session) bool) { ss.table.EachOf(endpoint, fn) })
+	ss.setHeld(endpoint, nil)
 }
 
 // Moved is a session moving from one path to another, with its state.
 type Moved struct {
 	Session session.Session
+	watched bool // nothing of it could be refused where it comes from
 	flow    *identify.Flow
 	to      sidecar.Destination // of a session on lo
 }
@@ -151,8 +185,9 @@ func (ss *Sessions) Export(endpoint uint32) []Moved {
 		return true
 	})
 	var out []Moved
+	ss.setHeld(endpoint, nil)
 	ss.table.Export(endpoint, func(s *session.Session) {
-		m := Moved{Session: *s, to: ss.decide.side.Remove(s.ID)}
+		m := Moved{Session: *s, watched: v != nil && !v.Inline, to: ss.decide.side.Remove(s.ID)}
 		if s.Aux != 0 {
 			m.flow, m.Session.Aux = ss.ident.Give(s.Aux), 0
 		}
@@ -167,6 +202,7 @@ func (ss *Sessions) Export(endpoint uint32) []Moved {
 // adopt takes over sessions.
 func (ss *Sessions) adopt(endpoint uint32, sessions []Moved) {
 	v := ss.views.view(endpoint)
+	held := heldOpen{}
 	for i := range sessions {
 		m := &sessions[i]
 		s := ss.table.Import(m.Session)
@@ -179,11 +215,19 @@ func (ss *Sessions) adopt(endpoint uint32, sessions []Moved) {
 		}
 		ss.decide.side.Insert(s.ID, m.to)
 		s.Marks &^= session.Idle
-		ss.table.Schedule(s, ss.now)
+		s.Marks |= session.Moved // what was only watched may be refused here, and the other way round
+		if m.watched && v != nil && v.Inline && ss.cfg.KeepOpen {
+			s.Marks |= session.Kept | session.Changed
+		}
+		if s.Marks&session.HeldOpen != 0 {
+			held[s.Key] = struct{}{}
+		}
+		ss.table.Schedule(s, ss.now+startAfter)
 		if m.flow != nil {
 			s.Aux = ss.ident.Adopt(m.flow, ss.table.Ref(s))
 		}
 	}
+	ss.setHeld(endpoint, held)
 	ss.due = true
 }
 

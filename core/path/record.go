@@ -135,7 +135,7 @@ func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.K
 		First: s.Created, Last: s.Last, App: s.App, Base: s.Base, Dir: s.Dir, Kind: kind,
 		Verdict: s.Verdict, Reason: s.Reason, Strength: s.Strength, Outcome: outcome(s, kind == flow.End || s.Marks&session.Ended != 0),
 		Evidence: s.Evidence, Phase: s.State,
-		Answered: s.Flags&session.Answered != 0, Midstream: s.Flags&session.Midstream != 0, Detail: d,
+		Answered: s.Flags&session.Answered != 0, Midstream: s.Flags&session.Midstream != 0, Idle: s.Marks&session.Quiet != 0 && !s.HasData(), Detail: d,
 	}
 	f.Packets, f.Bytes = s.Unreported()
 	s.MarkReported()
@@ -170,7 +170,7 @@ const initialWindow = 10
 // some payload that was answered by nothing but resets.
 // Such a session is not reported, unless Sluice denied it.
 func unfounded(s *session.Session) bool {
-	if s.Key.Proto != packet.ProtoTCP || s.Flags&(session.Midstream|session.Denied) != session.Midstream || s.Marks&session.Reported != 0 {
+	if s.Key.Proto != packet.ProtoTCP || s.Flags&(session.Midstream|session.Denied) != session.Midstream || s.Marks&(session.Reported|session.HeldOpen) != 0 {
 		return false
 	}
 	if s.HasData() {

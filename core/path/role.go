@@ -28,7 +28,7 @@ func (l *lifecycle) roleContext(v *View) role.Context {
 		c.Memory = m
 	}
 	if v.Since != 0 {
-		c.Recent = l.now-v.Since < l.table.Timeouts().Answered
+		c.Recent = l.now-v.Since < l.table.Timeouts().UDP
 		c.Unseen = v.Inline && l.awake > v.Since && l.now-l.awake < unseenFor
 	}
 	return c
@@ -149,8 +149,11 @@ func (l *lifecycle) turn(s *session.Session) {
 }
 
 // answered reports whether the counts of a session show that its server answered: where its
-// beginning was not seen, both ends of a TCP connection must have sent.
+// beginning was not seen, both ends of a TCP connection must have sent, or a socket holds it open.
 func answered(s *session.Session) bool {
+	if s.Marks&session.HeldOpen != 0 && s.Key.Proto == packet.ProtoTCP {
+		return true
+	}
 	return s.Packets[1] > 0 && (s.Packets[0] > 0 || s.Key.Proto != packet.ProtoTCP)
 }
 
@@ -162,6 +165,12 @@ func (l *lifecycle) reissue(s *session.Session) {
 	}
 	s.ID = l.views.shared.IDs.Add(1)
 	s.Marks &^= session.Reported | session.Ended
+}
+
+// resume begins another row for a conversation that was reported as unanswered.
+func (l *lifecycle) resume(s *session.Session) {
+	s.ID = l.views.shared.IDs.Add(1)
+	s.Marks = s.Marks&^(session.Reported|session.Ended) | session.Changed
 }
 
 // clientDir returns the session's direction: Egress where the workload is the client.

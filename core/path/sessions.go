@@ -6,6 +6,7 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/identify"
 	"github.com/sluicenet/sluice/core/offload"
+	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -23,8 +24,9 @@ const (
 // lifecycle handles each of them.
 type Sessions struct {
 	lifecycle
-	sweep []uint32 // those judged by an older policy
-	due   bool     // sweep must be filled
+	sweep []uint32            // those judged by an older policy
+	due   bool                // sweep must be filled
+	held  map[uint32]heldOpen // by endpoint
 }
 
 // lifecycle changes a session, with a packet or without: verdict, application, held packets,
@@ -69,10 +71,22 @@ func (l *lifecycle) evaluate(v *View, s *session.Session) {
 	}
 	d := l.oriented(v, s)
 	s.Generation = l.views.version
+	s.Marks &^= session.Moved
 	l.set(v, s, l.decide.acting(v, s, d))
 	if v.Mesh != nil {
 		l.decide.showDecision(v, s, l.now)
 	}
+}
+
+// stale reports whether a session was judged by another policy, or on another datapath.
+func (l *lifecycle) stale(s *session.Session) bool {
+	return s.Generation != l.views.version || s.Marks&session.Moved != 0
+}
+
+// unsettled reports whether a session must be judged although none of its packets comes: it
+// is stale, better evidence of its client may be there, or it is still to be refused.
+func (l *lifecycle) unsettled(s *session.Session) bool {
+	return s.Flags&session.Denied == 0 && (l.stale(s) || s.Marks&session.Either != 0 || s.Verdict == flow.Deny)
 }
 
 // set applies a decision to a session.
@@ -98,11 +112,12 @@ func (l *lifecycle) announce(s *session.Session) {
 // replaces reports whether a packet of a denied session begins another one, because the
 // present policy or mode would not deny it.
 func (l *lifecycle) replaces(v *View, s *session.Session) bool {
-	if s.Generation == l.views.version && v.Inline {
+	if !l.stale(s) && v.Inline {
 		return false
 	}
 	if v.Inline && l.decide.best(v, s).Verdict == flow.Deny {
 		s.Generation = l.views.version
+		s.Marks &^= session.Moved
 		return false
 	}
 	return true
@@ -136,7 +151,7 @@ func (ss *Sessions) sweepSome() (more bool) {
 	if ss.due {
 		ss.due, ss.sweep = false, ss.sweep[:0]
 		ss.table.Each(func(s *session.Session) bool {
-			if (s.Generation != ss.views.version || s.Marks&session.Either != 0) && s.Flags&session.Denied == 0 {
+			if ss.unsettled(s) {
 				ss.sweep = append(ss.sweep, ss.table.Ref(s))
 			}
 			return true
@@ -144,7 +159,7 @@ func (ss *Sessions) sweepSome() (more bool) {
 	}
 	n := min(len(ss.sweep), sweepBatch)
 	for _, ref := range ss.sweep[len(ss.sweep)-n:] {
-		if s := ss.table.At(ref); s != nil && (s.Generation != ss.views.version || s.Marks&session.Either != 0) {
+		if s := ss.table.At(ref); s != nil && ss.unsettled(s) {
 			ss.judgeAgain(s)
 		}
 	}
@@ -159,7 +174,7 @@ func (ss *Sessions) judgeAgain(s *session.Session) {
 		return
 	}
 	v := ss.views.view(s.Key.Endpoint)
-	if v == nil {
+	if v == nil || ss.past(s) {
 		return
 	}
 	ss.reconsider(v, s)
@@ -167,7 +182,14 @@ func (ss *Sessions) judgeAgain(s *session.Session) {
 	if s.Verdict != flow.Pending {
 		ss.act.settleHeld(v, s, ss.now, &ss.out)
 	}
+	ss.refuseOpen(v, s)
 	ss.announce(s)
+}
+
+// past reports whether a conversation without connections is likely to be over. Its next
+// packet is judged, if there is one; until then it violates no later policy.
+func (ss *Sessions) past(s *session.Session) bool {
+	return s.Key.Proto != packet.ProtoTCP && s.Marks&session.HeldOpen == 0 && ss.now-s.Last >= ss.table.Timeouts().Unanswered
 }
 
 // evicted is called with sessions that are evicted for others.

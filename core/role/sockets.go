@@ -58,6 +58,9 @@ type Sockets struct {
 	// Live has the connections that were open when the workload's packets were first seen, with
 	// the workload's side as its sockets showed it then. It may be cut short.
 	Live map[Tuple]Side
+	// Dynamic is the range of ports that the workload's kernel gives to clients; zero where it is
+	// unknown.
+	Dynamic [2]uint16
 }
 
 // Same reports whether both know the same of the ports on which the workload serves, which
@@ -66,7 +69,7 @@ func (s *Sockets) Same(o *Sockets) bool {
 	if s == nil || o == nil {
 		return s == o
 	}
-	return s.Complete == o.Complete && maps.Equal(s.Listening, o.Listening)
+	return s.Complete == o.Complete && s.Dynamic == o.Dynamic && maps.Equal(s.Listening, o.Listening)
 }
 
 // Equal reports whether both know the same of everything.
@@ -83,6 +86,29 @@ func (s *Sockets) live(t *Tuple) Side {
 		return Unknown
 	}
 	return s.Live[*t]
+}
+
+// gives reports whether the workload's kernel gives the port to clients.
+func (s *Sockets) gives(port uint16) bool {
+	return s != nil && s.Dynamic[0] != 0 && port >= s.Dynamic[0] && port <= s.Dynamic[1]
+}
+
+// Held is what is known of a connection that an open socket of the workload shows, of which no
+// packet was seen.
+func (c *Context) Held(t *Tuple) Finding {
+	k := c.Known(t)
+	switch {
+	case k.Evidence != flow.EvidencePort:
+		k.Evidence = flow.EvidenceSocket
+	case t.Proto == packet.ProtoUDP && !c.Sockets.listens(t.Proto, t.LocalPort):
+		return Finding{Client, flow.EvidenceSocket, false} // it is connected, and serves no other peer
+	}
+	if k.Side == Unknown && (t.LocalPort < t.RemotePort) {
+		k.Side = Server
+	} else if k.Side == Unknown {
+		k.Side = Client
+	}
+	return k
 }
 
 // boundSince reports whether it is certain that the port was bound after the workload's
@@ -110,7 +136,7 @@ func (c *Context) Known(t *Tuple) Finding {
 		return Finding{before, flow.EvidenceMemory, false}
 	}
 	if side := c.Sockets.unserved(t); side != Unknown {
-		if ports == Unknown || ports == side {
+		if ports == Unknown || ports == side || side == Client && c.Sockets.gives(t.LocalPort) {
 			return Finding{side, flow.EvidenceListener, false}
 		}
 		return Finding{side, flow.EvidencePort, false}

@@ -22,7 +22,7 @@ const (
 
 // Marks record what the engine has done with a session. This package stores them and reads
 // none.
-type Marks uint16
+type Marks uint32
 
 // Marks.
 const (
@@ -52,4 +52,16 @@ const (
 	Stays
 	// Either: its client is uncertain; policy is evaluated for both orientations.
 	Either
+	// Quiet: it is open and carried no payload for as long as identification may take, or not
+	// since it is known.
+	Quiet
+	// Moved: it came from another datapath, where its verdict may have been another.
+	Moved
+	// HeldOpen: a socket of the workload holds it open; valid since the last reading of sockets.
+	HeldOpen
+	// Kept: it was open when enforcement began, and such connections are kept.
+	Kept
+	// ResetDue: it was refused without a packet that shows where its ends are; they are still to
+	// be reset.
+	ResetDue
 )

@@ -194,6 +194,10 @@ func (t *Table) Timeouts() *Timeouts { return &t.cfg.Timeouts }
 // Timeout returns how long s is kept after its last packet, by the table's timeouts, ns.
 func (t *Table) Timeout(s *Session) int64 { return t.cfg.Timeouts.Of(s) }
 
+// Unanswered reports whether a conversation has waited for an answer in vain. It is kept: an
+// answer that comes late belongs to it.
+func (t *Table) Unanswered(s *Session, now int64) bool { return t.cfg.Timeouts.unanswered(s, now) }
+
 // Export removes the sessions of an endpoint and passes each to fn, which copies what it
 // needs; the caller carries Aux over. fn must not change the table.
 func (t *Table) Export(endpoint uint32, fn func(*Session)) {

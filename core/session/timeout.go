@@ -16,8 +16,8 @@ type Timeouts struct {
 	Closed      int64 // TCP: closed or reset; 15 s
 	Refused     int64 // TCP: the SYN was answered with an RST; 2 s
 	Denied      int64 // denied by policy, any protocol; 60 s
-	Unanswered  int64 // UDP without an answer; 30 s
-	Answered    int64 // UDP; 5 min (RFC 4787 REQ-5)
+	UDP         int64 // UDP, answered or not; 5 min (RFC 4787 REQ-5)
+	Unanswered  int64 // UDP: after it a question counts as unanswered; at most UDP; 30 s
 	ICMP        int64 // 10 s
 	Other       int64 // 30 s
 }
@@ -37,8 +37,9 @@ func (t Timeouts) withDefaults() Timeouts {
 	set(&t.Closed, 15*time.Second)
 	set(&t.Refused, 2*time.Second)
 	set(&t.Denied, 60*time.Second)
+	set(&t.UDP, 5*time.Minute)
 	set(&t.Unanswered, 30*time.Second)
-	set(&t.Answered, 5*time.Minute)
+	t.Unanswered = min(t.Unanswered, t.UDP)
 	set(&t.ICMP, 10*time.Second)
 	set(&t.Other, 30*time.Second)
 	return t
@@ -53,10 +54,7 @@ func (t *Timeouts) Of(s *Session) int64 {
 	case packet.ProtoTCP:
 		return t.tcp(s)
 	case packet.ProtoUDP:
-		if s.Flags&Answered != 0 {
-			return t.Answered
-		}
-		return t.Unanswered
+		return t.UDP
 	case packet.ProtoICMP, packet.ProtoICMPv6:
 		return t.ICMP
 	}
@@ -83,6 +81,12 @@ func (t *Timeouts) tcp(s *Session) int64 {
 		return t.Refused
 	}
 	return t.Opening
+}
+
+// unanswered reports whether a conversation has waited for an answer in vain. It is kept: an
+// answer that comes late belongs to it.
+func (t *Timeouts) unanswered(s *Session, now int64) bool {
+	return s.Key.Proto == packet.ProtoUDP && s.Flags&(Answered|Denied) == 0 && now-s.Last >= t.Unanswered
 }
 
 // Timeout returns how long the session is kept after its last packet by the default timeouts,

@@ -29,7 +29,7 @@ func TestTimeout(t *testing.T) {
 		{"reset, denied", tcp(reset, session.Denied), 15 * time.Second},
 		{"refused", tcp(refused, 0), 2 * time.Second},
 		{"denied", tcp(established, session.Denied), time.Minute},
-		{"udp", other(packet.ProtoUDP, 0), 30 * time.Second},
+		{"udp", other(packet.ProtoUDP, 0), 5 * time.Minute},
 		{"udp answered", other(packet.ProtoUDP, session.Answered), 5 * time.Minute},
 		{"icmp", other(packet.ProtoICMPv6, 0), 10 * time.Second},
 		{"sctp", other(packet.ProtoSCTP, 0), 30 * time.Second},

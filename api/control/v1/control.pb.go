@@ -234,7 +234,7 @@ const (
 	Evidence_EVIDENCE_MEMORY    Evidence = 1
 	Evidence_EVIDENCE_PROTOCOL  Evidence = 2
 	Evidence_EVIDENCE_LISTENER  Evidence = 3
-	Evidence_EVIDENCE_CONNTRACK Evidence = 4
+	Evidence_EVIDENCE_SOCKET    Evidence = 4
 	Evidence_EVIDENCE_HANDSHAKE Evidence = 5
 )
 
@@ -245,7 +245,7 @@ var (
 		1: "EVIDENCE_MEMORY",
 		2: "EVIDENCE_PROTOCOL",
 		3: "EVIDENCE_LISTENER",
-		4: "EVIDENCE_CONNTRACK",
+		4: "EVIDENCE_SOCKET",
 		5: "EVIDENCE_HANDSHAKE",
 	}
 	Evidence_value = map[string]int32{
@@ -253,7 +253,7 @@ var (
 		"EVIDENCE_MEMORY":    1,
 		"EVIDENCE_PROTOCOL":  2,
 		"EVIDENCE_LISTENER":  3,
-		"EVIDENCE_CONNTRACK": 4,
+		"EVIDENCE_SOCKET":    4,
 		"EVIDENCE_HANDSHAKE": 5,
 	}
 )
@@ -1650,6 +1650,7 @@ type Connection struct {
 	Lossy         bool                   `protobuf:"varint,32,opt,name=lossy,proto3" json:"lossy,omitempty"`                                    // frames or records were lost while it was observed
 	Answered      bool                   `protobuf:"varint,24,opt,name=answered,proto3" json:"answered,omitempty"`
 	Midstream     bool                   `protobuf:"varint,25,opt,name=midstream,proto3" json:"midstream,omitempty"`
+	Idle          bool                   `protobuf:"varint,34,opt,name=idle,proto3" json:"idle,omitempty"` // open, and no payload so far, for longer than identification takes
 	Enforced      bool                   `protobuf:"varint,26,opt,name=enforced,proto3" json:"enforced,omitempty"`
 	Ended         uint64                 `protobuf:"varint,27,opt,name=ended,proto3" json:"ended,omitempty"`                                                                          // sessions that ended since the last report
 	Attrs         map[string]string      `protobuf:"bytes,28,rep,name=attrs,proto3" json:"attrs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of the last session that has any
@@ -1874,6 +1875,13 @@ func (x *Connection) GetAnswered() bool {
 func (x *Connection) GetMidstream() bool {
 	if x != nil {
 		return x.Midstream
+	}
+	return false
+}
+
+func (x *Connection) GetIdle() bool {
+	if x != nil {
+		return x.Idle
 	}
 	return false
 }
@@ -7191,7 +7199,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0enode_addresses\x18\x03 \x03(\tR\rnodeAddresses\x12\x10\n" +
 	"\x03run\x18\x04 \x01(\tR\x03run\x12\x16\n" +
 	"\x06digest\x18\x05 \x01(\x04R\x06digest\"\x19\n" +
-	"\x17ReportWorkloadsResponse\"\x9a\b\n" +
+	"\x17ReportWorkloadsResponse\"\xae\b\n" +
 	"\n" +
 	"Connection\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x16\n" +
@@ -7225,7 +7233,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\aoutcome\x18\x1f \x01(\x0e2\x1a.sluice.control.v1.OutcomeR\aoutcome\x12\x14\n" +
 	"\x05lossy\x18  \x01(\bR\x05lossy\x12\x1a\n" +
 	"\banswered\x18\x18 \x01(\bR\banswered\x12\x1c\n" +
-	"\tmidstream\x18\x19 \x01(\bR\tmidstream\x12\x1a\n" +
+	"\tmidstream\x18\x19 \x01(\bR\tmidstream\x12\x12\n" +
+	"\x04idle\x18\" \x01(\bR\x04idle\x12\x1a\n" +
 	"\benforced\x18\x1a \x01(\bR\benforced\x12\x14\n" +
 	"\x05ended\x18\x1b \x01(\x04R\x05ended\x12>\n" +
 	"\x05attrs\x18\x1c \x03(\v2(.sluice.control.v1.Connection.AttrsEntryR\x05attrs\x12\x18\n" +
@@ -7802,13 +7811,13 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\rOUTCOME_RESET\x10\x03\x12\x13\n" +
 	"\x0fOUTCOME_REFUSED\x10\x04\x12\x16\n" +
 	"\x12OUTCOME_UNANSWERED\x10\x05\x12\x12\n" +
-	"\x0eOUTCOME_DENIED\x10\x06*\x90\x01\n" +
+	"\x0eOUTCOME_DENIED\x10\x06*\x8d\x01\n" +
 	"\bEvidence\x12\x11\n" +
 	"\rEVIDENCE_PORT\x10\x00\x12\x13\n" +
 	"\x0fEVIDENCE_MEMORY\x10\x01\x12\x15\n" +
 	"\x11EVIDENCE_PROTOCOL\x10\x02\x12\x15\n" +
-	"\x11EVIDENCE_LISTENER\x10\x03\x12\x16\n" +
-	"\x12EVIDENCE_CONNTRACK\x10\x04\x12\x16\n" +
+	"\x11EVIDENCE_LISTENER\x10\x03\x12\x13\n" +
+	"\x0fEVIDENCE_SOCKET\x10\x04\x12\x16\n" +
 	"\x12EVIDENCE_HANDSHAKE\x10\x05*S\n" +
 	"\x04Mode\x12\x14\n" +
 	"\x10MODE_UNSPECIFIED\x10\x00\x12\x11\n" +

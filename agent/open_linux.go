@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/role"
+	"github.com/sluicenet/sluice/internal/netns"
+)
+
+// openEvery is the minimum interval between two readings of a workload's open connections: an idle one is
+// kept for much longer than that without them.
+const openEvery = 30 * time.Second
+
+// openSockets is what is known of a workload's open connections.
+type openSockets struct {
+	last map[role.Tuple]bool // of the last reading
+	read time.Time           // of the last reading
+}
+
+// openAtAttach reports the connections that a workload's sockets held open when an endpoint was attached. Of
+// UDP only what both readings show: programs connect sockets for a moment to learn their own address.
+func (a *Agent) openAtAttach(t *tracked, e *endpoint, before, after *socketList) {
+	opened := maps.Clone(after.open)
+	maps.DeleteFunc(opened, func(x role.Tuple, _ bool) bool { return x.Proto == packet.ProtoUDP && !before.open[x] })
+	t.open = openSockets{last: after.open, read: time.Now()}
+	a.setHeld(t, e, opened, after.open)
+}
+
+// refreshOpen reads the open connections of a workload again. What two readings show and no packet, was open
+// before it could be seen.
+func (a *Agent) refreshOpen(t *tracked) {
+	if time.Since(t.open.read) < openEvery || t.mesh.Any() {
+		return
+	}
+	s, err := socketsOf(t.NetNS, true)
+	t.open.read = time.Now()
+	if err != nil {
+		a.log.Debug("open connections not read", "workload", t.ID, "error", err)
+		return
+	}
+	opened := maps.Clone(s.open)
+	maps.DeleteFunc(opened, func(x role.Tuple, _ bool) bool { return !t.open.last[x] })
+	t.open.last = s.open
+	for _, e := range t.endpoints {
+		if e.at.Kind != backend.NoKind {
+			a.setHeld(t, e, opened, s.open)
+		}
+	}
+}
+
+// setHeld reports to the engine which of a workload's open connections are an endpoint's. Those of a
+// workload with a sidecar are redirected, and seen with other ends.
+func (a *Agent) setHeld(t *tracked, e *endpoint, opened, all map[role.Tuple]bool) {
+	if e.iface.Name == loopback || t.mesh.Any() {
+		return
+	}
+	r := routes{t: t, e: e}
+	var known, first []role.Tuple
+	for x := range all {
+		switch {
+		case !r.uses(&x):
+		case opened[x]:
+			first = append(first, x)
+		default:
+			known = append(known, x)
+		}
+	}
+	a.cfg.Engine.SetHeld(e.id, first, known)
+}
+
+// routes finds the interface of connections.
+type routes struct {
+	t *tracked
+	e *endpoint
+}
+
+// uses reports whether a connection uses the endpoint's interface: by its local address, else by the route to
+// its peer. Connections within the workload use none.
+func (r *routes) uses(x *role.Tuple) bool {
+	local, remote := x.Local.Netip(), x.Remote.Netip()
+	if local.IsLoopback() || remote.IsLoopback() || !remote.IsValid() || remote.IsUnspecified() || remote.IsMulticast() || r.owner(remote) != "" {
+		return false
+	}
+	if name := r.owner(local); name != "" {
+		return name == r.e.iface.Name
+	}
+	index := 0
+	err := netns.Do(r.t.NetNS, func() error {
+		list, err := netlink.RouteGet(remote.AsSlice())
+		if err == nil && len(list) > 0 {
+			index = list[0].LinkIndex
+		}
+		return err
+	})
+	return err == nil && index == r.e.iface.Index
+}
+
+// owner returns the interface of the workload that has an address; "" for none.
+func (r *routes) owner(a netip.Addr) string {
+	for i := range r.t.Interfaces {
+		n := &r.t.Interfaces[i]
+		if slices.ContainsFunc(n.Addresses, func(p netip.Prefix) bool { return p.Addr() == a }) {
+			return n.Name
+		}
+	}
+	return ""
+}

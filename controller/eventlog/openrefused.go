@@ -1,0 +1,13 @@
+package eventlog
+
+import controlv1 "github.com/sluicenet/sluice/api/control/v1"
+
+// openFor is how long a connection has been open at least that is refused later than at its beginning, ns.
+const openFor = int64(1e9)
+
+// refusesOpen reports whether the report refuses a connection that was open, and may have been a violation
+// that passed before.
+func (r *Report) refusesOpen() bool {
+	e := r.Entry.Event
+	return e.Verdict == controlv1.Verdict_VERDICT_DENY && e.Stamp-r.Began >= openFor
+}
