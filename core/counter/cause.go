@@ -15,6 +15,7 @@ const (
 	NoRoomInTable        // there was no room for its session, and the group fails closed
 	NoSession            // it belongs to no session and opens none, and policy denies its ends
 	Unrelated            // an ICMP error about no session of its receiver
+	Overlapping          // it repeats held bytes with other values
 	Held                 // it is held, or waits for the rest of its datagram: it may be forwarded later
 	CausesLen      int   = iota
 )
@@ -31,6 +32,7 @@ var drops = []Def{
 	{Cause: "table_full", Help: "no room for its session, and the group fails closed"},
 	{Cause: "no_session", Help: "a late FIN or RST, or another segment that opens no session, between ends that policy denies"},
 	{Cause: "icmp_unrelated", Help: "an ICMP error that relates to no session"},
+	{Cause: "overlap", Help: "it repeats held bytes with other values"},
 	{Cause: "held", Help: "held until its application is known, or until its datagram is complete; counted in held_frames"},
 
 	{Cause: "ring_full", Help: "a packet ring was full: not seen on a tap, lost inline"},

@@ -150,11 +150,11 @@ func (d *Ident) Learn(n News) {
 // News returns the progress of the Ident, for remote callers; they supply seen.
 func (d *Ident) News(seen uint32) News {
 	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Side: d.side, Renamed: d.renamed & 3,
-		Seen: seen, Left: d.left()}
+		Seen: seen, Left: d.Left()}
 }
 
-// left returns the parsers that remain.
-func (d *Ident) left() (l Left) {
+// Left returns the parsers that remain.
+func (d *Ident) Left() (l Left) {
 	if d.outcome == Decided || len(d.cand) > MaxLeft {
 		return l
 	}

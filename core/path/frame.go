@@ -172,9 +172,16 @@ func (p *Path) judge(c *packetContext) packet.Action {
 		ses.evaluate(c.v, s)
 		c.follow(&client)
 	}
-	if s.Marks&session.Identified == 0 && c.p.PayloadWire > 0 && c.readable() {
-		p.identify(c)
-		c.follow(&client)
+	if s.Marks&session.Identified == 0 && c.p.PayloadWire > 0 {
+		if p.holds(c) {
+			if a, ok := ses.admit(c); !ok {
+				return a
+			}
+		}
+		if c.readable() {
+			p.identify(c)
+			c.follow(&client)
+		}
 	}
 	if !c.v.Inline || p.replaying {
 		return packet.Pass
@@ -185,8 +192,7 @@ func (p *Path) judge(c *packetContext) packet.Action {
 		ses.announce(s)
 		return a
 	case flow.Pending:
-		// The first request of a session picked up in mid-stream has passed long ago.
-		if c.p.PayloadWire > 0 && s.Flags&session.Midstream == 0 && s.Marks&session.Released == 0 {
+		if p.holds(c) && !ses.forward(c) {
 			return ses.hold(c)
 		}
 	default:
