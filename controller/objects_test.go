@@ -153,12 +153,12 @@ func TestHoldSettings(t *testing.T) {
 			return w.Hold() == web && d.Hold() == db && w.HoldPass() == webPass && d.HoldPass() == dbPass
 		})
 	}
-	held(5*time.Second, 5*time.Second, false, false)
+	held(3*time.Second, 3*time.Second, false, false)
 	ctx := t.Context()
 	s := must[*controlv1.GetSettingsResponse](t)(l.control.GetSettings(ctx, &controlv1.GetSettingsRequest{})).Settings
-	s.DefaultHold, s.DefaultHoldExpired = 3e9, controlv1.HoldExpired_HOLD_EXPIRED_PASS
+	s.DefaultHold, s.DefaultHoldExpired = 4e9, controlv1.HoldExpired_HOLD_EXPIRED_PASS
 	must[*controlv1.PutSettingsResponse](t)(l.control.PutSettings(ctx, &controlv1.PutSettingsRequest{Settings: s}))
-	held(3*time.Second, 3*time.Second, true, true)
+	held(4*time.Second, 4*time.Second, true, true)
 	_, err := l.control.PutSettings(ctx, &controlv1.PutSettingsRequest{Settings: s})
 	want(t, "a writer who read before", err, codes.Aborted)
 	two, none, long := int64(2e9), int64(0), int64(3600e9)
@@ -166,9 +166,9 @@ func TestHoldSettings(t *testing.T) {
 	if len(r.Groups) != 1 || r.Groups[0].Hold != two || r.Groups[0].HoldExpired != controlv1.HoldExpired_HOLD_EXPIRED_DENY {
 		t.Errorf("got %v", r)
 	}
-	held(2*time.Second, 3*time.Second, false, true)
+	held(2*time.Second, 4*time.Second, false, true)
 	must[*controlv1.SetHoldResponse](t)(l.control.SetHold(ctx, &controlv1.SetHoldRequest{Groups: []string{"web"}, Hold: &none}))
-	held(3*time.Second, 3*time.Second, false, true)
+	held(4*time.Second, 4*time.Second, false, true)
 	for what, bad := range map[string]*controlv1.SetHoldRequest{"nothing": {Groups: []string{"web"}}, "too long": {Groups: []string{"web"}, Hold: &long}, "unknown": {Groups: []string{"web"}, Expired: 9},
 		"no group": {Hold: &two}, "unknown group": {Groups: []string{"nosuch"}, Hold: &two}} {
 		_, err := l.control.SetHold(ctx, bad)

@@ -49,7 +49,7 @@ the present choices are shown.`,
 			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				switch {
 				case len(a) > 0 && !f.given():
-					return errors.New("say what to set: --time, --expired, or both")
+					return errors.New("nothing to set is given: use --time, --expired, or both")
 				case len(a) > 0:
 					return c.setHold(ctx, cl, r, f.wait)
 				case f.given():

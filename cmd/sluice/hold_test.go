@@ -13,10 +13,10 @@ func TestHold(t *testing.T) {
 	f := &fake{stale: 3}
 	sock := serve(t, f)
 	for _, tt := range []struct{ line, out string }{
-		{"hold", "default: 5s, then deny\n"},
+		{"hold", "default: 3s, then deny\n"},
 		{"hold --time 3s", "default: 3s, then deny\n"},
 		{"hold --expired pass", "default: 3s, then pass\n"},
-		{"hold --time 0 --expired deny", "default: 5s, then deny\n"},
+		{"hold --time 0 --expired deny", "default: 3s, then deny\n"},
 	} {
 		if out, errs, code := exec(t, append(strings.Fields(tt.line), "--socket", sock)...); code != 0 || out != tt.out {
 			t.Errorf("%s: code %d, %q, %q, want %q", tt.line, code, out, errs, tt.out)
@@ -37,7 +37,7 @@ func TestHold(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		"hold web":                     "say what to set",
+		"hold web":                     "nothing to set is given",
 		"hold web --expired maybe":     `no choice for expired holds is called "maybe": use pass, deny`,
 		"hold slow --expired deny":     "the hold is stored, but not every agent",
 		"hold web --time x --wait 1ms": "see `sluice hold --help`",

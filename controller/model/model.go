@@ -44,7 +44,7 @@ type Settings struct {
 	DefaultMode policy.Mode `json:"default_mode"`
 	// DefaultFail is that of groups without a fail mode of their own; "" is open.
 	DefaultFail Fail `json:"default_fail,omitempty"`
-	// DefaultHold and DefaultHoldExpired are those of groups without their own; 0 is 5 s, "" is
+	// DefaultHold and DefaultHoldExpired are those of groups without their own; 0 is 3 s, "" is
 	// deny.
 	DefaultHold        time.Duration `json:"default_hold,omitempty"`
 	DefaultHoldExpired Expired       `json:"default_hold_expired,omitempty"`

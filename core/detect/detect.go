@@ -369,23 +369,6 @@ func (d *Ident) End() {
 	d.finish()
 }
 
-// SoFar returns the application and base that End would set now.
-func (d *Ident) SoFar() (a, base app.ID) {
-	switch {
-	case d.outcome == Decided:
-		return d.App, d.Base
-	case d.winner >= 0 && d.riding != app.Unknown:
-		return d.riding, d.Base
-	case d.winner >= 0:
-		return d.Base, d.Base
-	}
-	if best, i := d.best(); best >= parsers.Likely {
-		e := d.reg.Entry(i)
-		return e.ID, e.ID
-	}
-	return app.Unknown, app.Unknown
-}
-
 // sink is the parser's interface to an Ident.
 type sink struct{ d *Ident }
 

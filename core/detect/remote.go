@@ -13,9 +13,11 @@ type News struct {
 	Ended   bool // no more bytes are wanted
 	// Lost reports that App is Unknown because a parser that might have identified it became
 	// unavailable.
-	Lost      bool
-	Strength  parsers.Match
-	App, Base app.ID // valid when the outcome is Decided
+	Lost     bool
+	Strength parsers.Match
+	// App and Base are valid when the outcome is Decided. Before, Base is that of the parser that
+	// has the session and must still name the application over it; app.Undecided without one.
+	App, Base app.ID
 	// Side is which end is the client, in terms of the session's Meta.
 	Side Side
 	// Renamed counts, modulo 4, the withdrawn names: attributes reported before are void.

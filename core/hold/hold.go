@@ -192,13 +192,15 @@ func (r *Room) Read(n uint32, dir uint8, next, asked uint32) {
 // requests up to number asked, in order of arrival: an answer to those does not cover the
 // others. They are valid until the next Take.
 func (r *Room) Take(n, asked uint32) []packet.Frame {
-	return r.take(n, func(p *Piece) bool { return p.Asked != Unread && p.Asked <= asked })
+	return r.removeFrames(n, func(p *Piece) bool { return p.Asked != Unread && p.Asked <= asked })
 }
 
 // TakeAll removes and returns all held packets of a session.
-func (r *Room) TakeAll(n uint32) []packet.Frame { return r.take(n, func(*Piece) bool { return true }) }
+func (r *Room) TakeAll(n uint32) []packet.Frame {
+	return r.removeFrames(n, func(*Piece) bool { return true })
+}
 
-func (r *Room) take(n uint32, which func(*Piece) bool) []packet.Frame {
+func (r *Room) removeFrames(n uint32, which func(*Piece) bool) []packet.Frame {
 	clear(r.out)
 	r.out = r.out[:0]
 	if r.Len(n) == 0 {

@@ -92,10 +92,13 @@ func (f *Flow) Next(dir parsers.Dir) (seq uint32, ok bool) {
 
 // SoFar returns the application that the session would have if identification ended now.
 func (f *Flow) SoFar() (a, base app.ID) {
-	if f.far.number != 0 && !f.far.learned {
-		return app.Unknown, app.Unknown
+	if f.far.number == 0 || f.far.learned {
+		return f.Ident.SoFar()
 	}
-	return f.Ident.SoFar()
+	if b := f.far.news.Base; f.far.received && b != app.Undecided && b != app.Unknown {
+		return b, b
+	}
+	return app.Unknown, app.Unknown
 }
 
 // Could reports whether the session can still turn out to be of an application, by local or

@@ -23,11 +23,11 @@ type actuator struct {
 	// present is the session whose packet is being judged: if it is denied, that packet is the
 	// one to refuse.
 	present *session.Session
-	p      packet.Packet  // a held packet
-	buf    [2048]byte     // the frame being built
-	second int64          // of the last bounded answer
-	errors int            // ICMP errors in that second
-	resets int            // resets of repeated packets in that second
+	p       packet.Packet // a held packet
+	buf     [2048]byte    // the frame being built
+	second  int64         // of the last bounded answer
+	errors  int           // ICMP errors in that second
+	resets  int           // resets of repeated packets in that second
 }
 
 // refuse drops a packet of a denied session, and answers its ends once (a SYN each time it

@@ -167,16 +167,17 @@ func (p *Path) judge(c *packetContext) packet.Action {
 	if c.v.Loopback && s.Marks&session.Traced == 0 {
 		ses.trace(c)
 	}
-	client := s.ClientIsA
+	client, waits := s.ClientIsA, false
 	if s.Generation != ses.views.version || s.Verdict == flow.NoVerdict {
 		ses.evaluate(c.v, s)
 		c.follow(&client)
 	}
 	if s.Marks&session.Identified == 0 && c.p.PayloadWire > 0 {
-		if p.holds(c) {
+		if waits = !p.replaying && c.waits(); waits {
 			if a, ok := ses.admit(c); !ok {
 				return a
 			}
+			s.Dropped(c.dir, c.tcp) // until it is known to pass
 		}
 		if c.readable() {
 			p.identify(c)
@@ -192,13 +193,16 @@ func (p *Path) judge(c *packetContext) packet.Action {
 		ses.announce(s)
 		return a
 	case flow.Pending:
-		if p.holds(c) && !ses.forward(c) {
+		if c.waits() && !ses.forward(c) {
 			return ses.hold(c)
 		}
 	default:
 		if c.v.offload && s.Marks&(session.Identified|session.Stays) == session.Identified {
 			ses.offload(c)
 		}
+	}
+	if waits && c.p.Proto == packet.ProtoTCP {
+		s.Delivered(c.dir, c.p)
 	}
 	return packet.Pass
 }

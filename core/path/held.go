@@ -16,10 +16,10 @@ import (
 // that cannot be named by their first bytes pay it once.
 const quietAfter = int64(10e6)
 
-// holds reports whether a payload packet of the session must wait for its application. The
+// waits reports whether a payload packet of an inline session must wait for its application. The
 // first request of a session picked up in mid-stream has passed long ago.
-func (p *Path) holds(c *packetContext) bool {
-	return c.v.Inline && !p.replaying && c.s.Verdict == flow.Pending && c.s.Flags&session.Midstream == 0 && c.p.PayloadWire > 0
+func (c *packetContext) waits() bool {
+	return c.v.Inline && c.s.Verdict == flow.Pending && c.s.Flags&session.Midstream == 0 && c.p.PayloadWire > 0
 }
 
 // admit reports whether identification may read a packet that must wait for it: what it reads
@@ -90,7 +90,7 @@ func pieceOf(c *packetContext) hold.Piece {
 }
 
 // forward reports whether a packet of a pending session passes: its bytes need delivery for
-// the session to continue, or nobody owes an answer and policy allows what they show.
+// the session to continue, or all answers are there and policy allows what they show.
 func (l *lifecycle) forward(c *packetContext) bool {
 	s := c.s
 	f := l.ident.Flow(s.Aux)
@@ -175,7 +175,7 @@ func (l *lifecycle) holdDue(v *View, s *session.Session) {
 }
 
 // holdQuiet releases what policy allows as far as it shows. The session stays pending, and
-// its further packets are held while anybody owes an answer about them.
+// its further packets are held while answers about them are due.
 func (l *lifecycle) holdQuiet(v *View, s *session.Session) {
 	f := l.ident.Flow(s.Aux)
 	if v == nil || l.ident.Unanswered(f) || !l.decide.allowsSoFar(v, s, f) {

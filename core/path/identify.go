@@ -141,6 +141,9 @@ func (l *lifecycle) answers() {
 		if s.Aux == n && f.Elsewhere() && f.Open() && l.decide.hopeless(v, s, f) {
 			l.ident.End(f) // the result so far becomes its name
 		}
+		if s.Aux == n && s.Verdict == flow.Pending && l.act.held.Len(n) > 0 && l.decide.allowsSoFar(v, s, f) {
+			l.table.Schedule(s, l.act.held.Extend(n, l.now, quietAfter))
+		}
 		l.announce(s)
 	}
 	for _, t := range l.ident.TakeThreats() {

@@ -46,7 +46,7 @@ func TestHoldTimes(t *testing.T) {
 	}{
 		{"the hold time is over", policy.WorkloadSpec{Hold: 300 * time.Millisecond, HoldPass: true}, true, 320 * time.Millisecond, flow.Violate, 3},
 		{"and denies", policy.WorkloadSpec{Hold: 300 * time.Millisecond}, true, 320 * time.Millisecond, flow.Deny, 2},
-		{"silence is no reason", policy.WorkloadSpec{}, false, 5020 * time.Millisecond, flow.Deny, 2},
+		{"silence is no reason", policy.WorkloadSpec{}, false, 3020 * time.Millisecond, flow.Deny, 2},
 	} {
 		s := newStage(t, policy.Protect)
 		tt.w.Mode = policy.Protect

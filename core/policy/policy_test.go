@@ -176,7 +176,7 @@ func TestWorkloadSettings(t *testing.T) {
 	}
 	a, b := table.Workload("a"), table.Workload("b")
 	got := fmt.Sprint(table.Version(), a.Mode(), a.OnDeny(), a.Unready(), a.FailClosed(), a.HoldPass(), a.Hold(), a.Quarantined(), b.Mode(), b.OnDeny(), b.Hold(), table.Workload("c") == nil)
-	const want = "18446744073709551615 protect drop hold true true 5ms false discover reset 5s true"
+	const want = "18446744073709551615 protect drop hold true true 5ms false discover reset 3s true"
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

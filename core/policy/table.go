@@ -11,7 +11,7 @@ import (
 
 // DefaultHold is how long payload of a pending session is held where the Spec has 0: longer
 // than a parser plugin that hangs is waited for, so that the fail mode applies to that.
-const DefaultHold = 5 * time.Second
+const DefaultHold = 3 * time.Second
 
 // Table is a compiled Spec. It never changes, so any number of goroutines may read it without
 // a lock; a new policy is a new Table.
