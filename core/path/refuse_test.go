@@ -154,3 +154,33 @@ func TestAllowedSoFarGoesOn(t *testing.T) {
 		}
 	})
 }
+
+// TestSilenceBeforeTheFirstRequest opens a connection and is silent for longer than any limit of
+// identification: then a request in two pieces is judged like any other.
+func TestSilenceBeforeTheFirstRequest(t *testing.T) {
+	reg, err := builtin.Registry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, silence := range []time.Duration{12 * time.Second, 20 * time.Minute} {
+		every(time.Second, 6, []app.ID{app.HTTP}, func(pl *plan) {
+			if pl.place == "no answer" {
+				return
+			}
+			for _, text := range []string{request, forbidden} {
+				w := pl.lab(t, reg)
+				c := newConn(pl.v6, 40000, 8080)
+				w.open(c)
+				w.pass(silence)
+				first := c.seq[0]
+				w.carry(0, 0, c.seg(t, 0, "A", text[:2]))
+				w.pass(100 * time.Millisecond)
+				w.carry(0, 0, c.seg(t, 0, "A", text[2:]))
+				w.pass(3 * time.Second)
+				if got := w.end[0].text(first); text == request && got != request || text == forbidden && w.end[0].bytes != 0 {
+					t.Errorf("silent for %v, %+v: %q arrived of %q", silence, *pl, got, text)
+				}
+			}
+		})
+	}
+}
