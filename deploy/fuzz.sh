@@ -10,7 +10,8 @@ shift || true
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-# package builds the tests of a folder once and fuzzes with each target of it.
+# package builds the tests of a folder once and fuzzes with each target of it. Inputs that reach new code are hardly
+# minimized: by default go spends the whole of a short run on the first of them, up to a minute each.
 package() {
 	local binary log target try
 	binary=$dir/$(tr / _ <<<"$1").test
@@ -19,7 +20,7 @@ package() {
 		log=$binary.$target.log
 		for try in 1 2; do
 			(cd "$1" && "$binary" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "${seconds}s" \
-				-test.fuzzcachedir "$dir/cache" -test.parallel 1) >"$log" 2>&1 && continue 2
+				-test.fuzzminimizetime 10x -test.fuzzcachedir "$dir/cache" -test.parallel 1) >"$log" 2>&1 && continue 2
 			# On a busy machine the end of the time reaches a worker as an error (go.dev/issue/75804).
 			grep -q 'context deadline exceeded' "$log" && ! grep -q 'Failing input' "$log" || break
 		done

@@ -5,11 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v go >/dev/null || PATH=$PATH:/usr/local/go/bin
 without=(
-	# Namespaces, packet sockets, queues, servers, or bounds of time that the detector's slowness breaks.
+	# Namespaces, packet sockets, queues, servers, or bounds of time that the detector's slowness breaks. Those of
+	# plugins/host are longer under it.
 	agent agent/hostmode agent/wire agent/workload 'backends/(afpacket|nfqueue|backendtest)' 'internal/stage/.*' internal/netns
 	store/consul 'test(/.*)?'
-	# Its tests wait for processes that start, fail and hang, by bounds of time.
-	plugins/host
 	# One goroutine, and under the detector as long as everything else together.
 	internal/archtest store/blob
 	# One goroutine and no state: parsers/builtin below runs all of them, beside each other.

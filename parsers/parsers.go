@@ -145,11 +145,12 @@ const (
 	Error            // error that the server answered
 	HASSH            // SSH client fingerprint, 32 hex digits
 	ProxyClient      // address and port of the client in a PROXY header; identification reports it
+	VNI              // number of the virtual network in a tunnel (VXLAN, Geneve)
 	numAttrs
 )
 
 var attrNames = [numAttrs]string{"", "host", "method", "path", "status", "user_agent", "software", "version", "alpn", "ja3", "ja4",
-	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error", "hassh", "proxy_client"}
+	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error", "hassh", "proxy_client", "vni"}
 
 // String returns the attribute's name in JSON.
 func (a Attr) String() string {

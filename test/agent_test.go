@@ -14,6 +14,7 @@ import (
 // TestAgentAlone starts an agent that has a policy on disk, and neither a controller nor a store that
 // answers: what that policy says is enforced, and nothing is changed at the end.
 func TestAgentAlone(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.args = append(l.args, "--node", "n1")
 	d := l.start()

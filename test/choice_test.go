@@ -38,6 +38,7 @@ func TestSidecarKeepsItsQueue(t *testing.T) {
 // TestBackendThatCannotBeHad: another process has the service port. What is there stays and refuses, and the choice is
 // followed as soon as it can be.
 func TestBackendThatCannotBeHad(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.start()
 	l.learned()
@@ -69,6 +70,7 @@ func TestBackendThatCannotBeHad(t *testing.T) {
 
 // TestChoiceIsKept over an end and a kill.
 func TestChoiceIsKept(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	d := l.start()
 	l.learned()
@@ -88,6 +90,7 @@ func TestChoiceIsKept(t *testing.T) {
 
 // TestChoicesThatAreWrong: they are reported in a sentence, and a label that is wrong as an event too.
 func TestChoicesThatAreWrong(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.args = append(l.args, "--host-network", "--node", "metal")
 	l.start()

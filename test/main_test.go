@@ -7,10 +7,12 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,9 +45,17 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 			return 1
 		}
+		// Tests that call t.Parallel wait more than they compute. An explicit -parallel replaces this.
+		if err := flag.Set("test.parallel", strconv.Itoa(sideBySide)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		return m.Run()
 	}())
 }
+
+// sideBySide is how many parallel tests run at the same time, each with daemons of its own.
+const sideBySide = 4
 
 // program is a place for daemons and the tools that talk to them.
 type program struct {

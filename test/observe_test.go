@@ -163,6 +163,7 @@ func (l *lab) kept(d *daemon) {
 
 // TestObserveResumes has the daemon killed and started again under an observer, which continues.
 func TestObserveResumes(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	first := l.start()
 	d := l.observe()

@@ -223,6 +223,7 @@ func TestRefusedByPolicy(t *testing.T) {
 // TestFiltersBeforeLimits has one violation of web and 250 newer ones of intruder: web's is found by
 // every name that it has, and what nothing is called is refused.
 func TestFiltersBeforeLimits(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.start()
 	l.run("mode", "set", "api", "protect")

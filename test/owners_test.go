@@ -85,6 +85,7 @@ func (l *ownersLab) node() (nodeView, error) {
 // TestClonedAgent runs a second agent with the node's name, from another folder, as a cloned machine
 // does: it is refused, both ends report it, and nothing changes for the workloads of the first.
 func TestClonedAgent(t *testing.T) {
+	t.Parallel()
 	l := newOwnersLab(t)
 	one := l.launchAgent(l.program, "data", l.args...)
 	one.waits("watches its workloads")
@@ -126,6 +127,7 @@ func TestClonedAgent(t *testing.T) {
 // a DaemonSet's update does, and one after kill -9: the node is never without an owner for long, and
 // allowed traffic continues.
 func TestAgentsOverlap(t *testing.T) {
+	t.Parallel()
 	l := newOwnersLab(t)
 	one := l.launchAgent(l.program, "data", l.args...)
 	one.waits("watches its workloads")
@@ -162,6 +164,7 @@ func TestAgentsOverlap(t *testing.T) {
 // TestControllersOfOneName starts a second controller with the first one's name: it ends with an
 // error that names the first, which continues and reports it.
 func TestControllersOfOneName(t *testing.T) {
+	t.Parallel()
 	l := newOwnersLab(t)
 	_, second := l.controllers.launch("c1", "", "c2")
 	out, err := exitOf(second)

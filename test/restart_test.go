@@ -82,17 +82,23 @@ func copyFile(to, from string) error {
 }
 
 // TestRestartBreaksNothing: no restart breaks or refuses an allowed conversation, whatever its ports, busy or
-// silent, whoever speaks first afterwards.
+// silent, whoever speaks first afterwards. Its combinations wait most of their time, so they run side by side.
 func TestRestartBreaksNothing(t *testing.T) {
+	t.Parallel()
 	for _, backend := range []string{"inline", "nfqueue"} {
-		t.Run(backend+"/tcp", func(t *testing.T) { survives(t, backend, tcpTalks()) })
-		t.Run(backend+"/udp", func(t *testing.T) { survives(t, backend, udpTalks()) })
+		for network, talks := range map[string]func() []*talk{"tcp": tcpTalks, "udp": udpTalks} {
+			t.Run(backend+"/"+network, func(t *testing.T) {
+				t.Parallel()
+				survives(t, backend, talks())
+			})
+		}
 	}
 }
 
 // TestOpenBeforeStart: conversations that were open before Sluice started are learned in the right direction,
 // as long as they carry payload, and continue once both ends are protected. Nothing else is learned.
 func TestOpenBeforeStart(t *testing.T) {
+	t.Parallel()
 	var talks []*talk
 	for _, k := range append(tcpTalks(), udpTalks()...) {
 		// A UDP client that is not connected, on a port like its server's, leaves nothing to learn from.

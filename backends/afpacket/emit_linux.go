@@ -39,12 +39,16 @@ func (q *inline) Send(f *packet.Frame) error {
 // pass sends a received frame: small ones through the TX ring, many per kick; large ones
 // straight from their receive slot, where the kernel copies them once instead of twice.
 func (q *inline) pass(f *packet.Frame) {
-	if len(f.Data) <= linear || f.Flags&packet.VLANStripped != 0 {
+	if len(f.Data) <= linear || f.Flags&packet.VLANStripped != 0 && !tunnelled(f) {
 		q.emit(f)
 		return
 	}
 	r, off := q.large.mem, q.large.slots.at(int(f.Slot))
 	start := off + int(r.u16(off+v2Mac))
+	if tunnelled(f) {
+		q.sendTunnel(r[start-vnetLen:start+len(f.Data)], f)
+		return
+	}
 	vnet := f.VNet
 	headers(&vnet, len(f.Data))
 	copy(r[start-vnetLen:], vnet[:])
@@ -71,6 +75,9 @@ func (q *inline) direct(b []byte) bool {
 // is too large for one.
 func (q *inline) emit(f *packet.Frame) bool {
 	n := len(f.Data)
+	if tunnelled(f) {
+		return q.emitTunnel(f)
+	}
 	if f.Flags&packet.VLANStripped != 0 {
 		n += 4
 	}

@@ -24,6 +24,7 @@ type inline struct {
 	// The TX ring, for small frames, is on the socket and in the memory of small; the socket
 	// of large sends large ones.
 	small, large receiver
+	wrapped      wrapper // sends large frames of tunnels
 	tx           slots
 	event        int
 	index        int    // of the engine's end
@@ -33,12 +34,13 @@ type inline struct {
 	// Used by the worker only. tail is the next slot to send from, pending are those waiting for
 	// a kick.
 	tail, pending int
-	unsent        bool   // the last kick failed
-	scratch       []byte // for large frames that must be assembled
-	brief         bool   // the last wait was a short one
-	bulk          bool   // the last batch had large frames
-	spins         bool   // there is another processor for the senders
-	quiet         int    // empty polls while draining
+	unsent        bool      // the last kick failed
+	scratch       []byte    // for large frames that must be assembled
+	parts         [2][]byte // of a tunnel's frame: a copy, and its last segment
+	brief         bool      // the last wait was a short one
+	bulk          bool      // the last batch had large frames
+	spins         bool      // there is another processor for the senders
+	quiet         int       // empty polls while draining
 	polls         [3]unix.PollFd
 
 	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
@@ -62,6 +64,7 @@ type known struct {
 	mac   [6]byte
 	open  bool
 	large *oversized
+	path  *pathMTU // nil for what is no tunnel
 }
 
 // add and remove change the worker's endpoints. The backend's lock is held.
@@ -263,6 +266,9 @@ func (q *inline) takeFrame(b *packet.Batch, from *receiver, eps map[uint32]known
 	f.Stamp = int64(r.u32(off+v2Sec))*1e9 + int64(r.u32(off+v2Nsec))
 	f.Slot = uint64(from.head)
 	f.VNet = packet.VNet(r[start-vnetLen : start])
+	if dir == packet.Egress {
+		f.PathMTU = ep.path.of()
+	}
 	if f.VNet[0]&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
 		f.Flags |= packet.PartialChecksum
 	}

@@ -20,6 +20,7 @@ type inlineAttachment struct {
 	mark  uint32
 	port  *port
 	links []detacher
+	path  *pathMTU // of a tunnel; nil for any other hook
 }
 
 var _ backend.Attachment = (*inlineAttachment)(nil)
@@ -48,7 +49,7 @@ func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	}
 	delete(p.retired, ep.ID)
 	delete(p.missed.large, ep.ID)
-	p.queue.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen, large: new(oversized)})
+	p.queue.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen, large: new(oversized), path: a.path})
 	p.attached[ep.ID], p.hooked[a.index] = a, ep.ID
 	return a, nil
 }
@@ -67,6 +68,7 @@ func (a *inlineAttachment) find() error {
 		return fmt.Errorf("find hook %s: %w", h.Interface, err)
 	}
 	a.index = l.Attrs().Index
+	a.path = a.tunnel(l)
 	if h.Index != 0 && h.Index != a.index {
 		return fmt.Errorf("%w: hook %s is number %d, not %d", ErrEndpoint, h.Interface, a.index, h.Index)
 	}

@@ -19,7 +19,8 @@ type mapped interface{ FD() int }
 // port's namespace. control is the map of the heartbeat.
 func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
 	q := &inline{event: -1, index: index, clock: newMonotonic(), spins: runtime.NumCPU() > 1, drained: make(chan struct{}), scratch: make([]byte, vnetLen+maxFrame)}
-	q.small.fd, q.large.fd = -1, -1
+	q.small.fd, q.large.fd, q.wrapped.fd = -1, -1, -1
+	q.parts = [2][]byte{make([]byte, vnetLen+maxFrame), make([]byte, maxFrame)}
 	q.endpoints.Store(&map[uint32]known{})
 	q.gate.release = q.free
 	defer func() {
@@ -41,6 +42,9 @@ func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
 	}
 	if err = unix.SetsockoptInt(q.large.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer); err != nil {
 		return nil, fmt.Errorf("set send buffer: %w", err)
+	}
+	if err = q.wrapped.open(index); err != nil {
+		return nil, err
 	}
 	if err = q.bind(control, cfg); err != nil {
 		return nil, err
@@ -146,6 +150,10 @@ func (q *inline) free() {
 			_ = unix.Close(r.fd)
 			r.fd = -1
 		}
+	}
+	if q.wrapped.fd >= 0 {
+		_ = unix.Close(q.wrapped.fd)
+		q.wrapped.fd = -1
 	}
 	if q.control != nil {
 		_ = unix.Munmap(q.control)

@@ -31,6 +31,8 @@ type port struct {
 
 	missed missed
 
+	pathsRead time.Time // when refreshPaths did
+
 	linger *time.Timer // closes the port while nothing is attached; nil otherwise
 	uses   int         // incremented at each attach and detach
 }
@@ -72,10 +74,11 @@ func (p *port) setUp() error {
 		return err
 	}
 	for _, at := range []struct {
-		index int
-		prog  *ebpf.Program
-	}{{ours, p.objs.GiveBack}, {engines, p.objs.Sink}} {
-		l, err := attachProgram(p.cfg.Steering, at.index, at.prog, true)
+		index   int
+		prog    *ebpf.Program
+		ingress bool
+	}{{ours, p.objs.GiveBack, true}, {engines, p.objs.Sink, true}, {engines, p.objs.Wrap, false}} {
+		l, err := attachProgram(p.cfg.Steering, at.index, at.prog, at.ingress)
 		if err != nil {
 			return err
 		}

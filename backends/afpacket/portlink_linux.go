@@ -81,13 +81,16 @@ func limitOffloads() error {
 		return fmt.Errorf("open control socket: %w", err)
 	}
 	defer unix.Close(fd)
-	udp := kernelAtLeast(6, 2) // virtio_net_hdr_from_skb knows UDP_L4 since then
+	udp := kernelAtLeast(6, 2)     // virtio_net_hdr_from_skb knows UDP_L4 since then
+	tunnel := kernelAtLeast(5, 13) // bpf_skb_adjust_room knows inner Ethernet headers since then
 	return featuresOff(fd, portName, func(f string) bool {
 		switch f {
 		case "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation", "tx-tcp-accecn-segmentation":
 			return false
 		case "tx-udp-segmentation":
 			return !udp
+		case "tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation":
+			return !tunnel // the program wrap restores what the metadata cannot express
 		case "tx-checksum-sctp", "tx-gso-list", "tx-gso-partial":
 			return true
 		}

@@ -67,11 +67,13 @@ const (
 	steerMapCounters    = "counters"
 	steerMapEndpoints   = "endpoints"
 	steerMapHooks       = "hooks"
+	steerMapOuter       = "outer"
 	steerMapUnjudged    = "unjudged"
 	steerProgGiveBack   = "give_back"
 	steerProgSink       = "sink"
 	steerProgSteerIn    = "steer_in"
 	steerProgSteerOut   = "steer_out"
+	steerProgWrap       = "wrap"
 	steerVarServicePort = "service_port"
 )
 
@@ -121,6 +123,7 @@ type steerProgramSpecs struct {
 	Sink     *ebpf.ProgramSpec `ebpf:"sink"`
 	SteerIn  *ebpf.ProgramSpec `ebpf:"steer_in"`
 	SteerOut *ebpf.ProgramSpec `ebpf:"steer_out"`
+	Wrap     *ebpf.ProgramSpec `ebpf:"wrap"`
 }
 
 // steerMapSpecs contains maps before they are loaded into the kernel.
@@ -131,6 +134,7 @@ type steerMapSpecs struct {
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
 	Endpoints *ebpf.MapSpec `ebpf:"endpoints"`
 	Hooks     *ebpf.MapSpec `ebpf:"hooks"`
+	Outer     *ebpf.MapSpec `ebpf:"outer"`
 	Unjudged  *ebpf.MapSpec `ebpf:"unjudged"`
 }
 
@@ -165,6 +169,7 @@ type steerMaps struct {
 	Counters  *ebpf.Map `ebpf:"counters"`
 	Endpoints *ebpf.Map `ebpf:"endpoints"`
 	Hooks     *ebpf.Map `ebpf:"hooks"`
+	Outer     *ebpf.Map `ebpf:"outer"`
 	Unjudged  *ebpf.Map `ebpf:"unjudged"`
 }
 
@@ -174,6 +179,7 @@ func (m *steerMaps) Close() error {
 		m.Counters,
 		m.Endpoints,
 		m.Hooks,
+		m.Outer,
 		m.Unjudged,
 	)
 }
@@ -193,6 +199,7 @@ type steerPrograms struct {
 	Sink     *ebpf.Program `ebpf:"sink"`
 	SteerIn  *ebpf.Program `ebpf:"steer_in"`
 	SteerOut *ebpf.Program `ebpf:"steer_out"`
+	Wrap     *ebpf.Program `ebpf:"wrap"`
 }
 
 func (p *steerPrograms) Close() error {
@@ -201,6 +208,7 @@ func (p *steerPrograms) Close() error {
 		p.Sink,
 		p.SteerIn,
 		p.SteerOut,
+		p.Wrap,
 	)
 }
 

@@ -26,6 +26,7 @@ func (b *Backend) TakeUnjudged() []backend.Unjudged {
 	defer b.mu.Unlock()
 	for _, p := range b.ports {
 		p.collectUnjudged()
+		p.refreshPaths()
 		b.collectFrom(p)
 	}
 	out := b.unjudged

@@ -53,6 +53,10 @@ func TestLearn(t *testing.T) {
 		}, "udp/80 for syslog"},
 		{"the same when it may be answered yet", func(c *c) { c.Proto, c.Answered, c.App, c.Outcome = 17, false, app.DNS, flow.OutcomeOpening }, ""},
 		{"the same when it was refused", func(c *c) { c.Proto, c.Answered, c.App, c.Outcome = 17, false, app.DNS, flow.OutcomeRefused }, ""},
+		{"one direction of a tunnel", func(c *c) {
+			c.Proto, c.Port, c.Answered, c.App, c.Outcome = 17, 4789, false, app.VXLAN, flow.OutcomeOpening
+		}, ""},
+		{"a tunnel with both directions", func(c *c) { c.Proto, c.Port, c.App = 17, 4789, app.VXLAN }, "udp/4789 for vxlan"},
 		{"answered UDP", func(c *c) { c.Proto, c.App = 17, app.DNS }, "udp/80 for dns"},
 		{"unanswered ICMP", func(c *c) {
 			c.Proto, c.Port, c.App, c.Answered, c.Outcome = 1, 0, app.Unknown, false, flow.OutcomeUnanswered

@@ -53,6 +53,10 @@ func (id ID) Name() string {
 	return fmt.Sprintf("app-%d", uint16(id))
 }
 
+// OneWay reports whether the two directions of the protocol are sessions of their own: an
+// answer goes to the same port from another source port (RFC 7348 5, RFC 8926 3.3).
+func (id ID) OneWay() bool { return id == VXLAN || id == Geneve }
+
 // String returns Name.
 func (id ID) String() string { return id.Name() }
 

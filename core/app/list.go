@@ -96,6 +96,8 @@ const (
 	DCERPC        ID = 3054
 	IKE           ID = 3055
 	CoAP          ID = 3056
+	VXLAN         ID = 3057
+	Geneve        ID = 3058
 )
 
 var table = []Info{
@@ -193,6 +195,8 @@ var table = []Info{
 	{DCERPC, "dcerpc", Unknown},
 	{IKE, "ike", Unknown},
 	{CoAP, "coap", Unknown},
+	{VXLAN, "vxlan", Unknown},
+	{Geneve, "geneve", Unknown},
 }
 
 // aliases are common alternative names.

@@ -27,6 +27,7 @@ const (
 	HoldExpired
 	Resets
 	Unreachables
+	TooBig
 	SendFailed
 	ICMPErrors
 	ICMPUnrelated
@@ -91,6 +92,7 @@ var Worker = [workerLen]Def{
 	HoldExpired:     {Name: "engine.hold_expired", Help: "Sessions not identified within the hold time."},
 	Resets:          {Name: "engine.resets_sent", Help: "TCP resets sent to the ends of refused connections."},
 	Unreachables:    {Name: "engine.unreachables_sent", Help: "ICMP unreachable messages sent for refused datagrams."},
+	TooBig:          {Name: "engine.too_big_sent", Help: "ICMP packet too big messages sent to workloads whose packets exceed the path MTU of a tunnel."},
 	SendFailed:      {Name: "engine.send_failed", Help: "Frames that the engine could not send: resets, held frames, fragments."},
 	ICMPErrors:      {Name: "engine.icmp_errors", Help: "ICMP errors that belong to a known session."},
 	ICMPUnrelated:   {Name: "engine.icmp_unrelated", Help: "ICMP errors that relate to no session, or not to the address they are sent to. Inline they are dropped."},

@@ -137,10 +137,16 @@ func (r *Room) Extend(n uint32, now, pause int64) (until int64) {
 	return q.until
 }
 
-// ring moves the alarm forward.
+// ring moves the alarm forward. One that has passed was for other packets, whose deadlines are
+// still to be checked: it must not be replaced by a later one.
 func (r *Room) ring(now, at int64) {
-	if r.alarm <= now || at < r.alarm {
+	switch {
+	case r.waiting == 0:
 		r.alarm = at
+	case r.alarm <= now:
+		r.alarm = min(at, now+recheck)
+	default:
+		r.alarm = min(at, r.alarm)
 	}
 }
 

@@ -118,10 +118,13 @@ type Frame struct {
 	// its tag protocol (0x8100, 0x88a8).
 	VLAN, VLANProto uint16
 	// VNet is the offload metadata of inline frames.
-	VNet  VNet
-	Dir   Direction
-	Flags Flags
-	Link  LinkType
+	VNet VNet
+	// PathMTU is the largest IP packet that the way out carries, of Egress frames on a tunnel
+	// whose sender cannot find it out itself; 0 for all others.
+	PathMTU uint32
+	Dir     Direction
+	Flags   Flags
+	Link    LinkType
 	// Verdict is set by the engine before Settle.
 	Verdict Verdict
 }

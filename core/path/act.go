@@ -166,8 +166,7 @@ func (a *actuator) reject(c *packetContext, now int64, r *Recorder) {
 	if !c.p.MayAnswer() {
 		return
 	}
-	a.tick(now)
-	if a.errors++; a.errors > rejectsPerSecond {
+	if !a.mayError(now) {
 		return
 	}
 	link, ok := c.p.LinkHeader(c.f)

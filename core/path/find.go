@@ -12,7 +12,9 @@ import (
 func (p *Path) find(c *packetContext) bool {
 	k, swapped := session.KeyOf(c.p, c.f.Endpoint)
 	c.s = p.ses.table.Lookup(&k)
+	var before session.Session // which a new one replaces
 	if c.s != nil && c.s.Flags&session.Denied != 0 && p.ses.replaces(c.v, c.s) {
+		before = *c.s
 		p.ses.delete(c.s)
 		c.s = nil
 	}
@@ -22,6 +24,12 @@ func (p *Path) find(c *packetContext) bool {
 		}
 		if c.s = p.open(c, &k, swapped); c.s == nil {
 			return false
+		}
+		// A conversation without a handshake is the same one as before: its first packet under the
+		// new policy may be its server's, and must not make that the client.
+		if before.ID != 0 && c.p.Proto != packet.ProtoTCP && before.Marks&session.Either == 0 && c.s.ClientIsA != before.ClientIsA {
+			p.ses.turn(c.s)
+			c.s.Evidence = before.Evidence
 		}
 	}
 	c.dir = c.s.DirOf(swapped)

@@ -77,7 +77,9 @@ func (p *Path) Frame(f *packet.Frame) {
 	a := packet.Pass
 	switch c.p.Status {
 	case packet.OK:
-		a = p.packet(&c)
+		if a = p.packet(&c); f.PathMTU != 0 && a == packet.Pass && !p.replaying {
+			p.ses.act.tooBig(&c, p.ses.now, &p.ses.out)
+		}
 	case packet.NotIP:
 		n[counter.NotIP]++
 	case packet.Fragment:

@@ -14,31 +14,31 @@ import (
 	"github.com/sluicenet/sluice/parsers/builtin"
 )
 
-// piece is a part of what the client sends.
-type piece struct {
+// sent is a part of what the client sends.
+type sent struct {
 	at   int
 	text string
 }
 
 // cuts returns a text in pieces of n bytes, the first of which has first bytes.
-func cuts(text string, first, n int) (out []piece) {
+func cuts(text string, first, n int) (out []sent) {
 	for at, size := 0, first; at < len(text); at, size = at+size, n {
-		out = append(out, piece{at, text[at:min(at+size, len(text))]})
+		out = append(out, sent{at, text[at:min(at+size, len(text))]})
 	}
 	return out
 }
 
 // orders are the orders in which pieces arrive.
-var orders = map[string]func([]piece) []piece{
-	"in order": func(p []piece) []piece { return p },
-	"reverse": func(p []piece) (out []piece) {
+var orders = map[string]func([]sent) []sent{
+	"in order": func(p []sent) []sent { return p },
+	"reverse": func(p []sent) (out []sent) {
 		for i := range p {
 			out = append(out, p[len(p)-1-i])
 		}
 		return out
 	},
-	"the second first": func(p []piece) []piece {
-		out := append([]piece{}, p...)
+	"the second first": func(p []sent) []sent {
+		out := append([]sent{}, p...)
 		if len(out) > 1 {
 			out[0], out[1] = out[1], out[0]
 		}
@@ -47,18 +47,18 @@ var orders = map[string]func([]piece) []piece{
 }
 
 // repeats are what a client sends again.
-var repeats = map[string]func(p []piece, text string) []piece{
-	"nothing again": func(p []piece, _ string) []piece { return p },
-	"each again": func(p []piece, _ string) (out []piece) {
+var repeats = map[string]func(p []sent, text string) []sent{
+	"nothing again": func(p []sent, _ string) []sent { return p },
+	"each again": func(p []sent, _ string) (out []sent) {
 		for _, x := range p {
 			out = append(out, x, x)
 		}
 		return out
 	},
-	"all again": func(p []piece, text string) []piece { return append(append([]piece{}, p...), piece{0, text}) },
-	"from the first again": func(p []piece, text string) (out []piece) {
+	"all again": func(p []sent, text string) []sent { return append(append([]sent{}, p...), sent{0, text}) },
+	"from the first again": func(p []sent, text string) (out []sent) {
 		for _, x := range p {
-			out = append(out, x, piece{0, text[:x.at+len(x.text)]})
+			out = append(out, x, sent{0, text[:x.at+len(x.text)]})
 		}
 		return out
 	},
@@ -67,7 +67,7 @@ var repeats = map[string]func(p []piece, text string) []piece{
 const forbidden = "GET k\r\nSET pwned 1\r\n" // redis
 
 // run sends a text by a plan and returns the wire, at which all is over.
-func run(t *testing.T, reg *parsers.Registry, pl *plan, pieces []piece, pause time.Duration) (*wire, *conn) {
+func run(t *testing.T, reg *parsers.Registry, pl *plan, pieces []sent, pause time.Duration) (*wire, *conn) {
 	w := pl.lab(t, reg)
 	c := newConn(pl.v6, 40000, 8080)
 	w.open(c)
@@ -144,7 +144,7 @@ func TestOtherBytesAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	evil := forbidden + string(bytes.Repeat([]byte{'x'}, len(request)-len(forbidden)))
-	for name, pieces := range map[string][]piece{
+	for name, pieces := range map[string][]sent{
 		"a larger one over a smaller, then the gap": {{4, request[4:20]}, {2, evil[2:]}, {20, request[20:]}, {0, request[:4]}},
 		"all again before the gap is closed":        {{1, request[1:]}, {0, evil}, {0, request[:1]}},
 		"the beginning with other bytes":            {{0, request[:4]}, {0, evil[:6]}, {4, request[4:]}},

@@ -105,6 +105,7 @@ func (l *lifecycle) applyName(v *View, s *session.Session, f *identify.Flow) {
 		l.out.count[counter.HoldExpired]++
 		l.expireUndecided(v, s)
 	}
+	l.pair(s)
 	if s.Verdict != flow.Pending {
 		l.act.settleHeld(v, s, l.now, &l.out)
 	}

@@ -29,6 +29,7 @@ func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 		l.finish(s)
 		return 0
 	}
+	l.pair(s)
 	l.reportNews(s)
 	if s.State.Over() && s.Marks&session.Ended == 0 {
 		if f := l.ident.Flow(s.Aux); f != nil {

@@ -30,16 +30,17 @@ type Sessions struct {
 // lifecycle changes a session, with a packet or without: verdict, application, held packets,
 // records, end. It does not know the path.
 type lifecycle struct {
-	cfg    *Config
-	now    int64 // ns since the epoch
-	awake  int64 // when the path continued after it may have been stopped, ns since the epoch
-	views  views
-	table  *session.Table
-	ident  *identify.Pool
-	kernel offload.Flows
-	decide decider
-	act    actuator
-	out    Recorder
+	cfg     *Config
+	now     int64 // ns since the epoch
+	awake   int64 // when the path continued after it may have been stopped, ns since the epoch
+	views   views
+	table   *session.Table
+	ident   *identify.Pool
+	kernel  offload.Flows
+	decide  decider
+	act     actuator
+	out     Recorder
+	tunnels tunnels
 }
 
 func (l *lifecycle) init(cfg *Config) {

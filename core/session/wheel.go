@@ -167,7 +167,8 @@ func (s *Session) expendable(now int64) bool {
 	switch {
 	case s.State.Over(), s.State == flow.PhaseOpening, s.Flags&Denied != 0:
 		return true
-	case s.State == flow.NoPhase && (s.Flags&Answered == 0 || s.Key.Proto == packet.ProtoICMP || s.Key.Proto == packet.ProtoICMPv6):
+	// A tunnel's session is answered by another one (app.ID.OneWay): it is as cheap to forge.
+	case s.State == flow.NoPhase && (s.Flags&Answered == 0 || s.Packets[1] == 0 || s.Key.Proto == packet.ProtoICMP || s.Key.Proto == packet.ProtoICMPv6):
 		return true
 	}
 	return now-s.Last > evictIdle

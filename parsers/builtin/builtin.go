@@ -23,6 +23,7 @@ import (
 	"github.com/sluicenet/sluice/parsers/nats"
 	"github.com/sluicenet/sluice/parsers/netbios"
 	"github.com/sluicenet/sluice/parsers/ntp"
+	"github.com/sluicenet/sluice/parsers/overlay"
 	"github.com/sluicenet/sluice/parsers/postgresql"
 	"github.com/sluicenet/sluice/parsers/quic"
 	"github.com/sluicenet/sluice/parsers/radius"
@@ -83,6 +84,8 @@ func registry(wanted func(app.ID) bool) (*parsers.Registry, error) {
 		{sip.NewRTSP(), app.RTSP, parsers.TCP},
 		{syslog.New(), app.Syslog, parsers.TCP | parsers.UDP},
 		{quic.New(), app.QUIC, parsers.UDP},
+		{overlay.NewVXLAN(), app.VXLAN, parsers.UDP},
+		{overlay.NewGeneve(), app.Geneve, parsers.UDP},
 		{stun.New(), app.STUN, parsers.TCP | parsers.UDP},
 		{dhcp.New(), app.DHCP, parsers.UDP},
 		{dhcp.NewV6(), app.DHCPv6, parsers.UDP},

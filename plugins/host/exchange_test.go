@@ -28,9 +28,9 @@ type changing struct {
 func (c *changing) turn(what string, ok func() bool) {
 	c.t.Helper()
 	began := c.port
-	for deadline := time.Now().Add(20 * time.Second); !ok() || c.port < began+5; c.port++ {
+	for deadline := time.Now().Add(20 * slack * time.Second); !ok() || c.port < began+5; c.port++ {
 		if time.Now().After(deadline) {
-			c.t.Fatalf("not within 20 s: %s: %+v\n%s", what, c.h.Status(), strings.Join(c.log.lines(""), "\n"))
+			c.t.Fatalf("not within its time: %s: %+v\n%s", what, c.h.Status(), strings.Join(c.log.lines(""), "\n"))
 		}
 		n := newConn(c.port%2 == 0, c.port)
 		c.b.q.give(n.open()...)
@@ -52,7 +52,7 @@ func (c *changing) named(text, name string) bool {
 // allowed arrives, and each step shows in the names of sessions.
 func TestFolderChanges(t *testing.T) {
 	c := &changing{t: t, dir: folder(t), port: 20000}
-	c.h = start(t, host.Config{Plugins: roles("standard"), Dir: c.dir, Logger: c.log.logger(), Poll: time.Second, SlowDelay: time.Second, Deadline: 8 * time.Second})
+	c.h = start(t, host.Config{Plugins: roles("standard"), Dir: c.dir, Logger: c.log.logger(), Poll: time.Second, SlowDelay: time.Second, Deadline: 8 * slack * time.Second})
 	// The plugin claims requests, too, less surely, and wins where the standard one is late.
 	c.b = newBed(t, c.h, allow(app.HTTP, app.Unknown, app.Suggest("test-line", 0)))
 	install(t, c.dir, "line", "line")

@@ -326,12 +326,12 @@ func count(h *host.Host, name string) uint64 {
 	return m["plugin."+name]
 }
 
-// until waits for a condition, for 10 s at most.
+// until waits for a condition, for 10 s at most, or longer under the race detector.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * slack * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited for 10 s: %s", what)
+			t.Fatalf("waited for %d s: %s", 10*slack, what)
 		}
 	}
 }

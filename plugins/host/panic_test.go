@@ -94,7 +94,7 @@ func TestCrashIsCounted(t *testing.T) {
 // TestOutput checks that what a plugin writes to either stream is in the log, before and after it serves, cut and limited.
 func TestOutput(t *testing.T) {
 	var log journal
-	h := start(t, host.Config{Plugins: roles("says"), Logger: log.logger(), Deadline: 8 * time.Second})
+	h := start(t, host.Config{Plugins: roles("says"), Logger: log.logger(), Deadline: 8 * slack * time.Second})
 	b := newBedOf(t, h, policy.WorkloadSpec{Mode: policy.Discover})
 	b.session(t, false, 40000, "SAY\n", decided)
 	for text, stream := range map[string]string{"stdout before": "stdout", "stderr before": "stderr", "stdout after": "stdout", "stderr after": "stderr", "log after": "stderr"} {
@@ -127,7 +127,7 @@ func TestForkedChildHoldsNothing(t *testing.T) {
 	until(t, "a restart", func() bool { s := h.Status()[0]; return s.Running && s.Restarts == 1 })
 	began := time.Now()
 	h.Close()
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 5*slack*time.Second {
 		t.Errorf("closing took %s", took)
 	}
 }

@@ -272,6 +272,66 @@ int give_back(struct __sk_buff *skb)
 	return bpf_redirect(e->ifindex, received ? BPF_F_INGRESS : 0);
 }
 
+/* What wrap needs to know of a frame, in its mark, because the metadata of a packet socket
+ * cannot say it: where the inner IP header is, how long the inner Ethernet header before it
+ * is, and the outer VLAN tag. See tunnel.go. */
+#define WRAP_NET(m) ((m) & 0x1ff)
+#define WRAP_L2(m) ((m) >> 9 & 0x1f)
+#define WRAP_TAGGED (1u << 14)
+#define WRAP_QINQ (1u << 15)
+#define WRAP_TCI(m) ((m) >> 16)
+
+#define UDP_LEN 8
+#define IP_LEN 20
+#define OUTER_MAX 352 /* IPv6, UDP, the longest tunnel header and Ethernet with two tags */
+
+#define DECAP_IP (1ULL << 7) /* BPF_F_ADJ_ROOM_DECAP_L3_IPV4, _IPV6: since Linux 6.3 */
+#define DECAP_IP6 (1ULL << 8)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u8[OUTER_MAX]);
+} outer SEC(".maps");
+
+/* On the egress of the engine's end, for frames of tunnels that are still to be segmented:
+ * a packet socket describes their segments, but not that they are inside of a tunnel. The
+ * outer headers are taken off and put on again, which marks them as outer ones. */
+SEC("tc")
+int wrap(struct __sk_buff *skb)
+{
+	__u32 m = skb->mark, zero = 0, len = WRAP_NET(m) - ETH_LEN, l2 = WRAP_L2(m);
+	__u64 off = BPF_F_ADJ_ROOM_FIXED_GSO, on = off | BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	__be16 proto, inner;
+	__u8 version;
+	__u8 *saved;
+
+	if (!m)
+		return NEXT;
+	skb->mark = 0;
+	saved = bpf_map_lookup_elem(&outer, &zero);
+	if (!saved || !skb->gso_size || len < IP_LEN + UDP_LEN || len > OUTER_MAX)
+		return TC_ACT_SHOT;
+	if (bpf_skb_load_bytes(skb, 12, &proto, sizeof(proto)) || bpf_skb_load_bytes(skb, ETH_LEN, saved, len) ||
+	    bpf_skb_load_bytes(skb, ETH_LEN + len, &version, 1))
+		return TC_ACT_SHOT;
+	inner = version >> 4 == 4 ? bpf_htons(PROTO_IP) : bpf_htons(PROTO_IP6);
+	if (!l2 && inner != proto)
+		off |= inner == bpf_htons(PROTO_IP) ? DECAP_IP : DECAP_IP6;
+	if (l2)
+		on |= BPF_F_ADJ_ROOM_ENCAP_L2_ETH | BPF_F_ADJ_ROOM_ENCAP_L2(l2);
+	on |= proto == bpf_htons(PROTO_IP) ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV6;
+	if (bpf_skb_adjust_room(skb, -(__s32)len, BPF_ADJ_ROOM_MAC, off) ||
+	    bpf_skb_adjust_room(skb, len, BPF_ADJ_ROOM_MAC, on) ||
+	    bpf_skb_store_bytes(skb, ETH_LEN, saved, len, 0))
+		return TC_ACT_SHOT;
+	if (m & WRAP_TAGGED &&
+	    bpf_skb_vlan_push(skb, m & WRAP_QINQ ? bpf_htons(PROTO_QINQ) : bpf_htons(PROTO_VLAN), WRAP_TCI(m)))
+		return TC_ACT_SHOT;
+	return NEXT;
+}
+
 /* On the ingress of the engine's end: the packet socket has seen the frame already. */
 SEC("tc")
 int sink(struct __sk_buff *skb)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -77,15 +78,26 @@ func (p *Place) hcl() string {
 	return text
 }
 
+// given is the last part of the address that Loopback returned last: those whose servers do not
+// listen yet are not returned again to a test that runs at the same time.
+var given struct {
+	sync.Mutex
+	last int
+}
+
 // Loopback are n loopback addresses on which no Consul runs, so that several clusters find room on one
 // machine.
 func Loopback(n int) ([]string, error) {
+	const room = 250
+	given.Lock()
+	defer given.Unlock()
 	var out []string
-	for last := 1; len(out) < n; last++ {
-		ip := fmt.Sprintf("127.85.%d.%d", os.Getpid()%200+1, last)
-		if last > 250 {
+	for tried := 0; len(out) < n; tried++ {
+		if tried == room {
 			return nil, errors.New("find loopback addresses: none is free")
 		}
+		given.last = given.last%room + 1
+		ip := fmt.Sprintf("127.85.%d.%d", os.Getpid()%200+1, given.last)
 		if free(ip) {
 			out = append(out, ip)
 		}
