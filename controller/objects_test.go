@@ -3,6 +3,7 @@ package controller_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -69,9 +70,9 @@ func TestGroupsCompareAndSet(t *testing.T) {
 	}
 	g := l.group("web")
 	old := proto.CloneOf(g)
-	g.Mode, g.Fail, g.OnDeny, g.Unready, g.Hold, g.HoldDeny, g.Comment = controlv1.Mode_MODE_PROTECT, controlv1.Fail_FAIL_CLOSED, "drop", "deny", 3e9, true, "shop"
+	g.Mode, g.Fail, g.OnDeny, g.Unready, g.Hold, g.HoldExpired, g.Comment = controlv1.Mode_MODE_PROTECT, controlv1.Fail_FAIL_CLOSED, "drop", "deny", 3e9, controlv1.HoldExpired_HOLD_EXPIRED_PASS, "shop"
 	r := must[*controlv1.PutGroupResponse](t)(put(g))
-	if x := r.Group; x.Fail != g.Fail || x.OnDeny != "drop" || x.Unready != "deny" || x.Hold != 3e9 || !x.HoldDeny || x.Mode != g.Mode || x.Comment != "shop" || x.Revision <= old.Revision {
+	if x := r.Group; x.Fail != g.Fail || x.OnDeny != "drop" || x.Unready != "deny" || x.Hold != 3e9 || x.HoldExpired != g.HoldExpired || x.Mode != g.Mode || x.Comment != "shop" || x.Revision <= old.Revision {
 		t.Errorf("written: %v", x)
 	}
 	_, err := put(old)
@@ -132,6 +133,45 @@ func TestFail(t *testing.T) {
 	for what, bad := range map[string]*controlv1.SetFailRequest{"no mode": {Groups: []string{"web"}}, "no group": {Fail: controlv1.Fail_FAIL_OPEN}, "unknown group": {Groups: []string{"nosuch"}, Fail: controlv1.Fail_FAIL_OPEN},
 		"external": {Groups: []string{"external"}, Fail: controlv1.Fail_FAIL_OPEN}} {
 		_, err := l.control.SetFail(ctx, bad)
+		want(t, what, err, codes.InvalidArgument)
+	}
+}
+
+// TestHoldSettings follows the hold times to the agent: the default, a group's own, and back.
+func TestHoldSettings(t *testing.T) {
+	l := newLab(t)
+	a := l.agent("n1")
+	l.shop("n1")
+	held := func(web, db time.Duration, webPass, dbPass bool) {
+		t.Helper()
+		eventually(t, "the hold times at the agent", func() bool {
+			p := a.current()
+			if p == nil || p.Workload("netns:web") == nil || p.Workload("netns:db") == nil {
+				return false
+			}
+			w, d := p.Workload("netns:web"), p.Workload("netns:db")
+			return w.Hold() == web && d.Hold() == db && w.HoldPass() == webPass && d.HoldPass() == dbPass
+		})
+	}
+	held(3*time.Second, 3*time.Second, false, false)
+	ctx := t.Context()
+	s := must[*controlv1.GetSettingsResponse](t)(l.control.GetSettings(ctx, &controlv1.GetSettingsRequest{})).Settings
+	s.DefaultHold, s.DefaultHoldExpired = 4e9, controlv1.HoldExpired_HOLD_EXPIRED_PASS
+	must[*controlv1.PutSettingsResponse](t)(l.control.PutSettings(ctx, &controlv1.PutSettingsRequest{Settings: s}))
+	held(4*time.Second, 4*time.Second, true, true)
+	_, err := l.control.PutSettings(ctx, &controlv1.PutSettingsRequest{Settings: s})
+	want(t, "a writer who read before", err, codes.Aborted)
+	two, none, long := int64(2e9), int64(0), int64(3600e9)
+	r := must[*controlv1.SetHoldResponse](t)(l.control.SetHold(ctx, &controlv1.SetHoldRequest{Groups: []string{"web"}, Hold: &two, Expired: controlv1.HoldExpired_HOLD_EXPIRED_DENY}))
+	if len(r.Groups) != 1 || r.Groups[0].Hold != two || r.Groups[0].HoldExpired != controlv1.HoldExpired_HOLD_EXPIRED_DENY {
+		t.Errorf("got %v", r)
+	}
+	held(2*time.Second, 4*time.Second, false, true)
+	must[*controlv1.SetHoldResponse](t)(l.control.SetHold(ctx, &controlv1.SetHoldRequest{Groups: []string{"web"}, Hold: &none}))
+	held(4*time.Second, 4*time.Second, false, true)
+	for what, bad := range map[string]*controlv1.SetHoldRequest{"nothing": {Groups: []string{"web"}}, "too long": {Groups: []string{"web"}, Hold: &long}, "unknown": {Groups: []string{"web"}, Expired: 9},
+		"no group": {Hold: &two}, "unknown group": {Groups: []string{"nosuch"}, Hold: &two}} {
+		_, err := l.control.SetHold(ctx, bad)
 		want(t, what, err, codes.InvalidArgument)
 	}
 }

@@ -22,7 +22,7 @@ type Config struct {
 	// fit follow the fail mode and are counted.
 	Buffer int
 	// MaxHeld bounds the packets of one queue that wait in the kernel for a later verdict
-	// (packet.Hold); 0 is 1024. Packets above it are dropped, and TCP retransmits them.
+	// (packet.Hold); 0 is 8192. Packets above it are dropped, and TCP retransmits them.
 	MaxHeld int
 	// Marks enables offloading of flows whose verdict carries a mark (packet.Verdict.Mark). It
 	// switches on connection tracking in the workload's namespace, and its counters. Where these
@@ -67,7 +67,7 @@ var (
 const (
 	maxQueues     = 16
 	defaultBuffer = 32 << 20
-	defaultHeld   = 1024
+	defaultHeld   = 8192
 	firstQueue    = 0x5100 // first of the numbers that are tried
 	lastQueue     = 0x5fff
 	batch         = 64 // packets per system call

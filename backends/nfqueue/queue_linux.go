@@ -53,6 +53,7 @@ type queue struct {
 var (
 	_ backend.Queue   = (*queue)(nil)
 	_ backend.Holder  = (*queue)(nil)
+	_ backend.Limited = (*queue)(nil)
 	_ backend.Counter = (*queue)(nil)
 )
 
@@ -291,6 +292,9 @@ func (q *queue) Send(f *packet.Frame) error {
 	q.sent.Add(1)
 	return nil
 }
+
+// MaxHeld implements backend.Limited.
+func (q *queue) MaxHeld() int { return q.maxHeld }
 
 // Discard drops a held packet. It implements backend.Holder.
 func (q *queue) Discard(f *packet.Frame) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -178,7 +179,7 @@ func (f *fake) ListThreats(_ context.Context, r *controlv1.ListThreatsRequest) (
 func (f *fake) GetSettings(context.Context, *controlv1.GetSettingsRequest) (*controlv1.GetSettingsResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &controlv1.GetSettingsResponse{Settings: &controlv1.Settings{DefaultFail: f.settings.DefaultFail, Revision: f.settings.Revision, Internal: []string{"10.0.0.0/8"}}}, nil
+	return &controlv1.GetSettingsResponse{Settings: &controlv1.Settings{DefaultFail: f.settings.DefaultFail, DefaultHold: f.settings.DefaultHold, DefaultHoldExpired: f.settings.DefaultHoldExpired, Revision: f.settings.Revision, Internal: []string{"10.0.0.0/8"}}}, nil
 }
 
 func (f *fake) PutSettings(_ context.Context, r *controlv1.PutSettingsRequest) (*controlv1.PutSettingsResponse, error) {
@@ -192,6 +193,7 @@ func (f *fake) PutSettings(_ context.Context, r *controlv1.PutSettingsRequest) (
 		return nil, status.Error(codes.Aborted, "the settings have changed")
 	}
 	f.settings.DefaultFail, f.settings.Revision = r.Settings.DefaultFail, r.Settings.Revision+1
+	f.settings.DefaultHold, f.settings.DefaultHoldExpired = r.Settings.DefaultHold, r.Settings.DefaultHoldExpired
 	return &controlv1.PutSettingsResponse{Settings: r.Settings}, nil
 }
 
@@ -201,6 +203,11 @@ func (f *fake) SetFail(_ context.Context, r *controlv1.SetFailRequest) (*control
 		return nil, status.Error(codes.NotFound, `there is no group "nope": sluice groups lists them`)
 	}
 	return &controlv1.SetFailResponse{Groups: []*controlv1.Group{{Name: "svc:default/" + r.Groups[0], Fail: r.Fail}}, Policy: 8, Enforced: r.Groups[0] != "slow"}, nil
+}
+
+func (f *fake) SetHold(_ context.Context, r *controlv1.SetHoldRequest) (*controlv1.SetHoldResponse, error) {
+	f.modes = append(f.modes, fmt.Sprintf("%s=%v,%v,%v", strings.Join(r.Groups, "+"), r.Hold != nil, r.GetHold(), r.Expired))
+	return &controlv1.SetHoldResponse{Groups: []*controlv1.Group{{Name: "svc:default/" + r.Groups[0]}}, Policy: 8, Enforced: r.Groups[0] != "slow"}, nil
 }
 
 func (f *fake) SetMode(_ context.Context, r *controlv1.SetModeRequest) (*controlv1.SetModeResponse, error) {

@@ -218,7 +218,10 @@ func (c *compiler) newcomers() {
 			like[g] = w
 		}
 	}
-	c.spec.Newcomers = append(c.spec.Newcomers, policy.NewcomerSpec{WorkloadSpec: policy.WorkloadSpec{Identity: c.identity(), Mode: c.in.Settings.DefaultMode, FailClosed: c.in.Settings.DefaultFail == model.FailClosed}})
+	first := policy.NewcomerSpec{WorkloadSpec: policy.WorkloadSpec{Identity: c.identity()}}
+	c.applyGroup(&first.WorkloadSpec, nil)
+	first.Mode = c.in.Settings.DefaultMode
+	c.spec.Newcomers = append(c.spec.Newcomers, first)
 	for _, name := range slices.Sorted(maps.Keys(c.byName)) {
 		g := c.byName[name]
 		if g.Kind() != model.Service {
@@ -238,8 +241,10 @@ func (c *compiler) newcomers() {
 // applyGroup sets a workload's fields from its service group, or from the settings where that has none.
 func (c *compiler) applyGroup(s *policy.WorkloadSpec, g *model.Group) {
 	s.FailClosed = model.FailDefault.Closed(c.in.Settings.DefaultFail)
+	s.Hold, s.HoldPass = c.in.Settings.DefaultHold, model.ExpiredDefault.Passes(c.in.Settings.DefaultHoldExpired)
 	if g != nil {
-		s.Mode, s.OnDeny, s.Unready, s.Hold, s.HoldDeny = g.Mode, g.OnDeny, g.Unready, g.Hold, g.HoldDeny
+		s.Mode, s.OnDeny, s.Unready = g.Mode, g.OnDeny, g.Unready
+		s.Hold, s.HoldPass = cmp.Or(g.Hold, s.Hold), g.HoldExpired.Passes(c.in.Settings.DefaultHoldExpired)
 		s.FailClosed = g.Fail.Closed(c.in.Settings.DefaultFail)
 	}
 }

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -43,12 +44,12 @@ type Group struct {
 	Revision uint64         `json:"revision,omitempty"` // counts changes, for compare-and-set
 
 	// The rest is valid in service groups.
-	Mode     policy.Mode    `json:"mode,omitempty"`
-	OnDeny   policy.OnDeny  `json:"on_deny,omitempty"`
-	Unready  policy.Unready `json:"unready,omitempty"`
-	Fail     Fail           `json:"fail,omitempty"`
-	Hold     time.Duration  `json:"hold,omitempty"`
-	HoldDeny bool           `json:"hold_deny,omitempty"`
+	Mode        policy.Mode    `json:"mode,omitempty"`
+	OnDeny      policy.OnDeny  `json:"on_deny,omitempty"`
+	Unready     policy.Unready `json:"unready,omitempty"`
+	Fail        Fail           `json:"fail,omitempty"`
+	Hold        time.Duration  `json:"hold,omitempty"`
+	HoldExpired Expired        `json:"hold_expired,omitempty"`
 }
 
 // Selector picks workloads; all that is set must hold.
@@ -131,14 +132,12 @@ func (g *Group) Validate() error {
 		return fmt.Errorf("group %q is reserved and always there: choose another name", g.Name)
 	case kind == Service && (g.Selector != nil || len(g.CIDRs) > 0):
 		return fmt.Errorf("group %q is a service group, whose members are the workloads of the service: make a user group for a selector or prefixes", g.Name)
-	case kind == User && (g.Mode != 0 || g.OnDeny != 0 || g.Unready != 0 || g.Fail != FailDefault || g.Hold != 0 || g.HoldDeny):
+	case kind == User && (g.Mode != 0 || g.OnDeny != 0 || g.Unready != 0 || g.Fail != FailDefault || g.Hold != 0 || g.HoldExpired != ExpiredDefault):
 		return fmt.Errorf("group %q is a user group, which carries no mode: set the mode of the service groups of its members", g.Name)
 	case g.Mode > policy.Protect || g.OnDeny > policy.Silent || g.Unready > policy.UnreadyDeny:
 		return fmt.Errorf("group %q has mode %s, on_deny %s, unready %s, one of which does not exist", g.Name, g.Mode, g.OnDeny, g.Unready)
-	case g.Hold < 0 || g.Hold > time.Minute:
-		return fmt.Errorf("group %q holds for %s: choose up to one minute", g.Name, g.Hold)
 	}
-	if err := g.Fail.Validate(); err != nil {
+	if err := cmp.Or(g.Fail.Validate(), CheckHold(g.Hold), g.HoldExpired.Validate()); err != nil {
 		return fmt.Errorf("group %q: %w", g.Name, err)
 	}
 	for _, p := range g.CIDRs {

@@ -4,8 +4,10 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/sluicenet/sluice/core/policy"
 )
@@ -42,6 +44,10 @@ type Settings struct {
 	DefaultMode policy.Mode `json:"default_mode"`
 	// DefaultFail is that of groups without a fail mode of their own; "" is open.
 	DefaultFail Fail `json:"default_fail,omitempty"`
+	// DefaultHold and DefaultHoldExpired are those of groups without their own; 0 is 3 s, "" is
+	// deny.
+	DefaultHold        time.Duration `json:"default_hold,omitempty"`
+	DefaultHoldExpired Expired       `json:"default_hold_expired,omitempty"`
 	// Internal are subnets whose addresses without a known workload are `unmanaged` rather
 	// than `external`; those that workloads are connected to need not be listed.
 	Internal []netip.Prefix `json:"internal,omitempty"`
@@ -56,7 +62,7 @@ func (s *Settings) Validate() error {
 	if s.DefaultMode > policy.Protect {
 		return fmt.Errorf("settings: the default mode %s does not exist: use discover, monitor or protect", s.DefaultMode)
 	}
-	if err := s.DefaultFail.Validate(); err != nil {
+	if err := cmp.Or(s.DefaultFail.Validate(), CheckHold(s.DefaultHold), s.DefaultHoldExpired.Validate()); err != nil {
 		return fmt.Errorf("settings: %w", err)
 	}
 	for name, list := range map[string][]netip.Prefix{"internal": s.Internal, "exempt": s.Exempt} {

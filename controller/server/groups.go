@@ -74,7 +74,7 @@ func parseGroup(m *controlv1.Group) (*model.Group, error) {
 	if m == nil {
 		return nil, errors.New("no group is given")
 	}
-	g := &model.Group{Name: m.Name, Comment: m.Comment, Hold: time.Duration(m.Hold), HoldDeny: m.HoldDeny}
+	g := &model.Group{Name: m.Name, Comment: m.Comment, Hold: time.Duration(m.Hold)}
 	if len(m.Comment) > maxComment {
 		return nil, fmt.Errorf("group %q: the comment has %d bytes: use up to %d", m.Name, len(m.Comment), maxComment)
 	}
@@ -85,6 +85,9 @@ func parseGroup(m *controlv1.Group) (*model.Group, error) {
 		}
 	}
 	if g.Fail, err = parseFail(m.Fail); err != nil {
+		return nil, fmt.Errorf("group %q: %w", m.Name, err)
+	}
+	if g.HoldExpired, err = parseExpired(m.HoldExpired); err != nil {
 		return nil, fmt.Errorf("group %q: %w", m.Name, err)
 	}
 	if m.OnDeny != "" {
@@ -116,7 +119,7 @@ func groupSettings(out *controlv1.Group, g *model.Group) {
 		out.Selector = &controlv1.Selector{Namespace: x.Namespace, Service: x.Service, Labels: maps.Clone(x.Labels)}
 	}
 	if g.Kind() == model.Service {
-		out.Fail, out.OnDeny, out.Unready, out.Hold, out.HoldDeny = failEnum(g.Fail), g.OnDeny.String(), g.Unready.String(), int64(g.Hold), g.HoldDeny
+		out.Fail, out.OnDeny, out.Unready, out.Hold, out.HoldExpired = failEnum(g.Fail), g.OnDeny.String(), g.Unready.String(), int64(g.Hold), expiredEnum(g.HoldExpired)
 	}
 }
 

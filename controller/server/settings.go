@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -59,7 +60,8 @@ func (s edit) putSettings(next *model.Settings) error {
 }
 
 func settingsMessage(m *model.Settings) *controlv1.Settings {
-	return &controlv1.Settings{DefaultMode: modeEnum(m.DefaultMode), DefaultFail: failEnum(m.DefaultFail), Internal: prefixTexts(m.Internal), Exempt: prefixTexts(m.Exempt), Revision: m.Revision}
+	return &controlv1.Settings{DefaultMode: modeEnum(m.DefaultMode), DefaultFail: failEnum(m.DefaultFail),
+		DefaultHold: int64(m.DefaultHold), DefaultHoldExpired: expiredEnum(m.DefaultHoldExpired), Internal: prefixTexts(m.Internal), Exempt: prefixTexts(m.Exempt), Revision: m.Revision}
 }
 
 // parseSettings checks what a client wrote.
@@ -75,6 +77,10 @@ func parseSettings(m *controlv1.Settings) (*model.Settings, error) {
 		}
 	}
 	if out.DefaultFail, err = parseFail(m.DefaultFail); err != nil {
+		return nil, err
+	}
+	out.DefaultHold = time.Duration(m.DefaultHold)
+	if out.DefaultHoldExpired, err = parseExpired(m.DefaultHoldExpired); err != nil {
 		return nil, err
 	}
 	if out.Internal, err = parsePrefixes("internal", m.Internal); err != nil {

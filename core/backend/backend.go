@@ -190,6 +190,12 @@ type Holder interface {
 	Discard(f *packet.Frame)
 }
 
+// Limited is a Holder with a bound: frames held beyond it are dropped.
+type Limited interface {
+	// MaxHeld returns the largest number of frames held at a time.
+	MaxHeld() int
+}
+
 // Origin is a queue of packets whose destination was rewritten earlier (a redirect to a
 // sidecar). Original returns the original destination of a frame's connection; f is of either
 // direction. ok is false where it is unknown, or not known yet: the first packet of a

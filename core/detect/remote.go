@@ -13,9 +13,11 @@ type News struct {
 	Ended   bool // no more bytes are wanted
 	// Lost reports that App is Unknown because a parser that might have identified it became
 	// unavailable.
-	Lost      bool
-	Strength  parsers.Match
-	App, Base app.ID // valid when the outcome is Decided
+	Lost     bool
+	Strength parsers.Match
+	// App and Base are valid when the outcome is Decided. Before, Base is that of the parser that
+	// has the session and must still name the application over it; app.Undecided without one.
+	App, Base app.ID
 	// Side is which end is the client, in terms of the session's Meta.
 	Side Side
 	// Renamed counts, modulo 4, the withdrawn names: attributes reported before are void.
@@ -150,11 +152,11 @@ func (d *Ident) Learn(n News) {
 // News returns the progress of the Ident, for remote callers; they supply seen.
 func (d *Ident) News(seen uint32) News {
 	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Side: d.side, Renamed: d.renamed & 3,
-		Seen: seen, Left: d.left()}
+		Seen: seen, Left: d.Left()}
 }
 
-// left returns the parsers that remain.
-func (d *Ident) left() (l Left) {
+// Left returns the parsers that remain.
+func (d *Ident) Left() (l Left) {
 	if d.outcome == Decided || len(d.cand) > MaxLeft {
 		return l
 	}

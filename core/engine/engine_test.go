@@ -204,7 +204,7 @@ func TestHeldPiecesAreSentInOrder(t *testing.T) {
 func TestHoldTimeEnds(t *testing.T) {
 	for _, deny := range []bool{false, true} {
 		b := newBench(t)
-		b.policy(1, policy.Protect, policy.WorkloadSpec{Hold: 5 * time.Millisecond, HoldDeny: deny}, allow(7, tcpPort(8080), app.HTTP))
+		b.policy(1, policy.Protect, policy.WorkloadSpec{Hold: 5 * time.Millisecond, HoldPass: !deny}, allow(7, tcpPort(8080), app.HTTP))
 		q := b.attach(backend.Inline)
 		c := newConn(false, 40000, 8080)
 		q.give(c.handshake(t)...)

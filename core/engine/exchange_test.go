@@ -168,7 +168,7 @@ func TestExchangeFails(t *testing.T) {
 func TestExchangeHoldsBack(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		b := newBench(t)
-		b.policy(1, policy.Protect, policy.WorkloadSpec{HoldDeny: true, Hold: time.Minute}, allow(1, tcpPort(8080), app.Redis))
+		b.policy(1, policy.Protect, policy.WorkloadSpec{Hold: time.Minute}, allow(1, tcpPort(8080), app.Redis))
 		if err := b.attachBy(b.be, backend.HostSide); err != nil {
 			t.Fatal(err)
 		}

@@ -60,7 +60,7 @@ func TestFragmentsAreHeld(t *testing.T) {
 	}
 	b := &bench{t: t, e: engine.New(engine.Config{Parsers: reg}), be: &memBackend{inline: newMemQueue(), taps: map[uint32]*memQueue{}}}
 	t.Cleanup(func() { b.e.Close() })
-	b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, []policy.PortSpec{{Proto: 17, Lo: 5060, Hi: 5060}}, app.SIP))
+	b.policy(1, policy.Protect, policy.WorkloadSpec{Hold: 50 * time.Millisecond, HoldPass: true}, allow(7, []policy.PortSpec{{Proto: 17, Lo: 5060, Hi: 5060}}, app.SIP))
 	b.e.SetSockets(1, &role.Sockets{Complete: true}) // the conversation begins now
 	q := b.attach(backend.Inline)
 	udp := &layers.UDP{SrcPort: 40000, DstPort: 5060}

@@ -9,14 +9,12 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Bounds of the held packets.
-const (
-	MaxFrames = 64       // of one session; the largest datagram has 46 fragments
-	MaxBytes  = 32 << 20 // of one Room
-)
-
 // recheck is how soon deadlines are checked again after one has passed, ns.
 const recheck = int64(10e6)
+
+// Unread is the Piece.Asked of a packet with bytes that identification has not read: they are
+// behind a gap. Read changes it.
+const Unread = ^uint32(0)
 
 // Due is the state of a session's deadline.
 type Due uint8
@@ -34,19 +32,42 @@ const (
 // Room holds packets of many sessions. The zero value is empty. Sessions are identified by
 // small numbers from 1 on, which the caller assigns and reuses.
 type Room struct {
+	// MaxFrames bounds the packets of all sessions, for queues that keep them in a place with a
+	// bound of its own; 0 is no bound.
+	MaxFrames int
+
 	queues  []queue
-	bytes   int
-	waiting int            // non-empty queues
-	alarm   int64          // when deadlines must be checked; valid while waiting is not 0
+	total   usage
+	waiting int   // non-empty queues
+	alarm   int64 // when deadlines must be checked; valid while waiting is not 0
+	shares  map[string]int
+	peers   map[Owner]int
 	out     []packet.Frame // result of the last Take
 }
 
 // queue is the held packets of one session.
 type queue struct {
+	owner  Owner
+	used   usage
 	frames []packet.Frame
-	asked  []uint32 // for each frame, the number of remote requests sent up to it
-	until  int64    // when the frames are released; valid while there are any
-	limit  int64    // end of the hold time; valid with until
+	pieces []Piece // for each frame
+	until  int64   // when the frames are released; valid while there are any
+	limit  int64   // end of the hold time; valid with until
+	sample packet.Frame
+}
+
+// Piece is the place of a packet's payload in its session.
+type Piece struct {
+	// Asked is the number of remote requests sent up to and with its payload; Unread while its
+	// payload was not read. Without a remote it is 0 once it was read.
+	Asked uint32
+	// Stream is true for TCP; Dir, Seq, and End, the sequence numbers of its payload, are valid
+	// then.
+	Stream   bool
+	Dir      uint8
+	Seq, End uint32
+	// At is the offset of the payload in the frame; 0 where the frame is a fragment of it.
+	At int
 }
 
 // Times determine a session's deadline, in ns.
@@ -55,8 +76,23 @@ type Times struct {
 	Pause int64 // 0: held packets are released only at the end of the hold time
 }
 
-// Bytes returns the number of held bytes.
-func (r *Room) Bytes() int { return r.bytes }
+// Begin prepares a session that begins to use a number.
+func (r *Room) Begin(n uint32, o Owner) {
+	q := r.queue(n)
+	q.owner = o
+	q.sample = packet.Frame{Data: q.sample.Data[:0]}
+}
+
+// queue returns a session's queue, which is created if it is missing.
+func (r *Room) queue(n uint32) *queue {
+	for int(n) >= len(r.queues) {
+		r.queues = append(r.queues, queue{})
+	}
+	return &r.queues[n]
+}
+
+// Bytes returns the number of held bytes, with the overhead of each packet.
+func (r *Room) Bytes() int { return r.total.bytes }
 
 // Len returns the number of held packets of a session.
 func (r *Room) Len(n uint32) int {
@@ -66,34 +102,22 @@ func (r *Room) Len(n uint32) int {
 	return len(r.queues[n].frames)
 }
 
-// Fits reports whether there is room for frames more packets of a session, of size bytes.
-func (r *Room) Fits(n uint32, frames, size int) bool {
-	return r.Len(n)+frames <= MaxFrames && r.bytes+size <= MaxBytes
-}
-
-// Put stores a copy of a frame behind those of its session. asked is the number of remote
-// requests about the session so far, this packet included.
-func (r *Room) Put(n uint32, f *packet.Frame, asked uint32) {
-	for int(n) >= len(r.queues) {
-		r.queues = append(r.queues, queue{})
-	}
-	q := &r.queues[n]
+// Put stores a copy of a frame behind those of its session.
+func (r *Room) Put(n uint32, f *packet.Frame, p Piece) {
+	q := r.queue(n)
 	if len(q.frames) == 0 {
 		r.waiting++
 	}
 	kept := *f
 	kept.Data = bytes.Clone(f.Data)
 	q.frames = append(q.frames, kept)
-	q.asked = append(q.asked, asked)
-	r.bytes += len(kept.Data)
+	q.pieces = append(q.pieces, p)
+	r.count(q, 1, cost(&kept))
 }
 
 // Wait sets the deadline of a session for the packet that is about to be Put, and returns it.
 func (r *Room) Wait(n uint32, now int64, t Times) (until int64) {
-	for int(n) >= len(r.queues) {
-		r.queues = append(r.queues, queue{})
-	}
-	q := &r.queues[n]
+	q := r.queue(n)
 	if len(q.frames) == 0 {
 		q.limit = now + t.Hold
 	}
@@ -156,45 +180,79 @@ func (r *Room) Alarm(now int64) int64 {
 	return r.alarm
 }
 
-// Known returns how many of a session's first packets were part of the requests up to number
-// asked: an answer to those does not cover the packets behind them.
-func (r *Room) Known(n, asked uint32) int {
-	if r.Len(n) == 0 {
-		return 0
+// Read records that identification has read a direction of a stream up to a sequence number,
+// with asked remote requests.
+func (r *Room) Read(n uint32, dir uint8, next, asked uint32) {
+	if int(n) >= len(r.queues) {
+		return
 	}
-	known := 0
-	for _, a := range r.queues[n].asked {
-		if a > asked {
-			break
+	pieces := r.queues[n].pieces
+	for i := range pieces {
+		if p := &pieces[i]; p.Asked == Unread && p.Dir == dir && int32(p.End-next) <= 0 {
+			p.Asked = asked
 		}
-		known++
 	}
-	return known
 }
 
-// Take removes and returns the first count packets of a session, in order of arrival. They
-// are valid until the next Take.
-func (r *Room) Take(n uint32, count int) []packet.Frame {
+// Take removes and returns the packets of a session whose payload was part of the remote
+// requests up to number asked, in order of arrival: an answer to those does not cover the
+// others. They are valid until the next Take.
+func (r *Room) Take(n, asked uint32) []packet.Frame {
+	return r.removeFrames(n, func(p *Piece) bool { return p.Asked != Unread && p.Asked <= asked })
+}
+
+// TakeAll removes and returns all held packets of a session.
+func (r *Room) TakeAll(n uint32) []packet.Frame {
+	return r.removeFrames(n, func(*Piece) bool { return true })
+}
+
+func (r *Room) removeFrames(n uint32, which func(*Piece) bool) []packet.Frame {
 	clear(r.out)
 	r.out = r.out[:0]
-	count = min(count, r.Len(n))
-	if count == 0 {
+	if r.Len(n) == 0 {
 		return nil
 	}
 	q := &r.queues[n]
-	r.out = append(r.out, q.frames[:count]...)
-	for i := range r.out {
-		r.bytes -= len(r.out[i].Data)
+	rest := 0
+	for i := range q.frames {
+		if which(&q.pieces[i]) {
+			r.count(q, -1, -cost(&q.frames[i]))
+			r.out = append(r.out, q.frames[i])
+			continue
+		}
+		q.frames[rest], q.pieces[rest] = q.frames[i], q.pieces[i]
+		rest++
 	}
-	rest := copy(q.frames, q.frames[count:])
 	clear(q.frames[rest:])
-	q.frames = q.frames[:rest]
-	q.asked = q.asked[:copy(q.asked, q.asked[count:])]
+	q.frames, q.pieces = q.frames[:rest], q.pieces[:rest]
 	if rest == 0 {
 		r.waiting--
 	}
 	return r.out
 }
 
-// TakeAll removes and returns all held packets of a session.
-func (r *Room) TakeAll(n uint32) []packet.Frame { return r.Take(n, r.Len(n)) }
+// sampleBytes is how much of a frame Sample keeps: its headers.
+const sampleBytes = 256
+
+// SetSample keeps the beginning of a session's first frame, so that its ends can be answered
+// later without a packet.
+func (r *Room) SetSample(n uint32, f *packet.Frame) {
+	q := r.queue(n)
+	if len(q.sample.Data) > 0 {
+		return
+	}
+	kept := *f
+	kept.Data = append(q.sample.Data[:0], f.Data[:min(len(f.Data), sampleBytes)]...)
+	if len(kept.Data) < len(f.Data) {
+		kept.Flags |= packet.Truncated
+	}
+	q.sample = kept
+}
+
+// Sample returns that frame; nil without one.
+func (r *Room) Sample(n uint32) *packet.Frame {
+	if int(n) >= len(r.queues) || len(r.queues[n].sample.Data) == 0 {
+		return nil
+	}
+	return &r.queues[n].sample
+}

@@ -19,26 +19,27 @@ func texts(frames []packet.Frame) (out []string) {
 	return out
 }
 
-// put holds packets of a session.
+// put holds packets of a session, each of them part of one request more.
 func put(r *hold.Room, n uint32, list ...string) {
 	for i, text := range list {
 		r.Wait(n, 0, hold.Times{Hold: 1000 * ms})
-		r.Put(n, frame(text), uint32(i+1))
+		r.Put(n, frame(text), hold.Piece{Asked: uint32(i + 1)})
 	}
 }
 
+// TestOrderIsKept takes the packets that an answer covers, in order of arrival, and no more.
 func TestOrderIsKept(t *testing.T) {
 	var r hold.Room
 	put(&r, 3, "a", "b", "c", "d")
 	put(&r, 1, "x")
 	for _, step := range []struct {
 		n     uint32
-		count int
+		asked uint32
 		want  []string
 		left  int
-	}{{3, 1, []string{"a"}, 3}, {1, 9, []string{"x"}, 0}, {3, 2, []string{"b", "c"}, 1}, {3, 0, nil, 1}, {2, 5, nil, 0}, {3, 5, []string{"d"}, 0}, {3, 1, nil, 0}, {99, 1, nil, 0}} {
-		if got := texts(r.Take(step.n, step.count)); fmt.Sprint(got) != fmt.Sprint(step.want) || r.Len(step.n) != step.left {
-			t.Errorf("%d of %d: %v, %d left, want %v, %d", step.count, step.n, got, r.Len(step.n), step.want, step.left)
+	}{{3, 1, []string{"a"}, 3}, {1, 9, []string{"x"}, 0}, {3, 3, []string{"b", "c"}, 1}, {3, 0, nil, 1}, {2, 5, nil, 0}, {3, 5, []string{"d"}, 0}, {3, 1, nil, 0}, {99, 1, nil, 0}} {
+		if got := texts(r.Take(step.n, step.asked)); fmt.Sprint(got) != fmt.Sprint(step.want) || r.Len(step.n) != step.left {
+			t.Errorf("up to %d of %d: %v, %d left, want %v, %d", step.asked, step.n, got, r.Len(step.n), step.want, step.left)
 		}
 	}
 	if r.Bytes() != 0 {
@@ -51,38 +52,10 @@ func TestFramesAreCopied(t *testing.T) {
 	var r hold.Room
 	f := frame("abc")
 	r.Wait(1, 0, hold.Times{Hold: ms})
-	r.Put(1, f, 0)
+	r.Put(1, f, hold.Piece{})
 	f.Data[0], f.Endpoint = 'z', 1
 	if got := r.TakeAll(1); string(got[0].Data) != "abc" || got[0].Endpoint != 7 {
 		t.Errorf("got %q of endpoint %d", got[0].Data, got[0].Endpoint)
-	}
-}
-
-func TestBudget(t *testing.T) {
-	var r hold.Room
-	for i := range hold.MaxFrames {
-		if !r.Fits(1, 1, 1) {
-			t.Fatalf("no room for packet %d", i+1)
-		}
-		put(&r, 1, "x")
-	}
-	if r.Fits(1, 1, 1) {
-		t.Errorf("room for more than %d packets of a session", hold.MaxFrames)
-	}
-	if !r.Fits(2, hold.MaxFrames, 1) || r.Fits(2, hold.MaxFrames+1, 1) {
-		t.Error("another session has not its own bound")
-	}
-	large := string(make([]byte, hold.MaxBytes-r.Bytes()))
-	if !r.Fits(2, 1, len(large)) || r.Fits(2, 1, len(large)+1) {
-		t.Error("the bytes are not bounded")
-	}
-	put(&r, 2, large)
-	if r.Bytes() != hold.MaxBytes || r.Fits(3, 1, 1) {
-		t.Errorf("%d bytes are held, want %d and no room", r.Bytes(), hold.MaxBytes)
-	}
-	r.TakeAll(2)
-	if !r.Fits(3, 1, len(large)) {
-		t.Error("what was taken leaves no room")
 	}
 }
 
@@ -103,9 +76,9 @@ func TestDeadlines(t *testing.T) {
 		{"a pause longer than the hold time", hold.Times{Hold: 100 * ms, Pause: 200 * ms}, nil, map[int64]string{99 * ms: "not yet", 100 * ms: "expired"}},
 	} {
 		var r hold.Room
-		for i, now := range append([]int64{0}, tt.more...) {
+		for _, now := range append([]int64{0}, tt.more...) {
 			until := r.Wait(1, now, tt.with)
-			r.Put(1, frame("x"), uint32(i))
+			r.Put(1, frame("x"), hold.Piece{})
 			if got := r.Until(1); got != until {
 				t.Errorf("%s: until %d, then %d", tt.name, until, got)
 			}
@@ -135,32 +108,12 @@ func TestHoldTimeBeginsAnew(t *testing.T) {
 func TestExtend(t *testing.T) {
 	var r hold.Room
 	r.Wait(1, 0, hold.Times{Hold: 1000 * ms, Pause: 200 * ms})
-	r.Put(1, frame("x"), 0)
+	r.Put(1, frame("x"), hold.Piece{})
 	if got := r.Extend(1, 200*ms, 200*ms); got != 400*ms || r.Due(1, 399*ms) != hold.NotYet || r.Due(1, 400*ms) != hold.Quiet {
 		t.Errorf("until %d ms, want 400", got/ms)
 	}
 	if got := r.Extend(1, 900*ms, 200*ms); got != 1000*ms || r.Due(1, 1000*ms) != hold.Expired {
 		t.Errorf("until %d ms, want no longer than the hold time", got/ms)
-	}
-}
-
-// TestKnown takes the packets that a remote answer covers, and no more.
-func TestKnown(t *testing.T) {
-	var r hold.Room
-	for _, asked := range []uint32{1, 1, 2, 5} {
-		r.Put(4, frame("x"), asked)
-	}
-	for asked, want := range map[uint32]int{0: 0, 1: 2, 2: 3, 4: 3, 5: 4, 9: 4} {
-		if got := r.Known(4, asked); got != want {
-			t.Errorf("question %d covers %d packets, want %d", asked, got, want)
-		}
-	}
-	r.Take(4, 2)
-	if got := r.Known(4, 2); got != 1 {
-		t.Errorf("of what is left question 2 covers %d, want 1", got)
-	}
-	if got := r.Known(77, 2); got != 0 {
-		t.Errorf("%d packets of a session of which nothing is held", got)
 	}
 }
 
@@ -171,9 +124,9 @@ func TestAlarm(t *testing.T) {
 		t.Errorf("an empty room has an alarm at %d", got)
 	}
 	r.Wait(1, 0, hold.Times{Hold: 1000 * ms, Pause: 10 * ms})
-	r.Put(1, frame("x"), 0)
+	r.Put(1, frame("x"), hold.Piece{})
 	r.Wait(2, 0, hold.Times{Hold: 1000 * ms, Pause: 200 * ms})
-	r.Put(2, frame("x"), 0)
+	r.Put(2, frame("x"), hold.Piece{})
 	if got := r.Alarm(0); got != 10*ms {
 		t.Errorf("alarm at %d ms, want 10", got/ms)
 	}
@@ -203,9 +156,10 @@ func TestSteadyStateDoesNotAllocate(t *testing.T) {
 	round := func() {
 		for range 8 {
 			r.Wait(1, 0, hold.Times{Hold: ms})
-			r.Put(1, f, 0)
+			r.Put(1, f, hold.Piece{})
 		}
-		r.Take(1, 3)
+		r.Compare(1, hold.Piece{Stream: true, Seq: 1, End: 2, At: 4}, []byte("x"))
+		r.Take(1, 0)
 		r.TakeAll(1)
 	}
 	round()

@@ -42,7 +42,7 @@ func (p *Pool) Feed(f *Flow, dir parsers.Dir, b Bytes) Outcome {
 		out.Overlap = p.segment(f, dir, &b)
 	}
 	if f.packets >= detect.MaxPackets || b.Age > detect.MaxTime {
-		p.End(f)
+		p.EndAtLimit(f)
 	}
 	p.follow(f)
 	f.packet = nil
@@ -66,6 +66,14 @@ func (p *Pool) Exchange(f *Flow) {
 	f.dirs[0], f.dirs[1] = f.dirs[1], f.dirs[0]
 	f.far.sent[0], f.far.sent[1] = f.far.sent[1], f.far.sent[0]
 	f.far.flip = f.far.flip.Reverse()
+}
+
+// EndAtLimit ends identification because a limit was reached, not because of the bytes.
+func (p *Pool) EndAtLimit(f *Flow) {
+	if !f.limited && f.Open() {
+		f.limited, f.leftover = true, f.left()
+	}
+	p.End(f)
 }
 
 // End ends identification: the local result is known at once, the remote one when it is
@@ -174,7 +182,7 @@ func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 		}
 	}
 	if !a.Keep() || out.Overflow || a.Offset()+uint64(len(a.Head())) >= detect.MaxBytes {
-		p.End(f)
+		p.EndAtLimit(f)
 	}
 	return out.Overlap
 }

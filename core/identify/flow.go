@@ -20,19 +20,26 @@ const (
 	closeWait   = int64(time.Second) // ns that a closed session's last record waits
 )
 
+// Preamble is detect.Preamble.
+const Preamble = detect.Preamble
+
 // Flow is one session being identified. It is pooled; a Pool creates it.
 type Flow struct {
 	detect.Ident
 	// Owner is the argument of Begin; 0 while the flow is unused.
 	Owner uint32
+	// Since is when the first payload arrived, ns since the epoch. The caller sets it.
+	Since int64
 
-	number  uint32 // in its Pool
-	dirs    [2]*stream.Assembler
-	packets int
-	far     far
-	packet  []byte                       // the packet whose payload is being fed
-	latest  []byte                       // the beginning of the last packet whose payload was sent to the remote
-	report  func(id uint16, text string) // created once, so that a session costs no closure
+	number   uint32 // in its Pool
+	dirs     [2]*stream.Assembler
+	packets  int
+	far      far
+	limited  bool                         // a limit ended it while it was undecided
+	leftover detect.Left                  // what it could have been then
+	packet   []byte                       // the packet whose payload is being fed
+	latest   []byte                       // the beginning of the last packet whose payload was sent to the remote
+	report   func(id uint16, text string) // created once, so that a session costs no closure
 }
 
 // far is the remote part of a flow's identification, beside the results of the local registry
@@ -73,6 +80,27 @@ func (f *Flow) Outcome() detect.Outcome {
 	return f.Ident.Outcome()
 }
 
+// Next returns the sequence number behind the bytes of a direction that were read in order; ok
+// is false before the first.
+func (f *Flow) Next(dir parsers.Dir) (seq uint32, ok bool) {
+	a := f.dirs[dir]
+	if a == nil {
+		return 0, false
+	}
+	return a.Next(), true
+}
+
+// SoFar returns the application that the session would have if identification ended now.
+func (f *Flow) SoFar() (a, base app.ID) {
+	if f.far.number == 0 || f.far.learned {
+		return f.Ident.SoFar()
+	}
+	if b := f.far.news.Base; f.far.received && b != app.Undecided && b != app.Unknown {
+		return b, b
+	}
+	return app.Unknown, app.Unknown
+}
+
 // Could reports whether the session can still turn out to be of an application, by local or
 // remote parsers. It implements policy.Openness.
 func (f *Flow) Could(a app.ID) bool {
@@ -81,6 +109,23 @@ func (f *Flow) Could(a app.ID) bool {
 	}
 	return f.far.news.Left.Could(a) || f.Waiting() && f.Ident.Could(a)
 }
+
+// left returns the applications that the session can still turn out to be.
+func (f *Flow) left() detect.Left {
+	if f.far.number == 0 || f.far.learned {
+		return f.Left()
+	}
+	l := f.far.news.Left
+	if f.Waiting() {
+		local := f.Left()
+		l.Join(&local)
+	}
+	return l
+}
+
+// Limited reports whether a limit ended identification while the session could still have
+// turned out to be of an application.
+func (f *Flow) Limited(a app.ID) bool { return f.limited && f.leftover.Could(a) }
 
 // Wants reports whether more bytes could change the result.
 func (f *Flow) Wants() bool {

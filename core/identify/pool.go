@@ -49,7 +49,7 @@ type Pool struct {
 
 // New returns an empty Pool.
 func New(cfg Config) *Pool {
-	return &Pool{cfg: cfg, streams: stream.NewPool(stream.Config{}), all: []*Flow{nil}}
+	return &Pool{cfg: cfg, streams: stream.NewPool(stream.Config{Segments: detect.MaxPackets}), all: []*Flow{nil}}
 }
 
 // Flow returns the flow of a number; nil for 0.
@@ -59,6 +59,7 @@ func (p *Pool) Flow(n uint32) *Flow { return p.all[n] }
 func (p *Pool) Begin(m parsers.Meta, owner uint32) *Flow {
 	f := p.get()
 	f.Reset(p.cfg.Parsers, m)
+	f.limited = false
 	f.Owner = owner
 	f.OnThreat = f.report
 	if p.cfg.Remote != nil {

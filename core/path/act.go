@@ -10,7 +10,8 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// rejectsPerSecond bounds the ICMP errors that one path sends.
+// rejectsPerSecond bounds the ICMP errors that one path sends, and the resets that answer
+// further packets of a refused connection.
 const rejectsPerSecond = 1000
 
 // actuator carries decisions out: it holds packets, sends or drops them, and answers denied
@@ -19,22 +20,32 @@ type actuator struct {
 	held   hold.Room
 	sender backend.Sender // nil: nothing can be sent
 	holder backend.Holder // nil: held frames are sent as copies
-	p      packet.Packet  // a held packet
-	buf    [2048]byte     // the frame being built
-	second int64          // of the last ICMP error
-	errors int            // ICMP errors in that second
-	guess  uint32         // of the next probe's sequence number
+	// present is the session whose packet is being judged: if it is denied, that packet is the
+	// one to refuse.
+	present *session.Session
+	p       packet.Packet // a held packet
+	buf     [2048]byte    // the frame being built
+	second  int64         // of the last bounded answer
+	errors  int           // ICMP errors in that second
+	resets  int           // resets of repeated packets in that second
+	guess   uint32        // of the next probe's sequence number
 }
 
-// refuse drops a packet of a denied session, and answers its ends once (a SYN each time it comes).
+// refuse drops a packet of a denied session, and answers its ends once (a SYN each time it
+// comes); a sender that continues is reset again. A reset is not answered: it may be the other
+// end's refusal, and passes to the end that has an open connection.
 func (a *actuator) refuse(c *packetContext, now int64, r *Recorder) packet.Action {
 	s := c.s
+	if c.p.Proto == packet.ProtoTCP && c.p.Flags&packet.RST != 0 {
+		if s.Flags&session.Answered != 0 && c.p.PayloadWire == 0 && c.tcp.Events&(session.ResetNow|session.Challenge) != 0 {
+			return packet.Pass
+		}
+		a.lateReset(c, r)
+		s.Dropped(c.dir, c.tcp)
+		return c.stop(counter.Denied)
+	}
 	s.Dropped(c.dir, c.tcp)
 	c.cause = counter.Denied
-	if c.p.Proto == packet.ProtoTCP && c.p.Flags&packet.RST != 0 {
-		a.lateReset(c, r)
-		return packet.Drop // the end of a connection needs no refusal, and is not answered
-	}
 	first := s.Flags&session.Denied == 0 || s.Marks&session.ResetDue != 0
 	if first {
 		s.Marks &^= session.ResetDue
@@ -45,9 +56,14 @@ func (a *actuator) refuse(c *packetContext, now int64, r *Recorder) packet.Actio
 	return packet.Drop
 }
 
-// release sends the first n of a session's held packets, in order; the others remain held.
-func (a *actuator) release(s *session.Session, n int, r *Recorder) {
-	frames := a.held.Take(s.Aux, n)
+// release sends those of a session's held packets that were part of the remote requests up
+// to number asked, in order; the others remain held.
+func (a *actuator) release(s *session.Session, asked uint32, r *Recorder) {
+	a.forward(s, a.held.Take(s.Aux, asked), r)
+}
+
+// forward sends packets that were held.
+func (a *actuator) forward(s *session.Session, frames []packet.Frame, r *Recorder) {
 	for i := range frames {
 		p := &a.p
 		if p.Decode(&frames[i]); p.Status == packet.OK && p.Proto == packet.ProtoTCP {
@@ -67,26 +83,16 @@ func (a *actuator) release(s *session.Session, n int, r *Recorder) {
 // settleHeld ends the wait of a session's held packets by its verdict: they are sent, or
 // refused and both ends are reset. v may be nil.
 func (a *actuator) settleHeld(v *View, s *session.Session, now int64, r *Recorder) {
-	n := a.held.Len(s.Aux)
-	if n == 0 {
-		return
-	}
-	if s.Verdict != flow.Deny {
-		a.release(s, n, r)
-		return
-	}
 	frames := a.held.TakeAll(s.Aux)
-	for i := 0; v != nil && i < len(frames) && s.Flags&session.Denied == 0; i++ {
-		c := packetContext{v: v, f: &frames[i], p: &a.p, s: s}
-		if c.p.Decode(c.f); c.p.Status == packet.OK {
-			_, swapped := session.KeyOf(c.p, c.f.Endpoint)
-			c.dir = s.DirOf(swapped)
-			a.refuse(&c, now, r)
-		}
+	if s.Verdict != flow.Deny {
+		a.forward(s, frames, r)
+		return
 	}
-	s.Flags |= session.Denied
+	if v != nil && s.Flags&session.Denied == 0 && (len(frames) > 0 || a.present != s) {
+		a.refuseLate(v, s, frames, now, r)
+	}
 	if v != nil {
-		r.tally(v).n[atDropped+int(counter.Denied)] += uint64(n)
+		r.tally(v).n[atDropped+int(counter.Denied)] += uint64(len(frames))
 	}
 	a.drop(frames)
 }
@@ -95,12 +101,16 @@ func (a *actuator) settleHeld(v *View, s *session.Session, now int64, r *Recorde
 // error, or nothing.
 func (a *actuator) answer(c *packetContext, first bool, now int64, r *Recorder) {
 	if a.sender == nil || c.last != nil || c.v.pol == nil || c.v.pol.OnDeny() == policy.Silent {
+		c.s.Flags |= session.Unreset
 		return
 	}
 	switch {
 	case c.p.Proto == packet.ProtoTCP:
-		if first || c.p.Flags&packet.SYN != 0 {
+		switch {
+		case first || c.p.Flags&packet.SYN != 0:
 			a.resetBoth(c, r)
+		case (c.p.PayloadWire == 0 || c.tcp.Has(session.Retransmit)) && c.p.MayAnswer() && a.again(now):
+			a.reset(c, c.p.ResetBack(), r) // its end did not get the first reset, or did not accept it
 		}
 	case c.p.Proto == packet.ProtoUDP && c.v.pol.OnDeny() == policy.Reject:
 		a.reject(c, now, r)
@@ -138,6 +148,20 @@ func (a *actuator) reset(c *packetContext, rst packet.Reset, r *Recorder) {
 	}
 	a.inject(c.f, packet.BuildRST(a.buf[:], rst), dir, r)
 	r.count[counter.Resets]++
+}
+
+// tick begins a new second of bounded answers.
+func (a *actuator) tick(now int64) {
+	if sec := now / 1e9; sec != a.second {
+		a.second, a.errors, a.resets = sec, 0, 0
+	}
+}
+
+// again reports whether a further packet of a refused connection may be answered.
+func (a *actuator) again(now int64) bool {
+	a.tick(now)
+	a.resets++
+	return a.resets <= rejectsPerSecond
 }
 
 // reject answers a denied datagram with an ICMP error.

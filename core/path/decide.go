@@ -88,18 +88,43 @@ func (d *decider) hopeless(v *View, s *session.Session, f *identify.Flow) bool {
 	return v.pol.Decide(&q).Verdict == flow.Deny
 }
 
-// pause returns how long no packet must have arrived before a session's held ones are
-// released: a sender that waits for an answer sends nothing more to identify it by.
-func (d *decider) pause(v *View, s *session.Session) int64 {
-	if v == nil || v.pol == nil {
-		return quietAfter
+// allowsSoFar reports whether policy would allow a pending session if its identification
+// ended now: then the bytes so far may be delivered, whatever the next ones show.
+func (d *decider) allowsSoFar(v *View, s *session.Session, f *identify.Flow) bool {
+	if v.pol == nil {
+		return false
+	}
+	x := *s
+	a, b := f.SoFar()
+	x.App, x.Base, x.Aux = uint16(a), uint16(b), 0
+	switch d.best(v, &x).Verdict {
+	case flow.Open, flow.Allow:
+		return true
+	}
+	return false
+}
+
+// contested reports whether a session got its name because a limit was reached, although it
+// could still be of an application that a rule denies. Then policy has not decided it.
+func (d *decider) contested(v *View, s *session.Session, f *identify.Flow) bool {
+	if !v.Inline || v.pol == nil || s.Flags&session.Midstream != 0 {
+		return false
 	}
 	q := d.query(s)
-	q.App, q.Base = app.Unknown, app.Unknown
-	if v.pol.Decide(&q).Verdict == flow.Allow {
-		return quietNameless
+	q.App, q.Base, q.Open = app.Undecided, app.Undecided, &d.named
+	d.named.n = 0
+	v.pol.Decide(&q)
+	q.Open = nil
+	for _, x := range d.named.apps[:d.named.n] {
+		if x == app.Unknown || !f.Limited(x) {
+			continue
+		}
+		q.App, q.Base = x, x.Base()
+		if a := v.pol.Decide(&q); a.Verdict == flow.Deny && a.Reason == flow.ByRule {
+			return true
+		}
 	}
-	return quietAfter
+	return false
 }
 
 // maxNamed bounds the applications that silent evaluates.

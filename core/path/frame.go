@@ -194,14 +194,22 @@ func (p *Path) judge(c *packetContext) packet.Action {
 	if c.v.Loopback && s.Marks&session.Traced == 0 {
 		ses.trace(c)
 	}
-	client := s.ClientIsA
+	client, waits := s.ClientIsA, false
 	if ses.stale(s) || s.Verdict == flow.NoVerdict {
 		ses.evaluate(c.v, s)
 		c.follow(&client)
 	}
-	if s.Marks&session.Identified == 0 && c.p.PayloadWire > 0 && c.readable() {
-		p.identify(c)
-		c.follow(&client)
+	if s.Marks&session.Identified == 0 && c.p.PayloadWire > 0 {
+		if waits = !p.replaying && c.waits(); waits {
+			if a, ok := ses.admit(c); !ok {
+				return a
+			}
+			s.Dropped(c.dir, c.tcp) // until it is known to pass
+		}
+		if c.readable() {
+			p.identify(c)
+			c.follow(&client)
+		}
 	}
 	if !c.v.Inline || p.replaying {
 		return packet.Pass
@@ -212,14 +220,16 @@ func (p *Path) judge(c *packetContext) packet.Action {
 		ses.announce(s)
 		return a
 	case flow.Pending:
-		// The first request of a session picked up in mid-stream has passed long ago.
-		if c.p.PayloadWire > 0 && s.Flags&session.Midstream == 0 && s.Marks&session.Released == 0 {
+		if c.waits() && !ses.forward(c) {
 			return ses.hold(c)
 		}
 	default:
 		if c.v.offload && s.Marks&(session.Identified|session.Stays) == session.Identified {
 			ses.offload(c)
 		}
+	}
+	if waits && c.p.Proto == packet.ProtoTCP {
+		s.Delivered(c.dir, c.p)
 	}
 	return packet.Pass
 }

@@ -48,7 +48,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add(uint8(7), []byte{7, 0, 0, 0, 8, 0, 7, 2, 0, 5, 6, 40, 1, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, setting uint8, script []byte) {
 		script = script[:min(len(script), 4*200)]
-		w := policy.WorkloadSpec{Mode: policy.Mode(setting % 3), FailClosed: setting&8 != 0, HoldDeny: setting&16 != 0, OnDeny: policy.OnDeny(setting >> 5 % 3)}
+		w := policy.WorkloadSpec{Mode: policy.Mode(setting % 3), FailClosed: setting&8 != 0, HoldPass: !(setting&16 != 0), OnDeny: policy.OnDeny(setting >> 5 % 3)}
 		s := newStage(t, w.Mode)
 		s.policy(1, w, allow(7, packet.ProtoTCP, 8080, app.HTTP), allow(8, packet.ProtoUDP, 53), allow(9, packet.ProtoUDP, 5000))
 		templates := seeds(t, setting&4 != 0)

@@ -18,9 +18,12 @@ func (p *Path) identify(c *packetContext) {
 	ses, s := &p.ses, c.s
 	f := ses.ident.Flow(s.Aux)
 	if f == nil {
-		f = ses.begin(s)
+		f = ses.begin(c.v, s)
 	}
-	b := identify.Bytes{Data: c.p.Payload, Wire: c.p.PayloadWire, Packet: c.p.Network, Age: s.Last - s.Created}
+	if c.v.Inline && s.Verdict == flow.Pending {
+		ses.act.held.SetSample(s.Aux, c.f)
+	}
+	b := identify.Bytes{Data: c.p.Payload, Wire: c.p.PayloadWire, Packet: c.p.Network, Age: s.Last - f.Since}
 	if c.p.Proto == packet.ProtoTCP {
 		b.Seq, b.First = c.p.Seq, c.tcp.Expected()
 		if c.p.Flags&packet.SYN != 0 {
@@ -31,8 +34,11 @@ func (p *Path) identify(c *packetContext) {
 	if ses.ident.Feed(f, parsers.Dir(c.dir), b).Overlap {
 		ses.out.threat(c, ses.now, threat.Overlap, "tcp data came again with other bytes")
 	}
+	ses.heldRead(c, f)
+	ses.act.present = s
 	ses.applyIdent(c.v, s, f)
 	ses.answers()
+	ses.act.present = nil
 }
 
 // acked reports to identification bytes that were acknowledged before they were seen.
@@ -43,14 +49,16 @@ func (l *lifecycle) acked(c *packetContext) {
 }
 
 // begin begins a session's identification.
-func (l *lifecycle) begin(s *session.Session) *identify.Flow {
+func (l *lifecycle) begin(v *View, s *session.Session) *identify.Flow {
 	client, cport := s.Client()
 	server, sport := s.Server()
 	f := l.ident.Begin(parsers.Meta{
 		Client: client.Netip(), Server: server.Netip(), ClientPort: cport, ServerPort: sport,
 		Proto: s.Key.Proto, Midstream: s.Flags&session.Midstream != 0,
 	}, l.table.Ref(s))
+	f.Since = s.Last
 	s.Aux = f.Number()
+	l.act.held.Begin(s.Aux, ownerOf(v, s))
 	return f
 }
 
@@ -64,7 +72,7 @@ func (l *lifecycle) applyIdent(v *View, s *session.Session, f *identify.Flow) {
 	}
 	switch f.Outcome() {
 	case detect.Preamble:
-		l.act.release(s, l.act.held.Len(s.Aux), &l.out)
+		l.act.release(s, f.Asked(), &l.out)
 	case detect.Decided:
 		l.applyName(v, s, f)
 	}
@@ -91,7 +99,12 @@ func (l *lifecycle) applyName(v *View, s *session.Session, f *identify.Flow) {
 		l.out.count[counter.Unidentified]++
 	}
 	l.out.count[counter.Identified]++
+	waited := s.Verdict == flow.Pending
 	l.evaluate(v, s)
+	if waited && s.Verdict == flow.Allow && l.decide.contested(v, s, f) {
+		l.out.count[counter.HoldExpired]++
+		l.expireUndecided(v, s)
+	}
 	l.pair(s)
 	if s.Verdict != flow.Pending {
 		l.act.settleHeld(v, s, l.now, &l.out)
@@ -119,7 +132,7 @@ func (l *lifecycle) answers() {
 		s := l.table.At(f.Owner)
 		if seen := f.Seen(); seen > 0 && s.Verdict == flow.Pending {
 			// Packets behind those that the answer covers may hold a request.
-			l.act.release(s, l.act.held.Known(n, seen), &l.out)
+			l.act.release(s, seen, &l.out)
 		}
 		v := l.views.view(s.Key.Endpoint)
 		if v == nil {
@@ -128,6 +141,9 @@ func (l *lifecycle) answers() {
 		l.applyIdent(v, s, f)
 		if s.Aux == n && f.Elsewhere() && f.Open() && l.decide.hopeless(v, s, f) {
 			l.ident.End(f) // the result so far becomes its name
+		}
+		if s.Aux == n && s.Verdict == flow.Pending && l.act.held.Len(n) > 0 && l.decide.allowsSoFar(v, s, f) {
+			l.table.Schedule(s, l.act.held.Extend(n, l.now, quietAfter))
 		}
 		l.announce(s)
 	}

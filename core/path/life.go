@@ -85,15 +85,14 @@ func (l *lifecycle) idleUntil(s *session.Session) int64 {
 func (l *lifecycle) expireIdent(v *View, s *session.Session) int64 {
 	now := l.now
 	l.holdDue(v, s)
-	if limit := s.Created + detect.MaxTime; now >= limit && s.Aux != 0 {
-		f := l.ident.Flow(s.Aux)
-		l.ident.End(f)
+	if f := l.ident.Flow(s.Aux); f != nil && now >= f.Since+detect.MaxTime {
+		l.ident.EndAtLimit(f)
 		if l.answers(); v != nil && s.Aux != 0 {
 			l.applyIdent(v, s, f)
 			l.announce(s)
 		}
 	}
-	if until := l.act.held.Until(s.Aux); until > now {
+	if until := l.act.held.Until(s.Aux); until > now && !s.State.Over() {
 		return min(until, now+startAfter)
 	}
 	return 0
@@ -181,7 +180,7 @@ func (ss *Sessions) Export(endpoint uint32) []Moved {
 			s.Flags |= session.Away
 		}
 		s.Marks &^= session.Stays
-		ss.act.release(s, ss.act.held.Len(s.Aux), &ss.out)
+		ss.act.forward(s, ss.act.held.TakeAll(s.Aux), &ss.out)
 		return true
 	})
 	var out []Moved
@@ -225,6 +224,9 @@ func (ss *Sessions) adopt(endpoint uint32, sessions []Moved) {
 		ss.table.Schedule(s, ss.now+startAfter)
 		if m.flow != nil {
 			s.Aux = ss.ident.Adopt(m.flow, ss.table.Ref(s))
+			if v != nil {
+				ss.act.held.Begin(s.Aux, ownerOf(v, s))
+			}
 		}
 	}
 	ss.setHeld(endpoint, held)

@@ -33,7 +33,8 @@ func TestHeldInTheQueue(t *testing.T) {
 	})
 }
 
-// TestHoldTimes by the clock: a pause, the hold time, and where that denies.
+// TestHoldTimes by the clock: the hold time of the group, where it passes and where it denies,
+// and by default.
 func TestHoldTimes(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -43,9 +44,9 @@ func TestHoldTimes(t *testing.T) {
 		want flow.Verdict
 		sent int
 	}{
-		{"a pause lets it go", policy.WorkloadSpec{}, false, 220 * time.Millisecond, flow.Pending, 1},
-		{"the hold time is over", policy.WorkloadSpec{Hold: 300 * time.Millisecond}, true, 320 * time.Millisecond, flow.Violate, 3},
-		{"and denies", policy.WorkloadSpec{Hold: 300 * time.Millisecond, HoldDeny: true}, true, 320 * time.Millisecond, flow.Deny, 2},
+		{"the hold time is over", policy.WorkloadSpec{Hold: 300 * time.Millisecond, HoldPass: true}, true, 320 * time.Millisecond, flow.Violate, 3},
+		{"and denies", policy.WorkloadSpec{Hold: 300 * time.Millisecond}, true, 320 * time.Millisecond, flow.Deny, 2},
+		{"silence is no reason", policy.WorkloadSpec{}, false, 3020 * time.Millisecond, flow.Deny, 2},
 	} {
 		s := newStage(t, policy.Protect)
 		tt.w.Mode = policy.Protect

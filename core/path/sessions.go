@@ -54,6 +54,9 @@ func (l *lifecycle) init(cfg *Config) {
 	q := cfg.Queue
 	l.act.sender, _ = q.(backend.Sender)
 	l.act.holder, _ = q.(backend.Holder)
+	if b, ok := q.(backend.Limited); ok {
+		l.act.held.MaxFrames = b.MaxHeld()
+	}
 	l.decide.origin, _ = q.(backend.Origin)
 	kernel, _ := q.(backend.Offloader)
 	l.kernel = offload.New(kernel)

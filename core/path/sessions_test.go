@@ -171,7 +171,7 @@ func TestAnswersFromElsewhere(t *testing.T) {
 		e := &elsewhere{}
 		s := newStage(t, policy.Protect, far(e))
 		w := protect()
-		w.HoldDeny, w.Hold = true, time.Minute
+		w.Hold = time.Minute
 		s.policy(1, w, allow(7, 6, 8080, app.HTTP2, app.GRPC))
 		c := newConn(v6, 40000, 8080)
 		s.give(open(t, c)...)

@@ -24,9 +24,7 @@ func (a *actuator) tooBig(c *packetContext, now int64, r *Recorder) {
 
 // mayError counts an ICMP error, and reports whether this second has room for it.
 func (a *actuator) mayError(now int64) bool {
-	if sec := now / 1e9; sec != a.second {
-		a.second, a.errors = sec, 0
-	}
+	a.tick(now)
 	a.errors++
 	return a.errors <= rejectsPerSecond
 }

@@ -96,7 +96,7 @@ func TestSettingsThatDoNotExist(t *testing.T) {
 // TestSafeZeros: a workload of which a Spec says nothing else is watched, not denied, and answers as TCP does.
 func TestSafeZeros(t *testing.T) {
 	var w policy.WorkloadSpec
-	if w.Mode != policy.Discover || w.OnDeny != policy.Reset || w.Unready != policy.UnreadyAllow || w.FailClosed || w.HoldDeny || w.Quarantined {
+	if w.Mode != policy.Discover || w.OnDeny != policy.Reset || w.Unready != policy.UnreadyAllow || w.FailClosed || w.HoldPass || w.Quarantined {
 		t.Errorf("got %+v", w)
 	}
 	table, err := policy.Compile(&policy.Spec{Groups: []policy.GroupSpec{{Name: "any", Any: true}}, Identities: []policy.IdentitySpec{{}}, Workloads: []policy.WorkloadSpec{{ID: "w"}}})

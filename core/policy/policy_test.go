@@ -166,7 +166,7 @@ func TestCompileRefuses(t *testing.T) {
 func TestWorkloadSettings(t *testing.T) {
 	var s policy.Spec
 	text := `{"version":18446744073709551615,"identities":[{"groups":[]}],"workloads":[
-		{"id":"a","mode":"protect","on_deny":"drop","unready":"hold","fail_closed":true,"hold_deny":true,"hold":5000000},{"id":"b","mode":"discover"}]}`
+		{"id":"a","mode":"protect","on_deny":"drop","unready":"hold","fail_closed":true,"hold_pass":true,"hold":5000000},{"id":"b","mode":"discover"}]}`
 	if err := json.Unmarshal([]byte(text), &s); err != nil {
 		t.Fatal(err)
 	}
@@ -175,8 +175,8 @@ func TestWorkloadSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	a, b := table.Workload("a"), table.Workload("b")
-	got := fmt.Sprint(table.Version(), a.Mode(), a.OnDeny(), a.Unready(), a.FailClosed(), a.HoldDeny(), a.Hold(), a.Quarantined(), b.Mode(), b.OnDeny(), b.Hold(), table.Workload("c") == nil)
-	const want = "18446744073709551615 protect drop hold true true 5ms false discover reset 1s true"
+	got := fmt.Sprint(table.Version(), a.Mode(), a.OnDeny(), a.Unready(), a.FailClosed(), a.HoldPass(), a.Hold(), a.Quarantined(), b.Mode(), b.OnDeny(), b.Hold(), table.Workload("c") == nil)
+	const want = "18446744073709551615 protect drop hold true true 5ms false discover reset 3s true"
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -97,11 +97,12 @@ type WorkloadSpec struct {
 	OnDeny      OnDeny  `json:"on_deny,omitempty"`
 	FailClosed  bool    `json:"fail_closed,omitempty"`
 	Unready     Unready `json:"unready,omitempty"`
-	// Hold is how long payload of a pending session may be held in protect mode; 0 is the
-	// default of one second.
+	// Hold is how long payload of a pending session may be held in protect mode; 0 is
+	// DefaultHold.
 	Hold time.Duration `json:"hold,omitempty"`
-	// HoldDeny denies a session whose hold time expired; it passes otherwise.
-	HoldDeny bool `json:"hold_deny,omitempty"`
+	// HoldPass lets a session pass whose hold time expired, as a violation; it is denied
+	// otherwise.
+	HoldPass bool `json:"hold_pass,omitempty"`
 	// Backend is the user's choice of datapath for the workload (NFQueueBackend,
 	// AFPacketBackend); "" without one. It decides nothing about connections.
 	Backend string `json:"backend,omitempty"`

@@ -9,8 +9,9 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// DefaultHold is how long payload of a pending session is held where the Spec has 0.
-const DefaultHold = time.Second
+// DefaultHold is how long payload of a pending session is held where the Spec has 0: longer
+// than a parser plugin that hangs is waited for, so that the fail mode applies to that.
+const DefaultHold = 3 * time.Second
 
 // Table is a compiled Spec. It never changes, so any number of goroutines may read it without
 // a lock; a new policy is a new Table.
@@ -126,8 +127,8 @@ func (w *Workload) Hold() time.Duration {
 	return w.spec.Hold
 }
 
-// HoldDeny reports whether a session whose hold time expired is denied; it passes otherwise.
-func (w *Workload) HoldDeny() bool { return w.spec.HoldDeny }
+// HoldPass reports whether a session whose hold time expired passes; it is denied otherwise.
+func (w *Workload) HoldPass() bool { return w.spec.HoldPass }
 
 // FailClosed reports whether traffic is dropped rather than passed unjudged when the engine
 // cannot judge it.

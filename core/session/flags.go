@@ -18,6 +18,9 @@ const (
 	// Away: segments may have been missed since the last one that was tracked. Set by the
 	// engine; the next segment with sequence numbers of both ends clears it.
 	Away
+	// Unreset: it is denied, and its ends were not reset, as its group wants no answers. Set by
+	// the engine.
+	Unreset
 )
 
 // Marks record what the engine has done with a session. This package stores them and reads
@@ -42,7 +45,7 @@ const (
 	HoldExpired
 	// Passed: its hold time expired and it passes.
 	Passed
-	// Released: it was held once and is not held again.
+	// Released: held packets of it were released because policy allowed what they showed.
 	Released
 	// Traced: its original destination was looked up; on lo only.
 	Traced

@@ -18,6 +18,7 @@ type Timeouts struct {
 	Denied      int64 // denied by policy, any protocol; 60 s
 	UDP         int64 // UDP, answered or not; 5 min (RFC 4787 REQ-5)
 	Unanswered  int64 // UDP: after it a question counts as unanswered; at most UDP; 30 s
+	DeniedOpen  int64 // TCP, denied after it was open and reset; 150 s, as kernels repeat segments after up to 120 s
 	ICMP        int64 // 10 s
 	Other       int64 // 30 s
 }
@@ -38,6 +39,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	set(&t.Refused, 2*time.Second)
 	set(&t.Denied, 60*time.Second)
 	set(&t.UDP, 5*time.Minute)
+	set(&t.DeniedOpen, 150*time.Second)
 	set(&t.Unanswered, 30*time.Second)
 	t.Unanswered = min(t.Unanswered, t.UDP)
 	set(&t.ICMP, 10*time.Second)
@@ -47,8 +49,8 @@ func (t Timeouts) withDefaults() Timeouts {
 
 // Of returns the timeout of a session in its present state, ns.
 func (t *Timeouts) Of(s *Session) int64 {
-	if s.Flags&Denied != 0 && !s.State.Over() {
-		return t.Denied
+	if s.Flags&Denied != 0 {
+		return t.denied(s)
 	}
 	switch s.Key.Proto {
 	case packet.ProtoTCP:
@@ -59,6 +61,19 @@ func (t *Timeouts) Of(s *Session) int64 {
 		return t.ICMP
 	}
 	return t.Other
+}
+
+// denied returns the timeout of a denied session: while a kernel may repeat a segment of it, so
+// that the segment is not taken for one of a connection picked up in mid-stream. Ends that were
+// not reset keep the connection.
+func (t *Timeouts) denied(s *Session) int64 {
+	switch {
+	case s.Key.Proto != packet.ProtoTCP || s.State == flow.PhaseOpening || s.State == flow.PhaseRefused:
+		return t.Denied
+	case s.Flags&Unreset != 0 && !s.State.Over():
+		return t.Established
+	}
+	return t.DeniedOpen
 }
 
 func (t *Timeouts) tcp(s *Session) int64 {

@@ -109,8 +109,11 @@ func (a *asker) Open(m *parsers.Meta, owner uint32) (session uint64, lost bool) 
 		case k.leaving || !k.p.speaks(m.Proto):
 			continue
 		case k.up() && !k.behind():
-		case k.up() || k.p.live.Load() == nil && !k.p.soon.Load():
-			lost = true // it is overloaded, or does not run
+		case k.up():
+			s = parked // it is overloaded: its answer comes late, not never
+			a.parked++
+		case k.p.live.Load() == nil && !k.p.soon.Load():
+			lost = true // it does not run
 			continue
 		default:
 			s = parked

@@ -46,7 +46,11 @@ func (l *live) setProtocols(ctx context.Context, d *parserv1.DescribeResponse, n
 // violation.
 func (l *live) translate(n *detect.News) bool {
 	if n.Outcome != detect.Decided {
-		n.App, n.Base, n.Lost = app.Undecided, app.Undecided, false
+		base, ok := (*l.apps.Load())[n.Base]
+		if n.App, n.Lost = app.Undecided, false; !ok || base == app.Unknown {
+			base = app.Undecided
+		}
+		n.Base = base // of the parser that has the session and has not named the application yet
 		n.Left = l.left(&n.Left)
 		return !n.Ended
 	}

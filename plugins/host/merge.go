@@ -63,7 +63,7 @@ func (a *asker) unpark(to detect.Answers) {
 		return
 	}
 	for _, k := range a.links {
-		if !k.up() && k.p.soon.Load() {
+		if !k.up() && k.p.soon.Load() || k.up() && k.behind() {
 			continue
 		}
 		for _, e := range a.sessions {

@@ -387,6 +387,56 @@ func (Fail) EnumDescriptor() ([]byte, []int) {
 	return file_api_control_v1_control_proto_rawDescGZIP(), []int{5}
 }
 
+// HoldExpired is what follows when a session could not be identified within the hold time.
+type HoldExpired int32
+
+const (
+	HoldExpired_HOLD_EXPIRED_UNSPECIFIED HoldExpired = 0
+	HoldExpired_HOLD_EXPIRED_PASS        HoldExpired = 1 // it passes, as a violation
+	HoldExpired_HOLD_EXPIRED_DENY        HoldExpired = 2 // it is refused
+)
+
+// Enum value maps for HoldExpired.
+var (
+	HoldExpired_name = map[int32]string{
+		0: "HOLD_EXPIRED_UNSPECIFIED",
+		1: "HOLD_EXPIRED_PASS",
+		2: "HOLD_EXPIRED_DENY",
+	}
+	HoldExpired_value = map[string]int32{
+		"HOLD_EXPIRED_UNSPECIFIED": 0,
+		"HOLD_EXPIRED_PASS":        1,
+		"HOLD_EXPIRED_DENY":        2,
+	}
+)
+
+func (x HoldExpired) Enum() *HoldExpired {
+	p := new(HoldExpired)
+	*p = x
+	return p
+}
+
+func (x HoldExpired) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HoldExpired) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_control_v1_control_proto_enumTypes[6].Descriptor()
+}
+
+func (HoldExpired) Type() protoreflect.EnumType {
+	return &file_api_control_v1_control_proto_enumTypes[6]
+}
+
+func (x HoldExpired) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HoldExpired.Descriptor instead.
+func (HoldExpired) EnumDescriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{6}
+}
+
 type Action int32
 
 const (
@@ -420,11 +470,11 @@ func (x Action) String() string {
 }
 
 func (Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_control_v1_control_proto_enumTypes[6].Descriptor()
+	return file_api_control_v1_control_proto_enumTypes[7].Descriptor()
 }
 
 func (Action) Type() protoreflect.EnumType {
-	return &file_api_control_v1_control_proto_enumTypes[6]
+	return &file_api_control_v1_control_proto_enumTypes[7]
 }
 
 func (x Action) Number() protoreflect.EnumNumber {
@@ -433,7 +483,7 @@ func (x Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Action.Descriptor instead.
 func (Action) EnumDescriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{6}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{7}
 }
 
 type Origin int32
@@ -472,11 +522,11 @@ func (x Origin) String() string {
 }
 
 func (Origin) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_control_v1_control_proto_enumTypes[7].Descriptor()
+	return file_api_control_v1_control_proto_enumTypes[8].Descriptor()
 }
 
 func (Origin) Type() protoreflect.EnumType {
-	return &file_api_control_v1_control_proto_enumTypes[7]
+	return &file_api_control_v1_control_proto_enumTypes[8]
 }
 
 func (x Origin) Number() protoreflect.EnumNumber {
@@ -485,7 +535,7 @@ func (x Origin) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Origin.Descriptor instead.
 func (Origin) EnumDescriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{7}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{8}
 }
 
 type GroupKind int32
@@ -524,11 +574,11 @@ func (x GroupKind) String() string {
 }
 
 func (GroupKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_control_v1_control_proto_enumTypes[8].Descriptor()
+	return file_api_control_v1_control_proto_enumTypes[9].Descriptor()
 }
 
 func (GroupKind) Type() protoreflect.EnumType {
-	return &file_api_control_v1_control_proto_enumTypes[8]
+	return &file_api_control_v1_control_proto_enumTypes[9]
 }
 
 func (x GroupKind) Number() protoreflect.EnumNumber {
@@ -537,7 +587,7 @@ func (x GroupKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use GroupKind.Descriptor instead.
 func (GroupKind) EnumDescriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{8}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{9}
 }
 
 type Family int32
@@ -573,11 +623,11 @@ func (x Family) String() string {
 }
 
 func (Family) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_control_v1_control_proto_enumTypes[9].Descriptor()
+	return file_api_control_v1_control_proto_enumTypes[10].Descriptor()
 }
 
 func (Family) Type() protoreflect.EnumType {
-	return &file_api_control_v1_control_proto_enumTypes[9]
+	return &file_api_control_v1_control_proto_enumTypes[10]
 }
 
 func (x Family) Number() protoreflect.EnumNumber {
@@ -586,7 +636,7 @@ func (x Family) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Family.Descriptor instead.
 func (Family) EnumDescriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{9}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{10}
 }
 
 type EventKind int32
@@ -637,11 +687,11 @@ func (x EventKind) String() string {
 }
 
 func (EventKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_control_v1_control_proto_enumTypes[10].Descriptor()
+	return file_api_control_v1_control_proto_enumTypes[11].Descriptor()
 }
 
 func (EventKind) Type() protoreflect.EnumType {
-	return &file_api_control_v1_control_proto_enumTypes[10]
+	return &file_api_control_v1_control_proto_enumTypes[11]
 }
 
 func (x EventKind) Number() protoreflect.EnumNumber {
@@ -650,7 +700,7 @@ func (x EventKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventKind.Descriptor instead.
 func (EventKind) EnumDescriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{10}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{11}
 }
 
 type AgentPhase int32
@@ -689,11 +739,11 @@ func (x AgentPhase) String() string {
 }
 
 func (AgentPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_control_v1_control_proto_enumTypes[11].Descriptor()
+	return file_api_control_v1_control_proto_enumTypes[12].Descriptor()
 }
 
 func (AgentPhase) Type() protoreflect.EnumType {
-	return &file_api_control_v1_control_proto_enumTypes[11]
+	return &file_api_control_v1_control_proto_enumTypes[12]
 }
 
 func (x AgentPhase) Number() protoreflect.EnumNumber {
@@ -702,7 +752,7 @@ func (x AgentPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AgentPhase.Descriptor instead.
 func (AgentPhase) EnumDescriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{11}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{12}
 }
 
 type ControllerPhase int32
@@ -744,11 +794,11 @@ func (x ControllerPhase) String() string {
 }
 
 func (ControllerPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_control_v1_control_proto_enumTypes[12].Descriptor()
+	return file_api_control_v1_control_proto_enumTypes[13].Descriptor()
 }
 
 func (ControllerPhase) Type() protoreflect.EnumType {
-	return &file_api_control_v1_control_proto_enumTypes[12]
+	return &file_api_control_v1_control_proto_enumTypes[13]
 }
 
 func (x ControllerPhase) Number() protoreflect.EnumNumber {
@@ -757,7 +807,7 @@ func (x ControllerPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ControllerPhase.Descriptor instead.
 func (ControllerPhase) EnumDescriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{12}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{13}
 }
 
 type PluginPhase int32
@@ -802,11 +852,11 @@ func (x PluginPhase) String() string {
 }
 
 func (PluginPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_control_v1_control_proto_enumTypes[13].Descriptor()
+	return file_api_control_v1_control_proto_enumTypes[14].Descriptor()
 }
 
 func (PluginPhase) Type() protoreflect.EnumType {
-	return &file_api_control_v1_control_proto_enumTypes[13]
+	return &file_api_control_v1_control_proto_enumTypes[14]
 }
 
 func (x PluginPhase) Number() protoreflect.EnumNumber {
@@ -815,7 +865,7 @@ func (x PluginPhase) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PluginPhase.Descriptor instead.
 func (PluginPhase) EnumDescriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{13}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
 // Page selects a part of a list.
@@ -3749,12 +3799,12 @@ type Group struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Kind          GroupKind              `protobuf:"varint,7,opt,name=kind,proto3,enum=sluice.control.v1.GroupKind" json:"kind,omitempty"`
-	Mode          Mode                   `protobuf:"varint,8,opt,name=mode,proto3,enum=sluice.control.v1.Mode" json:"mode,omitempty"` // of a service group, as the next fields
-	Fail          Fail                   `protobuf:"varint,9,opt,name=fail,proto3,enum=sluice.control.v1.Fail" json:"fail,omitempty"` // UNSPECIFIED: the setting for all
-	OnDeny        string                 `protobuf:"bytes,10,opt,name=on_deny,json=onDeny,proto3" json:"on_deny,omitempty"`           // reset, reject, drop
-	Unready       string                 `protobuf:"bytes,11,opt,name=unready,proto3" json:"unready,omitempty"`                       // allow, hold, deny
-	Hold          int64                  `protobuf:"varint,12,opt,name=hold,proto3" json:"hold,omitempty"`                            // ns; 0 is the default
-	HoldDeny      bool                   `protobuf:"varint,13,opt,name=hold_deny,json=holdDeny,proto3" json:"hold_deny,omitempty"`    // what follows an expired hold
+	Mode          Mode                   `protobuf:"varint,8,opt,name=mode,proto3,enum=sluice.control.v1.Mode" json:"mode,omitempty"`                                          // of a service group, as the next fields
+	Fail          Fail                   `protobuf:"varint,9,opt,name=fail,proto3,enum=sluice.control.v1.Fail" json:"fail,omitempty"`                                          // UNSPECIFIED: the setting for all
+	OnDeny        string                 `protobuf:"bytes,10,opt,name=on_deny,json=onDeny,proto3" json:"on_deny,omitempty"`                                                    // reset, reject, drop
+	Unready       string                 `protobuf:"bytes,11,opt,name=unready,proto3" json:"unready,omitempty"`                                                                // allow, hold, deny
+	Hold          int64                  `protobuf:"varint,12,opt,name=hold,proto3" json:"hold,omitempty"`                                                                     // ns; 0: the setting for all
+	HoldExpired   HoldExpired            `protobuf:"varint,19,opt,name=hold_expired,json=holdExpired,proto3,enum=sluice.control.v1.HoldExpired" json:"hold_expired,omitempty"` // UNSPECIFIED: the setting for all
 	Comment       string                 `protobuf:"bytes,14,opt,name=comment,proto3" json:"comment,omitempty"`
 	Created       int64                  `protobuf:"varint,15,opt,name=created,proto3" json:"created,omitempty"`
 	Revision      uint64                 `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"` // for compare-and-set; 0 creates a user group
@@ -3846,11 +3896,11 @@ func (x *Group) GetHold() int64 {
 	return 0
 }
 
-func (x *Group) GetHoldDeny() bool {
+func (x *Group) GetHoldExpired() HoldExpired {
 	if x != nil {
-		return x.HoldDeny
+		return x.HoldExpired
 	}
-	return false
+	return HoldExpired_HOLD_EXPIRED_UNSPECIFIED
 }
 
 func (x *Group) GetComment() string {
@@ -4664,14 +4714,16 @@ func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
 
 // Settings apply to all groups.
 type Settings struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	DefaultMode   Mode                   `protobuf:"varint,1,opt,name=default_mode,json=defaultMode,proto3,enum=sluice.control.v1.Mode" json:"default_mode,omitempty"` // of new service groups
-	DefaultFail   Fail                   `protobuf:"varint,2,opt,name=default_fail,json=defaultFail,proto3,enum=sluice.control.v1.Fail" json:"default_fail,omitempty"` // of groups without a setting of their own
-	Internal      []string               `protobuf:"bytes,3,rep,name=internal,proto3" json:"internal,omitempty"`                                                       // CIDRs
-	Exempt        []string               `protobuf:"bytes,4,rep,name=exempt,proto3" json:"exempt,omitempty"`                                                           // CIDRs
-	Revision      uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	DefaultMode        Mode                   `protobuf:"varint,1,opt,name=default_mode,json=defaultMode,proto3,enum=sluice.control.v1.Mode" json:"default_mode,omitempty"` // of new service groups
+	DefaultFail        Fail                   `protobuf:"varint,2,opt,name=default_fail,json=defaultFail,proto3,enum=sluice.control.v1.Fail" json:"default_fail,omitempty"` // of groups without a setting of their own
+	Internal           []string               `protobuf:"bytes,3,rep,name=internal,proto3" json:"internal,omitempty"`                                                       // CIDRs
+	Exempt             []string               `protobuf:"bytes,4,rep,name=exempt,proto3" json:"exempt,omitempty"`                                                           // CIDRs
+	Revision           uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	DefaultHold        int64                  `protobuf:"varint,6,opt,name=default_hold,json=defaultHold,proto3" json:"default_hold,omitempty"`                                                           // ns, of groups without a setting of their own; 0 is 3 s
+	DefaultHoldExpired HoldExpired            `protobuf:"varint,7,opt,name=default_hold_expired,json=defaultHoldExpired,proto3,enum=sluice.control.v1.HoldExpired" json:"default_hold_expired,omitempty"` // of the same; UNSPECIFIED is DENY
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Settings) Reset() {
@@ -4737,6 +4789,20 @@ func (x *Settings) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Settings) GetDefaultHold() int64 {
+	if x != nil {
+		return x.DefaultHold
+	}
+	return 0
+}
+
+func (x *Settings) GetDefaultHoldExpired() HoldExpired {
+	if x != nil {
+		return x.DefaultHoldExpired
+	}
+	return HoldExpired_HOLD_EXPIRED_UNSPECIFIED
 }
 
 type GetSettingsRequest struct {
@@ -6198,6 +6264,134 @@ func (x *SetFailResponse) GetEnforced() bool {
 	return false
 }
 
+type SetHoldRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Groups        []string               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`                                       // names, short names, or "all"
+	Hold          *int64                 `protobuf:"varint,2,opt,name=hold,proto3,oneof" json:"hold,omitempty"`                                    // ns; 0: the setting for all; missing: unchanged
+	Expired       HoldExpired            `protobuf:"varint,3,opt,name=expired,proto3,enum=sluice.control.v1.HoldExpired" json:"expired,omitempty"` // UNSPECIFIED: unchanged
+	Wait          bool                   `protobuf:"varint,4,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetHoldRequest) Reset() {
+	*x = SetHoldRequest{}
+	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetHoldRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetHoldRequest) ProtoMessage() {}
+
+func (x *SetHoldRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetHoldRequest.ProtoReflect.Descriptor instead.
+func (*SetHoldRequest) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *SetHoldRequest) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *SetHoldRequest) GetHold() int64 {
+	if x != nil && x.Hold != nil {
+		return *x.Hold
+	}
+	return 0
+}
+
+func (x *SetHoldRequest) GetExpired() HoldExpired {
+	if x != nil {
+		return x.Expired
+	}
+	return HoldExpired_HOLD_EXPIRED_UNSPECIFIED
+}
+
+func (x *SetHoldRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+type SetHoldResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Groups        []*Group               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"`
+	Policy        uint64                 `protobuf:"varint,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	Enforced      bool                   `protobuf:"varint,3,opt,name=enforced,proto3" json:"enforced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetHoldResponse) Reset() {
+	*x = SetHoldResponse{}
+	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetHoldResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetHoldResponse) ProtoMessage() {}
+
+func (x *SetHoldResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetHoldResponse.ProtoReflect.Descriptor instead.
+func (*SetHoldResponse) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *SetHoldResponse) GetGroups() []*Group {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *SetHoldResponse) GetPolicy() uint64 {
+	if x != nil {
+		return x.Policy
+	}
+	return 0
+}
+
+func (x *SetHoldResponse) GetEnforced() bool {
+	if x != nil {
+		return x.Enforced
+	}
+	return false
+}
+
 type SetBackendRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Workload      string                 `protobuf:"bytes,1,opt,name=workload,proto3" json:"workload,omitempty"` // name, id, or NODE/NAME
@@ -6209,7 +6403,7 @@ type SetBackendRequest struct {
 
 func (x *SetBackendRequest) Reset() {
 	*x = SetBackendRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_api_control_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6221,7 +6415,7 @@ func (x *SetBackendRequest) String() string {
 func (*SetBackendRequest) ProtoMessage() {}
 
 func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_api_control_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6234,7 +6428,7 @@ func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendRequest.ProtoReflect.Descriptor instead.
 func (*SetBackendRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SetBackendRequest) GetWorkload() string {
@@ -6269,7 +6463,7 @@ type SetBackendResponse struct {
 
 func (x *SetBackendResponse) Reset() {
 	*x = SetBackendResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_api_control_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6281,7 +6475,7 @@ func (x *SetBackendResponse) String() string {
 func (*SetBackendResponse) ProtoMessage() {}
 
 func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_api_control_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6294,7 +6488,7 @@ func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendResponse.ProtoReflect.Descriptor instead.
 func (*SetBackendResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SetBackendResponse) GetWorkload() *Workload {
@@ -6329,7 +6523,7 @@ type ObserveRequest struct {
 
 func (x *ObserveRequest) Reset() {
 	*x = ObserveRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_api_control_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6341,7 +6535,7 @@ func (x *ObserveRequest) String() string {
 func (*ObserveRequest) ProtoMessage() {}
 
 func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_api_control_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6354,7 +6548,7 @@ func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
 func (*ObserveRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *ObserveRequest) GetFilter() *Filter {
@@ -6389,7 +6583,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_api_control_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6401,7 +6595,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_api_control_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6414,7 +6608,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListEventsRequest) GetFilter() *Filter {
@@ -6450,7 +6644,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_api_control_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6462,7 +6656,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_api_control_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6475,7 +6669,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -6549,7 +6743,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_api_control_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6561,7 +6755,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_api_control_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6574,7 +6768,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Event) GetStamp() int64 {
@@ -6820,7 +7014,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_api_control_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6832,7 +7026,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_api_control_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6845,7 +7039,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *WhyRequest) GetFrom() string {
@@ -6887,7 +7081,7 @@ type WhyStep struct {
 
 func (x *WhyStep) Reset() {
 	*x = WhyStep{}
-	mi := &file_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_api_control_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6899,7 +7093,7 @@ func (x *WhyStep) String() string {
 func (*WhyStep) ProtoMessage() {}
 
 func (x *WhyStep) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_api_control_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6912,7 +7106,7 @@ func (x *WhyStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyStep.ProtoReflect.Descriptor instead.
 func (*WhyStep) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *WhyStep) GetRule() uint32 {
@@ -6951,7 +7145,7 @@ type WhyEnd struct {
 
 func (x *WhyEnd) Reset() {
 	*x = WhyEnd{}
-	mi := &file_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_api_control_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6963,7 +7157,7 @@ func (x *WhyEnd) String() string {
 func (*WhyEnd) ProtoMessage() {}
 
 func (x *WhyEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_api_control_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6976,7 +7170,7 @@ func (x *WhyEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyEnd.ProtoReflect.Descriptor instead.
 func (*WhyEnd) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *WhyEnd) GetWorkload() string {
@@ -7043,7 +7237,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[69]
+	mi := &file_api_control_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7055,7 +7249,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[69]
+	mi := &file_api_control_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7068,7 +7262,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{69}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *WhyResponse) GetFrom() string {
@@ -7460,7 +7654,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\tworkloads\x18\x01 \x03(\v2\x1b.sluice.control.v1.WorkloadR\tworkloads\x12\x1d\n" +
 	"\n" +
 	"next_token\x18\x02 \x01(\tR\tnextToken\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total\"\xfa\x03\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\"\xa6\x04\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x04kind\x18\a \x01(\x0e2\x1c.sluice.control.v1.GroupKindR\x04kind\x12+\n" +
@@ -7469,8 +7663,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\aon_deny\x18\n" +
 	" \x01(\tR\x06onDeny\x12\x18\n" +
 	"\aunready\x18\v \x01(\tR\aunready\x12\x12\n" +
-	"\x04hold\x18\f \x01(\x03R\x04hold\x12\x1b\n" +
-	"\thold_deny\x18\r \x01(\bR\bholdDeny\x12\x18\n" +
+	"\x04hold\x18\f \x01(\x03R\x04hold\x12A\n" +
+	"\fhold_expired\x18\x13 \x01(\x0e2\x1e.sluice.control.v1.HoldExpiredR\vholdExpired\x12\x18\n" +
 	"\acomment\x18\x0e \x01(\tR\acomment\x12\x18\n" +
 	"\acreated\x18\x0f \x01(\x03R\acreated\x12\x1a\n" +
 	"\brevision\x18\x10 \x01(\x04R\brevision\x127\n" +
@@ -7478,7 +7672,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x05cidrs\x18\x12 \x03(\tR\x05cidrs\x12\x18\n" +
 	"\amembers\x18\x04 \x03(\tR\amembers\x12\x14\n" +
 	"\x05rules\x18\x05 \x01(\x04R\x05rules\x12\x12\n" +
-	"\x04note\x18\x06 \x01(\tR\x04noteJ\x04\b\x02\x10\x03J\x04\b\x03\x10\x04\"\xbe\x01\n" +
+	"\x04note\x18\x06 \x01(\tR\x04noteJ\x04\b\x02\x10\x03J\x04\b\x03\x10\x04J\x04\b\r\x10\x0e\"\xbe\x01\n" +
 	"\bSelector\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12?\n" +
@@ -7536,13 +7730,15 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x11DeleteRuleRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"\x14\n" +
-	"\x12DeleteRuleResponse\"\xd2\x01\n" +
+	"\x12DeleteRuleResponse\"\xc7\x02\n" +
 	"\bSettings\x12:\n" +
 	"\fdefault_mode\x18\x01 \x01(\x0e2\x17.sluice.control.v1.ModeR\vdefaultMode\x12:\n" +
 	"\fdefault_fail\x18\x02 \x01(\x0e2\x17.sluice.control.v1.FailR\vdefaultFail\x12\x1a\n" +
 	"\binternal\x18\x03 \x03(\tR\binternal\x12\x16\n" +
 	"\x06exempt\x18\x04 \x03(\tR\x06exempt\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x04R\brevision\"\x14\n" +
+	"\brevision\x18\x05 \x01(\x04R\brevision\x12!\n" +
+	"\fdefault_hold\x18\x06 \x01(\x03R\vdefaultHold\x12P\n" +
+	"\x14default_hold_expired\x18\a \x01(\x0e2\x1e.sluice.control.v1.HoldExpiredR\x12defaultHoldExpired\"\x14\n" +
 	"\x12GetSettingsRequest\"N\n" +
 	"\x13GetSettingsResponse\x127\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1b.sluice.control.v1.SettingsR\bsettings\"M\n" +
@@ -7687,6 +7883,16 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0fSetFailResponse\x120\n" +
 	"\x06groups\x18\x01 \x03(\v2\x18.sluice.control.v1.GroupR\x06groups\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\x04R\x06policy\x12\x1a\n" +
+	"\benforced\x18\x03 \x01(\bR\benforced\"\x98\x01\n" +
+	"\x0eSetHoldRequest\x12\x16\n" +
+	"\x06groups\x18\x01 \x03(\tR\x06groups\x12\x17\n" +
+	"\x04hold\x18\x02 \x01(\x03H\x00R\x04hold\x88\x01\x01\x128\n" +
+	"\aexpired\x18\x03 \x01(\x0e2\x1e.sluice.control.v1.HoldExpiredR\aexpired\x12\x12\n" +
+	"\x04wait\x18\x04 \x01(\bR\x04waitB\a\n" +
+	"\x05_hold\"w\n" +
+	"\x0fSetHoldResponse\x120\n" +
+	"\x06groups\x18\x01 \x03(\v2\x18.sluice.control.v1.GroupR\x06groups\x12\x16\n" +
+	"\x06policy\x18\x02 \x01(\x04R\x06policy\x12\x1a\n" +
 	"\benforced\x18\x03 \x01(\bR\benforced\"]\n" +
 	"\x11SetBackendRequest\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x18\n" +
@@ -7827,7 +8033,11 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x04Fail\x12\x14\n" +
 	"\x10FAIL_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tFAIL_OPEN\x10\x01\x12\x0f\n" +
-	"\vFAIL_CLOSED\x10\x02*C\n" +
+	"\vFAIL_CLOSED\x10\x02*Y\n" +
+	"\vHoldExpired\x12\x1c\n" +
+	"\x18HOLD_EXPIRED_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11HOLD_EXPIRED_PASS\x10\x01\x12\x15\n" +
+	"\x11HOLD_EXPIRED_DENY\x10\x02*C\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fACTION_ALLOW\x10\x01\x12\x0f\n" +
@@ -7878,7 +8088,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\fRegisterNode\x12&.sluice.control.v1.RegisterNodeRequest\x1a'.sluice.control.v1.RegisterNodeResponse\x12h\n" +
 	"\x0fReportWorkloads\x12).sluice.control.v1.ReportWorkloadsRequest\x1a*.sluice.control.v1.ReportWorkloadsResponse\x12n\n" +
 	"\x11ReportConnections\x12+.sluice.control.v1.ReportConnectionsRequest\x1a,.sluice.control.v1.ReportConnectionsResponse\x12_\n" +
-	"\fReportStatus\x12&.sluice.control.v1.ReportStatusRequest\x1a'.sluice.control.v1.ReportStatusResponse2\xc6\f\n" +
+	"\fReportStatus\x12&.sluice.control.v1.ReportStatusRequest\x1a'.sluice.control.v1.ReportStatusResponse2\x98\r\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .sluice.control.v1.StatusRequest\x1a!.sluice.control.v1.StatusResponse\x12b\n" +
 	"\rListWorkloads\x12'.sluice.control.v1.ListWorkloadsRequest\x1a(.sluice.control.v1.ListWorkloadsResponse\x12Y\n" +
@@ -7888,7 +8098,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"ListGroups\x12$.sluice.control.v1.ListGroupsRequest\x1a%.sluice.control.v1.ListGroupsResponse\x12S\n" +
 	"\bPutGroup\x12\".sluice.control.v1.PutGroupRequest\x1a#.sluice.control.v1.PutGroupResponse\x12P\n" +
 	"\aSetMode\x12!.sluice.control.v1.SetModeRequest\x1a\".sluice.control.v1.SetModeResponse\x12P\n" +
-	"\aSetFail\x12!.sluice.control.v1.SetFailRequest\x1a\".sluice.control.v1.SetFailResponse\x12V\n" +
+	"\aSetFail\x12!.sluice.control.v1.SetFailRequest\x1a\".sluice.control.v1.SetFailResponse\x12P\n" +
+	"\aSetHold\x12!.sluice.control.v1.SetHoldRequest\x1a\".sluice.control.v1.SetHoldResponse\x12V\n" +
 	"\tListRules\x12#.sluice.control.v1.ListRulesRequest\x1a$.sluice.control.v1.ListRulesResponse\x12P\n" +
 	"\aPutRule\x12!.sluice.control.v1.PutRuleRequest\x1a\".sluice.control.v1.PutRuleResponse\x12Y\n" +
 	"\n" +
@@ -7915,8 +8126,8 @@ func file_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_api_control_v1_control_proto_rawDescData
 }
 
-var file_api_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 14)
-var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
+var file_api_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 15)
+var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
 var file_api_control_v1_control_proto_goTypes = []any{
 	(Verdict)(0),                      // 0: sluice.control.v1.Verdict
 	(Reason)(0),                       // 1: sluice.control.v1.Reason
@@ -7924,274 +8135,283 @@ var file_api_control_v1_control_proto_goTypes = []any{
 	(Evidence)(0),                     // 3: sluice.control.v1.Evidence
 	(Mode)(0),                         // 4: sluice.control.v1.Mode
 	(Fail)(0),                         // 5: sluice.control.v1.Fail
-	(Action)(0),                       // 6: sluice.control.v1.Action
-	(Origin)(0),                       // 7: sluice.control.v1.Origin
-	(GroupKind)(0),                    // 8: sluice.control.v1.GroupKind
-	(Family)(0),                       // 9: sluice.control.v1.Family
-	(EventKind)(0),                    // 10: sluice.control.v1.EventKind
-	(AgentPhase)(0),                   // 11: sluice.control.v1.AgentPhase
-	(ControllerPhase)(0),              // 12: sluice.control.v1.ControllerPhase
-	(PluginPhase)(0),                  // 13: sluice.control.v1.PluginPhase
-	(*Page)(nil),                      // 14: sluice.control.v1.Page
-	(*Filter)(nil),                    // 15: sluice.control.v1.Filter
-	(*Owner)(nil),                     // 16: sluice.control.v1.Owner
-	(*RegisterNodeRequest)(nil),       // 17: sluice.control.v1.RegisterNodeRequest
-	(*RegisterNodeResponse)(nil),      // 18: sluice.control.v1.RegisterNodeResponse
-	(*Interface)(nil),                 // 19: sluice.control.v1.Interface
-	(*Workload)(nil),                  // 20: sluice.control.v1.Workload
-	(*ReportWorkloadsRequest)(nil),    // 21: sluice.control.v1.ReportWorkloadsRequest
-	(*ReportWorkloadsResponse)(nil),   // 22: sluice.control.v1.ReportWorkloadsResponse
-	(*Connection)(nil),                // 23: sluice.control.v1.Connection
-	(*ThreatRecord)(nil),              // 24: sluice.control.v1.ThreatRecord
-	(*Unjudged)(nil),                  // 25: sluice.control.v1.Unjudged
-	(*ReportConnectionsRequest)(nil),  // 26: sluice.control.v1.ReportConnectionsRequest
-	(*ReportConnectionsResponse)(nil), // 27: sluice.control.v1.ReportConnectionsResponse
-	(*Plugin)(nil),                    // 28: sluice.control.v1.Plugin
-	(*Traffic)(nil),                   // 29: sluice.control.v1.Traffic
-	(*Queue)(nil),                     // 30: sluice.control.v1.Queue
-	(*StoreState)(nil),                // 31: sluice.control.v1.StoreState
-	(*Uplink)(nil),                    // 32: sluice.control.v1.Uplink
-	(*AgentState)(nil),                // 33: sluice.control.v1.AgentState
-	(*ControllerState)(nil),           // 34: sluice.control.v1.ControllerState
-	(*ReportStatusRequest)(nil),       // 35: sluice.control.v1.ReportStatusRequest
-	(*ReportStatusResponse)(nil),      // 36: sluice.control.v1.ReportStatusResponse
-	(*StatusRequest)(nil),             // 37: sluice.control.v1.StatusRequest
-	(*NodeStatus)(nil),                // 38: sluice.control.v1.NodeStatus
-	(*StatusResponse)(nil),            // 39: sluice.control.v1.StatusResponse
-	(*ListWorkloadsRequest)(nil),      // 40: sluice.control.v1.ListWorkloadsRequest
-	(*ListWorkloadsResponse)(nil),     // 41: sluice.control.v1.ListWorkloadsResponse
-	(*Group)(nil),                     // 42: sluice.control.v1.Group
-	(*Selector)(nil),                  // 43: sluice.control.v1.Selector
-	(*ListGroupsRequest)(nil),         // 44: sluice.control.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),        // 45: sluice.control.v1.ListGroupsResponse
-	(*PutGroupRequest)(nil),           // 46: sluice.control.v1.PutGroupRequest
-	(*PutGroupResponse)(nil),          // 47: sluice.control.v1.PutGroupResponse
-	(*Rule)(nil),                      // 48: sluice.control.v1.Rule
-	(*ListRulesRequest)(nil),          // 49: sluice.control.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),         // 50: sluice.control.v1.ListRulesResponse
-	(*PutRuleRequest)(nil),            // 51: sluice.control.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),           // 52: sluice.control.v1.PutRuleResponse
-	(*DeleteRuleRequest)(nil),         // 53: sluice.control.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),        // 54: sluice.control.v1.DeleteRuleResponse
-	(*Settings)(nil),                  // 55: sluice.control.v1.Settings
-	(*GetSettingsRequest)(nil),        // 56: sluice.control.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),       // 57: sluice.control.v1.GetSettingsResponse
-	(*PutSettingsRequest)(nil),        // 58: sluice.control.v1.PutSettingsRequest
-	(*PutSettingsResponse)(nil),       // 59: sluice.control.v1.PutSettingsResponse
-	(*EndVerdict)(nil),                // 60: sluice.control.v1.EndVerdict
-	(*Edge)(nil),                      // 61: sluice.control.v1.Edge
-	(*ListConnectionsRequest)(nil),    // 62: sluice.control.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),   // 63: sluice.control.v1.ListConnectionsResponse
-	(*Violation)(nil),                 // 64: sluice.control.v1.Violation
-	(*ListViolationsRequest)(nil),     // 65: sluice.control.v1.ListViolationsRequest
-	(*ListViolationsResponse)(nil),    // 66: sluice.control.v1.ListViolationsResponse
-	(*Threat)(nil),                    // 67: sluice.control.v1.Threat
-	(*ListThreatsRequest)(nil),        // 68: sluice.control.v1.ListThreatsRequest
-	(*ListThreatsResponse)(nil),       // 69: sluice.control.v1.ListThreatsResponse
-	(*SetModeRequest)(nil),            // 70: sluice.control.v1.SetModeRequest
-	(*SetModeResponse)(nil),           // 71: sluice.control.v1.SetModeResponse
-	(*SetFailRequest)(nil),            // 72: sluice.control.v1.SetFailRequest
-	(*SetFailResponse)(nil),           // 73: sluice.control.v1.SetFailResponse
-	(*SetBackendRequest)(nil),         // 74: sluice.control.v1.SetBackendRequest
-	(*SetBackendResponse)(nil),        // 75: sluice.control.v1.SetBackendResponse
-	(*ObserveRequest)(nil),            // 76: sluice.control.v1.ObserveRequest
-	(*ListEventsRequest)(nil),         // 77: sluice.control.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),        // 78: sluice.control.v1.ListEventsResponse
-	(*Event)(nil),                     // 79: sluice.control.v1.Event
-	(*WhyRequest)(nil),                // 80: sluice.control.v1.WhyRequest
-	(*WhyStep)(nil),                   // 81: sluice.control.v1.WhyStep
-	(*WhyEnd)(nil),                    // 82: sluice.control.v1.WhyEnd
-	(*WhyResponse)(nil),               // 83: sluice.control.v1.WhyResponse
-	nil,                               // 84: sluice.control.v1.Workload.LabelsEntry
-	nil,                               // 85: sluice.control.v1.Connection.AttrsEntry
-	nil,                               // 86: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	nil,                               // 87: sluice.control.v1.Traffic.DroppedEntry
-	nil,                               // 88: sluice.control.v1.Traffic.VerdictsEntry
-	nil,                               // 89: sluice.control.v1.Queue.DroppedEntry
-	nil,                               // 90: sluice.control.v1.Queue.BypassedEntry
-	nil,                               // 91: sluice.control.v1.Uplink.DroppedEntry
-	nil,                               // 92: sluice.control.v1.ReportStatusRequest.CountersEntry
-	nil,                               // 93: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	nil,                               // 94: sluice.control.v1.ReportStatusRequest.AttachedEntry
-	nil,                               // 95: sluice.control.v1.NodeStatus.CountersEntry
-	nil,                               // 96: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	nil,                               // 97: sluice.control.v1.StatusResponse.DroppedEntry
-	nil,                               // 98: sluice.control.v1.Selector.LabelsEntry
-	nil,                               // 99: sluice.control.v1.Edge.AttrsEntry
-	nil,                               // 100: sluice.control.v1.Edge.OutcomesEntry
-	nil,                               // 101: sluice.control.v1.Event.AttrsEntry
+	(HoldExpired)(0),                  // 6: sluice.control.v1.HoldExpired
+	(Action)(0),                       // 7: sluice.control.v1.Action
+	(Origin)(0),                       // 8: sluice.control.v1.Origin
+	(GroupKind)(0),                    // 9: sluice.control.v1.GroupKind
+	(Family)(0),                       // 10: sluice.control.v1.Family
+	(EventKind)(0),                    // 11: sluice.control.v1.EventKind
+	(AgentPhase)(0),                   // 12: sluice.control.v1.AgentPhase
+	(ControllerPhase)(0),              // 13: sluice.control.v1.ControllerPhase
+	(PluginPhase)(0),                  // 14: sluice.control.v1.PluginPhase
+	(*Page)(nil),                      // 15: sluice.control.v1.Page
+	(*Filter)(nil),                    // 16: sluice.control.v1.Filter
+	(*Owner)(nil),                     // 17: sluice.control.v1.Owner
+	(*RegisterNodeRequest)(nil),       // 18: sluice.control.v1.RegisterNodeRequest
+	(*RegisterNodeResponse)(nil),      // 19: sluice.control.v1.RegisterNodeResponse
+	(*Interface)(nil),                 // 20: sluice.control.v1.Interface
+	(*Workload)(nil),                  // 21: sluice.control.v1.Workload
+	(*ReportWorkloadsRequest)(nil),    // 22: sluice.control.v1.ReportWorkloadsRequest
+	(*ReportWorkloadsResponse)(nil),   // 23: sluice.control.v1.ReportWorkloadsResponse
+	(*Connection)(nil),                // 24: sluice.control.v1.Connection
+	(*ThreatRecord)(nil),              // 25: sluice.control.v1.ThreatRecord
+	(*Unjudged)(nil),                  // 26: sluice.control.v1.Unjudged
+	(*ReportConnectionsRequest)(nil),  // 27: sluice.control.v1.ReportConnectionsRequest
+	(*ReportConnectionsResponse)(nil), // 28: sluice.control.v1.ReportConnectionsResponse
+	(*Plugin)(nil),                    // 29: sluice.control.v1.Plugin
+	(*Traffic)(nil),                   // 30: sluice.control.v1.Traffic
+	(*Queue)(nil),                     // 31: sluice.control.v1.Queue
+	(*StoreState)(nil),                // 32: sluice.control.v1.StoreState
+	(*Uplink)(nil),                    // 33: sluice.control.v1.Uplink
+	(*AgentState)(nil),                // 34: sluice.control.v1.AgentState
+	(*ControllerState)(nil),           // 35: sluice.control.v1.ControllerState
+	(*ReportStatusRequest)(nil),       // 36: sluice.control.v1.ReportStatusRequest
+	(*ReportStatusResponse)(nil),      // 37: sluice.control.v1.ReportStatusResponse
+	(*StatusRequest)(nil),             // 38: sluice.control.v1.StatusRequest
+	(*NodeStatus)(nil),                // 39: sluice.control.v1.NodeStatus
+	(*StatusResponse)(nil),            // 40: sluice.control.v1.StatusResponse
+	(*ListWorkloadsRequest)(nil),      // 41: sluice.control.v1.ListWorkloadsRequest
+	(*ListWorkloadsResponse)(nil),     // 42: sluice.control.v1.ListWorkloadsResponse
+	(*Group)(nil),                     // 43: sluice.control.v1.Group
+	(*Selector)(nil),                  // 44: sluice.control.v1.Selector
+	(*ListGroupsRequest)(nil),         // 45: sluice.control.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),        // 46: sluice.control.v1.ListGroupsResponse
+	(*PutGroupRequest)(nil),           // 47: sluice.control.v1.PutGroupRequest
+	(*PutGroupResponse)(nil),          // 48: sluice.control.v1.PutGroupResponse
+	(*Rule)(nil),                      // 49: sluice.control.v1.Rule
+	(*ListRulesRequest)(nil),          // 50: sluice.control.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),         // 51: sluice.control.v1.ListRulesResponse
+	(*PutRuleRequest)(nil),            // 52: sluice.control.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),           // 53: sluice.control.v1.PutRuleResponse
+	(*DeleteRuleRequest)(nil),         // 54: sluice.control.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),        // 55: sluice.control.v1.DeleteRuleResponse
+	(*Settings)(nil),                  // 56: sluice.control.v1.Settings
+	(*GetSettingsRequest)(nil),        // 57: sluice.control.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),       // 58: sluice.control.v1.GetSettingsResponse
+	(*PutSettingsRequest)(nil),        // 59: sluice.control.v1.PutSettingsRequest
+	(*PutSettingsResponse)(nil),       // 60: sluice.control.v1.PutSettingsResponse
+	(*EndVerdict)(nil),                // 61: sluice.control.v1.EndVerdict
+	(*Edge)(nil),                      // 62: sluice.control.v1.Edge
+	(*ListConnectionsRequest)(nil),    // 63: sluice.control.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),   // 64: sluice.control.v1.ListConnectionsResponse
+	(*Violation)(nil),                 // 65: sluice.control.v1.Violation
+	(*ListViolationsRequest)(nil),     // 66: sluice.control.v1.ListViolationsRequest
+	(*ListViolationsResponse)(nil),    // 67: sluice.control.v1.ListViolationsResponse
+	(*Threat)(nil),                    // 68: sluice.control.v1.Threat
+	(*ListThreatsRequest)(nil),        // 69: sluice.control.v1.ListThreatsRequest
+	(*ListThreatsResponse)(nil),       // 70: sluice.control.v1.ListThreatsResponse
+	(*SetModeRequest)(nil),            // 71: sluice.control.v1.SetModeRequest
+	(*SetModeResponse)(nil),           // 72: sluice.control.v1.SetModeResponse
+	(*SetFailRequest)(nil),            // 73: sluice.control.v1.SetFailRequest
+	(*SetFailResponse)(nil),           // 74: sluice.control.v1.SetFailResponse
+	(*SetHoldRequest)(nil),            // 75: sluice.control.v1.SetHoldRequest
+	(*SetHoldResponse)(nil),           // 76: sluice.control.v1.SetHoldResponse
+	(*SetBackendRequest)(nil),         // 77: sluice.control.v1.SetBackendRequest
+	(*SetBackendResponse)(nil),        // 78: sluice.control.v1.SetBackendResponse
+	(*ObserveRequest)(nil),            // 79: sluice.control.v1.ObserveRequest
+	(*ListEventsRequest)(nil),         // 80: sluice.control.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),        // 81: sluice.control.v1.ListEventsResponse
+	(*Event)(nil),                     // 82: sluice.control.v1.Event
+	(*WhyRequest)(nil),                // 83: sluice.control.v1.WhyRequest
+	(*WhyStep)(nil),                   // 84: sluice.control.v1.WhyStep
+	(*WhyEnd)(nil),                    // 85: sluice.control.v1.WhyEnd
+	(*WhyResponse)(nil),               // 86: sluice.control.v1.WhyResponse
+	nil,                               // 87: sluice.control.v1.Workload.LabelsEntry
+	nil,                               // 88: sluice.control.v1.Connection.AttrsEntry
+	nil,                               // 89: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	nil,                               // 90: sluice.control.v1.Traffic.DroppedEntry
+	nil,                               // 91: sluice.control.v1.Traffic.VerdictsEntry
+	nil,                               // 92: sluice.control.v1.Queue.DroppedEntry
+	nil,                               // 93: sluice.control.v1.Queue.BypassedEntry
+	nil,                               // 94: sluice.control.v1.Uplink.DroppedEntry
+	nil,                               // 95: sluice.control.v1.ReportStatusRequest.CountersEntry
+	nil,                               // 96: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	nil,                               // 97: sluice.control.v1.ReportStatusRequest.AttachedEntry
+	nil,                               // 98: sluice.control.v1.NodeStatus.CountersEntry
+	nil,                               // 99: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	nil,                               // 100: sluice.control.v1.StatusResponse.DroppedEntry
+	nil,                               // 101: sluice.control.v1.Selector.LabelsEntry
+	nil,                               // 102: sluice.control.v1.Edge.AttrsEntry
+	nil,                               // 103: sluice.control.v1.Edge.OutcomesEntry
+	nil,                               // 104: sluice.control.v1.Event.AttrsEntry
 }
 var file_api_control_v1_control_proto_depIdxs = []int32{
 	0,   // 0: sluice.control.v1.Filter.verdicts:type_name -> sluice.control.v1.Verdict
 	1,   // 1: sluice.control.v1.Filter.reasons:type_name -> sluice.control.v1.Reason
 	2,   // 2: sluice.control.v1.Filter.outcomes:type_name -> sluice.control.v1.Outcome
-	10,  // 3: sluice.control.v1.Filter.kinds:type_name -> sluice.control.v1.EventKind
-	9,   // 4: sluice.control.v1.Filter.family:type_name -> sluice.control.v1.Family
-	16,  // 5: sluice.control.v1.RegisterNodeRequest.self:type_name -> sluice.control.v1.Owner
-	16,  // 6: sluice.control.v1.RegisterNodeResponse.owner:type_name -> sluice.control.v1.Owner
-	84,  // 7: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
-	19,  // 8: sluice.control.v1.Workload.interfaces:type_name -> sluice.control.v1.Interface
+	11,  // 3: sluice.control.v1.Filter.kinds:type_name -> sluice.control.v1.EventKind
+	10,  // 4: sluice.control.v1.Filter.family:type_name -> sluice.control.v1.Family
+	17,  // 5: sluice.control.v1.RegisterNodeRequest.self:type_name -> sluice.control.v1.Owner
+	17,  // 6: sluice.control.v1.RegisterNodeResponse.owner:type_name -> sluice.control.v1.Owner
+	87,  // 7: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
+	20,  // 8: sluice.control.v1.Workload.interfaces:type_name -> sluice.control.v1.Interface
 	4,   // 9: sluice.control.v1.Workload.mode:type_name -> sluice.control.v1.Mode
-	20,  // 10: sluice.control.v1.ReportWorkloadsRequest.workloads:type_name -> sluice.control.v1.Workload
+	21,  // 10: sluice.control.v1.ReportWorkloadsRequest.workloads:type_name -> sluice.control.v1.Workload
 	0,   // 11: sluice.control.v1.Connection.verdict:type_name -> sluice.control.v1.Verdict
 	1,   // 12: sluice.control.v1.Connection.reason:type_name -> sluice.control.v1.Reason
 	3,   // 13: sluice.control.v1.Connection.evidence:type_name -> sluice.control.v1.Evidence
 	2,   // 14: sluice.control.v1.Connection.outcome:type_name -> sluice.control.v1.Outcome
-	85,  // 15: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
-	23,  // 16: sluice.control.v1.ReportConnectionsRequest.connections:type_name -> sluice.control.v1.Connection
-	24,  // 17: sluice.control.v1.ReportConnectionsRequest.threats:type_name -> sluice.control.v1.ThreatRecord
-	86,  // 18: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	25,  // 19: sluice.control.v1.ReportConnectionsRequest.unjudged:type_name -> sluice.control.v1.Unjudged
-	13,  // 20: sluice.control.v1.Plugin.phase:type_name -> sluice.control.v1.PluginPhase
-	87,  // 21: sluice.control.v1.Traffic.dropped:type_name -> sluice.control.v1.Traffic.DroppedEntry
-	88,  // 22: sluice.control.v1.Traffic.verdicts:type_name -> sluice.control.v1.Traffic.VerdictsEntry
-	89,  // 23: sluice.control.v1.Queue.dropped:type_name -> sluice.control.v1.Queue.DroppedEntry
-	90,  // 24: sluice.control.v1.Queue.bypassed:type_name -> sluice.control.v1.Queue.BypassedEntry
-	91,  // 25: sluice.control.v1.Uplink.dropped:type_name -> sluice.control.v1.Uplink.DroppedEntry
-	28,  // 26: sluice.control.v1.AgentState.plugins:type_name -> sluice.control.v1.Plugin
-	29,  // 27: sluice.control.v1.AgentState.traffic:type_name -> sluice.control.v1.Traffic
-	30,  // 28: sluice.control.v1.AgentState.queues:type_name -> sluice.control.v1.Queue
-	31,  // 29: sluice.control.v1.AgentState.store:type_name -> sluice.control.v1.StoreState
-	32,  // 30: sluice.control.v1.AgentState.uplink:type_name -> sluice.control.v1.Uplink
-	12,  // 31: sluice.control.v1.ControllerState.phase:type_name -> sluice.control.v1.ControllerPhase
-	16,  // 32: sluice.control.v1.ControllerState.rivals:type_name -> sluice.control.v1.Owner
-	92,  // 33: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
-	93,  // 34: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	94,  // 35: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
-	33,  // 36: sluice.control.v1.ReportStatusRequest.state:type_name -> sluice.control.v1.AgentState
-	16,  // 37: sluice.control.v1.ReportStatusResponse.rivals:type_name -> sluice.control.v1.Owner
-	95,  // 38: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
-	96,  // 39: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	33,  // 40: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
-	11,  // 41: sluice.control.v1.NodeStatus.phase:type_name -> sluice.control.v1.AgentPhase
-	16,  // 42: sluice.control.v1.NodeStatus.owner:type_name -> sluice.control.v1.Owner
-	16,  // 43: sluice.control.v1.NodeStatus.rivals:type_name -> sluice.control.v1.Owner
-	38,  // 44: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
-	97,  // 45: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
-	31,  // 46: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
-	34,  // 47: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
+	88,  // 15: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
+	24,  // 16: sluice.control.v1.ReportConnectionsRequest.connections:type_name -> sluice.control.v1.Connection
+	25,  // 17: sluice.control.v1.ReportConnectionsRequest.threats:type_name -> sluice.control.v1.ThreatRecord
+	89,  // 18: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	26,  // 19: sluice.control.v1.ReportConnectionsRequest.unjudged:type_name -> sluice.control.v1.Unjudged
+	14,  // 20: sluice.control.v1.Plugin.phase:type_name -> sluice.control.v1.PluginPhase
+	90,  // 21: sluice.control.v1.Traffic.dropped:type_name -> sluice.control.v1.Traffic.DroppedEntry
+	91,  // 22: sluice.control.v1.Traffic.verdicts:type_name -> sluice.control.v1.Traffic.VerdictsEntry
+	92,  // 23: sluice.control.v1.Queue.dropped:type_name -> sluice.control.v1.Queue.DroppedEntry
+	93,  // 24: sluice.control.v1.Queue.bypassed:type_name -> sluice.control.v1.Queue.BypassedEntry
+	94,  // 25: sluice.control.v1.Uplink.dropped:type_name -> sluice.control.v1.Uplink.DroppedEntry
+	29,  // 26: sluice.control.v1.AgentState.plugins:type_name -> sluice.control.v1.Plugin
+	30,  // 27: sluice.control.v1.AgentState.traffic:type_name -> sluice.control.v1.Traffic
+	31,  // 28: sluice.control.v1.AgentState.queues:type_name -> sluice.control.v1.Queue
+	32,  // 29: sluice.control.v1.AgentState.store:type_name -> sluice.control.v1.StoreState
+	33,  // 30: sluice.control.v1.AgentState.uplink:type_name -> sluice.control.v1.Uplink
+	13,  // 31: sluice.control.v1.ControllerState.phase:type_name -> sluice.control.v1.ControllerPhase
+	17,  // 32: sluice.control.v1.ControllerState.rivals:type_name -> sluice.control.v1.Owner
+	95,  // 33: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
+	96,  // 34: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	97,  // 35: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
+	34,  // 36: sluice.control.v1.ReportStatusRequest.state:type_name -> sluice.control.v1.AgentState
+	17,  // 37: sluice.control.v1.ReportStatusResponse.rivals:type_name -> sluice.control.v1.Owner
+	98,  // 38: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
+	99,  // 39: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	34,  // 40: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
+	12,  // 41: sluice.control.v1.NodeStatus.phase:type_name -> sluice.control.v1.AgentPhase
+	17,  // 42: sluice.control.v1.NodeStatus.owner:type_name -> sluice.control.v1.Owner
+	17,  // 43: sluice.control.v1.NodeStatus.rivals:type_name -> sluice.control.v1.Owner
+	39,  // 44: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
+	100, // 45: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
+	32,  // 46: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
+	35,  // 47: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
 	4,   // 48: sluice.control.v1.ListWorkloadsRequest.modes:type_name -> sluice.control.v1.Mode
-	14,  // 49: sluice.control.v1.ListWorkloadsRequest.page:type_name -> sluice.control.v1.Page
-	20,  // 50: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
-	8,   // 51: sluice.control.v1.Group.kind:type_name -> sluice.control.v1.GroupKind
+	15,  // 49: sluice.control.v1.ListWorkloadsRequest.page:type_name -> sluice.control.v1.Page
+	21,  // 50: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
+	9,   // 51: sluice.control.v1.Group.kind:type_name -> sluice.control.v1.GroupKind
 	4,   // 52: sluice.control.v1.Group.mode:type_name -> sluice.control.v1.Mode
 	5,   // 53: sluice.control.v1.Group.fail:type_name -> sluice.control.v1.Fail
-	43,  // 54: sluice.control.v1.Group.selector:type_name -> sluice.control.v1.Selector
-	98,  // 55: sluice.control.v1.Selector.labels:type_name -> sluice.control.v1.Selector.LabelsEntry
-	8,   // 56: sluice.control.v1.ListGroupsRequest.kinds:type_name -> sluice.control.v1.GroupKind
-	14,  // 57: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
-	42,  // 58: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
-	42,  // 59: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
-	42,  // 60: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
-	6,   // 61: sluice.control.v1.Rule.action:type_name -> sluice.control.v1.Action
-	7,   // 62: sluice.control.v1.Rule.origin:type_name -> sluice.control.v1.Origin
-	7,   // 63: sluice.control.v1.ListRulesRequest.origins:type_name -> sluice.control.v1.Origin
-	14,  // 64: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
-	48,  // 65: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
-	48,  // 66: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
-	48,  // 67: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
-	4,   // 68: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
-	5,   // 69: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
-	55,  // 70: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	55,  // 71: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
-	55,  // 72: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	0,   // 73: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 74: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
-	99,  // 75: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
-	0,   // 76: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 77: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
-	9,   // 78: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
-	60,  // 79: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
-	60,  // 80: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
-	100, // 81: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
-	2,   // 82: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
-	3,   // 83: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
-	15,  // 84: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 85: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
-	61,  // 86: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
-	0,   // 87: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 88: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
-	9,   // 89: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
-	2,   // 90: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
-	15,  // 91: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 92: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
-	64,  // 93: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
-	9,   // 94: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
-	15,  // 95: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 96: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
-	67,  // 97: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
-	4,   // 98: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
-	42,  // 99: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
-	5,   // 100: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
-	42,  // 101: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
-	20,  // 102: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
-	15,  // 103: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
-	15,  // 104: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
-	14,  // 105: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
-	79,  // 106: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
-	101, // 107: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
-	10,  // 108: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
-	0,   // 109: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 110: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
-	2,   // 111: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
-	9,   // 112: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
-	60,  // 113: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
-	60,  // 114: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
-	4,   // 115: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
-	0,   // 116: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 117: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
-	81,  // 118: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
-	0,   // 119: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
-	82,  // 120: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
-	17,  // 121: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
-	21,  // 122: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
-	26,  // 123: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
-	35,  // 124: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
-	37,  // 125: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
-	40,  // 126: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
-	74,  // 127: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
-	44,  // 128: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
-	46,  // 129: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
-	70,  // 130: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
-	72,  // 131: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
-	49,  // 132: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
-	51,  // 133: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
-	53,  // 134: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
-	56,  // 135: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
-	58,  // 136: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
-	62,  // 137: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
-	65,  // 138: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
-	68,  // 139: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
-	77,  // 140: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
-	76,  // 141: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
-	80,  // 142: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
-	18,  // 143: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
-	22,  // 144: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
-	27,  // 145: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
-	36,  // 146: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
-	39,  // 147: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
-	41,  // 148: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
-	75,  // 149: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
-	45,  // 150: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
-	47,  // 151: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
-	71,  // 152: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
-	73,  // 153: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
-	50,  // 154: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
-	52,  // 155: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
-	54,  // 156: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
-	57,  // 157: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
-	59,  // 158: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
-	63,  // 159: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
-	66,  // 160: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
-	69,  // 161: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
-	78,  // 162: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
-	79,  // 163: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
-	83,  // 164: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
-	143, // [143:165] is the sub-list for method output_type
-	121, // [121:143] is the sub-list for method input_type
-	121, // [121:121] is the sub-list for extension type_name
-	121, // [121:121] is the sub-list for extension extendee
-	0,   // [0:121] is the sub-list for field type_name
+	6,   // 54: sluice.control.v1.Group.hold_expired:type_name -> sluice.control.v1.HoldExpired
+	44,  // 55: sluice.control.v1.Group.selector:type_name -> sluice.control.v1.Selector
+	101, // 56: sluice.control.v1.Selector.labels:type_name -> sluice.control.v1.Selector.LabelsEntry
+	9,   // 57: sluice.control.v1.ListGroupsRequest.kinds:type_name -> sluice.control.v1.GroupKind
+	15,  // 58: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
+	43,  // 59: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
+	43,  // 60: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
+	43,  // 61: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
+	7,   // 62: sluice.control.v1.Rule.action:type_name -> sluice.control.v1.Action
+	8,   // 63: sluice.control.v1.Rule.origin:type_name -> sluice.control.v1.Origin
+	8,   // 64: sluice.control.v1.ListRulesRequest.origins:type_name -> sluice.control.v1.Origin
+	15,  // 65: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
+	49,  // 66: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
+	49,  // 67: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
+	49,  // 68: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
+	4,   // 69: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
+	5,   // 70: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
+	6,   // 71: sluice.control.v1.Settings.default_hold_expired:type_name -> sluice.control.v1.HoldExpired
+	56,  // 72: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	56,  // 73: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
+	56,  // 74: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	0,   // 75: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 76: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
+	102, // 77: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
+	0,   // 78: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 79: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
+	10,  // 80: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
+	61,  // 81: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
+	61,  // 82: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
+	103, // 83: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
+	2,   // 84: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
+	3,   // 85: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
+	16,  // 86: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
+	15,  // 87: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
+	62,  // 88: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
+	0,   // 89: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 90: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
+	10,  // 91: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
+	2,   // 92: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
+	16,  // 93: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
+	15,  // 94: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
+	65,  // 95: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
+	10,  // 96: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
+	16,  // 97: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
+	15,  // 98: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
+	68,  // 99: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
+	4,   // 100: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
+	43,  // 101: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
+	5,   // 102: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
+	43,  // 103: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
+	6,   // 104: sluice.control.v1.SetHoldRequest.expired:type_name -> sluice.control.v1.HoldExpired
+	43,  // 105: sluice.control.v1.SetHoldResponse.groups:type_name -> sluice.control.v1.Group
+	21,  // 106: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
+	16,  // 107: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
+	16,  // 108: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
+	15,  // 109: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
+	82,  // 110: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
+	104, // 111: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
+	11,  // 112: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
+	0,   // 113: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 114: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
+	2,   // 115: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
+	10,  // 116: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
+	61,  // 117: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
+	61,  // 118: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
+	4,   // 119: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
+	0,   // 120: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 121: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
+	84,  // 122: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
+	0,   // 123: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
+	85,  // 124: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
+	18,  // 125: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
+	22,  // 126: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
+	27,  // 127: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
+	36,  // 128: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
+	38,  // 129: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
+	41,  // 130: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
+	77,  // 131: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
+	45,  // 132: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
+	47,  // 133: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
+	71,  // 134: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
+	73,  // 135: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
+	75,  // 136: sluice.control.v1.Control.SetHold:input_type -> sluice.control.v1.SetHoldRequest
+	50,  // 137: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
+	52,  // 138: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
+	54,  // 139: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
+	57,  // 140: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
+	59,  // 141: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
+	63,  // 142: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
+	66,  // 143: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
+	69,  // 144: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
+	80,  // 145: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
+	79,  // 146: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
+	83,  // 147: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
+	19,  // 148: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
+	23,  // 149: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
+	28,  // 150: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
+	37,  // 151: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
+	40,  // 152: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
+	42,  // 153: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
+	78,  // 154: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
+	46,  // 155: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
+	48,  // 156: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
+	72,  // 157: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
+	74,  // 158: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
+	76,  // 159: sluice.control.v1.Control.SetHold:output_type -> sluice.control.v1.SetHoldResponse
+	51,  // 160: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
+	53,  // 161: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
+	55,  // 162: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
+	58,  // 163: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
+	60,  // 164: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
+	64,  // 165: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
+	67,  // 166: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
+	70,  // 167: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
+	81,  // 168: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
+	82,  // 169: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
+	86,  // 170: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
+	148, // [148:171] is the sub-list for method output_type
+	125, // [125:148] is the sub-list for method input_type
+	125, // [125:125] is the sub-list for extension type_name
+	125, // [125:125] is the sub-list for extension extendee
+	0,   // [0:125] is the sub-list for field type_name
 }
 
 func init() { file_api_control_v1_control_proto_init() }
@@ -8199,13 +8419,14 @@ func file_api_control_v1_control_proto_init() {
 	if File_api_control_v1_control_proto != nil {
 		return
 	}
+	file_api_control_v1_control_proto_msgTypes[60].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_control_v1_control_proto_rawDesc), len(file_api_control_v1_control_proto_rawDesc)),
-			NumEnums:      14,
-			NumMessages:   88,
+			NumEnums:      15,
+			NumMessages:   90,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

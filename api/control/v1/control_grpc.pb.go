@@ -268,6 +268,7 @@ const (
 	Control_PutGroup_FullMethodName        = "/sluice.control.v1.Control/PutGroup"
 	Control_SetMode_FullMethodName         = "/sluice.control.v1.Control/SetMode"
 	Control_SetFail_FullMethodName         = "/sluice.control.v1.Control/SetFail"
+	Control_SetHold_FullMethodName         = "/sluice.control.v1.Control/SetHold"
 	Control_ListRules_FullMethodName       = "/sluice.control.v1.Control/ListRules"
 	Control_PutRule_FullMethodName         = "/sluice.control.v1.Control/PutRule"
 	Control_DeleteRule_FullMethodName      = "/sluice.control.v1.Control/DeleteRule"
@@ -298,10 +299,11 @@ type ControlClient interface {
 	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
 	// PutGroup writes a group whole.
 	PutGroup(ctx context.Context, in *PutGroupRequest, opts ...grpc.CallOption) (*PutGroupResponse, error)
-	// SetMode and SetFail answer when every agent concerned enforces the new policy, or the
-	// deadline ends.
+	// SetMode, SetFail and SetHold answer when every agent concerned enforces the new policy, or
+	// the deadline ends.
 	SetMode(ctx context.Context, in *SetModeRequest, opts ...grpc.CallOption) (*SetModeResponse, error)
 	SetFail(ctx context.Context, in *SetFailRequest, opts ...grpc.CallOption) (*SetFailResponse, error)
+	SetHold(ctx context.Context, in *SetHoldRequest, opts ...grpc.CallOption) (*SetHoldResponse, error)
 	ListRules(ctx context.Context, in *ListRulesRequest, opts ...grpc.CallOption) (*ListRulesResponse, error)
 	// PutRule writes a rule whole; id 0 creates one.
 	PutRule(ctx context.Context, in *PutRuleRequest, opts ...grpc.CallOption) (*PutRuleResponse, error)
@@ -391,6 +393,16 @@ func (c *controlClient) SetFail(ctx context.Context, in *SetFailRequest, opts ..
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SetFailResponse)
 	err := c.cc.Invoke(ctx, Control_SetFail_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlClient) SetHold(ctx context.Context, in *SetHoldRequest, opts ...grpc.CallOption) (*SetHoldResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetHoldResponse)
+	err := c.cc.Invoke(ctx, Control_SetHold_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -533,10 +545,11 @@ type ControlServer interface {
 	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
 	// PutGroup writes a group whole.
 	PutGroup(context.Context, *PutGroupRequest) (*PutGroupResponse, error)
-	// SetMode and SetFail answer when every agent concerned enforces the new policy, or the
-	// deadline ends.
+	// SetMode, SetFail and SetHold answer when every agent concerned enforces the new policy, or
+	// the deadline ends.
 	SetMode(context.Context, *SetModeRequest) (*SetModeResponse, error)
 	SetFail(context.Context, *SetFailRequest) (*SetFailResponse, error)
+	SetHold(context.Context, *SetHoldRequest) (*SetHoldResponse, error)
 	ListRules(context.Context, *ListRulesRequest) (*ListRulesResponse, error)
 	// PutRule writes a rule whole; id 0 creates one.
 	PutRule(context.Context, *PutRuleRequest) (*PutRuleResponse, error)
@@ -582,6 +595,9 @@ func (UnimplementedControlServer) SetMode(context.Context, *SetModeRequest) (*Se
 }
 func (UnimplementedControlServer) SetFail(context.Context, *SetFailRequest) (*SetFailResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetFail not implemented")
+}
+func (UnimplementedControlServer) SetHold(context.Context, *SetHoldRequest) (*SetHoldResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetHold not implemented")
 }
 func (UnimplementedControlServer) ListRules(context.Context, *ListRulesRequest) (*ListRulesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRules not implemented")
@@ -759,6 +775,24 @@ func _Control_SetFail_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ControlServer).SetFail(ctx, req.(*SetFailRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Control_SetHold_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetHoldRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).SetHold(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_SetHold_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).SetHold(ctx, req.(*SetHoldRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -988,6 +1022,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetFail",
 			Handler:    _Control_SetFail_Handler,
+		},
+		{
+			MethodName: "SetHold",
+			Handler:    _Control_SetHold_Handler,
 		},
 		{
 			MethodName: "ListRules",
