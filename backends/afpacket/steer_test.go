@@ -166,7 +166,8 @@ func TestSharedPort(t *testing.T) {
 	b := afpacket.New(afpacket.Config{})
 	var egress, ingress atomic.Int32
 	judge := func(f *packet.Frame) packet.Action {
-		switch {
+		switch ip := f.Data[14:]; {
+		case !(ip[0]>>4 == 4 && ip[9] == packet.ProtoUDP || ip[0]>>4 == 6 && ip[6] == packet.ProtoUDP): // finds neighbours
 		case f.Endpoint == 1 && f.Dir == packet.Egress:
 			egress.Add(1)
 		case f.Endpoint == 2 && f.Dir == packet.Ingress:

@@ -39,7 +39,7 @@ func (s *seen) count(dir packet.Direction, p string) int {
 func directions(t *testing.T, h Harness) {
 	a, b := h.topology(t)
 	s := &seen{n: map[string]int{}}
-	const id = 0xabcdef
+	const id = backend.MaxID - 0x1234
 	h.attach(t, h.Endpoint(id, a, backend.FailOpen), func(f *packet.Frame) packet.Action {
 		p := payload(f)
 		if !bytes.HasPrefix(p, []byte("sluice ")) {
