@@ -15,8 +15,9 @@ type News struct {
 	// unavailable.
 	Lost     bool
 	Strength parsers.Match
-	// App and Base are valid when the outcome is Decided. Before, Base is that of the parser that
-	// has the session and must still name the application over it; app.Undecided without one.
+	// App and Base are valid when the outcome is Decided. Before, they are what the session would
+	// be if no more bytes followed, as far as it is known: Base is app.Undecided without a claim, and
+	// App is app.Undecided where it is not known apart from Base.
 	App, Base app.ID
 	// Side is which end is the client, in terms of the session's Meta.
 	Side Side
@@ -151,8 +152,12 @@ func (d *Ident) Learn(n News) {
 
 // News returns the progress of the Ident, for remote callers; they supply seen.
 func (d *Ident) News(seen uint32) News {
-	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Side: d.side, Renamed: d.renamed & 3,
+	n := News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Side: d.side, Renamed: d.renamed & 3,
 		Seen: seen, Left: d.Left()}
+	if _, base := d.SoFar(); d.outcome != Decided && base != app.Unknown {
+		n.Base = base
+	}
+	return n
 }
 
 // Left returns the parsers that remain.

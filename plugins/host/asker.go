@@ -42,11 +42,11 @@ type entry struct {
 	spoke  [2]bool
 	gone   bool // the log is incomplete
 	ending bool
-	begun  bool   // its beginning was sent to the plugins
-	parts  []part // of its plugins, in order
-	left   detect.Left
-	winner int    // index of the part whose claim is the session's; -1 before
-	log    []byte // every record so far
+	begun  bool        // its beginning was sent to the plugins
+	parts  []part      // of its plugins, in order
+	sent   detect.News // the last one without a winner
+	winner int         // index of the part whose claim is the session's; -1 before
+	log    []byte      // every record so far
 }
 
 // part is the answer of one plugin about a session.
@@ -147,7 +147,7 @@ func (a *asker) entry(owner uint32) *entry {
 	} else {
 		e = &entry{parts: make([]part, 0, len(a.links))}
 	}
-	*e = entry{owner: owner, parts: e.parts[:0], winner: -1, log: e.log[:0]}
+	*e = entry{owner: owner, parts: e.parts[:0], winner: -1, log: e.log[:0], sent: nothing}
 	return e
 }
 
