@@ -95,11 +95,11 @@ func (f *Flow) SoFar() (a, base app.ID) {
 	if f.far.number == 0 || f.far.learned {
 		return f.Ident.SoFar()
 	}
-	if n := &f.far.news; f.far.received && n.Base != app.Undecided && n.Base != app.Unknown {
-		if n.App != app.Undecided {
-			return n.App, n.Base
-		}
-		return n.Base, n.Base
+	if n := &f.far.news; f.far.received && n.App != app.Undecided && n.App != app.Unknown {
+		return n.App, n.Base
+	}
+	if f.Waiting() {
+		return f.Ident.SoFar()
 	}
 	return app.Unknown, app.Unknown
 }

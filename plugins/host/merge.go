@@ -231,22 +231,24 @@ func (a *asker) turned(e *entry, pt *part) bool {
 	return e.spoke[0] && e.spoke[1] && pt.link.answered(pt.at)
 }
 
-// nothing is what is known of a session before any answer.
-var nothing = detect.News{App: app.Undecided, Base: app.Undecided}
-
-// undecided forwards a preamble, or the remaining candidates and the strongest claim so far. It is repeated
-// later if there is a claim.
+// undecided forwards a preamble and the remaining candidates, and is repeated later if there is a claim.
 func (a *asker) undecided(e *entry, to detect.Answers) {
-	n := nothing
-	n.Left.Known = true
+	n := detect.News{Left: detect.Left{Known: true}, App: app.Unknown, Base: app.Unknown}
+	claimed := parsers.No
 	for i := range e.parts {
 		pt := &e.parts[i]
+		strength := parsers.Likely // of what is not decided, if it ended now
+		if pt.news.Outcome == detect.Decided {
+			strength = pt.news.Strength
+		}
+		if a := pt.news.App; a != app.Unknown && a != app.Undecided && strength > claimed {
+			claimed, n.App, n.Base = strength, a, pt.news.Base
+		}
 		switch {
 		case pt.news.Outcome == detect.Decided:
 			a.open[e] = true
 			if pt.news.App != app.Unknown {
 				n.Left.Add(pt.news.Base)
-				soFar(&n, &pt.news)
 			}
 		case pt.news.Outcome == detect.Preamble:
 			preamble := pt.news
@@ -255,22 +257,11 @@ func (a *asker) undecided(e *entry, to detect.Answers) {
 			return
 		default:
 			n.Left.Join(&pt.news.Left)
-			soFar(&n, &pt.news)
 		}
 	}
-	if n != e.sent {
-		e.sent = n
+	if n != e.forwarded {
+		e.forwarded = n
 		to.News(e.owner, n)
-	}
-}
-
-// soFar replaces the claim in n by that of one plugin if it is stronger.
-func soFar(n, of *detect.News) {
-	if of.Base == app.Undecided || of.Base == app.Unknown {
-		return
-	}
-	if s := max(of.Strength, parsers.Likely); s > n.Strength {
-		n.App, n.Base, n.Strength = of.App, of.Base, s
 	}
 }
 
