@@ -181,7 +181,7 @@ func TestPluginsFailUnderLoad(t *testing.T) {
 	load.wg.Wait()
 	t.Logf("%d connections", load.made.Load())
 	if len(load.failed) > 0 {
-		t.Errorf("%d of %d connections failed: %s", len(load.failed), load.made.Load(), strings.Join(load.failed[:min(5, len(load.failed))], "; "))
+		t.Errorf("%d of %d connections failed: %s", len(load.failed), load.made.Load(), strings.Join(load.failed[:min(5, len(load.failed))], "; ")+"\n"+l.run("violations"))
 	}
 	l.works("after the failures")
 	l.refused("after the failures", l.intruder, 8080)
