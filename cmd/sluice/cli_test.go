@@ -36,6 +36,7 @@ func TestGolden(t *testing.T) {
 		{"violations", "violations"}, {"threats", "threats"}, {"threats_packet", "threats --packet"}, {"observe", "observe"}, {"why", "why web db 5432"},
 		{"why_app", "why web db 5432 --app redis"}, {"fail", "fail"}, {"fail_default", "fail closed"},
 		{"rules_add", "rules add --from web --to db --ports tcp/80,udp/53 --apps http --action deny"}, {"rules_delete", "rules delete 3"},
+		{"rules_aside", "rules --set-aside"}, {"rules_accept", "rules accept 1001"}, {"rules_drop", "rules drop 1001 1002"},
 		{"plugins", "plugins list"}, {"backend", "workloads backend web nfqueue"},
 	}
 	for _, tt := range tests {
