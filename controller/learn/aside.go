@@ -45,7 +45,7 @@ func keyOfRule(r *model.Rule) key {
 // Restore continues with proposals that were stored.
 func (l *Learner) Restore(list []model.Aside) {
 	for _, a := range list {
-		l.asides.put(a)
+		l.asides.putAside(a)
 		delete(l.asides.changed, a.Rule.ID)
 	}
 }
@@ -92,7 +92,7 @@ func (l *Learner) Accept(id uint32) (model.Rule, error) {
 	r.Comment, r.Revision = "accepted by a user", r.Revision+1
 	r = l.rules.PutLearned(r)
 	l.index[k] = r.ID
-	l.asides.remove(id)
+	l.asides.removeAside(id)
 	return r, nil
 }
 
@@ -102,7 +102,7 @@ func (l *Learner) Drop(id uint32) (model.Aside, error) {
 	if !ok {
 		return a, noAside(id)
 	}
-	l.asides.remove(id)
+	l.asides.removeAside(id)
 	return a, nil
 }
 
@@ -110,7 +110,7 @@ func noAside(id uint32) error {
 	return fmt.Errorf("rule %d: %w: `sluice rules --set-aside` lists those that are", id, model.ErrNoAside)
 }
 
-func (s *asides) put(a model.Aside) {
+func (s *asides) putAside(a model.Aside) {
 	id := a.Rule.ID
 	if _, ok := s.byID[id]; !ok {
 		s.index[keyOfRule(&a.Rule)] = id
@@ -119,7 +119,7 @@ func (s *asides) put(a model.Aside) {
 	s.byID[id], s.changed[id] = a, true
 }
 
-func (s *asides) remove(id uint32) {
+func (s *asides) removeAside(id uint32) {
 	a, ok := s.byID[id]
 	if !ok {
 		return
@@ -157,7 +157,7 @@ func (l *Learner) setAside(x *lesson, cause model.AsideCause, now int64) {
 	}
 	a.Last = now
 	a.Rule.Revision++
-	s.put(a)
+	s.putAside(a)
 }
 
 // release removes a port from the proposals, because a rule has it now.
@@ -168,17 +168,17 @@ func (l *Learner) release(x *lesson) {
 	}
 	a.Rule.Ports = without(a.Rule.Ports, x.port)
 	if len(a.Rule.Ports) == 0 {
-		l.asides.remove(a.Rule.ID)
+		l.asides.removeAside(a.Rule.ID)
 		return
 	}
 	a.Rule.Revision++
-	l.asides.put(a)
+	l.asides.putAside(a)
 }
 
 // retract sets aside what a source alone has taught in the present window, now that it is known to scan. It
 // returns the rules that have changed; those without ports are deleted.
 func (l *Learner) retract(name string, now int64) []model.Rule {
-	list := l.scans.take(name)
+	list := l.scans.takeRecent(name)
 	slices.SortFunc(list, func(a, b taught) int {
 		return cmp.Or(a.key.compare(b.key), cmp.Compare(a.port.Proto, b.port.Proto), cmp.Compare(a.port.Lo, b.port.Lo))
 	})

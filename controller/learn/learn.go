@@ -108,12 +108,12 @@ func (l *Learner) Learn(list []Connection, now int64) []model.Rule {
 	lessons := l.lessons(list, now)
 	for _, x := range lessons {
 		if !x.open && !x.scan {
-			l.take(&x, now, note)
+			l.takeLesson(&x, now, note)
 		}
 	}
 	for _, x := range lessons {
 		if x.open && !x.scan && !l.named(&x) {
-			l.take(&x, now, note)
+			l.takeLesson(&x, now, note)
 		}
 	}
 	for _, x := range lessons {
@@ -127,8 +127,8 @@ func (l *Learner) Learn(list []Connection, now int64) []model.Rule {
 	return slices.SortedFunc(maps.Values(changed), func(a, b model.Rule) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// take learns from a lesson and notes the rules that have changed.
-func (l *Learner) take(x *lesson, now int64, note func(*model.Rule, bool)) {
+// takeLesson learns from a lesson and notes the rules that have changed.
+func (l *Learner) takeLesson(x *lesson, now int64, note func(*model.Rule, bool)) {
 	l.scans.confirm(x)
 	r, ok := l.learn(*x, now)
 	note(&r, ok)

@@ -124,8 +124,8 @@ func (s *scans) confirm(x *lesson) {
 	}
 }
 
-// take returns what a source alone has taught lately, and forgets it.
-func (s *scans) take(name string) []taught {
+// takeRecent returns what a source alone has taught lately, and forgets it.
+func (s *scans) takeRecent(name string) []taught {
 	var out []taught
 	for k, t := range s.recent {
 		if t.source == name {

@@ -89,7 +89,7 @@ func (s edit) decideAside(r *controlv1.DecideSetAsideRequest) (*controlv1.Rule, 
 	case err != nil:
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
 	}
-	if err := s.markAsides(); err != nil {
+	if err := markAsides(s.Server); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	s.kick()
@@ -97,7 +97,7 @@ func (s edit) decideAside(r *controlv1.DecideSetAsideRequest) (*controlv1.Rule, 
 }
 
 // markAsides has the proposals stored that have changed, and logs those that are new. The lock is held.
-func (s *Server) markAsides() error {
+func markAsides(s *Server) error {
 	ids := s.learner.TakeAsides()
 	if len(ids) == 0 {
 		return nil
@@ -136,7 +136,7 @@ func (s loader) loadAsides(ctx context.Context) error {
 }
 
 // wideRules returns the wide learned rules of groups. The lock is held.
-func (s *book) wideRules(groups map[string]bool) []*controlv1.Rule {
+func wideRules(s *book, groups map[string]bool) []*controlv1.Rule {
 	var out []*controlv1.Rule
 	var members map[string][]string
 	for _, r := range s.rules.LearnedRules() {

@@ -152,7 +152,7 @@ func (c *collector) learn(list []learn.Connection) error {
 		}
 		s.log.Log(context.Background(), level, "rule learned", "id", rules[i].ID, "rule", rules[i].String(), "wide", rules[i].Wide())
 	}
-	if err := s.markAsides(); err != nil {
+	if err := markAsides(s); err != nil {
 		return err
 	}
 	gone := s.learner.TakeDeleted()

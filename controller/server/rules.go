@@ -191,7 +191,7 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 	if mode != policy.Discover {
 		c.s.mu.Lock()
 		defer c.s.mu.Unlock()
-		out.Wide = c.s.wideRules(named)
+		out.Wide = wideRules(c.s.book, named)
 	}
 	return out, nil
 }
