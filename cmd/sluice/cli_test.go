@@ -139,7 +139,7 @@ func TestCommandErrors(t *testing.T) {
 		{"another program's verb and a thing", "get rules", "use `sluice rules`"},
 		{"short word", "xyz", "there is no command \"xyz\": see `sluice --help`"},
 		{"near subcommand", "rules ad", "there is no command \"ad\" of `sluice rules`: did you mean `sluice rules add`?"},
-		{"unknown subcommand", "rules frobnicate", "did you mean `sluice rules add` or `sluice rules delete` or `sluice rules list`?"},
+		{"unknown subcommand", "rules frobnicate", "did you mean `sluice rules accept` or `sluice rules add` or `sluice rules delete` or `sluice rules drop` or `sluice rules list`?"},
 		{"near subcommand of mode", "mode st web protect", "did you mean `sluice mode set`?"},
 		{"remove is delete", "rules remove x", "\"x\" is not the id of a rule"},
 		{"no capture", "replay", "FILE is missing: use `sluice replay"},
