@@ -57,7 +57,9 @@ func TestShares(t *testing.T) {
 				if phase == flow.PhaseOpening && (refused != 0 || evicted[2] == 0 || evicted[3] == 0) {
 					t.Errorf("half-open connections: got %d refused and evicted %v, want only own evictions", refused, evicted)
 				}
-				if n := tab.LenOf(1); n != 20 || evicted[1] != 0 {
+				n := 0
+				tab.EachOf(1, func(*session.Session) bool { n++; return true })
+				if n != 20 || evicted[1] != 0 {
 					t.Errorf("neighbour's sessions: got %d and %d evicted, want all 20", n, evicted[1])
 				}
 				for i := range 10 {

@@ -29,7 +29,7 @@ type Table struct {
 	index index
 	store store
 	wheel wheel
-	lists map[uint32]endpointList // by endpoint
+	lists endpointLists // by endpoint
 	stats Stats
 }
 
@@ -39,7 +39,7 @@ func New(c Config) *Table {
 		c.Max = 1 << 20
 	}
 	c.Timeouts = c.Timeouts.withDefaults()
-	t := &Table{cfg: c, lists: map[uint32]endpointList{}}
+	t := &Table{cfg: c, lists: endpointLists{}}
 	t.index.init()
 	return t
 }
@@ -88,7 +88,7 @@ func (t *Table) add(endpoint, tag uint32, now int64) *Session {
 	if t.n == 0 {
 		t.wheel.cur = max(t.wheel.cur, now>>tickBits)
 	}
-	if !t.room(endpoint, now) {
+	if !room(t, endpoint, now) {
 		t.stats.Full++
 		return nil
 	}
@@ -105,14 +105,14 @@ func (t *Table) add(endpoint, tag uint32, now int64) *Session {
 // link adds a session to the wheel and its endpoint's list.
 func (t *Table) link(s *Session) {
 	t.linkTimer(s)
-	t.linkEndpoint(s)
+	t.lists.link(&t.store, s)
 }
 
 // Delete removes a session; its memory is reused.
 func (t *Table) Delete(s *Session) {
 	t.index.remove(t.index.hash(&s.Key), s.ref)
 	t.unlinkTimer(s)
-	t.unlinkEndpoint(s)
+	t.lists.unlink(&t.store, s)
 	t.store.free(s)
 	if t.n--; t.n == 0 || t.n == shrinkAt && t.index.segs > 8*shrinkAt/segmentMax {
 		t.shrink()

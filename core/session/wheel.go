@@ -191,7 +191,7 @@ func (t *Table) evict(now int64) bool {
 				s := t.store.at(ref)
 				ref = s.next
 				if s.expendable(now) {
-					t.discard(s)
+					discard(t, s)
 					return true
 				}
 				t.unlinkTimer(s)
