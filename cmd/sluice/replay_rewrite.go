@@ -94,19 +94,20 @@ func (w *rewriter) frame(f *packet.Frame) {
 		w.order(f, false)
 		return
 	}
-	if p.Proto != 6 || w.cut == 0 || len(p.Payload) <= w.cut {
+	// The rest of what a SYN carries could not follow before the SYN was answered (RFC 7413 4.2).
+	if p.Proto != 6 || w.cut == 0 || len(p.Payload) <= w.cut || p.Flags&packet.SYN != 0 {
 		w.divide(f, p)
 		return
 	}
 	w.segments(f, p)
 }
 
-// segments divides a TCP segment: SYN belongs to the first, FIN and PSH to the last.
+// segments divides a TCP segment: FIN and PSH belong to the last.
 func (w *rewriter) segments(f *packet.Frame, p *packet.Packet) {
 	head := f.Data[:p.L3+len(p.Network)-len(p.Payload)]
 	tcp := p.L3 + p.IPHeader
 	seq := p.Seq
-	flags, payload := p.Flags, p.Payload                           // p is decoded anew below
+	flags, payload := p.Flags, p.Payload                           // p is decoded again below
 	valid := packet.VerifyTransport(p) || packet.LooksOffloaded(p) // a wrong checksum stays wrong
 	for at := 0; at < len(payload); at += w.cut {
 		end := min(at+w.cut, len(payload))
@@ -114,18 +115,12 @@ func (w *rewriter) segments(f *packet.Frame, p *packet.Packet) {
 		g.Data = append(bytes.Clone(head), payload[at:end]...)
 		g.Wire = uint32(len(g.Data))
 		bits := flags
-		if at > 0 {
-			bits &^= packet.SYN
-		}
 		if end < len(payload) {
 			bits &^= packet.FIN | packet.PSH
 		}
 		g.Data[tcp+13] = bits
 		binary.BigEndian.PutUint32(g.Data[tcp+4:], seq)
 		seq += uint32(end - at)
-		if at == 0 && flags&packet.SYN != 0 {
-			seq++
-		}
 		setLength(g.Data[p.L3:])
 		if valid {
 			sumTCP(g.Data[tcp:], p)
@@ -154,7 +149,7 @@ func sumTCP(tcp []byte, p *packet.Packet) {
 
 // divide fragments a packet that is too long (RFC 791 2.3, RFC 8200 4.5). One with IPv6 extension headers stays whole.
 func (w *rewriter) divide(f *packet.Frame, p *packet.Packet) {
-	ends := p.Proto == 6 && p.Flags&(packet.SYN|packet.RST) != 0
+	ends := p.Proto == 6 && p.Flags&(packet.SYN|packet.FIN|packet.RST) != 0
 	body := p.Network[min(p.IPHeader, len(p.Network)):]
 	if w.fragment == 0 || len(body) <= w.fragment || p.IPv6 && p.IPHeader != 40 {
 		w.order(f, ends)
@@ -189,7 +184,7 @@ func (w *rewriter) divide(f *packet.Frame, p *packet.Packet) {
 	}
 }
 
-// order passes a frame on, or keeps it until its window is full. What opens or resets a connection is not moved: the
+// order passes a frame on, or keeps it until its window is full. What opens or ends a connection is not moved: the
 // engine would otherwise take the session for one in mid-stream, which is what skip is for.
 func (w *rewriter) order(f *packet.Frame, ends bool) {
 	if w.seed == 0 {
