@@ -83,15 +83,17 @@ func (l *lifecycle) contradicts(c *packetContext) bool {
 	return true
 }
 
-// confirmReset repeats a reset that its receiver may not accept, or not get, with the number
-// that the receiver has acknowledged, so that the connection ends at both ends or not at all.
+// confirmReset repeats a reset that its receiver may not accept, or not get, with the numbers
+// that the receiver may expect, so that the connection ends at both ends.
 func (a *actuator) confirmReset(c *packetContext, r *Recorder) {
 	if a.sender == nil || c.last != nil || c.s.Flags&session.Denied != 0 {
 		return
 	}
-	if seq, ack, ok := c.s.ResetSeq(c.dir); ok {
-		rst := c.p.ResetOnward()
-		rst.Seq, rst.Ack = seq, ack
+	acked, delivered := c.s.Expects(c.dir)
+	rst := c.p.ResetOnward()
+	rst.Seq = acked
+	if a.reset(c, rst, r); delivered != acked {
+		rst.Seq = delivered
 		a.reset(c, rst, r)
 	}
 }

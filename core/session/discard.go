@@ -57,6 +57,16 @@ func (s *Session) resume(p *packet.Packet, dir int) {
 	s.halves[dir^1].resync(p.Ack)
 }
 
+// Expects returns what the receiver of direction dir may expect next: what it has acknowledged,
+// and what was delivered to it beyond that.
+func (s *Session) Expects(dir int) (acked, delivered uint32) {
+	h := &s.halves[dir&1]
+	if int32(h.rcv-h.una) > 0 {
+		return h.una, h.rcv
+	}
+	return h.una, h.una
+}
+
 // Resetter returns the direction of the end that reset the connection; ok is false where it
 // was not reset.
 func (s *Session) Resetter() (dir int, ok bool) {

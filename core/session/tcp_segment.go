@@ -251,7 +251,10 @@ func (s *Session) trackData(p *packet.Packet, dir int, r *TCPResult) {
 	r.Valid = true
 	other.acked(p.Ack)
 	other.updateWindow(p.Ack, uint32(p.Window)<<me.scale)
-	me.recordSent(p, end, r)
+	reset := me.flags & halfRst
+	if me.recordSent(p, end, r); s.State == flow.PhaseReset {
+		me.flags |= reset
+	}
 	s.advance(r)
 }
 
