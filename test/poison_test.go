@@ -85,4 +85,3 @@ func coversAll(ports []string, from, to int) bool {
 	}
 	return true
 }
-

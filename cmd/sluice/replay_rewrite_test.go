@@ -76,7 +76,7 @@ func TestRewriteOrder(t *testing.T) {
 		}
 		return out
 	}
-	if order(3) != order(3) || order(3) == order(4) || order(3) == order(0) {
+	if first, again := order(3), order(3); first != again || order(3) == order(4) || order(3) == order(0) {
 		t.Error("want the same order for one seed, and others for other seeds")
 	}
 	if a, b := len(order(3)), len(order(0)); a != b {

@@ -24,9 +24,8 @@ const firstSource = 41000
 
 // Server records what its application receives, by the port of the client.
 type Server struct {
-	mu   sync.Mutex
-	got  map[uint16][]byte
-	list []net.Listener
+	mu  sync.Mutex
+	got map[uint16][]byte
 }
 
 // Serve starts a server in a workload, for both families.
