@@ -11,6 +11,20 @@ import (
 // discarded are the events of segments that a receiver discards although their numbers fit.
 const discarded = session.OldTime | session.BadSigning | session.FutureACK
 
+// provenAfter is how long the payload of a session that was picked up in mid-stream is not read
+// while one end alone is heard, ns: an end without such a connection resets it at once. Where
+// the other direction is never seen, it is read then.
+const provenAfter = int64(1e9)
+
+// forget drops what was not read yet of a session whose numbers were not those of its connection.
+func (l *lifecycle) forget(s *session.Session) {
+	if f := l.ident.Flow(s.Aux); f != nil && f.Later() {
+		l.act.drop(l.act.held.TakeAll(s.Aux))
+		l.ident.Drop(f)
+		s.Aux = 0
+	}
+}
+
 // lookUp sets the session of a packet, nil if there is none, and its key.
 func (c *packetContext) lookUp(t *session.Table) {
 	c.key, c.swapped = session.KeyOf(c.p, c.f.Endpoint)
