@@ -9,7 +9,6 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/sluicenet/sluice/core/backend"
-	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/internal/netns"
 )
@@ -24,11 +23,12 @@ type openSockets struct {
 	read time.Time           // of the last reading
 }
 
-// openAtAttach reports the connections that a workload's sockets held open when an endpoint was attached. Of
-// UDP only what both readings show: programs connect sockets for a moment to learn their own address.
+// openAtAttach reports the connections that a workload's sockets held open when an endpoint was attached: those
+// that both readings show, before its packets were seen and after. The packets of others may wait in the ring, and
+// programs connect UDP sockets for a moment to learn their own address.
 func (a *Agent) openAtAttach(t *tracked, e *endpoint, before, after *socketList) {
 	opened := maps.Clone(after.open)
-	maps.DeleteFunc(opened, func(x role.Tuple, _ bool) bool { return x.Proto == packet.ProtoUDP && !before.open[x] })
+	maps.DeleteFunc(opened, func(x role.Tuple, _ bool) bool { return !before.open[x] })
 	t.open = openSockets{last: after.open, read: time.Now()}
 	a.setHeld(t, e, opened, after.open)
 }

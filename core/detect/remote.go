@@ -15,8 +15,8 @@ type News struct {
 	// unavailable.
 	Lost     bool
 	Strength parsers.Match
-	// App and Base are valid when the outcome is Decided. Before, Base is that of the parser that
-	// has the session and must still name the application over it; app.Undecided without one.
+	// App and Base are the application when the outcome is Decided. Before, they are what it would
+	// be if identification ended now: app.Unknown without a claim.
 	App, Base app.ID
 	// Side is which end is the client, in terms of the session's Meta.
 	Side Side
@@ -151,7 +151,8 @@ func (d *Ident) Learn(n News) {
 
 // News returns the progress of the Ident, for remote callers; they supply seen.
 func (d *Ident) News(seen uint32) News {
-	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: d.App, Base: d.Base, Side: d.side, Renamed: d.renamed & 3,
+	a, base := d.SoFar()
+	return News{Outcome: d.outcome, Ended: d.ended, Strength: d.Strength, App: a, Base: base, Side: d.side, Renamed: d.renamed & 3,
 		Seen: seen, Left: d.Left()}
 }
 

@@ -99,8 +99,11 @@ func (f *Flow) SoFar() (a, base app.ID) {
 	if f.far.number == 0 || f.far.learned {
 		return f.Ident.SoFar()
 	}
-	if b := f.far.news.Base; f.far.received && b != app.Undecided && b != app.Unknown {
-		return b, b
+	if n := &f.far.news; f.far.received && n.App != app.Undecided && n.App != app.Unknown {
+		return n.App, n.Base
+	}
+	if f.Waiting() {
+		return f.Ident.SoFar()
 	}
 	return app.Unknown, app.Unknown
 }

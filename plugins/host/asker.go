@@ -36,17 +36,17 @@ var (
 
 // entry is one session.
 type entry struct {
-	number uint64
-	owner  uint32
-	seen   uint32 // calls of Data
-	spoke  [2]bool
-	gone   bool // the log is incomplete
-	ending bool
-	begun  bool   // its beginning was sent to the plugins
-	parts  []part // of its plugins, in order
-	left   detect.Left
-	winner int    // index of the part whose claim is the session's; -1 before
-	log    []byte // every record so far
+	number    uint64
+	owner     uint32
+	seen      uint32 // calls of Data
+	spoke     [2]bool
+	gone      bool // the log is incomplete
+	ending    bool
+	begun     bool        // its beginning was sent to the plugins
+	parts     []part      // of its plugins, in order
+	forwarded detect.News // what was forwarded last while undecided
+	winner    int         // index of the part whose claim is the session's; -1 before
+	log       []byte      // every record so far
 }
 
 // part is the answer of one plugin about a session.

@@ -46,12 +46,8 @@ func (l *live) setProtocols(ctx context.Context, d *parserv1.DescribeResponse, n
 // violation.
 func (l *live) translate(n *detect.News) bool {
 	if n.Outcome != detect.Decided {
-		base, ok := (*l.apps.Load())[n.Base]
-		if n.App, n.Lost = app.Undecided, false; !ok || base == app.Unknown {
-			base = app.Undecided
-		}
-		n.Base = base // of the parser that has the session and has not named the application yet
-		n.Left = l.left(&n.Left)
+		l.translateSoFar(n)
+		n.Lost, n.Left = false, l.left(&n.Left)
 		return !n.Ended
 	}
 	n.Left = detect.Left{}
@@ -77,6 +73,23 @@ func (l *live) translate(n *detect.News) bool {
 	_, listed := app.Listed(n.App)
 	n.Base = base
 	return listed
+}
+
+// translateSoFar replaces the application that a session would have if its identification ended now;
+// without one that is known here it is unknown.
+func (l *live) translateSoFar(n *detect.News) {
+	apps := *l.apps.Load()
+	base, ok := apps[n.Base]
+	if !ok || base == app.Unknown {
+		n.App, n.Base = app.Unknown, app.Unknown
+		return
+	}
+	n.Base = base
+	if id, ok := apps[n.App]; ok && id != app.Unknown {
+		n.App = id
+	} else if _, listed := app.Listed(n.App); !listed {
+		n.App = base
+	}
 }
 
 // left returns a list in this process's numbers, empty if it has a parser that the plugin lacks.

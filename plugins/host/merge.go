@@ -233,9 +233,17 @@ func (a *asker) turned(e *entry, pt *part) bool {
 
 // undecided forwards a preamble and the remaining candidates, and is repeated later if there is a claim.
 func (a *asker) undecided(e *entry, to detect.Answers) {
-	n := detect.News{Left: detect.Left{Known: true}}
+	n := detect.News{Left: detect.Left{Known: true}, App: app.Unknown, Base: app.Unknown, Lost: e.lost()}
+	claimed := parsers.No
 	for i := range e.parts {
 		pt := &e.parts[i]
+		strength := parsers.Likely // of what is not decided, if it ended now
+		if pt.news.Outcome == detect.Decided {
+			strength = pt.news.Strength
+		}
+		if a := pt.news.App; a != app.Unknown && a != app.Undecided && strength > claimed {
+			claimed, n.App, n.Base = strength, a, pt.news.Base
+		}
 		switch {
 		case pt.news.Outcome == detect.Decided:
 			a.open[e] = true
@@ -251,8 +259,8 @@ func (a *asker) undecided(e *entry, to detect.Answers) {
 			n.Left.Join(&pt.news.Left)
 		}
 	}
-	if n.Left != e.left {
-		e.left = n.Left
+	if n != e.forwarded {
+		e.forwarded = n
 		to.News(e.owner, n)
 	}
 }
