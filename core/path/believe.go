@@ -11,6 +11,20 @@ import (
 // discarded are the events of segments that a receiver discards although their numbers fit.
 const discarded = session.OldTime | session.BadSigning | session.FutureACK
 
+// provenAfter is how long the payload of a session that was picked up in mid-stream is not read
+// while one end alone sends, ns: an end without such a connection resets it at once. Where
+// the other direction is never seen, it is read then.
+const provenAfter = int64(1e9)
+
+// forget drops what was not read yet of a session whose numbers were not those of its connection.
+func (l *lifecycle) forget(s *session.Session) {
+	if f := l.ident.Flow(s.Aux); f != nil && f.Later() {
+		l.act.drop(l.act.held.TakeAll(s.Aux))
+		l.ident.Drop(f)
+		s.Aux = 0
+	}
+}
+
 // lookUp sets the session of a packet, nil if there is none, and its key.
 func (c *packetContext) lookUp(t *session.Table) {
 	c.key, c.swapped = session.KeyOf(c.p, c.f.Endpoint)
@@ -20,7 +34,7 @@ func (c *packetContext) lookUp(t *session.Table) {
 // intact reports whether a packet's checksums need no verification or are right. They matter
 // where a packet begins a session, is read to identify it, or changes its state; not for most
 // packets of a decided session. Those of a capture may have been altered since.
-func (p *Path) intact(c *packetContext) bool {
+func intact(p *Path, c *packetContext) bool {
 	if s := c.s; s != nil {
 		if s.Flags&session.Denied != 0 {
 			return true
@@ -37,7 +51,7 @@ func (p *Path) intact(c *packetContext) bool {
 }
 
 // damaged handles a packet that its receiver discards because of a checksum: it has no effect.
-func (p *Path) damaged(c *packetContext) packet.Action {
+func damaged(p *Path, c *packetContext) packet.Action {
 	p.ses.out.count[counter.BadChecksums]++
 	p.ses.out.threat(c, p.ses.now, threat.BadChecksum, "bad checksum")
 	if !c.v.Inline || p.replaying {

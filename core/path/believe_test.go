@@ -232,3 +232,52 @@ func TestFutureACK(t *testing.T) {
 		}
 	})
 }
+
+// TestForgedMidstream: one segment that no connection has gives it no application; a connection
+// has that of its first bytes, as soon as its other end is heard.
+func TestForgedMidstream(t *testing.T) {
+	both(t, func(t *testing.T, v6 bool) {
+		for _, mode := range []policy.Mode{policy.Protect, policy.Discover} {
+			s := newStage(t, mode)
+			s.policy(1, policy.WorkloadSpec{Mode: mode}, allow(7, 6, 8080, app.HTTP))
+			forged := newConn(v6, 40000, 8080)
+			s.give(forged.seg(t, 0, "A", request))
+			s.give(forged.seg(t, 1, "R", ""))
+			s.pass(time.Second, 50*time.Millisecond)
+			s.p.Sessions().End(1)
+			s.give()
+			for _, f := range s.all {
+				if app.ID(f.App) == app.HTTP {
+					t.Errorf("%v: one segment made it %v", mode, app.ID(f.App))
+				}
+			}
+			c := newConn(v6, 40001, 8080)
+			s.give(c.seg(t, 0, "A", request))
+			s.give(c.seg(t, 1, "A", ""))
+			s.give(c.seg(t, 1, "A", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+			s.pass(time.Second, 50*time.Millisecond)
+			if last := s.all[len(s.all)-1]; app.ID(last.App) != app.HTTP || last.ClientPort != 40001 || last.Detail.Get("host") != "a.example" {
+				t.Errorf("%v: %+v, want http with the host of its first request", mode, last)
+			}
+		}
+	})
+}
+
+// TestForgedBeforeReal: a forged segment of other numbers does not hide the connection's bytes.
+func TestForgedBeforeReal(t *testing.T) {
+	both(t, func(t *testing.T, v6 bool) {
+		s := newStage(t, policy.Discover)
+		s.policy(1, policy.WorkloadSpec{Mode: policy.Discover})
+		forged, c := newConn(v6, 40000, 8080), newConn(v6, 40000, 8080)
+		forged.seq = [2]uint32{0x80000000, 0x90000000}
+		s.give(forged.seg(t, 0, "A", request))
+		s.give(c.seg(t, 0, "A", "")) // does not fit
+		s.give(c.seg(t, 0, "A", evil), c.seg(t, 1, "A", "+OK\r\n"))
+		s.give(c.seg(t, 0, "A", evil), c.seg(t, 1, "A", "+OK\r\n"))
+		s.p.Sessions().End(1)
+		s.give()
+		if last := s.all[len(s.all)-1]; app.ID(last.App) != app.Redis {
+			t.Errorf("%v, want redis", app.ID(last.App))
+		}
+	})
+}

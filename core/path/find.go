@@ -146,6 +146,9 @@ func (p *Path) segment(c *packetContext) bool {
 	if c.tcp.Events != 0 {
 		p.events(c)
 	}
+	if !c.tcp.Valid && c.s.Aux != 0 && c.s.Unproven() {
+		ses.forget(c.s)
+	}
 	if s := c.s; s.Flags&(session.Midstream|session.Answered) == session.Midstream && c.tcp.Valid && !s.State.Over() && answered(s) {
 		s.Flags |= session.Answered
 		s.Marks |= session.Changed

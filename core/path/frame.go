@@ -160,8 +160,8 @@ func (p *Path) packet(c *packetContext) packet.Action {
 		return a
 	}
 	c.lookUp(p.ses.table)
-	if !p.intact(c) {
-		return p.damaged(c)
+	if !intact(p, c) {
+		return damaged(p, c)
 	}
 	if id, text := threat.Header(c.p); id != 0 {
 		p.ses.out.threat(c, p.ses.now, id, text)

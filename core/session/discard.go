@@ -41,7 +41,7 @@ func (s *Session) discards(p *packet.Packet, dir int, now int64) Events {
 	return 0
 }
 
-// unproven reports whether only one end of a session that was picked up in mid-stream was heard:
+// unproven reports whether only one end of a session that was picked up in mid-stream has sent:
 // the numbers may be those of one segment that belongs to no connection.
 func (s *Session) unproven() bool {
 	return s.Flags&Midstream != 0 && s.State == flow.PhaseMidStream && s.halves[0].flags&s.halves[1].flags&halfSpoke == 0
