@@ -123,7 +123,7 @@ var Worker = [workerLen]Def{
 	Unidentified:  {Name: "engine.unidentified", Help: "Sessions whose application is unknown because a plugin was away. They follow the fail mode and teach nothing."},
 	BadChecksums:  {Name: "engine.bad_checksum", Help: "Packets with a wrong checksum that would begin, identify or end a session. They change nothing, and are dropped inline."},
 	Discarded: {Name: "engine.discarded_by_receivers",
-		Help: "TCP segments that their receiver discards: an old timestamp, an MD5 or AO option unlike the SYN, an acknowledgement of what was never sent. They change nothing and are not read."},
+		Help: "TCP segments that their receiver discards: an old timestamp, an MD5 or AO option unlike the SYN, an acknowledgement of what was not sent. They change nothing and are not read."},
 	OpenRefused: {Name: "engine.open_refused", Help: "Open connections refused because of a policy or mode that came later."},
 	Probes:      {Name: "engine.probes", Help: "Segments sent to workloads to learn where a silent refused connection is, so that both ends can be reset."},
 	DestinationsFound: {Name: "engine.destinations_found",
