@@ -146,6 +146,7 @@ func TestStoppedIsLoud(t *testing.T) {
 		return arrived
 	}
 	both := []*testnet.Workload{l.intruder, l.web}
+	l.still()
 	d.stopped(func() {
 		for _, from := range both {
 			if n := pass(from); n != 2*frames {
@@ -180,6 +181,33 @@ func TestStoppedIsLoud(t *testing.T) {
 		"web inline: heartbeat deny": 2 * frames, "api inline: heartbeat violate": 6 * frames})
 	l.loud(d, metrics, "web", "heartbeat", true, 2*frames)
 	l.refused("afterwards", l.intruder, 9090)
+}
+
+// still keeps the workloads from sending router solicitations and from asking for their neighbours, which
+// would be counted with what a test sends: each has found the others before it returns.
+func (l *lab) still() {
+	l.t.Helper()
+	all := []*testnet.Workload{l.api, l.web, l.intruder}
+	for _, w := range all {
+		w.Sysctl("net/ipv6/conf/eth0/accept_ra", "0")
+		for _, family := range []string{"ipv4", "ipv6"} {
+			w.Sysctl("net/"+family+"/neigh/eth0/base_reachable_time_ms", "3600000")
+			w.Sysctl("net/"+family+"/neigh/eth0/delay_first_probe_time", "3600")
+		}
+	}
+	for _, w := range all {
+		for _, network := range []string{"udp4", "udp6"} {
+			for _, to := range all {
+				if to == w {
+					continue
+				}
+				if _, err := w.Dial(network, to.Addr(network, 9)).Write([]byte("x")); err != nil {
+					l.t.Fatal(err)
+				}
+			}
+		}
+	}
+	time.Sleep(time.Second) // no answer is waited for: what is asked for here is refused
 }
 
 // enforced checks that n interfaces are attached in a way that is named so.
