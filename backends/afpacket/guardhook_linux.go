@@ -35,14 +35,14 @@ const maxMoved = 5
 // attach attaches a program to an interface of the calling thread's namespace.
 func (p *port) attach(index int, prog *ebpf.Program, name string, ingress bool) (*attached, error) {
 	l := &attached{index: index, prog: prog, name: name, ingress: ingress}
-	if err := l.put(p, prog); err != nil {
+	if err := l.attachFirst(p, prog); err != nil {
 		return nil, err
 	}
 	return l, nil
 }
 
-// put attaches prog, before other programs. What was attached before stays.
-func (l *attached) put(p *port, prog *ebpf.Program) error {
+// attachFirst attaches prog, before other programs. What was attached before stays.
+func (l *attached) attachFirst(p *port, prog *ebpf.Program) error {
 	info, err := prog.Info()
 	if err != nil {
 		return fmt.Errorf("inspect program: %w", err)
@@ -115,7 +115,7 @@ func (l *attached) mend(p *port) (what string, err error) {
 	switch {
 	case errors.Is(err, errMissing):
 		_ = l.Close()
-		return "program removed from " + side, l.put(p, l.prog)
+		return "program removed from " + side, l.attachFirst(p, l.prog)
 	case err != nil:
 		return "", err
 	case at == 0:
@@ -150,7 +150,7 @@ func (l *attached) first(p *port) error {
 	}
 	defer c.Close() // the hook has its own reference
 	before := l.detacher
-	if err := l.put(p, c.Programs[l.name]); err != nil {
+	if err := l.attachFirst(p, c.Programs[l.name]); err != nil {
 		return err
 	}
 	if f, ok := before.(*filter); ok {

@@ -130,8 +130,8 @@ func (p *port) rename(l netlink.Link, name string) error {
 	return errors.Join(netlink.LinkSetName(l, name), netlink.LinkSetUp(l))
 }
 
-// rebuild creates the interfaces of a port anew. The near end has its former number, so that
-// the programs at the hooks go on, and the queue keeps its rings: nothing is unhooked
+// rebuild creates the interfaces of a port again. The near end has its former number, so that
+// the programs at the hooks still steer to it, and the queue keeps its rings: nothing is unhooked
 // meanwhile, and the fail mode applies. It runs in the port's namespace.
 func (p *port) rebuild() error {
 	for _, index := range []int{p.ours, int(p.queue.index.Load())} {

@@ -46,7 +46,7 @@ type inline struct {
 	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
 	beaten    atomic.Int64                     // last heartbeat, ns since clock.at
 	draining  atomic.Bool
-	lost      atomic.Bool // the port was removed, and cannot be created anew
+	lost      atomic.Bool // the port was removed, and cannot be created again
 	suspended atomic.Bool // the port is unusable for now: the fail mode applies
 	unbound   func() bool // requests a check of the port, and reports whether there will be one
 	drained   chan struct{}
@@ -211,7 +211,7 @@ func (q *inline) block() error {
 }
 
 // checkPort clears the sockets' errors and checks whether the port still exists. Otherwise it is
-// to be created anew.
+// to be created again.
 func (q *inline) checkPort() error {
 	q.clearErrors()
 	sa, err := unix.Getsockname(q.small.fd)

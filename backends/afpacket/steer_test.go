@@ -4,8 +4,8 @@ package afpacket_test
 
 import (
 	"errors"
-	"io"
 	"fmt"
+	"io"
 	"net"
 	"sync/atomic"
 	"testing"

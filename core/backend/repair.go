@@ -51,7 +51,7 @@ type Repairer interface {
 	TakeRepairs() []Repair
 }
 
-// maxRepairs bounds the repairs that nobody has taken.
+// maxRepairs bounds the repairs that wait for TakeRepairs.
 const maxRepairs = 1024
 
 // Repairs collects repairs for a Repairer. The zero value is not ready: use NewRepairs. It is
