@@ -197,7 +197,7 @@ func TestQueueOverflowIsLoud(t *testing.T) {
 		t.Run(fail, func(t *testing.T) {
 			l := newLab(t)
 			metrics := freePort(t)
-			l.args = append(l.args, "--mode", "protect", "--listen", metrics, "--fail", fail, "--backend", l.api.Name+"=nfqueue")
+			l.args = append(l.args, "--mode", "protect", "--listen", metrics, "--fail", fail, "--heartbeat", "1m", "--backend", l.api.Name+"=nfqueue")
 			d := l.start()
 			until(t, 10*time.Second, "the server is enforced by queues", func() error { return l.enforced("nfqueue", 1) })
 			l.run("mode", "set", "intruder", "monitor") // only the server's queue judges
