@@ -40,7 +40,7 @@ type lab struct {
 	log       *logBuffer
 	sequence  uint64 // of the last report, in tests that count
 	journal   bool   // reports are stored before they are acknowledged
-	sole    bool // the store is the controller's own, as standalone's
+	sole      bool   // the store is the controller's own, as standalone's
 	// commit, where it is set, is asked before each Commit of the controller.
 	commit func(ops []store.Op) error
 }

@@ -149,9 +149,10 @@ func TestMetrics(t *testing.T) {
 		others  float64
 		command []string
 	}{
-		{"tap", 14, 60, nil}, // ARP and what else the link carries is seen, too
-		{"inline", 14, 0, []string{"mode", "set", "web", "api", "protect"}},
-		{"nfqueue", 0, 0, []string{"workloads", "backend", "web", "nfqueue"}},
+		// ARP, neighbour discovery and what else the link carries is seen, too.
+		{"tap", 14, 60, nil},
+		{"inline", 14, 60, []string{"mode", "set", "web", "api", "protect"}},
+		{"nfqueue", 0, 60, []string{"workloads", "backend", "web", "nfqueue"}},
 	} {
 		t.Run(c.backend, func(t *testing.T) {
 			l.countOne(t, address, c.backend, float64(onWire+c.link), c.others, c.command)

@@ -196,6 +196,7 @@ func TestQueueOverflowIsLoud(t *testing.T) {
 	for _, fail := range []string{"open", "closed"} {
 		t.Run(fail, func(t *testing.T) {
 			l := newLab(t)
+			l.api.Sysctl("net/ipv6/conf/all/disable_ipv6", "1") // its neighbour discovery would be counted, too
 			metrics := freePort(t)
 			l.args = append(l.args, "--mode", "protect", "--listen", metrics, "--fail", fail, "--heartbeat", "1m", "--backend", l.api.Name+"=nfqueue")
 			d := l.start()

@@ -30,6 +30,9 @@ func (q *inline) Send(f *packet.Frame) error {
 	if f.Link != packet.Ethernet || len(f.Data) < 14 || f.Dir == packet.NoDirection || f.Endpoint == 0 || f.Endpoint >= 1<<24 {
 		return fmt.Errorf("send on endpoint %d: %w", f.Endpoint, errSend)
 	}
+	if q.small.mem == nil { // released at the end of the queue; what is still held is refused then
+		return fmt.Errorf("send on endpoint %d: %w", f.Endpoint, ErrClosed)
+	}
 	if !q.emit(f) {
 		return fmt.Errorf("send on endpoint %d: %w: ring is full or frame too large", f.Endpoint, errSend)
 	}

@@ -284,6 +284,9 @@ func (q *inline) takeFrame(b *packet.Batch, from *receiver, eps map[uint32]known
 	if f.VNet[0]&unix.VIRTIO_NET_HDR_F_NEEDS_CSUM != 0 {
 		f.Flags |= packet.PartialChecksum
 	}
+	if f.VNet[0]&unix.VIRTIO_NET_HDR_F_DATA_VALID != 0 {
+		f.Flags |= packet.ChecksumValid
+	}
 	if f.VNet[1] != unix.VIRTIO_NET_HDR_GSO_NONE {
 		f.Flags |= packet.GSO
 	}

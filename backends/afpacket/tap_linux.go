@@ -216,6 +216,9 @@ func (t *tap) add(b *packet.Batch, r ring, off int) {
 	if status&unix.TP_STATUS_CSUMNOTREADY != 0 {
 		f.Flags |= packet.PartialChecksum
 	}
+	if status&unix.TP_STATUS_CSUM_VALID != 0 {
+		f.Flags |= packet.ChecksumValid
+	}
 	if status&unix.TP_STATUS_GSO_TCP != 0 || f.Wire > t.mtu+18 {
 		f.Flags |= packet.GSO
 	}

@@ -24,7 +24,9 @@ const (
 	attrSkbInfo  = 14
 	infoChecksum = 1
 	infoGSO      = 2
+	infoUnsure   = 4 // the checksum of a received packet was not verified yet
 	hookPre      = 0
+	hookForward  = 2
 	verdictDrop  = 0
 	verdictPass  = 1
 	flagFailOpen = 1
@@ -68,7 +70,7 @@ func (m *message) parse(b []byte) bool {
 
 // attributes reads the attributes behind the headers of a packet message.
 func (m *message) attributes(b []byte) bool {
-	seen := false
+	seen, info := false, uint32(0)
 	for len(b) >= 4 {
 		n, kind := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])&0x3fff
 		if n < 4 || n > len(b) {
@@ -87,7 +89,7 @@ func (m *message) attributes(b []byte) bool {
 		case kind == attrCapLen && len(v) >= 4:
 			m.wire = binary.BigEndian.Uint32(v)
 		case kind == attrSkbInfo && len(v) >= 4:
-			info := binary.BigEndian.Uint32(v)
+			info = binary.BigEndian.Uint32(v)
 			if info&infoChecksum != 0 {
 				m.flags |= packet.PartialChecksum
 			}
@@ -96,6 +98,9 @@ func (m *message) attributes(b []byte) bool {
 			}
 		}
 		b = b[min((n+3)&^3, len(b)):]
+	}
+	if seen && m.hook <= hookForward && info&(infoChecksum|infoUnsure) == 0 {
+		m.flags |= packet.ChecksumValid // what is sent says nothing about it
 	}
 	if m.wire == 0 {
 		m.wire = uint32(len(m.data))

@@ -34,6 +34,8 @@ func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
 
 var header = attr(attrHeader, []byte{0, 0, 0, 9, 8, 0, 4})
 
+var received = attr(attrHeader, []byte{0, 0, 0, 9, 8, 0, 1})
+
 func TestParse(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -46,6 +48,10 @@ func TestParse(t *testing.T) {
 		{"packet", kernel(typePacket, header, attr(attrPayload, []byte("abc"))), true, message{id: 9, hook: 4, wire: 3}, "abc"},
 		{"mark and flags", kernel(typePacket, header, attr(attrMark, be32(7)), attr(attrSkbInfo, be32(3)), attr(attrPayload, []byte("ab"))), true,
 			message{id: 9, hook: 4, mark: 7, wire: 2, flags: packet.PartialChecksum | packet.GSO}, "ab"},
+		{"received, not verified", kernel(typePacket, received, attr(attrSkbInfo, be32(4)), attr(attrPayload, []byte("ab"))), true, message{id: 9, hook: 1, wire: 2}, "ab"},
+		{"received, verified", kernel(typePacket, received, attr(attrPayload, []byte("ab"))), true, message{id: 9, hook: 1, wire: 2, flags: packet.ChecksumValid}, "ab"},
+		{"received from a local sender", kernel(typePacket, received, attr(attrSkbInfo, be32(1)), attr(attrPayload, []byte("ab"))), true,
+			message{id: 9, hook: 1, wire: 2, flags: packet.PartialChecksum}, "ab"},
 		{"cut", kernel(typePacket, header, attr(attrCapLen, be32(70000)), attr(attrPayload, []byte("ab"))), true, message{id: 9, hook: 4, wire: 70000, flags: packet.Truncated}, "ab"},
 		{"no header", kernel(typePacket, attr(attrPayload, []byte("ab"))), false, message{}, ""},
 		{"attribute too long", kernel(typePacket, header, []byte{200, 0, 10, 0}), false, message{}, ""},

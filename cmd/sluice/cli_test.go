@@ -36,6 +36,7 @@ func TestGolden(t *testing.T) {
 		{"violations", "violations"}, {"threats", "threats"}, {"threats_packet", "threats --packet"}, {"observe", "observe"}, {"why", "why web db 5432"},
 		{"why_app", "why web db 5432 --app redis"}, {"fail", "fail"}, {"fail_default", "fail closed"},
 		{"rules_add", "rules add --from web --to db --ports tcp/80,udp/53 --apps http --action deny"}, {"rules_delete", "rules delete 3"},
+		{"rules_aside", "rules --set-aside"}, {"rules_accept", "rules accept 1001"}, {"rules_drop", "rules drop 1001 1002"},
 		{"plugins", "plugins list"}, {"backend", "workloads backend web nfqueue"},
 	}
 	for _, tt := range tests {
@@ -138,7 +139,7 @@ func TestCommandErrors(t *testing.T) {
 		{"another program's verb and a thing", "get rules", "use `sluice rules`"},
 		{"short word", "xyz", "there is no command \"xyz\": see `sluice --help`"},
 		{"near subcommand", "rules ad", "there is no command \"ad\" of `sluice rules`: did you mean `sluice rules add`?"},
-		{"unknown subcommand", "rules frobnicate", "did you mean `sluice rules add` or `sluice rules delete` or `sluice rules list`?"},
+		{"unknown subcommand", "rules frobnicate", "did you mean `sluice rules accept` or `sluice rules add` or `sluice rules delete` or `sluice rules drop` or `sluice rules list`?"},
 		{"near subcommand of mode", "mode st web protect", "did you mean `sluice mode set`?"},
 		{"remove is delete", "rules remove x", "\"x\" is not the id of a rule"},
 		{"no capture", "replay", "FILE is missing: use `sluice replay"},

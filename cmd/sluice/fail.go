@@ -64,7 +64,7 @@ func (c *cli) setFail(ctx context.Context, cl controlv1.ControlClient, groups []
 	ch := change{what: "fail mode", name: vocab.Text(fail), wait: wait, colour: failColour(fail)}
 	_, err := c.change(ctx, &ch, func(ctx context.Context) (*changed, error) {
 		r, err := cl.SetFail(ctx, &controlv1.SetFailRequest{Groups: groups, Fail: fail, Wait: wait > 0})
-		return &changed{r.GetGroups(), r.GetPolicy(), r.GetEnforced()}, err
+		return &changed{r.GetGroups(), r.GetPolicy(), r.GetEnforced(), nil}, err
 	})
 	return err
 }

@@ -112,6 +112,18 @@ func (*fake) ListRules(context.Context, *controlv1.ListRulesRequest) (*controlv1
 		Warnings: []string{"svc:default/db has no members"}}, fakeRule}}, nil
 }
 
+func (*fake) ListSetAside(context.Context, *controlv1.ListSetAsideRequest) (*controlv1.ListSetAsideResponse, error) {
+	return &controlv1.ListSetAsideResponse{Total: 1, Rules: []*controlv1.SetAside{{Rule: fakeRule, Cause: controlv1.AsideCause_ASIDE_CAUSE_SCAN,
+		Source: "n1/web\x1b", First: noon.UnixNano(), Last: noon.UnixNano(), Omitted: 2}}}, nil
+}
+
+func (*fake) DecideSetAside(_ context.Context, r *controlv1.DecideSetAsideRequest) (*controlv1.DecideSetAsideResponse, error) {
+	if r.Decision == controlv1.AsideDecision_ASIDE_DECISION_ACCEPT {
+		return &controlv1.DecideSetAsideResponse{Rule: fakeRule}, nil
+	}
+	return &controlv1.DecideSetAsideResponse{}, nil
+}
+
 func (*fake) PutRule(_ context.Context, r *controlv1.PutRuleRequest) (*controlv1.PutRuleResponse, error) {
 	r.Rule.Id = 4
 	if r.Rule.From == "typo" {

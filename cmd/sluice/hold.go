@@ -112,7 +112,7 @@ func (c *cli) setHold(ctx context.Context, cl controlv1.ControlClient, r *contro
 	ch := change{what: "hold", name: name, wait: wait, colour: holdColour(r.Expired)}
 	_, err := c.change(ctx, &ch, func(ctx context.Context) (*changed, error) {
 		a, err := cl.SetHold(ctx, r)
-		return &changed{a.GetGroups(), a.GetPolicy(), a.GetEnforced()}, err
+		return &changed{a.GetGroups(), a.GetPolicy(), a.GetEnforced(), nil}, err
 	})
 	return err
 }

@@ -70,13 +70,16 @@ func (c *cli) setMode(ctx context.Context, cl controlv1.ControlClient, groups []
 			ch.after = func() (*opened, error) { return openAfter(ctx, cl, groups, since) }
 		}
 	}
+	var wide []*controlv1.Rule
 	groupsNow, err := c.change(ctx, &ch, func(ctx context.Context) (*changed, error) {
 		r, err := cl.SetMode(ctx, &controlv1.SetModeRequest{Groups: groups, Mode: mode, Wait: wait > 0})
-		return &changed{r.GetGroups(), r.GetPolicy(), r.GetEnforced()}, err
+		wide = r.GetWide()
+		return &changed{r.GetGroups(), r.GetPolicy(), r.GetEnforced(), wide}, err
 	})
 	if err != nil {
 		return err
 	}
+	c.warnWide(wide)
 	return c.warnMembers(ctx, cl, groupsNow)
 }
 
@@ -93,6 +96,7 @@ type changed struct {
 	groups   []*controlv1.Group
 	policy   uint64
 	enforced bool
+	wide     []*controlv1.Rule // learned rules that allow more than was seen
 }
 
 // change writes a setting of groups, waits until it is enforced, and shows what came of it.
@@ -123,6 +127,13 @@ func (c *cli) change(ctx context.Context, ch *change, call func(context.Context)
 			return nil, err
 		}
 		doc := map[string]any{"groups": views, strings.ReplaceAll(ch.what, " ", "_"): ch.name, "policy": r.policy, "enforced": r.enforced, "ms": took.Milliseconds()}
+		if ch.what == "mode" {
+			rules := []ruleView{}
+			for _, x := range r.wide {
+				rules = append(rules, viewRule(x))
+			}
+			doc["wide"] = rules
+		}
 		if ch.after != nil {
 			doc["open"] = open.document()
 		}

@@ -9,10 +9,12 @@ import (
 	"github.com/sluicenet/sluice/core/engine"
 )
 
-// openFlags are the settings for connections that are open and silent.
+// openFlags are the settings for connections that are open and silent, and for how many are
+// remembered.
 type openFlags struct {
 	idleTCP, idleUDP time.Duration
 	atSwitch         string
+	sessions         int
 }
 
 // Values of --open-at-switch.
@@ -30,10 +32,18 @@ const (
 	mostIdle       = 7 * 24 * time.Hour
 )
 
+// Sizes of a table of sessions.
+const (
+	defaultSessions = 1 << 20
+	leastSessions   = 1 << 10
+	mostSessions    = 1 << 26
+)
+
 func (o *openFlags) add(fl *pflag.FlagSet) {
 	fl.DurationVar(&o.idleTCP, "idle-tcp", defaultIdleTCP, "how long a silent TCP connection is remembered, also one that an end has half closed. One that a socket of the workload holds open is remembered for as long; any other is judged like a new one when it speaks again, and not refused for its age")
 	fl.DurationVar(&o.idleUDP, "idle-udp", defaultIdleUDP, "the same for conversations over UDP")
 	fl.StringVar(&o.atSwitch, "open-at-switch", openRefuse, "refuse or keep: what happens to open connections that no rule allows when their group is switched to protect, or when this program begins to enforce. Kept ones are violations until they end")
+	fl.IntVar(&o.sessions, "sessions", defaultSessions, "how many sessions each table holds at most: a watched workload has a table of its own, enforced ones share one for each packet queue, and one workload gets at most 7/8 of it. A session takes about 1 KiB, so a full table of the default takes about 1 GiB; memory is allocated as sessions begin")
 }
 
 func (o *openFlags) check() error {
@@ -44,6 +54,8 @@ func (o *openFlags) check() error {
 		return fmt.Errorf("--idle-udp %s: give a time from %s to %s", o.idleUDP, leastIdleUDP, mostIdle)
 	case o.atSwitch != openRefuse && o.atSwitch != openKeep:
 		return fmt.Errorf("--open-at-switch %q: give refuse or keep", o.atSwitch)
+	case o.sessions < leastSessions || o.sessions > mostSessions:
+		return fmt.Errorf("--sessions %d: give a number from %d to %d", o.sessions, leastSessions, mostSessions)
 	}
 	return nil
 }
@@ -51,6 +63,7 @@ func (o *openFlags) check() error {
 // apply sets them in the engine's configuration.
 func (o *openFlags) apply(c engine.Config) engine.Config {
 	c.Timeouts.Established, c.Timeouts.UDP = int64(o.idleTCP), int64(o.idleUDP)
+	c.MaxSessions = o.sessions
 	c.KeepOpen = o.atSwitch == openKeep
 	return c
 }

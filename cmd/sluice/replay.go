@@ -28,19 +28,24 @@ instead of the tunnels. A damaged file is an error with the place of the damage;
 packets before it are reported, and the other files are still done.
 
 With --mode the sessions are judged as those of a workload in that mode without any
-rules: discover learns them, monitor calls them violations, protect denies.`
+rules: discover learns them, monitor calls them violations, protect denies.
+
+--skip, --cut, --fragment and --shuffle change the packets before the engine reads them,
+in this order, to show that results do not depend on how a network delivers bytes.`
 
 func newReplay(c *cli) *cobra.Command {
 	var asJSON bool
 	mode := policy.Discover
 	var place parserFlags
+	var change rewriting
 	cmd := &cobra.Command{
 		Use:   "replay [--json] [--mode MODE] FILE...",
 		Short: "Run captures through the engine",
 		Long:  replayHelp,
 		Example: `  sluice replay trace.pcap
   sluice replay --json *.pcapng | jq 'select(.app == "unknown")'
-  sluice replay --mode monitor incident.pcap.gz`,
+  sluice replay --mode monitor incident.pcap.gz
+  sluice replay --cut 3 --shuffle 7 trace.pcap`,
 		Args: func(cmd *cobra.Command, files []string) error {
 			if len(files) == 0 {
 				return fmt.Errorf("FILE is missing: use `%s`", usage(cmd))
@@ -48,7 +53,7 @@ func newReplay(c *cli) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := place.check(); err != nil {
+			if err := errors.Join(change.check(), place.check()); err != nil {
 				return err
 			}
 			parsers, err := place.open(cmd.Context(), &placing{strict: true, log: slog.New(slog.NewTextHandler(c.errs, &slog.HandlerOptions{Level: slog.LevelWarn}))})
@@ -62,12 +67,13 @@ func newReplay(c *cli) *cobra.Command {
 			if asJSON || c.json() {
 				show = &replayJSON{enc: json.NewEncoder(out)}
 			}
-			r := &replayer{mode: mode, show: show, errs: c.errs, parsers: parsers}
+			r := &replayer{mode: mode, show: show, errs: c.errs, parsers: parsers, change: change}
 			return r.run(args)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line: session, threat, violation, summary")
 	place.add(cmd.Flags(), inProcess)
+	change.flags(cmd.Flags())
 	cmd.Flags().Var(modeFlag{&mode}, "mode", "judge sessions as in this mode: discover, monitor or protect")
 	return cmd
 }
@@ -105,6 +111,7 @@ type replayer struct {
 	show    replayShow
 	errs    io.Writer
 	parsers *placed
+	change  rewriting
 	sum     replaySummary
 }
 
@@ -153,6 +160,7 @@ func (r *replayer) file(name string) error {
 	defer in.Close()
 	off := engine.NewOffline(r.parsers.config(engine.Config{}), table, r.mode == policy.Protect)
 	take := newReplayTake(name, r)
+	out := newRewriter(r.change, off.Frame)
 	var f packet.Frame
 	for n := 1; ; n++ {
 		f = packet.Frame{}
@@ -160,11 +168,12 @@ func (r *replayer) file(name string) error {
 			break
 		}
 		r.sum.Packets++
-		off.Frame(&f)
+		out.frame(&f)
 		if n%1024 == 0 {
 			off.Drain(take.record, take.threat)
 		}
 	}
+	out.finish()
 	off.Finish()
 	off.Drain(take.record, take.threat)
 	r.sum.Malformed += off.Malformed()

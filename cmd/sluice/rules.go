@@ -26,10 +26,12 @@ type ruleView struct {
 	Created  string   `json:"created"`
 	Warnings []string `json:"warnings"` // what it does not do, such as a group without members
 	Revision uint64   `json:"revision"`
+	Wide     bool     `json:"wide"`  // learned, and allows much more than traffic can show
+	Names    []string `json:"names"` // of servers outside, as clients asked for them
 }
 
 func viewRule(r *controlv1.Rule) ruleView {
-	return ruleView{r.Id, r.From, r.To, list(r.Ports), list(r.Apps), vocab.Text(r.Action), vocab.Text(r.Origin), r.Disabled, r.Comment, stamp(r.Created), list(r.Warnings), r.Revision}
+	return ruleView{r.Id, r.From, r.To, list(r.Ports), list(r.Apps), vocab.Text(r.Action), vocab.Text(r.Origin), r.Disabled, r.Comment, stamp(r.Created), list(r.Warnings), r.Revision, r.Wide, list(r.Names)}
 }
 
 func newRules(c *cli) *cobra.Command {
@@ -37,19 +39,22 @@ func newRules(c *cli) *cobra.Command {
 	cmd.Use, cmd.Aliases, cmd.Short = "rules", []string{"rule"}, "List the rules; add and delete them"
 	cmd.Long = `Lists the rules in the order in which they are tried: the first that matches decides. Rules are
 read from client to server. User rules come before those that were learned. NOTE has what a
-rule does not do, such as that one of its groups has no members.
+rule does not do, such as that one of its groups has no members, and where a learned rule is wide: it
+allows more than was seen. What may have been taught by a scan is set aside, not in force.
 
 Applications that rules can name:
 ` + appNames()
-	cmd.Example = "  sluice rules\n  sluice rules list --about db\n  sluice rules add --from web --to db --ports tcp/5432 --apps postgresql\n  sluice rules delete 12"
+	cmd.Example = "  sluice rules\n  sluice rules list --about db\n  sluice rules add --from web --to db --ports tcp/5432 --apps postgresql\n  sluice rules delete 12\n  sluice rules --set-aside\n  sluice rules accept 10007"
 	cmd.SuggestionsMinimumDistance = 2
-	cmd.AddCommand(newRulesList(c), newRulesAdd(c), newRulesDelete(c))
+	cmd.AddCommand(newRulesList(c), newRulesAdd(c), newRulesDelete(c),
+		newRulesDecide(c, controlv1.AsideDecision_ASIDE_DECISION_ACCEPT), newRulesDecide(c, controlv1.AsideDecision_ASIDE_DECISION_DROP))
 	return cmd
 }
 
 func newRulesList(c *cli) *cobra.Command {
 	var req controlv1.ListRulesRequest
 	var origins []string
+	var aside bool
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the rules in the order in which they are tried",
@@ -62,15 +67,24 @@ func newRulesList(c *cli) *cobra.Command {
 				return err
 			}
 			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
+				if aside {
+					return c.listAside(ctx, cl)
+				}
+				var away uint64
 				rules, _, err := pages(0, func(p *controlv1.Page) (page[*controlv1.Rule], error) {
 					req.Page = p
 					r, err := cl.ListRules(ctx, &req)
+					away = r.GetSetAside()
 					return page[*controlv1.Rule]{r.GetRules(), r.GetNextToken(), r.GetTotal()}, err
 				})
 				if err != nil {
 					return err
 				}
-				return c.showRules(rules)
+				if err := c.showRules(rules); err != nil || away == 0 {
+					return err
+				}
+				fmt.Fprintf(c.errs, "%s%d learned rules are set aside, not in force: `sluice rules --set-aside` lists them\n", c.errs.paint(yellow, "warning: "), away)
+				return nil
 			})
 		},
 	}
@@ -79,6 +93,10 @@ func newRulesList(c *cli) *cobra.Command {
 	f.StringSliceVar(&req.To, "to", nil, "only to this group or workload")
 	f.StringSliceVar(&req.About, "about", nil, "only from or to this group or workload")
 	f.StringSliceVar(&origins, "origin", nil, "only of this origin: learned, user, imported")
+	f.BoolVar(&aside, "set-aside", false, "learned rules that are not in force, because of a scan or too many ports")
+	for _, other := range []string{"from", "to", "about", "origin"} {
+		cmd.MarkFlagsMutuallyExclusive("set-aside", other)
+	}
 	return cmd
 }
 
@@ -105,6 +123,9 @@ func (c *cli) showRules(rules []*controlv1.Rule) error {
 	for _, r := range rules {
 		views = append(views, viewRule(r))
 		comment := clean(r.Comment)
+		if len(r.Names) > 0 {
+			comment = strings.TrimPrefix(comment+"; seen: "+clean(strings.Join(r.Names, ", ")), "; ")
+		}
 		if r.Disabled {
 			comment = strings.TrimSpace("disabled " + comment)
 		}

@@ -151,18 +151,14 @@ func (g *Graph) count(o *Observation, s *live) {
 }
 
 // resume counts open sessions that an earlier run of the agent reported. Where that was lost, as by a
-// kill of the controller, they were not counted: an edge has at least the sessions that ended and that
-// are open. It returns how many were lost.
+// kill of the controller, they were not counted: an edge has at least the sessions that are open. It
+// returns how many were lost.
 func (e *Edge) resume(n uint64) (lost uint64) {
 	if n == 0 {
 		return 0
 	}
 	e.Open += n
-	known := e.Open
-	for _, ended := range e.Ended {
-		known += ended
-	}
-	lost = known - min(known, e.Sessions)
+	lost = e.Open - min(e.Open, e.Sessions)
 	e.Sessions += lost
 	return lost
 }

@@ -10,6 +10,8 @@ package learn
 
 import (
 	"cmp"
+	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -18,10 +20,6 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 )
-
-// MaxPorts is how many ports of one protocol a learned rule lists; one more makes it every port of
-// that protocol, and never of another.
-const MaxPorts = 20
 
 // Ephemeral is where the ports begin that clients are given (net.ipv4.ip_local_port_range).
 const Ephemeral = 32768
@@ -49,14 +47,23 @@ type Connection struct {
 	// Ended reports that all its sessions have ended, so that an application that
 	// is undecided will stay without a name.
 	Ended bool
+	// Source is the workload or address of the client, and Server the address of the server: who tries what.
+	Source string
+	Server netip.Addr
+	// Closed: it is counted as an attempt of its source and teaches nothing, whatever else it has.
+	Closed bool
+	// Name is the server's, as the client asked for it; "" where unknown.
+	Name string
 }
 
 // Learner keeps the index of learned rules. It is not safe for concurrent use; whoever guards
 // the Rules guards it too.
 type Learner struct {
-	rules *model.Rules
-	index map[key]uint32 // ids; a rule may have been deleted since
-	gone  []uint32       // rules that better ones have replaced
+	rules  *model.Rules
+	index  map[key]uint32 // ids; a rule may have been deleted since
+	gone   []uint32       // rules that better ones have replaced
+	scans  scans
+	asides asides
 }
 
 // key is what there is one learned rule for.
@@ -70,12 +77,9 @@ const anyApp int32 = -1
 
 // New returns a Learner that continues from the rules that were learned before.
 func New(rules *model.Rules) *Learner {
-	l := &Learner{rules: rules, index: make(map[key]uint32)}
+	l := &Learner{rules: rules, index: make(map[key]uint32), scans: newScans(), asides: newAsides()}
 	for _, r := range rules.LearnedRules() {
-		k := key{r.To, r.From, anyApp}
-		if len(r.Apps) > 0 {
-			k.app = int32(r.Apps[0])
-		}
+		k := keyOfRule(&r)
 		if _, ok := l.index[k]; !ok {
 			l.index[k] = r.ID
 		}
@@ -86,13 +90,68 @@ func New(rules *model.Rules) *Learner {
 // Learn takes connections in and gives the rules that are new or have changed, by id. They are
 // in the Rules already and are to be stored.
 func (l *Learner) Learn(list []Connection, now int64) []model.Rule {
-	var lessons []lesson
-	for i := range list {
-		if c := &list[i]; c.teaches() {
-			lessons = append(lessons, lesson{c.key(), c.port(), c.Lossy, c.nameless()})
+	changed := make(map[uint32]model.Rule)
+	note := func(r *model.Rule, ok bool) {
+		if ok {
+			changed[r.ID] = *r
 		}
 	}
-	slices.SortFunc(lessons, func(a, b lesson) int {
+	l.scans.sweep(now)
+	for i := range list {
+		if c := &list[i]; l.scans.observe(c, now) {
+			for _, r := range l.retract(c.Source, now) {
+				note(&r, true)
+			}
+		}
+	}
+	// First what was named and is in force, last what is set aside unless a rule has it.
+	lessons := l.lessons(list, now)
+	for _, x := range lessons {
+		if !x.open && !x.scan {
+			l.takeLesson(&x, now, note)
+		}
+	}
+	for _, x := range lessons {
+		if x.open && !x.scan && !l.named(&x) {
+			l.takeLesson(&x, now, note)
+		}
+	}
+	for _, x := range lessons {
+		if r, ok := l.rules.Find(l.index[x.key]); x.scan && !l.named(&x) && (!ok || len(r.Ports) > 0 && !covers(r.Ports, x.port)) {
+			l.setAside(&x, model.AsideScan, now)
+		}
+	}
+	for _, id := range l.gone {
+		delete(changed, id)
+	}
+	return slices.SortedFunc(maps.Values(changed), func(a, b model.Rule) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// takeLesson learns from a lesson and notes the rules that have changed.
+func (l *Learner) takeLesson(x *lesson, now int64, note func(*model.Rule, bool)) {
+	l.scans.confirm(x)
+	r, ok := l.learn(*x, now)
+	note(&r, ok)
+	r, ok = l.rules.Find(l.index[x.key])
+	if !ok || len(r.Ports) > 0 && !covers(r.Ports, x.port) {
+		return // set aside
+	}
+	l.release(x)
+	note(addName(l.rules, &r, x.name))
+	r, ok = l.narrow(x)
+	note(&r, ok)
+}
+
+// lessons returns what connections teach, in an order that does not depend on theirs.
+func (l *Learner) lessons(list []Connection, now int64) []lesson {
+	var out []lesson
+	for i := range list {
+		if c := &list[i]; c.teaches() {
+			out = append(out, lesson{key: c.key(), port: c.port(), lossy: c.Lossy, open: c.nameless(), source: c.Source, name: c.name(),
+				oneWay: !c.Answered, scan: l.scans.scanning(c.Source, now)})
+		}
+	}
+	slices.SortFunc(out, func(a, b lesson) int {
 		lossy := 0
 		if a.lossy != b.lossy {
 			lossy = 1
@@ -100,32 +159,10 @@ func (l *Learner) Learn(list []Connection, now int64) []model.Rule {
 				lossy = -1
 			}
 		}
-		return cmp.Or(a.key.compare(b.key), cmp.Compare(a.port.Proto, b.port.Proto), cmp.Compare(a.port.Lo, b.port.Lo), lossy)
+		return cmp.Or(a.key.compare(b.key), cmp.Compare(a.port.Proto, b.port.Proto), cmp.Compare(a.port.Lo, b.port.Lo), lossy,
+			strings.Compare(a.source, b.source), strings.Compare(a.name, b.name))
 	})
-	lessons = slices.Compact(lessons)
-	changed := make(map[uint32]model.Rule)
-	for _, open := range []bool{false, true} {
-		for _, x := range lessons {
-			if x.open != open || open && l.named(&x) {
-				continue
-			}
-			if r, ok := l.learn(x, now); ok {
-				changed[r.ID] = r
-			}
-			if r, ok := l.narrow(&x); ok {
-				changed[r.ID] = r
-			}
-		}
-	}
-	for _, id := range l.gone {
-		delete(changed, id)
-	}
-	out := make([]model.Rule, 0, len(changed))
-	for _, r := range changed {
-		out = append(out, r)
-	}
-	slices.SortFunc(out, func(a, b model.Rule) int { return cmp.Compare(a.ID, b.ID) })
-	return out
+	return slices.Compact(out)
 }
 
 // lesson is what one connection teaches.
@@ -134,6 +171,10 @@ type lesson struct {
 	port  model.Port
 	lossy bool
 	open  bool // of a connection whose beginning was not seen, without the application's name
+
+	source, name string // of the client, and of the server
+	oneWay       bool   // it was not answered and is not meant to be
+	scan         bool   // its source scans
 }
 
 // LossyComment is the comment of a rule that was learned, or widened, while frames or records were
@@ -152,45 +193,21 @@ func (l *Learner) learn(x lesson, now int64) (model.Rule, bool) {
 		mark(&r, &x)
 		r = l.rules.PutLearned(r)
 		l.index[k] = r.ID
+		l.scans.remember(&x, now)
 		return r, true
 	}
 	if len(r.Ports) == 0 || covers(r.Ports, p) {
 		return r, false
 	}
-	if x.open && full(r.Ports, p.Proto) {
-		return r, false // all ports for all applications is more than was seen
+	ports, ok := widen(r.Ports, p)
+	if !ok || (x.open || x.oneWay) && full(r.Ports, p.Proto) { // these are no evidence of a range
+		l.setAside(&x, model.AsidePorts, now)
+		return r, false
 	}
-	r.Ports = widen(r.Ports, p)
+	r.Ports = ports
+	l.scans.remember(&x, now)
 	mark(&r, &x)
 	return l.rules.PutLearned(r), true
-}
-
-// covers reports whether a port is in one of the ranges.
-func covers(list model.Ports, p model.Port) bool {
-	return slices.ContainsFunc(list, func(have model.Port) bool {
-		return have.Proto == p.Proto && have.Lo <= p.Lo && p.Hi <= have.Hi
-	})
-}
-
-// widen adds a port. Where there are too many of its protocol, every port of that protocol takes
-// their place.
-func widen(list model.Ports, p model.Port) model.Ports {
-	same := func(have model.Port) bool { return have.Proto == p.Proto }
-	if !full(list, p.Proto) {
-		return append(slices.Clone(list), p).Normal()
-	}
-	return append(slices.DeleteFunc(slices.Clone(list), same), model.Port{Proto: p.Proto, Hi: 65535}).Normal()
-}
-
-// full reports whether a list has as many ports of a protocol as a learned rule lists.
-func full(list model.Ports, proto uint8) bool {
-	n := 0
-	for _, have := range list {
-		if have.Proto == proto {
-			n++
-		}
-	}
-	return n >= MaxPorts
 }
 
 // mark notes in a rule what was not seen of the connections that it was learned from.
@@ -207,7 +224,7 @@ func mark(r *model.Rule, x *lesson) {
 // teaches reports whether a rule comes of the connection.
 func (c *Connection) teaches() bool {
 	switch {
-	case c.Verdict != flow.Learn:
+	case c.Closed || c.Verdict != flow.Learn:
 		return false
 	case !learnable(c.From) || !learnable(c.To):
 		return false
@@ -224,13 +241,13 @@ func (c *Connection) teaches() bool {
 }
 
 // oneWay reports whether a conversation without an answer is over and was one all the same: datagrams of
-// an application that was identified, as of syslog. Any sender can send those that are not. What is sent to
+// an application that is never answered. Any sender can send others. What is sent to
 // multicast and broadcast addresses is not answered from there; it teaches its own protocol and port.
 func (c *Connection) oneWay() bool {
 	if c.To == model.Multicast {
 		return c.Proto != packet.ProtoTCP && (c.Outcome == flow.OutcomeUnanswered || c.Ended)
 	}
-	return c.Proto == packet.ProtoUDP && c.Outcome == flow.OutcomeUnanswered && c.App != app.Undecided && c.App != app.Unknown && c.App != app.None
+	return c.Proto == packet.ProtoUDP && c.Outcome == flow.OutcomeUnanswered && (c.App == app.Syslog || c.App == app.RTP)
 }
 
 // learnable groups are those with an identity: a service, or the reserved ones but any.

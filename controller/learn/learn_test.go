@@ -51,6 +51,11 @@ func TestLearn(t *testing.T) {
 		{"unanswered UDP of an application", func(c *c) {
 			c.Proto, c.Answered, c.App, c.Outcome, c.Ended = 17, false, app.Syslog, flow.OutcomeUnanswered, true
 		}, "udp/80 for syslog"},
+		{"unanswered UDP of an application that answers", func(c *c) {
+			c.Proto, c.Answered, c.App, c.Outcome, c.Ended = 17, false, app.DNS, flow.OutcomeUnanswered, true
+		}, ""},
+		{"one-sided TCP", func(c *c) { c.Answered, c.App, c.Outcome, c.Ended = false, app.Unknown, flow.OutcomeUnanswered, true }, ""},
+		{"closed to learning", func(c *c) { c.Closed = true }, ""},
 		{"the same when it may be answered yet", func(c *c) { c.Proto, c.Answered, c.App, c.Outcome = 17, false, app.DNS, flow.OutcomeOpening }, ""},
 		{"the same when it was refused", func(c *c) { c.Proto, c.Answered, c.App, c.Outcome = 17, false, app.DNS, flow.OutcomeRefused }, ""},
 		{"one direction of a tunnel", func(c *c) {
@@ -112,28 +117,6 @@ func TestLearn(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestManyPorts: one port too many makes every port of its protocol, and of no other.
-func TestManyPorts(t *testing.T) {
-	rules := model.NewRules(nil, model.Order{})
-	l := learn.New(rules)
-	at := func(proto uint8, port int) {
-		l.Learn([]learn.Connection{conn(func(c *learn.Connection) { c.Proto, c.Port = proto, uint16(port) })}, 1)
-	}
-	at(6, 5432)
-	for p := range learn.MaxPorts {
-		at(17, 100-p)
-	}
-	if got := rules.All(); len(got) != 1 || len(got[0].Ports) != learn.MaxPorts+1 {
-		t.Fatalf("got %v", brief(got))
-	}
-	at(17, 443)
-	at(17, 444)
-	want := []string{"10001 allow from web to api on tcp/5432, udp/any for http"}
-	if d := cmp.Diff(brief(rules.All()), want); d != "" {
-		t.Error(d)
 	}
 }
 

@@ -45,6 +45,7 @@ type Group struct {
 
 	// The rest is valid in service groups.
 	Mode        policy.Mode    `json:"mode,omitempty"`
+	Switched    int64          `json:"switched,omitempty"` // when Mode was changed last, ns since the epoch; 0 for never
 	OnDeny      policy.OnDeny  `json:"on_deny,omitempty"`
 	Unready     policy.Unready `json:"unready,omitempty"`
 	Fail        Fail           `json:"fail,omitempty"`

@@ -42,6 +42,8 @@ type Rule struct {
 	Comment  string `json:"comment,omitempty"`
 	Created  int64  `json:"created,omitempty"`  // ns since the epoch
 	Revision uint64 `json:"revision,omitempty"` // counts changes, for compare-and-set
+	// Names are some of the servers' names that were seen, of a learned rule to a group without identity.
+	Names []string `json:"names,omitempty"`
 }
 
 // Validate returns an error for an invalid rule. It does not check whether the groups exist.

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"log/slog"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -93,9 +94,12 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 		if !s.replaying {
 			s.events.Connection(connectionReport(o, c, &client, &server))
 		}
-		if s.teaches(n, c) && s.opens(&client, c.First) && s.opens(&server, c.First) {
-			lessons = append(lessons, lesson(c, &client, &server))
+		if o.Reason == flow.BySpoofed || o.Verdict == flow.Open && o.Reason != flow.ByUnready {
+			continue // not the client's own, or not subject to policy
 		}
+		x := lesson(c, &client, &server)
+		x.Closed = !s.teaches(n, c) || !s.opens(&client, c) || !s.opens(&server, c)
+		lessons = append(lessons, x)
 	}
 	for _, t := range r.Threats {
 		s.threat(n, t)
@@ -131,13 +135,6 @@ func names(rules *model.Rules, c *controlv1.Connection) bool {
 	return ok && r.Origin == model.Learned && len(r.Apps) == 0
 }
 
-// opens reports whether rules may be learned for an end: its group is in discover mode, or was when
-// the connection began. A workload that still learns must not teach what may reach one that
-// is protected or monitored, least of all what was refused there. The lock is held.
-func (s *book) opens(e *end, began int64) bool {
-	return e.member == nil || s.mode(e.group) == controlv1.Mode_MODE_DISCOVER || began <= s.since[e.group]
-}
-
 // learn makes rules of what was let through to be learned. The lock is held.
 func (c *collector) learn(list []learn.Connection) error {
 	s := c.s
@@ -149,14 +146,21 @@ func (c *collector) learn(list []learn.Connection) error {
 		if err := s.markRule(&rules[i]); err != nil {
 			return err
 		}
-		s.log.Info("rule learned", "id", rules[i].ID, "rule", rules[i].String())
+		level := slog.LevelInfo
+		if rules[i].Wide() {
+			level = slog.LevelWarn
+		}
+		s.log.Log(context.Background(), level, "rule learned", "id", rules[i].ID, "rule", rules[i].String(), "wide", rules[i].Wide())
+	}
+	if err := markAsides(s); err != nil {
+		return err
 	}
 	gone := s.learner.TakeDeleted()
 	for _, id := range gone {
 		if err := s.unmarkRule(id); err != nil {
 			return err
 		}
-		s.log.Info("rule replaced by one that names the application", "id", id)
+		s.log.Info("rule replaced or set aside", "id", id)
 	}
 	if len(rules)+len(gone) > 0 {
 		s.stale = true
@@ -180,6 +184,7 @@ func lesson(c *controlv1.Connection, client, server *end) learn.Connection {
 		From: client.group, To: server.group, Proto: uint8(c.Proto), Port: uint16(c.ServerPort), ClientPort: uint16(c.ClientPort),
 		App: app.ID(c.App), Verdict: flow.Learn, Lossy: c.Lossy, Evidence: vocab.FlowEvidence(c.Evidence), Outcome: vocab.FlowOutcome(c.Outcome),
 		Answered: c.Answered, Midstream: c.Midstream, Idle: c.Idle, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
+		Source: clientSource(client), Server: server.addr, Name: serverName(c.Attrs),
 	}
 }
 

@@ -49,9 +49,9 @@ func (s edit) putGroup(next *model.Group, revision uint64) error {
 	now := s.now().UnixNano()
 	next.Created = now
 	if old != nil {
-		next.Created = old.Created
+		next.Created, next.Switched = old.Created, old.Switched
 		if old.Mode != next.Mode {
-			s.since[next.Name] = now
+			next.Switched, s.since[next.Name] = now, now
 		}
 	}
 	// A user group begins with revision 1: 0 stands for one that does not exist.

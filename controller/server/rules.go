@@ -30,7 +30,7 @@ func (c *control) ListRules(_ context.Context, r *controlv1.ListRulesRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	out := &controlv1.ListRulesResponse{Policy: s.version, Total: uint64(len(all)), NextToken: next}
+	out := &controlv1.ListRulesResponse{Policy: s.version, Total: uint64(len(all)), NextToken: next, SetAside: uint64(len(s.learner.Asides()))}
 	members := s.membersOf()
 	for i := range part {
 		m := ruleMessage(&part[i])
@@ -44,6 +44,7 @@ func ruleMessage(r *model.Rule) *controlv1.Rule {
 	return &controlv1.Rule{
 		Id: r.ID, From: r.From, To: r.To, Ports: r.Ports.Strings(), Apps: r.Apps.Strings(), Action: actionEnum(r.Action),
 		Origin: originEnum(r.Origin), Disabled: r.Disabled, Comment: r.Comment, Created: r.Created, Revision: r.Revision,
+		Wide: r.Wide(), Names: slices.Clone(r.Names),
 	}
 }
 
@@ -187,6 +188,11 @@ func (c *control) SetMode(ctx context.Context, r *controlv1.SetModeRequest) (*co
 	if err != nil {
 		return nil, err
 	}
+	if mode != policy.Discover {
+		c.s.mu.Lock()
+		defer c.s.mu.Unlock()
+		out.Wide = wideRules(c.s.book, named)
+	}
 	return out, nil
 }
 
@@ -196,8 +202,8 @@ func (s edit) setMode(names []string, mode policy.Mode) (named map[string]bool, 
 		if g.Mode == mode {
 			return false
 		}
-		g.Mode = mode
-		s.since[g.Name] = s.now().UnixNano()
+		g.Mode, g.Switched = mode, s.now().UnixNano()
+		s.since[g.Name] = g.Switched
 		return true
 	})
 }

@@ -61,6 +61,9 @@ func (s *Server) save(ctx context.Context) error {
 // history lost and logged, but no reason to leave workloads without a controller.
 func (s loader) loadLearned(ctx context.Context) error {
 	s.learner, s.graph = learn.New(s.rules), graph.New(graph.Limits{})
+	if err := s.loadAsides(ctx); err != nil {
+		return err
+	}
 	if err := blob.Clean(ctx, s.st, keyGraph); err != nil {
 		return err
 	}

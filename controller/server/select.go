@@ -173,9 +173,12 @@ func (s *book) resolveForRule(name string) (string, error) {
 	return g, err
 }
 
-// ruleWarnings returns what a rule does not do now, though it seems to. The lock is held.
+// ruleWarnings returns what a rule does not do now, though it seems to, and what it does beyond what was seen. The lock is held.
 func (s *book) ruleWarnings(r *model.Rule, members map[string][]string) []string {
 	var out []string
+	if text := wideWarning(r); text != "" {
+		out = append(out, text)
+	}
 	for _, x := range []struct{ what, group string }{{"from", r.From}, {"to", r.To}} {
 		if text := s.emptyGroup(x.group, members); text != "" && (x.what == "from" || r.To != r.From) {
 			out = append(out, fmt.Sprintf("%s: %s, so the rule matches nothing", x.what, text))

@@ -57,6 +57,9 @@ func (s loader) load(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", o.Key, err)
 		}
 		s.groups[g.Name] = g
+		if g.Switched > 0 {
+			s.since[g.Name] = g.Switched
+		}
 	}
 	if err := s.loadRules(ctx); err != nil {
 		return err

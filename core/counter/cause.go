@@ -19,7 +19,8 @@ const (
 	Foreign              // it came in for an address that is not the workload's
 	Unroutable           // no host may believe it: source route, land, loopback address, redirect
 	NotIPFrame           // it is not IP, and not one of the few other protocols that pass
-	Overlapping          // it repeats held bytes with other values
+	Overlapping          // it repeats held or unacknowledged bytes with other values
+	BadSum               // its checksum is wrong
 	Held                 // it is held, or waits for the rest of its datagram: it may be forwarded later
 	CausesLen      int   = iota
 )
@@ -40,7 +41,8 @@ var drops = []Def{
 	{Cause: "foreign", Help: "it came in for a MAC or IP address that is not the workload's"},
 	{Cause: "unroutable", Help: "a source route, the same source and destination, a loopback or group address as source, or a redirect"},
 	{Cause: "not_ip", Help: "neither IP nor ARP nor a protocol of the link itself (LLDP, LACP, STP, 802.1X to their own group addresses)"},
-	{Cause: "overlap", Help: "it repeats held bytes with other values"},
+	{Cause: "overlap", Help: "it repeats bytes that are held, or not acknowledged yet, with other values"},
+	{Cause: "bad_checksum", Help: "its checksum is wrong, so that its receiver would discard it"},
 	{Cause: "held", Help: "held until its application is known, or until its datagram is complete; counted in held_frames"},
 
 	{Cause: "ring_full", Help: "a packet ring was full: not seen on a tap, lost inline"},

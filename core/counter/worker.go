@@ -52,6 +52,8 @@ const (
 	SpoofedFrames
 	ForeignFrames
 	UnroutableFrames
+	BadChecksums
+	Discarded
 	OpenRefused
 	Probes
 	Sessions
@@ -119,8 +121,11 @@ var Worker = [workerLen]Def{
 	Neighbours:    {Name: "engine.neighbour_discovery", Help: "Valid messages of IPv6 neighbour discovery, MLD and IGMP. They pass."},
 	Unanswered:    {Name: "engine.unanswered", Help: "Sessions given up because no plugin answered in time."},
 	Unidentified:  {Name: "engine.unidentified", Help: "Sessions whose application is unknown because a plugin was away. They follow the fail mode and teach nothing."},
-	OpenRefused:   {Name: "engine.open_refused", Help: "Open connections refused because of a policy or mode that came later."},
-	Probes:        {Name: "engine.probes", Help: "Segments sent to workloads to learn where a silent refused connection is, so that both ends can be reset."},
+	BadChecksums:  {Name: "engine.bad_checksum", Help: "Packets with a wrong checksum that would begin, identify or end a session. They change nothing, and are dropped inline."},
+	Discarded: {Name: "engine.discarded_by_receivers",
+		Help: "TCP segments that their receiver discards: an old timestamp, an MD5 or AO option unlike the SYN, an acknowledgement of what was not sent. They change nothing and are not read."},
+	OpenRefused: {Name: "engine.open_refused", Help: "Open connections refused because of a policy or mode that came later."},
+	Probes:      {Name: "engine.probes", Help: "Segments sent to workloads to learn where a silent refused connection is, so that both ends can be reset."},
 	DestinationsFound: {Name: "engine.destinations_found",
 		Help: "Sessions between an application and its sidecar whose real destination was found."},
 	DestinationsUnknown: {Name: "engine.destinations_unknown",

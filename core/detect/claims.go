@@ -182,7 +182,9 @@ func (d *Ident) settleDirection(dir parsers.Dir, head []byte) bool {
 }
 
 // reorient applies a side that became known after the stream was opened. A stream opened with
-// the sides exchanged is opened again.
+// the sides exchanged is opened again. What it consumed of a direction is gone, and the rest may
+// begin within a message, so that the new stream does not read that direction: else the result
+// would depend on how the bytes were cut.
 func (d *Ident) reorient(c *claim) {
 	was := d.flip
 	if d.orient(c.side, c.flip()); d.flip == was {
@@ -191,6 +193,9 @@ func (d *Ident) reorient(c *claim) {
 	if d.Attrs.Len() > 0 {
 		d.renamed++
 		d.discardReports()
+	}
+	for dir, n := range d.fed {
+		d.foreign[dir] = d.foreign[dir] || n > 0 && d.midstream()
 	}
 	d.Close()
 	d.stream = d.reg.Entry(d.winner).Parser.Open(d.meta(d.flip), &d.sink)

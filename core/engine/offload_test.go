@@ -263,6 +263,7 @@ func TestOffloadRecalled(t *testing.T) {
 		}
 		o.policy(3, policy.Protect, policy.WorkloadSpec{})
 		c.seq[0], c.seq[1] = c.seq[0]+1e9, c.seq[1]+2e9
+		o.k.takeSent() // the sweep may have asked for these numbers
 		f := c.seg(t, 0, "PA", "even more")
 		f.Stamp = o.now.Load()
 		if got := o.k.memQueue.give(f); got[0].Verdict.Action != packet.Drop || got[0].Verdict.Mark != 0 {

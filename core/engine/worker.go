@@ -84,11 +84,15 @@ func (e *Engine) listWorkers() {
 	e.running.Store(&list)
 }
 
+// tableShare is the part of the free table that one endpoint may have: of a table of a million,
+// a single one gets 917,000, and leaves the rest to others.
+const tableShare = 7
+
 func newWorker(e *Engine, q backend.Queue) *worker {
 	w := &worker{e: e, q: q, batch: packet.NewBatch(batchSize), ended: make(chan struct{})}
 	cfg := path.Config{Shared: &e.shared, Queue: q, Now: e.cfg.Now(),
 		Identify: identify.Config{Parsers: e.cfg.Parsers}, KeepOpen: e.cfg.KeepOpen,
-		Session: session.Config{Max: e.cfg.MaxSessions, Timeouts: e.cfg.Timeouts}}
+		Session: session.Config{Max: e.cfg.MaxSessions, Share: tableShare, Timeouts: e.cfg.Timeouts}}
 	if e.cfg.Remote != nil {
 		cfg.Identify.Remote = e.cfg.Remote.Remote(q.Wake)
 	}

@@ -15,6 +15,9 @@ type Bytes struct {
 	Seq, First uint32
 	// Packet is the whole packet, from its IP header on, for Threat.Packet. Borrowed as Data.
 	Packet []byte
+	// Later delays reading a stream's bytes until bytes without it come, of either direction: they
+	// may belong to no connection.
+	Later bool
 	// Age is how long ago the session began, ns.
 	Age int64
 }
@@ -173,7 +176,16 @@ func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 	if !out.Retransmit {
 		f.packets++
 	}
-	if out.New {
+	if b.Later {
+		f.later = true
+	} else if f.later {
+		f.later, out.New = false, true
+		if other := f.dirs[dir.Reverse()]; other != nil {
+			p.read(f, other, dir.Reverse())
+			other.Keep()
+		}
+	}
+	if out.New && !b.Later {
 		undecided := !f.Chosen()
 		p.read(f, a, dir)
 		if other := f.dirs[dir.Reverse()]; undecided && f.Chosen() && other != nil {

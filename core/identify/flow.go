@@ -34,6 +34,7 @@ type Flow struct {
 	number   uint32 // in its Pool
 	dirs     [2]*stream.Assembler
 	packets  int
+	later    bool // bytes wait to be read
 	far      far
 	limited  bool                         // a limit ended it while it was undecided
 	leftover detect.Left                  // what it could have been then
@@ -71,6 +72,9 @@ func (f *Flow) shown() []byte {
 
 // Number is the flow's number in its Pool.
 func (f *Flow) Number() uint32 { return f.number }
+
+// Later reports whether none of its bytes were read yet, as Bytes.Later asked for.
+func (f *Flow) Later() bool { return f.later }
 
 // Outcome returns the progress of identification, local or remote.
 func (f *Flow) Outcome() detect.Outcome {

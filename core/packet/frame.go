@@ -51,6 +51,8 @@ const (
 	VLANStripped
 	// Injected: the engine built the frame.
 	Injected
+	// ChecksumValid: the receiving interface, or the stack, has verified the transport checksum.
+	ChecksumValid
 )
 
 // Action is how a frame is disposed of.

@@ -89,7 +89,10 @@ type Packet struct {
 	MSS              uint16 // TCP SYN option, 0 if absent
 	WScale           uint8  // TCP SYN option; valid with HasWScale
 	HasWScale        bool
-	FastOpen         bool // TCP Fast Open option present
+	FastOpen         bool   // TCP Fast Open option present
+	HasTime          bool   // TCP timestamps option present, in any segment
+	Signed           bool   // TCP MD5 (RFC 2385) or AO (RFC 5925) option present, in any segment
+	TimeValue        uint32 // TSval of the timestamps option (RFC 7323 3.2); valid with HasTime
 	ICMPType         uint8
 	ICMPCode         uint8
 	// Embedded is the IP packet quoted by an ICMP error; nil otherwise.

@@ -71,14 +71,22 @@ func (p *Packet) tcp(t []byte, wire int) {
 		return
 	}
 	end := min(head, len(t))
-	if p.Flags&SYN != 0 {
+	if end > 20 {
 		p.tcpOptions(t[20:end])
 	}
 	p.Payload, p.PayloadWire = t[end:], wire-head
 }
 
-// tcpOptions reads the options of a SYN; an invalid length ends the list.
+// timeOnly is how the options of most segments begin: two NOPs, and timestamps (RFC 7323,
+// appendix A).
+const timeOnly = 0x0101080a
+
+// tcpOptions reads options; an invalid length ends the list. Some are valid in a SYN only.
 func (p *Packet) tcpOptions(o []byte) {
+	if len(o) == 12 && binary.BigEndian.Uint32(o) == timeOnly {
+		p.HasTime, p.TimeValue = true, binary.BigEndian.Uint32(o[4:])
+		return
+	}
 	for len(o) > 0 && o[0] != 0 {
 		if o[0] == 1 {
 			o = o[1:]
@@ -87,16 +95,26 @@ func (p *Packet) tcpOptions(o []byte) {
 		if len(o) < 2 || o[1] < 2 || int(o[1]) > len(o) {
 			return
 		}
-		switch n := o[1]; {
-		case o[0] == 2 && n == 4:
-			p.MSS = binary.BigEndian.Uint16(o[2:4])
-		case o[0] == 3 && n == 3:
-			// RFC 7323 2.3: more than 14 is taken as 14.
-			p.WScale, p.HasWScale = min(o[2], 14), true
-		case o[0] == 34:
-			p.FastOpen = true
-		}
+		p.tcpOption(o[:o[1]])
 		o = o[o[1]:]
+	}
+}
+
+// tcpOption reads one option of two bytes or more.
+func (p *Packet) tcpOption(o []byte) {
+	switch {
+	case o[0] == 8 && len(o) == 10:
+		p.HasTime, p.TimeValue = true, binary.BigEndian.Uint32(o[2:])
+	case o[0] == 19, o[0] == 29:
+		p.Signed = true
+	case p.Flags&SYN == 0:
+	case o[0] == 2 && len(o) == 4:
+		p.MSS = binary.BigEndian.Uint16(o[2:4])
+	case o[0] == 3 && len(o) == 3:
+		// RFC 7323 2.3: more than 14 is taken as 14.
+		p.WScale, p.HasWScale = min(o[2], 14), true
+	case o[0] == 34:
+		p.FastOpen = true
 	}
 }
 

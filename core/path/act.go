@@ -18,6 +18,7 @@ const rejectsPerSecond = 1000
 // ones.
 type actuator struct {
 	held   hold.Room
+	pins   hold.Pins      // payload that passed for policy to decide on
 	sender backend.Sender // nil: nothing can be sent
 	holder backend.Holder // nil: held frames are sent as copies
 	// present is the session whose packet is being judged: if it is denied, that packet is the
@@ -68,7 +69,9 @@ func (a *actuator) forward(s *session.Session, frames []packet.Frame, r *Recorde
 		p := &a.p
 		if p.Decode(&frames[i]); p.Status == packet.OK && p.Proto == packet.ProtoTCP {
 			_, swapped := session.KeyOf(p, frames[i].Endpoint)
-			s.Delivered(s.DirOf(swapped), p)
+			dir := s.DirOf(swapped)
+			s.Delivered(dir, p)
+			a.pin(s, dir, p)
 		}
 		if a.sender == nil {
 			continue

@@ -97,6 +97,9 @@ func (d *decider) allowsSoFar(v *View, s *session.Session, f *identify.Flow) boo
 	x := *s
 	a, b := f.SoFar()
 	x.App, x.Base, x.Aux = uint16(a), uint16(b), 0
+	if a == app.Unknown && f.Lost() {
+		x.Marks |= session.Lost // the fail mode decides
+	}
 	switch d.best(v, &x).Verdict {
 	case flow.Open, flow.Allow:
 		return true

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/own"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
@@ -82,18 +83,27 @@ type packetContext struct {
 	p     *packet.Packet
 	s     *session.Session
 	tcp   session.TCPResult
+	key   session.Key   // with swapped: of the packet, set by lookUp
 	dir   int           // 0 from client to server, 1 back
 	cause counter.Cause // why it is not forwarded; valid when it is not
 	// parts and last are the frames of a reassembled datagram in order of arrival; last is nil
 	// where the packet is a single frame.
-	parts []*packet.Frame
-	last  *packet.Frame
+	parts   []*packet.Frame
+	last    *packet.Frame
+	swapped bool
 }
 
-// readable reports whether the packet's payload belongs to the stream: within the window, and
-// not the byte of a keep-alive.
+// readable reports whether the packet's payload belongs to the stream: within the window, not
+// the byte of a keep-alive, and not in a SYN within a connection, which is answered with a
+// challenge ACK.
 func (c *packetContext) readable() bool {
-	return c.p.Proto != packet.ProtoTCP || c.tcp.Valid && !c.tcp.Has(session.KeepAlive)
+	if c.p.Proto != packet.ProtoTCP {
+		return true
+	}
+	if c.p.Flags&packet.SYN != 0 && (c.tcp.State != flow.PhaseOpening || c.tcp.Has(session.Challenge)) {
+		return false
+	}
+	return c.tcp.Valid && !c.tcp.Has(session.KeepAlive) && c.p.Flags&packet.RST == 0
 }
 
 // stop records why a packet is not forwarded.

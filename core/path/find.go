@@ -11,8 +11,7 @@ import (
 
 // find looks up the packet's session, or opens one; it returns false where there is none.
 func (p *Path) find(c *packetContext) bool {
-	k, swapped := session.KeyOf(c.p, c.f.Endpoint)
-	c.s = p.ses.table.Lookup(&k)
+	k, swapped := &c.key, c.swapped
 	var before session.Session // which a new one replaces
 	if c.s != nil && c.s.Flags&session.Denied != 0 && p.ses.replaces(c.v, c.s) {
 		before = *c.s
@@ -28,7 +27,7 @@ func (p *Path) find(c *packetContext) bool {
 		if opensNothing(c.p) {
 			return false
 		}
-		if c.s = p.open(c, &k, swapped); c.s == nil {
+		if c.s = p.open(c, k, swapped); c.s == nil {
 			return false
 		}
 		// A conversation without a handshake is the same one as before: its first packet under the
@@ -61,6 +60,9 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	s.Evidence = claim.Evidence
 	s.Dir = clientDir(c.f.Dir, claim.FromSource)
 	first := startAfter
+	if c.v.Inline && !p.replaying {
+		s.Flags |= session.Whole
+	}
 	if claim.Midstream {
 		s.Flags |= session.Midstream
 	}
@@ -124,17 +126,28 @@ func (p *Path) segment(c *packetContext) bool {
 		ses.table.Schedule(c.s, now+endAfter)
 		c.s.Marks &^= session.Idle
 	}
+	if c.s.Created < ses.awake || !c.v.Inline {
+		// Frames may have passed while the worker was stopped, and taps show them in any order.
+		c.s.Flags &^= session.Whole
+	}
 	c.tcp = c.s.Track(c.p, c.dir, now)
 	if c.tcp.Has(session.Reopen) {
 		ses.delete(c.s)
+		c.s = nil
 		if !p.find(c) {
 			return false
 		}
 		c.tcp = c.s.Track(c.p, c.dir, now)
 	}
 	ses.touch(c)
+	if c.s.Pin != 0 && c.tcp.Valid && c.p.Flags&packet.ACK != 0 {
+		ses.act.unpinAcked(c)
+	}
 	if c.tcp.Events != 0 {
 		p.events(c)
+	}
+	if !c.tcp.Valid && c.s.Aux != 0 && c.s.Unproven() {
+		ses.forget(c.s)
 	}
 	if s := c.s; s.Flags&(session.Midstream|session.Answered) == session.Midstream && c.tcp.Valid && !s.State.Over() && answered(s) {
 		s.Flags |= session.Answered
@@ -159,6 +172,12 @@ func (p *Path) events(c *packetContext) {
 	}
 	if r.Has(session.Gap) {
 		ses.acked(c)
+	}
+	if r.Events&discarded != 0 {
+		ses.out.count[counter.Discarded]++
+	}
+	if r.Has(session.UnsureReset) && c.v.Inline && !p.replaying {
+		ses.act.confirmReset(c, &ses.out)
 	}
 }
 

@@ -159,6 +159,10 @@ func (p *Path) packet(c *packetContext) packet.Action {
 	if a, done := p.link.judge(c); done {
 		return a
 	}
+	c.lookUp(p.ses.table)
+	if !intact(p, c) {
+		return damaged(p, c)
+	}
 	if id, text := threat.Header(c.p); id != 0 {
 		p.ses.out.threat(c, p.ses.now, id, text)
 	}
@@ -173,6 +177,9 @@ func (p *Path) packet(c *packetContext) packet.Action {
 	if c.p.Proto == packet.ProtoTCP {
 		if !p.segment(c) {
 			return p.sessionless(c)
+		}
+		if p.ses.afterReset(c, p.replaying) {
+			return c.stop(counter.OutOfWindow)
 		}
 		return p.judge(c)
 	}
@@ -195,6 +202,9 @@ func (p *Path) judge(c *packetContext) packet.Action {
 		ses.trace(c)
 	}
 	client, waits := s.ClientIsA, false
+	if s.Pin != 0 && c.v.Inline && !p.replaying && ses.contradicts(c) {
+		return c.stop(counter.Overlapping)
+	}
 	if ses.stale(s) || s.Verdict == flow.NoVerdict {
 		ses.evaluate(c.v, s)
 		c.follow(&client)
@@ -224,12 +234,13 @@ func (p *Path) judge(c *packetContext) packet.Action {
 			return ses.hold(c)
 		}
 	default:
-		if c.v.offload && s.Marks&(session.Identified|session.Stays) == session.Identified {
+		if c.v.offload && s.Marks&(session.Identified|session.Stays) == session.Identified && s.Pin == 0 {
 			ses.offload(c)
 		}
 	}
 	if waits && c.p.Proto == packet.ProtoTCP {
 		s.Delivered(c.dir, c.p)
+		ses.act.pin(s, c.dir, c.p)
 	}
 	return packet.Pass
 }

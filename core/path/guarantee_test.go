@@ -114,7 +114,7 @@ func TestNothingUndecidedIsDelivered(t *testing.T) {
 					every(hold, 6, []app.ID{app.HTTP}, func(pl *plan) {
 						runs++
 						name := fmt.Sprintf("cut %v, pause %v, %s, %s, %+v", cut, pause, order, again, *pl)
-						w, c := run(t, reg, pl, repeat(arrange(cuts(forbidden, cut[0], cut[1])), forbidden), pause)
+						w, _ := run(t, reg, pl, repeat(arrange(cuts(forbidden, cut[0], cut[1])), forbidden), pause)
 						if w.end[0].bytes != 0 {
 							t.Fatalf("%s: %d bytes of a denied application arrived", name, w.end[0].bytes)
 						}
@@ -124,7 +124,7 @@ func TestNothingUndecidedIsDelivered(t *testing.T) {
 						if pl.place == "no answer" || pause > hold {
 							return // then this one is refused, too
 						}
-						w, c = run(t, reg, pl, repeat(arrange(cuts(request, cut[0], cut[1])), request), pause)
+						w, c := run(t, reg, pl, repeat(arrange(cuts(request, cut[0], cut[1])), request), pause)
 						if got := w.end[0].text(c.seq[0]); got != request {
 							t.Fatalf("%s: %q of an allowed request arrived; resets %v, %v", name, got, w.end[0].reset, w.end[1].reset)
 						}

@@ -26,6 +26,7 @@ func (p *Path) identify(c *packetContext) {
 	b := identify.Bytes{Data: c.p.Payload, Wire: c.p.PayloadWire, Packet: c.p.Network, Age: s.Last - f.Since}
 	if c.p.Proto == packet.ProtoTCP {
 		b.Seq, b.First = c.p.Seq, c.tcp.Expected()
+		b.Later = s.Unproven() && s.Last-s.Created < provenAfter
 		if c.p.Flags&packet.SYN != 0 {
 			b.Seq++
 			b.First = b.Seq

@@ -113,6 +113,7 @@ func (l *lifecycle) finish(s *session.Session) {
 		l.out.write(v, s, l.decide.ends(s), flow.Update, nil, false)
 	}
 	l.decide.side.Remove(s.ID)
+	l.act.unpin(s)
 }
 
 // endSessions ends every session that each visits.
@@ -181,6 +182,7 @@ func (ss *Sessions) Export(endpoint uint32) []Moved {
 		}
 		s.Marks &^= session.Stays
 		ss.act.forward(s, ss.act.held.TakeAll(s.Aux), &ss.out)
+		ss.act.unpin(s) // what is repeated across a move is not compared
 		return true
 	})
 	var out []Moved

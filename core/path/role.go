@@ -138,6 +138,7 @@ func (l *lifecycle) raise(v *View, s *session.Session, f role.Finding) {
 // turn swaps a session's client and server.
 func (l *lifecycle) turn(s *session.Session) {
 	s.SwapClient()
+	l.act.pins.Swap(s.Pin)
 	s.Flags &^= session.Answered
 	s.Marks |= session.Changed
 	if answered(s) {

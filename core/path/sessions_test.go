@@ -307,6 +307,12 @@ func TestRedirects(t *testing.T) {
 					sum += uint32(ip[j])<<8 | uint32(ip[j+1])
 				}
 				binary.BigEndian.PutUint16(ip[10:], ^uint16(sum+sum>>16))
+				src, dst := packet.Addr{10: 0xff, 11: 0xff}, packet.Addr{10: 0xff, 11: 0xff}
+				copy(src[12:], ip[12:16])
+				copy(dst[12:], ip[16:20])
+				seed := packet.PseudoSum(&src, &dst, packet.ProtoTCP, int(binary.BigEndian.Uint16(ip[2:]))-20) // what an offload starts with
+				seed = seed>>16 + seed&0xffff
+				binary.BigEndian.PutUint16(frames[i].Data[50:], uint16(seed+seed>>16))
 			}
 			got := s.give(frames...)
 			want := pass

@@ -18,6 +18,9 @@ const (
 	// Away: segments may have been missed since the last one that was tracked. Set by the
 	// engine; the next segment with sequence numbers of both ends clears it.
 	Away
+	// Whole: every segment of it is seen before it is delivered, so that an acknowledgement of
+	// what was never sent is not believed. Set by the engine.
+	Whole
 	// Unreset: it is denied, and its ends were not reset, as its group wants no answers. Set by
 	// the engine.
 	Unreset

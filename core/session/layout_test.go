@@ -21,8 +21,8 @@ func TestKeyLayout(t *testing.T) {
 }
 
 func TestSessionLayout(t *testing.T) {
-	if got := unsafe.Sizeof(Session{}); got > 224 {
-		t.Errorf("size of a session: got %d, want at most 224", got)
+	if got := unsafe.Sizeof(Session{}); got > 248 {
+		t.Errorf("size of a session: got %d, want at most 248", got)
 	}
 	if name := pointerIn(reflect.TypeFor[chunk](), "chunk"); name != "" {
 		t.Errorf("pointer in a chunk: %s", name)
@@ -65,14 +65,19 @@ func (t *Table) check(tb testing.TB) {
 			prev, ref = ref, s.next
 		}
 	}
-	for ep, ref := range t.heads {
-		for ; ref != 0; inList++ {
+	for ep, l := range t.lists {
+		n, last := 0, uint32(0)
+		for ref := l.head; ref != 0; n++ {
 			s := t.store.at(ref)
-			if s.Key.Endpoint != ep {
-				tb.Fatalf("list of endpoint %d holds one of %d", ep, s.Key.Endpoint)
+			if s.Key.Endpoint != ep || s.epPrev != last {
+				tb.Fatalf("list of endpoint %d: one of %d after %d, want after %d", ep, s.Key.Endpoint, s.epPrev, last)
 			}
-			ref = s.epNext
+			last, ref = ref, s.epNext
 		}
+		if n != l.n || last != l.tail {
+			tb.Fatalf("list of endpoint %d: %d sessions, the last %d; recorded %d and %d", ep, n, last, l.n, l.tail)
+		}
+		inList += n
 	}
 	seen := map[*segment]bool{}
 	for i, g := range t.index.dir {

@@ -35,6 +35,9 @@ type Session struct {
 	Rule uint32
 	// Aux is the engine's index of the session's heap objects; 0 is none.
 	Aux uint32
+	// Pin is the engine's number of the payload that its receiver has not acknowledged yet; 0 is
+	// none.
+	Pin uint32
 	// Flags describe the connection, Marks what was done with it.
 	Flags Flags
 	Marks Marks

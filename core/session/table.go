@@ -4,6 +4,10 @@ package session
 type Config struct {
 	// Max is the maximum number of sessions; 0 is 1<<20.
 	Max int
+	// Share is how many sessions an endpoint may have for each one that the table has room for:
+	// of one of 7, a single endpoint gets 7/8, and each of two 7/15. Beyond that its own closed,
+	// half-open or long idle sessions make room for its new ones. 0: there are no shares.
+	Share int
 	// Timeouts by state; zero fields take their defaults.
 	Timeouts Timeouts
 	// Evict, when set, is called with a session that is evicted for another, before it is
@@ -25,7 +29,7 @@ type Table struct {
 	index index
 	store store
 	wheel wheel
-	heads map[uint32]uint32 // endpoint to the first session of its list
+	lists endpointLists // by endpoint
 	stats Stats
 }
 
@@ -35,7 +39,7 @@ func New(c Config) *Table {
 		c.Max = 1 << 20
 	}
 	c.Timeouts = c.Timeouts.withDefaults()
-	t := &Table{cfg: c, heads: map[uint32]uint32{}}
+	t := &Table{cfg: c, lists: endpointLists{}}
 	t.index.init()
 	return t
 }
@@ -66,10 +70,10 @@ func (t *Table) find(k *Key, tag uint32) *Session {
 }
 
 // Insert adds a session, cleared except for Key, Created and Last, and armed with its
-// timeout. The key must not exist. When the table is full, Insert evicts a session that is
-// closed, half open or long idle; it returns nil if there is none.
+// timeout. The key must not exist. When the table is full, or the endpoint's share of it, Insert
+// evicts a session that is closed, half open or long idle; it returns nil if there is none.
 func (t *Table) Insert(k *Key, now int64) *Session {
-	s := t.add(t.index.hash(k), now)
+	s := t.add(k.Endpoint, t.index.hash(k), now)
 	if s == nil {
 		return nil
 	}
@@ -80,11 +84,11 @@ func (t *Table) Insert(k *Key, now int64) *Session {
 }
 
 // add allocates a session and indexes it.
-func (t *Table) add(tag uint32, now int64) *Session {
+func (t *Table) add(endpoint, tag uint32, now int64) *Session {
 	if t.n == 0 {
 		t.wheel.cur = max(t.wheel.cur, now>>tickBits)
 	}
-	if t.n >= t.cfg.Max && !t.evict(now) {
+	if !room(t, endpoint, now) {
 		t.stats.Full++
 		return nil
 	}
@@ -101,29 +105,14 @@ func (t *Table) add(tag uint32, now int64) *Session {
 // link adds a session to the wheel and its endpoint's list.
 func (t *Table) link(s *Session) {
 	t.linkTimer(s)
-	head := t.heads[s.Key.Endpoint]
-	s.epNext, s.epPrev = head, 0
-	if head != 0 {
-		t.store.at(head).epPrev = s.ref
-	}
-	t.heads[s.Key.Endpoint] = s.ref
+	t.lists.link(&t.store, s)
 }
 
 // Delete removes a session; its memory is reused.
 func (t *Table) Delete(s *Session) {
 	t.index.remove(t.index.hash(&s.Key), s.ref)
 	t.unlinkTimer(s)
-	if s.epNext != 0 {
-		t.store.at(s.epNext).epPrev = s.epPrev
-	}
-	switch {
-	case s.epPrev != 0:
-		t.store.at(s.epPrev).epNext = s.epNext
-	case s.epNext != 0:
-		t.heads[s.Key.Endpoint] = s.epNext
-	default:
-		delete(t.heads, s.Key.Endpoint)
-	}
+	t.lists.unlink(&t.store, s)
 	t.store.free(s)
 	if t.n--; t.n == 0 || t.n == shrinkAt && t.index.segs > 8*shrinkAt/segmentMax {
 		t.shrink()
@@ -163,7 +152,7 @@ func (t *Table) Each(fn func(*Session) bool) {
 
 // EachOf is Each for one endpoint.
 func (t *Table) EachOf(endpoint uint32, fn func(*Session) bool) {
-	for ref := t.heads[endpoint]; ref != 0; {
+	for ref := t.lists[endpoint].head; ref != 0; {
 		s := t.store.at(ref)
 		ref = s.epNext
 		if !fn(s) {
@@ -202,7 +191,7 @@ func (t *Table) Unanswered(s *Session, now int64) bool { return t.cfg.Timeouts.u
 // needs; the caller carries Aux over. fn must not change the table.
 func (t *Table) Export(endpoint uint32, fn func(*Session)) {
 	var out Session
-	for ref := t.heads[endpoint]; ref != 0; ref = t.heads[endpoint] {
+	for ref := t.lists[endpoint].head; ref != 0; ref = t.lists[endpoint].head {
 		s := t.store.at(ref)
 		out = *s
 		t.Delete(s)
@@ -217,7 +206,7 @@ func (t *Table) Import(s Session) *Session {
 	if t.find(&s.Key, tag) != nil {
 		return nil
 	}
-	d := t.add(tag, s.Last)
+	d := t.add(s.Key.Endpoint, tag, s.Last)
 	if d == nil {
 		return nil
 	}

@@ -39,6 +39,16 @@ const (
 	AfterFIN
 	// BadFlags: an invalid combination of flags (none at all, SYN with FIN, SYN with RST).
 	BadFlags
+	// OldTime: its timestamp is older than the last one that was accepted (PAWS, RFC 7323 5).
+	OldTime
+	// BadSigning: it has an MD5 or AO option (RFC 2385, 5925), unlike its sender's SYN, or the
+	// other way round.
+	BadSigning
+	// FutureACK: it acknowledges what was never sent, in a session of which all is seen.
+	FutureACK
+	// UnsureReset: with ResetNow: bytes are on their way, or its hop limit is lower than the
+	// SYN's, so that the receiver may not accept it, or not get it.
+	UnsureReset
 )
 
 // TCPResult is the tracker's result for one segment.
@@ -65,20 +75,25 @@ type halfConn struct {
 	una   uint32 // highest ACK from the other end, before that the SYN's own number: SND.UNA
 	edge  uint32 // right edge of the highest window that the other end offered; with halfEdge
 	rcv   uint32 // what the other end expects next, by what was delivered
-	scale uint8  // shift of the windows that this end offers
-	flags uint8
+	time  uint32 // highest TSval of what was delivered in order; 0: none
+	flags uint16
 	fresh uint16 // of a SYN on an open connection: lower 15 bits of its number <<1 | 1
+	scale uint8  // shift of the windows that this end offers
+	hops  uint8  // hop limit of its SYN, the highest of several; 0: not seen
 }
 
 const (
-	halfSeen   uint8 = 1 << iota // nxt, una and rcv are valid
-	halfSyn                      // its SYN was seen
-	halfScaled                   // the SYN had a window scale option
-	halfAcked                    // the other end acknowledged its SYN, or it was not seen
-	halfEdge                     // edge is valid
-	halfFin                      // its FIN was seen, at nxt-1
-	halfRst                      // it sent an RST that was in the window, but not exact
-	halfData                     // it sent payload
+	halfSeen   uint16 = 1 << iota // nxt, una and rcv are valid
+	halfSyn                       // its SYN was seen
+	halfScaled                    // the SYN had a window scale option
+	halfAcked                     // the other end acknowledged its SYN, or it was not seen
+	halfEdge                      // edge is valid
+	halfFin                       // its FIN was seen, at nxt-1
+	halfRst                       // it sent an RST that was in the window, but not exact
+	halfData                      // it sent payload
+	halfSpoke                     // it sent a segment, so that nxt is not the other end's word
+	halfTime                      // its SYN had a timestamps option
+	halfSigned                    // its SYN had an MD5 or AO option
 )
 
 // unknownScale is the shift for an end whose SYN was not seen: the maximum (RFC 7323 2.3), as
@@ -114,9 +129,13 @@ func (h *halfConn) delivered(seq, end uint32) bool {
 // session's state. It assumes that the segment is delivered; call Dropped if it is not. A new
 // session begins with its SYN, with its SYN+ACK (then the engine has made the sender the
 // server), or in mid-stream with anything else.
-func (s *Session) Track(p *packet.Packet, dir int, _ int64) TCPResult {
+func (s *Session) Track(p *packet.Packet, dir int, now int64) TCPResult {
 	var r TCPResult
 	dir &= 1
+	if r.Events = s.discards(p, dir, now); r.Events != 0 {
+		r.State = s.State
+		return r
+	}
 	if s.Flags&Away != 0 {
 		s.rejoin(p, dir)
 	}

@@ -8,7 +8,8 @@ import (
 // begin initializes a direction from its SYN. una is the SYN's own number until it is
 // acknowledged.
 func (h *halfConn) begin(p *packet.Packet, r *TCPResult) {
-	*h = halfConn{nxt: endOf(p), una: p.Seq, rcv: p.Seq + 1, flags: halfSeen | halfSyn}
+	*h = halfConn{nxt: endOf(p), una: p.Seq, rcv: p.Seq + 1, flags: halfSeen | halfSyn | halfSpoke}
+	h.recordOptions(p)
 	if p.FastOpen {
 		h.rcv = h.nxt // RFC 7413: data in the SYN is accepted when the cookie is valid
 	}
@@ -58,7 +59,8 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 		switch {
 		case me.flags&halfSyn == 0 && me.flags&halfSeen != 0 && p.Seq+1 == me.una:
 			// The tap saw the SYN+ACK first.
-			me.flags |= halfSyn
+			me.flags |= halfSyn | halfSpoke
+			me.recordOptions(p)
 			if p.HasWScale {
 				me.flags, me.scale = me.flags|halfScaled, min(p.WScale, 14)
 			}
@@ -72,6 +74,7 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 			}
 			r.before, r.moved = p.Seq, me.rcv == p.Seq
 			me.delivered(p.Seq, p.Seq+1)
+			me.recordOptions(p)
 		case s.Flags&Denied != 0:
 			// The first SYN was refused, which ended that attempt.
 			r.Events |= Reopen
@@ -123,7 +126,7 @@ func (h *halfConn) resync(seq uint32) {
 		return
 	}
 	h.nxt, h.una, h.rcv = seq, seq, seq
-	h.flags = h.flags&^(halfEdge|halfRst) | halfSeen | halfAcked
+	h.flags = h.flags&^(halfEdge|halfRst|halfSpoke) | halfSeen | halfAcked
 }
 
 // trackSYNACK handles the second step of the handshake, or its repetition.
@@ -213,8 +216,13 @@ func (s *Session) trackRST(p *packet.Packet, dir int, r *TCPResult) {
 		}
 		return
 	}
+	if me.flags&halfSeen != 0 && (p.Seq != me.una || p.TTL < me.hops) {
+		r.Events |= UnsureReset
+	}
 	s.State = flow.PhaseReset
-	r.Valid, r.Events = true, ResetNow
+	me.flags |= halfRst
+	r.Valid = true
+	r.Events |= ResetNow
 }
 
 // trackData handles segments with neither SYN nor RST: data, ACKs, FINs, probes.
@@ -232,7 +240,10 @@ func (s *Session) trackData(p *packet.Packet, dir int, r *TCPResult) {
 	case me.flags&halfSeen == 0:
 		return
 	}
-	if !me.accepts(p, end, r) || !other.acceptsACK(p.Ack, r) {
+	if !me.accepts(p, end, r) || !other.acceptsACK(p.Ack, s.Flags&Whole != 0, r) {
+		if s.unproven() {
+			s.resume(p, dir)
+		}
 		r.Lost = 0
 		r.Events &^= Gap
 		return
@@ -240,7 +251,10 @@ func (s *Session) trackData(p *packet.Packet, dir int, r *TCPResult) {
 	r.Valid = true
 	other.acked(p.Ack)
 	other.updateWindow(p.Ack, uint32(p.Window)<<me.scale)
-	me.recordSent(p, end, r)
+	reset := me.flags & halfRst
+	if me.recordSent(p, end, r); s.State == flow.PhaseReset {
+		me.flags |= reset
+	}
 	s.advance(r)
 }
 
@@ -261,7 +275,8 @@ func (h *halfConn) accepts(p *packet.Packet, end uint32, r *TCPResult) bool {
 
 // acceptsACK reports whether an ACK for this direction is plausible. An ACK for more than was
 // seen means that the capture missed frames; it is bounded by the window.
-func (h *halfConn) acceptsACK(ack uint32, r *TCPResult) bool {
+// Where all is seen, it is discarded: what was never sent is repeated until its ACK comes.
+func (h *halfConn) acceptsACK(ack uint32, whole bool, r *TCPResult) bool {
 	if h.flags&halfSeen == 0 {
 		h.assume(ack)
 		return true
@@ -270,6 +285,10 @@ func (h *halfConn) acceptsACK(ack uint32, r *TCPResult) bool {
 		return false // the SYN is still to be acknowledged
 	}
 	if missed := int32(ack - h.nxt); missed > 0 {
+		if whole && h.flags&halfSpoke != 0 {
+			r.Events |= FutureACK
+			return false
+		}
 		if h.flags&(halfFin|halfAcked) != halfAcked || int32(ack-h.high()) > h.tolerance() {
 			return false
 		}
@@ -295,7 +314,7 @@ func (h *halfConn) acked(ack uint32) {
 // recordSent applies a valid segment.
 func (h *halfConn) recordSent(p *packet.Packet, end uint32, r *TCPResult) {
 	r.before = h.rcv
-	h.flags &^= halfRst // its sender is still up
+	h.flags = h.flags&^halfRst | halfSpoke // its sender is still up
 	if p.Seq+1 == h.nxt && p.PayloadWire <= 1 && p.Flags&packet.FIN == 0 && h.una == h.nxt {
 		r.Events |= KeepAlive // RFC 9293 3.8.4
 		return
@@ -313,6 +332,9 @@ func (h *halfConn) recordSent(p *packet.Packet, end uint32, r *TCPResult) {
 	}
 	if p.Flags&packet.FIN != 0 {
 		h.flags |= halfFin
+	}
+	if p.HasTime && int32(p.Seq-h.rcv) <= 0 && (h.time == 0 || int32(p.TimeValue-h.time) > 0) {
+		h.time = p.TimeValue
 	}
 	r.moved = h.delivered(p.Seq, end)
 	if h.flags&halfEdge == 0 && h.nxt-h.una > 0xffff<<unknownScale {

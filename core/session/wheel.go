@@ -191,11 +191,7 @@ func (t *Table) evict(now int64) bool {
 				s := t.store.at(ref)
 				ref = s.next
 				if s.expendable(now) {
-					if t.cfg.Evict != nil {
-						t.cfg.Evict(s)
-					}
-					t.Delete(s)
-					t.stats.Evicted++
+					discard(t, s)
 					return true
 				}
 				t.unlinkTimer(s)

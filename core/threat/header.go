@@ -16,6 +16,8 @@ const (
 	// Spoofed: a packet, or a claim of ARP or neighbour discovery, with an address that is not the
 	// sender's.
 	Spoofed uint16 = 3001
+	// BadChecksum: a packet that its receiver discards because of a wrong checksum.
+	BadChecksum uint16 = 3002
 )
 
 // minMSS is the smallest segment size accepted as legitimate.

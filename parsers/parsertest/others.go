@@ -12,7 +12,19 @@ import (
 // that the case belongs to claims it, and no other does, from the beginning of a session and in midstream.
 func Others(t *testing.T, reg *parsers.Registry, root string) {
 	t.Helper()
-	var paths []string
+	for _, path := range casePaths(t, root) {
+		c, err := loadOne(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rel, _ := filepath.Rel(root, path)
+		t.Run(filepath.ToSlash(rel), func(t *testing.T) { others(t, reg, &c) })
+	}
+}
+
+// casePaths returns the paths of all cases below root.
+func casePaths(t testing.TB, root string) (paths []string) {
+	t.Helper()
 	for _, pattern := range []string{"*/testdata/*.case", "*/testdata/*/*.case"} {
 		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
 		if err != nil {
@@ -23,14 +35,7 @@ func Others(t *testing.T, reg *parsers.Registry, root string) {
 	if len(paths) == 0 {
 		t.Fatalf("no cases below %s", root)
 	}
-	for _, path := range paths {
-		c, err := loadOne(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		rel, _ := filepath.Rel(root, path)
-		t.Run(filepath.ToSlash(rel), func(t *testing.T) { others(t, reg, &c) })
-	}
+	return paths
 }
 
 func others(t *testing.T, reg *parsers.Registry, c *Case) {

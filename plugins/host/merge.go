@@ -233,7 +233,7 @@ func (a *asker) turned(e *entry, pt *part) bool {
 
 // undecided forwards a preamble and the remaining candidates, and is repeated later if there is a claim.
 func (a *asker) undecided(e *entry, to detect.Answers) {
-	n := detect.News{Left: detect.Left{Known: true}, App: app.Unknown, Base: app.Unknown}
+	n := detect.News{Left: detect.Left{Known: true}, App: app.Unknown, Base: app.Unknown, Lost: e.lost()}
 	claimed := parsers.No
 	for i := range e.parts {
 		pt := &e.parts[i]

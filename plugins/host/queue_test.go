@@ -249,7 +249,20 @@ func (c *conn) frame(end int, flags uint8, payload string) packet.Frame {
 	if end == 1 {
 		dir = packet.Ingress
 	}
-	return packet.Frame{Data: append(b, payload...), Wire: uint32(len(b) + len(payload)), Endpoint: 1, Dir: dir}
+	b = append(b, payload...)
+	fillChecksums(b[14:], l3)
+	return packet.Frame{Data: b, Wire: uint32(len(b)), Endpoint: 1, Dir: dir}
+}
+
+// fillChecksums fills in those of a TCP segment, whose header begins at l3 of its IP packet.
+func fillChecksums(ip []byte, l3 int) {
+	p := packet.Packet{}
+	f := packet.Frame{Data: ip, Wire: uint32(len(ip)), Link: packet.RawIP}
+	if p.Decode(&f); l3 == 20 {
+		binary.BigEndian.PutUint16(ip[10:], packet.Checksum(ip[:l3], 0))
+	}
+	tcp := ip[l3:]
+	binary.BigEndian.PutUint16(tcp[16:], packet.Checksum(tcp, packet.PseudoSum(&p.Src, &p.Dst, 6, len(tcp))))
 }
 
 // await waits until so many segments with payload were passed.

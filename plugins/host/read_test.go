@@ -67,7 +67,7 @@ func TestStrongestClaimWins(t *testing.T) {
 				}
 			}
 			got := app.Undecided
-			if x, ok := h.news[3]; ok {
+			if x, ok := h.news[3]; ok && x.Outcome == detect.Decided {
 				got = x.App
 			}
 			if got != c.want {

@@ -868,6 +868,106 @@ func (PluginPhase) EnumDescriptor() ([]byte, []int) {
 	return file_api_control_v1_control_proto_rawDescGZIP(), []int{14}
 }
 
+// AsideCause is why a learned rule is set aside.
+type AsideCause int32
+
+const (
+	AsideCause_ASIDE_CAUSE_UNSPECIFIED AsideCause = 0
+	AsideCause_ASIDE_CAUSE_SCAN        AsideCause = 1 // its client tried many targets, most of them without an answer
+	AsideCause_ASIDE_CAUSE_PORTS       AsideCause = 2 // more ports than a learned rule lists
+)
+
+// Enum value maps for AsideCause.
+var (
+	AsideCause_name = map[int32]string{
+		0: "ASIDE_CAUSE_UNSPECIFIED",
+		1: "ASIDE_CAUSE_SCAN",
+		2: "ASIDE_CAUSE_PORTS",
+	}
+	AsideCause_value = map[string]int32{
+		"ASIDE_CAUSE_UNSPECIFIED": 0,
+		"ASIDE_CAUSE_SCAN":        1,
+		"ASIDE_CAUSE_PORTS":       2,
+	}
+)
+
+func (x AsideCause) Enum() *AsideCause {
+	p := new(AsideCause)
+	*p = x
+	return p
+}
+
+func (x AsideCause) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AsideCause) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_control_v1_control_proto_enumTypes[15].Descriptor()
+}
+
+func (AsideCause) Type() protoreflect.EnumType {
+	return &file_api_control_v1_control_proto_enumTypes[15]
+}
+
+func (x AsideCause) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AsideCause.Descriptor instead.
+func (AsideCause) EnumDescriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{15}
+}
+
+// AsideDecision is what becomes of a rule that was set aside.
+type AsideDecision int32
+
+const (
+	AsideDecision_ASIDE_DECISION_UNSPECIFIED AsideDecision = 0
+	AsideDecision_ASIDE_DECISION_ACCEPT      AsideDecision = 1
+	AsideDecision_ASIDE_DECISION_DROP        AsideDecision = 2
+)
+
+// Enum value maps for AsideDecision.
+var (
+	AsideDecision_name = map[int32]string{
+		0: "ASIDE_DECISION_UNSPECIFIED",
+		1: "ASIDE_DECISION_ACCEPT",
+		2: "ASIDE_DECISION_DROP",
+	}
+	AsideDecision_value = map[string]int32{
+		"ASIDE_DECISION_UNSPECIFIED": 0,
+		"ASIDE_DECISION_ACCEPT":      1,
+		"ASIDE_DECISION_DROP":        2,
+	}
+)
+
+func (x AsideDecision) Enum() *AsideDecision {
+	p := new(AsideDecision)
+	*p = x
+	return p
+}
+
+func (x AsideDecision) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AsideDecision) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_control_v1_control_proto_enumTypes[16].Descriptor()
+}
+
+func (AsideDecision) Type() protoreflect.EnumType {
+	return &file_api_control_v1_control_proto_enumTypes[16]
+}
+
+func (x AsideDecision) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AsideDecision.Descriptor instead.
+func (AsideDecision) EnumDescriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{16}
+}
+
 // Page selects a part of a list.
 type Page struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4263,6 +4363,8 @@ type Rule struct {
 	Origin        Origin                 `protobuf:"varint,12,opt,name=origin,proto3,enum=sluice.control.v1.Origin" json:"origin,omitempty"`
 	Revision      uint64                 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"` // for compare-and-set
 	Warnings      []string               `protobuf:"bytes,14,rep,name=warnings,proto3" json:"warnings,omitempty"`  // in answers: what it does not do, such as a group without members
+	Wide          bool                   `protobuf:"varint,15,opt,name=wide,proto3" json:"wide,omitempty"`         // in answers: learned, and allows much more than traffic can show
+	Names         []string               `protobuf:"bytes,16,rep,name=names,proto3" json:"names,omitempty"`        // in answers: of servers, as clients asked for them; of learned rules to outside
 	Disabled      bool                   `protobuf:"varint,8,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	Comment       string                 `protobuf:"bytes,9,opt,name=comment,proto3" json:"comment,omitempty"`
 	Created       int64                  `protobuf:"varint,10,opt,name=created,proto3" json:"created,omitempty"`
@@ -4359,6 +4461,20 @@ func (x *Rule) GetRevision() uint64 {
 func (x *Rule) GetWarnings() []string {
 	if x != nil {
 		return x.Warnings
+	}
+	return nil
+}
+
+func (x *Rule) GetWide() bool {
+	if x != nil {
+		return x.Wide
+	}
+	return false
+}
+
+func (x *Rule) GetNames() []string {
+	if x != nil {
+		return x.Names
 	}
 	return nil
 }
@@ -4466,6 +4582,7 @@ type ListRulesResponse struct {
 	Policy        uint64                 `protobuf:"varint,2,opt,name=policy,proto3" json:"policy,omitempty"`
 	NextToken     string                 `protobuf:"bytes,3,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"`
 	Total         uint64                 `protobuf:"varint,4,opt,name=total,proto3" json:"total,omitempty"`
+	SetAside      uint64                 `protobuf:"varint,5,opt,name=set_aside,json=setAside,proto3" json:"set_aside,omitempty"` // how many learned rules are set aside
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4528,6 +4645,313 @@ func (x *ListRulesResponse) GetTotal() uint64 {
 	return 0
 }
 
+func (x *ListRulesResponse) GetSetAside() uint64 {
+	if x != nil {
+		return x.SetAside
+	}
+	return 0
+}
+
+type SetAside struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"` // not in force; its revision is that of the proposal
+	Cause         AsideCause             `protobuf:"varint,2,opt,name=cause,proto3,enum=sluice.control.v1.AsideCause" json:"cause,omitempty"`
+	Source        string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"` // workload or address whose traffic it was learned from first
+	First         int64                  `protobuf:"varint,4,opt,name=first,proto3" json:"first,omitempty"`  // ns since the epoch
+	Last          int64                  `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	Omitted       uint64                 `protobuf:"varint,6,opt,name=omitted,proto3" json:"omitted,omitempty"` // further observations of ports that are not in the rule
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAside) Reset() {
+	*x = SetAside{}
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAside) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAside) ProtoMessage() {}
+
+func (x *SetAside) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAside.ProtoReflect.Descriptor instead.
+func (*SetAside) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *SetAside) GetRule() *Rule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *SetAside) GetCause() AsideCause {
+	if x != nil {
+		return x.Cause
+	}
+	return AsideCause_ASIDE_CAUSE_UNSPECIFIED
+}
+
+func (x *SetAside) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *SetAside) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *SetAside) GetLast() int64 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *SetAside) GetOmitted() uint64 {
+	if x != nil {
+		return x.Omitted
+	}
+	return 0
+}
+
+type ListSetAsideRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Page          *Page                  `protobuf:"bytes,1,opt,name=page,proto3" json:"page,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSetAsideRequest) Reset() {
+	*x = ListSetAsideRequest{}
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSetAsideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSetAsideRequest) ProtoMessage() {}
+
+func (x *ListSetAsideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSetAsideRequest.ProtoReflect.Descriptor instead.
+func (*ListSetAsideRequest) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListSetAsideRequest) GetPage() *Page {
+	if x != nil {
+		return x.Page
+	}
+	return nil
+}
+
+type ListSetAsideResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*SetAside            `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	NextToken     string                 `protobuf:"bytes,2,opt,name=next_token,json=nextToken,proto3" json:"next_token,omitempty"`
+	Total         uint64                 `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"`
+	Lost          uint64                 `protobuf:"varint,4,opt,name=lost,proto3" json:"lost,omitempty"` // observations that found no room, since the controller's start
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSetAsideResponse) Reset() {
+	*x = ListSetAsideResponse{}
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSetAsideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSetAsideResponse) ProtoMessage() {}
+
+func (x *ListSetAsideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSetAsideResponse.ProtoReflect.Descriptor instead.
+func (*ListSetAsideResponse) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ListSetAsideResponse) GetRules() []*SetAside {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *ListSetAsideResponse) GetNextToken() string {
+	if x != nil {
+		return x.NextToken
+	}
+	return ""
+}
+
+func (x *ListSetAsideResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ListSetAsideResponse) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+type DecideSetAsideRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint32                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // 0 is any
+	Decision      AsideDecision          `protobuf:"varint,3,opt,name=decision,proto3,enum=sluice.control.v1.AsideDecision" json:"decision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideSetAsideRequest) Reset() {
+	*x = DecideSetAsideRequest{}
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideSetAsideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideSetAsideRequest) ProtoMessage() {}
+
+func (x *DecideSetAsideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideSetAsideRequest.ProtoReflect.Descriptor instead.
+func (*DecideSetAsideRequest) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DecideSetAsideRequest) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *DecideSetAsideRequest) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *DecideSetAsideRequest) GetDecision() AsideDecision {
+	if x != nil {
+		return x.Decision
+	}
+	return AsideDecision_ASIDE_DECISION_UNSPECIFIED
+}
+
+type DecideSetAsideResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DecideSetAsideResponse) Reset() {
+	*x = DecideSetAsideResponse{}
+	mi := &file_api_control_v1_control_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DecideSetAsideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DecideSetAsideResponse) ProtoMessage() {}
+
+func (x *DecideSetAsideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DecideSetAsideResponse.ProtoReflect.Descriptor instead.
+func (*DecideSetAsideResponse) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *DecideSetAsideResponse) GetRule() *Rule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
 type PutRuleRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rule          *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`      // id 0 creates one; else revision as read
@@ -4538,7 +4962,7 @@ type PutRuleRequest struct {
 
 func (x *PutRuleRequest) Reset() {
 	*x = PutRuleRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4550,7 +4974,7 @@ func (x *PutRuleRequest) String() string {
 func (*PutRuleRequest) ProtoMessage() {}
 
 func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4563,7 +4987,7 @@ func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleRequest.ProtoReflect.Descriptor instead.
 func (*PutRuleRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *PutRuleRequest) GetRule() *Rule {
@@ -4589,7 +5013,7 @@ type PutRuleResponse struct {
 
 func (x *PutRuleResponse) Reset() {
 	*x = PutRuleResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4601,7 +5025,7 @@ func (x *PutRuleResponse) String() string {
 func (*PutRuleResponse) ProtoMessage() {}
 
 func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4614,7 +5038,7 @@ func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleResponse.ProtoReflect.Descriptor instead.
 func (*PutRuleResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *PutRuleResponse) GetRule() *Rule {
@@ -4634,7 +5058,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4646,7 +5070,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4659,7 +5083,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DeleteRuleRequest) GetId() uint32 {
@@ -4684,7 +5108,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4696,7 +5120,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4709,7 +5133,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 // Settings apply to all groups.
@@ -4728,7 +5152,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_api_control_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4740,7 +5164,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_api_control_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4753,7 +5177,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Settings) GetDefaultMode() Mode {
@@ -4813,7 +5237,7 @@ type GetSettingsRequest struct {
 
 func (x *GetSettingsRequest) Reset() {
 	*x = GetSettingsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_api_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4825,7 +5249,7 @@ func (x *GetSettingsRequest) String() string {
 func (*GetSettingsRequest) ProtoMessage() {}
 
 func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_api_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4838,7 +5262,7 @@ func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 type GetSettingsResponse struct {
@@ -4850,7 +5274,7 @@ type GetSettingsResponse struct {
 
 func (x *GetSettingsResponse) Reset() {
 	*x = GetSettingsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_api_control_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4862,7 +5286,7 @@ func (x *GetSettingsResponse) String() string {
 func (*GetSettingsResponse) ProtoMessage() {}
 
 func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_api_control_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4875,7 +5299,7 @@ func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetSettingsResponse) GetSettings() *Settings {
@@ -4894,7 +5318,7 @@ type PutSettingsRequest struct {
 
 func (x *PutSettingsRequest) Reset() {
 	*x = PutSettingsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_api_control_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4906,7 +5330,7 @@ func (x *PutSettingsRequest) String() string {
 func (*PutSettingsRequest) ProtoMessage() {}
 
 func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_api_control_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4919,7 +5343,7 @@ func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsRequest.ProtoReflect.Descriptor instead.
 func (*PutSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PutSettingsRequest) GetSettings() *Settings {
@@ -4938,7 +5362,7 @@ type PutSettingsResponse struct {
 
 func (x *PutSettingsResponse) Reset() {
 	*x = PutSettingsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_api_control_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4950,7 +5374,7 @@ func (x *PutSettingsResponse) String() string {
 func (*PutSettingsResponse) ProtoMessage() {}
 
 func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_api_control_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4963,7 +5387,7 @@ func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsResponse.ProtoReflect.Descriptor instead.
 func (*PutSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *PutSettingsResponse) GetSettings() *Settings {
@@ -4987,7 +5411,7 @@ type EndVerdict struct {
 
 func (x *EndVerdict) Reset() {
 	*x = EndVerdict{}
-	mi := &file_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_api_control_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4999,7 +5423,7 @@ func (x *EndVerdict) String() string {
 func (*EndVerdict) ProtoMessage() {}
 
 func (x *EndVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_api_control_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5012,7 +5436,7 @@ func (x *EndVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndVerdict.ProtoReflect.Descriptor instead.
 func (*EndVerdict) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *EndVerdict) GetWorkload() string {
@@ -5087,7 +5511,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5099,7 +5523,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5112,7 +5536,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Edge) GetFrom() string {
@@ -5321,7 +5745,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_api_control_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5333,7 +5757,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_api_control_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5346,7 +5770,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListConnectionsRequest) GetFilter() *Filter {
@@ -5374,7 +5798,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_api_control_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5386,7 +5810,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_api_control_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5399,7 +5823,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListConnectionsResponse) GetEdges() []*Edge {
@@ -5451,7 +5875,7 @@ type Violation struct {
 
 func (x *Violation) Reset() {
 	*x = Violation{}
-	mi := &file_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_api_control_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5463,7 +5887,7 @@ func (x *Violation) String() string {
 func (*Violation) ProtoMessage() {}
 
 func (x *Violation) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_api_control_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5476,7 +5900,7 @@ func (x *Violation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Violation.ProtoReflect.Descriptor instead.
 func (*Violation) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Violation) GetStamp() int64 {
@@ -5629,7 +6053,7 @@ type ListViolationsRequest struct {
 
 func (x *ListViolationsRequest) Reset() {
 	*x = ListViolationsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_api_control_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5641,7 +6065,7 @@ func (x *ListViolationsRequest) String() string {
 func (*ListViolationsRequest) ProtoMessage() {}
 
 func (x *ListViolationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_api_control_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5654,7 +6078,7 @@ func (x *ListViolationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListViolationsRequest.ProtoReflect.Descriptor instead.
 func (*ListViolationsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListViolationsRequest) GetFilter() *Filter {
@@ -5682,7 +6106,7 @@ type ListViolationsResponse struct {
 
 func (x *ListViolationsResponse) Reset() {
 	*x = ListViolationsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_api_control_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5694,7 +6118,7 @@ func (x *ListViolationsResponse) String() string {
 func (*ListViolationsResponse) ProtoMessage() {}
 
 func (x *ListViolationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_api_control_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5707,7 +6131,7 @@ func (x *ListViolationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListViolationsResponse.ProtoReflect.Descriptor instead.
 func (*ListViolationsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListViolationsResponse) GetViolations() []*Violation {
@@ -5758,7 +6182,7 @@ type Threat struct {
 
 func (x *Threat) Reset() {
 	*x = Threat{}
-	mi := &file_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_api_control_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5770,7 +6194,7 @@ func (x *Threat) String() string {
 func (*Threat) ProtoMessage() {}
 
 func (x *Threat) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_api_control_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5783,7 +6207,7 @@ func (x *Threat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Threat.ProtoReflect.Descriptor instead.
 func (*Threat) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Threat) GetId() uint32 {
@@ -5922,7 +6346,7 @@ type ListThreatsRequest struct {
 
 func (x *ListThreatsRequest) Reset() {
 	*x = ListThreatsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_api_control_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5934,7 +6358,7 @@ func (x *ListThreatsRequest) String() string {
 func (*ListThreatsRequest) ProtoMessage() {}
 
 func (x *ListThreatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_api_control_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5947,7 +6371,7 @@ func (x *ListThreatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListThreatsRequest.ProtoReflect.Descriptor instead.
 func (*ListThreatsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListThreatsRequest) GetFilter() *Filter {
@@ -5975,7 +6399,7 @@ type ListThreatsResponse struct {
 
 func (x *ListThreatsResponse) Reset() {
 	*x = ListThreatsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_api_control_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5987,7 +6411,7 @@ func (x *ListThreatsResponse) String() string {
 func (*ListThreatsResponse) ProtoMessage() {}
 
 func (x *ListThreatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_api_control_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6000,7 +6424,7 @@ func (x *ListThreatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListThreatsResponse.ProtoReflect.Descriptor instead.
 func (*ListThreatsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListThreatsResponse) GetThreats() []*Threat {
@@ -6035,7 +6459,7 @@ type SetModeRequest struct {
 
 func (x *SetModeRequest) Reset() {
 	*x = SetModeRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_api_control_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6047,7 +6471,7 @@ func (x *SetModeRequest) String() string {
 func (*SetModeRequest) ProtoMessage() {}
 
 func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_api_control_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6060,7 +6484,7 @@ func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeRequest.ProtoReflect.Descriptor instead.
 func (*SetModeRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SetModeRequest) GetGroups() []string {
@@ -6089,13 +6513,14 @@ type SetModeResponse struct {
 	Groups        []*Group               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"` // those that were changed
 	Policy        uint64                 `protobuf:"varint,2,opt,name=policy,proto3" json:"policy,omitempty"`
 	Enforced      bool                   `protobuf:"varint,3,opt,name=enforced,proto3" json:"enforced,omitempty"` // with wait: every agent has it
+	Wide          []*Rule                `protobuf:"bytes,4,rep,name=wide,proto3" json:"wide,omitempty"`          // wide learned rules of the groups, where mode is MONITOR or PROTECT
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetModeResponse) Reset() {
 	*x = SetModeResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_api_control_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6107,7 +6532,7 @@ func (x *SetModeResponse) String() string {
 func (*SetModeResponse) ProtoMessage() {}
 
 func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_api_control_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6120,7 +6545,7 @@ func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeResponse.ProtoReflect.Descriptor instead.
 func (*SetModeResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SetModeResponse) GetGroups() []*Group {
@@ -6144,6 +6569,13 @@ func (x *SetModeResponse) GetEnforced() bool {
 	return false
 }
 
+func (x *SetModeResponse) GetWide() []*Rule {
+	if x != nil {
+		return x.Wide
+	}
+	return nil
+}
+
 type SetFailRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Groups        []string               `protobuf:"bytes,1,rep,name=groups,proto3" json:"groups,omitempty"` // names, short names, or "all"
@@ -6155,7 +6587,7 @@ type SetFailRequest struct {
 
 func (x *SetFailRequest) Reset() {
 	*x = SetFailRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_api_control_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6167,7 +6599,7 @@ func (x *SetFailRequest) String() string {
 func (*SetFailRequest) ProtoMessage() {}
 
 func (x *SetFailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_api_control_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6180,7 +6612,7 @@ func (x *SetFailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFailRequest.ProtoReflect.Descriptor instead.
 func (*SetFailRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SetFailRequest) GetGroups() []string {
@@ -6215,7 +6647,7 @@ type SetFailResponse struct {
 
 func (x *SetFailResponse) Reset() {
 	*x = SetFailResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_api_control_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6227,7 +6659,7 @@ func (x *SetFailResponse) String() string {
 func (*SetFailResponse) ProtoMessage() {}
 
 func (x *SetFailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_api_control_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6240,7 +6672,7 @@ func (x *SetFailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFailResponse.ProtoReflect.Descriptor instead.
 func (*SetFailResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SetFailResponse) GetGroups() []*Group {
@@ -6276,7 +6708,7 @@ type SetHoldRequest struct {
 
 func (x *SetHoldRequest) Reset() {
 	*x = SetHoldRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_api_control_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6288,7 +6720,7 @@ func (x *SetHoldRequest) String() string {
 func (*SetHoldRequest) ProtoMessage() {}
 
 func (x *SetHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_api_control_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6301,7 +6733,7 @@ func (x *SetHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHoldRequest.ProtoReflect.Descriptor instead.
 func (*SetHoldRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SetHoldRequest) GetGroups() []string {
@@ -6343,7 +6775,7 @@ type SetHoldResponse struct {
 
 func (x *SetHoldResponse) Reset() {
 	*x = SetHoldResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_api_control_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6355,7 +6787,7 @@ func (x *SetHoldResponse) String() string {
 func (*SetHoldResponse) ProtoMessage() {}
 
 func (x *SetHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_api_control_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6368,7 +6800,7 @@ func (x *SetHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHoldResponse.ProtoReflect.Descriptor instead.
 func (*SetHoldResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SetHoldResponse) GetGroups() []*Group {
@@ -6403,7 +6835,7 @@ type SetBackendRequest struct {
 
 func (x *SetBackendRequest) Reset() {
 	*x = SetBackendRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_api_control_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6415,7 +6847,7 @@ func (x *SetBackendRequest) String() string {
 func (*SetBackendRequest) ProtoMessage() {}
 
 func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_api_control_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6428,7 +6860,7 @@ func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendRequest.ProtoReflect.Descriptor instead.
 func (*SetBackendRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SetBackendRequest) GetWorkload() string {
@@ -6463,7 +6895,7 @@ type SetBackendResponse struct {
 
 func (x *SetBackendResponse) Reset() {
 	*x = SetBackendResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_api_control_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6475,7 +6907,7 @@ func (x *SetBackendResponse) String() string {
 func (*SetBackendResponse) ProtoMessage() {}
 
 func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_api_control_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6488,7 +6920,7 @@ func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendResponse.ProtoReflect.Descriptor instead.
 func (*SetBackendResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SetBackendResponse) GetWorkload() *Workload {
@@ -6523,7 +6955,7 @@ type ObserveRequest struct {
 
 func (x *ObserveRequest) Reset() {
 	*x = ObserveRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_api_control_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6535,7 +6967,7 @@ func (x *ObserveRequest) String() string {
 func (*ObserveRequest) ProtoMessage() {}
 
 func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_api_control_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6548,7 +6980,7 @@ func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
 func (*ObserveRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ObserveRequest) GetFilter() *Filter {
@@ -6583,7 +7015,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_api_control_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6595,7 +7027,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_api_control_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6608,7 +7040,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ListEventsRequest) GetFilter() *Filter {
@@ -6644,7 +7076,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_api_control_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6656,7 +7088,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_api_control_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6669,7 +7101,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -6743,7 +7175,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_api_control_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6755,7 +7187,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_api_control_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6768,7 +7200,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Event) GetStamp() int64 {
@@ -7014,7 +7446,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_api_control_v1_control_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7026,7 +7458,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_api_control_v1_control_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7039,7 +7471,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *WhyRequest) GetFrom() string {
@@ -7081,7 +7513,7 @@ type WhyStep struct {
 
 func (x *WhyStep) Reset() {
 	*x = WhyStep{}
-	mi := &file_api_control_v1_control_proto_msgTypes[69]
+	mi := &file_api_control_v1_control_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7093,7 +7525,7 @@ func (x *WhyStep) String() string {
 func (*WhyStep) ProtoMessage() {}
 
 func (x *WhyStep) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[69]
+	mi := &file_api_control_v1_control_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7106,7 +7538,7 @@ func (x *WhyStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyStep.ProtoReflect.Descriptor instead.
 func (*WhyStep) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{69}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *WhyStep) GetRule() uint32 {
@@ -7145,7 +7577,7 @@ type WhyEnd struct {
 
 func (x *WhyEnd) Reset() {
 	*x = WhyEnd{}
-	mi := &file_api_control_v1_control_proto_msgTypes[70]
+	mi := &file_api_control_v1_control_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7157,7 +7589,7 @@ func (x *WhyEnd) String() string {
 func (*WhyEnd) ProtoMessage() {}
 
 func (x *WhyEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[70]
+	mi := &file_api_control_v1_control_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7170,7 +7602,7 @@ func (x *WhyEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyEnd.ProtoReflect.Descriptor instead.
 func (*WhyEnd) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{70}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *WhyEnd) GetWorkload() string {
@@ -7237,7 +7669,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[71]
+	mi := &file_api_control_v1_control_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7249,7 +7681,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[71]
+	mi := &file_api_control_v1_control_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7262,7 +7694,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{71}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *WhyResponse) GetFrom() string {
@@ -7695,7 +8127,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x10PutGroupResponse\x12.\n" +
 	"\x05group\x18\x01 \x01(\v2\x18.sluice.control.v1.GroupR\x05group\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\x04R\x06policy\x12\x1a\n" +
-	"\benforced\x18\x03 \x01(\bR\benforced\"\xde\x02\n" +
+	"\benforced\x18\x03 \x01(\bR\benforced\"\x88\x03\n" +
 	"\x04Rule\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x0e\n" +
@@ -7705,7 +8137,9 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x06action\x18\v \x01(\x0e2\x19.sluice.control.v1.ActionR\x06action\x121\n" +
 	"\x06origin\x18\f \x01(\x0e2\x19.sluice.control.v1.OriginR\x06origin\x12\x1a\n" +
 	"\brevision\x18\r \x01(\x04R\brevision\x12\x1a\n" +
-	"\bwarnings\x18\x0e \x03(\tR\bwarnings\x12\x1a\n" +
+	"\bwarnings\x18\x0e \x03(\tR\bwarnings\x12\x12\n" +
+	"\x04wide\x18\x0f \x01(\bR\x04wide\x12\x14\n" +
+	"\x05names\x18\x10 \x03(\tR\x05names\x12\x1a\n" +
 	"\bdisabled\x18\b \x01(\bR\bdisabled\x12\x18\n" +
 	"\acomment\x18\t \x01(\tR\acomment\x12\x18\n" +
 	"\acreated\x18\n" +
@@ -7715,13 +8149,35 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x03(\tR\x02to\x12\x14\n" +
 	"\x05about\x18\x03 \x03(\tR\x05about\x123\n" +
 	"\aorigins\x18\x04 \x03(\x0e2\x19.sluice.control.v1.OriginR\aorigins\x12+\n" +
-	"\x04page\x18\x05 \x01(\v2\x17.sluice.control.v1.PageR\x04page\"\x8f\x01\n" +
+	"\x04page\x18\x05 \x01(\v2\x17.sluice.control.v1.PageR\x04page\"\xac\x01\n" +
 	"\x11ListRulesResponse\x12-\n" +
 	"\x05rules\x18\x01 \x03(\v2\x17.sluice.control.v1.RuleR\x05rules\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\x04R\x06policy\x12\x1d\n" +
 	"\n" +
 	"next_token\x18\x03 \x01(\tR\tnextToken\x12\x14\n" +
-	"\x05total\x18\x04 \x01(\x04R\x05total\"U\n" +
+	"\x05total\x18\x04 \x01(\x04R\x05total\x12\x1b\n" +
+	"\tset_aside\x18\x05 \x01(\x04R\bsetAside\"\xc8\x01\n" +
+	"\bSetAside\x12+\n" +
+	"\x04rule\x18\x01 \x01(\v2\x17.sluice.control.v1.RuleR\x04rule\x123\n" +
+	"\x05cause\x18\x02 \x01(\x0e2\x1d.sluice.control.v1.AsideCauseR\x05cause\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12\x14\n" +
+	"\x05first\x18\x04 \x01(\x03R\x05first\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\x03R\x04last\x12\x18\n" +
+	"\aomitted\x18\x06 \x01(\x04R\aomitted\"B\n" +
+	"\x13ListSetAsideRequest\x12+\n" +
+	"\x04page\x18\x01 \x01(\v2\x17.sluice.control.v1.PageR\x04page\"\x92\x01\n" +
+	"\x14ListSetAsideResponse\x121\n" +
+	"\x05rules\x18\x01 \x03(\v2\x1b.sluice.control.v1.SetAsideR\x05rules\x12\x1d\n" +
+	"\n" +
+	"next_token\x18\x02 \x01(\tR\tnextToken\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\x12\x12\n" +
+	"\x04lost\x18\x04 \x01(\x04R\x04lost\"\x81\x01\n" +
+	"\x15DecideSetAsideRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12<\n" +
+	"\bdecision\x18\x03 \x01(\x0e2 .sluice.control.v1.AsideDecisionR\bdecision\"E\n" +
+	"\x16DecideSetAsideResponse\x12+\n" +
+	"\x04rule\x18\x01 \x01(\v2\x17.sluice.control.v1.RuleR\x04rule\"U\n" +
 	"\x0ePutRuleRequest\x12+\n" +
 	"\x04rule\x18\x01 \x01(\v2\x17.sluice.control.v1.RuleR\x04rule\x12\x16\n" +
 	"\x06before\x18\x02 \x01(\rR\x06before\">\n" +
@@ -7871,11 +8327,12 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0eSetModeRequest\x12\x16\n" +
 	"\x06groups\x18\x01 \x03(\tR\x06groups\x12\x12\n" +
 	"\x04wait\x18\x03 \x01(\bR\x04wait\x12+\n" +
-	"\x04mode\x18\x04 \x01(\x0e2\x17.sluice.control.v1.ModeR\x04modeJ\x04\b\x02\x10\x03\"w\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x17.sluice.control.v1.ModeR\x04modeJ\x04\b\x02\x10\x03\"\xa4\x01\n" +
 	"\x0fSetModeResponse\x120\n" +
 	"\x06groups\x18\x01 \x03(\v2\x18.sluice.control.v1.GroupR\x06groups\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\x04R\x06policy\x12\x1a\n" +
-	"\benforced\x18\x03 \x01(\bR\benforced\"i\n" +
+	"\benforced\x18\x03 \x01(\bR\benforced\x12+\n" +
+	"\x04wide\x18\x04 \x03(\v2\x17.sluice.control.v1.RuleR\x04wide\"i\n" +
 	"\x0eSetFailRequest\x12\x16\n" +
 	"\x06groups\x18\x01 \x03(\tR\x06groups\x12+\n" +
 	"\x04fail\x18\x02 \x01(\x0e2\x17.sluice.control.v1.FailR\x04fail\x12\x12\n" +
@@ -8083,12 +8540,21 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x17PLUGIN_PHASE_RESTARTING\x10\x02\x12\x17\n" +
 	"\x13PLUGIN_PHASE_FAILED\x10\x03\x12\x18\n" +
 	"\x14PLUGIN_PHASE_REFUSED\x10\x04\x12\x19\n" +
-	"\x15PLUGIN_PHASE_STARTING\x10\x052\xa7\x03\n" +
+	"\x15PLUGIN_PHASE_STARTING\x10\x05*V\n" +
+	"\n" +
+	"AsideCause\x12\x1b\n" +
+	"\x17ASIDE_CAUSE_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10ASIDE_CAUSE_SCAN\x10\x01\x12\x15\n" +
+	"\x11ASIDE_CAUSE_PORTS\x10\x02*c\n" +
+	"\rAsideDecision\x12\x1e\n" +
+	"\x1aASIDE_DECISION_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15ASIDE_DECISION_ACCEPT\x10\x01\x12\x17\n" +
+	"\x13ASIDE_DECISION_DROP\x10\x022\xa7\x03\n" +
 	"\tCollector\x12_\n" +
 	"\fRegisterNode\x12&.sluice.control.v1.RegisterNodeRequest\x1a'.sluice.control.v1.RegisterNodeResponse\x12h\n" +
 	"\x0fReportWorkloads\x12).sluice.control.v1.ReportWorkloadsRequest\x1a*.sluice.control.v1.ReportWorkloadsResponse\x12n\n" +
 	"\x11ReportConnections\x12+.sluice.control.v1.ReportConnectionsRequest\x1a,.sluice.control.v1.ReportConnectionsResponse\x12_\n" +
-	"\fReportStatus\x12&.sluice.control.v1.ReportStatusRequest\x1a'.sluice.control.v1.ReportStatusResponse2\x98\r\n" +
+	"\fReportStatus\x12&.sluice.control.v1.ReportStatusRequest\x1a'.sluice.control.v1.ReportStatusResponse2\xe0\x0e\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .sluice.control.v1.StatusRequest\x1a!.sluice.control.v1.StatusResponse\x12b\n" +
 	"\rListWorkloads\x12'.sluice.control.v1.ListWorkloadsRequest\x1a(.sluice.control.v1.ListWorkloadsResponse\x12Y\n" +
@@ -8103,7 +8569,9 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\tListRules\x12#.sluice.control.v1.ListRulesRequest\x1a$.sluice.control.v1.ListRulesResponse\x12P\n" +
 	"\aPutRule\x12!.sluice.control.v1.PutRuleRequest\x1a\".sluice.control.v1.PutRuleResponse\x12Y\n" +
 	"\n" +
-	"DeleteRule\x12$.sluice.control.v1.DeleteRuleRequest\x1a%.sluice.control.v1.DeleteRuleResponse\x12\\\n" +
+	"DeleteRule\x12$.sluice.control.v1.DeleteRuleRequest\x1a%.sluice.control.v1.DeleteRuleResponse\x12_\n" +
+	"\fListSetAside\x12&.sluice.control.v1.ListSetAsideRequest\x1a'.sluice.control.v1.ListSetAsideResponse\x12e\n" +
+	"\x0eDecideSetAside\x12(.sluice.control.v1.DecideSetAsideRequest\x1a).sluice.control.v1.DecideSetAsideResponse\x12\\\n" +
 	"\vGetSettings\x12%.sluice.control.v1.GetSettingsRequest\x1a&.sluice.control.v1.GetSettingsResponse\x12\\\n" +
 	"\vPutSettings\x12%.sluice.control.v1.PutSettingsRequest\x1a&.sluice.control.v1.PutSettingsResponse\x12h\n" +
 	"\x0fListConnections\x12).sluice.control.v1.ListConnectionsRequest\x1a*.sluice.control.v1.ListConnectionsResponse\x12e\n" +
@@ -8126,8 +8594,8 @@ func file_api_control_v1_control_proto_rawDescGZIP() []byte {
 	return file_api_control_v1_control_proto_rawDescData
 }
 
-var file_api_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 15)
-var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
+var file_api_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 17)
+var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_api_control_v1_control_proto_goTypes = []any{
 	(Verdict)(0),                      // 0: sluice.control.v1.Verdict
 	(Reason)(0),                       // 1: sluice.control.v1.Reason
@@ -8144,96 +8612,103 @@ var file_api_control_v1_control_proto_goTypes = []any{
 	(AgentPhase)(0),                   // 12: sluice.control.v1.AgentPhase
 	(ControllerPhase)(0),              // 13: sluice.control.v1.ControllerPhase
 	(PluginPhase)(0),                  // 14: sluice.control.v1.PluginPhase
-	(*Page)(nil),                      // 15: sluice.control.v1.Page
-	(*Filter)(nil),                    // 16: sluice.control.v1.Filter
-	(*Owner)(nil),                     // 17: sluice.control.v1.Owner
-	(*RegisterNodeRequest)(nil),       // 18: sluice.control.v1.RegisterNodeRequest
-	(*RegisterNodeResponse)(nil),      // 19: sluice.control.v1.RegisterNodeResponse
-	(*Interface)(nil),                 // 20: sluice.control.v1.Interface
-	(*Workload)(nil),                  // 21: sluice.control.v1.Workload
-	(*ReportWorkloadsRequest)(nil),    // 22: sluice.control.v1.ReportWorkloadsRequest
-	(*ReportWorkloadsResponse)(nil),   // 23: sluice.control.v1.ReportWorkloadsResponse
-	(*Connection)(nil),                // 24: sluice.control.v1.Connection
-	(*ThreatRecord)(nil),              // 25: sluice.control.v1.ThreatRecord
-	(*Unjudged)(nil),                  // 26: sluice.control.v1.Unjudged
-	(*ReportConnectionsRequest)(nil),  // 27: sluice.control.v1.ReportConnectionsRequest
-	(*ReportConnectionsResponse)(nil), // 28: sluice.control.v1.ReportConnectionsResponse
-	(*Plugin)(nil),                    // 29: sluice.control.v1.Plugin
-	(*Traffic)(nil),                   // 30: sluice.control.v1.Traffic
-	(*Queue)(nil),                     // 31: sluice.control.v1.Queue
-	(*StoreState)(nil),                // 32: sluice.control.v1.StoreState
-	(*Uplink)(nil),                    // 33: sluice.control.v1.Uplink
-	(*AgentState)(nil),                // 34: sluice.control.v1.AgentState
-	(*ControllerState)(nil),           // 35: sluice.control.v1.ControllerState
-	(*ReportStatusRequest)(nil),       // 36: sluice.control.v1.ReportStatusRequest
-	(*ReportStatusResponse)(nil),      // 37: sluice.control.v1.ReportStatusResponse
-	(*StatusRequest)(nil),             // 38: sluice.control.v1.StatusRequest
-	(*NodeStatus)(nil),                // 39: sluice.control.v1.NodeStatus
-	(*StatusResponse)(nil),            // 40: sluice.control.v1.StatusResponse
-	(*ListWorkloadsRequest)(nil),      // 41: sluice.control.v1.ListWorkloadsRequest
-	(*ListWorkloadsResponse)(nil),     // 42: sluice.control.v1.ListWorkloadsResponse
-	(*Group)(nil),                     // 43: sluice.control.v1.Group
-	(*Selector)(nil),                  // 44: sluice.control.v1.Selector
-	(*ListGroupsRequest)(nil),         // 45: sluice.control.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),        // 46: sluice.control.v1.ListGroupsResponse
-	(*PutGroupRequest)(nil),           // 47: sluice.control.v1.PutGroupRequest
-	(*PutGroupResponse)(nil),          // 48: sluice.control.v1.PutGroupResponse
-	(*Rule)(nil),                      // 49: sluice.control.v1.Rule
-	(*ListRulesRequest)(nil),          // 50: sluice.control.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),         // 51: sluice.control.v1.ListRulesResponse
-	(*PutRuleRequest)(nil),            // 52: sluice.control.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),           // 53: sluice.control.v1.PutRuleResponse
-	(*DeleteRuleRequest)(nil),         // 54: sluice.control.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),        // 55: sluice.control.v1.DeleteRuleResponse
-	(*Settings)(nil),                  // 56: sluice.control.v1.Settings
-	(*GetSettingsRequest)(nil),        // 57: sluice.control.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),       // 58: sluice.control.v1.GetSettingsResponse
-	(*PutSettingsRequest)(nil),        // 59: sluice.control.v1.PutSettingsRequest
-	(*PutSettingsResponse)(nil),       // 60: sluice.control.v1.PutSettingsResponse
-	(*EndVerdict)(nil),                // 61: sluice.control.v1.EndVerdict
-	(*Edge)(nil),                      // 62: sluice.control.v1.Edge
-	(*ListConnectionsRequest)(nil),    // 63: sluice.control.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),   // 64: sluice.control.v1.ListConnectionsResponse
-	(*Violation)(nil),                 // 65: sluice.control.v1.Violation
-	(*ListViolationsRequest)(nil),     // 66: sluice.control.v1.ListViolationsRequest
-	(*ListViolationsResponse)(nil),    // 67: sluice.control.v1.ListViolationsResponse
-	(*Threat)(nil),                    // 68: sluice.control.v1.Threat
-	(*ListThreatsRequest)(nil),        // 69: sluice.control.v1.ListThreatsRequest
-	(*ListThreatsResponse)(nil),       // 70: sluice.control.v1.ListThreatsResponse
-	(*SetModeRequest)(nil),            // 71: sluice.control.v1.SetModeRequest
-	(*SetModeResponse)(nil),           // 72: sluice.control.v1.SetModeResponse
-	(*SetFailRequest)(nil),            // 73: sluice.control.v1.SetFailRequest
-	(*SetFailResponse)(nil),           // 74: sluice.control.v1.SetFailResponse
-	(*SetHoldRequest)(nil),            // 75: sluice.control.v1.SetHoldRequest
-	(*SetHoldResponse)(nil),           // 76: sluice.control.v1.SetHoldResponse
-	(*SetBackendRequest)(nil),         // 77: sluice.control.v1.SetBackendRequest
-	(*SetBackendResponse)(nil),        // 78: sluice.control.v1.SetBackendResponse
-	(*ObserveRequest)(nil),            // 79: sluice.control.v1.ObserveRequest
-	(*ListEventsRequest)(nil),         // 80: sluice.control.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),        // 81: sluice.control.v1.ListEventsResponse
-	(*Event)(nil),                     // 82: sluice.control.v1.Event
-	(*WhyRequest)(nil),                // 83: sluice.control.v1.WhyRequest
-	(*WhyStep)(nil),                   // 84: sluice.control.v1.WhyStep
-	(*WhyEnd)(nil),                    // 85: sluice.control.v1.WhyEnd
-	(*WhyResponse)(nil),               // 86: sluice.control.v1.WhyResponse
-	nil,                               // 87: sluice.control.v1.Workload.LabelsEntry
-	nil,                               // 88: sluice.control.v1.Connection.AttrsEntry
-	nil,                               // 89: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	nil,                               // 90: sluice.control.v1.Traffic.DroppedEntry
-	nil,                               // 91: sluice.control.v1.Traffic.VerdictsEntry
-	nil,                               // 92: sluice.control.v1.Queue.DroppedEntry
-	nil,                               // 93: sluice.control.v1.Queue.BypassedEntry
-	nil,                               // 94: sluice.control.v1.Uplink.DroppedEntry
-	nil,                               // 95: sluice.control.v1.ReportStatusRequest.CountersEntry
-	nil,                               // 96: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	nil,                               // 97: sluice.control.v1.ReportStatusRequest.AttachedEntry
-	nil,                               // 98: sluice.control.v1.NodeStatus.CountersEntry
-	nil,                               // 99: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	nil,                               // 100: sluice.control.v1.StatusResponse.DroppedEntry
-	nil,                               // 101: sluice.control.v1.Selector.LabelsEntry
-	nil,                               // 102: sluice.control.v1.Edge.AttrsEntry
-	nil,                               // 103: sluice.control.v1.Edge.OutcomesEntry
-	nil,                               // 104: sluice.control.v1.Event.AttrsEntry
+	(AsideCause)(0),                   // 15: sluice.control.v1.AsideCause
+	(AsideDecision)(0),                // 16: sluice.control.v1.AsideDecision
+	(*Page)(nil),                      // 17: sluice.control.v1.Page
+	(*Filter)(nil),                    // 18: sluice.control.v1.Filter
+	(*Owner)(nil),                     // 19: sluice.control.v1.Owner
+	(*RegisterNodeRequest)(nil),       // 20: sluice.control.v1.RegisterNodeRequest
+	(*RegisterNodeResponse)(nil),      // 21: sluice.control.v1.RegisterNodeResponse
+	(*Interface)(nil),                 // 22: sluice.control.v1.Interface
+	(*Workload)(nil),                  // 23: sluice.control.v1.Workload
+	(*ReportWorkloadsRequest)(nil),    // 24: sluice.control.v1.ReportWorkloadsRequest
+	(*ReportWorkloadsResponse)(nil),   // 25: sluice.control.v1.ReportWorkloadsResponse
+	(*Connection)(nil),                // 26: sluice.control.v1.Connection
+	(*ThreatRecord)(nil),              // 27: sluice.control.v1.ThreatRecord
+	(*Unjudged)(nil),                  // 28: sluice.control.v1.Unjudged
+	(*ReportConnectionsRequest)(nil),  // 29: sluice.control.v1.ReportConnectionsRequest
+	(*ReportConnectionsResponse)(nil), // 30: sluice.control.v1.ReportConnectionsResponse
+	(*Plugin)(nil),                    // 31: sluice.control.v1.Plugin
+	(*Traffic)(nil),                   // 32: sluice.control.v1.Traffic
+	(*Queue)(nil),                     // 33: sluice.control.v1.Queue
+	(*StoreState)(nil),                // 34: sluice.control.v1.StoreState
+	(*Uplink)(nil),                    // 35: sluice.control.v1.Uplink
+	(*AgentState)(nil),                // 36: sluice.control.v1.AgentState
+	(*ControllerState)(nil),           // 37: sluice.control.v1.ControllerState
+	(*ReportStatusRequest)(nil),       // 38: sluice.control.v1.ReportStatusRequest
+	(*ReportStatusResponse)(nil),      // 39: sluice.control.v1.ReportStatusResponse
+	(*StatusRequest)(nil),             // 40: sluice.control.v1.StatusRequest
+	(*NodeStatus)(nil),                // 41: sluice.control.v1.NodeStatus
+	(*StatusResponse)(nil),            // 42: sluice.control.v1.StatusResponse
+	(*ListWorkloadsRequest)(nil),      // 43: sluice.control.v1.ListWorkloadsRequest
+	(*ListWorkloadsResponse)(nil),     // 44: sluice.control.v1.ListWorkloadsResponse
+	(*Group)(nil),                     // 45: sluice.control.v1.Group
+	(*Selector)(nil),                  // 46: sluice.control.v1.Selector
+	(*ListGroupsRequest)(nil),         // 47: sluice.control.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),        // 48: sluice.control.v1.ListGroupsResponse
+	(*PutGroupRequest)(nil),           // 49: sluice.control.v1.PutGroupRequest
+	(*PutGroupResponse)(nil),          // 50: sluice.control.v1.PutGroupResponse
+	(*Rule)(nil),                      // 51: sluice.control.v1.Rule
+	(*ListRulesRequest)(nil),          // 52: sluice.control.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),         // 53: sluice.control.v1.ListRulesResponse
+	(*SetAside)(nil),                  // 54: sluice.control.v1.SetAside
+	(*ListSetAsideRequest)(nil),       // 55: sluice.control.v1.ListSetAsideRequest
+	(*ListSetAsideResponse)(nil),      // 56: sluice.control.v1.ListSetAsideResponse
+	(*DecideSetAsideRequest)(nil),     // 57: sluice.control.v1.DecideSetAsideRequest
+	(*DecideSetAsideResponse)(nil),    // 58: sluice.control.v1.DecideSetAsideResponse
+	(*PutRuleRequest)(nil),            // 59: sluice.control.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),           // 60: sluice.control.v1.PutRuleResponse
+	(*DeleteRuleRequest)(nil),         // 61: sluice.control.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),        // 62: sluice.control.v1.DeleteRuleResponse
+	(*Settings)(nil),                  // 63: sluice.control.v1.Settings
+	(*GetSettingsRequest)(nil),        // 64: sluice.control.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),       // 65: sluice.control.v1.GetSettingsResponse
+	(*PutSettingsRequest)(nil),        // 66: sluice.control.v1.PutSettingsRequest
+	(*PutSettingsResponse)(nil),       // 67: sluice.control.v1.PutSettingsResponse
+	(*EndVerdict)(nil),                // 68: sluice.control.v1.EndVerdict
+	(*Edge)(nil),                      // 69: sluice.control.v1.Edge
+	(*ListConnectionsRequest)(nil),    // 70: sluice.control.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),   // 71: sluice.control.v1.ListConnectionsResponse
+	(*Violation)(nil),                 // 72: sluice.control.v1.Violation
+	(*ListViolationsRequest)(nil),     // 73: sluice.control.v1.ListViolationsRequest
+	(*ListViolationsResponse)(nil),    // 74: sluice.control.v1.ListViolationsResponse
+	(*Threat)(nil),                    // 75: sluice.control.v1.Threat
+	(*ListThreatsRequest)(nil),        // 76: sluice.control.v1.ListThreatsRequest
+	(*ListThreatsResponse)(nil),       // 77: sluice.control.v1.ListThreatsResponse
+	(*SetModeRequest)(nil),            // 78: sluice.control.v1.SetModeRequest
+	(*SetModeResponse)(nil),           // 79: sluice.control.v1.SetModeResponse
+	(*SetFailRequest)(nil),            // 80: sluice.control.v1.SetFailRequest
+	(*SetFailResponse)(nil),           // 81: sluice.control.v1.SetFailResponse
+	(*SetHoldRequest)(nil),            // 82: sluice.control.v1.SetHoldRequest
+	(*SetHoldResponse)(nil),           // 83: sluice.control.v1.SetHoldResponse
+	(*SetBackendRequest)(nil),         // 84: sluice.control.v1.SetBackendRequest
+	(*SetBackendResponse)(nil),        // 85: sluice.control.v1.SetBackendResponse
+	(*ObserveRequest)(nil),            // 86: sluice.control.v1.ObserveRequest
+	(*ListEventsRequest)(nil),         // 87: sluice.control.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),        // 88: sluice.control.v1.ListEventsResponse
+	(*Event)(nil),                     // 89: sluice.control.v1.Event
+	(*WhyRequest)(nil),                // 90: sluice.control.v1.WhyRequest
+	(*WhyStep)(nil),                   // 91: sluice.control.v1.WhyStep
+	(*WhyEnd)(nil),                    // 92: sluice.control.v1.WhyEnd
+	(*WhyResponse)(nil),               // 93: sluice.control.v1.WhyResponse
+	nil,                               // 94: sluice.control.v1.Workload.LabelsEntry
+	nil,                               // 95: sluice.control.v1.Connection.AttrsEntry
+	nil,                               // 96: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	nil,                               // 97: sluice.control.v1.Traffic.DroppedEntry
+	nil,                               // 98: sluice.control.v1.Traffic.VerdictsEntry
+	nil,                               // 99: sluice.control.v1.Queue.DroppedEntry
+	nil,                               // 100: sluice.control.v1.Queue.BypassedEntry
+	nil,                               // 101: sluice.control.v1.Uplink.DroppedEntry
+	nil,                               // 102: sluice.control.v1.ReportStatusRequest.CountersEntry
+	nil,                               // 103: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	nil,                               // 104: sluice.control.v1.ReportStatusRequest.AttachedEntry
+	nil,                               // 105: sluice.control.v1.NodeStatus.CountersEntry
+	nil,                               // 106: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	nil,                               // 107: sluice.control.v1.StatusResponse.DroppedEntry
+	nil,                               // 108: sluice.control.v1.Selector.LabelsEntry
+	nil,                               // 109: sluice.control.v1.Edge.AttrsEntry
+	nil,                               // 110: sluice.control.v1.Edge.OutcomesEntry
+	nil,                               // 111: sluice.control.v1.Event.AttrsEntry
 }
 var file_api_control_v1_control_proto_depIdxs = []int32{
 	0,   // 0: sluice.control.v1.Filter.verdicts:type_name -> sluice.control.v1.Verdict
@@ -8241,177 +8716,188 @@ var file_api_control_v1_control_proto_depIdxs = []int32{
 	2,   // 2: sluice.control.v1.Filter.outcomes:type_name -> sluice.control.v1.Outcome
 	11,  // 3: sluice.control.v1.Filter.kinds:type_name -> sluice.control.v1.EventKind
 	10,  // 4: sluice.control.v1.Filter.family:type_name -> sluice.control.v1.Family
-	17,  // 5: sluice.control.v1.RegisterNodeRequest.self:type_name -> sluice.control.v1.Owner
-	17,  // 6: sluice.control.v1.RegisterNodeResponse.owner:type_name -> sluice.control.v1.Owner
-	87,  // 7: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
-	20,  // 8: sluice.control.v1.Workload.interfaces:type_name -> sluice.control.v1.Interface
+	19,  // 5: sluice.control.v1.RegisterNodeRequest.self:type_name -> sluice.control.v1.Owner
+	19,  // 6: sluice.control.v1.RegisterNodeResponse.owner:type_name -> sluice.control.v1.Owner
+	94,  // 7: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
+	22,  // 8: sluice.control.v1.Workload.interfaces:type_name -> sluice.control.v1.Interface
 	4,   // 9: sluice.control.v1.Workload.mode:type_name -> sluice.control.v1.Mode
-	21,  // 10: sluice.control.v1.ReportWorkloadsRequest.workloads:type_name -> sluice.control.v1.Workload
+	23,  // 10: sluice.control.v1.ReportWorkloadsRequest.workloads:type_name -> sluice.control.v1.Workload
 	0,   // 11: sluice.control.v1.Connection.verdict:type_name -> sluice.control.v1.Verdict
 	1,   // 12: sluice.control.v1.Connection.reason:type_name -> sluice.control.v1.Reason
 	3,   // 13: sluice.control.v1.Connection.evidence:type_name -> sluice.control.v1.Evidence
 	2,   // 14: sluice.control.v1.Connection.outcome:type_name -> sluice.control.v1.Outcome
-	88,  // 15: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
-	24,  // 16: sluice.control.v1.ReportConnectionsRequest.connections:type_name -> sluice.control.v1.Connection
-	25,  // 17: sluice.control.v1.ReportConnectionsRequest.threats:type_name -> sluice.control.v1.ThreatRecord
-	89,  // 18: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	26,  // 19: sluice.control.v1.ReportConnectionsRequest.unjudged:type_name -> sluice.control.v1.Unjudged
+	95,  // 15: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
+	26,  // 16: sluice.control.v1.ReportConnectionsRequest.connections:type_name -> sluice.control.v1.Connection
+	27,  // 17: sluice.control.v1.ReportConnectionsRequest.threats:type_name -> sluice.control.v1.ThreatRecord
+	96,  // 18: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	28,  // 19: sluice.control.v1.ReportConnectionsRequest.unjudged:type_name -> sluice.control.v1.Unjudged
 	14,  // 20: sluice.control.v1.Plugin.phase:type_name -> sluice.control.v1.PluginPhase
-	90,  // 21: sluice.control.v1.Traffic.dropped:type_name -> sluice.control.v1.Traffic.DroppedEntry
-	91,  // 22: sluice.control.v1.Traffic.verdicts:type_name -> sluice.control.v1.Traffic.VerdictsEntry
-	92,  // 23: sluice.control.v1.Queue.dropped:type_name -> sluice.control.v1.Queue.DroppedEntry
-	93,  // 24: sluice.control.v1.Queue.bypassed:type_name -> sluice.control.v1.Queue.BypassedEntry
-	94,  // 25: sluice.control.v1.Uplink.dropped:type_name -> sluice.control.v1.Uplink.DroppedEntry
-	29,  // 26: sluice.control.v1.AgentState.plugins:type_name -> sluice.control.v1.Plugin
-	30,  // 27: sluice.control.v1.AgentState.traffic:type_name -> sluice.control.v1.Traffic
-	31,  // 28: sluice.control.v1.AgentState.queues:type_name -> sluice.control.v1.Queue
-	32,  // 29: sluice.control.v1.AgentState.store:type_name -> sluice.control.v1.StoreState
-	33,  // 30: sluice.control.v1.AgentState.uplink:type_name -> sluice.control.v1.Uplink
+	97,  // 21: sluice.control.v1.Traffic.dropped:type_name -> sluice.control.v1.Traffic.DroppedEntry
+	98,  // 22: sluice.control.v1.Traffic.verdicts:type_name -> sluice.control.v1.Traffic.VerdictsEntry
+	99,  // 23: sluice.control.v1.Queue.dropped:type_name -> sluice.control.v1.Queue.DroppedEntry
+	100, // 24: sluice.control.v1.Queue.bypassed:type_name -> sluice.control.v1.Queue.BypassedEntry
+	101, // 25: sluice.control.v1.Uplink.dropped:type_name -> sluice.control.v1.Uplink.DroppedEntry
+	31,  // 26: sluice.control.v1.AgentState.plugins:type_name -> sluice.control.v1.Plugin
+	32,  // 27: sluice.control.v1.AgentState.traffic:type_name -> sluice.control.v1.Traffic
+	33,  // 28: sluice.control.v1.AgentState.queues:type_name -> sluice.control.v1.Queue
+	34,  // 29: sluice.control.v1.AgentState.store:type_name -> sluice.control.v1.StoreState
+	35,  // 30: sluice.control.v1.AgentState.uplink:type_name -> sluice.control.v1.Uplink
 	13,  // 31: sluice.control.v1.ControllerState.phase:type_name -> sluice.control.v1.ControllerPhase
-	17,  // 32: sluice.control.v1.ControllerState.rivals:type_name -> sluice.control.v1.Owner
-	95,  // 33: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
-	96,  // 34: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	97,  // 35: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
-	34,  // 36: sluice.control.v1.ReportStatusRequest.state:type_name -> sluice.control.v1.AgentState
-	17,  // 37: sluice.control.v1.ReportStatusResponse.rivals:type_name -> sluice.control.v1.Owner
-	98,  // 38: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
-	99,  // 39: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	34,  // 40: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
+	19,  // 32: sluice.control.v1.ControllerState.rivals:type_name -> sluice.control.v1.Owner
+	102, // 33: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
+	103, // 34: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	104, // 35: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
+	36,  // 36: sluice.control.v1.ReportStatusRequest.state:type_name -> sluice.control.v1.AgentState
+	19,  // 37: sluice.control.v1.ReportStatusResponse.rivals:type_name -> sluice.control.v1.Owner
+	105, // 38: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
+	106, // 39: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	36,  // 40: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
 	12,  // 41: sluice.control.v1.NodeStatus.phase:type_name -> sluice.control.v1.AgentPhase
-	17,  // 42: sluice.control.v1.NodeStatus.owner:type_name -> sluice.control.v1.Owner
-	17,  // 43: sluice.control.v1.NodeStatus.rivals:type_name -> sluice.control.v1.Owner
-	39,  // 44: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
-	100, // 45: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
-	32,  // 46: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
-	35,  // 47: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
+	19,  // 42: sluice.control.v1.NodeStatus.owner:type_name -> sluice.control.v1.Owner
+	19,  // 43: sluice.control.v1.NodeStatus.rivals:type_name -> sluice.control.v1.Owner
+	41,  // 44: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
+	107, // 45: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
+	34,  // 46: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
+	37,  // 47: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
 	4,   // 48: sluice.control.v1.ListWorkloadsRequest.modes:type_name -> sluice.control.v1.Mode
-	15,  // 49: sluice.control.v1.ListWorkloadsRequest.page:type_name -> sluice.control.v1.Page
-	21,  // 50: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
+	17,  // 49: sluice.control.v1.ListWorkloadsRequest.page:type_name -> sluice.control.v1.Page
+	23,  // 50: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
 	9,   // 51: sluice.control.v1.Group.kind:type_name -> sluice.control.v1.GroupKind
 	4,   // 52: sluice.control.v1.Group.mode:type_name -> sluice.control.v1.Mode
 	5,   // 53: sluice.control.v1.Group.fail:type_name -> sluice.control.v1.Fail
 	6,   // 54: sluice.control.v1.Group.hold_expired:type_name -> sluice.control.v1.HoldExpired
-	44,  // 55: sluice.control.v1.Group.selector:type_name -> sluice.control.v1.Selector
-	101, // 56: sluice.control.v1.Selector.labels:type_name -> sluice.control.v1.Selector.LabelsEntry
+	46,  // 55: sluice.control.v1.Group.selector:type_name -> sluice.control.v1.Selector
+	108, // 56: sluice.control.v1.Selector.labels:type_name -> sluice.control.v1.Selector.LabelsEntry
 	9,   // 57: sluice.control.v1.ListGroupsRequest.kinds:type_name -> sluice.control.v1.GroupKind
-	15,  // 58: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
-	43,  // 59: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
-	43,  // 60: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
-	43,  // 61: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
+	17,  // 58: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
+	45,  // 59: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
+	45,  // 60: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
+	45,  // 61: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
 	7,   // 62: sluice.control.v1.Rule.action:type_name -> sluice.control.v1.Action
 	8,   // 63: sluice.control.v1.Rule.origin:type_name -> sluice.control.v1.Origin
 	8,   // 64: sluice.control.v1.ListRulesRequest.origins:type_name -> sluice.control.v1.Origin
-	15,  // 65: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
-	49,  // 66: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
-	49,  // 67: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
-	49,  // 68: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
-	4,   // 69: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
-	5,   // 70: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
-	6,   // 71: sluice.control.v1.Settings.default_hold_expired:type_name -> sluice.control.v1.HoldExpired
-	56,  // 72: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	56,  // 73: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
-	56,  // 74: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	0,   // 75: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 76: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
-	102, // 77: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
-	0,   // 78: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 79: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
-	10,  // 80: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
-	61,  // 81: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
-	61,  // 82: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
-	103, // 83: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
-	2,   // 84: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
-	3,   // 85: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
-	16,  // 86: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
-	15,  // 87: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
-	62,  // 88: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
-	0,   // 89: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 90: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
-	10,  // 91: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
-	2,   // 92: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
-	16,  // 93: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
-	15,  // 94: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
-	65,  // 95: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
-	10,  // 96: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
-	16,  // 97: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
-	15,  // 98: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
-	68,  // 99: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
-	4,   // 100: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
-	43,  // 101: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
-	5,   // 102: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
-	43,  // 103: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
-	6,   // 104: sluice.control.v1.SetHoldRequest.expired:type_name -> sluice.control.v1.HoldExpired
-	43,  // 105: sluice.control.v1.SetHoldResponse.groups:type_name -> sluice.control.v1.Group
-	21,  // 106: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
-	16,  // 107: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
-	16,  // 108: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
-	15,  // 109: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
-	82,  // 110: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
-	104, // 111: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
-	11,  // 112: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
-	0,   // 113: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 114: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
-	2,   // 115: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
-	10,  // 116: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
-	61,  // 117: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
-	61,  // 118: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
-	4,   // 119: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
-	0,   // 120: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 121: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
-	84,  // 122: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
-	0,   // 123: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
-	85,  // 124: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
-	18,  // 125: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
-	22,  // 126: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
-	27,  // 127: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
-	36,  // 128: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
-	38,  // 129: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
-	41,  // 130: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
-	77,  // 131: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
-	45,  // 132: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
-	47,  // 133: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
-	71,  // 134: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
-	73,  // 135: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
-	75,  // 136: sluice.control.v1.Control.SetHold:input_type -> sluice.control.v1.SetHoldRequest
-	50,  // 137: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
-	52,  // 138: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
-	54,  // 139: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
-	57,  // 140: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
-	59,  // 141: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
-	63,  // 142: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
-	66,  // 143: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
-	69,  // 144: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
-	80,  // 145: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
-	79,  // 146: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
-	83,  // 147: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
-	19,  // 148: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
-	23,  // 149: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
-	28,  // 150: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
-	37,  // 151: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
-	40,  // 152: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
-	42,  // 153: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
-	78,  // 154: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
-	46,  // 155: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
-	48,  // 156: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
-	72,  // 157: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
-	74,  // 158: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
-	76,  // 159: sluice.control.v1.Control.SetHold:output_type -> sluice.control.v1.SetHoldResponse
-	51,  // 160: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
-	53,  // 161: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
-	55,  // 162: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
-	58,  // 163: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
-	60,  // 164: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
-	64,  // 165: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
-	67,  // 166: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
-	70,  // 167: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
-	81,  // 168: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
-	82,  // 169: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
-	86,  // 170: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
-	148, // [148:171] is the sub-list for method output_type
-	125, // [125:148] is the sub-list for method input_type
-	125, // [125:125] is the sub-list for extension type_name
-	125, // [125:125] is the sub-list for extension extendee
-	0,   // [0:125] is the sub-list for field type_name
+	17,  // 65: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
+	51,  // 66: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
+	51,  // 67: sluice.control.v1.SetAside.rule:type_name -> sluice.control.v1.Rule
+	15,  // 68: sluice.control.v1.SetAside.cause:type_name -> sluice.control.v1.AsideCause
+	17,  // 69: sluice.control.v1.ListSetAsideRequest.page:type_name -> sluice.control.v1.Page
+	54,  // 70: sluice.control.v1.ListSetAsideResponse.rules:type_name -> sluice.control.v1.SetAside
+	16,  // 71: sluice.control.v1.DecideSetAsideRequest.decision:type_name -> sluice.control.v1.AsideDecision
+	51,  // 72: sluice.control.v1.DecideSetAsideResponse.rule:type_name -> sluice.control.v1.Rule
+	51,  // 73: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
+	51,  // 74: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
+	4,   // 75: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
+	5,   // 76: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
+	6,   // 77: sluice.control.v1.Settings.default_hold_expired:type_name -> sluice.control.v1.HoldExpired
+	63,  // 78: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	63,  // 79: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
+	63,  // 80: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	0,   // 81: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 82: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
+	109, // 83: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
+	0,   // 84: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 85: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
+	10,  // 86: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
+	68,  // 87: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
+	68,  // 88: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
+	110, // 89: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
+	2,   // 90: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
+	3,   // 91: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
+	18,  // 92: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
+	17,  // 93: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
+	69,  // 94: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
+	0,   // 95: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 96: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
+	10,  // 97: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
+	2,   // 98: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
+	18,  // 99: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
+	17,  // 100: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
+	72,  // 101: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
+	10,  // 102: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
+	18,  // 103: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
+	17,  // 104: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
+	75,  // 105: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
+	4,   // 106: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
+	45,  // 107: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
+	51,  // 108: sluice.control.v1.SetModeResponse.wide:type_name -> sluice.control.v1.Rule
+	5,   // 109: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
+	45,  // 110: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
+	6,   // 111: sluice.control.v1.SetHoldRequest.expired:type_name -> sluice.control.v1.HoldExpired
+	45,  // 112: sluice.control.v1.SetHoldResponse.groups:type_name -> sluice.control.v1.Group
+	23,  // 113: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
+	18,  // 114: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
+	18,  // 115: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
+	17,  // 116: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
+	89,  // 117: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
+	111, // 118: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
+	11,  // 119: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
+	0,   // 120: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 121: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
+	2,   // 122: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
+	10,  // 123: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
+	68,  // 124: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
+	68,  // 125: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
+	4,   // 126: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
+	0,   // 127: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 128: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
+	91,  // 129: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
+	0,   // 130: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
+	92,  // 131: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
+	20,  // 132: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
+	24,  // 133: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
+	29,  // 134: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
+	38,  // 135: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
+	40,  // 136: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
+	43,  // 137: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
+	84,  // 138: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
+	47,  // 139: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
+	49,  // 140: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
+	78,  // 141: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
+	80,  // 142: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
+	82,  // 143: sluice.control.v1.Control.SetHold:input_type -> sluice.control.v1.SetHoldRequest
+	52,  // 144: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
+	59,  // 145: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
+	61,  // 146: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
+	55,  // 147: sluice.control.v1.Control.ListSetAside:input_type -> sluice.control.v1.ListSetAsideRequest
+	57,  // 148: sluice.control.v1.Control.DecideSetAside:input_type -> sluice.control.v1.DecideSetAsideRequest
+	64,  // 149: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
+	66,  // 150: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
+	70,  // 151: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
+	73,  // 152: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
+	76,  // 153: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
+	87,  // 154: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
+	86,  // 155: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
+	90,  // 156: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
+	21,  // 157: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
+	25,  // 158: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
+	30,  // 159: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
+	39,  // 160: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
+	42,  // 161: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
+	44,  // 162: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
+	85,  // 163: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
+	48,  // 164: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
+	50,  // 165: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
+	79,  // 166: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
+	81,  // 167: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
+	83,  // 168: sluice.control.v1.Control.SetHold:output_type -> sluice.control.v1.SetHoldResponse
+	53,  // 169: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
+	60,  // 170: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
+	62,  // 171: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
+	56,  // 172: sluice.control.v1.Control.ListSetAside:output_type -> sluice.control.v1.ListSetAsideResponse
+	58,  // 173: sluice.control.v1.Control.DecideSetAside:output_type -> sluice.control.v1.DecideSetAsideResponse
+	65,  // 174: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
+	67,  // 175: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
+	71,  // 176: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
+	74,  // 177: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
+	77,  // 178: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
+	88,  // 179: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
+	89,  // 180: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
+	93,  // 181: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
+	157, // [157:182] is the sub-list for method output_type
+	132, // [132:157] is the sub-list for method input_type
+	132, // [132:132] is the sub-list for extension type_name
+	132, // [132:132] is the sub-list for extension extendee
+	0,   // [0:132] is the sub-list for field type_name
 }
 
 func init() { file_api_control_v1_control_proto_init() }
@@ -8419,14 +8905,14 @@ func file_api_control_v1_control_proto_init() {
 	if File_api_control_v1_control_proto != nil {
 		return
 	}
-	file_api_control_v1_control_proto_msgTypes[60].OneofWrappers = []any{}
+	file_api_control_v1_control_proto_msgTypes[65].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_control_v1_control_proto_rawDesc), len(file_api_control_v1_control_proto_rawDesc)),
-			NumEnums:      15,
-			NumMessages:   90,
+			NumEnums:      17,
+			NumMessages:   95,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

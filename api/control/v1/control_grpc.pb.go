@@ -272,6 +272,8 @@ const (
 	Control_ListRules_FullMethodName       = "/sluice.control.v1.Control/ListRules"
 	Control_PutRule_FullMethodName         = "/sluice.control.v1.Control/PutRule"
 	Control_DeleteRule_FullMethodName      = "/sluice.control.v1.Control/DeleteRule"
+	Control_ListSetAside_FullMethodName    = "/sluice.control.v1.Control/ListSetAside"
+	Control_DecideSetAside_FullMethodName  = "/sluice.control.v1.Control/DecideSetAside"
 	Control_GetSettings_FullMethodName     = "/sluice.control.v1.Control/GetSettings"
 	Control_PutSettings_FullMethodName     = "/sluice.control.v1.Control/PutSettings"
 	Control_ListConnections_FullMethodName = "/sluice.control.v1.Control/ListConnections"
@@ -308,6 +310,11 @@ type ControlClient interface {
 	// PutRule writes a rule whole; id 0 creates one.
 	PutRule(ctx context.Context, in *PutRuleRequest, opts ...grpc.CallOption) (*PutRuleResponse, error)
 	DeleteRule(ctx context.Context, in *DeleteRuleRequest, opts ...grpc.CallOption) (*DeleteRuleResponse, error)
+	// ListSetAside returns learned rules that are not in force, because their traffic may have been sent to
+	// teach them.
+	ListSetAside(ctx context.Context, in *ListSetAsideRequest, opts ...grpc.CallOption) (*ListSetAsideResponse, error)
+	// DecideSetAside puts one of them in force, or deletes it.
+	DecideSetAside(ctx context.Context, in *DecideSetAsideRequest, opts ...grpc.CallOption) (*DecideSetAsideResponse, error)
 	GetSettings(ctx context.Context, in *GetSettingsRequest, opts ...grpc.CallOption) (*GetSettingsResponse, error)
 	// PutSettings writes the settings whole.
 	PutSettings(ctx context.Context, in *PutSettingsRequest, opts ...grpc.CallOption) (*PutSettingsResponse, error)
@@ -439,6 +446,26 @@ func (c *controlClient) DeleteRule(ctx context.Context, in *DeleteRuleRequest, o
 	return out, nil
 }
 
+func (c *controlClient) ListSetAside(ctx context.Context, in *ListSetAsideRequest, opts ...grpc.CallOption) (*ListSetAsideResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSetAsideResponse)
+	err := c.cc.Invoke(ctx, Control_ListSetAside_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controlClient) DecideSetAside(ctx context.Context, in *DecideSetAsideRequest, opts ...grpc.CallOption) (*DecideSetAsideResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DecideSetAsideResponse)
+	err := c.cc.Invoke(ctx, Control_DecideSetAside_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlClient) GetSettings(ctx context.Context, in *GetSettingsRequest, opts ...grpc.CallOption) (*GetSettingsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetSettingsResponse)
@@ -554,6 +581,11 @@ type ControlServer interface {
 	// PutRule writes a rule whole; id 0 creates one.
 	PutRule(context.Context, *PutRuleRequest) (*PutRuleResponse, error)
 	DeleteRule(context.Context, *DeleteRuleRequest) (*DeleteRuleResponse, error)
+	// ListSetAside returns learned rules that are not in force, because their traffic may have been sent to
+	// teach them.
+	ListSetAside(context.Context, *ListSetAsideRequest) (*ListSetAsideResponse, error)
+	// DecideSetAside puts one of them in force, or deletes it.
+	DecideSetAside(context.Context, *DecideSetAsideRequest) (*DecideSetAsideResponse, error)
 	GetSettings(context.Context, *GetSettingsRequest) (*GetSettingsResponse, error)
 	// PutSettings writes the settings whole.
 	PutSettings(context.Context, *PutSettingsRequest) (*PutSettingsResponse, error)
@@ -607,6 +639,12 @@ func (UnimplementedControlServer) PutRule(context.Context, *PutRuleRequest) (*Pu
 }
 func (UnimplementedControlServer) DeleteRule(context.Context, *DeleteRuleRequest) (*DeleteRuleResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteRule not implemented")
+}
+func (UnimplementedControlServer) ListSetAside(context.Context, *ListSetAsideRequest) (*ListSetAsideResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSetAside not implemented")
+}
+func (UnimplementedControlServer) DecideSetAside(context.Context, *DecideSetAsideRequest) (*DecideSetAsideResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DecideSetAside not implemented")
 }
 func (UnimplementedControlServer) GetSettings(context.Context, *GetSettingsRequest) (*GetSettingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSettings not implemented")
@@ -851,6 +889,42 @@ func _Control_DeleteRule_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_ListSetAside_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSetAsideRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).ListSetAside(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_ListSetAside_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).ListSetAside(ctx, req.(*ListSetAsideRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Control_DecideSetAside_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DecideSetAsideRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).DecideSetAside(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_DecideSetAside_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).DecideSetAside(ctx, req.(*DecideSetAsideRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Control_GetSettings_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetSettingsRequest)
 	if err := dec(in); err != nil {
@@ -1038,6 +1112,14 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteRule",
 			Handler:    _Control_DeleteRule_Handler,
+		},
+		{
+			MethodName: "ListSetAside",
+			Handler:    _Control_ListSetAside_Handler,
+		},
+		{
+			MethodName: "DecideSetAside",
+			Handler:    _Control_DecideSetAside_Handler,
 		},
 		{
 			MethodName: "GetSettings",
