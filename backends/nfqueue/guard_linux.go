@@ -173,7 +173,11 @@ func (b *Backend) TakeUnjudged() []backend.Unjudged {
 	var out []backend.Unjudged
 	for _, s := range list {
 		if s.heart.takeLapsed() {
-			out = append(out, s.unjudged()...)
+			list, err := s.unjudged()
+			if err != nil {
+				s.heart.setLapsed() // they are read the next time
+			}
+			out = append(out, list...)
 		}
 	}
 	return out
@@ -182,21 +186,21 @@ func (b *Backend) TakeUnjudged() []backend.Unjudged {
 var _ backend.UnjudgedCounter = (*Backend)(nil)
 
 // unjudged reads the counters of packets that met no heartbeat.
-func (s *space) unjudged() (out []backend.Unjudged) {
+func (s *space) unjudged() (out []backend.Unjudged, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.placed {
-		return nil
+		return nil, nil
 	}
 	c, err := nftables.New(nftables.WithNetNSFd(int(s.file.Fd())))
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("nftables: %w", err)
 	}
 	now := map[string][2]uint64{}
 	for _, family := range families {
 		objs, err := c.GetObj(&nftables.CounterObj{Table: &nftables.Table{Name: tableName, Family: family}})
 		if err != nil {
-			return nil
+			return nil, fmt.Errorf("read counters: %w", err)
 		}
 		for _, o := range objs {
 			if x, ok := o.(*nftables.CounterObj); ok {
@@ -215,5 +219,5 @@ func (s *space) unjudged() (out []backend.Unjudged) {
 		}
 	}
 	s.dead = now
-	return out
+	return out, nil
 }

@@ -160,6 +160,13 @@ func (h *heart) takeLapsed() bool {
 	return was
 }
 
+// setLapsed has the counters read again.
+func (h *heart) setLapsed() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lapsed = true
+}
+
 // stuck reports whether the queue's worker has been busy with a batch for longer than limit.
 func (q *queue) stuck(now time.Time, limit time.Duration) bool {
 	since := q.busy.Load()
