@@ -226,7 +226,7 @@ func TestQueueOverflowIsLoud(t *testing.T) {
 			l := newLab(t)
 			l.api.Sysctl("net/ipv6/conf/all/disable_ipv6", "1") // its neighbour discovery would be counted, too
 			metrics := freePort(t)
-			l.args = append(l.args, "--mode", "protect", "--listen", metrics, "--fail", fail, "--backend", l.api.Name+"=nfqueue")
+			l.args = append(l.args, "--mode", "protect", "--listen", metrics, "--fail", fail, "--heartbeat", "1m", "--backend", l.api.Name+"=nfqueue")
 			d := l.start()
 			until(t, 10*time.Second, "the server is enforced by queues", func() error { return l.enforced("nfqueue", 1) })
 			l.run("mode", "set", "intruder", "monitor") // only the server's queue judges
