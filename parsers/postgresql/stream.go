@@ -3,6 +3,7 @@ package postgresql
 import (
 	"bytes"
 	"encoding/binary"
+	"strconv"
 
 	"github.com/sluicenet/sluice/parsers"
 )
@@ -115,12 +116,11 @@ func (s *stream) start(b []byte) (int, parsers.State) {
 	case cancelRequest:
 		s.sink.Attr(parsers.Command, []byte("CANCEL"))
 		return size, parsers.Done
-	case version30:
-		s.sink.Attr(parsers.Version, []byte("3.0"))
-	case version32:
-		s.sink.Attr(parsers.Version, []byte("3.2"))
 	default:
-		return 0, parsers.Rejected
+		if code>>16 != version3 {
+			return 0, parsers.Rejected
+		}
+		s.sink.Attr(parsers.Version, strconv.AppendUint(append(s.text[:0], "3."...), uint64(code&0xffff), 10))
 	}
 	s.typed[parsers.ToServer] = true
 	if user, database, ok := params(b[8:size]); ok {
