@@ -82,6 +82,7 @@ func (p *Pool) EndAtLimit(f *Flow) {
 // End ends identification: the local result is known at once, the remote one when it is
 // answered.
 func (p *Pool) End(f *Flow) {
+	p.readDelayed(f)
 	switch {
 	case f.far.number == 0:
 		f.Ident.End()
@@ -99,6 +100,20 @@ func (p *Pool) End(f *Flow) {
 	}
 }
 
+// readDelayed reads bytes that Bytes.Later delayed: nothing without it has come, so they are all that is known.
+func (p *Pool) readDelayed(f *Flow) {
+	if !f.later {
+		return
+	}
+	f.later = false
+	for dir, a := range f.dirs {
+		if a != nil {
+			p.read(f, a, parsers.Dir(dir))
+			a.Keep()
+		}
+	}
+}
+
 // Close ends a flow without waiting any longer for a remote answer.
 func (p *Pool) Close(f *Flow, decided bool) (unanswered bool) {
 	if f.far.number != 0 {
@@ -107,6 +122,7 @@ func (p *Pool) Close(f *Flow, decided bool) (unanswered bool) {
 		}
 		f.leaveRemote(p.cfg.Remote)
 	}
+	p.readDelayed(f)
 	f.Ident.End()
 	return unanswered
 }

@@ -87,7 +87,7 @@ func known(method []byte) bool {
 // token is how many bytes of b can be a method.
 func token(b []byte) int {
 	for i, c := range b {
-		if (c|0x20 < 'a' || c|0x20 > 'z') && (i == 0 || c != '-' && c != '_' && c != '.' && !digit(c)) {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '_' {
 			return i
 		}
 	}
