@@ -202,10 +202,10 @@ func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 		}
 	}
 	if out.New && !b.Later {
-		undecided := !f.Chosen()
+		chosen, upgraded := f.Chosen(), f.Upgraded()
 		p.read(f, a, dir)
-		if other := f.dirs[dir.Reverse()]; undecided && f.Chosen() && other != nil {
-			p.read(f, other, dir.Reverse()) // bytes of the other side from before a parser had the session
+		if other := f.dirs[dir.Reverse()]; (chosen != f.Chosen() || upgraded != f.Upgraded()) && other != nil {
+			p.read(f, other, dir.Reverse()) // bytes of the other side that waited for a parser
 			other.Keep()
 		}
 	}

@@ -103,6 +103,7 @@ var siblings = []sibling{
 	{app: app.POP3, what: "any greeting", dir: server, head: "+OK " + odd + "\r\n", want: likely},
 	{app: app.POP3, what: "a refusal", dir: server, head: "-ERR [SYS/TEMP] later\r\n", want: more},
 	{app: app.POP3, what: "a command of an extension", head: "XFROB 1\r\nCAPA\r\n", want: likely},
+	{app: app.XMPP, what: "any names and prefixes", head: "<?xml version='1.0' encoding=\"x\"?>\n<stream:stream to='>" + odd + "' xmlns='jabber:component:accept'>", want: likely},
 	{app: app.SIP, what: "a method of an extension", head: "SERVICE sip:a@b SIP/2.0\r\n", want: likely, port: 5062},
 	{app: app.SIP, what: "empty lines first, any phrase", dir: server, head: "\r\n\r\nSIP/2.0 200 " + odd + "\r\n", want: likely, port: 5062},
 	{app: app.RTSP, what: "a long target", head: "DESCRIBE rtsp://a/" + strings.Repeat("x", 3000) + " RTSP/1.0\r\n", want: likely},

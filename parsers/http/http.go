@@ -44,7 +44,7 @@ func (parser) Layered() {}
 // Open implements parsers.Parser.
 func (parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	s := &stream{sink: sink, midstream: m.Midstream}
-	s.side[0].left, s.side[1].left = maxBlock, maxBlock
+	s.side = [2]half{{left: maxBlock, length: -1}, {left: maxBlock, length: -1}}
 	return s
 }
 

@@ -51,7 +51,10 @@ func New() parsers.Parser { return parser{} }
 func (parser) Name() string { return app.LDAP.Name() }
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
-	return parsers.OpenHeads(p, m, sink)
+	if m.Datagram() {
+		return parsers.OpenHeads(p, m, sink)
+	}
+	return &stream{p: p, meta: *m, sink: sink}
 }
 
 func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {

@@ -1,7 +1,7 @@
 // Package mail recognises the similar line protocols in which the server sends a greeting first:
 // SMTP, FTP, IMAP and POP3. It reports greeting, first command and refused log-ins, neither
 // users' secrets nor messages. A greeting that two of them could send is left open until
-// the client answers; what comes after STARTTLS is not read.
+// the client answers; what comes after STARTTLS is TLS's.
 package mail
 
 import (
@@ -22,6 +22,12 @@ type rules struct {
 	greeting func(m *parsers.Meta, b []byte) parsers.Match
 	// command judges a line of the client's, without its end, and its first word.
 	command func(verb, line []byte) parsers.Match
+	// startsTLS reports whether a command asks for TLS.
+	startsTLS func(verb, line []byte) bool
+	// reply reports whether a server's line ends a reply, and whether that lets TLS begin.
+	reply func(line []byte) (final, positive bool)
+	// last are the commands after which no TLS begins.
+	last []string
 }
 
 type parser struct{ r *rules }
@@ -32,10 +38,10 @@ var (
 )
 
 var (
-	smtpRules = rules{app.SMTP, smtpGreeting, smtpCommand}
-	ftpRules  = rules{app.FTP, ftpGreeting, ftpCommand}
-	imapRules = rules{app.IMAP, imapGreeting, imapCommand}
-	pop3Rules = rules{app.POP3, pop3Greeting, pop3Command}
+	smtpRules = rules{app.SMTP, smtpGreeting, smtpCommand, smtpStartsTLS, smtpReply, []string{"MAIL", "RCPT", "DATA", "BDAT", "AUTH", "QUIT"}}
+	ftpRules  = rules{app.FTP, ftpGreeting, ftpCommand, ftpStartsTLS, ftpReply, []string{"PASS", "AUTH", "QUIT"}}
+	imapRules = rules{app.IMAP, imapGreeting, imapCommand, smtpStartsTLS, imapReply, []string{"LOGIN", "AUTHENTICATE", "SELECT", "EXAMINE", "APPEND", "LOGOUT"}}
+	pop3Rules = rules{app.POP3, pop3Greeting, pop3Command, pop3StartsTLS, pop3Reply, []string{"PASS", "APOP", "AUTH", "QUIT"}}
 )
 
 // NewSMTP is the parser of SMTP and LMTP.
@@ -53,7 +59,7 @@ func NewPOP3() parsers.Parser { return parser{&pop3Rules} }
 func (p parser) Name() string { return p.r.id.Name() }
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
-	return parsers.OpenHeads(p, m, sink)
+	return &stream{p: p, meta: *m, sink: sink, over: m.Midstream}
 }
 
 func (p parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
@@ -263,7 +269,7 @@ func smtpCommand(verb, text []byte) parsers.Match {
 }
 
 func ftpCommand(verb, text []byte) parsers.Match {
-	if is(verb, "EPSV", "PASV", "MLSD", "FEAT", "SYST", "PWD", "PBSZ", "CLNT", "EPRT", "MLST") {
+	if ftpStartsTLS(verb, text) || is(verb, "EPSV", "PASV", "MLSD", "FEAT", "SYST", "PWD", "PBSZ", "CLNT", "EPRT", "MLST") {
 		return parsers.Likely // POP3 and SMTP have none of them
 	}
 	return unknown(verb, text, "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "CAPA", "APOP", "UIDL", "STLS", "DELE", "TOP", "GET", "POST", "INFO", "CONNECT")

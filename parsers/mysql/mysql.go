@@ -1,7 +1,7 @@
 // Package mysql recognises the MySQL and MariaDB client/server protocol by the server's
 // greeting, the client's log-in, and mid-stream by statements. It reports server version, user,
 // database, the first statement's verb and refused log-ins, never passwords or values.
-// After a change to TLS, and once a session is compressed, nothing more is read. The X
+// What comes after a change to TLS is that protocol's; once a session is compressed, nothing more is read. The X
 // protocol is another one.
 package mysql
 

@@ -1,7 +1,7 @@
 // Package postgresql recognises the PostgreSQL frontend/backend protocol 3 by its start-up, TLS,
 // GSS and cancel requests, by the server's answers, and mid-stream by chains of messages. It reports
 // user, database, server version, the first statement's verb and refused log-ins, never
-// passwords or values. After a change to TLS nothing more is read.
+// passwords or values. What comes after a change to TLS is that protocol's.
 package postgresql
 
 import (

@@ -82,7 +82,7 @@ func (s *stream) step(dir parsers.Dir, b []byte) (int, parsers.State) {
 	switch b[0] {
 	case 'S':
 		s.sink.Attr(parsers.Version, []byte("tls"))
-		return 1, parsers.Done
+		return 1, parsers.Upgraded
 	case 'G':
 		s.sink.Attr(parsers.Version, []byte("gss"))
 		return 1, parsers.Done
@@ -94,9 +94,9 @@ func (s *stream) step(dir parsers.Dir, b []byte) (int, parsers.State) {
 
 // start reads a start-up message or a request before it.
 func (s *stream) start(b []byte) (int, parsers.State) {
-	if s.asked > 0 && b[0] == 0x16 { // the server sent S, and its octet is not judged yet
+	if s.asked > 0 && b[0] == 0x16 { // the server sent S, and its octet was not read yet
 		s.sink.Attr(parsers.Version, []byte("tls"))
-		return 0, parsers.Done
+		return 0, parsers.Named
 	}
 	if len(b) < 8 {
 		return 0, parsers.Named
