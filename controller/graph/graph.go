@@ -53,6 +53,9 @@ type Observation struct {
 	Attrs                 map[string]string
 	// Session is the engine's number where the observation is of one session; else 0.
 	Session uint64
+	// Judged is the same with the other end as the client, as policy decided about it; nil where that
+	// is no other.
+	Judged *Observation
 }
 
 // Kind is what makes two connections the same edge. Verdicts and outcomes are not part of it:
@@ -147,10 +150,18 @@ func (g *Graph) Add(o *Observation) {
 	if o.Session != 0 {
 		s = g.session(o)
 	}
-	g.violation(o, s)
-	if o.Leads {
+	judged := o
+	if o.Judged != nil {
+		judged = o.Judged
+	}
+	g.violation(judged, s)
+	switch {
+	case o.Leads:
 		g.count(o, s)
-	} else {
+	case o.Judged != nil:
+		g.withdraw(s)
+		fallthrough
+	default:
 		g.join(o, s)
 	}
 	if o.Session != 0 && o.Ended > 0 {

@@ -135,7 +135,7 @@ func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.K
 		First: s.Created, Last: s.Last, App: s.App, Base: s.Base, Dir: s.Dir, Kind: kind,
 		Verdict: s.Verdict, Reason: s.Reason, Strength: s.Strength, Outcome: outcome(s, kind == flow.End || s.Marks&session.Ended != 0),
 		Evidence: s.Evidence, Phase: s.State,
-		Answered: s.Flags&session.Answered != 0, Midstream: s.Flags&session.Midstream != 0, Idle: s.Marks&session.Quiet != 0 && !s.HasData(), Detail: d,
+		Answered: s.Flags&session.Answered != 0, Midstream: s.Flags&session.Midstream != 0, Simultaneous: s.Flags&session.Crossed != 0, Idle: s.Marks&session.Quiet != 0 && !s.HasData(), Detail: d,
 	}
 	f.Packets, f.Bytes = s.Unreported()
 	s.MarkReported()
