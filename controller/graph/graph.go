@@ -34,6 +34,7 @@ type Observation struct {
 
 	Kind
 	Client, Server netip.Addr
+	ClientPort     uint16 // of the one session that it is of; else 0
 
 	Base     app.ID
 	Verdict  flow.Verdict
@@ -96,6 +97,7 @@ type Graph struct {
 	edges      edges
 	violations bounded[violationKind, *Violation]
 	recent     bounded[connectionKind, *recent]
+	refusals   bounded[refusalKey, *refusal]
 	threats    bounded[threatKind, *Threat]
 	sessions   bounded[sessionKey, *live]
 	totals     Totals
@@ -138,6 +140,7 @@ func New(l Limits) *Graph {
 func clearGraph(g *Graph) {
 	g.edges = newEdges()
 	g.violations, g.recent = newBounded[violationKind, *Violation](), newBounded[connectionKind, *recent]()
+	g.refusals = newBounded[refusalKey, *refusal]()
 	g.threats, g.sessions = newBounded[threatKind, *Threat](), newBounded[sessionKey, *live]()
 	g.totals = Totals{}
 }
