@@ -42,6 +42,10 @@ func (q *inline) Send(f *packet.Frame) error {
 // pass sends a received frame: small ones through the TX ring, many per kick; large ones
 // straight from their receive slot, where the kernel copies them once instead of twice.
 func (q *inline) pass(f *packet.Frame) {
+	if f.Slot&jumbo != 0 && f.Slot&apart == 0 {
+		q.passJumbo(f)
+		return
+	}
 	if len(f.Data) <= linear || f.Slot&apart != 0 || f.Flags&packet.VLANStripped != 0 && !tunnelled(f) {
 		q.emit(f)
 		return
@@ -93,8 +97,7 @@ func (q *inline) emit(f *packet.Frame) bool {
 		n += apartTags
 	}
 	if n > maxFrame {
-		q.sendDrop.Add(1)
-		return false
+		return q.emitJumbo(f)
 	}
 	if n > linear {
 		compose(q.scratch[:vnetLen+n], f, aside)

@@ -166,7 +166,7 @@ func (q *inline) rebind(index int) (err error) {
 		for _, s := range []struct {
 			fd    int
 			proto uint16
-		}{{q.small.fd, htons(unix.ETH_P_ALL)}, {q.large.fd, htons(unix.ETH_P_ALL)}, {q.wrapped.fd, 0}} {
+		}{{q.small.fd, htons(unix.ETH_P_ALL)}, {q.large.fd, htons(unix.ETH_P_ALL)}, {q.jumbo.fd, htons(unix.ETH_P_ALL)}, {q.wrapped.fd, 0}} {
 			if err == nil {
 				err = unix.Bind(s.fd, &unix.SockaddrLinklayer{Protocol: s.proto, Ifindex: index})
 			}

@@ -24,7 +24,8 @@ type inline struct {
 	// The TX ring, for small frames, is on the socket and in the memory of small; the socket
 	// of large sends large ones.
 	small, large receiver
-	wrapped      wrapper // sends large frames of tunnels
+	jumbo        receiver // without a ring until there are frames of BIG TCP
+	wrapped      wrapper  // sends large frames of tunnels
 	tx           slots
 	event        int
 	index        atomic.Int64 // of the engine's end
@@ -37,11 +38,13 @@ type inline struct {
 	unsent        bool      // the last kick failed
 	scratch       []byte    // for large frames that must be assembled
 	parts         [2][]byte // of a tunnel's frame: a copy, and its last segment
+	copied        []byte    // for copies of frames of BIG TCP; nil before the first
+	grown         bool      // growRing was called
 	brief         bool      // the last wait was a short one
 	bulk          bool      // the last batch had large frames
 	spins         bool      // there is another processor for the senders
 	quiet         int       // empty polls while draining
-	polls         [3]unix.PollFd
+	polls         [4]unix.PollFd
 
 	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
 	beaten    atomic.Int64                     // last heartbeat, ns since clock.at
@@ -49,6 +52,7 @@ type inline struct {
 	lost      atomic.Bool // the port was removed, and cannot be created again
 	suspended atomic.Bool // the port is unusable for now: the fail mode applies
 	unbound   func() bool // requests a check of the port, and reports whether there will be one
+	big       atomic.Bool // an attached interface has BIG TCP
 	drained   chan struct{}
 	drainOnce sync.Once
 
@@ -113,6 +117,9 @@ func (q *inline) Recv(b *packet.Batch) error {
 	}
 	q.beat()
 	q.kick()
+	if !q.grown && q.big.Load() {
+		q.growRing()
+	}
 	q.fill(b)
 	if !q.holds() {
 		if err := q.wait(); err != nil {
@@ -129,7 +136,7 @@ func (q *inline) Recv(b *packet.Batch) error {
 }
 
 // holds reports whether slots were taken, even for frames that are not delivered.
-func (q *inline) holds() bool { return q.small.taken > 0 || q.large.taken > 0 }
+func (q *inline) holds() bool { return q.small.taken > 0 || q.large.taken > 0 || q.jumbo.taken > 0 }
 
 // nothing ends a Recv without frames, and the queue when it has been drained.
 func (q *inline) nothing() error {
@@ -190,9 +197,9 @@ func (q *inline) block() error {
 		q.push()
 		wait = 1
 	}
-	q.polls = [3]unix.PollFd{
+	q.polls = [4]unix.PollFd{
 		{Fd: int32(q.small.fd), Events: unix.POLLIN}, {Fd: int32(q.large.fd), Events: unix.POLLIN},
-		{Fd: int32(q.event), Events: unix.POLLIN},
+		{Fd: int32(q.event), Events: unix.POLLIN}, {Fd: int32(q.jumbo.fd), Events: unix.POLLIN},
 	}
 	ready, err := unix.Poll(q.polls[:], wait)
 	if err != nil && err != unix.EINTR {
@@ -204,7 +211,7 @@ func (q *inline) block() error {
 	}
 	q.beat()
 	// The sockets report that the port went down, but not that it was deleted.
-	if ready == 0 || (q.polls[0].Revents|q.polls[1].Revents)&^unix.POLLIN != 0 {
+	if ready == 0 || (q.polls[0].Revents|q.polls[1].Revents|q.polls[3].Revents)&^unix.POLLIN != 0 {
 		return q.checkPort()
 	}
 	return nil
@@ -231,7 +238,7 @@ func (q *inline) checkPort() error {
 
 // clearErrors clears the error of a port that was down, which the next frame would return.
 func (q *inline) clearErrors() {
-	for _, fd := range []int{q.small.fd, q.large.fd} {
+	for _, fd := range []int{q.small.fd, q.large.fd, q.jumbo.fd} {
 		_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	}
 }
@@ -240,7 +247,7 @@ func (q *inline) clearErrors() {
 func (q *inline) fill(b *packet.Batch) {
 	eps := *q.endpoints.Load()
 	for !b.Full() {
-		r := first(&q.small, &q.large)
+		r := q.next()
 		if r == nil {
 			return
 		}
@@ -268,6 +275,9 @@ func (q *inline) takeFrame(b *packet.Batch, from *receiver, eps map[uint32]known
 	f := b.Add()
 	f.VNet = packet.VNet(r[start-vnetLen : start])
 	f.Slot = uint64(from.head)
+	if from == &q.jumbo {
+		f.Slot |= jumbo
+	}
 	if w.apart {
 		data = withoutTag(data, &f.VNet)
 		wire = uint32(len(data))
@@ -323,9 +333,10 @@ func (q *inline) open(id uint32) bool { return (*q.endpoints.Load())[id].open }
 
 // giveBack returns the taken slots to the kernel.
 func (q *inline) giveBack() {
-	q.bulk = q.large.taken > 0
+	q.bulk = q.large.taken+q.jumbo.taken > 0
 	q.small.giveBack()
 	q.large.giveBack()
+	q.jumbo.giveBack()
 }
 
 // Wake ends a wait. It implements backend.Queue.
@@ -361,7 +372,7 @@ func (q *inline) Stats() backend.Stats {
 
 // countDrops adds the kernel's counts since the last query.
 func (q *inline) countDrops() {
-	for _, fd := range []int{q.small.fd, q.large.fd} {
+	for _, fd := range []int{q.small.fd, q.large.fd, q.jumbo.fd} {
 		if s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
 			q.dropped.Add(uint64(s.Drops))
 		}

@@ -22,6 +22,7 @@ type inlineAttachment struct {
 	links []*attached
 	sound time.Time // when its parts were last found as they are to be
 	path  *pathMTU  // of a tunnel; nil for any other hook
+	big   bool      // the hook has BIG TCP
 }
 
 var _ backend.Attachment = (*inlineAttachment)(nil)
@@ -50,6 +51,9 @@ func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	}
 	delete(p.retired, ep.ID)
 	delete(p.missed.large, ep.ID)
+	if a.big || ownBig(&ep) {
+		p.queue.expectBig()
+	}
 	p.queue.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen, large: new(oversized), path: a.path})
 	p.attached[ep.ID], p.hooked[a.index] = a, ep.ID
 	return a, nil
@@ -70,6 +74,7 @@ func (a *inlineAttachment) find() error {
 	}
 	a.index = l.Attrs().Index
 	a.path = a.tunnel(l)
+	a.big = sendsBig(l)
 	if h.Index != 0 && h.Index != a.index {
 		return fmt.Errorf("%w: hook %s is number %d, not %d", ErrEndpoint, h.Interface, a.index, h.Index)
 	}

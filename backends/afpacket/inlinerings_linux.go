@@ -20,7 +20,7 @@ type mapped interface{ FD() int }
 func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
 	q := &inline{event: -1, clock: newMonotonic(), spins: runtime.NumCPU() > 1, drained: make(chan struct{}), scratch: make([]byte, vnetLen+maxFrame)}
 	q.index.Store(int64(index))
-	q.small.fd, q.large.fd, q.wrapped.fd = -1, -1, -1
+	q.small.fd, q.large.fd, q.jumbo.fd, q.wrapped.fd = -1, -1, -1, -1
 	q.parts = [2][]byte{make([]byte, vnetLen+maxFrame), make([]byte, maxFrame)}
 	q.endpoints.Store(&map[uint32]known{})
 	q.gate.release = q.free
@@ -44,6 +44,9 @@ func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
 	if err = unix.SetsockoptInt(q.large.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer); err != nil {
 		return nil, fmt.Errorf("set send buffer: %w", err)
 	}
+	if err = q.openJumbo(); err != nil {
+		return nil, err
+	}
 	if err = q.wrapped.open(index); err != nil {
 		return nil, err
 	}
@@ -59,7 +62,7 @@ func (q *inline) bind(control mapped, cfg Config) (err error) {
 		return fmt.Errorf("map heartbeat: %w", err)
 	}
 	storeU64(q.control, 8, uint64(cfg.HeartbeatLimit))
-	for _, fd := range []int{q.small.fd, q.large.fd} {
+	for _, fd := range []int{q.small.fd, q.large.fd, q.jumbo.fd} {
 		if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: int(q.index.Load())}); err != nil {
 			return fmt.Errorf("bind to service port: %w", err)
 		}
@@ -67,7 +70,7 @@ func (q *inline) bind(control mapped, cfg Config) (err error) {
 	return nil
 }
 
-// open opens the socket and creates its rings, of which tx may have no slots. It receives
+// open opens the socket and creates its rings, of which tx, or both, may have no slots. It receives
 // nothing before it is bound, and then frames longer than over and not longer than most.
 func (r *receiver) open(tx slots, over, most uint32) (err error) {
 	if r.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
@@ -87,7 +90,7 @@ func (r *receiver) open(tx slots, over, most uint32) (err error) {
 			return fmt.Errorf("%w: %s: %w", backend.ErrUnsupported, o.name, err)
 		}
 	}
-	if err := takeFrames(r.fd, over, most); err != nil {
+	if err := takeFrames(r.fd, over, most); err != nil || r.slots.n == 0 {
 		return err
 	}
 	return r.makeRings(tx)
@@ -139,10 +142,10 @@ func takeFrames(fd int, over, most uint32) error {
 
 // free releases everything; it is called by the gate.
 func (q *inline) free() {
-	if q.small.fd >= 0 && q.large.fd >= 0 {
+	if q.small.fd >= 0 && q.large.fd >= 0 && q.jumbo.fd >= 0 {
 		q.countDrops()
 	}
-	for _, r := range []*receiver{&q.small, &q.large} {
+	for _, r := range []*receiver{&q.small, &q.large, &q.jumbo} {
 		if r.mem != nil {
 			_ = unix.Munmap(r.mem)
 			r.mem = nil

@@ -63,6 +63,7 @@ func quietEnd(name string) (int, error) {
 	if err := netlink.LinkSetMTU(l, portMTU); err != nil {
 		return 0, fmt.Errorf("set mtu of %s: %w", name, err)
 	}
+	acceptBig(l)
 	if err := netlink.LinkSetARPOff(l); err != nil {
 		return 0, fmt.Errorf("switch off arp on %s: %w", name, err)
 	}

@@ -4,7 +4,7 @@ import "golang.org/x/sys/unix"
 
 // receiver is one receive ring of a service port and its worker's position: head is the next
 // slot to read, taken are those before it that have not been returned. A port has two, for
-// small and for large frames, and each frame arrives in one of them: a slot for every frame
+// small and for large frames, and one for those of BIG TCP where there are any, and each frame arrives in one of them: a slot for every frame
 // that could be large would make a ring too short for many small ones.
 type receiver struct {
 	fd          int

@@ -102,6 +102,9 @@ func (m *missed) add(u backend.Unjudged) {
 // tooLarge counts a frame that did not fit into a slot, of which frame is the beginning.
 func (q *inline) tooLarge(frame []byte, wire, status uint32, tci uint16, eps map[uint32]known) {
 	q.oversize.Add(1)
+	if !q.grown {
+		q.growRing()
+	}
 	if len(frame) < 14 {
 		return
 	}
