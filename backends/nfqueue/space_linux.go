@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -38,7 +39,7 @@ func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
 		return nil, err
 	}
 	s := &space{id: id, path: path, file: f, cfg: cfg, numbers: map[uint16]bool{}}
-	s.set.inject, s.set.native = secret(), cfg.Expression != ExprTarget
+	s.set.inject, s.set.native, s.set.bridge = secret(), cfg.Expression != ExprTarget, true
 	switch {
 	case !cfg.Marks:
 		s.set.marks.off("switched off")
@@ -114,6 +115,22 @@ func (s *space) hook(h hooked) error {
 	return err
 }
 
+// rehook replaces an endpoint's interface in the rules, if it is in them. The lock is held.
+func (s *space) rehook(h hooked) error {
+	before := s.set.endpoints
+	i := slices.IndexFunc(before, func(o hooked) bool { return o.queue == h.queue })
+	if i < 0 {
+		return nil
+	}
+	s.set.endpoints = slices.Clone(before)
+	s.set.endpoints[i] = h
+	err := s.apply()
+	if err != nil {
+		s.set.endpoints = before
+	}
+	return err
+}
+
 // unhook removes an endpoint from the rules. From then on no packet reaches its queues.
 func (s *space) unhook(queue uint16) error {
 	s.mu.Lock()
@@ -145,29 +162,39 @@ func (s *space) apply() error {
 	return err
 }
 
-// simpler tries rules without the expressions that a kernel may lack: a transaction with one
-// of them fails without effect.
+// simpler tries rules without what a kernel may lack: a transaction with one of these fails
+// without effect.
 func (s *space) simpler(err error) error {
-	if s.set.native && s.cfg.Expression == ExprAuto {
-		s.set.native = false
-		terr := s.flush()
-		if terr == nil {
-			return nil
-		}
-		err = errors.Join(err, terr)
+	terr := s.without()
+	if terr == nil {
+		return nil
 	}
+	err = errors.Join(err, terr)
 	if s.set.marks.base == 0 {
 		return err
 	}
 	var cause unix.Errno
 	errors.As(err, &cause)
 	s.set.marks.off("the kernel's rules cannot match marks of connections: " + cause.Error())
-	s.set.native = s.cfg.Expression != ExprTarget
-	if err := s.flush(); err == nil || !s.set.native || s.cfg.Expression == ExprNative {
-		return err
+	return s.without()
+}
+
+// without tries the rules as they are, without queue expressions, without tables for bridges,
+// and without both.
+func (s *space) without() (err error) {
+	native, auto := s.cfg.Expression != ExprTarget, s.cfg.Expression == ExprAuto
+	for _, s.set.bridge = range []bool{true, false} {
+		s.set.native = native
+		err = s.flush()
+		if err != nil && auto {
+			s.set.native = false
+			err = s.flush()
+		}
+		if err == nil {
+			break
+		}
 	}
-	s.set.native = false
-	return s.flush()
+	return err
 }
 
 func (s *space) flush() error {
@@ -205,8 +232,8 @@ func (s *space) release() (last bool, err error) {
 	return true, errors.Join(err, s.undoMarks(), s.file.Close())
 }
 
-// removeTables removes the backend's tables of both families in one transaction; a missing
-// one is no error.
+// removeTables removes the backend's tables, those of both IP families in one transaction; a
+// missing one is no error.
 func removeTables(ns int) error {
 	c, err := nftables.New(nftables.WithNetNSFd(ns))
 	if err != nil {
@@ -218,5 +245,5 @@ func removeTables(ns int) error {
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("remove rules: %w", err)
 	}
-	return nil
+	return removeBridge(ns)
 }

@@ -44,8 +44,8 @@ func sweep(path string, used bool) error {
 		return fmt.Errorf("list tables: %w", err)
 	}
 	for _, t := range tables {
-		if t.Name != tableName {
-			continue
+		if t.Name != tableName || t.Family == nftables.TableFamilyBridge {
+			continue // that of bridges is removed with the others
 		}
 		if !used {
 			if live, err := inUse(c, t, path); err != nil || live {
