@@ -18,8 +18,6 @@ const (
 	attrHeader   = 1
 	attrVerdict  = 2
 	attrMark     = 3
-	attrInDev    = 5
-	attrPhysIn   = 7
 	attrHWAddr   = 9
 	attrPayload  = 10
 	attrCapLen   = 13
@@ -42,7 +40,6 @@ const (
 type message struct {
 	id    uint32
 	hook  uint8
-	port  uint32 // the interface by which it came in, of bridged frames the port of the bridge
 	mark  uint32
 	wire  uint32
 	mac   [6]byte // the sender's on the link; zero where there is none
@@ -85,8 +82,6 @@ func (m *message) attributes(b []byte) bool {
 			m.id, m.hook, seen = binary.BigEndian.Uint32(v), v[6], true
 		case kind == attrMark && len(v) >= 4:
 			m.mark = binary.BigEndian.Uint32(v)
-		case kind == attrPhysIn && len(v) >= 4, kind == attrInDev && len(v) >= 4 && m.port == 0:
-			m.port = binary.BigEndian.Uint32(v)
 		case kind == attrHWAddr && len(v) >= 10 && v[0] == 0 && v[1] == 6:
 			m.mac = [6]byte(v[4:10])
 		case kind == attrPayload:

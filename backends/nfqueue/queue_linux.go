@@ -173,7 +173,7 @@ func (q *queue) fill(b *packet.Batch) {
 		switch {
 		case q.loopback:
 			f.Dir = q.own.direction(f.Data)
-		case q.msg.hook == hookPre, q.msg.hook == hookForward && q.msg.port == uint32(q.index.Load()):
+		case q.msg.hook == hookPre:
 			f.Dir = packet.Ingress
 		default:
 			f.Dir = packet.Egress

@@ -30,7 +30,7 @@ type ruleset struct {
 	inject    uint32 // the mark of the engine's own packets
 	marks     marks
 	native    bool
-	bridge    bool // the kernel has tables for bridges
+	bridge    bool // the kernel has rules for bridges
 	lo, stack bool // there are chains for endpoints on lo, and for others
 }
 

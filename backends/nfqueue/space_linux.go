@@ -179,7 +179,7 @@ func (s *space) simpler(err error) error {
 	return s.without()
 }
 
-// without tries the rules as they are, without queue expressions, without tables for bridges,
+// without tries the rules as they are, without queue expressions, without rules for bridges,
 // and without both.
 func (s *space) without() (err error) {
 	native, auto := s.cfg.Expression != ExprTarget, s.cfg.Expression == ExprAuto
