@@ -65,19 +65,7 @@ func TestEnforcedWhateverHappensInside(t *testing.T) {
 			}
 			for _, s := range steps {
 				inside(t, ns, s.lines...)
-				if backend == "nfqueue" {
-					// Queues are bound to the name that the network stack uses: a new one has to be noticed.
-					until(t, 2*time.Second, s.name+": enforced again", func() error {
-						c, err := l.web.TryDial("tcp4", l.api.Addr("tcp4", 9090), time.Second)
-						if err == nil {
-							c.Close()
-							return errors.New("connected")
-						}
-						return nil
-					})
-				} else {
-					l.stopped(s.name+", at once", l.web, 9090)
-				}
+				l.stopped(s.name+", at once", l.web, 9090)
 				l.works(s.name)
 				l.refused(s.name, l.web, 9090)
 				if out := l.run("workloads"); !strings.Contains(out, "web") || strings.Contains(out, "not enforced") {
