@@ -137,14 +137,15 @@ func (a *Agent) attachWanted(ctx context.Context, t *tracked, e *endpoint, manag
 	if e.iface.Name == loopback {
 		kind = backend.Inline // by queue, in every mode
 	}
-	if t.judge(e, kind) != e {
-		a.stopCarried(t, e)
+	if e.at.Kind == backend.NoKind && e.choice != a.choice(t) {
+		e.planned = false
+	}
+	if a.elsewhere(t, e, kind) {
 		return
 	}
 	err := a.plan(t, e, kind, managed)
 	if err == nil {
-		a.takeOver(t, e, e.iface.Name)
-		if t.judge(e, kind) != e {
+		if a.elsewhere(t, e, kind) {
 			return
 		}
 		err = a.attach(ctx, t, e, kind, fail)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/sluicenet/sluice/agent/wire"
 	"github.com/sluicenet/sluice/agent/workload"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/internal/netns"
@@ -18,15 +19,13 @@ import (
 // unless the host's end still exists: then the interface is in another namespace, and what is there uses the
 // workload's connection to the network.
 func (a *Agent) matchInterfaces(t *tracked) {
-	by := map[int]*endpoint{}
-	for _, e := range t.endpoints {
-		if e.iface.Name != loopback {
+	by, next := map[int]*endpoint{}, map[string]*endpoint{}
+	for name, e := range t.endpoints {
+		if name == loopback || e.absent {
+			next[name] = e
+		} else {
 			by[e.iface.Index] = e
 		}
-	}
-	next := map[string]*endpoint{}
-	if lo := t.endpoints[loopback]; lo != nil {
-		next[loopback] = lo
 	}
 	var fresh []*workload.Interface
 	for i := range t.Interfaces {
@@ -44,8 +43,14 @@ func (a *Agent) matchInterfaces(t *tracked) {
 		next[n.Name] = e
 	}
 	for _, e := range by {
-		if e.leave() || a.keepAbsent(t, e) {
-			next[fmt.Sprintf("%s#%d", e.iface.Name, e.iface.Index)] = e
+		name := fmt.Sprintf("%s#%d", e.iface.Name, e.iface.Index)
+		if m := a.movedAway(t, e, name); m != nil {
+			next[name] = m
+		}
+		if a.keepAbsent(t, e) {
+			next[name+" queues"] = e
+		}
+		if next[name] == e || e.absent {
 			continue
 		}
 		for name, x := range t.endpoints {
@@ -81,7 +86,8 @@ func (a *Agent) assignIDs(t *tracked, fresh []*workload.Interface) {
 // follow applies the present state of an endpoint's interface.
 func (e *endpoint) follow(n *workload.Interface) {
 	renamed, readdressed := e.iface.Name != n.Name, e.iface.MAC != n.MAC
-	e.iface, e.moved, e.absent = *n, false, false
+	e.planned = e.planned && !e.moved
+	e.iface, e.moved = *n, false
 	for i := range e.plans {
 		p := &e.plans[i]
 		if renamed && p.Hook.Side != backend.HostSide {
@@ -91,6 +97,23 @@ func (e *endpoint) follow(n *workload.Interface) {
 			p.MAC = [6]byte(mac)
 		}
 	}
+}
+
+// movedAway returns the endpoint of an interface that is in another namespace, nil if it is in none: with
+// queues, which are in the namespace that it left, a new one for the host's end.
+func (a *Agent) movedAway(t *tracked, e *endpoint, name string) *endpoint {
+	m := e
+	if ofAll(&e.at) {
+		m = &endpoint{iface: e.iface, planned: true, choice: e.choice}
+		m.plans = slices.DeleteFunc(slices.Clone(e.plans), func(p wire.Plan) bool { return p.Hook.Side != backend.HostSide })
+	}
+	if !m.leave() {
+		return nil
+	}
+	if m != e {
+		m.id = a.endpointID(t.ID, name)
+	}
+	return m
 }
 
 // leave reports whether the interface of an endpoint is in another namespace: the host's end still exists.

@@ -55,14 +55,24 @@ func (a *Agent) dropAbsent(t *tracked) {
 	}
 }
 
+// elsewhere reports whether an endpoint needs no attachment, because its packets are judged by another.
+func (a *Agent) elsewhere(t *tracked, e *endpoint, kind backend.Kind) bool {
+	a.takeOver(t, e)
+	if t.judge(e, kind) == e {
+		return false
+	}
+	a.stopCarried(t, e)
+	return true
+}
+
 // takeOver gives the attachment of an endpoint without an interface to one that would share it.
-func (a *Agent) takeOver(t *tracked, e *endpoint, name string) {
+func (a *Agent) takeOver(t *tracked, e *endpoint) {
 	q := t.queueOfAll()
 	if q == nil || !q.absent || !e.shares() {
 		return
 	}
 	e.id, e.at, e.stays, e.sources = q.id, q.at, q.stays, q.sources
-	a.ids[t.ID+"\x00"+name] = e.id
+	a.ids[t.ID+"\x00"+e.iface.Name] = e.id
 	maps.DeleteFunc(t.endpoints, func(_ string, x *endpoint) bool { return x == q })
 }
 
