@@ -37,6 +37,8 @@ type endpoint struct {
 	// absent reports whether its interface is gone, and its queues take the packets of others.
 	absent bool
 	again  backoff.Backoff
+	// gone is when its hook was found to be gone from its namespace; zero while it is there.
+	gone time.Time
 	// sources are the addresses of its workload, as the engine has them; nil before the first.
 	sources *own.List
 }
@@ -71,6 +73,9 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 		for _, e := range t.belowFirst() {
 			if ctx.Err() != nil {
 				return time.Time{}
+			}
+			if at := a.hookGone(t, e, now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+				next = at
 			}
 			if e.err == "" || !now.Before(e.retry) {
 				a.attachWanted(ctx, t, e, managed)

@@ -21,6 +21,28 @@ const chainBridged = "bridged"
 // priorityBridged is before the rules of others (NF_BR_PRI_FILTER_BRIDGED).
 const priorityBridged = -200
 
+// flushBridge makes the table of the bridge family match the set. A kernel without that family
+// passes what a bridge forwards. The lock is held.
+func (s *space) flushBridge(fresh bool) error {
+	if !s.set.needs(false) {
+		return nil
+	}
+	c, err := nftables.New(nftables.WithNetNSFd(int(s.file.Fd())))
+	if err != nil {
+		return fmt.Errorf("nftables: %w", err)
+	}
+	s.set.placeBridge(c, fresh)
+	if err := c.Flush(); err != nil && !noBridges(err) {
+		return fmt.Errorf("place rules for bridges: %w", err)
+	}
+	return nil
+}
+
+// noBridges reports whether an error means that the kernel has no rules for bridges.
+func noBridges(err error) bool {
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT)
+}
+
 // placeBridge adds the messages for the table of the bridge family.
 func (r *ruleset) placeBridge(c *nftables.Conn, fresh bool) {
 	t := c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyBridge})
@@ -51,7 +73,7 @@ func removeBridge(ns int) error {
 		return fmt.Errorf("nftables: %w", err)
 	}
 	c.DelTable(c.AddTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyBridge}))
-	if err := c.Flush(); err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOENT) {
+	if err := c.Flush(); err != nil && !noBridges(err) {
 		return fmt.Errorf("remove rules for bridges: %w", err)
 	}
 	return nil

@@ -46,6 +46,7 @@ type queue struct {
 
 	index   atomic.Int32 // of the endpoint's interface
 	woken   atomic.Bool
+	busy    atomic.Int64 // since when the worker handles a batch, ns since the epoch; 0 while it waits
 	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
 
 	received, dropped, sent, sendDrop, refused, lookupFailed, full atomic.Uint64
@@ -124,6 +125,7 @@ func (q *queue) block() error {
 	}
 	// After the deadline is set: a Wake before it had its own overwritten.
 	q.got, q.errno = 0, 0
+	q.busy.Store(0)
 	if q.woken.Swap(false) {
 		q.asked = true // poll once
 	}
@@ -154,6 +156,7 @@ func (q *queue) readable(fd uintptr) bool {
 // fill turns the messages received into frames.
 func (q *queue) fill(b *packet.Batch) {
 	now := time.Now().UnixNano()
+	q.busy.Store(now)
 	for i := range q.got {
 		if !q.msg.parse(q.bufs.at(i)) {
 			continue
@@ -349,6 +352,7 @@ func (q *queue) takeDown() {
 	if q.tracker != nil {
 		q.tracker.close()
 	}
+	q.space.heart.remove(q.src.num)
 	_ = q.space.unhook(q.src.num)
 	q.space.free(q.src.num)
 	_ = q.b.release(q.space)

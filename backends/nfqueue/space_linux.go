@@ -8,8 +8,11 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/sluicenet/sluice/core/backend"
@@ -31,6 +34,14 @@ type space struct {
 	set     ruleset
 	numbers map[uint16]bool // used by the backend
 	proc    *os.File        // the kernel's list of queues; nil before its first use
+	heart   *heart
+	busy    atomic.Bool // its rules are being checked
+
+	numbersOf *netlink.Conn        // asks for the number of the last change; nil before its first use
+	placedAs  shape                // the rules as they were placed; nil before they are listed
+	gen       uint32               // the number of the last change that was compared
+	sound     time.Time            // when the rules were last found as they are to be
+	dead      map[string][2]uint64 // counters of packets without a heartbeat, as read last
 }
 
 func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
@@ -39,7 +50,7 @@ func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
 		return nil, err
 	}
 	s := &space{id: id, path: path, file: f, cfg: cfg, numbers: map[uint16]bool{}}
-	s.set.inject, s.set.native, s.set.bridge = secret(), cfg.Expression != ExprTarget, true
+	s.set.inject, s.set.native = secret(), cfg.Expression != ExprTarget
 	switch {
 	case !cfg.Marks:
 		s.set.marks.off("switched off")
@@ -51,6 +62,14 @@ func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
 	for s.set.inject&markMask == s.set.marks.base {
 		s.set.inject = secret()
 	}
+	mark := secret()
+	for mark&markMask == s.set.marks.base || mark == s.set.inject {
+		mark = secret()
+	}
+	if s.heart, err = openHeart(path, mark, cfg.HeartbeatLimit); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	s.set.alive = alive{mark: mark, limit: cfg.HeartbeatLimit}
 	return s, nil
 }
 
@@ -106,27 +125,31 @@ func (s *space) row(first uint16, n int, failOpen bool) (out []*source, err erro
 func (s *space) hook(h hooked) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.set.endpoints
-	s.set.endpoints = append(before[:len(before):len(before)], h)
-	err := s.apply()
-	if err != nil {
-		s.set.endpoints = before
-	}
-	return err
+	return s.setEndpoints(append(slices.Clone(s.set.endpoints), h))
 }
 
 // rehook replaces an endpoint's interface in the rules, if it is in them. The lock is held.
 func (s *space) rehook(h hooked) error {
-	before := s.set.endpoints
-	i := slices.IndexFunc(before, func(o hooked) bool { return o.queue == h.queue })
+	i := slices.IndexFunc(s.set.endpoints, func(o hooked) bool { return o.queue == h.queue })
 	if i < 0 {
 		return nil
 	}
-	s.set.endpoints = slices.Clone(before)
-	s.set.endpoints[i] = h
+	list := slices.Clone(s.set.endpoints)
+	list[i] = h
+	return s.setEndpoints(list)
+}
+
+// setEndpoints applies the rules of other endpoints; after an error the previous ones stay. The
+// lock is held.
+func (s *space) setEndpoints(list []hooked) error {
+	before := s.set.endpoints
+	s.set.endpoints = list
 	err := s.apply()
 	if err != nil {
 		s.set.endpoints = before
+		if s.placed {
+			_ = s.flush() // only the rules for bridges may have been refused
+		}
 	}
 	return err
 }
@@ -155,6 +178,7 @@ func (s *space) apply() error {
 	err := s.flush()
 	if err != nil && !s.placed {
 		err = s.simpler(err)
+		s.heart.enable(s.set.alive.mark != 0)
 	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 		err = fmt.Errorf("%w: %w", backend.ErrUnsupported, err)
@@ -162,39 +186,56 @@ func (s *space) apply() error {
 	return err
 }
 
-// simpler tries rules without what a kernel may lack: a transaction with one of these fails
-// without effect.
+// simpler tries rules without the expressions that a kernel may lack: a transaction with one
+// of them fails without effect.
 func (s *space) simpler(err error) error {
-	terr := s.without()
-	if terr == nil {
+	native, mark := s.set.native, s.set.alive.mark
+	if err = s.simplerQueues(err); err == nil {
 		return nil
 	}
-	err = errors.Join(err, terr)
+	// Without heartbeats, packets wait for a process that is stopped.
+	s.set.native, s.set.alive.mark = native, 0
+	if ferr := s.flush(); ferr == nil {
+		return nil
+	}
+	if ferr := s.simplerMarks(err); ferr == nil {
+		return nil
+	}
+	s.set.native, s.set.alive.mark = native, mark
+	return s.simplerMarks(err)
+}
+
+// simplerQueues tries the target of xtables.
+func (s *space) simplerQueues(err error) error {
+	if !s.set.native || s.cfg.Expression != ExprAuto {
+		return err
+	}
+	s.set.native = false
+	return s.flush()
+}
+
+// simplerMarks tries rules without marks, which keep all flows in their queues.
+func (s *space) simplerMarks(err error) error {
+	if s.set.native && s.cfg.Expression == ExprAuto {
+		s.set.native = false
+		terr := s.flush()
+		if terr == nil {
+			return nil
+		}
+		err = errors.Join(err, terr)
+	}
 	if s.set.marks.base == 0 {
 		return err
 	}
 	var cause unix.Errno
 	errors.As(err, &cause)
 	s.set.marks.off("the kernel's rules cannot match marks of connections: " + cause.Error())
-	return s.without()
-}
-
-// without tries the rules as they are, without queue expressions, without rules for bridges,
-// and without both.
-func (s *space) without() (err error) {
-	native, auto := s.cfg.Expression != ExprTarget, s.cfg.Expression == ExprAuto
-	for _, s.set.bridge = range []bool{true, false} {
-		s.set.native = native
-		err = s.flush()
-		if err != nil && auto {
-			s.set.native = false
-			err = s.flush()
-		}
-		if err == nil {
-			break
-		}
+	s.set.native = s.cfg.Expression != ExprTarget
+	if err := s.flush(); err == nil || !s.set.native || s.cfg.Expression == ExprNative {
+		return err
 	}
-	return err
+	s.set.native = false
+	return s.flush()
 }
 
 func (s *space) flush() error {
@@ -202,12 +243,17 @@ func (s *space) flush() error {
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	s.set.place(c, !s.placed)
+	fresh := !s.placed
+	if err := s.set.place(c, fresh); err != nil {
+		return fmt.Errorf("place rules: %w", err)
+	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("place rules: %w", err)
 	}
 	s.placed = true
-	return nil
+	err = s.flushBridge(fresh)
+	s.remember()
+	return err
 }
 
 // free releases a queue's number.
@@ -225,6 +271,10 @@ func (s *space) release() (last bool, err error) {
 		return false, nil
 	}
 	s.closeList()
+	s.heart.close()
+	if s.numbersOf != nil {
+		_ = s.numbersOf.Close()
+	}
 	if s.placed {
 		err = removeTables(int(s.file.Fd()))
 		s.placed = false

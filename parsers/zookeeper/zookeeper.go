@@ -4,7 +4,6 @@
 package zookeeper
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"github.com/sluicenet/sluice/core/app"
@@ -150,11 +149,11 @@ func word(dir parsers.Dir, b []byte) parsers.Match {
 		if n < len(w) {
 			return parsers.More
 		}
-		if i >= len(words)-shared && len(b) == len(w) {
+		switch {
+		case i < len(words)-shared: // a server reads no further
+		case len(b) == len(w):
 			return parsers.More // memcached's stats, perhaps
-		}
-		// Nothing but an end of line follows.
-		if rest := b[4:min(len(b), 6)]; len(rest) > 0 && !bytes.HasPrefix([]byte("\r\n"), rest) && rest[0] != '\n' {
+		case b[4] != '\r' && b[4] != '\n':
 			return parsers.No
 		}
 		return parsers.Likely
