@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -89,16 +90,20 @@ type path struct {
 // judged checks that what is forbidden does not pass, from the first packet on, and what is allowed does.
 func judged(t *testing.T, when string, paths ...path) {
 	t.Helper()
+	var wg sync.WaitGroup
 	for _, p := range paths {
 		for _, proto := range []string{"udp", "tcp"} {
-			if reaches(p.from, proto, p.to, forbidden, 500*time.Millisecond) {
-				t.Errorf("%s: the forbidden port of %s answers by %s", when, p.to, proto)
-			}
-			if !reaches(p.from, proto, p.to, allowed, 5*time.Second) {
-				t.Errorf("%s: the allowed port of %s does not answer by %s", when, p.to, proto)
-			}
+			wg.Go(func() {
+				if reaches(p.from, proto, p.to, forbidden, 500*time.Millisecond) {
+					t.Errorf("%s: the forbidden port of %s answers by %s", when, p.to, proto)
+				}
+				if !reaches(p.from, proto, p.to, allowed, 5*time.Second) {
+					t.Errorf("%s: the allowed port of %s does not answer by %s", when, p.to, proto)
+				}
+			})
 		}
 	}
+	wg.Wait()
 }
 
 // onlyAllowed is a workload with queues that allow one port.
@@ -199,13 +204,20 @@ func TestBridgedInside(t *testing.T) {
 	ip(t, nested, "link set lo up", "link set eth0 up", "addr add 10.77.0.50/24 dev eth0", "addr add fd77::50/64 dev eth0 nodad")
 	serve(nested)
 	passes := func(wait time.Duration) (out []string) {
+		var mu sync.Mutex
+		var wg sync.WaitGroup
 		for _, p := range []path{{x.b.NS, netip.MustParseAddr("10.77.0.50")}, {x.b.NS, netip.MustParseAddr("fd77::50")}, {nested, x.b.IPv4}, {nested, x.b.IPv6}} {
 			for _, proto := range []string{"udp", "tcp"} {
-				if reaches(p.from, proto, p.to, forbidden, wait) {
-					out = append(out, proto+" to "+p.to.String())
-				}
+				wg.Go(func() {
+					if reaches(p.from, proto, p.to, forbidden, wait) {
+						mu.Lock()
+						defer mu.Unlock()
+						out = append(out, proto+" to "+p.to.String())
+					}
+				})
 			}
 		}
+		wg.Wait()
 		return out
 	}
 	if got := passes(500 * time.Millisecond); len(got) > 0 {
