@@ -84,7 +84,7 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 				next = e.retry
 			}
 		}
-		a.leaveOthers(ctx, t)
+		a.updateQueues(ctx, t)
 	}
 	return next
 }

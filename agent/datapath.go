@@ -67,10 +67,8 @@ func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backen
 	}
 	var first error
 	for _, p := range e.plans {
-		ep.MAC, ep.Hook, ep.Others = p.MAC, p.Hook, nil
-		if ofAll(&ep) {
-			ep.Others = t.others(e)
-		}
+		ep.MAC, ep.Hook = p.MAC, p.Hook
+		t.addNumbers(e, &ep)
 		err := a.attachAs(ctx, t, e, ep)
 		if err == nil || ctx.Err() != nil {
 			return cmp.Or(first, err)

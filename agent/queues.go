@@ -76,30 +76,37 @@ func (a *Agent) takeOver(t *tracked, e *endpoint) {
 	maps.DeleteFunc(t.endpoints, func(_ string, x *endpoint) bool { return x == q })
 }
 
-// others returns the numbers of the interfaces that queues leave to other attachments: those on which frames
-// are steered, or will be in a moment, and what is above them.
-func (t *tracked) others(e *endpoint) (out []int) {
+// addNumbers sets the numbers of the interfaces that an endpoint's queues leave to other attachments: those on
+// which frames are steered, or will be in a moment, and what is above them; and of those that they take besides
+// their own.
+func (t *tracked) addNumbers(e *endpoint, ep *backend.Endpoint) {
+	ep.Others, ep.Further = nil, nil
+	if !ofAll(ep) {
+		return
+	}
 	for _, x := range t.endpoints {
 		j := t.judge(x, backend.Inline)
-		if x == e || j == e || x.absent || x.moved || x.iface.Name == loopback || ofAll(&j.at) {
-			continue
-		}
-		if j.at.Kind == backend.Inline || j.at.Kind == backend.Tap && j.err == "" {
-			out = append(out, x.iface.Index)
+		switch {
+		case x == e || x.absent || x.moved || x.iface.Name == loopback:
+		case j == e:
+			ep.Further = append(ep.Further, x.iface.Index)
+		case ofAll(&j.at):
+		case j.at.Kind == backend.Inline || j.at.Kind == backend.Tap && j.err == "":
+			ep.Others = append(ep.Others, x.iface.Index)
 		}
 	}
-	slices.Sort(out)
-	return out
+	slices.Sort(ep.Others)
+	slices.Sort(ep.Further)
 }
 
-// leaveOthers makes the queues of a workload leave what is attached otherwise by now.
-func (a *Agent) leaveOthers(ctx context.Context, t *tracked) {
+// updateQueues makes the queues of a workload leave what is attached otherwise by now, and take what is not.
+func (a *Agent) updateQueues(ctx context.Context, t *tracked) {
 	for _, e := range t.endpoints {
-		if !ofAll(&e.at) || e.err != "" || slices.Equal(e.at.Others, t.others(e)) {
+		ep := e.at
+		t.addNumbers(e, &ep)
+		if !ofAll(&ep) || e.err != "" || e.at.SameInterface(&ep) {
 			continue
 		}
-		ep := e.at
-		ep.Others = t.others(e)
 		if err := a.attachAs(ctx, t, e, ep); err != nil && ctx.Err() == nil {
 			a.log.Warn("queues not changed", "workload", t.ID, "interface", e.iface.Name, "error", err)
 		}

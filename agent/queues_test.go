@@ -90,7 +90,9 @@ func TestQueuesOfAll(t *testing.T) {
 	l.shows("the new interface judged by the same queues", func(w *controlv1.Workload, _ *controlv1.ReportStatusRequest) bool {
 		return len(w.Interfaces) == 2 && w.Interfaces[1].Backend == "nfqueue" && strings.Contains(w.Interfaces[1].Note, "queues of the workload")
 	})
-	l.only("no attachment of its own", "eth0")
+	if ep := l.only("no attachment of its own", "eth0"); !slices.Equal(ep.Further, []int{more[0].Index}) {
+		t.Errorf("queues of eth0 besides: %v, want [%d]", ep.Further, more[0].Index)
+	}
 	if out, err := web.Host.Command("ip", "link", "del", web.HostInterface).CombinedOutput(); err != nil {
 		t.Fatalf("delete eth0: %v: %s", err, out)
 	}

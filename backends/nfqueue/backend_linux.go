@@ -95,7 +95,7 @@ func (b *Backend) attach(ep backend.Endpoint) (*attachment, error) {
 		return nil, err
 	}
 	a := &attachment{b: b, space: s, hooked: hooked{
-		name: ep.Interface, index: ep.Index, others: ep.Others, endpoint: ep.ID, loopback: ep.Hook.Side == backend.LoopbackSide,
+		name: ep.Interface, index: ep.Index, others: ep.Others, further: ep.Further, endpoint: ep.ID, loopback: ep.Hook.Side == backend.LoopbackSide,
 		queue: srcs[0].num, queues: uint16(len(srcs)), bypass: ep.Fail == backend.FailOpen,
 	}}
 	for i, src := range srcs {
@@ -208,8 +208,8 @@ func (a *attachment) Readdress(ep backend.Endpoint) error {
 	a.space.mu.Lock()
 	defer a.space.mu.Unlock()
 	h := a.hooked
-	h.name, h.index, h.others = ep.Interface, ep.Index, ep.Others
-	if h.index != a.hooked.index || !slices.Equal(h.others, a.hooked.others) {
+	h.name, h.index, h.others, h.further = ep.Interface, ep.Index, ep.Others, ep.Further
+	if h.index != a.hooked.index || !slices.Equal(h.others, a.hooked.others) || !slices.Equal(h.further, a.hooked.further) {
 		if err := a.space.rehook(h); err != nil {
 			return fmt.Errorf("change interface of endpoint on %s: %w", a.hooked.name, err)
 		}

@@ -56,11 +56,13 @@ func (r *ruleset) placeBridge(c *nftables.Conn, fresh bool) {
 		c.FlushChain(ch)
 	}
 	for _, e := range r.inStack() {
-		if e.index == 0 {
-			continue
-		}
-		for _, device := range []expr.MetaKey{expr.MetaKeyIIF, expr.MetaKeyOIF} {
-			c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: append(match(device, number(e.index)), &expr.Verdict{Kind: expr.VerdictDrop})})
+		for _, i := range append([]int{e.index}, e.further...) {
+			if i == 0 {
+				continue
+			}
+			for _, device := range []expr.MetaKey{expr.MetaKeyIIF, expr.MetaKeyOIF} {
+				c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: append(match(device, number(i)), &expr.Verdict{Kind: expr.VerdictDrop})})
+			}
 		}
 	}
 }

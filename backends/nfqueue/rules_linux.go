@@ -18,6 +18,7 @@ type hooked struct {
 	name     string // for messages
 	index    int    // of its interface; 0 while it has none
 	others   []int  // interfaces that other backends judge
+	further  []int  // interfaces without an endpoint of their own
 	loopback bool
 	queue    uint16
 	queues   uint16

@@ -224,6 +224,14 @@ func TestBridgedInside(t *testing.T) {
 		t.Errorf("passed by the bridge: %v", got)
 	}
 	judged(t, "bridged", x.both()...)
+	ep := oneHarness().Endpoint(1, x.a, backend.FailOpen)
+	ep.Interface, ep.Index, ep.Further = "", 0, []int{ep.Index} // without an attachment of its own
+	if err := x.e.Attach(context.Background(), nil, ep, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if got := passes(500 * time.Millisecond); len(got) > 0 {
+		t.Errorf("passed by a bridge to a further interface: %v", got)
+	}
 	if err := x.e.Detach(1); err != nil {
 		t.Fatal(err)
 	}

@@ -88,6 +88,9 @@ type Endpoint struct {
 	// Others are the numbers of the interfaces in NetNS whose packets other attachments judge.
 	// Only for StackSide, which takes those of all the rest. Sorted. Not to be changed.
 	Others []int
+	// Further are the numbers of the workload's interfaces that have no attachment of their own
+	// because this one takes their packets. Only for StackSide. Sorted. Not to be changed.
+	Further []int
 }
 
 // MaxID is the largest number of an endpoint. Backends use larger ones of 24 bits.
@@ -109,7 +112,7 @@ func (ep *Endpoint) SameAttachment(o *Endpoint) bool {
 
 // SameInterface reports whether what Readdresser replaces is the same in both.
 func (ep *Endpoint) SameInterface(o *Endpoint) bool {
-	return ep.MAC == o.MAC && ep.Interface == o.Interface && ep.Index == o.Index && slices.Equal(ep.Others, o.Others)
+	return ep.MAC == o.MAC && ep.Interface == o.Interface && ep.Index == o.Index && slices.Equal(ep.Others, o.Others) && slices.Equal(ep.Further, o.Further)
 }
 
 // Datapath returns the name of the datapath: "tap", "inline" (packet rings), or "nfqueue".
@@ -149,8 +152,8 @@ type Attachment interface {
 // Readdresser is an attachment whose interface may change while it is attached. An endpoint of
 // any other attachment whose MAC address changes is attached again.
 type Readdresser interface {
-	// Readdress replaces MAC, the name of the interface, for StackSide also its number and
-	// Others; ep is the same attachment otherwise. After an error the previous values stay. It
+	// Readdress replaces MAC, the name of the interface, for StackSide also its number, Others
+	// and Further; ep is the same attachment otherwise. After an error the previous values stay. It
 	// may be called from any goroutine.
 	Readdress(ep Endpoint) error
 }
