@@ -9,7 +9,7 @@ import (
 )
 
 // Queues inside a workload take the packets of all its interfaces that no other attachment judges: one that
-// is new, or was made anew, is enforced before the agent notices it. So such an interface gets no attachment
+// is new, or was made again, is enforced before the agent notices it. So such an interface gets no attachment
 // of its own, and the queues stay where their own interface is gone.
 
 // queueOfAll returns the attached endpoint whose queues take the packets of the whole namespace; nil for none.

@@ -210,7 +210,7 @@ func (a *attachment) Readdress(ep backend.Endpoint) error {
 	h := a.hooked
 	h.name, h.index, h.others, h.further = ep.Interface, ep.Index, ep.Others, ep.Further
 	if h.index != a.hooked.index || !slices.Equal(h.others, a.hooked.others) || !slices.Equal(h.further, a.hooked.further) {
-		if err := a.space.rehook(h); err != nil {
+		if err := a.rehook(h); err != nil {
 			return fmt.Errorf("change interface of endpoint on %s: %w", a.hooked.name, err)
 		}
 	}
@@ -219,6 +219,17 @@ func (a *attachment) Readdress(ep backend.Endpoint) error {
 		q.index.Store(int32(ep.Index))
 	}
 	return nil
+}
+
+// rehook replaces the endpoint's interface in the rules, if it is in them. The space is locked.
+func (a *attachment) rehook(h hooked) error {
+	list := slices.Clone(a.space.set.endpoints)
+	i := slices.IndexFunc(list, func(o hooked) bool { return o.queue == h.queue })
+	if i < 0 {
+		return nil
+	}
+	list[i] = h
+	return a.space.setEndpoints(list)
 }
 
 // Recall implements backend.Recaller.

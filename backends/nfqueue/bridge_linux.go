@@ -21,17 +21,17 @@ const chainBridged = "bridged"
 // priorityBridged is before the rules of others (NF_BR_PRI_FILTER_BRIDGED).
 const priorityBridged = -200
 
-// flushBridge makes the table of the bridge family match the set. A kernel without that family
-// passes what a bridge forwards. The lock is held.
-func (s *space) flushBridge(fresh bool) error {
-	if !s.set.needs(false) {
+// flushBridge makes the table of the bridge family match r. A kernel without that family passes
+// what a bridge forwards.
+func (r *ruleset) flushBridge(ns int, fresh bool) error {
+	if !r.needs(false) {
 		return nil
 	}
-	c, err := nftables.New(nftables.WithNetNSFd(int(s.file.Fd())))
+	c, err := nftables.New(nftables.WithNetNSFd(ns))
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	s.set.placeBridge(c, fresh)
+	r.placeBridge(c, fresh)
 	if err := c.Flush(); err != nil && !noBridges(err) {
 		return fmt.Errorf("place rules for bridges: %w", err)
 	}

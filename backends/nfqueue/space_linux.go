@@ -128,17 +128,6 @@ func (s *space) hook(h hooked) error {
 	return s.setEndpoints(append(slices.Clone(s.set.endpoints), h))
 }
 
-// rehook replaces an endpoint's interface in the rules, if it is in them. The lock is held.
-func (s *space) rehook(h hooked) error {
-	i := slices.IndexFunc(s.set.endpoints, func(o hooked) bool { return o.queue == h.queue })
-	if i < 0 {
-		return nil
-	}
-	list := slices.Clone(s.set.endpoints)
-	list[i] = h
-	return s.setEndpoints(list)
-}
-
 // setEndpoints applies the rules of other endpoints; after an error the previous ones stay. The
 // lock is held.
 func (s *space) setEndpoints(list []hooked) error {
@@ -251,7 +240,7 @@ func (s *space) flush() error {
 		return fmt.Errorf("place rules: %w", err)
 	}
 	s.placed = true
-	err = s.flushBridge(fresh)
+	err = s.set.flushBridge(int(s.file.Fd()), fresh)
 	s.remember()
 	return err
 }

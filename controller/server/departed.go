@@ -109,7 +109,7 @@ func (d *directory) known(n *node, id string, at int64) *member {
 	return nil
 }
 
-// owned is who had an address when a connection began; nil if nobody did. Where the first known
+// owned is who had an address when a connection began; nil if no workload had it. Where the first known
 // owner was reported later, it is that one.
 func (g *departed) owned(a netip.Addr, began int64) (m *member) {
 	list := g.addresses[a]

@@ -23,8 +23,8 @@ const (
 	maxFormer = 64
 )
 
-// note compares two sets, of which next replaces the other now.
-func (f *former) note(before, next *Set, now time.Duration) {
+// replaced compares two sets, of which next replaced the other now.
+func (f *former) replaced(before, next *Set, now time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	list := map[packet.Addr]time.Duration{}

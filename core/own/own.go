@@ -92,7 +92,7 @@ func New(cfg Config, s *Set) *List {
 }
 
 // Update replaces the addresses.
-func (l *List) Update(s *Set) { l.former.note(l.set.Swap(s), s, time.Since(l.start)) }
+func (l *List) Update(s *Set) { l.former.replaced(l.set.Swap(s), s, time.Since(l.start)) }
 
 // Had reports whether an address that is not the workload's own was so a while ago: connections
 // that began by it still send, although they get no answer.
