@@ -34,7 +34,9 @@ type endpoint struct {
 	retry time.Time
 	// moved reports whether its interface is in another namespace than the workload's.
 	moved bool
-	again backoff.Backoff
+	// absent reports whether its interface is gone, and its queues take the packets of others.
+	absent bool
+	again  backoff.Backoff
 	// gone is when its hook was found to be gone from its namespace; zero while it is there.
 	gone time.Time
 	// sources are the addresses of its workload, as the engine has them; nil before the first.
@@ -67,16 +69,13 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 	next := a.detachExpired(now)
 	for _, id := range a.inOrder() {
 		t := a.workloads[id]
+		a.dropAbsent(t)
 		for _, e := range t.belowFirst() {
 			if ctx.Err() != nil {
 				return time.Time{}
 			}
 			if at := a.hookGone(t, e, now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 				next = at
-			}
-			if t.carried(e) {
-				a.stopCarried(t, e)
-				continue
 			}
 			if e.err == "" || !now.Before(e.retry) {
 				a.attachWanted(ctx, t, e, managed)
@@ -85,17 +84,28 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 				next = e.retry
 			}
 		}
+		a.updateQueues(ctx, t)
 	}
 	return next
 }
 
-// belowFirst returns the endpoints by name, those that carry others first.
+// belowFirst returns the endpoints by name, those that carry others first, those without a MAC address, which
+// queues enforce, last.
 func (t *tracked) belowFirst() []*endpoint {
 	out := make([]*endpoint, 0, len(t.endpoints))
 	for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
 		out = append(out, t.endpoints[name])
 	}
-	slices.SortStableFunc(out, func(a, b *endpoint) int { return min(len(a.iface.Inner), 1) - min(len(b.iface.Inner), 1) })
+	rank := func(e *endpoint) int {
+		switch {
+		case e.iface.MAC == "" && !e.absent:
+			return 2
+		case e.iface.Inner != "":
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(out, func(a, b *endpoint) int { return rank(a) - rank(b) })
 	return out
 }
 
@@ -132,8 +142,17 @@ func (a *Agent) attachWanted(ctx context.Context, t *tracked, e *endpoint, manag
 	if e.iface.Name == loopback {
 		kind = backend.Inline // by queue, in every mode
 	}
+	if e.at.Kind == backend.NoKind && e.choice != a.choice(t) {
+		e.planned = false
+	}
+	if a.elsewhere(t, e, kind) {
+		return
+	}
 	err := a.plan(t, e, kind, managed)
 	if err == nil {
+		if a.elsewhere(t, e, kind) {
+			return
+		}
 		err = a.attach(ctx, t, e, kind, fail)
 	}
 	if err == nil {

@@ -17,7 +17,7 @@ import (
 // it is about to go inline.
 func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Managed) error {
 	c := a.choice(t)
-	if e.planned && e.moved {
+	if e.planned && (e.moved || e.absent) {
 		return nil
 	}
 	if e.planned && e.choice == c && (kind != backend.Inline || e.at.Kind == backend.Inline) {
@@ -57,8 +57,10 @@ func (a *Agent) plansOf(t *tracked, e *endpoint, c choice, managed wire.Managed)
 // attach attaches an endpoint as a kind: inline by the best available datapath. The error is why the best
 // one is unavailable; the endpoint's at is the actual attachment.
 func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backend.Kind, fail backend.FailMode) error {
-	ep := backend.Endpoint{ID: e.id, Kind: kind, NetNS: t.NetNS, Interface: e.iface.Name, Index: e.iface.Index, MAC: e.plans[0].MAC, Fail: fail,
-		Own: t.own(), MACs: e.macs()}
+	ep := backend.Endpoint{ID: e.id, Kind: kind, NetNS: t.NetNS, Interface: e.iface.Name, Index: e.iface.Index, MAC: e.plans[0].MAC, Fail: fail}
+	if e.absent {
+		ep.Interface, ep.Index = "", 0
+	}
 	if kind != backend.Inline || e.plans[0].TapOnly {
 		ep.Kind = backend.Tap
 		return a.attachAs(ctx, t, e, ep)
@@ -66,6 +68,7 @@ func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backen
 	var first error
 	for _, p := range e.plans {
 		ep.MAC, ep.Hook = p.MAC, p.Hook
+		t.addNumbers(e, &ep)
 		err := a.attachAs(ctx, t, e, ep)
 		if err == nil || ctx.Err() != nil {
 			return cmp.Or(first, err)
@@ -80,7 +83,7 @@ func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backen
 // attachAs attaches an endpoint by one datapath; after an error the previous attachment remains.
 func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backend.Endpoint) error {
 	same := e.at.SameAttachment(&ep)
-	if same && e.at.SameOwner(&ep) {
+	if same && e.at.SameInterface(&ep) {
 		return nil
 	}
 	begin := time.Now()
@@ -101,7 +104,7 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 		return err
 	}
 	if same {
-		e.at = ep // other addresses
+		e.at = ep // another interface, or another address
 		return nil
 	}
 	e.at, e.stays = ep, ""
@@ -142,8 +145,8 @@ type stayer interface {
 
 // why returns why an endpoint is attached as it is.
 func (a *Agent) why(t *tracked, e *endpoint) string {
-	if t.carried(e) {
-		return "its frames are judged at " + e.iface.Inner + ", which carries them"
+	if text := a.judgedElsewhere(t, e); text != "" {
+		return text
 	}
 	if !e.planned || e.at.Kind == backend.NoKind {
 		return ""

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/sluicenet/sluice/agent/wire"
 	"github.com/sluicenet/sluice/agent/workload"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/internal/netns"
@@ -19,15 +19,13 @@ import (
 // unless the host's end still exists: then the interface is in another namespace, and what is there uses the
 // workload's connection to the network.
 func (a *Agent) matchInterfaces(t *tracked) {
-	by := map[int]*endpoint{}
-	for _, e := range t.endpoints {
-		if e.iface.Name != loopback {
+	by, next := map[int]*endpoint{}, map[string]*endpoint{}
+	for name, e := range t.endpoints {
+		if name == loopback || e.absent {
+			next[name] = e
+		} else {
 			by[e.iface.Index] = e
 		}
-	}
-	next := map[string]*endpoint{}
-	if lo := t.endpoints[loopback]; lo != nil {
-		next[loopback] = lo
 	}
 	var fresh []*workload.Interface
 	for i := range t.Interfaces {
@@ -45,8 +43,14 @@ func (a *Agent) matchInterfaces(t *tracked) {
 		next[n.Name] = e
 	}
 	for _, e := range by {
-		if e.leave() {
-			next[fmt.Sprintf("%s#%d", e.iface.Name, e.iface.Index)] = e
+		name := fmt.Sprintf("%s#%d", e.iface.Name, e.iface.Index)
+		if m := a.movedAway(t, e, name); m != nil {
+			next[name] = m
+		}
+		if a.keepAbsent(t, e) {
+			next[name+" queues"] = e
+		}
+		if next[name] == e || e.absent {
 			continue
 		}
 		for name, x := range t.endpoints {
@@ -82,6 +86,7 @@ func (a *Agent) assignIDs(t *tracked, fresh []*workload.Interface) {
 // follow applies the present state of an endpoint's interface.
 func (e *endpoint) follow(n *workload.Interface) {
 	renamed, readdressed := e.iface.Name != n.Name, e.iface.MAC != n.MAC
+	e.planned = e.planned && !e.moved
 	e.iface, e.moved = *n, false
 	for i := range e.plans {
 		p := &e.plans[i]
@@ -92,6 +97,23 @@ func (e *endpoint) follow(n *workload.Interface) {
 			p.MAC = [6]byte(mac)
 		}
 	}
+}
+
+// movedAway returns the endpoint of an interface that is in another namespace, nil if it is in none: with
+// queues, which are in the namespace that it left, a new one for the host's end.
+func (a *Agent) movedAway(t *tracked, e *endpoint, name string) *endpoint {
+	m := e
+	if ofAll(&e.at) {
+		m = &endpoint{iface: e.iface, planned: true, choice: e.choice}
+		m.plans = slices.DeleteFunc(slices.Clone(e.plans), func(p wire.Plan) bool { return p.Hook.Side != backend.HostSide })
+	}
+	if !m.leave() {
+		return nil
+	}
+	if m != e {
+		m.id = a.endpointID(t.ID, name)
+	}
+	return m
 }
 
 // leave reports whether the interface of an endpoint is in another namespace: the host's end still exists.
@@ -122,22 +144,19 @@ func (a *Agent) dropMoved() {
 	}
 }
 
-// carried reports whether the frames of an endpoint are judged at the interface below it in the same
-// namespace. Queues take packets from the interface that the network stack uses, so they do not.
-func (t *tracked) carried(e *endpoint) bool {
-	if e.iface.Inner == "" {
-		return false
+// judge returns the endpoint by which the packets of another are judged, itself if it has an attachment of
+// its own: that of the interface below it in the same namespace, or the one whose queues take the packets of
+// the whole namespace. Kind is how it is wanted.
+func (t *tracked) judge(e *endpoint, kind backend.Kind) *endpoint {
+	if below := t.endpoints[e.iface.Inner]; e.iface.Inner != "" && below != nil {
+		if j := t.judge(below, kind); j != below || j.at.Kind != backend.NoKind || j.err == "" {
+			return j
+		}
 	}
-	below := t.endpoints[e.iface.Inner]
-	switch {
-	case below == nil:
-		return false
-	case t.carried(below):
-		return true
-	case below.at.Kind == backend.NoKind:
-		return below.err == ""
+	if q := t.queueOfAll(); q != nil && kind == backend.Inline && e.shares() {
+		return q
 	}
-	return !inStack(&below.at)
+	return e
 }
 
 // stopCarried detaches an endpoint whose frames are judged at the interface below it.
@@ -150,32 +169,6 @@ func (a *Agent) stopCarried(t *tracked, e *endpoint) {
 		a.log.Warn("interface not detached cleanly", "workload", t.ID, "interface", e.iface.Name, "error", err)
 	}
 	e.at = backend.Endpoint{}
-}
-
-// own returns the addresses of a workload.
-func (t *tracked) own() []netip.Prefix {
-	var out []netip.Prefix
-	for i := range t.Interfaces {
-		for _, p := range t.Interfaces[i].Addresses {
-			out = append(out, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
-		}
-		for _, ip := range t.Interfaces[i].LinkLocal {
-			out = append(out, netip.PrefixFrom(ip, ip.BitLen()))
-		}
-	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return slices.Compact(out)
-}
-
-// macs returns the further MAC addresses of an endpoint.
-func (e *endpoint) macs() [][6]byte {
-	var out [][6]byte
-	for _, text := range e.iface.MACs {
-		if mac, err := net.ParseMAC(text); err == nil && len(mac) == 6 && mac[0]&1 == 0 {
-			out = append(out, [6]byte(mac))
-		}
-	}
-	return out
 }
 
 // movedNote describes an endpoint whose interface left its namespace.

@@ -61,7 +61,13 @@ func (a *Agent) setHeld(t *tracked, e *endpoint, opened, all map[role.Tuple]bool
 	if e.iface.Name == loopback || t.mesh.Any() {
 		return
 	}
-	r := routes{t: t, e: e}
+	r := routes{t: t, of: map[string]bool{}, indexes: map[int]bool{}}
+	kind, _ := a.wanted(t.ID)
+	for _, x := range t.endpoints {
+		if t.judge(x, kind) == e {
+			r.of[x.iface.Name], r.indexes[x.iface.Index] = true, true
+		}
+	}
 	var known, first []role.Tuple
 	for x := range all {
 		switch {
@@ -77,11 +83,12 @@ func (a *Agent) setHeld(t *tracked, e *endpoint, opened, all map[role.Tuple]bool
 
 // routes finds the interface of connections.
 type routes struct {
-	t *tracked
-	e *endpoint
+	t       *tracked
+	of      map[string]bool // the interfaces of an endpoint, by name
+	indexes map[int]bool    // their numbers
 }
 
-// uses reports whether a connection uses the endpoint's interface: by its local address, else by the route to
+// uses reports whether a connection uses an interface of the endpoint: by its local address, else by the route to
 // its peer. Connections within the workload use none.
 func (r *routes) uses(x *role.Tuple) bool {
 	local, remote := x.Local.Netip(), x.Remote.Netip()
@@ -89,7 +96,7 @@ func (r *routes) uses(x *role.Tuple) bool {
 		return false
 	}
 	if name := r.owner(local); name != "" {
-		return name == r.e.iface.Name
+		return r.of[name]
 	}
 	index := 0
 	err := netns.Do(r.t.NetNS, func() error {
@@ -99,7 +106,7 @@ func (r *routes) uses(x *role.Tuple) bool {
 		}
 		return err
 	})
-	return err == nil && index == r.e.iface.Index
+	return err == nil && r.indexes[index]
 }
 
 // owner returns the interface of the workload that has an address; "" for none.

@@ -57,7 +57,10 @@ func (a *Agent) publish() {
 		t := a.workloads[id]
 		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
 			e := t.endpoints[name]
-			if b := t.backendOf(e); b != "" {
+			if e.absent {
+				continue
+			}
+			if b := a.backendOf(t, e); b != "" {
 				attached[id+"/"+name] = b
 			}
 			if text := e.wrong(a, id); text != "" && errs[id] == "" && e.at.Kind != backend.Inline {
@@ -140,24 +143,22 @@ func (a *Agent) message(t *tracked) *controlv1.Workload {
 	return m
 }
 
-// backendOf returns how an endpoint is attached, or the one that carries its frames; "" if it is not.
-func (t *tracked) backendOf(e *endpoint) string {
-	if t.carried(e) {
-		e = t.endpoints[e.iface.Inner]
-		if e.iface.Inner != "" {
-			return t.backendOf(e)
-		}
+// backendOf returns how an endpoint is attached, or the one that judges its frames; "" if it is not.
+func (a *Agent) backendOf(t *tracked, e *endpoint) string {
+	kind, _ := a.wanted(t.ID)
+	if j := t.judge(e, kind); j.at.Kind != backend.NoKind {
+		return backendText(&j.at)
 	}
-	if e.at.Kind == backend.NoKind {
-		return ""
-	}
-	return backendText(&e.at)
+	return ""
 }
 
 // addEndpoint adds how an endpoint is attached.
 func (a *Agent) addEndpoint(t *tracked, e *endpoint, p *controlv1.Interface) {
 	p.Note, p.Error = a.why(t, e), e.wrong(a, t.ID)
-	p.Backend = t.backendOf(e)
+	p.Backend = a.backendOf(t, e)
+	if t.bridges(e) {
+		p.Note += "; what a bridge inside passes between it and other interfaces is dropped"
+	}
 	if e.stays != "" && inStack(&e.at) {
 		p.Note += "; decided connections stay in the queue: " + e.stays
 	}

@@ -1,8 +1,11 @@
 package controller_test
 
 import (
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/app"
@@ -29,6 +32,57 @@ func TestDeparted(t *testing.T) {
 	}
 	if s := strings.Join(got, "; "); s != "svc:default/web tcp/80; unmanaged tcp/22" && s != "unmanaged tcp/22; svc:default/web tcp/80" {
 		t.Errorf("rules from %s, want one of web and one of an unmanaged address", s)
+	}
+}
+
+// TestOwnersThen: a connection is with who had the address when it began, in rows and in rules.
+func TestOwnersThen(t *testing.T) {
+	l := newLab(t)
+	node := func(ws ...*controlv1.Workload) {
+		t.Helper()
+		ws = append(ws, workload("api", "10.7.0.3/24", "fd07::3/64"))
+		if _, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-1", Workloads: ws}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := uint64(0)
+	began := func(port uint32, ago time.Duration) {
+		for _, ends := range [][2]string{{"10.7.0.9", "10.7.0.3"}, {"fd07::9", "fd07::3"}} {
+			c := seen("api", true, ends[1], ends[0], port, app.HTTP, flow.Learn)
+			c.First -= int64(ago)
+			n++
+			l.report("n1", n, c)
+		}
+	}
+	// One has the address, loses it and continues; another has it, and ends; a third one has it.
+	node(workload("one", "10.7.0.8/24", "10.7.0.9/24", "fd07::8/64", "fd07::9/64"))
+	began(8001, time.Hour)
+	node(workload("one", "10.7.0.8/24", "fd07::8/64"), workload("two", "10.7.0.9/24", "fd07::9/64"))
+	began(8001, time.Minute)
+	began(8002, 0)
+	began(8002, 200*time.Millisecond) // before it was reported
+	time.Sleep(1200 * time.Millisecond)
+	node(workload("one", "10.7.0.8/24", "fd07::8/64"), workload("three", "10.7.0.9/24", "fd07::9/64"))
+	began(8001, time.Minute)
+	began(8002, 1100*time.Millisecond)
+	began(8003, 0)
+	began(8003, 200*time.Millisecond)
+	want := map[string]int{"one 8001": 3, "two 8002": 3, "three 8003": 2} // sessions of each family
+	got := map[string]int{}
+	for _, e := range must[*controlv1.ListConnectionsResponse](t)(l.control.ListConnections(t.Context(), &controlv1.ListConnectionsRequest{})).Edges {
+		got[fmt.Sprint(e.ToWorkload, " ", e.Port)] += int(e.Sessions)
+	}
+	for _, r := range must[*controlv1.ListRulesResponse](t)(l.control.ListRules(t.Context(), &controlv1.ListRulesRequest{})).Rules {
+		k := strings.TrimPrefix(r.To, "svc:default/") + strings.Replace(strings.Join(r.Ports, ","), "tcp/", " ", 1)
+		if want[k] == 0 {
+			t.Errorf("a rule for %s", k)
+		}
+	}
+	for k, sessions := range want {
+		want[k] = 2 * sessions
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("sessions %v, want %v", got, want)
 	}
 }
 

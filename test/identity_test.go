@@ -65,19 +65,7 @@ func TestEnforcedWhateverHappensInside(t *testing.T) {
 			}
 			for _, s := range steps {
 				inside(t, ns, s.lines...)
-				if backend == "nfqueue" {
-					// Queues are bound to the name that the network stack uses: a new one has to be noticed.
-					until(t, 2*time.Second, s.name+": enforced again", func() error {
-						c, err := l.web.TryDial("tcp4", l.api.Addr("tcp4", 9090), time.Second)
-						if err == nil {
-							c.Close()
-							return errors.New("connected")
-						}
-						return nil
-					})
-				} else {
-					l.stopped(s.name+", at once", l.web, 9090)
-				}
+				l.stopped(s.name+", at once", l.web, 9090)
 				l.works(s.name)
 				l.refused(s.name, l.web, 9090)
 				if out := l.run("workloads"); !strings.Contains(out, "web") || strings.Contains(out, "not enforced") {
@@ -91,11 +79,18 @@ func TestEnforcedWhateverHappensInside(t *testing.T) {
 // TestInterfaceMovedAway moves the interface of a protected workload to another namespace, as its root
 // can with namespaces of its own.
 func TestInterfaceMovedAway(t *testing.T) {
+	for _, backend := range []string{"afpacket", "nfqueue"} {
+		t.Run(backend, func(t *testing.T) { movedAway(t, backend) })
+	}
+}
+
+func movedAway(t *testing.T, backend string) {
 	l := newLab(t)
 	nested := testnet.New(t).Namespace("nested")
 	d := l.start()
 	defer d.stop()
 	l.learned()
+	l.run("workloads", "backend", "web", backend)
 	l.run("mode", "set", "web", "protect")
 	l.refused("at first", l.web, 9090)
 	inside(t, l.web.NS, "link set eth0 netns "+nested.Name)
@@ -116,6 +111,36 @@ func TestInterfaceMovedAway(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestNewInterfaceAtOnce adds and remakes interfaces of a workload that is enforced by queues: what is not allowed
+// is refused from the first packet on.
+func TestNewInterfaceAtOnce(t *testing.T) {
+	l := newLab(t)
+	d := l.start()
+	defer d.stop()
+	l.learned()
+	l.run("workloads", "backend", "web", "nfqueue")
+	l.run("mode", "set", "web", "protect")
+	l.refused("at first", l.web, 9090)
+	for i, when := range []string{"new", "made anew", "made anew once more"} {
+		for _, ns := range []*testnet.NS{l.web.NS, l.api.NS} { // the latter's is the other end
+			_ = ns.Command("ip", "link", "del", "eth1").Run()
+		}
+		inside(t, l.web.NS, "link add eth1 type veth peer name eth1 netns "+l.api.NS.Name, "link set eth1 up", "addr add 10.99.0.1/24 dev eth1", "addr add fd99::1/64 dev eth1 nodad")
+		inside(t, l.api.NS, "link set eth1 up", "addr add 10.99.0.2/24 dev eth1", "addr add fd99::2/64 dev eth1 nodad")
+		for range 5 {
+			for _, to := range []string{"10.99.0.2:9090", "[fd99::2]:9090"} {
+				if c, err := l.web.TryDial("tcp", to, 3*time.Second); err == nil {
+					c.Close()
+					t.Errorf("%s: connected to %s, want it refused", when, to)
+				}
+			}
+		}
+		if i == 1 {
+			inside(t, l.host, "link del "+l.web.HostInterface) // from now on eth1 is the only one
+		}
+	}
 }
 
 // TestAddressReused gives a workload's address to another service a moment after its end.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -94,7 +95,8 @@ func (b *Backend) attach(ep backend.Endpoint) (*attachment, error) {
 		return nil, err
 	}
 	a := &attachment{b: b, space: s, hooked: hooked{
-		name: ep.Interface, endpoint: ep.ID, loopback: ep.Hook.Side == backend.LoopbackSide, queue: srcs[0].num, queues: uint16(len(srcs)), bypass: ep.Fail == backend.FailOpen,
+		name: ep.Interface, index: ep.Index, others: ep.Others, further: ep.Further, endpoint: ep.ID, loopback: ep.Hook.Side == backend.LoopbackSide,
+		queue: srcs[0].num, queues: uint16(len(srcs)), bypass: ep.Fail == backend.FailOpen,
 	}}
 	for i, src := range srcs {
 		q, err := newQueue(ep, s, src, b)
@@ -146,8 +148,12 @@ func (b *Backend) release(s *space) error {
 	return err
 }
 
-// present checks that the interface exists.
+// present checks that the interface exists. An endpoint in the network stack needs none: it
+// takes the packets of all interfaces that no other has.
 func present(ep backend.Endpoint) error {
+	if ep.Interface == "" && ep.Hook.Side == backend.StackSide {
+		return nil
+	}
 	return netns.Do(ep.NetNS, func() error {
 		i, err := net.InterfaceByName(ep.Interface)
 		if err != nil {
@@ -161,15 +167,16 @@ func present(ep backend.Endpoint) error {
 }
 
 var (
-	_ backend.Recaller = (*attachment)(nil)
-	_ backend.Spreader = (*attachment)(nil)
+	_ backend.Readdresser = (*attachment)(nil)
+	_ backend.Recaller    = (*attachment)(nil)
+	_ backend.Spreader    = (*attachment)(nil)
 )
 
 // attachment is one endpoint with its queues.
 type attachment struct {
 	b      *Backend
 	space  *space
-	hooked hooked
+	hooked hooked // guarded by space.mu after Activate
 	queues []*queue
 	active atomic.Bool // Activate was called: packets may be in the queues
 }
@@ -194,6 +201,35 @@ func (a *attachment) Activate() error {
 		return fmt.Errorf("activate endpoint on %s: %w", a.hooked.name, err)
 	}
 	return nil
+}
+
+// Readdress implements backend.Readdresser. Packets on their way keep their queue.
+func (a *attachment) Readdress(ep backend.Endpoint) error {
+	a.space.mu.Lock()
+	defer a.space.mu.Unlock()
+	h := a.hooked
+	h.name, h.index, h.others, h.further = ep.Interface, ep.Index, ep.Others, ep.Further
+	if h.index != a.hooked.index || !slices.Equal(h.others, a.hooked.others) || !slices.Equal(h.further, a.hooked.further) {
+		if err := a.rehook(h); err != nil {
+			return fmt.Errorf("change interface of endpoint on %s: %w", a.hooked.name, err)
+		}
+	}
+	a.hooked = h
+	for _, q := range a.queues {
+		q.index.Store(int32(ep.Index))
+	}
+	return nil
+}
+
+// rehook replaces the endpoint's interface in the rules, if it is in them. The space is locked.
+func (a *attachment) rehook(h hooked) error {
+	list := slices.Clone(a.space.set.endpoints)
+	i := slices.IndexFunc(list, func(o hooked) bool { return o.queue == h.queue })
+	if i < 0 {
+		return nil
+	}
+	list[i] = h
+	return a.space.setEndpoints(list)
 }
 
 // Recall implements backend.Recaller.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/nftables"
@@ -26,7 +27,7 @@ func shapeOf(ns int) (shape, error) {
 	}
 	defer func() { _ = c.CloseLasting() }()
 	out := shape{}
-	for _, family := range families {
+	for _, family := range append(slices.Clone(families), nftables.TableFamilyBridge) {
 		tables, err := c.ListTablesOfFamily(family)
 		if err != nil {
 			return nil, fmt.Errorf("list tables: %w", err)
@@ -115,12 +116,16 @@ func (s *space) inspect(missing bool) *backend.Repair {
 		if err == nil {
 			s.sound = now
 			if s.placedAs == nil {
-				s.placedAs, _ = shapeOf(ns)
+				s.placedAs = s.shapeAt(gen)
 			}
 		}
 		return nil
 	}
 	have, err := shapeOf(ns)
+	if again, gerr := s.generation(); gerr == nil && again != gen { // it may be a part
+		gen = again
+		have, err = shapeOf(ns)
+	}
 	if err == nil && s.placedAs != nil && maps.Equal(have, s.placedAs) {
 		s.gen, s.sound = gen, now
 		return nil
@@ -138,6 +143,16 @@ func (s *space) inspect(missing bool) *backend.Repair {
 		return nil // another program's rules changed before these were listed
 	}
 	return r
+}
+
+// shapeAt reads the shape of the rules of a generation; nil if they changed meanwhile, because a list
+// of rules that change may lack some. The lock is held.
+func (s *space) shapeAt(gen uint32) shape {
+	have, err := shapeOf(int(s.file.Fd()))
+	if again, gerr := s.generation(); err != nil || gerr != nil || again != gen {
+		return nil
+	}
+	return have
 }
 
 // difference describes a change for operators.

@@ -32,10 +32,9 @@ type heart struct {
 
 // beating is a queue that gets heartbeats.
 type beating struct {
-	num   uint16
-	index int // of the endpoint's interface
-	lo    bool
-	q     *queue
+	num uint16
+	lo  bool
+	q   *queue
 }
 
 // openHeart opens the sockets inside the namespace at path.
@@ -91,7 +90,7 @@ func (h *heart) add(list []*queue) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, q := range list {
-		h.beating = append(h.beating, beating{num: q.src.num, index: q.ep.Index, lo: q.loopback, q: q})
+		h.beating = append(h.beating, beating{num: q.src.num, lo: q.loopback, q: q})
 	}
 }
 
@@ -129,10 +128,11 @@ func (h *heart) beat(now time.Time) (missing bool) {
 // sendBoth sends a heartbeat by both families, and reports whether one was not dropped by the
 // rule: then it is missing.
 func (h *heart) sendBoth(b *beating) (missing bool) {
+	index := b.q.index.Load()
 	if h.v4 >= 0 {
 		err := unix.Sendto(h.v4, nil, unix.MSG_DONTWAIT, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: int(b.num)})
 		if unreachable(err) && !b.lo { // lo is down
-			info := unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(b.index)})
+			info := unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: index})
 			err = unix.Sendmsg(h.v4, nil, info, &unix.SockaddrInet4{Addr: [4]byte{255, 255, 255, 255}, Port: int(b.num)}, unix.MSG_DONTWAIT)
 		}
 		missing = missing || err == nil
@@ -140,7 +140,7 @@ func (h *heart) sendBoth(b *beating) (missing bool) {
 	if h.v6 >= 0 {
 		err := unix.Sendto(h.v6, nil, unix.MSG_DONTWAIT, &unix.SockaddrInet6{Addr: [16]byte{15: 1}, Port: int(b.num)})
 		if unreachable(err) && !b.lo { // lo has no IPv6
-			to := &unix.SockaddrInet6{Addr: [16]byte{0: 0xff, 1: 2, 15: 1}, Port: int(b.num), ZoneId: uint32(b.index)}
+			to := &unix.SockaddrInet6{Addr: [16]byte{0: 0xff, 1: 2, 15: 1}, Port: int(b.num), ZoneId: uint32(index)}
 			err = unix.Sendto(h.v6, nil, unix.MSG_DONTWAIT, to)
 		}
 		missing = missing || err == nil

@@ -44,6 +44,7 @@ type queue struct {
 	own     addresses
 	resets  redirects
 
+	index   atomic.Int32 // of the endpoint's interface
 	woken   atomic.Bool
 	busy    atomic.Int64 // since when the worker handles a batch, ns since the epoch; 0 while it waits
 	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
@@ -64,6 +65,7 @@ func newQueue(ep backend.Endpoint, s *space, src *source, b *Backend) (*queue, e
 		q.own.read = func() [][16]byte { return addressesOf(ep.NetNS) }
 		q.own.list = q.own.read()
 	}
+	q.index.Store(int32(ep.Index))
 	q.wait, q.put, q.gate.down = q.readable, q.writable, q.takeDown
 	q.out = verdicts{buf: make([]byte, 0, (batch+1)*(verdictLen+markLen)), queue: src.num}
 	var err error
@@ -286,9 +288,9 @@ func (q *queue) Send(f *packet.Frame) error {
 		return nil
 	}
 	if again := q.resets.known(f.Data); again != nil {
-		_ = q.inject.send(&packet.Frame{Data: again, Link: packet.RawIP}, q.ep.Index)
+		_ = q.inject.send(&packet.Frame{Data: again, Link: packet.RawIP}, int(q.index.Load()))
 	}
-	if err := q.inject.send(f, q.ep.Index); err != nil {
+	if err := q.inject.send(f, int(q.index.Load())); err != nil {
 		q.sendDrop.Add(1)
 		return fmt.Errorf("send on endpoint %d: %w", q.ep.ID, err)
 	}

@@ -15,7 +15,10 @@ import (
 
 // hooked is the input of the rules: one active endpoint.
 type hooked struct {
-	name     string
+	name     string // for messages
+	index    int    // of its interface; 0 while it has none
+	others   []int  // interfaces that other backends judge
+	further  []int  // interfaces without an endpoint of their own
 	loopback bool
 	queue    uint16
 	queues   uint16
@@ -34,6 +37,9 @@ type ruleset struct {
 }
 
 var families = []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6}
+
+// indexLo is the number of lo in every namespace (LOOPBACK_IFINDEX, include/net/flow.h).
+const indexLo = 1
 
 // chains of the table: name, hook and priority. Separate chains save marks, because a verdict
 // of pass ends the chain that queued the packet.
@@ -112,24 +118,44 @@ func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any 
 		return left(family)
 	}
 	var out [][]expr.Any
-	for _, e := range r.endpoints {
-		if e.loopback != (chain == "lo") {
-			continue
-		}
-		device := expr.MetaKeyOIFNAME
-		if chain == "in" {
-			device = expr.MetaKeyIIFNAME
-		}
-		of := match(device, name(e.name))
+	add := func(e hooked, of []expr.Any) {
 		if r.marks.base != 0 {
 			out = append(out, r.decided(of))
 		}
 		out = append(out, r.queued(e, of, chain, family)...)
 	}
+	if chain == "lo" {
+		for _, e := range r.endpoints {
+			if e.loopback {
+				add(e, match(expr.MetaKeyOIF, number(indexLo)))
+			}
+		}
+	} else if list := r.inStack(); len(list) > 0 {
+		device := expr.MetaKeyOIF
+		if chain == "in" {
+			device = expr.MetaKeyIIF
+		}
+		for _, i := range append([]int{indexLo}, list[0].others...) {
+			out = append(out, append(match(device, number(i)), accept()))
+		}
+		for _, e := range list[1:] {
+			if e.index != 0 {
+				add(e, match(device, number(e.index)))
+			}
+		}
+		add(list[0], nil)
+	}
 	if len(out) == 0 {
 		return nil
 	}
 	return append(exempt(chain, r.inject), out...)
+}
+
+// inStack returns the endpoints that are not on lo. The first one takes the packets of its own
+// interface and of all that no endpoint has: one that was renamed, is new, or took the place of
+// another one is enforced from its first packet on.
+func (r *ruleset) inStack() []hooked {
+	return slices.DeleteFunc(slices.Clone(r.endpoints), func(e hooked) bool { return e.loopback })
 }
 
 // queued returns the rules that queue the packets of an endpoint.
@@ -197,13 +223,13 @@ func left(family nftables.TableFamily) [][]expr.Any {
 // save returns the rules that copy the mark of a verdict from the packet to its connection,
 // if that is counted and has no other program's mark.
 func (r *ruleset) save() [][]expr.Any {
-	number := binaryutil.NativeEndian.PutUint32
-	base, mask := number(r.marks.base), number(markMask)
-	set := slices.Concat(match(expr.MetaKeyMARK, number(r.marks.kernel)), []expr.Any{
+	mark := binaryutil.NativeEndian.PutUint32
+	base, mask := mark(r.marks.base), mark(markMask)
+	set := slices.Concat(match(expr.MetaKeyMARK, mark(r.marks.kernel)), []expr.Any{
 		&expr.Ct{Key: expr.CtKeyPKTS, Register: 1}, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 8)},
 		&expr.Ct{Key: expr.CtKeyMARK, Register: 1},
 	})
-	to := []expr.Any{&expr.Immediate{Register: 1, Data: number(r.marks.kernel)}, &expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true}}
+	to := []expr.Any{&expr.Immediate{Register: 1, Data: mark(r.marks.kernel)}, &expr.Ct{Key: expr.CtKeyMARK, Register: 1, SourceRegister: true}}
 	ours := []expr.Any{
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: mask, Xor: make([]byte, 4)},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: base},
@@ -325,9 +351,5 @@ func compared(base expr.PayloadBase, offset uint32, mask, value []byte) []expr.A
 	}
 }
 
-// name returns an interface's name as the kernel compares it.
-func name(s string) []byte {
-	b := make([]byte, unix.IFNAMSIZ)
-	copy(b, s)
-	return b
-}
+// number returns an interface's number as the kernel compares it.
+func number(index int) []byte { return binaryutil.NativeEndian.PutUint32(uint32(index)) }

@@ -59,11 +59,11 @@ func TestQueueExpression(t *testing.T) {
 		e      hooked
 		want   [][]byte
 	}{
-		{"native", true, hooked{name: "eth0", queue: 0x5101, queues: 1}, [][]byte{native(0x5101, 0)}},
-		{"native, bypass, several", true, hooked{name: "eth0", queue: 0x5102, queues: 2, bypass: true}, [][]byte{native(0x5102, 1), native(0x5103, 1)}},
+		{"native", true, hooked{name: "eth0", index: 2, queue: 0x5101, queues: 1}, [][]byte{native(0x5101, 0)}},
+		{"native, bypass, several", true, hooked{name: "eth0", index: 2, queue: 0x5102, queues: 2, bypass: true}, [][]byte{native(0x5102, 1), native(0x5103, 1)}},
 		{"native on lo", true, hooked{name: "lo", loopback: true, queue: 0x5101, queues: 1, bypass: true}, [][]byte{native(0x5101, 1)}},
-		{"target", false, hooked{name: "eth0", queue: 0x5101, queues: 1}, [][]byte{target(0x5101, 0)}},
-		{"target, bypass, several", false, hooked{name: "eth0", queue: 0x5102, queues: 2, bypass: true}, [][]byte{target(0x5102, 1), target(0x5103, 1)}},
+		{"target", false, hooked{name: "eth0", index: 2, queue: 0x5101, queues: 1}, [][]byte{target(0x5101, 0)}},
+		{"target, bypass, several", false, hooked{name: "eth0", index: 2, queue: 0x5102, queues: 2, bypass: true}, [][]byte{target(0x5102, 1), target(0x5103, 1)}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,11 +125,20 @@ func (s *space) row(first uint16, n int, failOpen bool) (out []*source, err erro
 func (s *space) hook(h hooked) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.setEndpoints(append(slices.Clone(s.set.endpoints), h))
+}
+
+// setEndpoints applies the rules of other endpoints; after an error the previous ones stay. The
+// lock is held.
+func (s *space) setEndpoints(list []hooked) error {
 	before := s.set.endpoints
-	s.set.endpoints = append(before[:len(before):len(before)], h)
+	s.set.endpoints = list
 	err := s.apply()
 	if err != nil {
 		s.set.endpoints = before
+		if s.placed {
+			_ = s.flush() // only the rules for bridges may have been refused
+		}
 	}
 	return err
 }
@@ -222,15 +232,17 @@ func (s *space) flush() error {
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	if err := s.set.place(c, !s.placed); err != nil {
+	fresh := !s.placed
+	if err := s.set.place(c, fresh); err != nil {
 		return fmt.Errorf("place rules: %w", err)
 	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("place rules: %w", err)
 	}
 	s.placed = true
+	err = s.set.flushBridge(int(s.file.Fd()), fresh)
 	s.remember()
-	return nil
+	return err
 }
 
 // free releases a queue's number.
@@ -259,8 +271,8 @@ func (s *space) release() (last bool, err error) {
 	return true, errors.Join(err, s.undoMarks(), s.file.Close())
 }
 
-// removeTables removes the backend's tables of both families in one transaction; a missing
-// one is no error.
+// removeTables removes the backend's tables, those of both IP families in one transaction; a
+// missing one is no error.
 func removeTables(ns int) error {
 	c, err := nftables.New(nftables.WithNetNSFd(ns))
 	if err != nil {
@@ -272,5 +284,5 @@ func removeTables(ns int) error {
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("remove rules: %w", err)
 	}
-	return nil
+	return removeBridge(ns)
 }

@@ -43,8 +43,13 @@ func sweep(path string, used bool) error {
 	if err != nil {
 		return fmt.Errorf("list tables: %w", err)
 	}
+	bridge := false // there is one for bridges, which is removed with the others
 	for _, t := range tables {
 		if t.Name != tableName {
+			continue
+		}
+		if t.Family == nftables.TableFamilyBridge {
+			bridge = true
 			continue
 		}
 		if !used {
@@ -57,6 +62,9 @@ func sweep(path string, used bool) error {
 			return err
 		}
 		return errors.Join(removeTables(int(f.Fd())), old.undoMarks())
+	}
+	if bridge {
+		return removeBridge(int(f.Fd()))
 	}
 	return nil
 }

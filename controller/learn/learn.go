@@ -146,7 +146,10 @@ func (l *Learner) takeLesson(x *lesson, now int64, note func(*model.Rule, bool))
 func (l *Learner) lessons(list []Connection, now int64) []lesson {
 	var out []lesson
 	for i := range list {
-		if c := &list[i]; c.teaches() {
+		for _, c := range list[i].orientations() {
+			if !c.teaches() {
+				continue
+			}
 			out = append(out, lesson{key: c.key(), port: c.port(), lossy: c.Lossy, open: c.nameless(), source: c.Source, name: c.name(),
 				oneWay: !c.Answered, scan: l.scans.scanning(c.Source, now)})
 		}
@@ -265,7 +268,7 @@ func learnable(group string) bool {
 // UDP conversation teaches nothing, and a TCP connection only if the client's port is one that kernels
 // give to clients and the server's is not.
 func (c *Connection) serverKnown() bool {
-	if c.Evidence != flow.EvidencePort {
+	if c.Evidence != flow.EvidencePort || c.symmetric() {
 		return true
 	}
 	return c.Proto != packet.ProtoUDP && c.Port < Ephemeral && (c.ClientPort == 0 || c.ClientPort >= Ephemeral)

@@ -80,10 +80,11 @@ func (d *directory) peer(node string, a netip.Addr) end {
 	return e
 }
 
-// peerThen is who has an address, or had it when a connection began.
+// peerThen is who had an address when a connection began, else who has it. What began in the last
+// moment before its present owner was reported is that one's.
 func (d *directory) peerThen(node string, a netip.Addr, began int64) end {
 	e := d.peer(node, a)
-	if e.member == nil {
+	if e.member == nil || d.gone.before(e.member, a, began) {
 		if m := d.gone.owned(a, began); m != nil {
 			e.member, e.group = m, m.group
 		}

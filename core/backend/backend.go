@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/netip"
 	"slices"
 
 	"github.com/sluicenet/sluice/core/packet"
@@ -55,7 +54,7 @@ const (
 	// OwnSide: on the workload's own interface, where there is no host end to hook.
 	OwnSide
 	// StackSide: in the workload's network stack, by netfilter, for the packets of its
-	// interface.
+	// interface and of all interfaces of the namespace that have no attachment, but lo.
 	StackSide
 	// LoopbackSide: in the workload's network stack, on lo between an application and its
 	// sidecar. Egress is what the application sends.
@@ -86,28 +85,34 @@ type Endpoint struct {
 	// Hook is where frames are steered; only for Inline.
 	Hook Hook
 	Fail FailMode
-	// Own are the addresses of the workload, of all its interfaces: each with all its bits, but
-	// for the prefixes that it may use as a whole (networks of nested containers, by a setting).
-	// Sorted; empty while unknown. Not to be changed.
-	Own []netip.Prefix
-	// MACs are further MAC addresses of the workload on this interface, besides MAC: of
-	// interfaces above it in the workload's namespace. Sorted. Not to be changed.
-	MACs [][6]byte
+	// Others are the numbers of the interfaces in NetNS whose packets other attachments judge.
+	// Only for StackSide, which takes those of all the rest. Sorted. Not to be changed.
+	Others []int
+	// Further are the numbers of the workload's interfaces that have no attachment of their own
+	// because this one takes their packets. Only for StackSide. Sorted. Not to be changed.
+	Further []int
 }
 
 // MaxID is the largest number of an endpoint. Backends use larger ones of 24 bits.
 const MaxID = 1<<23 - 1
 
-// SameAttachment reports whether o is attached exactly as ep is, whatever addresses it owns.
-// On the host's side the interface's name inside of the workload is irrelevant.
+// SameAttachment reports whether o is attached exactly as ep is, whatever its MAC address. On the
+// host's side the interface's name inside of the workload is irrelevant; in its network stack the
+// interface is, because an attachment there is one of the namespace.
 func (ep *Endpoint) SameAttachment(o *Endpoint) bool {
+	if ep.ID != o.ID || ep.Kind != o.Kind || ep.NetNS != o.NetNS || ep.Fail != o.Fail {
+		return false
+	}
+	if ep.Kind == Inline && ep.Hook.Side == StackSide {
+		return o.Hook.Side == StackSide && ep.Hook.NetNS == o.Hook.NetNS
+	}
 	named := ep.Interface == o.Interface || ep.Kind == Inline && ep.Hook.Side == HostSide
-	return named && ep.ID == o.ID && ep.Kind == o.Kind && ep.NetNS == o.NetNS && ep.Index == o.Index && ep.Hook == o.Hook && ep.Fail == o.Fail
+	return named && ep.Index == o.Index && ep.Hook == o.Hook
 }
 
-// SameOwner reports whether both own the same addresses.
-func (ep *Endpoint) SameOwner(o *Endpoint) bool {
-	return ep.MAC == o.MAC && ep.Interface == o.Interface && slices.Equal(ep.Own, o.Own) && slices.Equal(ep.MACs, o.MACs)
+// SameInterface reports whether what Readdresser replaces is the same in both.
+func (ep *Endpoint) SameInterface(o *Endpoint) bool {
+	return ep.MAC == o.MAC && ep.Interface == o.Interface && ep.Index == o.Index && slices.Equal(ep.Others, o.Others) && slices.Equal(ep.Further, o.Further)
 }
 
 // Datapath returns the name of the datapath: "tap", "inline" (packet rings), or "nfqueue".
@@ -144,11 +149,12 @@ type Attachment interface {
 	io.Closer
 }
 
-// Readdresser is an attachment that takes other addresses while it is attached. An endpoint
-// of any other attachment whose MAC address changes is attached again.
+// Readdresser is an attachment whose interface may change while it is attached. An endpoint of
+// any other attachment whose MAC address changes is attached again.
 type Readdresser interface {
-	// Readdress replaces MAC, MACs, Own and the name of the interface; ep is the same attachment
-	// otherwise. After an error the previous addresses stay. It may be called from any goroutine.
+	// Readdress replaces MAC, the name of the interface, for StackSide also its number, Others
+	// and Further; ep is the same attachment otherwise. After an error the previous values stay. It
+	// may be called from any goroutine.
 	Readdress(ep Endpoint) error
 }
 

@@ -36,6 +36,40 @@ func TestDatapath(t *testing.T) {
 	}
 }
 
+// TestSame: an attachment by queues is one of the namespace, whatever its interface; any other is one of its interface.
+func TestSame(t *testing.T) {
+	steered := backend.Endpoint{ID: 1, Kind: backend.Inline, NetNS: "/a", Interface: "eth0", Index: 2, Hook: backend.Hook{NetNS: "/h", Interface: "v", Index: 9}}
+	queued := steered
+	queued.Hook = backend.Hook{NetNS: "/a", Interface: "eth0", Index: 2, Side: backend.StackSide}
+	for _, c := range []struct {
+		name              string
+		from              backend.Endpoint
+		change            func(*backend.Endpoint)
+		attached, address bool
+	}{
+		{"nothing", steered, func(*backend.Endpoint) {}, true, true},
+		{"name inside", steered, func(e *backend.Endpoint) { e.Interface = "net0" }, true, false},
+		{"number", steered, func(e *backend.Endpoint) { e.Index = 3 }, false, false},
+		{"hook", steered, func(e *backend.Endpoint) { e.Hook.Index = 10 }, false, true},
+		{"fail mode", steered, func(e *backend.Endpoint) { e.Fail = backend.FailClosed }, false, true},
+		{"MAC address", steered, func(e *backend.Endpoint) { e.MAC[5] = 1 }, true, false},
+		{"queues instead", steered, func(e *backend.Endpoint) { e.Hook = queued.Hook }, false, true},
+		{"rings instead", queued, func(e *backend.Endpoint) { e.Hook = steered.Hook }, false, true},
+		{"interface of queues", queued, func(e *backend.Endpoint) {
+			e.Interface, e.Index, e.Hook.Interface, e.Hook.Index = "eth1", 3, "eth1", 3
+		}, true, false},
+		{"namespace of queues", queued, func(e *backend.Endpoint) { e.Hook.NetNS = "/b" }, false, true},
+		{"others", queued, func(e *backend.Endpoint) { e.Others = []int{3} }, true, false},
+		{"further", queued, func(e *backend.Endpoint) { e.Further = []int{3} }, true, false},
+	} {
+		to := c.from
+		c.change(&to)
+		if a, b := c.from.SameAttachment(&to), c.from.SameInterface(&to); a != c.attached || b != c.address {
+			t.Errorf("%s: same attachment %t, same interface %t; want %t, %t", c.name, a, b, c.attached, c.address)
+		}
+	}
+}
+
 // TestZeros: an endpoint of which nothing else is known fails open, on the host's side, and has no kind.
 func TestZeros(t *testing.T) {
 	var ep backend.Endpoint

@@ -137,7 +137,7 @@ func (e *Engine) publish() {
 		}
 		x := &path.Endpoint{ID: id, Workload: a.workload, Interface: a.ep.Interface, Datapath: a.ep.Datapath(), Inline: a.ep.Kind == backend.Inline,
 			Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Sockets: e.sockets[id], Seed: role.SeedOf(a.workload), Since: a.since, Mesh: meshes[a.workload],
-			Own: a.ep.Own, MAC: a.ep.MAC, MACs: a.ep.MACs, Sources: e.sources[id]}
+			MAC: a.ep.MAC, Sources: e.sources[id]}
 		if a.ep.Fail == backend.FailClosed {
 			x.Fail = packet.Drop
 		}

@@ -73,6 +73,7 @@ type Config struct {
 type List struct {
 	cfg      Config
 	set      atomic.Pointer[Set]
+	former   former
 	gates    atomic.Pointer[map[MAC]struct{}]
 	reading  sync.Mutex
 	nextRead atomic.Int64 // when Read may be called again, ns since start
@@ -91,7 +92,11 @@ func New(cfg Config, s *Set) *List {
 }
 
 // Update replaces the addresses.
-func (l *List) Update(s *Set) { l.set.Store(s) }
+func (l *List) Update(s *Set) { l.former.replaced(l.set.Swap(s), s, time.Since(l.start)) }
+
+// Had reports whether an address that is not the workload's own was so a while ago: connections
+// that began by it still send, although they get no answer.
+func (l *List) Had(a *packet.Addr) bool { return l.former.has(a, time.Since(l.start)) }
 
 // Set returns the addresses as known now.
 func (l *List) Set() *Set { return l.set.Load() }
@@ -178,7 +183,7 @@ func (l *List) refresh() {
 	}
 	l.again(&l.nextRead, func() {
 		if s, err := l.cfg.Read(); err == nil {
-			l.set.Store(s)
+			l.Update(s)
 		}
 	})
 }

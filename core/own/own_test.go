@@ -2,8 +2,10 @@ package own_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluicenet/sluice/core/own"
@@ -90,4 +92,40 @@ func TestHasAddrDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { l.HasAddr(a) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+}
+
+// TestFormer: what was the workload's own is known for a while, and no other address.
+func TestFormer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := own.New(own.Config{}, own.NewSet(prefixes("10.0.0.5/24", "fd00::5/64"), nil))
+		state := func(a string) [2]bool { return [2]bool{l.HasAddr(addr(a)), l.Had(addr(a))} }
+		want := func(when string, list map[string][2]bool) {
+			t.Helper()
+			for a, w := range list {
+				if got := state(a); got != w {
+					t.Errorf("%s: %s is own, former: %v, want %v", when, a, got, w)
+				}
+			}
+		}
+		want("at first", map[string][2]bool{"10.0.0.5": {true}, "fd00::5": {true}, "10.0.0.6": {}})
+		l.Update(own.NewSet(prefixes("10.0.0.6/24", "fd00::5/64"), nil))
+		want("exchanged", map[string][2]bool{"10.0.0.5": {false, true}, "fd00::5": {true}, "10.0.0.6": {true}, "10.0.0.7": {}})
+		time.Sleep(10 * time.Minute)
+		l.Update(own.NewSet(prefixes("10.0.0.5/24"), nil))
+		want("back", map[string][2]bool{"10.0.0.5": {true}, "fd00::5": {false, true}, "10.0.0.6": {false, true}})
+		time.Sleep(17 * time.Minute)
+		want("later", map[string][2]bool{"10.0.0.5": {true}, "fd00::5": {}, "10.0.0.6": {}})
+		for i := range 200 {
+			l.Update(own.NewSet(prefixes(fmt.Sprintf("10.1.0.%d/24", i)), nil))
+		}
+		n := 0
+		for i := range 200 {
+			if l.Had(addr(fmt.Sprintf("10.1.0.%d", i))) {
+				n++
+			}
+		}
+		if n == 0 || n > 64 {
+			t.Errorf("%d former addresses of 199", n)
+		}
+	})
 }

@@ -6,7 +6,6 @@ package path
 
 import (
 	"github.com/sluicenet/sluice/core/counter"
-	"net/netip"
 	"sync/atomic"
 
 	"github.com/sluicenet/sluice/core/flow"
@@ -60,11 +59,7 @@ type Endpoint struct {
 	Since     int64         // start of observation, ns since the epoch; 0 where everything was seen
 	Mesh      *sidecar.Mesh // nil without a sidecar
 	Sources   *own.List     // the addresses of its workload; nil: they are not checked
-	// Own are the workload's addresses, MAC and MACs those of the interface, as in
-	// backend.Endpoint. Empty while unknown.
-	Own  []netip.Prefix
-	MAC  [6]byte
-	MACs [][6]byte
+	MAC       [6]byte       // of the interface; zero where it has none
 }
 
 // View is an endpoint under a policy, as one path uses it until either changes.

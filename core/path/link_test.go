@@ -148,6 +148,43 @@ func TestSenders(t *testing.T) {
 	}
 }
 
+// TestFormerAddress: what was sent by an address continues when the workload loses it, and nothing else
+// is sent by it, least of all when another workload has it.
+func TestFormerAddress(t *testing.T) {
+	for _, c := range []struct{ name, own, before, to, elsewhere string }{
+		{"IPv4", "10.0.0.1/24", "10.0.0.3", "10.0.0.2", "10.0.0.9"},
+		{"IPv6", "fd00::1/64", "fd00::3", "fd00::2", "fd00::9"},
+	} {
+		s := newStage(t, policy.Protect, known)
+		s.policy(1, policy.WorkloadSpec{Mode: policy.Protect}, everyone()...)
+		set := func(addrs ...string) {
+			var ps []netip.Prefix
+			for _, a := range addrs {
+				ps = append(ps, netip.MustParsePrefix(a))
+			}
+			s.end.Sources.Update(own.NewSet(ps, []own.MAC{macW}))
+			s.pass(2e9, 1e9) // what was verified is verified again
+		}
+		send := func(to string, port uint16) []packet.Action {
+			return s.give(datagram(t, packet.Egress, macP, macW, c.before, to, port, 5000, "x"))
+		}
+		bits := netip.MustParsePrefix(c.own).Bits()
+		set(c.own, netip.PrefixFrom(netip.MustParseAddr(c.before), bits).String())
+		s.want(c.name+", its own", send(c.to, 40000), pass)
+		set(c.own)
+		s.want(c.name+", removed", send(c.to, 40000), pass)
+		s.want(c.name+", another connection", send(c.to, 40001), drop)
+		s.want(c.name+", to another", send(c.elsewhere, 40000), drop)
+		s.want(c.name+", still", send(c.to, 40000), pass)
+		o := path.OwnersOf(path.Endpoints{1: &s.end, 2: {ID: 2, Sources: own.New(own.Config{}, own.NewSet([]netip.Prefix{netip.PrefixFrom(netip.MustParseAddr(c.before), bits)}, []own.MAC{macP}))}})
+		s.shared.Owners.Store(&o)
+		s.policy(2, policy.WorkloadSpec{Mode: policy.Protect}, everyone()...)
+		s.pass(2e9, 1e9)
+		s.want(c.name+", another's", send(c.to, 40000), drop)
+		s.counted(counter.SpoofedFrames, 3)
+	}
+}
+
 // TestManySenders: a flood with random sources opens no session, and few kinds are reported.
 func TestManySenders(t *testing.T) {
 	s := newStage(t, policy.Protect, known)

@@ -8,6 +8,7 @@ import (
 	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/own"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/session"
 	"github.com/sluicenet/sluice/core/threat"
 )
 
@@ -82,13 +83,31 @@ func (l *links) sent(c *packetContext) bool {
 	}
 	if c.f.Dir == packet.Egress {
 		if !c.v.Sources.Forwards() && !c.v.Sources.HasAddr(&c.p.Src) {
-			return false
+			return l.continues(c)
 		}
 	} else if !l.claims(c, &c.p.Src, &c.p.SrcMAC) {
 		return false
 	}
 	*at = x
 	return true
+}
+
+// continues reports whether a packet that the workload sends belongs to a session which it opened by
+// an address that it has no more, and that no other workload of the node has: its network stack
+// sends for a while although no answer arrives, which is no forgery.
+func (l *links) continues(c *packetContext) bool {
+	if !c.v.Sources.Had(&c.p.Src) {
+		return false
+	}
+	if c.v.owners != nil {
+		for _, o := range (*c.v.owners)[c.p.Src] {
+			if o != c.v.Sources {
+				return false
+			}
+		}
+	}
+	k, _ := session.KeyOf(c.p, c.v.ID)
+	return l.ses.table.Lookup(&k) != nil
 }
 
 // claims reports whether a received packet may state that an address is at a MAC address. It may
