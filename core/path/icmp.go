@@ -51,8 +51,8 @@ func related(p *Path, c *packetContext) (s *session.Session, swapped bool) {
 			q.Proto, q.SrcPort, q.DstPort = o.Proto, o.SrcPort, o.DstPort
 		}
 	}
-	k, swapped := session.KeyOf(q, c.f.Endpoint)
-	return p.ses.table.Lookup(&k), swapped
+	_, s, swapped = c.v.find(p.ses.table, q, c.f.Dir.Reverse())
+	return s, swapped
 }
 
 // unreachable reports whether an ICMP error means that a destination cannot be reached, and not
