@@ -27,7 +27,11 @@ func (l *lifecycle) forget(s *session.Session) {
 
 // lookUp sets the session of a packet, nil if there is none, and its key.
 func (c *packetContext) lookUp(t *session.Table) {
-	c.key, c.s, c.swapped = c.v.find(t, c.p, c.f.Dir)
+	c.key, c.swapped = session.KeyOf(c.p, c.v.workload)
+	c.s = t.Lookup(&c.key)
+	if c.v.Shares != nil {
+		c.s = c.v.resolve(t, &c.key, c.s, c.f.Dir, c.swapped)
+	}
 }
 
 // intact reports whether a packet's checksums need no verification or are right. They matter

@@ -88,6 +88,8 @@ type View struct {
 	owners  *Owners          // of addresses on this node; nil: unknown
 	tally   *tally
 	away    bool // the path of its workload is another one
+	// workload is number().
+	workload uint32
 }
 
 // packetContext is one packet being processed, with the results so far.
@@ -173,7 +175,7 @@ func (w *views) view(id uint32) *View {
 	if e == nil {
 		return nil
 	}
-	v := &View{Endpoint: e, owners: w.shared.Owners.Load(), away: e.Shares != nil && e.Shares.Home != w.path}
+	v := &View{Endpoint: e, workload: e.number(), owners: w.shared.Owners.Load(), away: e.Shares != nil && e.Shares.Home != w.path}
 	if w.force != nil && w.force.Table != nil {
 		v.pol = w.force.Table.Workload(e.Workload)
 	}

@@ -51,7 +51,11 @@ func related(p *Path, c *packetContext) (s *session.Session, swapped bool) {
 			q.Proto, q.SrcPort, q.DstPort = o.Proto, o.SrcPort, o.DstPort
 		}
 	}
-	_, s, swapped = c.v.find(p.ses.table, q, c.f.Dir.Reverse())
+	k, swapped := session.KeyOf(q, c.v.workload)
+	s = p.ses.table.Lookup(&k)
+	if c.v.Shares != nil {
+		s = c.v.resolve(p.ses.table, &k, s, c.f.Dir.Reverse(), swapped)
+	}
 	return s, swapped
 }
 

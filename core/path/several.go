@@ -22,22 +22,22 @@ func (e *Endpoint) number() uint32 {
 // of one of its endpoints.
 func (e *Endpoint) enforced() bool { return e.Inline || e.Shares != nil && e.Shares.Enforced }
 
-// find returns the session of a packet, nil if there is none, and the key under which it is or
-// would be kept; swapped is that of session.KeyOf, dir the packet's direction.
-func (v *View) find(t *session.Table, p *packet.Packet, dir packet.Direction) (k session.Key, s *session.Session, swapped bool) {
-	k, swapped = session.KeyOf(p, v.number())
-	s = t.Lookup(&k)
-	if v.Shares == nil || s != nil && fits(s, dir, swapped) {
-		return k, s, swapped
+// resolve returns the session of a packet of a workload with several endpoints, nil if there is none;
+// k is its key, changed where the session is kept under another one, found what is kept under k. dir is
+// the packet's direction, swapped that of session.KeyOf.
+func (v *View) resolve(t *session.Table, k *session.Key, found *session.Session, dir packet.Direction, swapped bool) *session.Session {
+	if found != nil && fits(found, dir, swapped) {
+		return found
 	}
 	// A packet that the workload forwards passes two of its endpoints, as the multicasts that it sends
 	// may do: the other direction than its session has is another session, of that endpoint alone.
-	apart := k
+	apart := *k
 	apart.Workload = v.ID
-	if other := t.Lookup(&apart); s != nil || other != nil {
-		return apart, other, swapped
+	other := t.Lookup(&apart)
+	if found != nil || other != nil {
+		*k = apart
 	}
-	return k, nil, swapped
+	return other
 }
 
 // fits reports whether a packet has the direction that its place in a session implies.
