@@ -27,10 +27,18 @@ type twoNetworks struct {
 	made map[string]int        // connections of web with eth1's port 8080, by family
 }
 
-// newTwoNetworks makes eth1 of a kind: veth, or macvlan, which is steered in api's own namespace.
+// newTwoNetworks makes eth1 of a kind: veth; macvlan, which is steered in api's own namespace; or
+// "same", a veth on the same network as eth0, so that either interface answers for both addresses.
 func newTwoNetworks(t *testing.T, kind string) *twoNetworks {
 	t.Helper()
-	l := &twoNetworks{lab: newLab(t), addr: map[string]netip.Addr{"tcp4": netip.MustParseAddr("10.78.0.2"), "tcp6": netip.MustParseAddr("fd78::2")}, made: map[string]int{}}
+	l := &twoNetworks{lab: newLab(t), addr: map[string]netip.Addr{}, made: map[string]int{}}
+	second := []string{"10.78.0.2/24", "fd78::2/64"}
+	if kind == "same" {
+		second = []string{"10.77.0.9/24", "fd77::9/64"}
+	}
+	for i, family := range families {
+		l.addr[family] = netip.MustParsePrefix(second[i]).Addr()
+	}
 	l.host.Sysctl("net/ipv4/ip_forward", "1")
 	l.host.Sysctl("net/ipv6/conf/all/forwarding", "1")
 	ns, err := netns.Open(l.api.Path)
@@ -39,14 +47,16 @@ func newTwoNetworks(t *testing.T, kind string) *twoNetworks {
 	}
 	defer ns.Close()
 	l.host.Do(func() error { return addSecond(kind, netlink.NsFd(int(ns.Fd()))) })
-	l.api.Do(func() error { return addressed("eth1", "10.78.0.2/24", "fd78::2/64") })
+	l.api.Do(func() error { return addressed("eth1", second...) })
 	for ns, confs := range map[*testnet.NS][]string{l.host: {"all", "default", "br0", "net1"}, l.api.NS: {"all", "default", "eth0", "eth1"}} {
 		for _, conf := range confs {
 			ns.Sysctl("net/ipv4/conf/"+conf+"/rp_filter", "0")
 		}
 	}
 	for _, w := range []*testnet.Workload{l.web, l.intruder} {
-		w.Do(func() error { return errors.Join(route("10.78.0.0/24", "10.77.0.254"), route("fd78::/64", "fd77::fe")) })
+		w.Do(func() error {
+			return errors.Join(route("10.78.0.0/24", "eth0", "10.77.0.254"), route("fd78::/64", "eth0", "fd77::fe"))
+		})
 	}
 	for _, family := range families {
 		at := func(port int) string { return netip.AddrPortFrom(l.addr[family], uint16(port)).String() }
@@ -69,7 +79,7 @@ func addSecond(kind string, api netlink.NsFd) error {
 		return la
 	}
 	switch kind {
-	case "veth":
+	case "veth", "same":
 		links = []netlink.Link{&netlink.Veth{LinkAttrs: named("net1"), PeerName: "eth1", PeerNamespace: api}}
 	case "macvlan":
 		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: named("below"), PeerName: "beside"}); err != nil {
@@ -96,7 +106,18 @@ func addSecond(kind string, api netlink.NsFd) error {
 			return fmt.Errorf("add %s %s: %w", kind, l.Attrs().Name, err)
 		}
 	}
-	return addressed("net1", "10.78.0.254/24", "fd78::fe/64")
+	if kind != "same" {
+		return addressed("net1", "10.78.0.254/24", "fd78::fe/64")
+	}
+	port, err := netlink.LinkByName("net1")
+	if err != nil {
+		return err
+	}
+	bridge, err := netlink.LinkByName("br0")
+	if err != nil {
+		return err
+	}
+	return errors.Join(addressed("net1"), netlink.LinkSetMasterByIndex(port, bridge.Attrs().Index))
 }
 
 // addressed brings an interface up with addresses that are usable at once.
@@ -123,13 +144,21 @@ func addressed(name string, prefixes ...string) error {
 	return nil
 }
 
-// route adds a route, or replaces it.
-func route(to, via string) error {
+// route adds a route, or replaces it. Without via it is on the link.
+func route(to, name, via string) error {
 	dst, err := netlink.ParseIPNet(to)
 	if err != nil {
 		return err
 	}
-	return netlink.RouteReplace(&netlink.Route{Dst: dst, Gw: net.ParseIP(via)})
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	r := &netlink.Route{Dst: dst, LinkIndex: link.Attrs().Index}
+	if r.Gw = net.ParseIP(via); via == "" {
+		r.Scope = netlink.SCOPE_LINK
+	}
+	return netlink.RouteReplace(r)
 }
 
 // call makes one request to eth1's address, on a connection of its own.
@@ -209,6 +238,7 @@ func TestAsymmetricRoutes(t *testing.T) {
 		{"steered", "veth", "auto", "inline", "inline"},
 		{"queues", "veth", "nfqueue", "nfqueue", "nfqueue"},
 		{"steered in two namespaces", "macvlan", "auto", "inline", "inline"},
+		{"on one network", "same", "auto", "inline", "inline"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -239,8 +269,13 @@ func TestAsymmetricRoutes(t *testing.T) {
 			l.continues("protect", open)
 			l.refusedAt("protect", l.web, 9090)
 			l.refusedAt("protect", l.intruder, 8080)
-			moved := []string{"10.77.0.1/32", "10.78.0.254", "fd77::1/128", "fd78::fe"}
-			l.api.Do(func() error { return errors.Join(route(moved[0], moved[1]), route(moved[2], moved[3])) })
+			via := [2]string{"10.78.0.254", "fd78::fe"}
+			if c.kind == "same" {
+				via = [2]string{}
+			}
+			l.api.Do(func() error {
+				return errors.Join(route("10.77.0.1/32", "eth1", via[0]), route("fd77::1/128", "eth1", via[1]))
+			})
 			l.continues("after the answers have moved to eth1", open)
 			l.refusedAt("after the answers have moved to eth1", l.web, 9090)
 			l.run("mode", "set", "api", "monitor")
