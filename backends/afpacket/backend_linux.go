@@ -19,6 +19,7 @@ type Backend struct {
 	closed bool
 	open   map[*attachment]struct{}
 	ports  map[netns.ID]*port
+	taps   map[netns.ID]*tapGroup // may have ended
 	// closing holds the ports being closed; the channel is closed when one is gone.
 	closing map[netns.ID]chan struct{}
 	// unjudged is what ports collected and TakeUnjudged has not returned yet.
@@ -34,7 +35,7 @@ var (
 
 // New returns a backend; nothing is opened before the first Attach.
 func New(cfg Config) *Backend {
-	return &Backend{cfg: cfg.withDefaults(), repairs: backend.NewRepairs(), open: map[*attachment]struct{}{}, ports: map[netns.ID]*port{}, closing: map[netns.ID]chan struct{}{}}
+	return &Backend{cfg: cfg.withDefaults(), repairs: backend.NewRepairs(), open: map[*attachment]struct{}{}, ports: map[netns.ID]*port{}, taps: map[netns.ID]*tapGroup{}, closing: map[netns.ID]chan struct{}{}}
 }
 
 // Attach implements backend.Backend.
@@ -55,7 +56,7 @@ func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Atta
 	switch ep.Kind {
 	case backend.Tap:
 		var t *tap
-		if t, err = openTap(ep, b.cfg); err == nil {
+		if t, err = b.attachTap(ep); err == nil {
 			inner = tapAttachment{t}
 		}
 	case backend.Inline:

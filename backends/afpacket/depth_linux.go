@@ -6,13 +6,10 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-var (
-	_ backend.Gauge = (*tap)(nil)
-	_ backend.Gauge = (*inline)(nil)
-)
+var _ backend.Gauge = (*inline)(nil)
 
-// Depth implements backend.Gauge: the content of the blocks that the kernel has handed over.
-func (t *tap) Depth() (d backend.Depth) {
+// depth returns the content of the blocks that the kernel has handed over.
+func (t *tap) depth() (d backend.Depth) {
 	t.whileOpen(func() {
 		s := t.sock.Load()
 		blocks := 0

@@ -1,10 +1,6 @@
 package afpacket
 
 import (
-	"errors"
-	"fmt"
-	"io"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,13 +11,14 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// tap is a queue that receives copies of one interface's frames. Waiting is done by the
-// runtime's poller, so that a tap costs a goroutine and no thread.
+// tap receives copies of one interface's frames for its group. A goroutine waits for its socket by
+// the runtime's poller, so that a tap costs no thread.
 //
 // Frames for other stations (a bridge floods them, or the interface is promiscuous) are
 // skipped: they are not the workload's.
 type tap struct {
 	gate
+	group    *tapGroup
 	endpoint uint32
 	link     packet.LinkType
 	mtu      uint32
@@ -30,58 +27,26 @@ type tap struct {
 	cfg      Config
 	ep       backend.Endpoint
 
-	wait func(fd uintptr) bool // bound once: no closure per wait
 	// sock is the socket being read. Only the worker replaces it, by next, which resize creates.
 	sock, next atomic.Pointer[tapSocket]
 	turn       turn           // the worker's own
 	resizing   sync.WaitGroup // Add holds gate.mu while the gate is open
 
 	// Used by the worker only.
-	asked bool // wait has looked once
-	idle  int  // ticks without a frame
-	gone  bool // the interface no longer exists
+	idle int  // ticks without a frame
+	gone bool // the interface no longer exists
 
-	woken    atomic.Bool
-	bound    atomic.Bool  // Activate has bound the socket to its interface
-	stopped  atomic.Int64 // when the attachment was closed, ns; 0 while it is not
-	received atomic.Uint64
-	dropped  atomic.Uint64
+	signalled atomic.Bool  // the socket became readable, or has an error
+	bound     atomic.Bool  // Activate has bound the socket to its interface
+	stopped   atomic.Int64 // when the attachment was closed, ns; 0 while it is not
+	received  atomic.Uint64
+	dropped   atomic.Uint64
 }
 
-var (
-	_ backend.Queue    = (*tap)(nil)
-	_ backend.Counter  = (*tap)(nil)
-	_ backend.Buffered = (*tap)(nil)
-)
-
-// Recv delivers the frames of full or retired blocks. It implements backend.Queue.
-func (t *tap) Recv(b *packet.Batch) error {
-	b.Reset()
-	if !t.enter() {
-		return io.EOF
-	}
-	t.change()
-	t.fill(b)
-	if b.N == 0 {
-		if t.ended() {
-			t.leave()
-			t.Close()
-			return io.EOF
-		}
-		if err := t.block(); err != nil {
-			t.leave()
-			return err
-		}
-		t.fill(b)
-	}
-	if b.N > 0 {
-		t.idle = 0
-		t.received.Add(uint64(b.N))
-		return nil
-	}
-	t.sock.Load().giveBack()
-	t.leave()
-	return nil
+// signal wakes the worker for the socket.
+func (t *tap) signal() {
+	t.signalled.Store(true)
+	t.group.Wake()
 }
 
 // ended reports whether no more frames can arrive: the interface is gone or the attachment
@@ -94,61 +59,22 @@ func (t *tap) ended() bool {
 	return at != 0 && time.Since(time.Unix(0, at)) > 2*t.retire+10*time.Millisecond
 }
 
-// block waits for a block, Wake or a tick.
-func (t *tap) block() error {
-	d := tick
+// tick returns how long the worker may wait without a look at the tap.
+func (t *tap) tick() time.Duration {
 	switch {
 	case t.turn.cut != 0:
-		d = time.Millisecond
+		return time.Millisecond
 	case t.stopped.Load() != 0:
-		d = t.retire
+		return t.retire
 	case t.idle >= idleAfter:
-		d = idleTick
+		return idleTick
 	}
-	s := t.sock.Load()
-	if err := s.file.SetReadDeadline(time.Now().Add(d)); err != nil {
-		return t.waitError(err)
-	}
-	// After the deadline is set: a Wake before it had its own overwritten.
-	if t.woken.Swap(false) {
-		return nil
-	}
-	t.asked = false
-	err := s.conn.Read(t.wait)
-	t.woken.Store(false)
-	switch {
-	case err == nil:
-		if !s.ready() {
-			t.checkLink()
-		}
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		t.idle++
-		// Going down wakes the socket, being deleted afterwards does not.
-		t.checkLink()
-	default:
-		return t.waitError(err)
-	}
-	return nil
+	return tick
 }
 
-func (t *tap) waitError(err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		return io.EOF
-	}
-	return fmt.Errorf("wait for tap of endpoint %d: %w", t.endpoint, err)
-}
-
-// readable is the poller's callback: it is satisfied by a block or, when called again, by
-// whatever made the socket readable (an error of the interface).
-func (t *tap) readable(uintptr) bool {
-	again := t.asked
-	t.asked = true
-	return again || t.sock.Load().ready()
-}
-
-// Waiting reports whether the block being filled by the kernel has frames. It implements
-// backend.Buffered.
-func (t *tap) Waiting() bool {
+// waiting reports whether the ring has frames that were not received yet, including those of the
+// block being filled by the kernel.
+func (t *tap) waiting() bool {
 	if !t.enter() {
 		return false
 	}
@@ -173,22 +99,58 @@ func (t *tap) checkLink() {
 	})
 }
 
-// fill adds frames until the batch or half of the ring is full.
-func (t *tap) fill(b *packet.Batch) {
+// ringState is what the worker finds in a tap's ring.
+type ringState uint8
+
+// States.
+const (
+	ringEmpty   ringState = iota // no frame arrived until now
+	ringPending                  // the kernel has not handed over the block that has the next frames
+	ringReady                    // the next frame can be taken
+	ringTaken                    // half of the ring was taken in this batch
+)
+
+// peek returns the state of the ring, and the stamp of the frame that is ready.
+func (t *tap) peek() (stamp int64, state ringState) {
 	s := t.sock.Load()
-	for !b.Full() && s.done < (s.blocks+1)/2 && s.ready() {
+	switch {
+	case s.done >= (s.blocks+1)/2:
+		return 0, ringTaken
+	case s.ready():
 		if s.left == 0 {
 			s.begin()
 		}
-		for s.left > 0 && !b.Full() {
-			t.add(b, s.ring, s.at)
-			s.at += int(s.ring.u32(s.at + v3Next))
-			s.left--
-		}
 		if s.left == 0 {
-			s.done++
-			s.cur = (s.cur + 1) % s.blocks
+			return 0, ringReady // an empty block, for takeFrame to skip
 		}
+		return s.stamp(), ringReady
+	case s.filling():
+		return 0, ringPending
+	}
+	return 0, ringEmpty
+}
+
+// takeFrame adds the next frame, which is ready.
+func (t *tap) takeFrame(b *packet.Batch) {
+	s := t.sock.Load()
+	if s.left > 0 {
+		t.add(b, s.ring, s.at)
+		s.at += int(s.ring.u32(s.at + v3Next))
+		s.left--
+	}
+	if s.left == 0 {
+		s.done++
+		s.cur = (s.cur + 1) % s.blocks
+	}
+}
+
+// fill adds frames until the batch or half of the ring is full.
+func (t *tap) fill(b *packet.Batch) {
+	for !b.Full() {
+		if _, state := t.peek(); state != ringReady {
+			return
+		}
+		t.takeFrame(b)
 	}
 }
 
@@ -205,6 +167,8 @@ func (t *tap) add(b *packet.Batch, r ring, off int) {
 	case unix.PACKET_OTHERHOST:
 		return
 	}
+	t.idle = 0
+	t.received.Add(1)
 	f := b.Add()
 	start := off + int(r.u16(off+v3Mac))
 	n := int(r.u32(off + v3Snaplen))
@@ -235,31 +199,12 @@ func (t *tap) add(b *packet.Batch, r ring, off int) {
 	}
 }
 
-// Settle returns the blocks; verdicts have no effect here. It implements backend.Queue.
-func (t *tap) Settle(b *packet.Batch) error {
-	if b.N == 0 {
-		return nil
-	}
-	b.Reset()
-	t.sock.Load().giveBack()
-	t.leave()
-	return nil
-}
-
-// Wake ends a wait. It implements backend.Queue.
-func (t *tap) Wake() {
-	t.woken.Store(true)
-	_ = t.sock.Load().file.SetReadDeadline(time.Unix(1, 0))
-}
-
-// Close ends the capture; the ring is released when the worker no longer uses it. It
-// implements backend.Queue.
-func (t *tap) Close() error {
+// Close ends the capture; the ring is released when the worker no longer uses it.
+func (t *tap) Close() {
 	if t.gate.close() {
-		t.Wake()
+		t.group.Wake()
 	}
 	t.resizing.Wait()
-	return nil
 }
 
 // free is called by the gate.
@@ -272,7 +217,7 @@ func (t *tap) free() {
 	}
 }
 
-// Stats implements backend.Counter.
+// Stats returns the counters.
 func (t *tap) Stats() backend.Stats {
 	t.whileOpen(t.countDrops)
 	return backend.Stats{Received: t.received.Load(), Dropped: t.dropped.Load()}

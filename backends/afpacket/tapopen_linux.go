@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/internal/netns"
 )
 
 // tapAttachment is one tapped endpoint.
@@ -15,7 +16,7 @@ type tapAttachment struct {
 var _ backend.Attachment = tapAttachment{}
 
 // Queues implements backend.Attachment.
-func (a tapAttachment) Queues() []backend.Queue { return []backend.Queue{a.tap} }
+func (a tapAttachment) Queues() []backend.Queue { return []backend.Queue{a.group} }
 
 // Activate binds the socket, which starts the flow of frames. It implements
 // backend.Attachment.
@@ -40,11 +41,36 @@ func (a tapAttachment) Close() error {
 			}
 		}
 	})
-	a.Wake()
+	a.group.Wake()
 	return nil
 }
 
-// openTap prepares a tap; no frame arrives before Activate.
+// attachTap prepares a tap in the group of its namespace; no frame arrives before Activate. The lock
+// is held.
+func (b *Backend) attachTap(ep backend.Endpoint) (*tap, error) {
+	id, err := netns.Identity(ep.NetNS)
+	if err != nil {
+		return nil, err
+	}
+	t, err := openTap(ep, b.cfg)
+	if err != nil {
+		return nil, err
+	}
+	if t.group = b.taps[id]; t.group == nil || !t.group.add(t) {
+		t.group = newTapGroup(b.cfg)
+		t.group.add(t)
+		for old, g := range b.taps {
+			if g.over() {
+				delete(b.taps, old)
+			}
+		}
+		b.taps[id] = t.group
+	}
+	t.sock.Load().watch(t.signal)
+	return t, nil
+}
+
+// openTap opens a tap's socket.
 func openTap(ep backend.Endpoint, cfg Config) (*tap, error) {
 	s, err := openTapSocket(ep, cfg, cfg.TapRing)
 	if err != nil {
@@ -52,7 +78,6 @@ func openTap(ep backend.Endpoint, cfg Config) (*tap, error) {
 	}
 	t := &tap{endpoint: ep.ID, ep: ep, cfg: cfg, retire: cfg.TapRetire, link: s.link, mtu: s.mtu, index: s.index}
 	t.sock.Store(s)
-	t.wait = t.readable
 	t.gate.release = t.free
 	return t, nil
 }

@@ -22,6 +22,8 @@ type tapSocket struct {
 	link  packet.LinkType
 	since int64 // when it was bound, ns since the epoch; for one that replaces another
 
+	watched chan struct{} // closed when watch has ended; nil before watch
+
 	ring      ring
 	blockSize int
 	blocks    int
@@ -98,11 +100,25 @@ func (s *tapSocket) drops() (n uint64) {
 	return n
 }
 
+// watch calls signal when it begins and whenever the socket becomes readable or has an error, until
+// it is closed.
+func (s *tapSocket) watch(signal func()) {
+	s.watched = make(chan struct{})
+	go func() {
+		defer close(s.watched)
+		// One call for all times: the poller forgets what happens between two.
+		_ = s.conn.Read(func(uintptr) bool { signal(); return false })
+	}()
+}
+
 // close releases everything.
 func (s *tapSocket) close() {
+	_ = s.file.Close()
+	if s.watched != nil {
+		<-s.watched
+	}
 	_ = unix.Munmap(s.ring)
 	s.ring = nil
-	_ = s.file.Close()
 }
 
 // ready reports whether the kernel has handed a block over.
@@ -118,13 +134,23 @@ func (s *tapSocket) begin() {
 	s.seq = s.ring.u32(base + blockSeq)
 }
 
+// stamp returns that of the next frame of the present block.
+func (s *tapSocket) stamp() int64 {
+	return int64(s.ring.u32(s.at+v3Sec))*1e9 + int64(s.ring.u32(s.at+v3Nsec))
+}
+
+// filling reports whether the kernel has put frames into the block that it hands over next.
+func (s *tapSocket) filling() bool {
+	base := s.cur * s.blockSize
+	// A block that was returned and not opened again has its old number.
+	return s.ring.u32(base+blockSeq) == s.seq+1 && s.ring.u32(base+blockPackets) > 0
+}
+
 // unfinished begins the block that the kernel has not handed over, if it holds frames: for
 // when no more can arrive. The kernel's own timer could take twice as long as the larger ring
 // lasts.
 func (s *tapSocket) unfinished() bool {
-	base := s.cur * s.blockSize
-	// A block that was returned and not opened again has its old number.
-	if s.ring.u32(base+blockSeq) != s.seq+1 || s.ring.u32(base+blockPackets) == 0 {
+	if !s.filling() {
 		return false
 	}
 	s.begin()

@@ -108,6 +108,7 @@ func (t *tap) resize(size int) {
 		used := false
 		if s.index == t.index && s.bind() == nil {
 			s.since = time.Now().UnixNano()
+			s.watch(t.signal)
 			t.whileOpen(func() {
 				used = true
 				t.countDrops() // losses of the old socket from now on are in this one

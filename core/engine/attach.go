@@ -27,6 +27,7 @@ type attached struct {
 	ep       backend.Endpoint
 	be       backend.Backend
 	workload string
+	of       *workload
 	since    int64 // when it was first attached, ns since the epoch
 	att      backend.Attachment
 	recall   *offload.Recall
@@ -72,6 +73,12 @@ func (e *Engine) release(s *slot) {
 // locked.
 func (e *Engine) setAttached(s *slot, a *attached) {
 	e.mu.Lock()
+	if s.cur != nil {
+		s.cur.of.attached--
+	}
+	if a != nil {
+		a.of.attached++
+	}
 	s.cur = a
 	e.publish()
 	e.mu.Unlock()
@@ -95,12 +102,14 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 	if closed {
 		return ErrClosed
 	}
+	of := e.lockWorkload(keyOf(&ep, workload))
+	defer of.unlock(e)
 	if s.cur != nil && s.cur.ep.SameAttachment(&ep) {
 		if done, err := e.readdress(s, ep); done || err != nil {
 			return err
 		}
 	}
-	if err := e.change(ctx, s, be, ep, workload); err != nil {
+	if err := e.change(ctx, s, be, ep, of); err != nil {
 		return fmt.Errorf("attach %s of %s (%s): %w", ep.Interface, workload, ep.Kind, err)
 	}
 	if p := e.shared.Policy.Load(); p != nil {
@@ -111,8 +120,8 @@ func (e *Engine) Attach(ctx context.Context, be backend.Backend, ep backend.Endp
 }
 
 // change attaches the endpoint of a locked slot, replacing its attachment.
-func (e *Engine) change(ctx context.Context, s *slot, be backend.Backend, ep backend.Endpoint, workload string) error {
-	t := transition{e: e, s: s, old: s.cur}
+func (e *Engine) change(ctx context.Context, s *slot, be backend.Backend, ep backend.Endpoint, of *workload) error {
+	t := transition{e: e, s: s, old: s.cur, of: of}
 	var waiting []path.Moved
 	inline := t.old != nil && t.old.ep.Kind == backend.Inline && ep.Kind == backend.Inline
 	exchange, again := inline && t.old.be != be, inline && t.old.be == be
@@ -122,9 +131,9 @@ func (e *Engine) change(ctx context.Context, s *slot, be backend.Backend, ep bac
 		waiting = t.leaveInline()
 	}
 	var err error
-	if t.next, err = e.open(ctx, be, ep, workload); err != nil {
+	if t.next, err = e.open(ctx, be, ep, of); err != nil {
 		if again {
-			t.old.giveSessions(waiting)
+			t.giveSessions(t.old, waiting)
 			s.endSessions(e)
 			e.reportLost(s.id)
 		}
@@ -153,12 +162,12 @@ func (e *Engine) change(ctx context.Context, s *slot, be backend.Backend, ep bac
 
 // open creates an attachment, with the present generation as that of its queues, and its
 // workers.
-func (e *Engine) open(ctx context.Context, be backend.Backend, ep backend.Endpoint, workload string) (*attached, error) {
+func (e *Engine) open(ctx context.Context, be backend.Backend, ep backend.Endpoint, of *workload) (*attached, error) {
 	att, err := be.Attach(ctx, ep)
 	if err != nil {
 		return nil, err
 	}
-	a := &attached{ep: ep, be: be, workload: workload, since: e.cfg.Now(), att: att, recall: offload.NewRecall(att)}
+	a := &attached{ep: ep, be: be, workload: of.key.name, of: of, since: e.cfg.Now(), att: att, recall: offload.NewRecall(att)}
 	if p := e.shared.Policy.Load(); p != nil {
 		if err := a.recall.To(p.Generation); err != nil {
 			return nil, errors.Join(err, a.close())
@@ -175,11 +184,12 @@ func (t *transition) attachFirst() error {
 	for _, w := range t.next.workers {
 		w.do(func() { w.path.Gate().Forget(t.s.id) })
 	}
-	t.e.setAttached(t.s, t.next)
+	t.e.replace(t.s, t.of, t.next)
 	if err := t.next.att.Activate(); err != nil {
-		t.e.setAttached(t.s, nil)
+		t.e.replace(t.s, t.of, nil)
 		return errors.Join(err, t.next.close())
 	}
+	t.rejudge()
 	return nil
 }
 
@@ -194,6 +204,8 @@ func (e *Engine) Detach(id uint32) error {
 	if a == nil {
 		return nil
 	}
+	of := e.lockWorkload(a.of.key)
+	defer of.unlock(e)
 	err := a.close()
 	s.endSessions(e)
 	if err != nil {
@@ -202,16 +214,19 @@ func (e *Engine) Detach(id uint32) error {
 	return nil
 }
 
-// endSessions ends the sessions of an endpoint that is no longer attached. The slot is
-// locked.
+// endSessions ends the sessions of an endpoint that is no longer attached, but those that other
+// endpoints of its workload have, too. The slot and its workload are locked.
 func (s *slot) endSessions(e *Engine) {
-	for _, w := range s.cur.workers {
+	for _, w := range s.cur.judges() {
 		w.do(func() { w.endSessions(s.id) })
 	}
-	e.setAttached(s, nil)
+	for _, w := range s.cur.workers {
+		w.do(func() { w.path.Gate().Forget(s.id) })
+	}
+	e.replace(s, s.cur.of, nil)
 }
 
-// detachLost detaches an endpoint that can no longer be used. The slot is locked.
+// detachLost detaches an endpoint that can no longer be used. The slot and its workload are locked.
 func (s *slot) detachLost(e *Engine) {
 	if err := s.cur.close(); err != nil {
 		e.cfg.Logger.Debug("lost endpoint not closed cleanly", "workload", s.cur.workload, "interface", s.cur.ep.Interface, "error", err)
@@ -226,7 +241,7 @@ func (s *slot) detachLost(e *Engine) {
 }
 
 // detachIfEnded detaches an endpoint one of whose workers ended before it could do so. The
-// slot is locked.
+// slot and its workload are locked.
 func (s *slot) detachIfEnded(e *Engine) {
 	e.mu.Lock()
 	ended := s.cur != nil && slices.ContainsFunc(s.cur.workers, func(w *worker) bool { return w.retired })

@@ -34,6 +34,8 @@ func (c *command) waits(w *worker, now int64, received int) bool {
 		c.tries++
 		return !due && c.tries < triesAtMost
 	case c.patience > now:
+		w.path.Lock()
+		defer w.path.Unlock()
 		return !w.path.Gate().Drained(c.endpoint, received, w.path.Sessions().Now(), func() bool {
 			b, ok := w.q.(backend.Buffered)
 			return ok && b.Waiting()
@@ -42,11 +44,21 @@ func (c *command) waits(w *worker, now int64, received int) bool {
 	return false
 }
 
-// do runs fn on the worker's goroutine and waits for it; after the worker's end it runs fn on
-// the caller's.
-func (w *worker) do(fn func()) { w.enqueue(command{fn: fn, done: make(chan struct{})}) }
+// do runs fn on the worker's goroutine, with the path's lock, and waits for it; after the worker's
+// end it runs fn on the caller's.
+func (w *worker) do(fn func()) { w.stopped(func() { w.locked(fn) }) }
 
-// emptied is do after every frame that another queue has passed until now was judged here.
+// locked runs fn with the path's lock.
+func (w *worker) locked(fn func()) {
+	w.path.Lock()
+	defer w.path.Unlock()
+	fn()
+}
+
+// stopped is do without the path's lock: the worker does nothing else meanwhile.
+func (w *worker) stopped(fn func()) { w.enqueue(command{fn: fn, done: make(chan struct{})}) }
+
+// emptied is stopped after every frame that another queue has passed until now was judged here.
 func (w *worker) emptied(fn func()) {
 	w.enqueue(command{fn: fn, after: w.e.cfg.Now() + underWay, done: make(chan struct{})})
 }
@@ -86,7 +98,7 @@ func (w *worker) runCommands(received int) {
 		c.fn()
 		close(c.done)
 	}
-	w.path.Sessions().Report().Flush()
+	w.locked(func() { w.path.Sessions().Report().Flush() })
 	if len(later) == 0 {
 		if received >= 0 && len(cmds) > 0 {
 			w.q.Wake() // sessions that came with them are judged by the next batch

@@ -45,10 +45,11 @@ type Config struct {
 // Engine is the dataplane of one node. Its methods may be called from any goroutine, except
 // Drain and Threats, which one collector calls.
 //
-// There are three kinds of lock. Each endpoint has one, which is held while the endpoint is
-// attached, changed or detached, however long a backend or a worker takes. Engine.mu guards
+// There are five kinds of lock. Each endpoint has one, which is held while the endpoint is
+// attached, changed or detached, however long a backend or a worker takes, and so has its workload. Engine.mu guards
 // the lists, and is held only briefly: never while waiting for a backend, the kernel or a
-// worker. Workers that stop together are locked in their order. Apply takes no lock.
+// worker. Workers that stop together are locked in their order, and
+// so are paths, which are locked last, each for one batch or command. Apply takes no lock.
 type Engine struct {
 	cfg     Config
 	shared  path.Shared
@@ -68,6 +69,9 @@ type Engine struct {
 	rings   map[ringKey]backend.Stats // of queues of ended workers
 	meshes  map[string]*sidecar.Mesh  // by workload, those with a sidecar
 	closed  bool
+
+	workloads  map[workloadKey]*workload // of the endpoints that are attached or about to be
+	nextNumber uint32                    // of the next workload
 }
 
 // ErrClosed is returned by calls after Close.
@@ -85,7 +89,7 @@ func New(cfg Config) *Engine {
 		cfg.Now = func() int64 { return time.Now().UnixNano() }
 	}
 	e := &Engine{cfg: cfg, slots: map[uint32]*slot{}, sockets: map[uint32]*role.Sockets{}, sources: map[uint32]*own.List{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{},
-		rings: map[ringKey]backend.Stats{}, lost: make(chan uint32, lostWaiting)}
+		rings: map[ringKey]backend.Stats{}, lost: make(chan uint32, lostWaiting), workloads: map[workloadKey]*workload{}, nextNumber: firstNumber}
 	e.recalls.init()
 	e.running.Store(&[]*worker{})
 	return e
@@ -130,6 +134,7 @@ func (e *Engine) publish() {
 		}
 	}
 	e.meshes = meshes
+	sums := e.sumWorkloads()
 	for id, s := range e.slots {
 		a := s.cur
 		if a == nil {
@@ -137,7 +142,11 @@ func (e *Engine) publish() {
 		}
 		x := &path.Endpoint{ID: id, Workload: a.workload, Interface: a.ep.Interface, Datapath: a.ep.Datapath(), Inline: a.ep.Kind == backend.Inline,
 			Loopback: a.ep.Hook.Side == backend.LoopbackSide, Fail: packet.Pass, Sockets: e.sockets[id], Seed: role.SeedOf(a.workload), Since: a.since, Mesh: meshes[a.workload],
-			MAC: a.ep.MAC, Sources: e.sources[id]}
+			MAC: a.ep.MAC, Sources: e.sources[id], Number: a.of.number}
+		if a.of.home != nil {
+			sum := sums[a.of]
+			x.Shares = &path.Shares{Home: a.of.home.path, Exit: exitOf(a), Enforced: sum.enforced, Mixed: sum.mixed}
+		}
 		if a.ep.Fail == backend.FailClosed {
 			x.Fail = packet.Drop
 		}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -47,7 +46,7 @@ func (t *transition) exchange() error {
 			continue
 		}
 		unlock := lockWorkers(slices.Concat(old.workers, next.workers))
-		whileStopped(next.workers, (*worker).do, func() {
+		whileStopped(next.workers, (*worker).stopped, func() {
 			whileStopped(old.workers, (*worker).emptied, func() { moved = t.swap(patient) })
 		})
 		unlock()
@@ -60,7 +59,7 @@ func (t *transition) exchange() error {
 
 // holding reports whether packets of an endpoint are held.
 func holding(a *attached) (held bool) {
-	for _, w := range a.workers {
+	for _, w := range a.judges() {
 		w.do(func() { held = held || w.path.Holding(a.ep.ID) })
 	}
 	return held
@@ -68,7 +67,8 @@ func holding(a *attached) (held bool) {
 
 // lockWorkers locks the workers in order, so that two hand-overs cannot deadlock.
 func lockWorkers(list []*worker) (unlock func()) {
-	slices.SortFunc(list, func(a, b *worker) int { return cmp.Compare(a.number, b.number) })
+	list = slices.Clone(list)
+	slices.SortFunc(list, byNumber)
 	list = slices.Compact(list)
 	for _, w := range list {
 		w.stand.Lock()
@@ -93,10 +93,8 @@ func whileStopped(list []*worker, stop func(*worker, func()), fn func()) {
 // it does so only if the old one holds no packets; it reports whether it did.
 func (t *transition) swap(patient bool) bool {
 	e, s, old, next := t.e, t.s, t.old, t.next
-	for _, w := range old.workers {
-		if patient && w.path.Holding(s.id) {
-			return false
-		}
+	if patient && t.holds() {
+		return false
 	}
 	// Packets that the new datapath passed may still reach the old one, and packets that the old
 	// one passed are in the new queue, in the directions in which it sees the packets first.
@@ -106,17 +104,19 @@ func (t *transition) swap(patient bool) bool {
 	}
 	var sessions []path.Moved
 	for _, w := range old.workers {
-		w.path.Sessions().DropHeld(s.id)
-		sessions = append(sessions, w.path.Export(s.id)...)
+		t.dropHeld(w)
+		w.locked(func() { sessions = append(sessions, t.export(w)...) })
 	}
-	e.setAttached(s, next)
+	t.swapHome()
 	for _, w := range old.workers {
-		w.path.Gate().Expect(s.id, late, e.cfg.Now()+lateFor)
+		w.locked(func() { w.path.Gate().Expect(s.id, late, e.cfg.Now()+lateFor) })
 	}
 	shares := next.shares(sessions)
 	for i, w := range next.workers {
-		w.path.Begin(e.cfg.Now())
-		w.path.Adopt(s.id, shares[i])
+		w.locked(func() {
+			w.path.Begin(e.cfg.Now())
+			w.path.Adopt(s.id, shares[i])
+		})
 	}
 	for _, w := range next.workers {
 		w.skim(s.id, judged)
@@ -138,12 +138,12 @@ func inside(s backend.Side) int {
 // skim takes the packets waiting in the queue at a hand-over. The endpoint's packets in one
 // direction were judged by the old datapath already and pass; all others are judged as usual.
 func (w *worker) skim(id uint32, judged packet.Direction) {
-	w.path.Gate().Skim(id, judged)
+	w.locked(func() { w.path.Gate().Skim(id, judged) })
 	for range skimmed {
 		w.q.Wake()
 		if n, err := w.receive(); err != nil || n < unfilled {
 			break // an error is returned again, to the caller that handles it
 		}
 	}
-	w.path.Gate().EndSkim(id)
+	w.locked(func() { w.path.Gate().EndSkim(id) })
 }

@@ -4,10 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sluicenet/sluice/core/backend"
-	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/path"
-	"github.com/sluicenet/sluice/core/session"
 )
 
 // Between a tap and an inline datapath there is one moment, the cut: frames before it are
@@ -25,10 +22,11 @@ const (
 	tapAgain = time.Millisecond
 )
 
-// transition is one change of an endpoint's attachment. Its slot is locked.
+// transition is one change of an endpoint's attachment. Its slot and its workload are locked.
 type transition struct {
 	e    *Engine
 	s    *slot
+	of   *workload
 	old  *attached // nil: the first attachment
 	next *attached
 }
@@ -63,13 +61,14 @@ func (t *transition) fromTap() error {
 	}
 	var sessions []path.Moved
 	for _, w := range old.workers {
-		w.enqueue(command{fn: func() { sessions = append(sessions, w.path.Export(s.id)...) },
+		w.enqueue(command{fn: func() { w.locked(func() { sessions = append(sessions, t.export(w)...) }) },
 			endpoint: s.id, patience: cut + int64(tapPatience), done: make(chan struct{})})
 	}
-	e.setAttached(s, next)
+	e.replace(s, t.of, next)
+	t.rejudge()
 	shares := next.shares(sessions)
 	for i, w := range next.workers {
-		w.do(func() { w.path.Replay(w.path.Adopt(s.id, shares[i]), cut) })
+		w.stopped(func() { t.replay(w, shares[i], cut) })
 	}
 	if err := old.close(); err != nil {
 		e.cfg.Logger.Warn("tap not closed cleanly", "workload", old.workload, "interface", old.ep.Interface, "error", err)
@@ -80,20 +79,25 @@ func (t *transition) fromTap() error {
 // toTap replaces an inline attachment by a tap. The tap's ring buffers frames until the
 // sessions are there. On error the endpoint stays inline.
 func (t *transition) toTap() error {
+	if t.of.home != nil {
+		return t.toTapShared()
+	}
 	e, s, next := t.e, t.s, t.next
 	var err error
-	whileStopped(next.workers, (*worker).do, func() {
+	whileStopped(next.workers, (*worker).stopped, func() {
 		if err = next.att.Activate(); err != nil {
 			return
 		}
 		cut := e.cfg.Now()
 		sessions := t.leaveInline()
-		e.setAttached(s, next)
+		e.replace(s, t.of, next)
 		shares := next.shares(sessions)
 		for i, w := range next.workers {
-			w.path.Begin(e.cfg.Now())
-			w.path.Adopt(s.id, shares[i])
-			w.path.Gate().Since(s.id, cut)
+			w.locked(func() {
+				w.path.Begin(e.cfg.Now())
+				w.path.Adopt(s.id, shares[i])
+				w.path.Gate().Since(s.id, cut)
+			})
 		}
 	})
 	if err != nil {
@@ -111,15 +115,16 @@ func (t *transition) leaveInline() []path.Moved {
 	}
 	var out []path.Moved
 	for _, w := range old.workers {
-		w.emptied(func() { out = append(out, w.path.Export(old.ep.ID)...) })
+		w.emptied(func() { w.locked(func() { out = append(out, t.export(w)...) }) })
 	}
 	return out
 }
 
 // attachNext activates next for an endpoint that has left its old datapath.
 func (t *transition) attachNext(sessions []path.Moved) error {
-	t.e.setAttached(t.s, t.next)
-	t.next.giveSessions(sessions)
+	t.e.replace(t.s, t.of, t.next)
+	t.giveSessions(t.next, sessions)
+	t.rejudge()
 	if err := t.next.att.Activate(); err != nil {
 		t.s.endSessions(t.e)
 		return errors.Join(err, t.next.close())
@@ -128,37 +133,9 @@ func (t *transition) attachNext(sessions []path.Moved) error {
 }
 
 // giveSessions distributes sessions to the endpoint's workers.
-func (a *attached) giveSessions(sessions []path.Moved) {
+func (t *transition) giveSessions(a *attached, sessions []path.Moved) {
 	shares := a.shares(sessions)
 	for i, w := range a.workers {
 		w.do(func() { w.path.Adopt(a.ep.ID, shares[i]) })
 	}
-}
-
-// shares splits sessions by the endpoint's worker that will have their frames.
-func (a *attached) shares(sessions []path.Moved) [][]path.Moved {
-	out := make([][]path.Moved, len(a.workers))
-	spread, _ := a.att.(backend.Spreader)
-	if len(out) == 0 {
-		return nil
-	}
-	if spread == nil || len(out) == 1 {
-		out[0] = sessions
-		return out
-	}
-	for i := range sessions {
-		at := spread.Place(peerOf(&sessions[i].Session))
-		out[at] = append(out[at], sessions[i])
-	}
-	return out
-}
-
-// peerOf returns the end of a session that is not the endpoint's workload.
-func peerOf(s *session.Session) packet.Addr {
-	if s.Dir == packet.Egress {
-		peer, _ := s.Server()
-		return peer
-	}
-	peer, _ := s.Client()
-	return peer
 }

@@ -129,6 +129,8 @@ func (e *Engine) detachAttached(a *attached) {
 		return
 	}
 	defer e.release(s)
+	of := e.lockWorkload(a.of.key)
+	defer of.unlock(e)
 	if s.cur != nil && s.cur.att == a.att {
 		s.detachLost(e)
 	}

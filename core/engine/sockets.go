@@ -46,8 +46,11 @@ func (e *Engine) SetHeld(endpoint uint32, opened, known []role.Tuple) {
 	if s.cur == nil {
 		return
 	}
-	open, rest := s.cur.spread(opened), s.cur.spread(known)
-	for i, w := range s.cur.workers {
+	of := e.lockWorkload(s.cur.of.key)
+	defer of.unlock(e)
+	judges := s.cur.judges()
+	open, rest := s.cur.spread(opened, len(judges)), s.cur.spread(known, len(judges))
+	for i, w := range judges {
 		w.do(func() {
 			w.path.Begin(e.cfg.Now())
 			w.path.Sessions().Held(endpoint, open[i], rest[i])
@@ -55,9 +58,9 @@ func (e *Engine) SetHeld(endpoint uint32, opened, known []role.Tuple) {
 	}
 }
 
-// spread splits connections by the endpoint's worker that has their frames.
-func (a *attached) spread(list []role.Tuple) [][]role.Tuple {
-	out := make([][]role.Tuple, len(a.workers))
+// spread splits connections by which of n workers has their sessions.
+func (a *attached) spread(list []role.Tuple, n int) [][]role.Tuple {
+	out := make([][]role.Tuple, n)
 	spread, _ := a.att.(backend.Spreader)
 	if len(out) == 1 || spread == nil && len(out) > 0 {
 		out[0] = list

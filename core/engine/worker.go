@@ -20,8 +20,9 @@ const (
 	showEvery = int64(100e6) // ns between two publications of counters
 )
 
-// worker drives one queue: it receives, has its path judge, and settles. Only its goroutine
-// uses path, batch and the alarm; after its end the holder of after does.
+// worker drives one queue: it receives, has its path judge, or the home of a workload, and settles.
+// Only its goroutine uses batch and the alarm, and path unless that is a workload's home; after its
+// end the holder of after does. The path's lock is held whenever it is used.
 type worker struct {
 	e      *Engine
 	q      backend.Queue
@@ -31,6 +32,8 @@ type worker struct {
 	ended  chan struct{}
 	after  sync.Mutex
 	stand  sync.Mutex // held by a hand-over for which several workers wait together
+	// visited are the paths of other workers at which frames of the batch were judged.
+	visited []*path.Path
 
 	alarm   *time.Timer // wakes the worker when held packets are due; nil before the first
 	alarmAt int64
@@ -48,6 +51,9 @@ type worker struct {
 func (e *Engine) worker(q backend.Queue, of *attached) *worker {
 	e.mu.Lock()
 	w := e.workers[q]
+	if w != nil && w.ring.iface != of.ep.Interface {
+		w.ring.iface = "" // it is that of several
+	}
 	e.mu.Unlock()
 	if w != nil {
 		return w
@@ -132,12 +138,18 @@ func (w *worker) run() {
 func (w *worker) receive() (int, error) {
 	w.batch.Reset()
 	err := w.q.Recv(w.batch)
+	w.path.Lock()
 	w.path.Begin(w.e.cfg.Now())
 	frames := w.batch.All()
 	for i := range frames {
 		w.path.Frame(&frames[i])
 	}
 	w.path.Asked()
+	away := w.path.Away()
+	w.path.Unlock()
+	if len(away) > 0 {
+		w.judgeAway(away)
+	}
 	if serr := w.q.Settle(w.batch); serr != nil && err == nil {
 		err = serr
 	}
@@ -146,15 +158,20 @@ func (w *worker) receive() (int, error) {
 
 // afterBatch does the work after each batch.
 func (w *worker) afterBatch(received int) {
+	if len(w.visited) > 0 {
+		w.leave()
+	}
+	w.path.Lock()
 	if w.path.Finish() {
 		w.q.Wake()
 	}
-	now := w.path.Sessions().Now()
+	now, at := w.path.Sessions().Now(), w.path.Alarm()
 	if now-w.shownAt >= showEvery {
 		w.shownAt = now
 		w.path.Sessions().Publish()
 	}
-	if at := w.path.Alarm(); at != 0 && at != w.alarmAt {
+	w.path.Unlock()
+	if at != 0 && at != w.alarmAt {
 		w.setAlarm(at, now)
 	}
 	if w.pending.Load() {
@@ -177,7 +194,6 @@ func (w *worker) setAlarm(at, now int64) {
 func (w *worker) endSessions(id uint32) {
 	w.path.Sessions().End(id)
 	w.path.Sessions().Publish()
-	w.path.Gate().Forget(id)
 }
 
 // retire detaches the endpoints of a worker whose queue ended by itself, and keeps its
@@ -191,12 +207,16 @@ func (w *worker) retire() {
 			continue
 		}
 		if s.cur != nil && slices.Contains(s.cur.workers, w) {
+			of := e.lockWorkload(s.cur.of.key)
 			s.detachLost(e)
+			of.unlock(e)
 		}
 		e.release(s)
 	}
 	w.after.Lock()
+	w.path.Lock()
 	w.path.Sessions().Close()
+	w.path.Unlock()
 	w.after.Unlock()
 	stats, counts := backend.Stats{}, false
 	if c, ok := w.q.(backend.Counter); ok {

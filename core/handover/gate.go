@@ -53,6 +53,8 @@ const (
 const (
 	maxKept = 16 << 20 // bytes of frames kept of one endpoint
 	snap    = 2048     // bytes kept of one frame
+	// ordered is how much earlier than another a frame of one queue may be stamped that comes later, ns.
+	ordered = int64(1e6)
 	// settled is how long after a cut a tap's frames may arrive out of order, ns.
 	settled = int64(10e9)
 )
@@ -86,13 +88,19 @@ func (g *Gate) Ask(f *packet.Frame, now int64) Answer {
 }
 
 func (g *Gate) ask(f *packet.Frame, now int64) Answer {
-	e := g.ends[f.Endpoint]
-	if e == nil {
-		return Judge
-	}
 	stamp := f.Stamp
 	if stamp == 0 {
 		stamp = now
+	}
+	for id, e := range g.ends {
+		// A queue of several taps delivers their frames in order.
+		if id != f.Endpoint && e.state == Draining && stamp >= e.cut+ordered {
+			e.reached = true
+		}
+	}
+	e := g.ends[f.Endpoint]
+	if e == nil {
+		return Judge
 	}
 	switch e.state {
 	case Shadow:

@@ -99,7 +99,7 @@ func (o *Flows) Leave(s *session.Session) bool {
 
 // KeyOf returns the key of a session for the kernel.
 func KeyOf(s *session.Session) backend.FlowKey {
-	k := backend.FlowKey{Endpoint: s.Key.Endpoint, Proto: s.Key.Proto, IPv6: s.Key.IPv6}
+	k := backend.FlowKey{Endpoint: s.Endpoint, Proto: s.Key.Proto, IPv6: s.Key.IPv6}
 	k.Client, k.ClientPort = s.Client()
 	k.Server, k.ServerPort = s.Server()
 	return k

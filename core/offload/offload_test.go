@@ -35,8 +35,8 @@ func (k *kernel) Return(f *backend.FlowKey) { k.returned = append(k.returned, *f
 // decided returns a session that can be offloaded.
 func decided(proto uint8) *session.Session {
 	return &session.Session{
-		Key: session.Key{A: packet.AddrFrom(netip.MustParseAddr("10.0.0.1")), B: packet.AddrFrom(netip.MustParseAddr("10.0.0.2")), APort: 40000, BPort: 443, Endpoint: 3, Proto: proto},
-		ID:  9, ClientIsA: true, State: flow.PhaseEstablished, Packets: [2]uint64{20, 10}, Bytes: [2]uint64{2000, 1000},
+		Key: session.Key{A: packet.AddrFrom(netip.MustParseAddr("10.0.0.1")), B: packet.AddrFrom(netip.MustParseAddr("10.0.0.2")), APort: 40000, BPort: 443, Workload: 1, Proto: proto},
+		ID:  9, Endpoint: 3, ClientIsA: true, State: flow.PhaseEstablished, Packets: [2]uint64{20, 10}, Bytes: [2]uint64{2000, 1000},
 		Marks: session.Identified, App: uint16(app.HTTP), Base: uint16(app.HTTP), Verdict: flow.Allow, Reason: flow.ByRule, Last: second,
 	}
 }

@@ -1,7 +1,6 @@
 package path
 
 import (
-	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/hold"
@@ -17,10 +16,9 @@ const rejectsPerSecond = 1000
 // actuator carries decisions out: it holds packets, sends or drops them, and answers denied
 // ones.
 type actuator struct {
-	held   hold.Room
-	pins   hold.Pins      // payload that passed for policy to decide on
-	sender backend.Sender // nil: nothing can be sent
-	holder backend.Holder // nil: held frames are sent as copies
+	held  hold.Room
+	pins  hold.Pins // payload that passed for policy to decide on
+	exits exits
 	// present is the session whose packet is being judged: if it is denied, that packet is the
 	// one to refuse.
 	present *session.Session
@@ -73,12 +71,7 @@ func (a *actuator) forward(s *session.Session, frames []packet.Frame, r *Recorde
 			s.Delivered(dir, p)
 			a.pin(s, dir, p)
 		}
-		if a.sender == nil {
-			continue
-		}
-		if err := a.sender.Send(&frames[i]); err != nil {
-			r.count[counter.SendFailed]++
-		}
+		a.exits.deliver(&frames[i], r)
 	}
 	a.drop(frames)
 }
@@ -103,7 +96,7 @@ func (a *actuator) settleHeld(v *View, s *session.Session, now int64, r *Recorde
 // answer sends the ends of a denied packet's session their group's response: resets, an ICMP
 // error, or nothing.
 func (a *actuator) answer(c *packetContext, first bool, now int64, r *Recorder) {
-	if a.sender == nil || c.last != nil || c.v.pol == nil || c.v.pol.OnDeny() == policy.Silent {
+	if !a.exits.sends(c.f.Endpoint) || c.last != nil || c.v.pol == nil || c.v.pol.OnDeny() == policy.Silent {
 		c.s.Flags |= session.Unreset
 		return
 	}
@@ -193,29 +186,19 @@ func (a *actuator) inject(cause *packet.Frame, data []byte, dir packet.Direction
 		Data: data, Wire: uint32(len(data)), Endpoint: cause.Endpoint, Dir: dir, Link: cause.Link,
 		Flags: packet.Injected | cause.Flags&packet.VLANStripped, VLAN: cause.VLAN, VLANProto: cause.VLANProto,
 	}
-	if err := a.sender.Send(&f); err != nil {
-		r.count[counter.SendFailed]++
-	}
+	a.exits.deliver(&f, r)
 }
 
 // send sends frames unchanged.
 func (a *actuator) send(frames []*packet.Frame, r *Recorder) {
-	if a.sender == nil {
-		return
-	}
 	for _, f := range frames {
-		if err := a.sender.Send(f); err != nil {
-			r.count[counter.SendFailed]++
-		}
+		a.exits.deliver(f, r)
 	}
 }
 
 // drop drops held packets; frames already sent are gone.
 func (a *actuator) drop(frames []packet.Frame) {
-	if a.holder == nil {
-		return
-	}
 	for i := range frames {
-		a.holder.Discard(&frames[i])
+		a.exits.discard(&frames[i])
 	}
 }

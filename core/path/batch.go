@@ -1,14 +1,24 @@
 package path
 
 import (
+	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/packet"
 )
 
 // Begin starts a batch at a time, ns since the epoch, with the newest policy and endpoints.
 func (p *Path) Begin(now int64) {
-	if now-p.ses.now > unseenAfter {
+	p.away = p.away[:0]
+	begin(p, p.Port(), now)
+}
+
+// begin begins a batch of frames of a port.
+func begin(p *Path, x *Port, now int64) {
+	if now-x.begun > unseenAfter {
 		p.ses.awake = now
 	}
+	x.begun = now
+	p.ses.act.enter(x)
+	p.ses.out.count[counter.SendFailed] += uint64(x.Flush())
 	p.ses.now, p.last = now, nil
 	if p.ses.refresh() || now-p.link.sources.checked > sourcesFor {
 		p.link.sources.reset(now)
@@ -57,7 +67,7 @@ func (p *Path) Adopt(endpoint uint32, sessions []Moved) (kept []packet.Frame) {
 	p.ses.refresh()
 	p.link.sources.reset(p.ses.now)
 	kept = p.gate.Begin(endpoint)
-	p.ses.adopt(endpoint, sessions)
+	p.ses.Adopt(sessions)
 	return kept
 }
 

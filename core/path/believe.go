@@ -27,8 +27,11 @@ func (l *lifecycle) forget(s *session.Session) {
 
 // lookUp sets the session of a packet, nil if there is none, and its key.
 func (c *packetContext) lookUp(t *session.Table) {
-	c.key, c.swapped = session.KeyOf(c.p, c.f.Endpoint)
+	c.key, c.swapped = session.KeyOf(c.p, c.v.workload)
 	c.s = t.Lookup(&c.key)
+	if c.v.Shares != nil {
+		c.s = c.v.resolve(t, &c.key, c.s, c.f.Dir, c.swapped)
+	}
 }
 
 // intact reports whether a packet's checksums need no verification or are right. They matter
@@ -100,7 +103,7 @@ func (l *lifecycle) contradicts(c *packetContext) bool {
 // confirmReset repeats a reset that its receiver may not accept, or not get, with the numbers
 // that the receiver may expect, so that the connection ends at both ends.
 func (a *actuator) confirmReset(c *packetContext, r *Recorder) {
-	if a.sender == nil || c.last != nil || c.s.Flags&session.Denied != 0 {
+	if !a.exits.sends(c.f.Endpoint) || c.last != nil || c.s.Flags&session.Denied != 0 {
 		return
 	}
 	acked, delivered := c.s.Expects(c.dir)
@@ -124,7 +127,7 @@ func (l *lifecycle) afterReset(c *packetContext, replaying bool) bool {
 	if !ok || c.p.Flags&(packet.SYN|packet.RST|packet.ACK) != packet.ACK {
 		return false
 	}
-	if l.act.sender != nil && c.last == nil && c.p.MayAnswer() && l.act.again(l.now) {
+	if l.act.exits.sends(c.f.Endpoint) && c.last == nil && c.p.MayAnswer() && l.act.again(l.now) {
 		l.act.reset(c, c.p.ResetBack(), &l.out)
 	}
 	return by == c.dir

@@ -43,7 +43,7 @@ func (d *decider) about(v *View, s *session.Session) decision {
 // that passed because its hold time expired, or that is kept because it was open when enforcement
 // began, keeps passing.
 func (d *decider) acting(v *View, s *session.Session, a decision) decision {
-	if a.Verdict == flow.Deny && !v.Inline {
+	if a.Verdict == flow.Deny && !v.enforced() {
 		a.Verdict = flow.Violate
 	}
 	if a.Verdict == flow.Deny && s.Marks&session.Kept != 0 && a.Reason != flow.ByQuarantine {
@@ -77,7 +77,7 @@ func (d *decider) query(s *session.Session) policy.Query {
 // application: then waiting for its application is useless. Waiting would fail, too, where
 // the sender needs an acknowledgement before it sends more.
 func (d *decider) hopeless(v *View, s *session.Session, f *identify.Flow) bool {
-	if !v.Inline || v.Loopback || v.pol == nil || s.Verdict != flow.Pending || s.Flags&session.Midstream != 0 {
+	if !v.enforced() || v.Loopback || v.pol == nil || s.Verdict != flow.Pending || s.Flags&session.Midstream != 0 {
 		return false
 	}
 	if v.Mesh != nil && f.Could(app.TLS) {
@@ -110,7 +110,7 @@ func (d *decider) allowsSoFar(v *View, s *session.Session, f *identify.Flow) boo
 // contested reports whether a session got its name because a limit was reached, although it
 // could still be of an application that a rule denies. Then policy has not decided it.
 func (d *decider) contested(v *View, s *session.Session, f *identify.Flow) bool {
-	if !v.Inline || v.pol == nil || s.Flags&session.Midstream != 0 {
+	if !v.enforced() || v.pol == nil || s.Flags&session.Midstream != 0 {
 		return false
 	}
 	q := d.query(s)

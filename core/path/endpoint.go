@@ -60,6 +60,19 @@ type Endpoint struct {
 	Mesh      *sidecar.Mesh // nil without a sidecar
 	Sources   *own.List     // the addresses of its workload; nil: they are not checked
 	MAC       [6]byte       // of the interface; zero where it has none
+	// Number is the number of its workload in session keys, other than that of any endpoint: all
+	// endpoints of a workload have the same, but for the one on lo. 0: it has no other endpoints.
+	Number uint32
+	// Shares is what it shares with the other endpoints of its workload; nil: there are none.
+	Shares *Shares
+}
+
+// Shares is an endpoint's part in a workload with several endpoints. It is immutable.
+type Shares struct {
+	Home     *Path // that has the workload's sessions
+	Exit     *Port // of the endpoint's queue
+	Enforced bool  // at least one of the workload's endpoints is inline
+	Mixed    bool  // they are attached by different datapaths
 }
 
 // View is an endpoint under a policy, as one path uses it until either changes.
@@ -69,6 +82,9 @@ type View struct {
 	offload bool             // decided flows may be offloaded
 	owners  *Owners          // of addresses on this node; nil: unknown
 	tally   *tally
+	away    bool // the path of its workload is another one
+	// workload is number().
+	workload uint32
 }
 
 // packetContext is one packet being processed, with the results so far.
@@ -110,7 +126,8 @@ func (c *packetContext) stop(why counter.Cause) packet.Action {
 // views are the endpoints under the policy, as one path uses them.
 type views struct {
 	shared    *Shared
-	kernel    bool // flows of the queue can be offloaded
+	path      *Path // whose they are
+	kernel    bool  // flows of the queue can be offloaded
 	force     *Policy
 	version   uint64 // of force; 0 without
 	listening uint64 // Shared.Listening at the last refresh
@@ -118,8 +135,8 @@ type views struct {
 	list      map[uint32]*View // of endpoints with frames or sessions since force and ends changed
 }
 
-func (w *views) init(s *Shared, kernel bool) {
-	w.shared, w.kernel, w.list = s, kernel, map[uint32]*View{}
+func (w *views) init(s *Shared, kernel bool, of *Path) {
+	w.shared, w.kernel, w.path, w.list = s, kernel, of, map[uint32]*View{}
 	w.refresh()
 }
 
@@ -153,13 +170,13 @@ func (w *views) view(id uint32) *View {
 	if e == nil {
 		return nil
 	}
-	v := &View{Endpoint: e, owners: w.shared.Owners.Load()}
+	v := &View{Endpoint: e, workload: e.number(), owners: w.shared.Owners.Load(), away: e.Shares != nil && e.Shares.Home != w.path}
 	if w.force != nil && w.force.Table != nil {
 		v.pol = w.force.Table.Workload(e.Workload)
 	}
 	// Flows of a group that fails closed are not offloaded: their packets must not bypass a
 	// worker that may be dead.
-	v.offload = w.kernel && e.Inline && v.pol != nil && e.Fail == packet.Pass
+	v.offload = w.kernel && e.Inline && v.pol != nil && e.Fail == packet.Pass && (e.Shares == nil || !e.Shares.Mixed)
 	v.tally = w.shared.Tallies.of(w, id, tallyKey{e.Workload, e.Interface, e.Datapath})
 	w.list[id] = v
 	return v

@@ -38,6 +38,9 @@ func (p *Path) find(c *packetContext) bool {
 		}
 	}
 	c.dir = c.s.DirOf(swapped)
+	if c.s.Endpoint != c.v.ID {
+		p.ses.foreign(c)
+	}
 	return true
 }
 
@@ -55,7 +58,7 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 		claim.FromSource, claim.Midstream, claim.Firm, claim.Evidence = true, false, true, flow.EvidenceHandshake
 	}
 	s.ClientIsA = claim.FromSource != swapped
-	s.ID = ses.views.shared.IDs.Add(1)
+	s.ID, s.Endpoint = ses.views.shared.IDs.Add(1), c.v.ID
 	s.App, s.Base = uint16(app.Undecided), uint16(app.Undecided)
 	s.Evidence = claim.Evidence
 	s.Dir = clientDir(c.f.Dir, claim.FromSource)

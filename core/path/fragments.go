@@ -14,7 +14,7 @@ type fragments struct {
 	busy  bool          // whole is in use
 }
 
-func (fr *fragments) init(keep bool) { fr.r = frag.New(frag.Config{KeepFrames: keep}) }
+func (fr *fragments) init() { fr.r = frag.New(frag.Config{KeepFrames: true}) }
 
 // fragment collects fragments: the reassembled datagram is judged, and its fragments follow
 // its verdict.
@@ -24,7 +24,7 @@ func (p *Path) fragment(c *packetContext) packet.Action {
 		return p.link.refuseSender(c)
 	}
 	var r frag.Result
-	if c.v.Inline && p.ses.act.sender != nil {
+	if c.v.Inline && p.ses.act.exits.sends(c.f.Endpoint) {
 		r = p.frags.r.Add(c.p, c.f, now)
 	} else {
 		r = p.frags.r.Watch(c.p, c.f, now)

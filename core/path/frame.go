@@ -29,7 +29,8 @@ type Config struct {
 	Now int64
 }
 
-// Path judges the frames of one queue. One goroutine uses it.
+// Path judges the frames of one queue, and those of other queues that are the same workloads'.
+// One goroutine at a time uses it, with its lock.
 type Path struct {
 	ses       Sessions
 	gate      handover.Gate
@@ -41,14 +42,16 @@ type Path struct {
 	capture   bool
 	tunnels   int // around the present packet
 	link      links
+	Entrance
 }
 
 // New returns a Path without sessions.
 func New(cfg Config) *Path {
 	p := &Path{capture: cfg.Capture}
 	p.link = links{ses: &p.ses, leases: leases{}, capture: cfg.Capture}
-	p.ses.init(&cfg)
-	p.frags.init(p.ses.act.sender != nil)
+	p.Entrance.of = p
+	p.ses.init(&cfg, p)
+	p.frags.init()
 	return p
 }
 
@@ -64,18 +67,29 @@ func (p *Path) Frame(f *packet.Frame) {
 		p.unjudged(f, a)
 		return
 	}
+	ungated(p, f)
+}
+
+// ungated processes a frame that is to be judged now, at the workload's path.
+func ungated(p *Path, f *packet.Frame) {
 	n := &p.ses.out.count
-	n[counter.Frames]++
-	n[counter.Bytes] += uint64(f.Wire)
 	v := p.last
 	if v == nil || v.ID != f.Endpoint {
 		if v = p.ses.views.view(f.Endpoint); v == nil {
+			n[counter.Frames]++
+			n[counter.Bytes] += uint64(f.Wire)
 			n[counter.UnknownEndpoint]++
 			f.Verdict.Action = packet.Pass
 			return
 		}
 		p.last = v
 	}
+	if v.away {
+		p.away = append(p.away, f)
+		return
+	}
+	n[counter.Frames]++
+	n[counter.Bytes] += uint64(f.Wire)
 	t := p.ses.out.tally(v)
 	t.n[atFrames+int(f.Dir&3)]++
 	t.n[atBytes+int(f.Dir&3)] += uint64(f.Wire)
@@ -251,7 +265,7 @@ func (p *Path) Replay(frames []packet.Frame, cut int64) {
 	p.replaying, p.link.replaying = true, true
 	for i := range frames {
 		if stamp(&frames[i], p.ses.now) >= cut {
-			p.Frame(&frames[i])
+			ungated(p, &frames[i])
 		}
 	}
 	p.replaying, p.link.replaying = false, false

@@ -55,7 +55,7 @@ func (l *lifecycle) admit(c *packetContext) (packet.Action, bool) {
 
 // fits reports whether there is room to hold a packet.
 func (l *lifecycle) fits(c *packetContext) bool {
-	if c.last != nil && l.act.holder != nil {
+	if c.last != nil && l.act.exits.holder() != nil {
 		return false // its fragments cannot be kept in the queue
 	}
 	sum := hold.Sum{Frames: len(c.parts) + 1, Bytes: len(c.f.Data)}
@@ -118,7 +118,7 @@ func (l *lifecycle) read(c *packetContext, f *identify.Flow) bool {
 func (l *lifecycle) hold(c *packetContext) packet.Action {
 	s := c.s
 	f := l.ident.Flow(s.Aux)
-	if f == nil || l.act.sender == nil {
+	if f == nil || !l.act.exits.sends(c.f.Endpoint) {
 		return c.stop(counter.OutOfWindow) // it will not be answered
 	}
 	s.Dropped(c.dir, c.tcp)
@@ -147,7 +147,7 @@ func (l *lifecycle) hold(c *packetContext) packet.Action {
 	l.act.held.Put(s.Aux, last, piece)
 	l.out.count[counter.HeldFrames] += uint64(len(c.parts) + 1)
 	c.cause = counter.Held
-	if l.act.holder != nil {
+	if l.act.exits.holder() != nil {
 		return packet.Hold
 	}
 	return packet.Drop

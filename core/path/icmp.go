@@ -51,8 +51,12 @@ func related(p *Path, c *packetContext) (s *session.Session, swapped bool) {
 			q.Proto, q.SrcPort, q.DstPort = o.Proto, o.SrcPort, o.DstPort
 		}
 	}
-	k, swapped := session.KeyOf(q, c.f.Endpoint)
-	return p.ses.table.Lookup(&k), swapped
+	k, swapped := session.KeyOf(q, c.v.workload)
+	s = p.ses.table.Lookup(&k)
+	if c.v.Shares != nil {
+		s = c.v.resolve(p.ses.table, &k, s, c.f.Dir.Reverse(), swapped)
+	}
+	return s, swapped
 }
 
 // unreachable reports whether an ICMP error means that a destination cannot be reached, and not

@@ -135,7 +135,7 @@ func (l *lifecycle) answers() {
 			// Packets behind those that the answer covers may hold a request.
 			l.act.release(s, seen, &l.out)
 		}
-		v := l.views.view(s.Key.Endpoint)
+		v := l.views.view(s.Endpoint)
 		if v == nil {
 			continue
 		}

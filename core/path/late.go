@@ -38,7 +38,7 @@ func (a *actuator) refuseLate(v *View, s *session.Session, frames []packet.Frame
 // resetEnds resets both ends of an open connection, by what each of them expects now and not
 // by the numbers of an old packet.
 func (a *actuator) resetEnds(c *packetContext, r *Recorder) {
-	if a.sender == nil || c.v.pol == nil || c.v.pol.OnDeny() == policy.Silent {
+	if !a.exits.sends(c.f.Endpoint) || c.v.pol == nil || c.v.pol.OnDeny() == policy.Silent {
 		c.s.Flags |= session.Unreset
 		return
 	}

@@ -13,7 +13,7 @@ import (
 // expire is called when a session's timer is due; it returns until when the session is kept.
 func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 	now := l.now
-	v := l.views.view(s.Key.Endpoint)
+	v := l.views.view(s.Endpoint)
 	if s.Marks&session.Offloaded != 0 {
 		if at := l.kernel.Recount(s, now); at > now {
 			l.reportNews(s)
@@ -101,7 +101,7 @@ func (l *lifecycle) expireIdent(v *View, s *session.Session) int64 {
 // finish writes a session's last record. The caller deletes it, or lets Expire do so.
 func (l *lifecycle) finish(s *session.Session) {
 	l.kernel.Settle(s, l.now)
-	v := l.views.view(s.Key.Endpoint)
+	v := l.views.view(s.Endpoint)
 	l.closeIdent(v, s)
 	l.out.count[counter.Ended]++
 	if v != nil {
@@ -156,9 +156,11 @@ func (ss *Sessions) Publish() {
 	ss.out.publish()
 }
 
-// End ends every session of an endpoint.
+// End ends every session of an endpoint, but those that other endpoints of its workload have, too.
 func (ss *Sessions) End(endpoint uint32) {
-	ss.endSessions(func(fn func(*session.Session) bool) { ss.table.EachOf(endpoint, fn) })
+	ss.refresh()
+	reattribute(ss, endpoint)
+	ss.endSessions(func(fn func(*session.Session) bool) { eachOf(ss, endpoint, fn) })
 	ss.setHeld(endpoint, nil)
 }
 
@@ -170,12 +172,20 @@ type Moved struct {
 	to      sidecar.Destination // of a session on lo
 }
 
-// Export detaches the sessions of an endpoint. Their held packets are sent.
-func (ss *Sessions) Export(endpoint uint32) []Moved {
+// Export detaches the sessions of endpoints, all that a workload has or its only one. Their held
+// packets are sent.
+func (ss *Sessions) Export(endpoints ...uint32) (out []Moved) {
 	ss.ident.Await(identify.LastAnswers)
 	ss.answers()
+	for _, id := range endpoints {
+		out = append(out, export(ss, id)...)
+	}
+	return out
+}
+
+func export(ss *Sessions, endpoint uint32) []Moved {
 	v := ss.views.view(endpoint)
-	ss.table.EachOf(endpoint, func(s *session.Session) bool {
+	eachOf(ss, endpoint, func(s *session.Session) bool {
 		if s.Marks&session.Offloaded != 0 {
 			ss.kernel.Settle(s, ss.now)
 			s.Flags |= session.Away
@@ -187,8 +197,8 @@ func (ss *Sessions) Export(endpoint uint32) []Moved {
 	})
 	var out []Moved
 	ss.setHeld(endpoint, nil)
-	ss.table.Export(endpoint, func(s *session.Session) {
-		m := Moved{Session: *s, watched: v != nil && !v.Inline, to: ss.decide.side.Remove(s.ID)}
+	eachOf(ss, endpoint, func(s *session.Session) bool {
+		m := Moved{Session: *s, watched: v != nil && !v.enforced(), to: ss.decide.side.Remove(s.ID)}
 		if s.Aux != 0 {
 			m.flow, m.Session.Aux = ss.ident.Give(s.Aux), 0
 		}
@@ -196,16 +206,19 @@ func (ss *Sessions) Export(endpoint uint32) []Moved {
 		if v != nil {
 			ss.out.tally(v).n[atSessions]--
 		}
+		ss.table.Delete(s)
+		return true
 	})
 	return out
 }
 
-// adopt takes over sessions.
-func (ss *Sessions) adopt(endpoint uint32, sessions []Moved) {
-	v := ss.views.view(endpoint)
-	held := heldOpen{}
+// Adopt takes over sessions.
+func (ss *Sessions) Adopt(sessions []Moved) {
+	ss.refresh()
+	held := map[uint32]heldOpen{}
 	for i := range sessions {
 		m := &sessions[i]
+		v := ss.views.view(m.Session.Endpoint)
 		s := ss.table.Import(m.Session)
 		if s == nil {
 			ss.out.count[counter.TableFull]++
@@ -217,11 +230,14 @@ func (ss *Sessions) adopt(endpoint uint32, sessions []Moved) {
 		ss.decide.side.Insert(s.ID, m.to)
 		s.Marks &^= session.Idle
 		s.Marks |= session.Moved // what was only watched may be refused here, and the other way round
-		if m.watched && v != nil && v.Inline && ss.cfg.KeepOpen {
+		if m.watched && v != nil && v.enforced() && ss.cfg.KeepOpen {
 			s.Marks |= session.Kept | session.Changed
 		}
 		if s.Marks&session.HeldOpen != 0 {
-			held[s.Key] = struct{}{}
+			if held[s.Endpoint] == nil {
+				held[s.Endpoint] = heldOpen{}
+			}
+			held[s.Endpoint][s.Key] = struct{}{}
 		}
 		ss.table.Schedule(s, ss.now+startAfter)
 		if m.flow != nil {
@@ -231,7 +247,9 @@ func (ss *Sessions) adopt(endpoint uint32, sessions []Moved) {
 			}
 		}
 	}
-	ss.setHeld(endpoint, held)
+	for id, h := range held {
+		ss.setHeld(id, h)
+	}
 	ss.due = true
 }
 
@@ -240,9 +258,8 @@ func (ss *Sessions) Holding(endpoint uint32) (held bool) {
 	if ss.act.held.Bytes() == 0 {
 		return false
 	}
-	ss.table.EachOf(endpoint, func(s *session.Session) bool {
+	eachOfWorkload(ss, endpoint, func(s *session.Session) {
 		held = held || ss.act.held.Len(s.Aux) > 0
-		return !held
 	})
 	return held
 }
@@ -250,10 +267,9 @@ func (ss *Sessions) Holding(endpoint uint32) (held bool) {
 // DropHeld drops the held packets of an endpoint's sessions: passing them unjudged would be a
 // leak.
 func (ss *Sessions) DropHeld(endpoint uint32) {
-	ss.table.EachOf(endpoint, func(s *session.Session) bool {
+	eachOfWorkload(ss, endpoint, func(s *session.Session) {
 		frames := ss.act.held.TakeAll(s.Aux)
 		ss.out.count[counter.HeldAtSwitch] += uint64(len(frames))
 		ss.act.drop(frames)
-		return true
 	})
 }

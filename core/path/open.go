@@ -31,7 +31,7 @@ func (ss *Sessions) Held(endpoint uint32, opened, known []role.Tuple) {
 	}
 	for k := range ss.held[endpoint] {
 		if _, still := next[k]; !still {
-			ss.socketClosed(&k)
+			ss.socketClosed(endpoint, &k)
 		}
 	}
 	ss.setHeld(endpoint, next)
@@ -51,7 +51,7 @@ func (ss *Sessions) setHeld(endpoint uint32, h heldOpen) {
 
 // hold1 records that a socket holds a connection open.
 func (ss *Sessions) hold1(v *View, t *role.Tuple, next heldOpen, insert bool) {
-	k, swapped := keyOfTuple(t, v.ID)
+	k, swapped := keyOfTuple(t, v.number())
 	s := ss.table.Lookup(&k)
 	switch {
 	case s == nil && !insert, s != nil && (s.State.Over() || s.Flags&session.Denied != 0):
@@ -68,9 +68,9 @@ func (ss *Sessions) hold1(v *View, t *role.Tuple, next heldOpen, insert bool) {
 
 // keyOfTuple returns the session key of a workload's connection; swapped is true if the
 // workload's end is B.
-func keyOfTuple(t *role.Tuple, endpoint uint32) (k session.Key, swapped bool) {
+func keyOfTuple(t *role.Tuple, workload uint32) (k session.Key, swapped bool) {
 	p := packet.Packet{Src: t.Local, Dst: t.Remote, SrcPort: t.LocalPort, DstPort: t.RemotePort, Proto: t.Proto, IPv6: !t.Local.Netip().Is4()}
-	return session.KeyOf(&p, endpoint)
+	return session.KeyOf(&p, workload)
 }
 
 // insertOpen inserts the session of a connection of which no packet was seen, and judges it.
@@ -82,7 +82,7 @@ func (ss *Sessions) insertOpen(v *View, k *session.Key, t *role.Tuple, swapped b
 	}
 	c := ss.roleContext(v)
 	f := c.Held(t)
-	s.ID = ss.views.shared.IDs.Add(1)
+	s.ID, s.Endpoint = ss.views.shared.IDs.Add(1), v.ID
 	s.App, s.Base = uint16(app.Undecided), uint16(app.Undecided)
 	s.Evidence = f.Evidence
 	s.ClientIsA = (f.Side == role.Client) != swapped
@@ -98,7 +98,7 @@ func (ss *Sessions) insertOpen(v *View, k *session.Key, t *role.Tuple, swapped b
 	if !f.Firm {
 		s.Marks |= session.Either
 	}
-	if v.Inline && ss.cfg.KeepOpen {
+	if v.enforced() && ss.cfg.KeepOpen {
 		s.Marks |= session.Kept
 	}
 	ss.out.count[counter.Opened]++
@@ -128,8 +128,13 @@ func (ss *Sessions) confirm(v *View, s *session.Session, t *role.Tuple) {
 	}
 }
 
-// socketClosed records that the socket of a session is closed.
-func (ss *Sessions) socketClosed(k *session.Key) {
+// socketClosed records that the socket of a session is closed, as an endpoint has it no more.
+func (ss *Sessions) socketClosed(endpoint uint32, k *session.Key) {
+	for id, h := range ss.held {
+		if _, still := h[*k]; still && id != endpoint {
+			return // its route has moved to another interface
+		}
+	}
 	s := ss.table.Lookup(k)
 	if s == nil || s.Marks&session.HeldOpen == 0 {
 		return

@@ -30,7 +30,7 @@ func (l *lifecycle) refuseOpen(v *View, s *session.Session) {
 	s.Marks = s.Marks&^session.Idle | session.Changed
 	s.Last = l.now // it is kept from now on like any other refused one
 	l.out.count[counter.OpenRefused]++
-	if s.Key.Proto == packet.ProtoTCP && l.act.sender != nil && v.pol != nil && v.pol.OnDeny() != policy.Silent {
+	if s.Key.Proto == packet.ProtoTCP && l.act.exits.sends(v.ID) && v.pol != nil && v.pol.OnDeny() != policy.Silent {
 		s.Marks |= session.ResetDue
 		l.act.probe(v, s, &l.out)
 	}
@@ -70,11 +70,9 @@ func (a *actuator) probe(v *View, s *session.Session, r *Recorder) {
 		return
 	}
 	f := packet.Frame{Data: data, Wire: uint32(len(data)), Endpoint: v.ID, Dir: packet.Ingress, Link: packet.Ethernet, Flags: packet.Injected}
-	if err := a.sender.Send(&f); err != nil {
-		r.count[counter.SendFailed]++
-		return
+	if a.exits.deliver(&f, r) {
+		r.count[counter.Probes]++
 	}
-	r.count[counter.Probes]++
 }
 
 // probeFrom is the link address that probes come from: the peer's is not known, and no
@@ -84,7 +82,7 @@ var probeFrom = [6]byte{0x02, 0, 0, 0, 0, 1}
 // lateReset passes the end of a refused connection on whose other end knows nothing of it:
 // as a reset built here, so that nothing of the packet passes.
 func (a *actuator) lateReset(c *packetContext, r *Recorder) {
-	if a.sender == nil || c.last != nil || c.s.Marks&session.ResetDue == 0 || !c.p.MayAnswer() {
+	if !a.exits.sends(c.f.Endpoint) || c.last != nil || c.s.Marks&session.ResetDue == 0 || !c.p.MayAnswer() {
 		return
 	}
 	c.s.Marks &^= session.ResetDue

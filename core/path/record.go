@@ -117,11 +117,11 @@ func beginning(p []byte) []byte {
 func (r *Recorder) threatOf(s *session.Session, now int64, id uint16, text string, shown []byte) {
 	client, cport := s.Client()
 	server, sport := s.Server()
-	if !r.admits(threatKey{id, s.Key.Endpoint, client}, now) {
+	if !r.admits(threatKey{id, s.Endpoint, client}, now) {
 		return
 	}
 	r.box.Threat(&report.Threat{
-		ID: id, Endpoint: s.Key.Endpoint, Session: s.ID, Stamp: now, Src: client, Dst: server, SrcPort: cport, DstPort: sport,
+		ID: id, Endpoint: s.Endpoint, Session: s.ID, Stamp: now, Src: client, Dst: server, SrcPort: cport, DstPort: sport,
 		Proto: s.Key.Proto, IPv6: s.Key.IPv6, Text: text, Frame: beginning(shown),
 	})
 }
@@ -131,7 +131,7 @@ func (r *Recorder) threatOf(s *session.Session, now int64, id uint16, text strin
 // reports. The content of an unnamed session may still become known.
 func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.Kind, d *flow.Detail, unnamed bool) {
 	f := flow.Record{
-		Key: ends, Session: s.ID, Endpoint: s.Key.Endpoint, Rule: s.Rule, Policy: s.Generation,
+		Key: ends, Session: s.ID, Endpoint: s.Endpoint, Rule: s.Rule, Policy: s.Generation,
 		First: s.Created, Last: s.Last, App: s.App, Base: s.Base, Dir: s.Dir, Kind: kind,
 		Verdict: s.Verdict, Reason: s.Reason, Strength: s.Strength, Outcome: outcome(s, kind == flow.End || s.Marks&session.Ended != 0),
 		Evidence: s.Evidence, Phase: s.State,
@@ -141,7 +141,7 @@ func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.K
 	s.MarkReported()
 	s.Marks &^= session.Changed
 	if v != nil {
-		f.Enforced, f.Loopback = v.Inline, v.Loopback
+		f.Enforced, f.Loopback = v.enforced(), v.Loopback
 	}
 	if unnamed {
 		f.App, f.Base = uint16(app.Undecided), uint16(app.Undecided)
@@ -203,7 +203,7 @@ func outcome(s *session.Session, ended bool) flow.Outcome {
 
 // record writes the changes of a session.
 func (l *lifecycle) record(s *session.Session, kind flow.Kind, d *flow.Detail) {
-	v := l.views.view(s.Key.Endpoint)
+	v := l.views.view(s.Endpoint)
 	if v != nil && v.Mesh != nil && l.decide.carries(v, s) {
 		l.evaluate(v, s)
 	}

@@ -46,21 +46,19 @@ type lifecycle struct {
 	forged  forged
 }
 
-func (l *lifecycle) init(cfg *Config) {
+func (l *lifecycle) init(cfg *Config, of *Path) {
 	l.cfg, l.now = cfg, cfg.Now
 	cfg.Session.Evict = l.evicted
 	l.table = session.New(cfg.Session)
 	l.ident = identify.New(cfg.Identify)
 	q := cfg.Queue
-	l.act.sender, _ = q.(backend.Sender)
-	l.act.holder, _ = q.(backend.Holder)
-	if b, ok := q.(backend.Limited); ok {
-		l.act.held.MaxFrames = b.MaxHeld()
-	}
+	port := newPort(q, cfg.Now)
+	l.act.exits = exits{own: port, views: &l.views}
+	l.act.enter(port)
 	l.decide.origin, _ = q.(backend.Origin)
 	kernel, _ := q.(backend.Offloader)
 	l.kernel = offload.New(kernel)
-	l.views.init(cfg.Shared, kernel != nil)
+	l.views.init(cfg.Shared, kernel != nil, of)
 }
 
 // evaluate evaluates policy for a session and applies the decision. A denied session stays
@@ -118,10 +116,10 @@ func (l *lifecycle) announce(s *session.Session) {
 // replaces reports whether a packet of a denied session begins another one, because the
 // present policy or mode would not deny it.
 func (l *lifecycle) replaces(v *View, s *session.Session) bool {
-	if !l.stale(s) && v.Inline {
+	if !l.stale(s) && v.enforced() {
 		return false
 	}
-	if v.Inline && l.decide.best(v, s).Verdict == flow.Deny {
+	if v.enforced() && l.decide.best(v, s).Verdict == flow.Deny {
 		s.Generation = l.views.version
 		s.Marks &^= session.Moved
 		return false
@@ -179,7 +177,7 @@ func (ss *Sessions) judgeAgain(s *session.Session) {
 		s.Generation = ss.views.version // an ended session does not violate a later policy
 		return
 	}
-	v := ss.views.view(s.Key.Endpoint)
+	v := ss.views.view(s.Endpoint)
 	if v == nil || ss.past(s) {
 		return
 	}

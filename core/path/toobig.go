@@ -10,7 +10,7 @@ import (
 // packet passes: the tunnel's outer packet is fragmented, or lost where it cannot be. An IPv4
 // packet that may be fragmented is answered too, because over IPv6 its outer packet may not.
 func (a *actuator) tooBig(c *packetContext, now int64, r *Recorder) {
-	if a.sender == nil || c.p.Largest(c.f) <= int(c.f.PathMTU) || !c.p.MayAnswer() || !a.mayError(now) {
+	if !a.exits.sends(c.f.Endpoint) || c.p.Largest(c.f) <= int(c.f.PathMTU) || !c.p.MayAnswer() || !a.mayError(now) {
 		return
 	}
 	link, ok := c.p.LinkHeader(c.f)

@@ -18,7 +18,7 @@ type tunnels [2]map[tunnelKey]uint32
 
 // tunnelKey is a tunnel from the point of view of its workload.
 type tunnelKey struct {
-	endpoint  uint32
+	workload  uint32
 	own, peer packet.Addr
 	port      uint16 // of both ends
 	app       uint16
@@ -27,7 +27,7 @@ type tunnelKey struct {
 
 // tunnelOf returns a session's tunnel, and the index of its direction.
 func tunnelOf(s *session.Session) (k tunnelKey, dir int) {
-	k = tunnelKey{endpoint: s.Key.Endpoint, app: s.App, ipv6: s.Key.IPv6}
+	k = tunnelKey{workload: s.Key.Workload, app: s.App, ipv6: s.Key.IPv6}
 	k.own, _ = s.Client()
 	k.peer, k.port = s.Server()
 	if s.Dir == packet.Egress {

@@ -73,4 +73,6 @@ const (
 	// ResetDue: it was refused without a packet that shows where its ends are; they are still to
 	// be reset.
 	ResetDue
+	// Elsewhere: frames of it came by other endpoints than its own, too.
+	Elsewhere
 )

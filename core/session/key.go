@@ -6,25 +6,27 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Key identifies a session on one endpoint. It is canonical: (A, APort) is not greater than
+// Key identifies a session of one workload. It is canonical: (A, APort) is not greater than
 // (B, BPort), bytewise, so that both directions find the same session. For ICMP echo both
 // ports are the identifier; protocols without ports have 0.
 type Key struct {
 	A, B         packet.Addr
 	APort, BPort uint16
-	Endpoint     uint32
-	Proto        uint8
-	IPv6         bool
+	// Workload is the number under which the sessions of a workload are kept, whichever of its
+	// interfaces their frames take; core/path assigns it.
+	Workload uint32
+	Proto    uint8
+	IPv6     bool
 }
 
 // KeyOf returns the key of a decoded packet, whose Status is OK; swapped is true if its
 // source is B.
-func KeyOf(p *packet.Packet, endpoint uint32) (k Key, swapped bool) {
+func KeyOf(p *packet.Packet, workload uint32) (k Key, swapped bool) {
 	src, dst := p.SrcPort, p.DstPort
 	if p.Proto == packet.ProtoICMP || p.Proto == packet.ProtoICMPv6 {
 		dst = src // the decoder returns the echo identifier as source, 0 for all else
 	}
-	k.Endpoint, k.Proto, k.IPv6 = endpoint, p.Proto, p.IPv6
+	k.Workload, k.Proto, k.IPv6 = workload, p.Proto, p.IPv6
 	if swapped = less(&p.Dst, dst, &p.Src, src); swapped {
 		k.A, k.B, k.APort, k.BPort = p.Dst, p.Src, dst, src
 	} else {

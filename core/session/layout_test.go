@@ -69,13 +69,13 @@ func (t *Table) check(tb testing.TB) {
 		n, last := 0, uint32(0)
 		for ref := l.head; ref != 0; n++ {
 			s := t.store.at(ref)
-			if s.Key.Endpoint != ep || s.epPrev != last {
-				tb.Fatalf("list of endpoint %d: one of %d after %d, want after %d", ep, s.Key.Endpoint, s.epPrev, last)
+			if s.Key.Workload != ep || s.ownPrev != last {
+				tb.Fatalf("list of workload %d: one of %d after %d, want after %d", ep, s.Key.Workload, s.ownPrev, last)
 			}
-			last, ref = ref, s.epNext
+			last, ref = ref, s.ownNext
 		}
 		if n != l.n || last != l.tail {
-			tb.Fatalf("list of endpoint %d: %d sessions, the last %d; recorded %d and %d", ep, n, last, l.n, l.tail)
+			tb.Fatalf("list of workload %d: %d sessions, the last %d; recorded %d and %d", ep, n, last, l.n, l.tail)
 		}
 		inList += n
 	}
@@ -104,7 +104,7 @@ func TestTableAgainstMap(t *testing.T) {
 	model := map[Key]uint64{}
 	keys := make([]Key, 40000)
 	for i := range keys {
-		keys[i] = Key{APort: uint16(i), BPort: uint16(i >> 3), Endpoint: uint32(i % 5), Proto: 17}
+		keys[i] = Key{APort: uint16(i), BPort: uint16(i >> 3), Workload: uint32(i % 5), Proto: 17}
 	}
 	for round, share := range []int{90, 50, 10, 95, 3, 50} { // of a hundred steps, those that insert
 		for range 40000 {

@@ -17,7 +17,7 @@ type Session struct {
 	Key Key
 	// ClientIsA is true if end A of the key is the client. Change it through SwapClient.
 	ClientIsA bool
-	// Dir is Egress where the endpoint's workload is the client.
+	// Dir is Egress where the workload is the client.
 	Dir packet.Direction
 	// State is written by Track; the engine writes it when it ends a session itself.
 	State flow.Phase
@@ -38,6 +38,9 @@ type Session struct {
 	// Pin is the engine's number of the payload that its receiver has not acknowledged yet; 0 is
 	// none.
 	Pin uint32
+	// Endpoint is the number of the endpoint to which the session is attributed: that of its first
+	// frame, while that is attached.
+	Endpoint uint32
 	// Flags describe the connection, Marks what was done with it.
 	Flags Flags
 	Marks Marks
@@ -57,8 +60,8 @@ type Session struct {
 	ref        uint32 // index in the table + 1; 0 while free
 	deadline   uint32 // tick
 	next, prev uint32 // refs in the wheel's slot; next is also the free list
-	epNext     uint32 // refs in the endpoint's list
-	epPrev     uint32
+	ownNext    uint32 // refs in the workload's list
+	ownPrev    uint32
 }
 
 // DirOf returns the direction of a packet; swapped is the result of KeyOf.

@@ -1,33 +1,33 @@
 package session
 
-// endpointLists are the lists of all endpoints.
-type endpointLists map[uint32]endpointList
+// workloadLists are the lists of all workloads.
+type workloadLists map[uint32]workloadList
 
-// endpointList is the list of an endpoint's sessions, by epNext and epPrev.
-type endpointList struct {
+// workloadList is the list of a workload's sessions, by ownNext and ownPrev.
+type workloadList struct {
 	head, tail uint32 // refs; those added last are first
 	n          int
 }
 
-// shareWork bounds the sessions that one eviction for an endpoint's share examines.
+// shareWork bounds the sessions that one eviction for a workload's share examines.
 const shareWork = 64
 
-// room makes room for one more session of an endpoint, and reports whether there is any. An
-// endpoint whose share is used up makes room itself, and only that: as the shares shrink with
+// room makes room for one more session of a workload, and reports whether there is any. A
+// workload whose share is used up makes room itself, and only that: as the shares shrink with
 // the free part of the table, which they never use up, none can fill it for others.
-func room(t *Table, endpoint uint32, now int64) bool {
-	n := t.lists[endpoint].n
+func room(t *Table, workload uint32, now int64) bool {
+	n := t.lists[workload].n
 	if t.cfg.Share > 0 && n > 0 && n >= t.cfg.Share*(t.cfg.Max-t.n) {
-		return evictOwn(t, endpoint, now)
+		return evictOwn(t, workload, now)
 	}
 	return t.n < t.cfg.Max || t.evict(now)
 }
 
-// evictOwn deletes an expendable session of an endpoint, the oldest first. Those that are not
+// evictOwn deletes an expendable session of a workload, the oldest first. Those that are not
 // are moved to the front of the list, so that a later call gets further.
-func evictOwn(t *Table, endpoint uint32, now int64) bool {
-	for range min(t.lists[endpoint].n, shareWork) {
-		s := t.store.at(t.lists[endpoint].tail)
+func evictOwn(t *Table, workload uint32, now int64) bool {
+	for range min(t.lists[workload].n, shareWork) {
+		s := t.store.at(t.lists[workload].tail)
 		if s.expendable(now) {
 			discard(t, s)
 			return true
@@ -47,36 +47,36 @@ func discard(t *Table, s *Session) {
 	t.stats.Evicted++
 }
 
-// link adds a session to the front of its endpoint's list.
-func (ls endpointLists) link(st *store, s *Session) {
-	l := ls[s.Key.Endpoint]
-	s.epNext, s.epPrev = l.head, 0
+// link adds a session to the front of its workload's list.
+func (ls workloadLists) link(st *store, s *Session) {
+	l := ls[s.Key.Workload]
+	s.ownNext, s.ownPrev = l.head, 0
 	if l.head != 0 {
-		st.at(l.head).epPrev = s.ref
+		st.at(l.head).ownPrev = s.ref
 	} else {
 		l.tail = s.ref
 	}
 	l.head = s.ref
 	l.n++
-	ls[s.Key.Endpoint] = l
+	ls[s.Key.Workload] = l
 }
 
-// unlink removes a session from its endpoint's list.
-func (ls endpointLists) unlink(st *store, s *Session) {
-	l := ls[s.Key.Endpoint]
-	if s.epNext != 0 {
-		st.at(s.epNext).epPrev = s.epPrev
+// unlink removes a session from its workload's list.
+func (ls workloadLists) unlink(st *store, s *Session) {
+	l := ls[s.Key.Workload]
+	if s.ownNext != 0 {
+		st.at(s.ownNext).ownPrev = s.ownPrev
 	} else {
-		l.tail = s.epPrev
+		l.tail = s.ownPrev
 	}
-	if s.epPrev != 0 {
-		st.at(s.epPrev).epNext = s.epNext
+	if s.ownPrev != 0 {
+		st.at(s.ownPrev).ownNext = s.ownNext
 	} else {
-		l.head = s.epNext
+		l.head = s.ownNext
 	}
 	if l.n--; l.n == 0 {
-		delete(ls, s.Key.Endpoint)
+		delete(ls, s.Key.Workload)
 		return
 	}
-	ls[s.Key.Endpoint] = l
+	ls[s.Key.Workload] = l
 }

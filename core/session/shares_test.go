@@ -10,29 +10,29 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// shareKey returns the key of an endpoint's i-th connection, of either family.
-func shareKey(endpoint uint32, i int, ipv6 bool) session.Key {
-	src, dst := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), netip.AddrFrom4([4]byte{10, 0, 0, byte(endpoint)})
+// shareKey returns the key of a workload's i-th connection, of either family.
+func shareKey(workload uint32, i int, ipv6 bool) session.Key {
+	src, dst := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), netip.AddrFrom4([4]byte{10, 0, 0, byte(workload)})
 	if ipv6 {
-		src, dst = netip.MustParseAddr(fmt.Sprintf("fd00:1::%x", i+1)), netip.MustParseAddr(fmt.Sprintf("fd00::%x", endpoint))
+		src, dst = netip.MustParseAddr(fmt.Sprintf("fd00:1::%x", i+1)), netip.MustParseAddr(fmt.Sprintf("fd00::%x", workload))
 	}
 	p := packet.Packet{Src: packet.AddrFrom(src), Dst: packet.AddrFrom(dst), SrcPort: uint16(i), DstPort: 80, Proto: packet.ProtoTCP, IPv6: ipv6}
-	k, _ := session.KeyOf(&p, endpoint)
+	k, _ := session.KeyOf(&p, workload)
 	return k
 }
 
-// TestShares: an endpoint that opens connections without end takes its share of the table, and
-// neither a session of another endpoint nor the room for its next ones.
+// TestShares: a workload that opens connections without end takes its share of the table, and
+// neither a session of another workload nor the room for its next ones.
 func TestShares(t *testing.T) {
 	const most, share = 800, 7
 	for _, ipv6 := range []bool{false, true} {
 		for _, phase := range []flow.Phase{flow.PhaseOpening, flow.PhaseEstablished} {
 			t.Run(fmt.Sprintf("ipv6=%v,%v", ipv6, phase), func(t *testing.T) {
 				evicted := map[uint32]int{}
-				tab := session.New(session.Config{Max: most, Share: share, Evict: func(s *session.Session) { evicted[s.Key.Endpoint]++ }})
+				tab := session.New(session.Config{Max: most, Share: share, Evict: func(s *session.Session) { evicted[s.Key.Workload]++ }})
 				now := int64(1e18)
-				insert := func(endpoint uint32, i int, phase flow.Phase) bool {
-					k := shareKey(endpoint, i, ipv6)
+				insert := func(workload uint32, i int, phase flow.Phase) bool {
+					k := shareKey(workload, i, ipv6)
 					s := tab.Insert(&k, now)
 					if s != nil {
 						s.State = phase
@@ -72,7 +72,7 @@ func TestShares(t *testing.T) {
 	}
 }
 
-// TestShareSparesOpen: in its own share, too, an endpoint's open connections stay, however many
+// TestShareSparesOpen: in its own share, too, a workload's open connections stay, however many
 // half-open ones come.
 func TestShareSparesOpen(t *testing.T) {
 	tab := session.New(session.Config{Max: 400, Share: 7})

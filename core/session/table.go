@@ -4,8 +4,8 @@ package session
 type Config struct {
 	// Max is the maximum number of sessions; 0 is 1<<20.
 	Max int
-	// Share is how many sessions an endpoint may have for each one that the table has room for:
-	// of one of 7, a single endpoint gets 7/8, and each of two 7/15. Beyond that its own closed,
+	// Share is how many sessions a workload may have for each one that the table has room for:
+	// of one of 7, a single workload gets 7/8, and each of two 7/15. Beyond that its own closed,
 	// half-open or long idle sessions make room for its new ones. 0: there are no shares.
 	Share int
 	// Timeouts by state; zero fields take their defaults.
@@ -29,7 +29,7 @@ type Table struct {
 	index index
 	store store
 	wheel wheel
-	lists endpointLists // by endpoint
+	lists workloadLists
 	stats Stats
 }
 
@@ -39,7 +39,7 @@ func New(c Config) *Table {
 		c.Max = 1 << 20
 	}
 	c.Timeouts = c.Timeouts.withDefaults()
-	t := &Table{cfg: c, lists: endpointLists{}}
+	t := &Table{cfg: c, lists: workloadLists{}}
 	t.index.init()
 	return t
 }
@@ -70,10 +70,10 @@ func (t *Table) find(k *Key, tag uint32) *Session {
 }
 
 // Insert adds a session, cleared except for Key, Created and Last, and armed with its
-// timeout. The key must not exist. When the table is full, or the endpoint's share of it, Insert
+// timeout. The key must not exist. When the table is full, or the workload's share of it, Insert
 // evicts a session that is closed, half open or long idle; it returns nil if there is none.
 func (t *Table) Insert(k *Key, now int64) *Session {
-	s := t.add(k.Endpoint, t.index.hash(k), now)
+	s := t.add(k.Workload, t.index.hash(k), now)
 	if s == nil {
 		return nil
 	}
@@ -84,11 +84,11 @@ func (t *Table) Insert(k *Key, now int64) *Session {
 }
 
 // add allocates a session and indexes it.
-func (t *Table) add(endpoint, tag uint32, now int64) *Session {
+func (t *Table) add(workload, tag uint32, now int64) *Session {
 	if t.n == 0 {
 		t.wheel.cur = max(t.wheel.cur, now>>tickBits)
 	}
-	if !room(t, endpoint, now) {
+	if !room(t, workload, now) {
 		t.stats.Full++
 		return nil
 	}
@@ -102,7 +102,7 @@ func (t *Table) add(endpoint, tag uint32, now int64) *Session {
 	return s
 }
 
-// link adds a session to the wheel and its endpoint's list.
+// link adds a session to the wheel and its workload's list.
 func (t *Table) link(s *Session) {
 	t.linkTimer(s)
 	t.lists.link(&t.store, s)
@@ -150,11 +150,11 @@ func (t *Table) Each(fn func(*Session) bool) {
 	}
 }
 
-// EachOf is Each for one endpoint.
-func (t *Table) EachOf(endpoint uint32, fn func(*Session) bool) {
-	for ref := t.lists[endpoint].head; ref != 0; {
+// EachOf is Each for one workload.
+func (t *Table) EachOf(workload uint32, fn func(*Session) bool) {
+	for ref := t.lists[workload].head; ref != 0; {
 		s := t.store.at(ref)
-		ref = s.epNext
+		ref = s.ownNext
 		if !fn(s) {
 			return
 		}
@@ -187,26 +187,14 @@ func (t *Table) Timeout(s *Session) int64 { return t.cfg.Timeouts.Of(s) }
 // answer that comes late belongs to it.
 func (t *Table) Unanswered(s *Session, now int64) bool { return t.cfg.Timeouts.unanswered(s, now) }
 
-// Export removes the sessions of an endpoint and passes each to fn, which copies what it
-// needs; the caller carries Aux over. fn must not change the table.
-func (t *Table) Export(endpoint uint32, fn func(*Session)) {
-	var out Session
-	for ref := t.lists[endpoint].head; ref != 0; ref = t.lists[endpoint].head {
-		s := t.store.at(ref)
-		out = *s
-		t.Delete(s)
-		fn(&out)
-	}
-}
-
-// Import adds a session exported by another table, with its complete state and deadline. It
+// Import adds a session that another table had, with its complete state and deadline. It
 // returns nil when the table is full or the key exists.
 func (t *Table) Import(s Session) *Session {
 	tag := t.index.hash(&s.Key)
 	if t.find(&s.Key, tag) != nil {
 		return nil
 	}
-	d := t.add(s.Key.Endpoint, tag, s.Last)
+	d := t.add(s.Key.Workload, tag, s.Last)
 	if d == nil {
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 const start = int64(1_750_000_000) * int64(time.Second)
 
 func key(i int) session.Key {
-	k := session.Key{Endpoint: 1, Proto: packet.ProtoTCP, APort: uint16(i), BPort: 80}
+	k := session.Key{Workload: 1, Proto: packet.ProtoTCP, APort: uint16(i), BPort: 80}
 	k.A[12], k.A[13] = byte(i>>24), byte(i>>16)
 	k.B[15] = 1
 	return k
@@ -48,7 +48,7 @@ func TestKeyOf(t *testing.T) {
 			r := packet.Packet{Src: addr(c.dst), Dst: addr(c.src), SrcPort: c.rport, DstPort: c.rdport, Proto: c.proto}
 			k, swapped := session.KeyOf(&p, 7)
 			rk, rswapped := session.KeyOf(&r, 7)
-			if k != rk || swapped != c.swapped || k.APort != c.aport || k.Endpoint != 7 {
+			if k != rk || swapped != c.swapped || k.APort != c.aport || k.Workload != 7 {
 				t.Errorf("got %v %v and %v, want one key, swapped %v, port %d", k, swapped, rk, c.swapped, c.aport)
 			}
 			if (rswapped == swapped) != c.wantSameEnd {
@@ -212,13 +212,13 @@ func TestExportImport(t *testing.T) {
 	from, to := session.New(session.Config{}), session.New(session.Config{Max: 400})
 	for i := range 1000 {
 		k := key(i)
-		k.Endpoint = uint32(i % 3)
+		k.Workload = uint32(i % 3)
 		s := from.Insert(&k, start)
 		s.ID, s.Packets = uint64(i), [2]uint64{uint64(i), 1}
 		from.Schedule(s, start+int64(i)*1e6)
 	}
 	n := 0
-	from.Export(1, func(s *session.Session) {
+	export(from, 1, func(s *session.Session) {
 		got := to.Import(*s)
 		if n++; got == nil || got.ID%3 != 1 || got.Packets[0] != got.ID || to.Lookup(&s.Key) != got || from.Lookup(&s.Key) != nil {
 			t.Fatalf("session %d: got %v", s.ID, got)
@@ -238,7 +238,7 @@ func TestExportImport(t *testing.T) {
 	left := 0
 	from.EachOf(2, func(s *session.Session) bool { left++; from.Delete(s); return true })
 	if left != 333 || from.Len() != 334 {
-		t.Errorf("endpoint 2: got %d, want 333", left)
+		t.Errorf("workload 2: got %d, want 333", left)
 	}
 }
 
@@ -299,4 +299,14 @@ func TestNoAllocations(t *testing.T) {
 	}); got != 0 {
 		t.Errorf("allocations from insert to delete: got %v, want 0", got)
 	}
+}
+
+// export removes the sessions of a workload from a table, and calls fn for copies of them.
+func export(tab *session.Table, workload uint32, fn func(*session.Session)) {
+	tab.EachOf(workload, func(s *session.Session) bool {
+		out := *s
+		tab.Delete(s)
+		fn(&out)
+		return true
+	})
 }

@@ -115,19 +115,19 @@ func TestEvictionSparesTheLiving(t *testing.T) {
 	}
 }
 
-// TestEndpointsAgainstModel: lists by endpoint hold just the endpoint's sessions after any order of inserts, deletes, exports and imports.
-func TestEndpointsAgainstModel(t *testing.T) {
+// TestWorkloadsAgainstModel: lists by workload hold just the workload's sessions after any order of inserts, deletes, exports and imports.
+func TestWorkloadsAgainstModel(t *testing.T) {
 	r := rand.New(rand.NewPCG(35, 36))
 	tabs := [2]*session.Table{session.New(session.Config{}), session.New(session.Config{})}
 	where := map[session.Key]int{} // in which table
 	for step := range 6000 {
 		k := key(r.IntN(300))
-		k.Endpoint = uint32(r.IntN(4))
+		k.Workload = uint32(r.IntN(4))
 		at, ok := where[k]
 		switch r.IntN(20) {
-		case 0: // the endpoint moves to the other table
+		case 0: // the workload moves to the other table
 			from := r.IntN(2)
-			tabs[from].Export(k.Endpoint, func(s *session.Session) {
+			export(tabs[from], k.Workload, func(s *session.Session) {
 				if tabs[from^1].Import(*s) == nil {
 					t.Fatalf("step %d: %+v is not taken", step, s.Key)
 				}
@@ -150,11 +150,11 @@ func TestEndpointsAgainstModel(t *testing.T) {
 		}
 		for n, tab := range tabs {
 			got := 0
-			for endpoint := range uint32(4) {
-				tab.EachOf(endpoint, func(s *session.Session) bool {
+			for workload := range uint32(4) {
+				tab.EachOf(workload, func(s *session.Session) bool {
 					got++
-					if home, ok := where[s.Key]; !ok || home != n || s.Key.Endpoint != endpoint || tab.Lookup(&s.Key) != s {
-						t.Fatalf("step %d: table %d lists %+v for endpoint %d", step, n, s.Key, endpoint)
+					if home, ok := where[s.Key]; !ok || home != n || s.Key.Workload != workload || tab.Lookup(&s.Key) != s {
+						t.Fatalf("step %d: table %d lists %+v for workload %d", step, n, s.Key, workload)
 					}
 					return true
 				})

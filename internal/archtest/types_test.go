@@ -32,7 +32,6 @@ var wide = map[string]string{
 	"agent.Agent":              "to be taken apart: reconciliation, policy, reports",
 	"agent/hostmode.Watcher":   "to be taken apart: sockets, events, records",
 	"backends/afpacket.inline": "to be taken apart: rings, steering, sending",
-	"backends/afpacket.tap":    "to be taken apart: the small ring and the large one",
 	"backends/nfqueue.queue":   "to be taken apart: socket, held packets, offloading",
 	"plugins/host.asker":       "to be taken apart: sessions, messages, restarts",
 }
