@@ -86,7 +86,7 @@ func (w *world) open(y way, limit time.Duration) (*flow, error) {
 	_, remote := w.end(y.to, y.network)
 	f := &flow{way: y}
 	err := netns.Do(netns.Named(n.ns), func() (err error) {
-		d := net.Dialer{Timeout: limit, FallbackDelay: -1, KeepAlive: -1}
+		d := net.Dialer{Timeout: limit, FallbackDelay: -1, KeepAlive: -1, Control: shared}
 		at := netip.AddrPortFrom(local, uint16(y.source))
 		if d.LocalAddr = net.Addr(net.TCPAddrFromAddrPort(at)); !y.tcp() {
 			d.LocalAddr = net.UDPAddrFromAddrPort(at)

@@ -43,7 +43,7 @@ var apps = []string{"raw", "raw", "http", "redis"}
 
 // way makes FROM TO NETWORK PORT APP.
 func (g *generator) way() []any {
-	ends := append([]string{outside}, names[:3]...)
+	ends := append([]string{outside}, names...)
 	from, to := g.IntN(len(ends)), g.IntN(len(ends)-1)
 	if to >= from {
 		to++

@@ -32,10 +32,11 @@ type model struct {
 	modes   map[string]string // by service
 	rules   []rule            // in their order
 	service func(node string) string
+	cut     func(node string) bool // reports whether its first interface is down
 }
 
 func newModel(service func(string) string) *model {
-	return &model{first: "discover", modes: map[string]string{}, service: service}
+	return &model{first: "discover", modes: map[string]string{}, service: service, cut: func(string) bool { return false }}
 }
 
 // group is the group of a node: its service, or "external".
@@ -114,7 +115,31 @@ func (m *model) judge(y way) expectation {
 	if ok, _ := m.allows(y); ok {
 		return must
 	}
+	if m.reversible(y) {
+		return either
+	}
 	return mustNot
+}
+
+// reversible reports whether the rules allow a UDP flow the other way round, where nothing shows which end asks: both
+// ports are of those that Linux gives to clients, or the same (decision 26).
+func (m *model) reversible(y way) bool {
+	const dynamic = 32768
+	if y.tcp() || y.port < dynamic && y.source != y.port {
+		return false
+	}
+	from, _, _ := strings.Cut(y.from, "/")
+	to, _, _ := strings.Cut(y.to, "/")
+	return slices.ContainsFunc(m.rules, func(r rule) bool {
+		return r.Action == "allow" && r.matches(m.group(to), m.group(from), y.network, y.source)
+	})
+}
+
+// reaches reports whether the network leads from end to end.
+func (m *model) reaches(y way) bool {
+	from, _, _ := strings.Cut(y.from, "/")
+	to, _, _ := strings.Cut(y.to, "/")
+	return !m.cut(from) && !m.cut(to)
 }
 
 func (m *model) protects(node string) bool { return node != outside && m.mode(node) == "protect" }
@@ -137,7 +162,7 @@ func (m *model) judgeFlow(f *flow) expectation {
 
 // changed takes note of what became of a flow by a change of policy.
 func (m *model) changed(f *flow) {
-	if m.judge(f.way) == mustNot {
+	if m.judge(f.way) != must {
 		f.refused = true
 	}
 }

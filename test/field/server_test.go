@@ -2,6 +2,7 @@ package field
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -52,10 +53,11 @@ func (w *world) serve(n *node) error {
 			}
 			n.servers = append(n.servers, l)
 			go w.accept(l)
-			c, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+			p, err := (&net.ListenConfig{Control: shared}).ListenPacket(context.Background(), "udp", fmt.Sprintf(":%d", port))
 			if err != nil {
 				return err
 			}
+			c := p.(*net.UDPConn)
 			n.servers = append(n.servers, c)
 			if err := packetInfo(c); err != nil {
 				return err
@@ -64,6 +66,15 @@ func (w *world) serve(n *node) error {
 		}
 		return nil
 	})
+}
+
+// shared lets a client have the port of a server of its own node.
+func shared(_, _ string, raw syscall.RawConn) error {
+	var err error
+	if cerr := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) }); cerr != nil {
+		return cerr
+	}
+	return err
 }
 
 // packetInfo has the destination of each datagram reported, so that answers have it as their source.

@@ -1,6 +1,7 @@
 package field
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,7 +14,7 @@ var verbs map[string]func(*runner, step) (*difference, error)
 
 // allVerbs is a function as the steps refer to each other.
 func allVerbs() map[string]func(*runner, step) (*difference, error) {
-	return map[string]func(*runner, step) (*difference, error){
+	all := map[string]func(*runner, step) (*difference, error){
 		"start":  (*runner).start,                  // start MODE: start Sluice
 		"stop":   signal(syscall.SIGTERM),          // end Sluice in order
 		"kill":   signal(syscall.SIGKILL),          // kill -9
@@ -31,6 +32,8 @@ func allVerbs() map[string]func(*runner, step) (*difference, error) {
 		"probe":  (*runner).probe,                  // probe PORT APP: everybody to everybody, in all transports
 		"wait":   (*runner).wait,                   // wait SECONDS
 	}
+	maps.Copy(all, networkVerbs())
+	return all
 }
 
 // signal makes the step that sends a signal to Sluice.
@@ -170,7 +173,7 @@ func (r *runner) open(s step) (*difference, error) {
 	if err := r.readRules(); err != nil {
 		return nil, err
 	}
-	want := r.m.judge(y)
+	want := r.expect(&attempt{way: y})
 	limit := handshake
 	if want == must {
 		limit = longest
@@ -182,7 +185,7 @@ func (r *runner) open(s step) (*difference, error) {
 		}
 		return nil, nil
 	}
-	f.refused, f.midstream = want == mustNot, !r.m.running
+	f.refused, f.midstream = r.m.judge(y) != must, !r.m.running
 	r.flows[id] = f
 	if s[0] == "idle" {
 		return nil, nil

@@ -17,9 +17,9 @@ import (
 // world is the network of one run: a host with two bridges, workloads on the first, and a machine outside that the
 // host routes to. The names of its namespaces begin like those of testnet, which removes leftovers of dead processes.
 //
-//	out 192.0.2.2 --- 192.0.2.1 host 10.77.0.254 br0 --- eth0 of a .1, b .2, c .3, d .4
-//	    2001:db8::2      2001:db8::1 host fd77::fe
-//	                             host 10.78.0.254 br1 --- eth1 of whoever has a second interface
+//	out 192.0.2.2 --- 192.0.2.1 host 10.77.0.254 br0 --- eth0 of a .1, b .2, c .3
+//	    2001:db8::2      2001:db8::1    fd77::fe
+//	                                   10.78.0.254 br1 --- eth1 of whoever has a second interface
 type world struct {
 	prefix string
 	nodes  map[string]*node
@@ -51,8 +51,8 @@ func (p pair) of(network string) netip.Addr {
 // outside is the node that is no workload.
 const outside = "out"
 
-// names are the workloads there can be, by number from 1; the first three exist from the beginning.
-var names = []string{"a", "b", "c", "d"}
+// names are the workloads, by their numbers from 1 at the beginning.
+var names = []string{"a", "b", "c"}
 
 var worlds atomic.Uint32
 
@@ -82,8 +82,8 @@ func newWorld() (*world, error) {
 	if err := w.serve(n); err != nil {
 		return w, err
 	}
-	for _, name := range names[:3] {
-		if err := w.workload(name, name); err != nil {
+	for i, name := range names {
+		if err := w.workload(name, name, i+1); err != nil {
 			return w, err
 		}
 	}
@@ -95,7 +95,8 @@ func (w *world) namespace(name string) error {
 	if err := netns.Create(w.prefix + name); err != nil {
 		return err
 	}
-	settings := []string{"net/ipv6/conf/all/accept_dad=0", "net/ipv6/conf/default/accept_dad=0", "net/ipv4/conf/all/rp_filter=0", "net/ipv4/conf/default/rp_filter=0"}
+	settings := []string{"net/ipv6/conf/all/accept_dad=0", "net/ipv6/conf/default/accept_dad=0", "net/ipv4/conf/all/rp_filter=0", "net/ipv4/conf/default/rp_filter=0",
+		"net/ipv6/conf/all/keep_addr_on_down=1", "net/ipv6/conf/default/keep_addr_on_down=1"}
 	if err := w.sysctl(name, settings...); err != nil {
 		return err
 	}
@@ -108,13 +109,7 @@ func numbered(network, number int) pair {
 }
 
 // workload makes a workload with its servers.
-func (w *world) workload(name, service string) error {
-	number := 1
-	for i, n := range names {
-		if n == name {
-			number = i + 1
-		}
-	}
+func (w *world) workload(name, service string, number int) error {
 	if err := w.namespace(name); err != nil {
 		return err
 	}
