@@ -115,23 +115,26 @@ func (m *model) judge(y way) expectation {
 	if ok, _ := m.allows(y); ok {
 		return must
 	}
-	if m.reversible(y) {
+	if !y.tcp() && m.lenient(y) {
 		return either
 	}
 	return mustNot
 }
 
-// reversible reports whether the rules allow a UDP flow the other way round, where nothing shows which end asks: both
-// ports are of those that Linux gives to clients, or the same (decision 26).
-func (m *model) reversible(y way) bool {
+// lenient reports whether a rule that asks for another application allows what carries none that is known, as it does
+// in mid-stream. Of UDP the beginning is not certain while Sluice sees a workload for less than an idle time; then both
+// orientations count, too, if nothing shows which end asks: both ports are of those that Linux gives to clients, or the
+// same (decision 26).
+func (m *model) lenient(y way) bool {
 	const dynamic = 32768
-	if y.tcp() || y.port < dynamic && y.source != y.port {
+	if y.app != "raw" {
 		return false
 	}
 	from, _, _ := strings.Cut(y.from, "/")
 	to, _, _ := strings.Cut(y.to, "/")
+	turns := !y.tcp() && (y.port >= dynamic || y.source == y.port)
 	return slices.ContainsFunc(m.rules, func(r rule) bool {
-		return r.Action == "allow" && r.matches(m.group(to), m.group(from), y.network, y.source)
+		return r.Action == "allow" && (r.matches(m.group(from), m.group(to), y.network, y.port) || turns && r.matches(m.group(to), m.group(from), y.network, y.source))
 	})
 }
 
@@ -151,6 +154,9 @@ func (m *model) judgeFlow(f *flow) expectation {
 	}
 	e := m.judge(f.way)
 	if e == must && (f.refused || f.broken) {
+		return either
+	}
+	if e == mustNot && f.midstream && m.lenient(f.way) {
 		return either
 	}
 	// What nobody names in mid-stream may be anything, to a rule that asks for the application.

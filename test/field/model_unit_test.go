@@ -59,6 +59,7 @@ func TestModelRules(t *testing.T) {
 		{"a UDP client's port on both sides", "a b udp4 50051 raw", []rule{allow(b, a, "any", "http")}, either},
 		{"a service's port over UDP", "a b udp4 9000 raw", []rule{allow(b, a, "any", "http")}, mustNot},
 		{"equal UDP ports", "a b udp4 9000 raw 9000", []rule{allow(b, a, "udp/9000")}, either},
+		{"UDP in mid-stream, perhaps", "a b udp4 9000 raw", []rule{allow(a, b, "any", "http")}, either},
 		{"any", "c out udp4 50051 raw", []rule{allow("any", "external", "any", "any")}, must},
 		{"its application", "a b tcp4 9000 http", []rule{allow(a, b, "tcp/9000", "http")}, must},
 		{"another application", "a b tcp4 9000 redis", []rule{allow(a, b, "tcp/9000", "http")}, mustNot},
