@@ -31,11 +31,11 @@ type key struct {
 }
 
 // seen is what was seen of the sessions of a kind.
-type seen struct{ answered, midstream, idle bool }
+type seen struct{ answered, midstream, simultaneous, idle bool }
 
 func keyOf(workload string, r *flow.Record) key {
 	return key{workload: workload, policy: r.Policy, client: r.Client, server: r.Server, rule: r.Rule, port: r.ServerPort, app: r.App, base: r.Base, proto: r.Proto,
-		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, loopback: r.Loopback, seen: seen{r.Answered, r.Midstream, r.Idle}}
+		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, loopback: r.Loopback, seen: seen{r.Answered, r.Midstream, r.Simultaneous, r.Idle}}
 }
 
 // session is the sum of one session's records since its last fold.
@@ -208,6 +208,8 @@ func (a *aggregate) apart(s *session) uint64 {
 	case before:
 		delete(a.opened, s.Session)
 		return s.Session
+	case s.Simultaneous && len(a.kinds) < a.max/2:
+		return s.Session // the other end's report has another client
 	case s.refusedLater() && len(a.kinds) < a.max/2:
 		return s.Session // not one of those of its kind that were refused before
 	}
@@ -233,7 +235,7 @@ func (a *aggregate) putKind(k key, c *kind) bool {
 		switch {
 		case k.outcome == flow.OutcomeOpening:
 			a.waiting[session] = k
-		case c.began > 0:
+		case c.began > 0 && !k.simultaneous:
 			k.apart = 0 // all of it is here
 		}
 	}

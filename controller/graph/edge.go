@@ -67,7 +67,8 @@ type Edge struct {
 	Base  app.ID           `json:"base"`
 	Ends  [2]End           `json:"ends"` // client, server
 	Ended [Outcomes]uint64 `json:"ended"`
-	// Refused are sessions that policy refused at the end whose counts are not those of the connection.
+	// Refused are sessions that policy refused only at the end whose counts are not those of the
+	// connection.
 	Refused  uint64        `json:"refused,omitempty"`
 	Outcome  flow.Outcome  `json:"outcome"` // of the last session
 	Pending  flow.Outcome  `json:"-"`       // of those that are open
@@ -97,7 +98,7 @@ var looksLike = [...]flow.Outcome{flow.OutcomeRefused, flow.OutcomeReset, flow.O
 func (e *Edge) ByOutcome() [Outcomes]uint64 {
 	out := e.Ended
 	out[e.Pending] += e.Open
-	rest := e.Refused - min(e.Refused, out[flow.OutcomeDenied])
+	rest := e.Refused
 	for _, o := range looksLike {
 		n := min(rest, out[o])
 		out[o] -= n
@@ -148,6 +149,10 @@ func (g *Graph) count(o *Observation, s *live) {
 		e.describe(o)
 		e.decide(o)
 	})
+	if s != nil && !s.refused && o.Outcome == flow.OutcomeDenied {
+		s.refused = true
+		g.refusedThere(o, e.Kind)
+	}
 }
 
 // resume counts open sessions that an earlier run of the agent reported. Where that was lost, as by a
@@ -190,7 +195,9 @@ func (g *Graph) join(o *Observation, s *live) {
 		e.Refused += o.Sessions
 	case !s.refused:
 		s.refused = true
-		e.Refused++
+		if !g.refusedThere(o, e.Kind) {
+			e.Refused++
+		}
 	}
 	e.Evidence, e.Lossy = max(e.Evidence, o.Evidence), e.Lossy || o.Lossy
 }

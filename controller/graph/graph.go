@@ -34,6 +34,7 @@ type Observation struct {
 
 	Kind
 	Client, Server netip.Addr
+	ClientPort     uint16 // of the one session that it is of; else 0
 
 	Base     app.ID
 	Verdict  flow.Verdict
@@ -53,6 +54,9 @@ type Observation struct {
 	Attrs                 map[string]string
 	// Session is the engine's number where the observation is of one session; else 0.
 	Session uint64
+	// Judged is the same with the other end as the client, as policy decided about it; nil where that
+	// is no other.
+	Judged *Observation
 }
 
 // Kind is what makes two connections the same edge. Verdicts and outcomes are not part of it:
@@ -93,6 +97,7 @@ type Graph struct {
 	edges      edges
 	violations bounded[violationKind, *Violation]
 	recent     bounded[connectionKind, *recent]
+	refusals   bounded[refusalKey, *refusal]
 	threats    bounded[threatKind, *Threat]
 	sessions   bounded[sessionKey, *live]
 	totals     Totals
@@ -135,6 +140,7 @@ func New(l Limits) *Graph {
 func clearGraph(g *Graph) {
 	g.edges = newEdges()
 	g.violations, g.recent = newBounded[violationKind, *Violation](), newBounded[connectionKind, *recent]()
+	g.refusals = newBounded[refusalKey, *refusal]()
 	g.threats, g.sessions = newBounded[threatKind, *Threat](), newBounded[sessionKey, *live]()
 	g.totals = Totals{}
 }
@@ -147,10 +153,18 @@ func (g *Graph) Add(o *Observation) {
 	if o.Session != 0 {
 		s = g.session(o)
 	}
-	g.violation(o, s)
-	if o.Leads {
+	judged := o
+	if o.Judged != nil {
+		judged = o.Judged
+	}
+	g.violation(judged, s)
+	switch {
+	case o.Leads:
 		g.count(o, s)
-	} else {
+	case o.Judged != nil:
+		g.withdraw(s)
+		fallthrough
+	default:
 		g.join(o, s)
 	}
 	if o.Session != 0 && o.Ended > 0 {

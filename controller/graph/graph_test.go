@@ -70,6 +70,11 @@ func TestAdd(t *testing.T) {
 		o.Verdict, o.Outcome, o.Ended, o.Answered = flow.Allow, flow.OutcomeRefused, 1, false
 	}
 	later := func(o *graph.Observation) { o.First, o.Last = 30, 40 }
+	by := func(port uint16) func(*graph.Observation) {
+		return func(o *graph.Observation) { o.ClientPort, o.Session = port, uint64(port) }
+	}
+	opens := func(o *graph.Observation) { o.Outcome, o.Answered, o.Verdict = flow.OutcomeOpening, false, flow.Allow }
+	second := later
 	much := func(o *graph.Observation) { o.First, o.Last = 60e9, 60e9 }
 	tests := []struct {
 		name string
@@ -123,6 +128,16 @@ func TestAdd(t *testing.T) {
 			"web>api 80 http violate (violate, none): 1 sessions (1 closed), 0 open, 4600 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1"}},
 		{"a violation that becomes a refusal is one", []step{{violates, number}, {follow, denied, number, later}}, []string{
 			"web>api 80 http deny (deny, none): 1 sessions (1 denied), 0 open, 4600 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+		{"refused once at each end", []step{{number, denied, by(1)}, {second, number, by(2), opens}, {second, server, number, denied, by(2)}}, []string{
+			"web>api 80 http deny (allow, deny): 2 sessions (2 denied), 1 open, 9000 bytes",
+			"netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+		{"refused once at each end, the server's first", []step{{second, server, number, denied, by(2)}, {number, denied, by(1)}, {second, number, by(2), opens}}, []string{
+			"web>api 80 http deny (allow, deny): 2 sessions (2 denied), 1 open, 9000 bytes",
+			"netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1", "netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+		{"both ends refuse the same one", []step{{number, by(1)}, {second, number, by(2)}, {number, follow, denied, by(1), later}, {number, server, denied, by(1), later}}, []string{
+			"web>api 80 http deny (deny, deny): 2 sessions (1 established, 1 denied), 1 open, 9100 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+		{"whichever refuses it first", []step{{number, by(1)}, {second, number, by(2), refused}, {number, server, denied, by(1), later}, {number, follow, denied, by(1), later}}, []string{
+			"web>api 80 http deny (deny, deny): 2 sessions (1 refused, 1 denied), 0 open, 9100 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"sessions that end with a violation are counted then", []step{{func(o *graph.Observation) { o.Sessions, o.Verdict = 3, flow.Pending }},
 			{follow, later, denied, func(o *graph.Observation) { o.Ended = 3 }}}, []string{
 			"web>api 80 http deny (deny, none): 3 sessions (3 denied), 0 open, 4600 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 3"}},

@@ -31,6 +31,23 @@ func (s *live) leave(e *Edge, end int, leads bool) {
 	}
 }
 
+// withdraw takes back what a session, which may be nil, has counted: it is one that the other end
+// counts.
+func (g *Graph) withdraw(s *live) {
+	if s == nil || s.counts == (Counts{}) {
+		return
+	}
+	if e, ok := g.edges.get(s.kind); ok {
+		e.Open -= min(e.Open, s.counts.Sessions)
+		e.Counts.subtract(s.counts)
+		if e.Sessions == 0 {
+			g.edges.removeEdge(e)
+		}
+	}
+	g.totals.Sessions -= min(g.totals.Sessions, s.counts.Sessions)
+	s.counts = Counts{}
+}
+
 // describe has note describe an edge by an observation of the session, which may be nil.
 func (s *live) describe(list *edges, e *Edge, o *Observation, note func()) {
 	end := 1

@@ -56,7 +56,23 @@ type recent struct{ ends [2]counted }
 type counted struct {
 	kind violationKind
 	n    uint64
+	port uint16 // of the client where it is one session with a known one; else 0
 	last int64
+}
+
+// add adds n sessions that came with an observation.
+func (c *counted) add(n uint64, o *Observation) {
+	if c.n, c.last = c.n+n, max(c.last, o.Last); n == 0 {
+		return
+	}
+	if c.port = o.ClientPort; c.n > 1 {
+		c.port = 0
+	}
+}
+
+// unlike reports whether the sessions are known to be others than that of an observation.
+func (c *counted) unlike(o *Observation) bool {
+	return c.port != 0 && o.ClientPort != 0 && c.port != o.ClientPort
 }
 
 const (
@@ -135,7 +151,7 @@ func (g *Graph) unmatched(o *Observation, k violationKind, n uint64) uint64 {
 		own, far = far, own
 	}
 	var matched uint64
-	if far.n > 0 && far.last >= o.Last-together && far.last <= o.Last+together {
+	if far.n > 0 && !far.unlike(o) && far.last >= o.Last-together && far.last <= o.Last+together {
 		matched = min(n, far.n)
 		far.n -= matched
 	}
@@ -143,7 +159,7 @@ func (g *Graph) unmatched(o *Observation, k violationKind, n uint64) uint64 {
 	if own.kind != k || own.last < o.Last-together {
 		*own = counted{kind: k}
 	}
-	own.n, own.last = own.n+rest, max(own.last, o.Last)
+	own.add(rest, o)
 	if matched == 0 {
 		return n
 	}

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/controller/graph"
 	"github.com/sluicenet/sluice/controller/learn"
 	"github.com/sluicenet/sluice/controller/model"
 	"github.com/sluicenet/sluice/core/app"
@@ -82,17 +83,17 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 		s.drop(cause, count)
 	}
 	lessons = make([]learn.Connection, 0, len(r.Connections))
-	for _, c := range r.Connections {
+	oriented := s.crossed.oriented(r.Connections)
+	for i, c := range r.Connections {
 		client, server, err := s.dir.ends(n, c)
 		if err != nil {
 			s.drop(dropMalformed, 1)
 			continue
 		}
-		o := s.observation(n, c, &client, &server)
-		o.Run = r.Run
-		s.graph.Add(o)
-		if !s.replaying {
-			s.events.Connection(connectionReport(o, c, &client, &server))
+		o, err := s.add(n, r.Run, c, oriented[i], &client, &server)
+		if err != nil {
+			s.drop(dropMalformed, 1)
+			continue
 		}
 		if o.Reason == flow.BySpoofed || o.Verdict == flow.Open && o.Reason != flow.ByUnready {
 			continue // not the client's own, or not subject to policy
@@ -108,6 +109,28 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 		s.unjudgedReport(n, u)
 	}
 	return lessons, true
+}
+
+// add adds a connection to the graph and the events, and returns what was observed. shown is the
+// connection with the client that is shown; policy has decided for the one of c. The lock is held.
+func (s *history) add(n *node, run string, c, shown *controlv1.Connection, client, server *end) (*graph.Observation, error) {
+	o := s.observation(n, c, client, server)
+	o.Run = run
+	if shown.Egress != c.Egress {
+		cl, sv, err := s.dir.ends(n, shown)
+		if err != nil {
+			return nil, err
+		}
+		judged := o
+		o = s.observation(n, shown, &cl, &sv)
+		o.Run, o.Judged = run, judged
+		client, server = &cl, &sv
+	}
+	s.graph.Add(o)
+	if !s.replaying {
+		s.events.Connection(connectionReport(o, shown, client, server))
+	}
+	return o, nil
 }
 
 // teaches reports whether a rule may come of a connection: one that was let through to be learned, one

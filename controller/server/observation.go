@@ -20,7 +20,7 @@ func (s *history) observation(n *node, c *controlv1.Connection, client, server *
 		near, far = far, near
 	}
 	doubled := near.member != nil && near.member.workload.HostNet && s.reports(far)
-	return &graph.Observation{
+	o := &graph.Observation{
 		Node: n.name, Reporter: c.Workload, Egress: c.Egress, Leads: !doubled && (c.Egress || !s.reports(client)), Share: share(client, n.name, c.Workload),
 		Kind: graph.Kind{
 			From: client.group, To: server.group, FromNode: client.node(), ToNode: server.node(), FromWorkload: client.name(), ToWorkload: server.name(),
@@ -32,6 +32,10 @@ func (s *history) observation(n *node, c *controlv1.Connection, client, server *
 		PacketsOut: c.PacketsOut, PacketsIn: c.PacketsIn, BytesOut: c.BytesOut, BytesIn: c.BytesIn,
 		First: c.First, Last: c.Last, Answered: c.Answered, Attrs: c.Attrs, Session: c.Session,
 	}
+	if c.Session != 0 {
+		o.ClientPort = uint16(c.ClientPort)
+	}
+	return o
 }
 
 // connectionReport is a reported connection as the event log joins it.

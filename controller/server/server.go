@@ -93,6 +93,7 @@ type history struct {
 	graphVersion uint64            // of the graph in the store
 	dropped      map[string]uint64 // records that agents or we lost, by cause
 	unjudged     unjudged
+	crossed      crossings
 	replaying    bool    // reports of the controller before are counted; they make no events
 	unsaved      bool    // the graph changed since it was stored
 	journal      journal // what the store has beside the graph
@@ -152,7 +153,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, st: cfg.Store, log: cfg.Logger, now: cfg.Now, started: cfg.Now().UnixNano(), owners: owner.New(cfg.Now),
 		closed: make(chan struct{}), full: make(chan struct{}, 1), changed: make(chan struct{}), book: b,
-		history: &history{book: b, log: cfg.Logger, now: cfg.Now, events: eventlog.New(eventlog.Config{Now: cfg.Now}), dropped: make(map[string]uint64), unjudged: newUnjudged()},
+		history: &history{book: b, log: cfg.Logger, now: cfg.Now, events: eventlog.New(eventlog.Config{Now: cfg.Now}), dropped: make(map[string]uint64), unjudged: newUnjudged(), crossed: newCrossings()},
 		writes:  &writes{kicked: make(chan struct{}, 1), dirty: make(map[string]store.Op), nodesDirty: make(map[string]bool), tables: make(map[string]*table), stale: true},
 	}
 	if err := (loader{s}).load(ctx); err != nil {

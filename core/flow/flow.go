@@ -100,7 +100,7 @@ const (
 	OutcomeReset
 	// OutcomeRefused: the peer's system refused it: an RST for the SYN, or an ICMP unreachable.
 	OutcomeRefused
-	// OutcomeUnanswered: it ended without any answer.
+	// OutcomeUnanswered: it ended without any answer, or its handshake was never completed.
 	OutcomeUnanswered
 	// OutcomeDenied: Sluice refused packets of it because of policy.
 	OutcomeDenied

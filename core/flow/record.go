@@ -45,6 +45,9 @@ type Record struct {
 	Answered bool
 	// Midstream: the beginning was not seen.
 	Midstream bool
+	// Simultaneous: both ends sent a SYN (RFC 9293 3.5), so that the other end's records may name
+	// that one as the client.
+	Simultaneous bool
 	// Idle: it is open and carried no payload so far, for longer than identification takes.
 	Idle bool
 	// Lossy: frames or records were lost while it was observed, so what it teaches may be incomplete.

@@ -164,6 +164,9 @@ func (p *Path) events(c *packetContext) {
 		c.s.Marks |= session.Changed
 	}
 	if r.Has(session.Simultaneous) {
+		c.s.Marks |= session.Changed
+	}
+	if r.Has(session.Split) {
 		ses.out.threat(c, ses.now, threat.SplitHandshake, "tcp SYN answered with SYN")
 	}
 	if r.Events&(session.ClosedNow|session.ResetNow|session.RefusedNow) != 0 {

@@ -135,7 +135,7 @@ func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.K
 		First: s.Created, Last: s.Last, App: s.App, Base: s.Base, Dir: s.Dir, Kind: kind,
 		Verdict: s.Verdict, Reason: s.Reason, Strength: s.Strength, Outcome: outcome(s, kind == flow.End || s.Marks&session.Ended != 0),
 		Evidence: s.Evidence, Phase: s.State,
-		Answered: s.Flags&session.Answered != 0, Midstream: s.Flags&session.Midstream != 0, Idle: s.Marks&session.Quiet != 0 && !s.HasData(), Detail: d,
+		Answered: s.Flags&session.Answered != 0, Midstream: s.Flags&session.Midstream != 0, Simultaneous: s.Flags&session.Crossed != 0, Idle: s.Marks&session.Quiet != 0 && !s.HasData(), Detail: d,
 	}
 	f.Packets, f.Bytes = s.Unreported()
 	s.MarkReported()
@@ -181,7 +181,8 @@ func unfounded(s *session.Session) bool {
 
 // outcome returns a session's outcome. ended is whether it ends with this record.
 func outcome(s *session.Session, ended bool) flow.Outcome {
-	// A connection that was picked up in mid-stream was open; for a datagram this is unknown.
+	// A connection that was picked up in mid-stream was open; for a datagram this is unknown. One of
+	// which the client has not answered the server's SYN+ACK was never open.
 	answered := s.Flags&session.Answered != 0 || s.Flags&session.Midstream != 0 && s.Key.Proto == packet.ProtoTCP
 	switch {
 	case s.Flags&session.Denied != 0:
@@ -190,7 +191,7 @@ func outcome(s *session.Session, ended bool) flow.Outcome {
 		return flow.OutcomeRefused
 	case s.State == flow.PhaseReset && (answered || s.Packets[1] > 0):
 		return flow.OutcomeReset
-	case s.State == flow.PhaseClosed, ended && (answered || s.Packets[1] > 0):
+	case s.State == flow.PhaseClosed, ended && (answered || s.Packets[1] > 0 && s.State != flow.PhaseOpening):
 		return flow.OutcomeClosed
 	case ended, s.State == flow.PhaseReset:
 		return flow.OutcomeUnanswered

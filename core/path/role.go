@@ -86,7 +86,7 @@ func (l *lifecycle) oriented(v *View, s *session.Session) decision {
 }
 
 // blameSender makes the sender of refused datagrams the client where nothing but port numbers
-// says which end that is: neither orientation is allowed, and only this end has sent anything.
+// shows which end that is: neither orientation is allowed, and only this end has sent anything.
 func (l *lifecycle) blameSender(v *View, s *session.Session) {
 	guessed := s.Evidence == flow.EvidencePort && s.Marks&(session.Reported|session.Offloaded) == 0 && uncertain(v, s)
 	if guessed && v.Inline && s.Key.Proto != packet.ProtoTCP && s.Packets[0] == 0 && s.Packets[1] > 0 {

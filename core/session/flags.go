@@ -21,6 +21,9 @@ const (
 	// Whole: every segment of it is seen before it is delivered, so that an acknowledgement of
 	// what was never sent is not believed. Set by the engine.
 	Whole
+	// Crossed: both ends sent a SYN (simultaneous open, RFC 9293 3.5). Track sets it; the client is
+	// the end whose SYN was seen first.
+	Crossed
 	// Unreset: it is denied, and its ends were not reset, as its group wants no answers. Set by
 	// the engine.
 	Unreset

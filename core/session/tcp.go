@@ -6,7 +6,7 @@ import (
 )
 
 // Events are what a segment changed, as bits.
-type Events uint16
+type Events uint32
 
 // Events of a segment.
 const (
@@ -28,7 +28,8 @@ const (
 	// Challenge: a SYN or RST that the receiver answers with a challenge ACK instead of
 	// accepting it (RFC 5961). The state is unchanged.
 	Challenge
-	// Simultaneous: a SYN answered a SYN (simultaneous open, or a split handshake).
+	// Simultaneous: the other end has sent a SYN, too (simultaneous open, RFC 9293 3.5, or a split
+	// handshake).
 	Simultaneous
 	// Retransmit: it carries payload, all of which was seen before.
 	Retransmit
@@ -46,6 +47,9 @@ const (
 	BadSigning
 	// FutureACK: it acknowledges what was never sent, in a session of which all is seen.
 	FutureACK
+	// Split: with Opened: both ends sent a SYN and just one answered the other's with a SYN+ACK, so
+	// that this is no simultaneous open.
+	Split
 	// UnsureReset: with ResetNow: bytes are on their way, or its hop limit is lower than the
 	// SYN's, so that the receiver may not accept it, or not get it.
 	UnsureReset
@@ -83,17 +87,18 @@ type halfConn struct {
 }
 
 const (
-	halfSeen   uint16 = 1 << iota // nxt, una and rcv are valid
-	halfSyn                       // its SYN was seen
-	halfScaled                    // the SYN had a window scale option
-	halfAcked                     // the other end acknowledged its SYN, or it was not seen
-	halfEdge                      // edge is valid
-	halfFin                       // its FIN was seen, at nxt-1
-	halfRst                       // it sent an RST that was in the window, but not exact
-	halfData                      // it sent payload
-	halfSpoke                     // it sent a segment, so that nxt is not the other end's word
-	halfTime                      // its SYN had a timestamps option
-	halfSigned                    // its SYN had an MD5 or AO option
+	halfSeen    uint16 = 1 << iota // nxt, una and rcv are valid
+	halfSyn                        // its SYN was seen
+	halfScaled                     // the SYN had a window scale option
+	halfAcked                      // the other end acknowledged its SYN, or it was not seen
+	halfEdge                       // edge is valid
+	halfFin                        // its FIN was seen, at nxt-1
+	halfRst                        // it sent an RST that was in the window, but not exact
+	halfData                       // it sent payload
+	halfSpoke                      // it sent a segment, so that nxt is not the other end's word
+	halfTime                       // its SYN had a timestamps option
+	halfSigned                     // its SYN had an MD5 or AO option
+	halfAnswers                    // it sent a SYN+ACK that answers the other end's SYN
 )
 
 // unknownScale is the shift for an end whose SYN was not seen: the maximum (RFC 7323 2.3), as

@@ -64,8 +64,11 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 			if p.HasWScale {
 				me.flags, me.scale = me.flags|halfScaled, min(p.WScale, 14)
 			}
+		case me.flags&halfSeen == 0 && s.Flags&Denied != 0:
+			r.Events |= Reopen // the other end's attempt was refused, this one is judged for itself
 		case me.flags&halfSeen == 0:
 			me.begin(p, r)
+			s.Flags |= Crossed
 			r.Events |= Simultaneous
 		case me.repeatsSYN(p):
 			// An unanswered fast open is repeated without its data, or with it.
@@ -166,6 +169,7 @@ func (s *Session) trackSYNACK(p *packet.Packet, dir int, r *TCPResult) {
 	if other.flags&halfAcked == 0 {
 		other.rcv = p.Ack // a fast open's data may have been refused
 	}
+	me.flags |= halfAnswers
 	other.flags |= halfAcked
 	other.updateWindow(p.Ack, uint32(p.Window))
 	s.State = flow.PhaseOpening
@@ -348,6 +352,9 @@ func (s *Session) advance(r *TCPResult) {
 	if s.State == flow.PhaseOpening && a.flags&b.flags&halfAcked != 0 {
 		s.State = flow.PhaseEstablished
 		r.Events |= Opened
+		if s.Flags&Crossed != 0 && a.flags&b.flags&halfAnswers == 0 {
+			r.Events |= Split
+		}
 	}
 	if s.State != flow.PhaseEstablished && s.State != flow.PhaseMidStream && s.State != flow.PhaseClosing {
 		return

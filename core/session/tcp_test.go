@@ -137,7 +137,7 @@ var tcpCases = []struct {
 		{0, syn, 0, 0, 0, 0, false, false, 0, opening},
 		{1, syn, 0, 0, 0, 0, false, false, session.Simultaneous, opening},
 		{0, syn | ack, 0, 1, 0, 0, false, false, 0, opening},
-		{1, ack, 1, 1, 0, 0, false, false, session.Opened, established},
+		{1, ack, 1, 1, 0, 0, false, false, session.Opened | session.Split, established},
 	}},
 	{"fast open", []seg{
 		{0, syn, 0, 0, 30, 0, false, false, 0, opening},

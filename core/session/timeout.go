@@ -10,7 +10,7 @@ import (
 // Timeouts are how long a session is kept after its last packet, in ns. A zero field has the
 // default.
 type Timeouts struct {
-	Opening     int64 // TCP: the handshake is incomplete; 20 s
+	Opening     int64 // TCP: the handshake is incomplete; at least 20 s, see opening
 	Established int64 // TCP, open, or closed by one end only; 2 h 4 min (RFC 5382 REQ-5)
 	Closing     int64 // TCP: both FINs, or an RST of doubtful sequence number; 90 s
 	Closed      int64 // TCP: closed or reset; 15 s
@@ -95,7 +95,21 @@ func (t *Timeouts) tcp(s *Session) int64 {
 	case flow.PhaseRefused:
 		return t.Refused
 	}
-	return t.Opening
+	return t.opening(s)
+}
+
+// longestRepeat is beyond the longest time after which Linux repeats a segment (TCP_RTO_MAX), ns.
+const longestRepeat = int64(130e9)
+
+// opening returns the timeout of an incomplete handshake. A SYN or SYN+ACK that is not answered is
+// repeated after twice the time each time (RFC 6298 5.5), so the next one comes at the latest when
+// the handshake has lasted twice as long as now. What is not repeated makes room early.
+func (t *Timeouts) opening(s *Session) int64 {
+	lasted := s.Last - s.Created
+	if 2*lasted <= t.Opening {
+		return t.Opening
+	}
+	return max(t.Opening, min(lasted+lasted/8+int64(2*time.Second), longestRepeat))
 }
 
 // unanswered reports whether a conversation has waited for an answer in vain. It is kept: an

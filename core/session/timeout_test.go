@@ -45,6 +45,14 @@ func TestTimeout(t *testing.T) {
 	if got := session.New(session.Config{Timeouts: session.Timeouts{Opening: 7}}).Timeout(&s); got != 7 {
 		t.Errorf("own timeout: got %d, want 7", got)
 	}
+	// The next repetition of a SYN comes when the handshake has lasted twice as long.
+	for lasted, want := range map[time.Duration]time.Duration{time.Second: 20 * time.Second, 32 * time.Second: 38 * time.Second, 70 * time.Second: 80750 * time.Millisecond, time.Hour: 130 * time.Second} {
+		s = tcp(opening, 0)
+		s.Last = int64(lasted)
+		if got := s.Timeout(); got != int64(want) {
+			t.Errorf("opening for %v: got %v, want %v", lasted, time.Duration(got), want)
+		}
+	}
 	// Half closed: the other end may send for as long as it likes.
 	s = session.Session{Key: session.Key{Proto: packet.ProtoTCP}}
 	for _, c := range []struct {

@@ -1800,7 +1800,8 @@ type Connection struct {
 	Lossy         bool                   `protobuf:"varint,32,opt,name=lossy,proto3" json:"lossy,omitempty"`                                    // frames or records were lost while it was observed
 	Answered      bool                   `protobuf:"varint,24,opt,name=answered,proto3" json:"answered,omitempty"`
 	Midstream     bool                   `protobuf:"varint,25,opt,name=midstream,proto3" json:"midstream,omitempty"`
-	Idle          bool                   `protobuf:"varint,34,opt,name=idle,proto3" json:"idle,omitempty"` // open, and no payload so far, for longer than identification takes
+	Idle          bool                   `protobuf:"varint,34,opt,name=idle,proto3" json:"idle,omitempty"`                 // open, and no payload so far, for longer than identification takes
+	Simultaneous  bool                   `protobuf:"varint,35,opt,name=simultaneous,proto3" json:"simultaneous,omitempty"` // both ends sent a SYN (RFC 9293 3.5): the other end may name that one as the client
 	Enforced      bool                   `protobuf:"varint,26,opt,name=enforced,proto3" json:"enforced,omitempty"`
 	Ended         uint64                 `protobuf:"varint,27,opt,name=ended,proto3" json:"ended,omitempty"`                                                                          // sessions that ended since the last report
 	Attrs         map[string]string      `protobuf:"bytes,28,rep,name=attrs,proto3" json:"attrs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // of the last session that has any
@@ -2032,6 +2033,13 @@ func (x *Connection) GetMidstream() bool {
 func (x *Connection) GetIdle() bool {
 	if x != nil {
 		return x.Idle
+	}
+	return false
+}
+
+func (x *Connection) GetSimultaneous() bool {
+	if x != nil {
+		return x.Simultaneous
 	}
 	return false
 }
@@ -7825,7 +7833,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0enode_addresses\x18\x03 \x03(\tR\rnodeAddresses\x12\x10\n" +
 	"\x03run\x18\x04 \x01(\tR\x03run\x12\x16\n" +
 	"\x06digest\x18\x05 \x01(\x04R\x06digest\"\x19\n" +
-	"\x17ReportWorkloadsResponse\"\xae\b\n" +
+	"\x17ReportWorkloadsResponse\"\xd2\b\n" +
 	"\n" +
 	"Connection\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x16\n" +
@@ -7860,7 +7868,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x05lossy\x18  \x01(\bR\x05lossy\x12\x1a\n" +
 	"\banswered\x18\x18 \x01(\bR\banswered\x12\x1c\n" +
 	"\tmidstream\x18\x19 \x01(\bR\tmidstream\x12\x12\n" +
-	"\x04idle\x18\" \x01(\bR\x04idle\x12\x1a\n" +
+	"\x04idle\x18\" \x01(\bR\x04idle\x12\"\n" +
+	"\fsimultaneous\x18# \x01(\bR\fsimultaneous\x12\x1a\n" +
 	"\benforced\x18\x1a \x01(\bR\benforced\x12\x14\n" +
 	"\x05ended\x18\x1b \x01(\x04R\x05ended\x12>\n" +
 	"\x05attrs\x18\x1c \x03(\v2(.sluice.control.v1.Connection.AttrsEntryR\x05attrs\x12\x18\n" +
