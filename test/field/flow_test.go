@@ -1,6 +1,7 @@
 package field
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -56,7 +57,12 @@ func (w *world) end(name, network string) (*node, netip.Addr) {
 func (w *world) possible(y way) bool {
 	a, from := w.end(y.from, y.network)
 	b, to := w.end(y.to, y.network)
-	return a != nil && b != nil && a != b && from.IsValid() && to.IsValid()
+	if a == nil || b == nil || a == b || !from.IsValid() || !to.IsValid() {
+		return false
+	}
+	_, place, _ := strings.Cut(y.to, "/")
+	peer, only := private(b.name, place)
+	return !only || peer == a.name
 }
 
 // flow is a connection, or a UDP socket that is connected to a server.
@@ -73,6 +79,8 @@ type flow struct {
 	used, sent bool
 	// midstream is after Sluice was started while it was open.
 	midstream bool
+	// half is after the client closed its half; the server sends until the end.
+	half bool
 }
 
 var serial atomic.Uint32
@@ -99,6 +107,26 @@ func (w *world) open(y way, limit time.Duration) (*flow, error) {
 
 // errSilence is that an answer did not come in time.
 var errSilence = errors.New("no answer")
+
+// listen waits for something that the server of a half-closed flow sends from now on. The token of that is noted as
+// received.
+func (f *flow) listen(l *ledger, token string, limit time.Duration) error {
+	now := []byte(token)
+	_ = f.c.SetReadDeadline(time.Now().Add(limit))
+	b := make([]byte, 2048)
+	for {
+		n, err := f.c.Read(b)
+		for _, t := range tokens.FindAll(b[:n], -1) {
+			if bytes.Compare(t, now) > 0 {
+				l.note(now)
+				return nil
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
 
 // exchange sends a message and waits for its answer; over UDP it is sent up to five times.
 func (f *flow) exchange(token string, limit time.Duration) error {

@@ -31,6 +31,7 @@ func generate(seed uint64, steps int) script {
 	}
 	g.add("send", "all")
 	g.add("probe", pick(g, ports...), pick(g, apps...))
+	g.add("report")
 	return g.s
 }
 
@@ -100,6 +101,8 @@ func (g *generator) change() {
 	all := append([]choice{
 		{20, true, g.openFlow},
 		{3, len(g.flows) > 0, func() { g.add("close", pick(g, g.flows...)) }},
+		{3, len(g.flows) > 0, func() { g.add("half", pick(g, g.flows...)) }},
+		{3, g.up(), func() { g.add("learned") }},
 		{16, g.up(), func() {
 			g.add("mode", pick(g, "a", "b", "c", "all"), pick(g, "discover", "monitor", "protect", "protect", "protect"))
 		}},

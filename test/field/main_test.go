@@ -15,12 +15,12 @@ import (
 // The flags of a search; deploy/field.sh sets them.
 var (
 	searchSeed   = flag.Uint64("field.seed", 1, "seed of the first walk; the next walks have the next numbers")
-	searchWalks  = flag.Int("field.walks", 8, "number of walks, if -field.for is 0")
+	searchWalks  = flag.Int("field.walks", 6, "number of walks, if -field.for is 0")
 	searchFor    = flag.Duration("field.for", 0, "how long to search")
 	searchSteps  = flag.Int("field.steps", 14, "random steps of a walk")
 	searchSide   = flag.Int("field.side", 4, "walks at the same time")
 	searchScript = flag.String("field.script", "", "file with the steps of one run, instead of a search")
-	searchShrink = flag.Duration("field.shrink", 4*time.Minute, "how long to shrink what was found")
+	searchShrink = flag.Duration("field.shrink", 2*time.Minute, "how long to shrink what was found")
 )
 
 // binary is the program under test: $SLUICE_BINARY, or what this tree is built to.

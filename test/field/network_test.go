@@ -21,6 +21,7 @@ func networkVerbs() map[string]func(*runner, step) (*difference, error) {
 		"down":     network(link("down")),         // down NODE: eth0
 		"up":       network(link("up")),           //
 		"detour":   network((*runner).detour),     // detour NODE: default routes by its second interface
+		"tunnel":   network((*runner).tunnel),     // tunnel NODE: a point-to-point interface to out
 		"mac":      network((*runner).mac),        // mac NODE: eth0 gets another MAC address
 		"port":     network((*runner).port),       // port NODE: its port leaves the bridge and returns
 		"service":  (*runner).service,             // service: Sluice's service port is set down
@@ -137,6 +138,7 @@ func (r *runner) take(n *node, s step) error {
 
 // drop ends a workload and the flows to and from it.
 func (r *runner) drop(name string) error {
+	r.c.forgive()
 	for id, f := range r.flows {
 		from, _, _ := strings.Cut(f.from, "/")
 		to, _, _ := strings.Cut(f.to, "/")
@@ -260,10 +262,13 @@ func (r *runner) backend(s step) error {
 
 // place is an address of a node to talk to: the first one, or one that a step may have added.
 func (g *generator) place(node string) string {
-	if node != outside && g.IntN(3) == 0 {
-		return node + "/" + pick(g, "2", "2", "lo", "x", "y")
+	switch {
+	case g.IntN(3) > 0:
+		return node
+	case node == outside:
+		return node + "/t" + pick(g, names...)
 	}
-	return node
+	return node + "/" + pick(g, "2", "2", "lo", "x", "y", "tun")
 }
 
 // network are the changes of interfaces and addresses.
@@ -289,6 +294,7 @@ func (g *generator) network() []choice {
 		{1, true, on("down")},
 		{3, true, on("up")},
 		{3, true, on("detour")},
+		{3, true, on("tunnel")},
 		{2, true, on("mac")},
 		{2, true, on("port")},
 		{1, g.up(), func() { g.add("service") }},

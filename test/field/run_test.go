@@ -47,6 +47,7 @@ type runner struct {
 	secret  map[string]secret // by token that must never be delivered
 	mu      sync.Mutex        // guards secret
 	notes   []string
+	c       *accounts
 }
 
 // secret is where a token was sent that must not be delivered.
@@ -65,7 +66,7 @@ type settings struct {
 // world could not be made or a command failed.
 func play(s script, with settings) (diff *difference, report string, err error) {
 	w, err := newWorld()
-	r := &runner{w: w, flows: map[string]*flow{}, secret: map[string]secret{}}
+	r := &runner{w: w, flows: map[string]*flow{}, secret: map[string]secret{}, c: newAccounts()}
 	r.m = newModel(func(name string) string {
 		if n := w.nodes[name]; n != nil {
 			return n.service
@@ -143,7 +144,9 @@ func (r *runner) change(d time.Duration) error {
 		return err
 	}
 	for _, f := range r.flows {
-		r.m.changed(f)
+		if r.m.changed(f); f.refused {
+			r.c.doubtful[r.kindOf(f.way)] = true
+		}
 	}
 	return nil
 }
@@ -190,6 +193,7 @@ func (r *runner) try(all []*attempt) (*difference, error) {
 		a.want = r.expect(a)
 	}
 	r.exchange(all)
+	r.account(all)
 	var bad []*attempt
 	for _, a := range all {
 		if a.wrong(r.w.seen) {
@@ -215,8 +219,18 @@ func (r *runner) try(all []*attempt) (*difference, error) {
 			a.err = nil
 		}
 		r.exchange(again)
-		if bad = slices.DeleteFunc(again, func(a *attempt) bool { return !a.wrong(r.w.seen) }); len(bad) == 0 {
+		bad = nil
+		for _, a := range again {
+			if a.wrong(r.w.seen) {
+				bad = append(bad, a)
+			}
+		}
+		if len(bad) == 0 {
 			r.note("late: %s", first)
+			r.account(again)
+			for _, a := range again {
+				r.c.doubtful[r.kindOf(a.way)] = true
+			}
 			return nil, nil
 		}
 	}
@@ -275,7 +289,12 @@ func (r *runner) one(a *attempt) {
 		defer f.c.Close()
 		a.f = f
 	}
-	if a.err = a.f.exchange(a.token, answer); a.err != nil && (a.f.tcp() || a.want == must) {
+	if a.f.half {
+		a.err = a.f.listen(r.w.seen, a.token, answer)
+	} else {
+		a.err = a.f.exchange(a.token, answer)
+	}
+	if a.err != nil && (a.f.tcp() || a.want == must) {
 		a.f.broken = true
 	}
 }

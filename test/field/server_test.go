@@ -3,6 +3,7 @@ package field
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -142,6 +144,9 @@ func (w *world) converse(c net.Conn) error {
 	r := bufio.NewReader(c)
 	for {
 		first, err := r.Peek(1)
+		if errors.Is(err, io.EOF) {
+			return feed(c)
+		}
 		if err != nil {
 			return err
 		}
@@ -174,6 +179,16 @@ func (w *world) converse(c net.Conn) error {
 			return err
 		}
 	}
+}
+
+// feed sends tokens to a client that has closed its half, until it is gone.
+func feed(c net.Conn) error {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if _, err := io.WriteString(c, token()+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // message is what a client of an application sends with a token.

@@ -2,6 +2,7 @@ package field
 
 import (
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,9 @@ func allVerbs() map[string]func(*runner, step) (*difference, error) {
 		"probe":  (*runner).probe,                  // probe PORT APP: everybody to everybody, in all transports
 		"wait":   (*runner).wait,                   // wait SECONDS
 	}
+	all["half"] = (*runner).half       // half ID: the client closes its half of a TCP connection
+	all["report"] = (*runner).report   // report: the rows of connections agree with what happened
+	all["learned"] = (*runner).learned // learned: what passed between learning ends is allowed by rules
 	maps.Copy(all, networkVerbs())
 	return all
 }
@@ -39,15 +43,17 @@ func allVerbs() map[string]func(*runner, step) (*difference, error) {
 // signal makes the step that sends a signal to Sluice.
 func signal(s syscall.Signal) func(*runner, step) (*difference, error) {
 	return func(r *runner, _ step) (*difference, error) {
-		if r.d.cmd == nil || r.paused == (s == syscall.SIGSTOP) || !r.paused && s == syscall.SIGCONT {
-			if !(r.d.cmd != nil && s == syscall.SIGKILL) {
-				return nil, nil
-			}
+		if r.d.cmd == nil || s != syscall.SIGKILL && r.paused != (s == syscall.SIGCONT) {
+			return nil, nil
 		}
+		time.Sleep(time.Until(r.settled)) // groups that were found a moment ago are not stored yet
 		if err := r.d.signal(s); err != nil {
 			return nil, err
 		}
 		r.paused = s == syscall.SIGSTOP
+		if r.c.taught = nil; s != syscall.SIGTERM {
+			r.c.forgive()
+		}
 		r.m.running = s == syscall.SIGCONT
 		if r.m.running {
 			r.crossed()
@@ -109,6 +115,7 @@ func (r *runner) setMode(s step) error {
 	for _, name := range services {
 		r.m.modes[name] = s.arg(1)
 	}
+	r.c.taught = nil // what was on its way may not be learned any more
 	return err
 }
 
@@ -179,6 +186,9 @@ func (r *runner) open(s step) (*difference, error) {
 		limit = longest
 	}
 	f, err := r.w.open(y, limit)
+	if r.c.doubtful[r.kindOf(y)] = r.c.doubtful[r.kindOf(y)] || want != must; y.tcp() && r.c.opened != nil && !r.split(y) {
+		r.c.opened[r.kindOf(y)]++
+	}
 	if err != nil {
 		if want == must {
 			return &difference{"outage", y.String() + ": " + err.Error(), r.at, &y}, nil
@@ -191,6 +201,14 @@ func (r *runner) open(s step) (*difference, error) {
 		return nil, nil
 	}
 	return r.try([]*attempt{{way: y, id: id, f: f}})
+}
+
+func (r *runner) half(s step) (*difference, error) {
+	if f := r.flows[s.arg(0)]; f != nil && f.tcp() && !f.half && !f.broken {
+		f.half = true
+		return nil, f.c.(*net.TCPConn).CloseWrite()
+	}
+	return nil, nil
 }
 
 func (r *runner) send(s step) (*difference, error) {

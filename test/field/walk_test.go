@@ -3,6 +3,7 @@ package field
 import (
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
+
+// enough is when no more walks begin, on a busy machine, if -field.for does not ask for more.
+const enough = 40 * time.Second
 
 // TestWalk runs random walks, or the script of -field.script, and shrinks what it finds.
 func TestWalk(t *testing.T) {
@@ -19,7 +23,8 @@ func TestWalk(t *testing.T) {
 		replay(t, *searchScript)
 		return
 	}
-	end := time.Now().Add(*searchFor)
+	begin := time.Now()
+	end := begin.Add(*searchFor)
 	var next atomic.Uint64
 	var wg sync.WaitGroup
 	var found atomic.Bool
@@ -27,7 +32,7 @@ func TestWalk(t *testing.T) {
 		wg.Go(func() {
 			for !found.Load() {
 				n := next.Add(1) - 1
-				if *searchFor == 0 && n >= uint64(*searchWalks) || *searchFor > 0 && time.Now().After(end) {
+				if *searchFor == 0 && (n >= uint64(*searchWalks) || time.Since(begin) > enough) || *searchFor > 0 && time.Now().After(end) {
 					return
 				}
 				if !walk(t, *searchSeed+n) && !found.Swap(true) {
@@ -58,7 +63,7 @@ func walk(t *testing.T, seed uint64) bool {
 		return false
 	}
 	if d == nil {
-		t.Logf("seed %d: %d steps in %s", seed, len(s), time.Since(begin).Round(time.Second/10))
+		t.Logf("seed %d: %d steps in %s\n%s", seed, len(s), time.Since(begin).Round(time.Second/10), strings.Join(lates(report), "\n"))
 		return true
 	}
 	t.Errorf("seed %d, step %d: %v\n%s\n%s", seed, d.at, d, narrow(s, d), report)
@@ -72,6 +77,16 @@ func walk(t *testing.T, seed uint64) bool {
 	}, time.Now().Add(*searchShrink))
 	t.Errorf("seed %d, shrunk; flags %q; run it by go test ./test/field -run TestWalk -field.script FILE:\n\n%s\n%s", seed, with.flags, short, last)
 	return false
+}
+
+// lates are the lines of a report about what came late.
+func lates(report string) (all []string) {
+	for l := range strings.Lines(report) {
+		if strings.HasPrefix(l, "late: ") {
+			all = append(all, strings.TrimSpace(l))
+		}
+	}
+	return all
 }
 
 // firstFailing plays scripts side by side, and returns one that has a difference of a kind, narrowed, with its report.

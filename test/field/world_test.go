@@ -144,6 +144,7 @@ func (w *world) remove(name string) error {
 		s.Close()
 	}
 	delete(w.nodes, name)
+	delete(w.nodes[outside].places, "t"+name)
 	err := w.ip("host", "link delete v"+name)
 	if _, ok := n.places["2"]; ok && err == nil {
 		err = w.ip("host", "link delete u"+name)
