@@ -8,7 +8,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: help build demo demo-cluster test check format bench gen lint lint-all race fuzz clean
+.PHONY: help build demo demo-cluster test field check format bench gen lint lint-all race fuzz clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ test: ## install what is missing and run every check and test, root tests includ
 	@deploy/setup.sh test
 	@deploy/setup.sh gen
 	@deploy/test.sh
+
+FOR ?= 10m
+field: ## run the tests of docs/cases.md that need namespaces, and random walks for FOR=10m (root; nightly: FOR=1h)
+	@deploy/setup.sh test
+	@deploy/field.sh $(FOR) $(SEED)
 
 check: format ## what must hold before a commit: format, vet, shape of the tree, go.mod, generated files
 	go vet ./...

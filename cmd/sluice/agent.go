@@ -48,7 +48,6 @@ func newAgent(c *cli) *cobra.Command {
 
 // checkAgent looks at flags that depend on nothing else.
 func (f *agentFlags) checkAgent() error {
-	f.mode = "discover" // controllers have modes
 	if _, err := f.check(); err != nil {
 		return err
 	}

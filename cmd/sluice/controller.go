@@ -47,7 +47,7 @@ func newController(c *cli) *cobra.Command {
 	fl.StringVar(&f.advertise, "advertise", "", "address at which others reach this controller (default that of --listen, or the host's name)")
 	fl.StringVar(&f.metrics, "metrics", "127.0.0.1:9475", `address for /healthz, /readyz and /metrics; "" for none`)
 	fl.StringVar(&f.name, "name", host, "name of this controller")
-	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
+	fl.StringVar(&f.mode, "mode", "", modeUsage)
 	fl.StringVar(&f.fail, "fail", "", failUsage)
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -56,9 +56,9 @@ func newController(c *cli) *cobra.Command {
 
 // check looks at flags that depend on nothing else.
 func (f *controllerFlags) check() (policy.Mode, error) {
-	m, err := policy.ParseMode(f.mode)
+	m, err := f.checkMode()
 	if err != nil {
-		return m, fmt.Errorf("--mode: %w", err)
+		return m, err
 	}
 	if err := f.checkFail(); err != nil {
 		return m, err

@@ -34,7 +34,7 @@ func (d *daemon) watchControllers(f *controllerFlags, st store.Store, storeName 
 	w.roster = roster.New(roster.Config{Store: st, Self: self, Leading: func() bool { return w.leads.Load() != nil }, Logger: d.log})
 	d.run("store", w.state.run)
 	d.run("controllers", w.roster.Run)
-	d.run("--fail", d.storeFail)
+	d.run("defaults", d.storeDefaults)
 	if metrics != nil {
 		d.serveHTTP(metrics, &observed{control: w.status, store: w.state.state, controllers: w.roster.List, now: time.Now})
 	}

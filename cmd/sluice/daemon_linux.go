@@ -35,6 +35,8 @@ type daemon struct {
 	undo  []func()
 	fatal chan error // a part that ended by itself
 	wg    sync.WaitGroup
+
+	newGroups string // mode of groups seen for the first time, valid in standalone once it is started
 }
 
 // runStandalone runs until ctx ends, which is no error.
@@ -62,7 +64,7 @@ func runStandalone(ctx context.Context, f *standaloneFlags, errs *screen) error 
 	}
 	select {
 	case <-ready:
-		f.welcome(errs, mode)
+		f.welcome(errs, d.newGroups)
 	case <-ctx.Done():
 	case err := <-d.fatal:
 		return err
@@ -151,7 +153,7 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 		return nil, err
 	}
 	d.later(func() { conn.Close() })
-	if err := d.storeFailNow(); err != nil {
+	if err := d.storeDefaultsNow(); err != nil {
 		return nil, err
 	}
 	return d.startAgent(&parts{source: source, store: st, conn: conn, metrics: metrics, parsers: parsers, state: state, control: ctl.Status})

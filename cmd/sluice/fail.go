@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/internal/vocab"
@@ -82,8 +83,13 @@ func (c *cli) defaultFail(ctx context.Context, cl controlv1.ControlClient, fail 
 	return nil
 }
 
-// putDefaultFail writes the default into the settings, again if another user changed them in between.
+// putDefaultFail writes the default into the settings.
 func putDefaultFail(ctx context.Context, cl controlv1.ControlClient, fail controlv1.Fail) (*controlv1.Settings, error) {
+	return putDefaults(ctx, cl, func(s *controlv1.Settings) { s.DefaultFail = fail })
+}
+
+// putDefaults changes the settings, again if another user changed them in between.
+func putDefaults(ctx context.Context, cl controlv1.ControlClient, edit func(*controlv1.Settings)) (*controlv1.Settings, error) {
 	const attempts = 10
 	for i := 0; ; i++ {
 		r, err := cl.GetSettings(ctx, &controlv1.GetSettingsRequest{})
@@ -94,10 +100,10 @@ func putDefaultFail(ctx context.Context, cl controlv1.ControlClient, fail contro
 		if s == nil {
 			s = &controlv1.Settings{}
 		}
-		if s.DefaultFail == fail {
+		before := proto.Clone(s)
+		if edit(s); proto.Equal(before, s) {
 			return s, nil
 		}
-		s.DefaultFail = fail
 		put, err := cl.PutSettings(ctx, &controlv1.PutSettingsRequest{Settings: s})
 		if err == nil {
 			return put.Settings, nil

@@ -191,7 +191,7 @@ func (f *fake) ListThreats(_ context.Context, r *controlv1.ListThreatsRequest) (
 func (f *fake) GetSettings(context.Context, *controlv1.GetSettingsRequest) (*controlv1.GetSettingsResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &controlv1.GetSettingsResponse{Settings: &controlv1.Settings{DefaultFail: f.settings.DefaultFail, DefaultHold: f.settings.DefaultHold, DefaultHoldExpired: f.settings.DefaultHoldExpired, Revision: f.settings.Revision, Internal: []string{"10.0.0.0/8"}}}, nil
+	return &controlv1.GetSettingsResponse{Settings: &controlv1.Settings{DefaultMode: f.settings.DefaultMode, DefaultFail: f.settings.DefaultFail, DefaultHold: f.settings.DefaultHold, DefaultHoldExpired: f.settings.DefaultHoldExpired, Revision: f.settings.Revision, Internal: []string{"10.0.0.0/8"}}}, nil
 }
 
 func (f *fake) PutSettings(_ context.Context, r *controlv1.PutSettingsRequest) (*controlv1.PutSettingsResponse, error) {
@@ -205,6 +205,7 @@ func (f *fake) PutSettings(_ context.Context, r *controlv1.PutSettingsRequest) (
 		return nil, status.Error(codes.Aborted, "the settings have changed")
 	}
 	f.settings.DefaultFail, f.settings.Revision = r.Settings.DefaultFail, r.Settings.Revision+1
+	f.settings.DefaultMode = r.Settings.DefaultMode
 	f.settings.DefaultHold, f.settings.DefaultHoldExpired = r.Settings.DefaultHold, r.Settings.DefaultHoldExpired
 	return &controlv1.PutSettingsResponse{Settings: r.Settings}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/sluicenet/sluice/controller"
+	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // serve answers on the unix socket.
@@ -76,20 +77,28 @@ func (d *daemon) listenController(addr string, asked bool) (net.Listener, error)
 	return l, err
 }
 
-// failWait is how long a start waits for --fail to be stored.
-const failWait = 10 * time.Second
+// defaultsWait is how long a start waits for --mode and --fail to be stored.
+const defaultsWait = 10 * time.Second
 
-// storeFailNow stores the value of --fail before the first workload is attached.
-func (d *daemon) storeFailNow() error {
-	ctx, cancel := context.WithTimeout(context.Background(), failWait)
+// storeDefaultsNow stores the values of --mode and --fail before the first workload is attached, and
+// keeps the mode that is in force.
+func (d *daemon) storeDefaultsNow() error {
+	ctx, cancel := context.WithTimeout(context.Background(), defaultsWait)
 	defer cancel()
-	return storeFail(ctx, d.flags, d.log)
+	s, err := storeDefaults(ctx, d.flags, d.log)
+	if err == nil {
+		d.newGroups = vocab.Text(s.DefaultMode)
+	}
+	return err
 }
 
-// storeFail stores the value of --fail as soon as a controller leads.
-func (d *daemon) storeFail(ctx context.Context) error {
-	if err := storeFail(ctx, d.flags, d.log); err != nil && ctx.Err() == nil {
-		d.log.Error("default fail mode not stored", "error", err)
+// storeDefaults stores the values of --mode and --fail as soon as a controller leads.
+func (d *daemon) storeDefaults(ctx context.Context) error {
+	if d.flags.mode == "" && d.flags.fail == "" {
+		return nil
+	}
+	if _, err := storeDefaults(ctx, d.flags, d.log); err != nil && ctx.Err() == nil {
+		d.log.Error("defaults of groups not stored", "error", err)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ SIGTERM and then leaves every workload as it was.`,
 	}
 	fl := cmd.Flags()
 	f.addAgentFlags(fl)
-	fl.StringVar(&f.mode, "mode", "discover", "mode of groups seen for the first time: discover, monitor or protect")
+	fl.StringVar(&f.mode, "mode", "", modeUsage)
 	fl.StringVar(&f.fail, "fail", "", failUsage)
 	return cmd
 }
@@ -81,10 +81,10 @@ func (f *standaloneFlags) addAgentFlags(fl *pflag.FlagSet) {
 
 // check looks at flags that depend on nothing else.
 func (f *standaloneFlags) check() (policy.Mode, error) {
-	m, err := policy.ParseMode(f.mode)
+	m, err := f.checkMode()
 	switch {
 	case err != nil:
-		return m, fmt.Errorf("--mode: %w", err)
+		return m, err
 	case f.checkFail() != nil:
 		return m, f.checkFail()
 	case f.load.check() != nil:
@@ -136,7 +136,7 @@ func (f *standaloneFlags) logger(w *screen) (*slog.Logger, error) {
 }
 
 // welcome shows what runs now and what to do next.
-func (f *standaloneFlags) welcome(w *screen, mode policy.Mode) {
+func (f *standaloneFlags) welcome(w *screen, mode string) {
 	watched := "every named network namespace"
 	if len(f.netns) > 0 {
 		watched = "network namespaces " + strings.Join(f.netns, ", ")
@@ -151,7 +151,7 @@ func (f *standaloneFlags) welcome(w *screen, mode policy.Mode) {
 	if f.socket != defaultSocket {
 		flag = " --socket " + f.socket
 	}
-	fmt.Fprintf(w, "%s\n", w.paint(bold, "sluice "+thisBuild().Version+" watches "+watched+"; new groups begin in "+mode.String()+" mode."))
+	fmt.Fprintf(w, "%s\n", w.paint(bold, "sluice "+thisBuild().Version+" watches "+watched+"; new groups begin in "+mode+" mode."))
 	fmt.Fprintf(w, "  socket %s, data %s", f.socket, f.data)
 	if f.listen != "" {
 		fmt.Fprintf(w, ", metrics http://%s/metrics", f.listen)

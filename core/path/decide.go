@@ -88,6 +88,38 @@ func (d *decider) hopeless(v *View, s *session.Session, f *identify.Flow) bool {
 	return v.pol.Decide(&q).Verdict == flow.Deny
 }
 
+// refuseHopeless returns the refusal of a session in mid-stream that no application could be allowed for:
+// its packets are not held, so waiting for its application would deliver them. Any other decision
+// stays as it is.
+func (d *decider) refuseHopeless(v *View, s *session.Session, a decision) decision {
+	if a.Verdict != flow.Pending || !v.Inline || v.Loopback || v.Mesh != nil || v.pol == nil || s.Flags&session.Midstream == 0 {
+		return a
+	}
+	q := d.query(s)
+	q.App, q.Base, q.Open = app.Undecided, app.Undecided, &d.named
+	d.named.n = 0
+	e := ask(d, v, s, &q)
+	if q.Open = nil; e.Verdict != flow.Deny || d.named.n == maxNamed {
+		return a
+	}
+	for _, x := range append(d.named.apps[:d.named.n], app.Unknown) {
+		if q.App, q.Base = x, x.Base(); ask(d, v, s, &q).Verdict != flow.Deny {
+			return a
+		}
+	}
+	return e
+}
+
+// ask returns policy's decision on a query about a session, of the better orientation where its
+// client is uncertain.
+func ask(d *decider, v *View, s *session.Session, q *policy.Query) decision {
+	if uncertain(v, s) {
+		a, _ := d.either(v, s, q)
+		return a
+	}
+	return v.pol.Decide(q)
+}
+
 // allowsSoFar reports whether policy would allow a pending session if its identification
 // ended now: then the bytes so far may be delivered, whatever the next ones show.
 func (d *decider) allowsSoFar(v *View, s *session.Session, f *identify.Flow) bool {

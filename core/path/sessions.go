@@ -70,7 +70,7 @@ func (l *lifecycle) evaluate(v *View, s *session.Session) {
 	if v.Mesh != nil {
 		l.decide.carries(v, s)
 	}
-	d := l.oriented(v, s)
+	d := l.decide.refuseHopeless(v, s, l.oriented(v, s))
 	if d.Verdict == flow.Deny {
 		l.blameSender(v, s)
 	}
@@ -119,7 +119,7 @@ func (l *lifecycle) replaces(v *View, s *session.Session) bool {
 	if !l.stale(s) && v.enforced() {
 		return false
 	}
-	if v.enforced() && l.decide.best(v, s).Verdict == flow.Deny {
+	if v.enforced() && l.decide.refuseHopeless(v, s, l.decide.best(v, s)).Verdict == flow.Deny {
 		s.Generation = l.views.version
 		s.Marks &^= session.Moved
 		return false

@@ -1,0 +1,64 @@
+package path_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/role"
+)
+
+// TestMidstreamWithoutHope: what may be in mid-stream is not held while its application is unknown, so it is
+// refused at once if rules that name applications only deny; if one may allow it, it passes.
+func TestMidstreamWithoutHope(t *testing.T) {
+	deny := func(proto uint8, apps ...app.ID) policy.RuleSpec {
+		r := allow(1, proto, 9000, apps...)
+		r.From, r.To, r.Deny = 2, 1, true
+		return r
+	}
+	let := func(proto uint8, apps ...app.ID) policy.RuleSpec {
+		r := deny(proto, apps...)
+		r.ID, r.Deny = 2, false
+		return r
+	}
+	const none, yes = packet.Drop, packet.Pass
+	for _, c := range []struct {
+		name  string
+		rules func(proto uint8) []policy.RuleSpec
+		want  packet.Action
+	}{
+		{"denied applications only", func(p uint8) []policy.RuleSpec { return []policy.RuleSpec{deny(p, app.HTTP, app.Redis)} }, none},
+		{"any other is allowed", func(p uint8) []policy.RuleSpec { return []policy.RuleSpec{deny(p, app.HTTP), let(p)} }, yes},
+		{"one other is allowed", func(p uint8) []policy.RuleSpec { return []policy.RuleSpec{deny(p, app.HTTP), let(p, app.Redis)} }, yes},
+		{"another port is allowed", func(p uint8) []policy.RuleSpec {
+			r := let(p)
+			r.Ports = []policy.PortSpec{{Proto: p, Lo: 9001, Hi: 9001}}
+			return []policy.RuleSpec{deny(p, app.HTTP), r}
+		}, none},
+	} {
+		for _, proto := range []uint8{packet.ProtoUDP, packet.ProtoTCP} {
+			both(t, func(t *testing.T, v6 bool) {
+				s := newStage(t, policy.Protect)
+				s.end.Since = begin
+				s.end.Sockets = complete(role.Port{Proto: proto, Port: 9000})
+				s.end.Sockets.Old = map[uint16]bool{9000: true}
+				s.publish()
+				s.policy(1, protect(), c.rules(proto)...)
+				s.pass(time.Second, 100*time.Millisecond)
+				f := udp(t, v6, 1, 40000, 9000, "\x01\x02\x03")
+				if proto == packet.ProtoTCP {
+					x := conn{v6: v6, cport: 9000, sport: 40000, seq: [2]uint32{500, 900}}
+					f = x.seg(t, 1, "A", "\x01\x02\x03")
+				}
+				s.want(c.name, s.give(f), c.want)
+				s.pass(3*time.Second, 100*time.Millisecond)
+				if refused := len(s.all) > 0 && s.all[0].Verdict == flow.Deny; refused != (c.want == none) {
+					t.Errorf("%s: protocol %d: records %+v", c.name, proto, s.all)
+				}
+			})
+		}
+	}
+}
