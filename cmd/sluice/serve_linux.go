@@ -9,14 +9,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-
-	"github.com/sluicenet/sluice/controller"
 )
 
 // serve answers on the unix socket.
-func (d *daemon) serve(ctl *controller.Controller, socket net.Listener) {
-	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxAnswer), grpc.MaxSendMsgSize(maxAnswer))
-	ctl.Register(g)
+func (d *daemon) serve(s *stored, socket net.Listener) {
+	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxAnswer), grpc.MaxSendMsgSize(maxAnswer), grpc.UnaryInterceptor(refuseChanges(s.broken)))
+	s.ctl.Register(g)
 	d.serveGRPC(g, socket)
 }
 
@@ -34,7 +32,7 @@ func (d *daemon) listenHTTP(flag, addr string) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := d.listenTCP(addr)
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s \"\" switches metrics off", listenError(flag, addr, err), flag)
 	}
@@ -79,11 +77,20 @@ func (d *daemon) listenController(addr string, asked bool) (net.Listener, error)
 // failWait is how long a start waits for --fail to be stored.
 const failWait = 10 * time.Second
 
-// storeFailNow stores the value of --fail before the first workload is attached.
-func (d *daemon) storeFailNow() error {
+// storeFailNow stores the value of --fail before the first workload is attached. A store that is unusable, or
+// full, is no reason to enforce nothing.
+func (d *daemon) storeFailNow(broken error) error {
+	if broken != nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), failWait)
 	defer cancel()
-	return storeFail(ctx, d.flags, d.log)
+	err := storeFail(ctx, d.flags, d.log)
+	if ctx.Err() != nil {
+		d.log.Error("default fail mode not stored", "error", err)
+		return nil
+	}
+	return err
 }
 
 // storeFail stores the value of --fail as soon as a controller leads.
