@@ -63,25 +63,34 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 	managed := a.managed()
 	now := time.Now()
 	next := a.detachExpired(now)
-	for _, id := range a.inOrder() {
-		t := a.workloads[id]
-		for _, e := range t.belowFirst() {
-			if ctx.Err() != nil {
-				return time.Time{}
-			}
-			if t.carried(e) {
-				a.stopCarried(t, e)
-				continue
-			}
-			if e.err == "" || !now.Before(e.retry) {
-				a.attachWanted(ctx, t, e, managed)
-			}
+	ids := a.inOrder()
+	sideBySide(ids, func(id string) { a.reconcileOne(ctx, a.workloads[id], managed, now) })
+	if ctx.Err() != nil {
+		return time.Time{}
+	}
+	for _, id := range ids {
+		for _, e := range a.workloads[id].endpoints {
 			if e.err != "" && (next.IsZero() || e.retry.Before(next)) {
 				next = e.retry
 			}
 		}
 	}
 	return next
+}
+
+// reconcileOne attaches the interfaces of a workload. It runs beside those of other workloads, and changes
+// nothing of the Agent's own.
+func (a *Agent) reconcileOne(ctx context.Context, t *tracked, managed wire.Managed, now time.Time) {
+	for _, e := range t.belowFirst() {
+		switch {
+		case ctx.Err() != nil:
+			return
+		case t.carried(e):
+			a.stopCarried(t, e)
+		case e.err == "" || !now.Before(e.retry):
+			a.attachWanted(ctx, t, e, managed)
+		}
+	}
 }
 
 // belowFirst returns the endpoints by name, those that carry others first.
@@ -190,11 +199,11 @@ func (a *Agent) detach(t *tracked, name string) {
 func (a *Agent) detachAll() {
 	a.host.Watch(nil)
 	a.detachExpired(time.Now().Add(linger))
-	for _, t := range a.workloads {
+	sideBySide(slices.Collect(maps.Values(a.workloads)), func(t *tracked) {
 		for name := range t.endpoints {
 			a.detach(t, name)
 		}
-	}
+	})
 }
 
 // endpointNames maps endpoints to workloads, also for a while after their end, when their last records arrive.
