@@ -53,6 +53,7 @@ type Engine struct {
 	cfg     Config
 	shared  path.Shared
 	running atomic.Pointer[[]*worker] // a copy of workers, for waking
+	waker   waker
 	recalls recalls
 	lost    chan uint32 // endpoints whose queue ended by itself
 	wg      sync.WaitGroup
@@ -108,13 +109,6 @@ func (e *Engine) Apply(t *policy.Table) {
 	}
 	e.wake()
 	e.recalls.request(e)
-}
-
-// wake makes every worker check for changes.
-func (e *Engine) wake() {
-	for _, w := range *e.running.Load() {
-		w.q.Wake()
-	}
 }
 
 // publish makes the endpoints visible to paths. The caller holds mu, and wakes the workers
