@@ -42,8 +42,8 @@ type tap struct {
 	gone  bool // the interface no longer exists
 
 	woken    atomic.Bool
-	bound    atomic.Bool  // Activate has bound the socket to its interface
-	stopped  atomic.Int64 // when the attachment was closed, ns; 0 while it is not
+	bound    atomic.Bool               // Activate has bound the socket to its interface
+	stopped  atomic.Pointer[time.Time] // when the attachment was closed; nil while it is not
 	received atomic.Uint64
 	dropped  atomic.Uint64
 }
@@ -91,7 +91,7 @@ func (t *tap) ended() bool {
 		return t.gone // or the other socket must still be read
 	}
 	at := t.stopped.Load()
-	return at != 0 && time.Since(time.Unix(0, at)) > 2*t.retire+10*time.Millisecond
+	return at != nil && time.Since(*at) > 2*t.retire+10*time.Millisecond
 }
 
 // block waits for a block, Wake or a tick.
@@ -100,7 +100,7 @@ func (t *tap) block() error {
 	switch {
 	case t.turn.cut != 0:
 		d = time.Millisecond
-	case t.stopped.Load() != 0:
+	case t.stopped.Load() != nil:
 		d = t.retire
 	case t.idle >= idleAfter:
 		d = idleTick

@@ -45,7 +45,7 @@ type queue struct {
 	resets  redirects
 
 	woken   atomic.Bool
-	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
+	stopped atomic.Pointer[time.Time] // when the attachment was closed; nil while it is not
 
 	received, dropped, sent, sendDrop, refused, lookupFailed, full atomic.Uint64
 }
@@ -104,17 +104,17 @@ func (q *queue) Recv(b *packet.Batch) error {
 // none waits for a verdict.
 func (q *queue) over() bool {
 	at := q.stopped.Load()
-	if at == 0 {
+	if at == nil {
 		return false
 	}
-	age := time.Since(time.Unix(0, at))
+	age := time.Since(*at)
 	return age > linger && len(q.held) == 0 || age > lastHeld
 }
 
 // block receives, waiting for a packet, Wake or a tick.
 func (q *queue) block() error {
 	d := idleTick
-	if q.stopped.Load() != 0 {
+	if q.stopped.Load() != nil {
 		d = closePoll
 	}
 	if err := q.src.file.SetReadDeadline(time.Now().Add(d)); err != nil {
@@ -324,7 +324,8 @@ func (q *queue) Wake() {
 
 // stop ends the queue when it is empty.
 func (q *queue) stop() {
-	q.stopped.CompareAndSwap(0, time.Now().UnixNano())
+	now := time.Now() // with its monotonic reading
+	q.stopped.CompareAndSwap(nil, &now)
 	q.Wake()
 }
 

@@ -35,6 +35,11 @@ func (e *Engine) SetSockets(endpoint uint32, s *role.Sockets) {
 
 // Remember sets the sides of sessions known from before a restart; nil removes them.
 func (e *Engine) Remember(m *role.Memory) {
+	if step := e.step(); m != nil && step != 0 {
+		own := *m
+		own.Until -= step
+		m = &own
+	}
 	e.shared.Memory.Store(m)
 	e.wake()
 }
