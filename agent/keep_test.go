@@ -60,6 +60,29 @@ func TestKeepDamaged(t *testing.T) {
 	}
 }
 
+// TestKeepRepairs removes and damages what a running keeper wrote.
+func TestKeepRepairs(t *testing.T) {
+	k := newKeeper(t.TempDir(), "n1", slog.New(slog.DiscardHandler))
+	k.repair() // nothing was written
+	if err := k.writePolicy(spec(7)); err != nil {
+		t.Fatal(err)
+	}
+	for name, harm := range map[string]func(){
+		"nothing":      func() {},
+		"both gone":    func() { remove(t, k.path); remove(t, k.path+suffixCopy) },
+		"both damaged": func() { cut(t, k.path, 2); cut(t, k.path+suffixCopy, 3) },
+		"one damaged":  func() { cut(t, k.path, 2) },
+	} {
+		harm()
+		k.repair()
+		for _, path := range []string{k.path, k.path + suffixCopy} {
+			if p, err := readPolicy(path); err != nil || p.spec.Version != 7 {
+				t.Errorf("%s: %s: %v, %v", name, path, p, err)
+			}
+		}
+	}
+}
+
 func cut(t *testing.T, path string, by int) {
 	t.Helper()
 	change(t, path, func(b []byte) []byte { return b[:len(b)/by] })
