@@ -76,6 +76,7 @@ type Agent struct {
 	started time.Time
 	up      *uplink.Uplink
 	kept    *keeper
+	guard   *guard
 	names   *endpointNames
 	report  *reporter
 	// unjudged counts frames without a verdict.
@@ -91,6 +92,7 @@ type Agent struct {
 	base      *policy.Table // as the controller made it; nil before the first policy
 	table     *policy.Table // base, extended to workloads that it does not list yet
 	workloads map[string]*tracked
+	idsMu     sync.Mutex
 	ids       map[string]uint32 // endpoint numbers by workload and interface
 	nextID    uint32
 	unsynced  int // sources that are not synced yet
@@ -130,7 +132,7 @@ func New(cfg Config) *Agent {
 		Self: &controlv1.Owner{Run: a.run, Version: cfg.Version, Started: a.started.UnixNano()}})
 	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Logger: cfg.Logger})
 	a.unjudged, a.repairs = newUnjudgedWatch(a), newRepairs()
-	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
+	a.kept, a.guard = newKeeper(cfg.Data, cfg.Node, cfg.Logger), &guard{log: cfg.Logger}
 	a.report = newReporter(a)
 	return a
 }
@@ -161,8 +163,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.cfg.Engine.Remember(m)
 	}
 	a.unjudged.beat.open()
-	if t := a.kept.restore(); t != nil {
-		a.apply(t)
+	if k := a.kept.restore(); k != nil {
+		a.guard.enforce(k.spec)
+		a.apply(k.table)
 	}
 	events, tables := make(chan sourceEvent), make(chan *policy.Table)
 	var sources, reports sync.WaitGroup

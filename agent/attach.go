@@ -67,26 +67,41 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 	managed := a.managed()
 	now := time.Now()
 	next := a.detachExpired(now)
-	for _, id := range a.inOrder() {
-		t := a.workloads[id]
-		a.dropAbsent(t)
-		for _, e := range t.belowFirst() {
-			if ctx.Err() != nil {
-				return time.Time{}
-			}
-			if at := a.hookGone(t, e, now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+	ids := a.inOrder()
+	for _, id := range ids {
+		a.dropAbsent(a.workloads[id])
+		for _, e := range a.workloads[id].endpoints {
+			if at := a.hookGone(a.workloads[id], e, now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
 				next = at
 			}
-			if e.err == "" || !now.Before(e.retry) {
-				a.attachWanted(ctx, t, e, managed)
-			}
+		}
+	}
+	sideBySide(ids, func(id string) { a.reconcileOne(ctx, a.workloads[id], managed, now) })
+	if ctx.Err() != nil {
+		return time.Time{}
+	}
+	for _, id := range ids {
+		for _, e := range a.workloads[id].endpoints {
 			if e.err != "" && (next.IsZero() || e.retry.Before(next)) {
 				next = e.retry
 			}
 		}
-		a.updateQueues(ctx, t)
 	}
 	return next
+}
+
+// reconcileOne attaches the interfaces of a workload. It runs beside those of other workloads, and changes
+// nothing of the Agent's own but ids.
+func (a *Agent) reconcileOne(ctx context.Context, t *tracked, managed wire.Managed, now time.Time) {
+	for _, e := range t.belowFirst() {
+		if ctx.Err() != nil {
+			return
+		}
+		if e.err == "" || !now.Before(e.retry) {
+			a.attachWanted(ctx, t, e, managed)
+		}
+	}
+	a.updateQueues(ctx, t)
 }
 
 // belowFirst returns the endpoints by name, those that carry others first, those without a MAC address, which
@@ -214,11 +229,11 @@ func (a *Agent) detach(t *tracked, name string) {
 func (a *Agent) detachAll() {
 	a.host.Watch(nil)
 	a.detachExpired(time.Now().Add(linger))
-	for _, t := range a.workloads {
+	sideBySide(slices.Collect(maps.Values(a.workloads)), func(t *tracked) {
 		for name := range t.endpoints {
 			a.detach(t, name)
 		}
-	}
+	})
 }
 
 // endpointNames maps endpoints to workloads, also for a while after their end, when their last records arrive.

@@ -32,8 +32,8 @@ func TestKeepFull(t *testing.T) {
 	if err := k.writePolicy(spec(2)); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("on a full disk: got %v, want ENOSPC", err)
 	}
-	if table := k.restore(); table == nil || table.Version() != 1 {
-		t.Errorf("restored %v, want version 1", table)
+	if p := k.restore(); p == nil || p.table.Version() != 1 {
+		t.Errorf("restored %v, want version 1", p)
 	}
 	if left, _ := filepath.Glob(k.path + ".new"); len(left) != 0 {
 		t.Errorf("left: %v", left)

@@ -68,7 +68,7 @@ func (a *Agent) rememberLost(t *tracked, before policy.Guest) {
 // that of one workload, which may change its addresses as it likes.
 func (a *Agent) rememberAddresses(g policy.Guest) {
 	now := time.Now()
-	g.Ended = now.UnixNano()
+	g.Ended = a.engineTime(now)
 	same := 0
 	for i := range a.gone {
 		if a.gone[i].ID == g.ID {
@@ -102,9 +102,18 @@ func (a *Agent) guests(now time.Time) []policy.Guest {
 	return list
 }
 
+// engineTime returns the time by the engine's clock, by which sessions begin; that does not follow when the
+// machine's is set.
+func (a *Agent) engineTime(now time.Time) int64 {
+	if e, ok := a.cfg.Engine.(interface{ Now() int64 }); ok {
+		return e.Now()
+	}
+	return now.UnixNano()
+}
+
 // stale reports whether the policy may still list addresses as their former owner's.
 func (a *Agent) stale(g *gone, now time.Time) bool {
-	return a.base != nil && g.listed >= a.base.Version() || now.UnixNano()-g.Ended < int64(doubtful)
+	return a.base != nil && g.listed >= a.base.Version() || a.engineTime(now)-g.Ended < int64(doubtful)
 }
 
 // forget removes expired addresses and reports whether policy has to be extended again. What the policy may

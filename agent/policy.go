@@ -30,6 +30,10 @@ func (a *Agent) watchPolicy(ctx context.Context, to chan<- *policy.Table) {
 				continue
 			}
 			a.seen.Store(spec.Version)
+			if !a.guard.admits(spec) {
+				a.report.notify()
+				continue
+			}
 			table, err := policy.Compile(spec)
 			if err != nil {
 				a.log.Error("policy refused", "version", spec.Version, "error", err)
@@ -40,6 +44,7 @@ func (a *Agent) watchPolicy(ctx context.Context, to chan<- *policy.Table) {
 			case <-ctx.Done():
 				return
 			}
+			a.guard.enforce(spec)
 			a.kept.offer(spec)
 		}
 		again.Wait(ctx)

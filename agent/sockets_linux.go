@@ -119,6 +119,7 @@ type socketList struct {
 	live      map[role.Tuple]role.Side
 	open      map[role.Tuple]bool // that may be idle for long: established, or closed by one end only
 	dynamic   [2]uint16           // ephemeral ports
+	use       socketUse
 }
 
 // socketsOf reads the sockets in the namespace at path; with all, open connections too.
@@ -126,6 +127,7 @@ func socketsOf(path string, all bool) (*socketList, error) {
 	l := &socketList{complete: true, listening: map[role.Port]bool{}, bound: map[uint16]bool{}, live: map[role.Tuple]role.Side{}, open: map[role.Tuple]bool{}}
 	err := netns.Do(path, func() error {
 		l.dynamic = dynamicPorts()
+		l.use = readUse("/proc/thread-self/net")
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 			if err := l.read(family, all); err != nil {
 				return err
@@ -142,19 +144,33 @@ func socketsOf(path string, all bool) (*socketList, error) {
 
 // read adds the sockets of one family. An IPv6 socket may serve IPv4, too, so ports count for both.
 func (l *socketList) read(family uint8, all bool) error {
-	err := diag(family, unix.IPPROTO_TCP, stateListen, func(s *diagSocket) { l.serves(unix.IPPROTO_TCP, s.t.LocalPort) })
-	if err == nil {
-		err = diag(family, unix.IPPROTO_UDP, stateClose|stateEstablished, l.udp)
+	states := uint32(stateListen)
+	if all {
+		states |= statesOpen
 	}
-	if err == nil && all {
-		err = diag(family, unix.IPPROTO_TCP, statesOpen, l.connection)
+	var err error
+	if l.use.tcp[family] {
+		err = diag(family, unix.IPPROTO_TCP, states, l.tcp)
+	}
+	if err == nil && l.use.udp[family] {
+		err = diag(family, unix.IPPROTO_UDP, stateClose|stateEstablished, l.udp)
 	}
 	if err != nil {
 		return fmt.Errorf("inet_diag: %w", err)
 	}
-	// SCTP is a module that may be missing.
-	_ = diag(family, unix.IPPROTO_SCTP, stateListen, func(s *diagSocket) { l.serves(unix.IPPROTO_SCTP, s.t.LocalPort) })
+	if l.use.sctp { // the diagnostic module may be missing
+		_ = diag(family, unix.IPPROTO_SCTP, stateListen, func(s *diagSocket) { l.serves(unix.IPPROTO_SCTP, s.t.LocalPort) })
+	}
 	return nil
+}
+
+// tcp adds a TCP socket.
+func (l *socketList) tcp(s *diagSocket) {
+	if 1<<s.state == stateListen {
+		l.serves(unix.IPPROTO_TCP, s.t.LocalPort)
+		return
+	}
+	l.connection(s)
 }
 
 // serves adds a port on which the workload serves.

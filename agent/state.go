@@ -54,6 +54,9 @@ func (a *Agent) state(s engine.Stats) *controlv1.AgentState {
 	r.mu.Lock()
 	out.PolicyWanted = max(r.policy, a.seen.Load())
 	r.mu.Unlock()
+	if h := a.guard.state(); h != nil {
+		out.PolicyWanted = h.Offered
+	}
 	select {
 	case <-a.ready:
 		out.Ready = true
@@ -70,7 +73,7 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n.Policy, n.WorkloadErrors, n.Warnings = r.policy, maps.Clone(r.errors), slices.Concat(r.warnings, a.outside())
-	n.Wanted = n.State.PolicyWanted
+	n.Wanted, n.Held = n.State.PolicyWanted, a.guard.state()
 	n.Phase = controlv1.AgentPhase_AGENT_PHASE_OWNER
 	refused, rivals := a.tenure.State()
 	if n.Rivals = rivals; refused != nil {
@@ -82,6 +85,12 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 // outside returns the warnings of parts that the agent does not run. It is safe for concurrent use.
 func (a *Agent) outside() []string {
 	out := a.tenure.Warnings()
+	if h := a.guard.state(); h != nil {
+		out = append(out, heldText(h))
+	}
+	if text := a.kept.warning(); text != "" {
+		out = append(out, text)
+	}
 	if a.cfg.Outlook.Warnings != nil {
 		out = append(out, a.cfg.Outlook.Warnings()...)
 	}

@@ -94,6 +94,11 @@ func (a *Agent) publish() {
 	}
 	r.errors, r.attached, r.warnings = errs, attached, warnings
 	r.mu.Unlock()
+	r.notify()
+}
+
+// notify has the status reported soon. It is safe for concurrent use.
+func (r *reporter) notify() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -244,7 +249,7 @@ func (r *reporter) sendReport(ctx context.Context, again bool) error {
 	digest := r.digest
 	r.fresh = false
 	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Run: r.a.run, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: slices.Concat(r.warnings, r.a.outside()),
-		Version: r.a.cfg.Version, Started: r.a.started.UnixNano(), WorkloadsDigest: digest}
+		Version: r.a.cfg.Version, Started: r.a.started.UnixNano(), WorkloadsDigest: digest, Held: r.a.guard.state()}
 	r.mu.Unlock()
 	if refused, _ := r.a.tenure.State(); again || refused != nil {
 		granted, err := r.a.tenure.Register(ctx)

@@ -136,7 +136,9 @@ func TestHeldInRealTime(t *testing.T) {
 				for name, p := range attempts {
 					for _, family := range families {
 						c := l.web.Dial(family, l.api.Addr(family, 7000))
-						wg.Go(func() { s.refuses(t, c, fmt.Sprintf("%s, %s, %s", name, ends, family), p, fmt.Sprintf("EVIL-%d-%s-%s", i, name, family)) })
+						wg.Go(func() {
+							s.refuses(t, c, fmt.Sprintf("%s, %s, %s", name, ends, family), p, fmt.Sprintf("EVIL-%d-%s-%s", i, name, family))
+						})
 					}
 				}
 				for _, family := range families {

@@ -107,7 +107,10 @@ func (f *Finder) candidates(yield func(string) bool) {
 	if !yield("") {
 		return
 	}
-	for _, p := range slices.Clone(f.recent) {
+	f.mu.Lock()
+	recent := slices.Clone(f.recent)
+	f.mu.Unlock()
+	for _, p := range recent {
 		if !yield(p) {
 			return
 		}
@@ -132,6 +135,8 @@ func (f *Finder) remember(path string) {
 	if path == "" || filepath.Dir(path) != netns.Dir {
 		return
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.recent = slices.DeleteFunc(f.recent, func(p string) bool {
 		_, err := os.Stat(p)
 		return p == path || err != nil

@@ -6,6 +6,7 @@ package wire
 import (
 	"fmt"
 	"net"
+	"sync"
 
 	"github.com/sluicenet/sluice/agent/workload"
 	"github.com/sluicenet/sluice/core/backend"
@@ -25,12 +26,14 @@ type Plan struct {
 }
 
 // Finder makes plans. It caches the namespaces of peers, so that many workloads on one host need one
-// query each. One goroutine uses it.
+// query each. It is safe for concurrent use.
 type Finder struct {
 	// Processes extends the search to the namespaces of all processes, for peers in a namespace that has
 	// no name.
 	Processes bool
-	recent    []string
+
+	mu     sync.Mutex
+	recent []string // guarded by mu
 }
 
 // Managed returns the workload of a namespace. The finder does not hook interfaces inside another

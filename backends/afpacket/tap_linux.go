@@ -36,9 +36,9 @@ type tap struct {
 	idle int  // ticks without a frame
 	gone bool // the interface no longer exists
 
-	signalled atomic.Bool  // the socket became readable, or has an error
-	bound     atomic.Bool  // Activate has bound the socket to its interface
-	stopped   atomic.Int64 // when the attachment was closed, ns; 0 while it is not
+	signalled atomic.Bool               // the socket became readable, or has an error
+	bound     atomic.Bool               // Activate has bound the socket to its interface
+	stopped   atomic.Pointer[time.Time] // when the attachment was closed; nil while it is not
 	received  atomic.Uint64
 	dropped   atomic.Uint64
 }
@@ -56,7 +56,7 @@ func (t *tap) ended() bool {
 		return t.gone // or the other socket must still be read
 	}
 	at := t.stopped.Load()
-	return at != 0 && time.Since(time.Unix(0, at)) > 2*t.retire+10*time.Millisecond
+	return at != nil && time.Since(*at) > 2*t.retire+10*time.Millisecond
 }
 
 // tick returns how long the worker may wait without a look at the tap.
@@ -64,7 +64,7 @@ func (t *tap) tick() time.Duration {
 	switch {
 	case t.turn.cut != 0:
 		return time.Millisecond
-	case t.stopped.Load() != 0:
+	case t.stopped.Load() != nil:
 		return t.retire
 	case t.idle >= idleAfter:
 		return idleTick

@@ -31,7 +31,8 @@ func (a tapAttachment) Activate() error {
 // Close stops the flow of frames; the queue ends when those in the ring have been received.
 // It implements backend.Attachment.
 func (a tapAttachment) Close() error {
-	if !a.stopped.CompareAndSwap(0, time.Now().UnixNano()) {
+	now := time.Now() // with its monotonic reading
+	if !a.stopped.CompareAndSwap(nil, &now) {
 		return nil
 	}
 	a.whileOpen(func() {

@@ -112,7 +112,7 @@ func (t *tap) resize(size int) {
 			t.whileOpen(func() {
 				used = true
 				t.countDrops() // losses of the old socket from now on are in this one
-				if t.stopped.Load() != 0 {
+				if t.stopped.Load() != nil {
 					_ = s.snap(0, 0)
 				}
 				t.next.Store(s)

@@ -46,8 +46,8 @@ type queue struct {
 
 	index   atomic.Int32 // of the endpoint's interface
 	woken   atomic.Bool
-	busy    atomic.Int64 // since when the worker handles a batch, ns since the epoch; 0 while it waits
-	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
+	busy    atomic.Int64              // since when the worker handles a batch, ns since the epoch; 0 while it waits
+	stopped atomic.Pointer[time.Time] // when the attachment was closed; nil while it is not
 
 	received, dropped, sent, sendDrop, refused, lookupFailed, full atomic.Uint64
 }
@@ -107,17 +107,17 @@ func (q *queue) Recv(b *packet.Batch) error {
 // none waits for a verdict.
 func (q *queue) over() bool {
 	at := q.stopped.Load()
-	if at == 0 {
+	if at == nil {
 		return false
 	}
-	age := time.Since(time.Unix(0, at))
+	age := time.Since(*at)
 	return age > linger && len(q.held) == 0 || age > lastHeld
 }
 
 // block receives, waiting for a packet, Wake or a tick.
 func (q *queue) block() error {
 	d := idleTick
-	if q.stopped.Load() != 0 {
+	if q.stopped.Load() != nil {
 		d = closePoll
 	}
 	if err := q.src.file.SetReadDeadline(time.Now().Add(d)); err != nil {
@@ -329,7 +329,8 @@ func (q *queue) Wake() {
 
 // stop ends the queue when it is empty.
 func (q *queue) stop() {
-	q.stopped.CompareAndSwap(0, time.Now().UnixNano())
+	now := time.Now() // with its monotonic reading
+	q.stopped.CompareAndSwap(nil, &now)
 	q.Wake()
 }
 

@@ -37,7 +37,7 @@ func TestGolden(t *testing.T) {
 		{"why_app", "why web db 5432 --app redis"}, {"fail", "fail"}, {"fail_default", "fail closed"},
 		{"rules_add", "rules add --from web --to db --ports tcp/80,udp/53 --apps http --action deny"}, {"rules_delete", "rules delete 3"},
 		{"rules_aside", "rules --set-aside"}, {"rules_accept", "rules accept 1001"}, {"rules_drop", "rules drop 1001 1002"},
-		{"plugins", "plugins list"}, {"backend", "workloads backend web nfqueue"},
+		{"store_accept", "store accept n1 n2"}, {"plugins", "plugins list"}, {"backend", "workloads backend web nfqueue"},
 	}
 	for _, tt := range tests {
 		for _, format := range []string{"table", "json"} {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"google.golang.org/grpc"
@@ -41,7 +40,7 @@ func runController(ctx context.Context, f *controllerFlags, errs *screen) error 
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", f.listen)
+	listener, err := d.listenTCP(f.listen)
 	if err != nil {
 		return listenError("--listen", f.listen, err)
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -17,14 +17,9 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/backends/afpacket"
 	"github.com/sluicenet/sluice/backends/nfqueue"
-	"github.com/sluicenet/sluice/controller"
-	"github.com/sluicenet/sluice/controller/model"
-	"github.com/sluicenet/sluice/controller/server"
 	"github.com/sluicenet/sluice/core/engine"
 	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/internal/appnames"
 	"github.com/sluicenet/sluice/store"
-	"github.com/sluicenet/sluice/store/embedded"
 )
 
 // daemon is everything that runs in one process. What was opened is in undo, to be taken back in
@@ -36,7 +31,8 @@ type daemon struct {
 	fatal chan error // a part that ended by itself
 	wg    sync.WaitGroup
 
-	newGroups string // mode of groups seen for the first time, valid in standalone once it is started
+	newGroups string   // mode of groups seen for the first time, valid in standalone once it is started
+	lock      *os.File // of the socket; nil before it is taken
 }
 
 // runStandalone runs until ctx ends, which is no error.
@@ -83,6 +79,7 @@ func (d *daemon) later(fn func()) { d.undo = append(d.undo, fn) }
 
 func (d *daemon) close() {
 	begin := time.Now()
+	markEnding(d.lock)
 	for i := len(d.undo) - 1; i >= 0; i-- {
 		d.undo[i]()
 	}
@@ -114,49 +111,25 @@ func (d *daemon) start(source workload.Source, mode policy.Mode) (ready <-chan s
 	if err != nil {
 		return nil, err
 	}
-	file := filepath.Join(d.flags.data, embedded.FileName)
-	st, err := embedded.Open(file, embedded.Options{Logger: d.log})
+	s, err := d.openStore(mode)
 	if err != nil {
 		return nil, err
 	}
-	d.later(func() {
-		if err := st.Close(); err != nil {
-			d.log.Warn("store not closed cleanly", "error", err)
-		}
-	})
-	names := appnames.New(appnames.Config{Store: st, Logger: d.log})
-	if err := names.Load(context.Background()); err != nil {
-		return nil, err
-	}
-	parsers, err := d.flags.place.open(context.Background(), &placing{numbers: names, data: d.flags.data, log: d.log})
+	parsers, err := d.flags.place.open(context.Background(), &placing{numbers: s.names, data: d.flags.data, log: d.log})
 	if err != nil {
 		return nil, err
 	}
 	d.later(parsers.close)
-	state := newProbed(st, "embedded "+file)
-	d.run("store", state.run)
-	build := thisBuild().Version
-	ctl, err := controller.New(controller.Config{Store: st, StoreName: "embedded " + file, Version: build, Settings: model.Settings{DefaultMode: mode}, Sole: true, Logger: d.log,
-		Outlook: server.Outlook{Role: roleStandalone, Store: state.state}})
-	if err != nil {
-		return nil, err
-	}
-	d.later(func() {
-		if err := ctl.Close(); err != nil {
-			d.log.Warn("controller not closed cleanly", "error", err)
-		}
-	})
-	d.run("controller", ctl.Run)
-	d.serve(ctl, socket)
+	d.serve(s, socket)
 	conn, err := dialSocket(d.flags.socket)
 	if err != nil {
 		return nil, err
 	}
 	d.later(func() { conn.Close() })
-	if err := d.storeDefaultsNow(); err != nil {
+	if err := d.storeDefaultsNow(s.broken); err != nil {
 		return nil, err
 	}
-	return d.startAgent(&parts{source: source, store: st, conn: conn, metrics: metrics, parsers: parsers, state: state, control: ctl.Status})
+	return d.startAgent(&parts{source: source, store: s.store, conn: conn, metrics: metrics, parsers: parsers, state: s.state, control: s.ctl.Status})
 }
 
 // portLinger lets operators change their mind without waiting for a new service port.

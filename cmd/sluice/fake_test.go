@@ -210,6 +210,10 @@ func (f *fake) PutSettings(_ context.Context, r *controlv1.PutSettingsRequest) (
 	return &controlv1.PutSettingsResponse{Settings: r.Settings}, nil
 }
 
+func (f *fake) AcceptStore(_ context.Context, r *controlv1.AcceptStoreRequest) (*controlv1.AcceptStoreResponse, error) {
+	return &controlv1.AcceptStoreResponse{Nodes: r.Nodes, Policy: 8, Enforced: true}, nil
+}
+
 func (f *fake) SetFail(_ context.Context, r *controlv1.SetFailRequest) (*controlv1.SetFailResponse, error) {
 	f.modes = append(f.modes, strings.Join(r.Groups, "+")+"="+r.Fail.String())
 	if r.Groups[0] == "nope" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -87,20 +88,46 @@ func (o *observed) unready() string {
 
 // unwell returns what is wrong with the process or what it depends on; "" for nothing.
 func (o *observed) unwell() string {
-	if o.agent != nil {
-		switch s := o.agent.Status().State; {
-		case !s.Ready:
-			return "workloads are being attached"
-		case !s.Uplink.Answers:
-			return "controller does not answer"
-		default:
-			return pluginTrouble(s.Plugins)
-		}
+	s := &controlv1.StoreState{}
+	if o.store != nil {
+		s = o.store()
 	}
-	if s := o.store(); !s.Reachable {
+	if o.agent != nil {
+		n := o.agent.Status()
+		switch {
+		case !n.State.Ready:
+			return "workloads are being attached"
+		case n.Held != nil:
+			return fmt.Sprintf("policy %d is held, policy %d of the store is not enforced: %s", n.Held.Version, n.Held.Offered, n.Held.Reason)
+		case !n.State.Uplink.Answers:
+			return "controller does not answer"
+		case !s.Reachable && s.Checked != 0:
+			return "store does not answer: " + s.Error
+		}
+		return cmp.Or(pluginTrouble(n.State.Plugins), o.unstored())
+	}
+	if !s.Reachable {
 		return "store does not answer: " + s.Error
 	}
-	return o.unready()
+	return cmp.Or(o.unready(), o.unstored())
+}
+
+// unstored returns the first warning of the controller in this process, and the nodes that hold a policy; "" for
+// nothing.
+func (o *observed) unstored() string {
+	if o.control == nil {
+		return ""
+	}
+	c := o.control()
+	for _, text := range c.GetWarnings() {
+		return text
+	}
+	for _, n := range c.GetNodes() {
+		if h := n.Held; h != nil {
+			return fmt.Sprintf("the agent of node %s holds policy %d: %s", n.Node, h.Version, h.Reason)
+		}
+	}
+	return ""
 }
 
 // leader is the name of the leader, "" where none is known.

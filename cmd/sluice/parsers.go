@@ -29,10 +29,13 @@ const standardCommand = "plugin-standard"
 // parserFlags select where protocols are parsed.
 type parserFlags struct{ where, dir, user string }
 
+// pluginUserUsage is the help of --plugin-user.
+const pluginUserUsage = "account that plugins run as (default: a user id for each one that nothing else has)"
+
 func (f *parserFlags) add(fl *pflag.FlagSet, where string) {
 	fl.StringVar(&f.where, "parsers", where, "where protocols are parsed: plugin (a process without privileges) or inprocess (least latency)")
 	fl.StringVar(&f.dir, "plugin-dir", "", "folder with parser plugins of your own; it is watched, and plugins may be added, exchanged and removed")
-	fl.StringVar(&f.user, "plugin-user", "nobody", "account that plugins run as")
+	fl.StringVar(&f.user, "plugin-user", "", pluginUserUsage)
 }
 
 func (f *parserFlags) check() error {

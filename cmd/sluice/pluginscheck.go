@@ -41,7 +41,7 @@ something is wrong. Run it as root: other users cannot start a plugin under anot
 			return c.checkPlugins(cmd.Context(), files, user, log)
 		},
 	}
-	cmd.Flags().StringVar(&user, "plugin-user", "nobody", "account that plugins run as")
+	cmd.Flags().StringVar(&user, "plugin-user", "", pluginUserUsage)
 	return cmd
 }
 

@@ -63,7 +63,7 @@ func newRoot(out, errs *screen) *cobra.Command {
 		newStandalone(c), newAgent(c), newController(c), newCerts(c), newStatus(c), newWorkloads(c), newGroups(c), newRules(c), newConnections(c), newViolations(c),
 		newPlugins(c), newMode(c), newObserve(c), newWhy(c), newDoctor(c), newVersion(c), newReplay(c), newStandardPlugin(),
 	)
-	root.AddCommand(newThreats(c), newFail(c), newHold(c))
+	root.AddCommand(newThreats(c), newFail(c), newHold(c), newStore(c))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: see `%s --help`", err, cmd.CommandPath())
 	})

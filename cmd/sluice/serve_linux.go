@@ -10,14 +10,13 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/sluicenet/sluice/controller"
 	"github.com/sluicenet/sluice/internal/vocab"
 )
 
 // serve answers on the unix socket.
-func (d *daemon) serve(ctl *controller.Controller, socket net.Listener) {
-	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxAnswer), grpc.MaxSendMsgSize(maxAnswer))
-	ctl.Register(g)
+func (d *daemon) serve(s *stored, socket net.Listener) {
+	g := grpc.NewServer(grpc.MaxRecvMsgSize(maxAnswer), grpc.MaxSendMsgSize(maxAnswer), grpc.UnaryInterceptor(refuseChanges(s.broken)))
+	s.ctl.Register(g)
 	d.serveGRPC(g, socket)
 }
 
@@ -35,7 +34,7 @@ func (d *daemon) listenHTTP(flag, addr string) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", addr)
+	l, err := d.listenTCP(addr)
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s \"\" switches metrics off", listenError(flag, addr, err), flag)
 	}
@@ -81,13 +80,20 @@ func (d *daemon) listenController(addr string, asked bool) (net.Listener, error)
 const defaultsWait = 10 * time.Second
 
 // storeDefaultsNow stores the values of --mode and --fail before the first workload is attached, and
-// keeps the mode that is in force.
-func (d *daemon) storeDefaultsNow() error {
+// keeps the mode that is in force. A store that is unusable, or full, is no reason to enforce nothing.
+func (d *daemon) storeDefaultsNow(broken error) error {
+	if broken != nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), defaultsWait)
 	defer cancel()
 	s, err := storeDefaults(ctx, d.flags, d.log)
-	if err == nil {
+	switch {
+	case err == nil:
 		d.newGroups = vocab.Text(s.DefaultMode)
+	case ctx.Err() != nil:
+		d.log.Error("defaults of groups not stored", "error", err)
+		return nil
 	}
 	return err
 }

@@ -42,13 +42,15 @@ func (d *daemon) listenSocket() (net.Listener, error) {
 		}
 		d.later(func() { _ = os.Remove(dir) })
 	}
-	lock, err := lockFile(path + ".lock")
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("another sluice is listening on %s: stop it, or give this one its own --socket, --data and --listen", path)
-	}
-	if err != nil {
+	lock, err := d.lockSocket(path)
+	var sys syscall.Errno
+	if errors.As(err, &sys) {
 		return nil, socketError(dir, err)
 	}
+	if err != nil {
+		return nil, err
+	}
+	d.lock = lock
 	d.later(func() {
 		_ = os.Remove(lock.Name())
 		lock.Close()
@@ -93,6 +95,7 @@ func lockFile(path string) (*os.File, error) {
 		// The one who had it may have removed it in between: then this file has no owner.
 		var mine, there unix.Stat_t
 		if unix.Fstat(int(f.Fd()), &mine) == nil && unix.Stat(path, &there) == nil && mine.Ino == there.Ino && mine.Dev == there.Dev {
+			_ = f.Truncate(0) // of one that was ending
 			return f, nil
 		}
 		f.Close()

@@ -118,6 +118,9 @@ func (c *cli) showDaemon(st *controlv1.StatusResponse, v *statusView) {
 	up := c.out.now().Sub(time.Unix(0, st.Started)).Round(time.Second)
 	fmt.Fprintf(c.out, "%s, up %s\n", c.out.paint(bold, "sluice "+v.Version+role), up)
 	fmt.Fprintln(c.out, "store "+c.storeLine(v.Store, v.StoreState))
+	for _, text := range v.Warnings {
+		fmt.Fprintln(c.out, c.out.paint(red, clean(text)))
+	}
 	if v.Role == roleAgent {
 		return
 	}
@@ -127,7 +130,7 @@ func (c *cli) showDaemon(st *controlv1.StatusResponse, v *statusView) {
 	}
 	behind := 0
 	for _, n := range v.Nodes {
-		if n.Policy != n.Wanted {
+		if n.Policy != n.Wanted || n.Held != nil {
 			behind++
 		}
 	}
@@ -203,7 +206,10 @@ func (c *cli) showNodes(st *controlv1.StatusResponse, v *statusView) {
 	rows := [][]cell{}
 	for i, n := range v.Nodes {
 		enforced := cell{text: fmt.Sprint(n.Policy), colour: green}
-		if n.Policy != n.Wanted {
+		switch {
+		case n.Held != nil:
+			enforced = cell{text: fmt.Sprintf("%d, held", n.Policy), colour: red}
+		case n.Policy != n.Wanted:
 			enforced = cell{text: fmt.Sprintf("%d, wanted %d", n.Policy, n.Wanted), colour: yellow}
 		}
 		seen := text(c.out.ago(st.Nodes[i].LastSeen))

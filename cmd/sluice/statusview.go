@@ -24,6 +24,7 @@ type statusView struct {
 	Recent      bool              `json:"unjudged_lately"` // some of them within the last minutes
 	Dropped     map[string]uint64 `json:"dropped"`
 	Backlog     uint64            `json:"backlog"`
+	Warnings    []string          `json:"warnings"` // of the controller
 	Controllers []controllerView  `json:"controllers"`
 	Nodes       []nodeView        `json:"nodes"`
 }
@@ -73,14 +74,20 @@ func viewRivals(list []*controlv1.Owner) []ownerView {
 	return out
 }
 
+// policyView is the policy of a node.
+type policyView struct {
+	Policy uint64    `json:"policy"` // enforced
+	Wanted uint64    `json:"wanted"`
+	Held   *heldView `json:"held"` // null while it enforces the store's policy
+}
+
 type nodeView struct {
-	Node      string            `json:"node"`
-	Phase     string            `json:"phase"` // owner, refused, away
-	Owner     *ownerView        `json:"owner"` // null where unknown
-	Rivals    []ownerView       `json:"rivals"`
-	Version   string            `json:"version"`
-	Policy    uint64            `json:"policy"` // enforced
-	Wanted    uint64            `json:"wanted"`
+	Node    string      `json:"node"`
+	Phase   string      `json:"phase"` // owner, refused, away
+	Owner   *ownerView  `json:"owner"` // null where unknown
+	Rivals  []ownerView `json:"rivals"`
+	Version string      `json:"version"`
+	policyView
 	Started   string            `json:"started"`
 	LastSeen  string            `json:"last_seen"`
 	Away      bool              `json:"away"`
@@ -94,6 +101,20 @@ type nodeView struct {
 	Queues    []queueView       `json:"queues"`
 	Workloads []trafficView     `json:"workloads"`
 	Counters  map[string]uint64 `json:"counters"`
+}
+
+// heldView is a policy that an agent holds, because the store lost it.
+type heldView struct {
+	Policy  uint64 `json:"policy"`
+	Offered uint64 `json:"offered"`
+	Reason  string `json:"reason"`
+}
+
+func viewHeld(h *controlv1.HeldPolicy) *heldView {
+	if h == nil {
+		return nil
+	}
+	return &heldView{h.Version, h.Offered, clean(h.Reason)}
 }
 
 type uplinkView struct {
@@ -159,7 +180,7 @@ type trafficView struct {
 func (c *cli) statusOf(st *controlv1.StatusResponse, workloads []*controlv1.Workload) statusView {
 	v := statusView{Role: st.Role, Version: st.Version, Started: stamp(st.Started), Policy: st.Policy, Store: st.Store, StoreState: viewStore(st.StoreState),
 		Workloads: st.Workloads, Groups: st.Groups, Rules: st.Rules, Connections: st.Connections, Sessions: st.Sessions, Violations: st.Violations, Threats: st.Threats, Unjudged: st.Unjudged,
-		Dropped: orEmpty(st.Dropped), Backlog: st.Backlog, Controllers: []controllerView{}, Nodes: []nodeView{}}
+		Dropped: orEmpty(st.Dropped), Backlog: st.Backlog, Warnings: list(st.Warnings), Controllers: []controllerView{}, Nodes: []nodeView{}}
 	for _, x := range st.Controllers {
 		v.Controllers = append(v.Controllers, controllerView{x.Name, x.Address, x.Version, controllerState(st, x), stamp(x.Started), stamp(x.LastSeen), viewRivals(x.Rivals)})
 	}
@@ -198,7 +219,7 @@ func viewStore(s *controlv1.StoreState) *storeView {
 func (c *cli) viewNode(n *controlv1.NodeStatus, workload func(id string) *controlv1.Workload) nodeView {
 	s := n.State
 	u := s.GetUplink()
-	v := nodeView{Node: n.Node, Phase: vocab.Text(n.Phase), Owner: viewOwner(n.Owner), Rivals: viewRivals(n.Rivals), Version: n.Version, Policy: n.Policy, Wanted: n.Wanted, Started: stamp(n.Started), LastSeen: stamp(n.LastSeen), Away: away(n, c.out.now()),
+	v := nodeView{Node: n.Node, Phase: vocab.Text(n.Phase), Owner: viewOwner(n.Owner), Rivals: viewRivals(n.Rivals), Version: n.Version, policyView: policyView{n.Policy, n.Wanted, viewHeld(n.Held)}, Started: stamp(n.Started), LastSeen: stamp(n.LastSeen), Away: away(n, c.out.now()),
 		Ready: s.GetReady(), Parsers: s.GetParsers(), Errors: orEmpty(n.WorkloadErrors), Warnings: list(n.Warnings), Store: viewStore(s.GetStore()),
 		Uplink:  uplinkView{u.GetController(), u.GetAnswers(), stamp(u.GetLastReport()), u.GetBacklog(), u.GetSent(), u.GetRetries(), orEmpty(u.GetDropped())},
 		Plugins: []pluginView{}, Queues: []queueView{}, Workloads: []trafficView{}, Counters: orEmpty(n.Counters)}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluicenet/sluice/controller/compile"
 	"github.com/sluicenet/sluice/controller/model"
+	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/internal/specstore"
 	"github.com/sluicenet/sluice/store"
 	"github.com/sluicenet/sluice/store/blob"
@@ -22,6 +23,7 @@ type work struct {
 	nodes   map[string][]byte // workloads to store, by node
 	compile *compile.Input    // nil where the policy stays
 	names   []string          // nodes to compile for
+	lineage *policy.Lineage   // valid where compile is
 }
 
 // apply stores what changed, then compiles and stores the policy of every node where it is
@@ -49,6 +51,7 @@ func (s *Server) do(ctx context.Context, compiling bool) (uint64, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteStored(err, s.now())
 	if err != nil {
 		s.giveBack(w)
 		return s.version, err
@@ -70,7 +73,7 @@ func (s *Server) takeWork(compiling bool) (*work, error) {
 	}
 	if s.stale && compiling {
 		s.stale = false
-		w.compile, w.names = s.input(s.version+1), s.dir.names()
+		w.compile, w.names, w.lineage = s.input(s.version+1), s.dir.names(), s.lineage.Clone()
 		s.version = w.compile.Version
 		if err := s.mark(keyVersion, s.version); err != nil {
 			return w, err
@@ -156,6 +159,7 @@ func (w *work) compilePolicies(ctx context.Context) error {
 	for _, name := range w.names {
 		w.compile.Node = name
 		spec, notes := compile.Compile(w.compile)
+		spec.Lineage = w.lineage
 		for _, note := range notes {
 			s.log.Warn("policy compiled with a warning", "node", name, "note", note)
 		}

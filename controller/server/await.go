@@ -59,7 +59,7 @@ func (s *book) enforced(groups map[string]bool, version uint64) bool {
 			if !groups[m.group] {
 				continue
 			}
-			if n.policy < version || !s.attachedAs(n, m) {
+			if n.policy < version || n.status.GetHeld() != nil || !s.attachedAs(n, m) {
 				return false
 			}
 		}

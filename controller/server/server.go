@@ -103,10 +103,14 @@ type history struct {
 type writes struct {
 	kicked     chan struct{} // there is something to store or compile
 	dirty      map[string]store.Op
-	nodesDirty map[string]bool   // nodes whose workloads are to be stored
-	stale      bool              // what is compiled is not what is known
-	version    uint64            // of the policy compiled last
-	tables     map[string]*table // by node
+	nodesDirty map[string]bool // nodes whose workloads are to be stored
+	stale      bool            // what is compiled is not what is known
+	version    uint64          // of the policy compiled last
+	lineage    policy.Lineage  // of the store
+	unstored   error           // of the last apply; nil if it stored everything
+	// unstoredSince is when changes could be stored last; valid while unstored is not nil.
+	unstoredSince time.Time
+	tables        map[string]*table // by node
 }
 
 // edit changes what users change. Each change is whole under the lock, and stored by the next apply.
@@ -130,8 +134,7 @@ type (
 		s *Server
 	}
 	control struct {
-		controlv1.UnimplementedControlServer
-		s *Server
+		acceptor
 	}
 )
 
@@ -166,7 +169,7 @@ func Open(ctx context.Context, cfg Config) (*Server, error) {
 // Register adds the services to a gRPC server.
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	controlv1.RegisterCollectorServer(r, &collector{s: s})
-	controlv1.RegisterControlServer(r, &control{s: s})
+	controlv1.RegisterControlServer(r, &control{acceptor{s: s}})
 }
 
 // Run stores and compiles what changes until ctx ends. One goroutine at a time may be in it.

@@ -73,6 +73,9 @@ func (s loader) load(ctx context.Context) error {
 	if err := s.loadOwners(ctx); err != nil {
 		return err
 	}
+	if err := s.loadLineage(ctx); err != nil {
+		return err
+	}
 	return s.loadLearned(ctx)
 }
 

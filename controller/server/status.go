@@ -34,6 +34,7 @@ func (s *Server) Status() *controlv1.StatusResponse {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out.Policy, out.Groups, out.Dropped, out.Backlog = s.version, uint64(len(s.groups)), maps.Clone(s.dropped), uint64(len(s.journal.keys))
+	out.Warnings = s.warnings()
 	s.countInto(out)
 	for _, name := range s.dir.names() {
 		n := s.dir.nodes[name]
@@ -45,7 +46,7 @@ func (s *Server) Status() *controlv1.StatusResponse {
 		ns.Counters = s.unjudged.counters(name, n.status.GetCounters())
 		if n.status != nil {
 			ns.WorkloadErrors, ns.Warnings, ns.State = n.status.WorkloadErrors, n.status.Warnings, n.status.State
-			ns.Started, ns.Version = n.status.Started, n.status.Version
+			ns.Started, ns.Version, ns.Held = n.status.Started, n.status.Version, n.status.Held
 		}
 		s.ownerInto(ns)
 		out.Nodes = append(out.Nodes, ns)

@@ -82,7 +82,7 @@ func (e *Engine) setAttached(s *slot, a *attached) {
 	s.cur = a
 	e.publish()
 	e.mu.Unlock()
-	e.wake()
+	e.wakeAround(a)
 }
 
 // Attach attaches an endpoint of a workload, or changes its attachment. At a change the

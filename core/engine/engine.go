@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/detect"
@@ -38,8 +37,12 @@ type Config struct {
 	// decides; by default it is refused like any other connection.
 	KeepOpen bool
 	Logger   *slog.Logger
-	// Now is the clock, ns since the epoch; nil is the real one.
+	// Now is the clock, ns since the epoch, which never goes back; nil is the wall clock of Clocks without
+	// its steps.
 	Now func() int64
+	// Clocks reads the wall clock, ns since the epoch, by which backends stamp frames, and the monotonic one;
+	// nil are those of the machine.
+	Clocks func() (wall, mono int64)
 }
 
 // Engine is the dataplane of one node. Its methods may be called from any goroutine, except
@@ -54,6 +57,8 @@ type Engine struct {
 	cfg     Config
 	shared  path.Shared
 	running atomic.Pointer[[]*worker] // a copy of workers, for waking
+	waker   waker
+	clock   *clock // nil where Config.Now is the clock
 	recalls recalls
 	lost    chan uint32 // endpoints whose queue ended by itself
 	wg      sync.WaitGroup
@@ -85,10 +90,12 @@ func New(cfg Config) *Engine {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	var c *clock
 	if cfg.Now == nil {
-		cfg.Now = func() int64 { return time.Now().UnixNano() }
+		c = newClock(cfg.Clocks)
+		cfg.Now = c.now
 	}
-	e := &Engine{cfg: cfg, slots: map[uint32]*slot{}, sockets: map[uint32]*role.Sockets{}, sources: map[uint32]*own.List{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{},
+	e := &Engine{cfg: cfg, clock: c, slots: map[uint32]*slot{}, sockets: map[uint32]*role.Sockets{}, sources: map[uint32]*own.List{}, workers: map[backend.Queue]*worker{}, gone: map[string]uint64{},
 		rings: map[ringKey]backend.Stats{}, lost: make(chan uint32, lostWaiting), workloads: map[workloadKey]*workload{}, nextNumber: firstNumber}
 	e.recalls.init()
 	e.running.Store(&[]*worker{})
@@ -112,13 +119,6 @@ func (e *Engine) Apply(t *policy.Table) {
 	}
 	e.wake()
 	e.recalls.request(e)
-}
-
-// wake makes every worker check for changes.
-func (e *Engine) wake() {
-	for _, w := range *e.running.Load() {
-		w.q.Wake()
-	}
 }
 
 // publish makes the endpoints visible to paths. The caller holds mu, and wakes the workers
@@ -212,7 +212,7 @@ func (e *Engine) outboxes(last bool) []*report.Outbox {
 func (e *Engine) Threats(fn func(*report.Threat)) int {
 	n := 0
 	for _, o := range e.outboxes(false) {
-		n += o.DrainThreats(fn)
+		n += o.DrainThreats(wallThreat(e.step(), fn))
 	}
 	return n
 }
@@ -221,7 +221,7 @@ func (e *Engine) Threats(fn func(*report.Threat)) int {
 func (e *Engine) Drain(fn func(*flow.Record)) int {
 	n := 0
 	for _, o := range e.outboxes(true) {
-		n += o.Drain(fn)
+		n += o.Drain(wallRecord(e.step(), fn))
 	}
 	return n
 }

@@ -140,13 +140,17 @@ type bench struct {
 	be *memBackend
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T) *bench { return newBenchOf(t, engine.Config{}) }
+
+// newBenchOf is newBench with settings of the engine.
+func newBenchOf(t *testing.T, cfg engine.Config) *bench {
 	t.Helper()
 	reg, err := builtin.Registry()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, e: engine.New(engine.Config{Parsers: reg}), be: &memBackend{inline: newMemQueue(), taps: map[uint32]*memQueue{}}}
+	cfg.Parsers = reg
+	b := &bench{t: t, e: engine.New(cfg), be: &memBackend{inline: newMemQueue(), taps: map[uint32]*memQueue{}}}
 	t.Cleanup(func() { b.e.Close() })
 	return b
 }

@@ -23,13 +23,23 @@ func (e *Engine) SetSockets(endpoint uint32, s *role.Sockets) {
 	} else {
 		e.sockets[endpoint] = s
 	}
-	e.publish()
+	a := e.current(endpoint)
+	if a != nil { // else they are published with its attachment
+		e.publish()
+	}
 	e.mu.Unlock()
-	e.wake()
+	if a != nil {
+		e.wakeAround(a)
+	}
 }
 
 // Remember sets the sides of sessions known from before a restart; nil removes them.
 func (e *Engine) Remember(m *role.Memory) {
+	if step := e.step(); m != nil && step != 0 {
+		own := *m
+		own.Until -= step
+		m = &own
+	}
 	e.shared.Memory.Store(m)
 	e.wake()
 }

@@ -16,13 +16,13 @@ func (e *Engine) SetSources(endpoint uint32, l *own.List) {
 	} else {
 		e.sources[endpoint] = l
 	}
-	attached := e.slots[endpoint] != nil && e.slots[endpoint].cur != nil
-	if attached {
+	a := e.current(endpoint)
+	if a != nil {
 		e.publish()
 	}
 	e.mu.Unlock()
-	if attached {
-		e.wake()
+	if a != nil {
+		e.wakeAround(a)
 	}
 }
 

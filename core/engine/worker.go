@@ -139,8 +139,10 @@ func (w *worker) receive() (int, error) {
 	w.batch.Reset()
 	err := w.q.Recv(w.batch)
 	w.path.Lock()
-	w.path.Begin(w.e.cfg.Now())
+	now := w.e.cfg.Now()
+	w.path.Begin(now)
 	frames := w.batch.All()
+	w.e.restamp(frames, now)
 	for i := range frames {
 		w.path.Frame(&frames[i])
 	}

@@ -63,6 +63,8 @@ type Spec struct {
 	Rules []RuleSpec `json:"rules"`
 	// Exempt prefixes are not subject to policy (verdict open).
 	Exempt []netip.Prefix `json:"exempt,omitempty"`
+	// Lineage is the history of the store; nil in policies of earlier versions.
+	Lineage *Lineage `json:"lineage,omitempty"`
 }
 
 // GroupSpec is a group as rules refer to it. The name is for Explain.

@@ -78,7 +78,7 @@ func broken(t *testing.T) (dir string, want map[string]string) {
 		if err := os.Chmod(filepath.Join(dir, "private"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		want["private"] = "account nobody may not execute it"
+		want["private"] = "may not execute it"
 	}
 	return dir, want
 }

@@ -35,7 +35,8 @@ type Config struct {
 	// Numbers assigns numbers to new applications; nil assigns them for this process alone.
 	Numbers Numbers
 	Logger  *slog.Logger
-	// User is the account that plugins run as when the host runs as root; "" is the account nobody.
+	// User is the account that plugins run as when the host runs as root; "" is one for each process that
+	// nothing else has.
 	User string
 	// Deadline is the time to answer a message or a ping, after which a plugin is hung; 0 is 2 s.
 	Deadline time.Duration
@@ -65,9 +66,6 @@ type Config struct {
 func (c *Config) defaults() {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	if c.User == "" {
-		c.User = "nobody"
 	}
 	if c.Numbers == nil {
 		c.Numbers = ownNumbers{}

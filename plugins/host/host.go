@@ -23,8 +23,10 @@ type Host struct {
 	folder *os.File // of the plugins' sockets, locked
 	known  *known
 	count  counters
-	fixed  []*process                 // those of Config.Plugins; not changed after Start
-	set    atomic.Pointer[[]*process] // receive sessions, in order; the value is immutable
+	// accounts are those that its processes run as.
+	accounts accounts
+	fixed    []*process                 // those of Config.Plugins; not changed after Start
+	set      atomic.Pointer[[]*process] // receive sessions, in order; the value is immutable
 
 	mu      sync.Mutex
 	askers  map[*asker]bool  // guarded by mu

@@ -67,11 +67,12 @@ func (p *process) launch(ctx context.Context) (*live, error) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			r, err := newRunner(&p.spec, c, p.out, spec, dir)
+			r, err := newRunner(&p.spec, p.h, p.out, spec, dir)
 			if err != nil {
 				return nil, err
 			}
 			l.run.Store(r)
+			p.setAccount(r.account)
 			return r, nil
 		},
 	})
@@ -129,7 +130,7 @@ func (p *process) startProblem(l *live, err error) error {
 		case errors.Is(err, syscall.ENOEXEC):
 			err = fmt.Errorf("%w: it is no program, built for another architecture, or copied in part", syscall.ENOEXEC)
 		case errors.Is(err, syscall.EACCES):
-			err = fmt.Errorf("account %s may not execute it: use chmod go+rx, or a file system that is not mounted with noexec", p.h.cfg.User)
+			err = fmt.Errorf("account %s may not execute it: use chmod go+rx, or a file system that is not mounted with noexec", p.status().User)
 		}
 		return fmt.Errorf("start: %w", err)
 	}

@@ -66,6 +66,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, sdk.Serve("line", sdk.Protocol{Parser: line{}, On: sdk.TCP}))
 	case "leak":
 		fmt.Fprintln(os.Stderr, sdk.Serve("leak", sdk.Protocol{Parser: &leak{}, On: sdk.TCP}))
+	case "undecided":
+		fmt.Fprintln(os.Stderr, sdk.Serve("undecided", sdk.Protocol{Parser: undecided{}, On: sdk.TCP | sdk.UDP}))
 	case "parent":
 		h, err := host.Start(context.Background(), host.Config{Plugins: roles("standard")})
 		if err != nil {
@@ -243,6 +245,19 @@ func (s lineStream) Parse(_ parsers.Dir, data []byte) parsers.Result {
 }
 func (lineStream) Gap(parsers.Dir, int) bool { return false }
 func (lineStream) Close()                    {}
+
+// undecided always wants more bytes.
+type undecided struct{}
+
+func (undecided) Name() string { return "test-undecided" }
+
+func (undecided) Probe(*parsers.Meta, parsers.Dir, []byte) parsers.Match { return parsers.More }
+
+func (p undecided) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	return parsers.OpenHeads(p, m, sink)
+}
+
+func (undecided) Tell(*parsers.Meta, parsers.Dir, []byte, parsers.Sink) {}
 
 // leak never gives memory back.
 type leak struct{ kept [][]byte }

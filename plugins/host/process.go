@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -256,7 +257,7 @@ func (p *process) status() Status {
 	p.mu.Lock()
 	s := p.stat
 	p.mu.Unlock()
-	s.Name, s.Path, s.User, s.Items, s.Panics = p.spec.Name, where(p.spec.Path), p.h.cfg.User, p.items.Load(), p.panics.Load()
+	s.Name, s.Path, s.User, s.Items, s.Panics = p.spec.Name, where(p.spec.Path), cmp.Or(s.User, p.h.cfg.User), p.items.Load(), p.panics.Load()
 	s.Away = !s.Running && (p.tcp.Load() || p.udp.Load())
 	switch s.State {
 	case Refused:
@@ -268,6 +269,13 @@ func (p *process) status() Status {
 		*x = strings.ToValidUTF8(*x, "?") // a file's name may be invalid UTF-8
 	}
 	return s
+}
+
+// setAccount records what the process runs as.
+func (p *process) setAccount(a account) {
+	if a.own {
+		p.updateStatus(func(s *Status) { s.User = a.String() })
+	}
 }
 
 // where returns the path of a plugin's file for operators: a link in /proc is resolved.

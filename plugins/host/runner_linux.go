@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -28,6 +27,8 @@ type runner struct {
 	killed         atomic.Bool
 	path           string
 	memory         int64
+	account        account       // valid for a host that runs as root
+	release        func(account) // called when the process has ended; nil where no account was taken
 	pipes          [2]*os.File   // our ends of standard output and standard error
 	stdout, stderr io.ReadCloser // the same as go-plugin reads them
 	done           chan struct{} // closed when the process has ended and ended is set
@@ -36,7 +37,8 @@ type runner struct {
 }
 
 // newRunner prepares a process. Spec holds go-plugin's environment; dir is the folder of its socket.
-func newRunner(p *Plugin, c *Config, out *output, spec *exec.Cmd, dir string) (*runner, error) {
+func newRunner(p *Plugin, h *Host, out *output, spec *exec.Cmd, dir string) (*runner, error) {
+	c := &h.cfg
 	exe, err := openPlugin(p)
 	if err != nil {
 		return nil, fmt.Errorf("open plugin: %w", err)
@@ -50,7 +52,7 @@ func newRunner(p *Plugin, c *Config, out *output, spec *exec.Cmd, dir string) (*
 		wire.SpaceKey + "=" + strconv.FormatUint(space(c.Memory), 10), wire.DataKey + "=" + strconv.FormatUint(data(c.Memory), 10)}, p.Env...), spec.Env...)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if os.Geteuid() == 0 {
-		err = r.unprivileged(c.User, dir)
+		err = r.unprivileged(h, dir)
 	}
 	var stdout, stderr io.ReadCloser
 	if err == nil {
@@ -61,6 +63,7 @@ func newRunner(p *Plugin, c *Config, out *output, spec *exec.Cmd, dir string) (*
 	}
 	if err != nil {
 		exe.Close()
+		r.freeAccount()
 		return nil, err
 	}
 	r.pipes = [2]*os.File{stdout.(*os.File), stderr.(*os.File)} // as os/exec makes them
@@ -69,23 +72,19 @@ func newRunner(p *Plugin, c *Config, out *output, spec *exec.Cmd, dir string) (*
 }
 
 // unprivileged sets another user and a network namespace of its own for the process.
-func (r *runner) unprivileged(name, dir string) error {
-	u, err := user.Lookup(name)
+func (r *runner) unprivileged(h *Host, dir string) error {
+	a, err := h.accounts.takeAccount(h.cfg.User)
 	if err != nil {
-		return fmt.Errorf("user of plugins: %w", err)
+		return err
 	}
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	if err != nil {
-		return fmt.Errorf("user of plugins: %w", err)
-	}
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	if err != nil {
-		return fmt.Errorf("user of plugins: %w", err)
-	}
-	if err := os.Chown(dir, int(uid), int(gid)); err != nil {
+	r.account, r.release = a, h.accounts.freeAccount
+	if err := os.Chown(dir, int(a.uid), int(a.gid)); err != nil {
 		return permitted(fmt.Errorf("folder of the plugin's socket: %w", err))
 	}
-	r.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+	if a.own { // the kernel counts the tasks of an account
+		r.cmd.Env = append(r.cmd.Env, wire.TasksKey+"="+strconv.Itoa(maxTasks))
+	}
+	r.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: a.uid, Gid: a.gid}
 	r.cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC
 	return nil
 }
@@ -108,6 +107,7 @@ func (r *runner) Start(context.Context) error {
 			f.Close()
 		}
 		if err != nil {
+			r.freeAccount()
 			started <- err
 			return
 		}
@@ -133,6 +133,14 @@ func ordinary() error {
 	return nil
 }
 
+// freeAccount releases the account of a process that has ended, or did not start.
+func (r *runner) freeAccount() {
+	if r.release != nil {
+		r.release(r.account)
+		r.release = nil
+	}
+}
+
 // outputGrace bounds the wait for the output of an ended process: its children in other sessions may keep
 // the pipes open.
 const outputGrace = 500 * time.Millisecond
@@ -148,6 +156,7 @@ func (r *runner) await() {
 	if r.ended = "unknown"; err == nil {
 		r.ended = state.String()
 	}
+	r.freeAccount()
 	close(r.done)
 	for _, f := range r.pipes {
 		_ = f.SetReadDeadline(time.Now().Add(outputGrace))
@@ -211,13 +220,21 @@ func space(memory int64) uint64 { return uint64(max(8*memory, 4<<30)) }
 // program's memory other than the heap (RLIMIT_DATA counts private writable mappings, not reservations).
 func data(memory int64) uint64 { return uint64(memory + memory/4 + 256<<20) }
 
+// maxTasks is the maximum number of processes and threads of a plugin with an account of its own.
+const maxTasks = 256
+
 // limit sets the limits of the started process. For another user's this needs CAP_SYS_RESOURCE, which
 // containers often lack; then only the limits apply that plugins/sdk sets itself.
 func (r *runner) limit() error {
-	for _, l := range []struct {
+	type limit struct {
 		what int
 		n    uint64
-	}{{unix.RLIMIT_AS, space(r.memory)}, {unix.RLIMIT_DATA, data(r.memory)}, {unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, wire.MaxFiles}, {unix.RLIMIT_FSIZE, wire.MaxFile}} {
+	}
+	limits := []limit{{unix.RLIMIT_AS, space(r.memory)}, {unix.RLIMIT_DATA, data(r.memory)}, {unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, wire.MaxFiles}, {unix.RLIMIT_FSIZE, wire.MaxFile}}
+	if r.account.own {
+		limits = append(limits, limit{unix.RLIMIT_NPROC, maxTasks})
+	}
+	for _, l := range limits {
 		if err := unix.Prlimit(r.cmd.Process.Pid, l.what, &unix.Rlimit{Cur: l.n, Max: l.n}, nil); err != nil && err != unix.EPERM && err != unix.ESRCH {
 			return fmt.Errorf("limit a plugin: %w", err)
 		}

@@ -13,7 +13,7 @@ import (
 // inspection by other processes of the account. The host sets the same limits where permitted; each is
 // useful alone, so none is an error.
 func limit() {
-	for key, what := range map[string]int{wire.SpaceKey: unix.RLIMIT_AS, wire.DataKey: unix.RLIMIT_DATA} {
+	for key, what := range map[string]int{wire.SpaceKey: unix.RLIMIT_AS, wire.DataKey: unix.RLIMIT_DATA, wire.TasksKey: unix.RLIMIT_NPROC} {
 		if n, err := strconv.ParseUint(os.Getenv(key), 10, 64); err == nil {
 			_ = unix.Setrlimit(what, &unix.Rlimit{Cur: n, Max: n})
 		}

@@ -243,5 +243,6 @@ const (
 	CookieValue = "f3b7c9e2-parsers"
 	SpaceKey    = "SLUICE_PLUGIN_SPACE" // bytes of address space, a limit that a plugin sets itself
 	DataKey     = "SLUICE_PLUGIN_DATA"  // bytes of private memory, a limit that a plugin sets itself
+	TasksKey    = "SLUICE_PLUGIN_TASKS" // processes and threads of its account, a limit that a plugin sets itself
 	PluginKind  = "parser"              // its name in go-plugin's set
 )

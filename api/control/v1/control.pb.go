@@ -3256,6 +3256,7 @@ type ReportStatusRequest struct {
 	State           *AgentState            `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`
 	Warnings        []string               `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`                                       // about what users gave and what is not usable of it
 	WorkloadsDigest uint64                 `protobuf:"varint,21,opt,name=workloads_digest,json=workloadsDigest,proto3" json:"workloads_digest,omitempty"` // of the list of workloads that it reported last
+	Held            *HeldPolicy            `protobuf:"bytes,22,opt,name=held,proto3" json:"held,omitempty"`                                               // absent while the agent enforces the store's policy
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -3367,6 +3368,13 @@ func (x *ReportStatusRequest) GetWorkloadsDigest() uint64 {
 	return 0
 }
 
+func (x *ReportStatusRequest) GetHeld() *HeldPolicy {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
 type ReportStatusResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	ResendWorkloads bool                   `protobuf:"varint,1,opt,name=resend_workloads,json=resendWorkloads,proto3" json:"resend_workloads,omitempty"` // the controller's list has another digest
@@ -3469,6 +3477,7 @@ type NodeStatus struct {
 	Phase          AgentPhase             `protobuf:"varint,10,opt,name=phase,proto3,enum=sluice.control.v1.AgentPhase" json:"phase,omitempty"`
 	Owner          *Owner                 `protobuf:"bytes,11,opt,name=owner,proto3" json:"owner,omitempty"`
 	Rivals         []*Owner               `protobuf:"bytes,12,rep,name=rivals,proto3" json:"rivals,omitempty"`     // other agents that were refused this name lately
+	Held           *HeldPolicy            `protobuf:"bytes,13,opt,name=held,proto3" json:"held,omitempty"`         // as in ReportStatusRequest
 	Warnings       []string               `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"` // as in ReportStatusRequest
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -3588,11 +3597,201 @@ func (x *NodeStatus) GetRivals() []*Owner {
 	return nil
 }
 
+func (x *NodeStatus) GetHeld() *HeldPolicy {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
 func (x *NodeStatus) GetWarnings() []string {
 	if x != nil {
 		return x.Warnings
 	}
 	return nil
+}
+
+// HeldPolicy is a policy that an agent continues to enforce, because the store does not have it in its
+// history: the store was lost, replaced or set back.
+type HeldPolicy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          string                 `protobuf:"bytes,1,opt,name=term,proto3" json:"term,omitempty"` // run of the controller that made it
+	Version       uint64                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Offered       uint64                 `protobuf:"varint,3,opt,name=offered,proto3" json:"offered,omitempty"` // version of the policy in the store
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldPolicy) Reset() {
+	*x = HeldPolicy{}
+	mi := &file_api_control_v1_control_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldPolicy) ProtoMessage() {}
+
+func (x *HeldPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldPolicy.ProtoReflect.Descriptor instead.
+func (*HeldPolicy) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *HeldPolicy) GetTerm() string {
+	if x != nil {
+		return x.Term
+	}
+	return ""
+}
+
+func (x *HeldPolicy) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *HeldPolicy) GetOffered() uint64 {
+	if x != nil {
+		return x.Offered
+	}
+	return 0
+}
+
+func (x *HeldPolicy) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// AcceptStoreRequest names the nodes whose agents are to enforce the store's policy; none is all.
+type AcceptStoreRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []string               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	Wait          bool                   `protobuf:"varint,2,opt,name=wait,proto3" json:"wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptStoreRequest) Reset() {
+	*x = AcceptStoreRequest{}
+	mi := &file_api_control_v1_control_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptStoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptStoreRequest) ProtoMessage() {}
+
+func (x *AcceptStoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptStoreRequest.ProtoReflect.Descriptor instead.
+func (*AcceptStoreRequest) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *AcceptStoreRequest) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *AcceptStoreRequest) GetWait() bool {
+	if x != nil {
+		return x.Wait
+	}
+	return false
+}
+
+type AcceptStoreResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []string               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"` // whose held policies are given up
+	Policy        uint64                 `protobuf:"varint,2,opt,name=policy,proto3" json:"policy,omitempty"`
+	Enforced      bool                   `protobuf:"varint,3,opt,name=enforced,proto3" json:"enforced,omitempty"` // by all of them, before the deadline
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptStoreResponse) Reset() {
+	*x = AcceptStoreResponse{}
+	mi := &file_api_control_v1_control_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptStoreResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptStoreResponse) ProtoMessage() {}
+
+func (x *AcceptStoreResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_control_v1_control_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptStoreResponse.ProtoReflect.Descriptor instead.
+func (*AcceptStoreResponse) Descriptor() ([]byte, []int) {
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *AcceptStoreResponse) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *AcceptStoreResponse) GetPolicy() uint64 {
+	if x != nil {
+		return x.Policy
+	}
+	return 0
+}
+
+func (x *AcceptStoreResponse) GetEnforced() bool {
+	if x != nil {
+		return x.Enforced
+	}
+	return false
 }
 
 type StatusResponse struct {
@@ -3614,14 +3813,15 @@ type StatusResponse struct {
 	Role          string                 `protobuf:"bytes,13,opt,name=role,proto3" json:"role,omitempty"` // of the process that answers: standalone, controller, agent
 	StoreState    *StoreState            `protobuf:"bytes,14,opt,name=store_state,json=storeState,proto3" json:"store_state,omitempty"`
 	Controllers   []*ControllerState     `protobuf:"bytes,15,rep,name=controllers,proto3" json:"controllers,omitempty"`
-	Backlog       uint64                 `protobuf:"varint,16,opt,name=backlog,proto3" json:"backlog,omitempty"` // stored reports that are not in the graph yet
+	Backlog       uint64                 `protobuf:"varint,16,opt,name=backlog,proto3" json:"backlog,omitempty"`  // stored reports that are not in the graph yet
+	Warnings      []string               `protobuf:"bytes,19,rep,name=warnings,proto3" json:"warnings,omitempty"` // of the controller: sentences for operators
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_api_control_v1_control_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3633,7 +3833,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[25]
+	mi := &file_api_control_v1_control_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3646,7 +3846,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{25}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -3775,6 +3975,13 @@ func (x *StatusResponse) GetBacklog() uint64 {
 	return 0
 }
 
+func (x *StatusResponse) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 type ListWorkloadsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Select        []string               `protobuf:"bytes,1,rep,name=select,proto3" json:"select,omitempty"` // names, ids, groups, addresses, CIDRs; none is all
@@ -3787,7 +3994,7 @@ type ListWorkloadsRequest struct {
 
 func (x *ListWorkloadsRequest) Reset() {
 	*x = ListWorkloadsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_api_control_v1_control_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3799,7 +4006,7 @@ func (x *ListWorkloadsRequest) String() string {
 func (*ListWorkloadsRequest) ProtoMessage() {}
 
 func (x *ListWorkloadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[26]
+	mi := &file_api_control_v1_control_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3812,7 +4019,7 @@ func (x *ListWorkloadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkloadsRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkloadsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{26}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListWorkloadsRequest) GetSelect() []string {
@@ -3854,7 +4061,7 @@ type ListWorkloadsResponse struct {
 
 func (x *ListWorkloadsResponse) Reset() {
 	*x = ListWorkloadsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_api_control_v1_control_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3866,7 +4073,7 @@ func (x *ListWorkloadsResponse) String() string {
 func (*ListWorkloadsResponse) ProtoMessage() {}
 
 func (x *ListWorkloadsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[27]
+	mi := &file_api_control_v1_control_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3879,7 +4086,7 @@ func (x *ListWorkloadsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkloadsResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkloadsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{27}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListWorkloadsResponse) GetWorkloads() []*Workload {
@@ -3927,7 +4134,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_api_control_v1_control_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3939,7 +4146,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[28]
+	mi := &file_api_control_v1_control_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3952,7 +4159,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{28}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Group) GetName() string {
@@ -4079,7 +4286,7 @@ type Selector struct {
 
 func (x *Selector) Reset() {
 	*x = Selector{}
-	mi := &file_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_api_control_v1_control_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4091,7 +4298,7 @@ func (x *Selector) String() string {
 func (*Selector) ProtoMessage() {}
 
 func (x *Selector) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[29]
+	mi := &file_api_control_v1_control_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4104,7 +4311,7 @@ func (x *Selector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selector.ProtoReflect.Descriptor instead.
 func (*Selector) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{29}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Selector) GetNamespace() string {
@@ -4139,7 +4346,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_api_control_v1_control_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4151,7 +4358,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[30]
+	mi := &file_api_control_v1_control_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4164,7 +4371,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{30}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListGroupsRequest) GetSelect() []string {
@@ -4199,7 +4406,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_api_control_v1_control_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4211,7 +4418,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[31]
+	mi := &file_api_control_v1_control_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4224,7 +4431,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{31}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*Group {
@@ -4258,7 +4465,7 @@ type PutGroupRequest struct {
 
 func (x *PutGroupRequest) Reset() {
 	*x = PutGroupRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_api_control_v1_control_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4270,7 +4477,7 @@ func (x *PutGroupRequest) String() string {
 func (*PutGroupRequest) ProtoMessage() {}
 
 func (x *PutGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[32]
+	mi := &file_api_control_v1_control_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4283,7 +4490,7 @@ func (x *PutGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGroupRequest.ProtoReflect.Descriptor instead.
 func (*PutGroupRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{32}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PutGroupRequest) GetGroup() *Group {
@@ -4311,7 +4518,7 @@ type PutGroupResponse struct {
 
 func (x *PutGroupResponse) Reset() {
 	*x = PutGroupResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_api_control_v1_control_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4323,7 +4530,7 @@ func (x *PutGroupResponse) String() string {
 func (*PutGroupResponse) ProtoMessage() {}
 
 func (x *PutGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[33]
+	mi := &file_api_control_v1_control_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4336,7 +4543,7 @@ func (x *PutGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGroupResponse.ProtoReflect.Descriptor instead.
 func (*PutGroupResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{33}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutGroupResponse) GetGroup() *Group {
@@ -4382,7 +4589,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4394,7 +4601,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[34]
+	mi := &file_api_control_v1_control_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4407,7 +4614,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{34}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Rule) GetId() uint32 {
@@ -4521,7 +4728,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4533,7 +4740,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[35]
+	mi := &file_api_control_v1_control_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4546,7 +4753,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{35}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListRulesRequest) GetFrom() []string {
@@ -4597,7 +4804,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4609,7 +4816,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[36]
+	mi := &file_api_control_v1_control_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4622,7 +4829,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{36}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -4674,7 +4881,7 @@ type SetAside struct {
 
 func (x *SetAside) Reset() {
 	*x = SetAside{}
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4686,7 +4893,7 @@ func (x *SetAside) String() string {
 func (*SetAside) ProtoMessage() {}
 
 func (x *SetAside) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[37]
+	mi := &file_api_control_v1_control_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4699,7 +4906,7 @@ func (x *SetAside) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAside.ProtoReflect.Descriptor instead.
 func (*SetAside) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{37}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SetAside) GetRule() *Rule {
@@ -4753,7 +4960,7 @@ type ListSetAsideRequest struct {
 
 func (x *ListSetAsideRequest) Reset() {
 	*x = ListSetAsideRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4765,7 +4972,7 @@ func (x *ListSetAsideRequest) String() string {
 func (*ListSetAsideRequest) ProtoMessage() {}
 
 func (x *ListSetAsideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[38]
+	mi := &file_api_control_v1_control_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4778,7 +4985,7 @@ func (x *ListSetAsideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSetAsideRequest.ProtoReflect.Descriptor instead.
 func (*ListSetAsideRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{38}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListSetAsideRequest) GetPage() *Page {
@@ -4800,7 +5007,7 @@ type ListSetAsideResponse struct {
 
 func (x *ListSetAsideResponse) Reset() {
 	*x = ListSetAsideResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_api_control_v1_control_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4812,7 +5019,7 @@ func (x *ListSetAsideResponse) String() string {
 func (*ListSetAsideResponse) ProtoMessage() {}
 
 func (x *ListSetAsideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[39]
+	mi := &file_api_control_v1_control_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4825,7 +5032,7 @@ func (x *ListSetAsideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSetAsideResponse.ProtoReflect.Descriptor instead.
 func (*ListSetAsideResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{39}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListSetAsideResponse) GetRules() []*SetAside {
@@ -4867,7 +5074,7 @@ type DecideSetAsideRequest struct {
 
 func (x *DecideSetAsideRequest) Reset() {
 	*x = DecideSetAsideRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_api_control_v1_control_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4879,7 +5086,7 @@ func (x *DecideSetAsideRequest) String() string {
 func (*DecideSetAsideRequest) ProtoMessage() {}
 
 func (x *DecideSetAsideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[40]
+	mi := &file_api_control_v1_control_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4892,7 +5099,7 @@ func (x *DecideSetAsideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideSetAsideRequest.ProtoReflect.Descriptor instead.
 func (*DecideSetAsideRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{40}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DecideSetAsideRequest) GetId() uint32 {
@@ -4925,7 +5132,7 @@ type DecideSetAsideResponse struct {
 
 func (x *DecideSetAsideResponse) Reset() {
 	*x = DecideSetAsideResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_api_control_v1_control_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4937,7 +5144,7 @@ func (x *DecideSetAsideResponse) String() string {
 func (*DecideSetAsideResponse) ProtoMessage() {}
 
 func (x *DecideSetAsideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[41]
+	mi := &file_api_control_v1_control_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4950,7 +5157,7 @@ func (x *DecideSetAsideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DecideSetAsideResponse.ProtoReflect.Descriptor instead.
 func (*DecideSetAsideResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{41}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DecideSetAsideResponse) GetRule() *Rule {
@@ -4970,7 +5177,7 @@ type PutRuleRequest struct {
 
 func (x *PutRuleRequest) Reset() {
 	*x = PutRuleRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_api_control_v1_control_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4982,7 +5189,7 @@ func (x *PutRuleRequest) String() string {
 func (*PutRuleRequest) ProtoMessage() {}
 
 func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[42]
+	mi := &file_api_control_v1_control_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4995,7 +5202,7 @@ func (x *PutRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleRequest.ProtoReflect.Descriptor instead.
 func (*PutRuleRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{42}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PutRuleRequest) GetRule() *Rule {
@@ -5021,7 +5228,7 @@ type PutRuleResponse struct {
 
 func (x *PutRuleResponse) Reset() {
 	*x = PutRuleResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_api_control_v1_control_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5033,7 +5240,7 @@ func (x *PutRuleResponse) String() string {
 func (*PutRuleResponse) ProtoMessage() {}
 
 func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[43]
+	mi := &file_api_control_v1_control_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5046,7 +5253,7 @@ func (x *PutRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRuleResponse.ProtoReflect.Descriptor instead.
 func (*PutRuleResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{43}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PutRuleResponse) GetRule() *Rule {
@@ -5066,7 +5273,7 @@ type DeleteRuleRequest struct {
 
 func (x *DeleteRuleRequest) Reset() {
 	*x = DeleteRuleRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_api_control_v1_control_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5078,7 +5285,7 @@ func (x *DeleteRuleRequest) String() string {
 func (*DeleteRuleRequest) ProtoMessage() {}
 
 func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[44]
+	mi := &file_api_control_v1_control_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5091,7 +5298,7 @@ func (x *DeleteRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRuleRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{44}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DeleteRuleRequest) GetId() uint32 {
@@ -5116,7 +5323,7 @@ type DeleteRuleResponse struct {
 
 func (x *DeleteRuleResponse) Reset() {
 	*x = DeleteRuleResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_api_control_v1_control_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5128,7 +5335,7 @@ func (x *DeleteRuleResponse) String() string {
 func (*DeleteRuleResponse) ProtoMessage() {}
 
 func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[45]
+	mi := &file_api_control_v1_control_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5141,7 +5348,7 @@ func (x *DeleteRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRuleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRuleResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{45}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{48}
 }
 
 // Settings apply to all groups.
@@ -5160,7 +5367,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_api_control_v1_control_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5172,7 +5379,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[46]
+	mi := &file_api_control_v1_control_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5185,7 +5392,7 @@ func (x *Settings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settings.ProtoReflect.Descriptor instead.
 func (*Settings) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{46}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Settings) GetDefaultMode() Mode {
@@ -5245,7 +5452,7 @@ type GetSettingsRequest struct {
 
 func (x *GetSettingsRequest) Reset() {
 	*x = GetSettingsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_api_control_v1_control_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5257,7 +5464,7 @@ func (x *GetSettingsRequest) String() string {
 func (*GetSettingsRequest) ProtoMessage() {}
 
 func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[47]
+	mi := &file_api_control_v1_control_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5270,7 +5477,7 @@ func (x *GetSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsRequest.ProtoReflect.Descriptor instead.
 func (*GetSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{47}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{50}
 }
 
 type GetSettingsResponse struct {
@@ -5282,7 +5489,7 @@ type GetSettingsResponse struct {
 
 func (x *GetSettingsResponse) Reset() {
 	*x = GetSettingsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_api_control_v1_control_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5294,7 +5501,7 @@ func (x *GetSettingsResponse) String() string {
 func (*GetSettingsResponse) ProtoMessage() {}
 
 func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[48]
+	mi := &file_api_control_v1_control_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5307,7 +5514,7 @@ func (x *GetSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSettingsResponse.ProtoReflect.Descriptor instead.
 func (*GetSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{48}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetSettingsResponse) GetSettings() *Settings {
@@ -5326,7 +5533,7 @@ type PutSettingsRequest struct {
 
 func (x *PutSettingsRequest) Reset() {
 	*x = PutSettingsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_api_control_v1_control_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5338,7 +5545,7 @@ func (x *PutSettingsRequest) String() string {
 func (*PutSettingsRequest) ProtoMessage() {}
 
 func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[49]
+	mi := &file_api_control_v1_control_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5351,7 +5558,7 @@ func (x *PutSettingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsRequest.ProtoReflect.Descriptor instead.
 func (*PutSettingsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{49}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PutSettingsRequest) GetSettings() *Settings {
@@ -5370,7 +5577,7 @@ type PutSettingsResponse struct {
 
 func (x *PutSettingsResponse) Reset() {
 	*x = PutSettingsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_api_control_v1_control_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5382,7 +5589,7 @@ func (x *PutSettingsResponse) String() string {
 func (*PutSettingsResponse) ProtoMessage() {}
 
 func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[50]
+	mi := &file_api_control_v1_control_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5395,7 +5602,7 @@ func (x *PutSettingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutSettingsResponse.ProtoReflect.Descriptor instead.
 func (*PutSettingsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{50}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PutSettingsResponse) GetSettings() *Settings {
@@ -5419,7 +5626,7 @@ type EndVerdict struct {
 
 func (x *EndVerdict) Reset() {
 	*x = EndVerdict{}
-	mi := &file_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_api_control_v1_control_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5431,7 +5638,7 @@ func (x *EndVerdict) String() string {
 func (*EndVerdict) ProtoMessage() {}
 
 func (x *EndVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[51]
+	mi := &file_api_control_v1_control_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5444,7 +5651,7 @@ func (x *EndVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndVerdict.ProtoReflect.Descriptor instead.
 func (*EndVerdict) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{51}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *EndVerdict) GetWorkload() string {
@@ -5519,7 +5726,7 @@ type Edge struct {
 
 func (x *Edge) Reset() {
 	*x = Edge{}
-	mi := &file_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_api_control_v1_control_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5531,7 +5738,7 @@ func (x *Edge) String() string {
 func (*Edge) ProtoMessage() {}
 
 func (x *Edge) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[52]
+	mi := &file_api_control_v1_control_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5544,7 +5751,7 @@ func (x *Edge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Edge.ProtoReflect.Descriptor instead.
 func (*Edge) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{52}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Edge) GetFrom() string {
@@ -5753,7 +5960,7 @@ type ListConnectionsRequest struct {
 
 func (x *ListConnectionsRequest) Reset() {
 	*x = ListConnectionsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_api_control_v1_control_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5765,7 +5972,7 @@ func (x *ListConnectionsRequest) String() string {
 func (*ListConnectionsRequest) ProtoMessage() {}
 
 func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[53]
+	mi := &file_api_control_v1_control_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5778,7 +5985,7 @@ func (x *ListConnectionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsRequest.ProtoReflect.Descriptor instead.
 func (*ListConnectionsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{53}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ListConnectionsRequest) GetFilter() *Filter {
@@ -5806,7 +6013,7 @@ type ListConnectionsResponse struct {
 
 func (x *ListConnectionsResponse) Reset() {
 	*x = ListConnectionsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_api_control_v1_control_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5818,7 +6025,7 @@ func (x *ListConnectionsResponse) String() string {
 func (*ListConnectionsResponse) ProtoMessage() {}
 
 func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[54]
+	mi := &file_api_control_v1_control_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5831,7 +6038,7 @@ func (x *ListConnectionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConnectionsResponse.ProtoReflect.Descriptor instead.
 func (*ListConnectionsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{54}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ListConnectionsResponse) GetEdges() []*Edge {
@@ -5883,7 +6090,7 @@ type Violation struct {
 
 func (x *Violation) Reset() {
 	*x = Violation{}
-	mi := &file_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_api_control_v1_control_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5895,7 +6102,7 @@ func (x *Violation) String() string {
 func (*Violation) ProtoMessage() {}
 
 func (x *Violation) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[55]
+	mi := &file_api_control_v1_control_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5908,7 +6115,7 @@ func (x *Violation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Violation.ProtoReflect.Descriptor instead.
 func (*Violation) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{55}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Violation) GetStamp() int64 {
@@ -6061,7 +6268,7 @@ type ListViolationsRequest struct {
 
 func (x *ListViolationsRequest) Reset() {
 	*x = ListViolationsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_api_control_v1_control_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6073,7 +6280,7 @@ func (x *ListViolationsRequest) String() string {
 func (*ListViolationsRequest) ProtoMessage() {}
 
 func (x *ListViolationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[56]
+	mi := &file_api_control_v1_control_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6086,7 +6293,7 @@ func (x *ListViolationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListViolationsRequest.ProtoReflect.Descriptor instead.
 func (*ListViolationsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{56}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListViolationsRequest) GetFilter() *Filter {
@@ -6114,7 +6321,7 @@ type ListViolationsResponse struct {
 
 func (x *ListViolationsResponse) Reset() {
 	*x = ListViolationsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_api_control_v1_control_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6126,7 +6333,7 @@ func (x *ListViolationsResponse) String() string {
 func (*ListViolationsResponse) ProtoMessage() {}
 
 func (x *ListViolationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[57]
+	mi := &file_api_control_v1_control_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6139,7 +6346,7 @@ func (x *ListViolationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListViolationsResponse.ProtoReflect.Descriptor instead.
 func (*ListViolationsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{57}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListViolationsResponse) GetViolations() []*Violation {
@@ -6190,7 +6397,7 @@ type Threat struct {
 
 func (x *Threat) Reset() {
 	*x = Threat{}
-	mi := &file_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_api_control_v1_control_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6202,7 +6409,7 @@ func (x *Threat) String() string {
 func (*Threat) ProtoMessage() {}
 
 func (x *Threat) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[58]
+	mi := &file_api_control_v1_control_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6215,7 +6422,7 @@ func (x *Threat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Threat.ProtoReflect.Descriptor instead.
 func (*Threat) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{58}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Threat) GetId() uint32 {
@@ -6354,7 +6561,7 @@ type ListThreatsRequest struct {
 
 func (x *ListThreatsRequest) Reset() {
 	*x = ListThreatsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_api_control_v1_control_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6366,7 +6573,7 @@ func (x *ListThreatsRequest) String() string {
 func (*ListThreatsRequest) ProtoMessage() {}
 
 func (x *ListThreatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[59]
+	mi := &file_api_control_v1_control_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6379,7 +6586,7 @@ func (x *ListThreatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListThreatsRequest.ProtoReflect.Descriptor instead.
 func (*ListThreatsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{59}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ListThreatsRequest) GetFilter() *Filter {
@@ -6407,7 +6614,7 @@ type ListThreatsResponse struct {
 
 func (x *ListThreatsResponse) Reset() {
 	*x = ListThreatsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_api_control_v1_control_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6419,7 +6626,7 @@ func (x *ListThreatsResponse) String() string {
 func (*ListThreatsResponse) ProtoMessage() {}
 
 func (x *ListThreatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[60]
+	mi := &file_api_control_v1_control_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6432,7 +6639,7 @@ func (x *ListThreatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListThreatsResponse.ProtoReflect.Descriptor instead.
 func (*ListThreatsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{60}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ListThreatsResponse) GetThreats() []*Threat {
@@ -6467,7 +6674,7 @@ type SetModeRequest struct {
 
 func (x *SetModeRequest) Reset() {
 	*x = SetModeRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_api_control_v1_control_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6479,7 +6686,7 @@ func (x *SetModeRequest) String() string {
 func (*SetModeRequest) ProtoMessage() {}
 
 func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[61]
+	mi := &file_api_control_v1_control_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6492,7 +6699,7 @@ func (x *SetModeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeRequest.ProtoReflect.Descriptor instead.
 func (*SetModeRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{61}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SetModeRequest) GetGroups() []string {
@@ -6528,7 +6735,7 @@ type SetModeResponse struct {
 
 func (x *SetModeResponse) Reset() {
 	*x = SetModeResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_api_control_v1_control_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6540,7 +6747,7 @@ func (x *SetModeResponse) String() string {
 func (*SetModeResponse) ProtoMessage() {}
 
 func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[62]
+	mi := &file_api_control_v1_control_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6553,7 +6760,7 @@ func (x *SetModeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetModeResponse.ProtoReflect.Descriptor instead.
 func (*SetModeResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{62}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SetModeResponse) GetGroups() []*Group {
@@ -6595,7 +6802,7 @@ type SetFailRequest struct {
 
 func (x *SetFailRequest) Reset() {
 	*x = SetFailRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_api_control_v1_control_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6607,7 +6814,7 @@ func (x *SetFailRequest) String() string {
 func (*SetFailRequest) ProtoMessage() {}
 
 func (x *SetFailRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[63]
+	mi := &file_api_control_v1_control_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6620,7 +6827,7 @@ func (x *SetFailRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFailRequest.ProtoReflect.Descriptor instead.
 func (*SetFailRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{63}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SetFailRequest) GetGroups() []string {
@@ -6655,7 +6862,7 @@ type SetFailResponse struct {
 
 func (x *SetFailResponse) Reset() {
 	*x = SetFailResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_api_control_v1_control_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6667,7 +6874,7 @@ func (x *SetFailResponse) String() string {
 func (*SetFailResponse) ProtoMessage() {}
 
 func (x *SetFailResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[64]
+	mi := &file_api_control_v1_control_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6680,7 +6887,7 @@ func (x *SetFailResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetFailResponse.ProtoReflect.Descriptor instead.
 func (*SetFailResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{64}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SetFailResponse) GetGroups() []*Group {
@@ -6716,7 +6923,7 @@ type SetHoldRequest struct {
 
 func (x *SetHoldRequest) Reset() {
 	*x = SetHoldRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_api_control_v1_control_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6728,7 +6935,7 @@ func (x *SetHoldRequest) String() string {
 func (*SetHoldRequest) ProtoMessage() {}
 
 func (x *SetHoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[65]
+	mi := &file_api_control_v1_control_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6741,7 +6948,7 @@ func (x *SetHoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHoldRequest.ProtoReflect.Descriptor instead.
 func (*SetHoldRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{65}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SetHoldRequest) GetGroups() []string {
@@ -6783,7 +6990,7 @@ type SetHoldResponse struct {
 
 func (x *SetHoldResponse) Reset() {
 	*x = SetHoldResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_api_control_v1_control_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6795,7 +7002,7 @@ func (x *SetHoldResponse) String() string {
 func (*SetHoldResponse) ProtoMessage() {}
 
 func (x *SetHoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[66]
+	mi := &file_api_control_v1_control_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6808,7 +7015,7 @@ func (x *SetHoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetHoldResponse.ProtoReflect.Descriptor instead.
 func (*SetHoldResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{66}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SetHoldResponse) GetGroups() []*Group {
@@ -6843,7 +7050,7 @@ type SetBackendRequest struct {
 
 func (x *SetBackendRequest) Reset() {
 	*x = SetBackendRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_api_control_v1_control_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6855,7 +7062,7 @@ func (x *SetBackendRequest) String() string {
 func (*SetBackendRequest) ProtoMessage() {}
 
 func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[67]
+	mi := &file_api_control_v1_control_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6868,7 +7075,7 @@ func (x *SetBackendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendRequest.ProtoReflect.Descriptor instead.
 func (*SetBackendRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{67}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SetBackendRequest) GetWorkload() string {
@@ -6903,7 +7110,7 @@ type SetBackendResponse struct {
 
 func (x *SetBackendResponse) Reset() {
 	*x = SetBackendResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_api_control_v1_control_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6915,7 +7122,7 @@ func (x *SetBackendResponse) String() string {
 func (*SetBackendResponse) ProtoMessage() {}
 
 func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[68]
+	mi := &file_api_control_v1_control_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6928,7 +7135,7 @@ func (x *SetBackendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetBackendResponse.ProtoReflect.Descriptor instead.
 func (*SetBackendResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{68}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *SetBackendResponse) GetWorkload() *Workload {
@@ -6963,7 +7170,7 @@ type ObserveRequest struct {
 
 func (x *ObserveRequest) Reset() {
 	*x = ObserveRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[69]
+	mi := &file_api_control_v1_control_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6975,7 +7182,7 @@ func (x *ObserveRequest) String() string {
 func (*ObserveRequest) ProtoMessage() {}
 
 func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[69]
+	mi := &file_api_control_v1_control_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6988,7 +7195,7 @@ func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
 func (*ObserveRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{69}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ObserveRequest) GetFilter() *Filter {
@@ -7023,7 +7230,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[70]
+	mi := &file_api_control_v1_control_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7035,7 +7242,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[70]
+	mi := &file_api_control_v1_control_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7048,7 +7255,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{70}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListEventsRequest) GetFilter() *Filter {
@@ -7084,7 +7291,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[71]
+	mi := &file_api_control_v1_control_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7096,7 +7303,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[71]
+	mi := &file_api_control_v1_control_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7109,7 +7316,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{71}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -7183,7 +7390,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_api_control_v1_control_proto_msgTypes[72]
+	mi := &file_api_control_v1_control_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7195,7 +7402,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[72]
+	mi := &file_api_control_v1_control_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7208,7 +7415,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{72}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Event) GetStamp() int64 {
@@ -7454,7 +7661,7 @@ type WhyRequest struct {
 
 func (x *WhyRequest) Reset() {
 	*x = WhyRequest{}
-	mi := &file_api_control_v1_control_proto_msgTypes[73]
+	mi := &file_api_control_v1_control_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7466,7 +7673,7 @@ func (x *WhyRequest) String() string {
 func (*WhyRequest) ProtoMessage() {}
 
 func (x *WhyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[73]
+	mi := &file_api_control_v1_control_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7479,7 +7686,7 @@ func (x *WhyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyRequest.ProtoReflect.Descriptor instead.
 func (*WhyRequest) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{73}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *WhyRequest) GetFrom() string {
@@ -7521,7 +7728,7 @@ type WhyStep struct {
 
 func (x *WhyStep) Reset() {
 	*x = WhyStep{}
-	mi := &file_api_control_v1_control_proto_msgTypes[74]
+	mi := &file_api_control_v1_control_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7533,7 +7740,7 @@ func (x *WhyStep) String() string {
 func (*WhyStep) ProtoMessage() {}
 
 func (x *WhyStep) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[74]
+	mi := &file_api_control_v1_control_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7546,7 +7753,7 @@ func (x *WhyStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyStep.ProtoReflect.Descriptor instead.
 func (*WhyStep) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{74}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *WhyStep) GetRule() uint32 {
@@ -7585,7 +7792,7 @@ type WhyEnd struct {
 
 func (x *WhyEnd) Reset() {
 	*x = WhyEnd{}
-	mi := &file_api_control_v1_control_proto_msgTypes[75]
+	mi := &file_api_control_v1_control_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7597,7 +7804,7 @@ func (x *WhyEnd) String() string {
 func (*WhyEnd) ProtoMessage() {}
 
 func (x *WhyEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[75]
+	mi := &file_api_control_v1_control_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7610,7 +7817,7 @@ func (x *WhyEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyEnd.ProtoReflect.Descriptor instead.
 func (*WhyEnd) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{75}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *WhyEnd) GetWorkload() string {
@@ -7677,7 +7884,7 @@ type WhyResponse struct {
 
 func (x *WhyResponse) Reset() {
 	*x = WhyResponse{}
-	mi := &file_api_control_v1_control_proto_msgTypes[76]
+	mi := &file_api_control_v1_control_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7689,7 +7896,7 @@ func (x *WhyResponse) String() string {
 func (*WhyResponse) ProtoMessage() {}
 
 func (x *WhyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_control_v1_control_proto_msgTypes[76]
+	mi := &file_api_control_v1_control_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7702,7 +7909,7 @@ func (x *WhyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyResponse.ProtoReflect.Descriptor instead.
 func (*WhyResponse) Descriptor() ([]byte, []int) {
-	return file_api_control_v1_control_proto_rawDescGZIP(), []int{76}
+	return file_api_control_v1_control_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *WhyResponse) GetFrom() string {
@@ -8012,7 +8219,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\astarted\x18\x05 \x01(\x03R\astarted\x12\x1b\n" +
 	"\tlast_seen\x18\x06 \x01(\x03R\blastSeen\x128\n" +
 	"\x05phase\x18\a \x01(\x0e2\".sluice.control.v1.ControllerPhaseR\x05phase\x120\n" +
-	"\x06rivals\x18\b \x03(\v2\x18.sluice.control.v1.OwnerR\x06rivalsJ\x04\b\x04\x10\x05\"\xc9\x05\n" +
+	"\x06rivals\x18\b \x03(\v2\x18.sluice.control.v1.OwnerR\x06rivalsJ\x04\b\x04\x10\x05\"\xfc\x05\n" +
 	"\x13ReportStatusRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03run\x18\x02 \x01(\tR\x03run\x12\x16\n" +
@@ -8024,7 +8231,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\astarted\x18\b \x01(\x03R\astarted\x123\n" +
 	"\x05state\x18\t \x01(\v2\x1d.sluice.control.v1.AgentStateR\x05state\x12\x1a\n" +
 	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x12)\n" +
-	"\x10workloads_digest\x18\x15 \x01(\x04R\x0fworkloadsDigest\x1a;\n" +
+	"\x10workloads_digest\x18\x15 \x01(\x04R\x0fworkloadsDigest\x121\n" +
+	"\x04held\x18\x16 \x01(\v2\x1d.sluice.control.v1.HeldPolicyR\x04held\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aA\n" +
@@ -8037,7 +8245,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x14ReportStatusResponse\x12)\n" +
 	"\x10resend_workloads\x18\x01 \x01(\bR\x0fresendWorkloads\x120\n" +
 	"\x06rivals\x18\x02 \x03(\v2\x18.sluice.control.v1.OwnerR\x06rivals\"\x0f\n" +
-	"\rStatusRequest\"\xae\x05\n" +
+	"\rStatusRequest\"\xe1\x05\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x16\n" +
@@ -8052,14 +8260,28 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x05phase\x18\n" +
 	" \x01(\x0e2\x1d.sluice.control.v1.AgentPhaseR\x05phase\x12.\n" +
 	"\x05owner\x18\v \x01(\v2\x18.sluice.control.v1.OwnerR\x05owner\x120\n" +
-	"\x06rivals\x18\f \x03(\v2\x18.sluice.control.v1.OwnerR\x06rivals\x12\x1a\n" +
+	"\x06rivals\x18\f \x03(\v2\x18.sluice.control.v1.OwnerR\x06rivals\x121\n" +
+	"\x04held\x18\r \x01(\v2\x1d.sluice.control.v1.HeldPolicyR\x04held\x12\x1a\n" +
 	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x1a;\n" +
 	"\rCountersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1aA\n" +
 	"\x13WorkloadErrorsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc1\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"l\n" +
+	"\n" +
+	"HeldPolicy\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\tR\x04term\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\x12\x18\n" +
+	"\aoffered\x18\x03 \x01(\x04R\aoffered\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\">\n" +
+	"\x12AcceptStoreRequest\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x12\n" +
+	"\x04wait\x18\x02 \x01(\bR\x04wait\"_\n" +
+	"\x13AcceptStoreResponse\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\x12\x16\n" +
+	"\x06policy\x18\x02 \x01(\x04R\x06policy\x12\x1a\n" +
+	"\benforced\x18\x03 \x01(\bR\benforced\"\xdd\x05\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\astarted\x18\x02 \x01(\x03R\astarted\x12\x16\n" +
@@ -8082,7 +8304,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\vstore_state\x18\x0e \x01(\v2\x1d.sluice.control.v1.StoreStateR\n" +
 	"storeState\x12D\n" +
 	"\vcontrollers\x18\x0f \x03(\v2\".sluice.control.v1.ControllerStateR\vcontrollers\x12\x18\n" +
-	"\abacklog\x18\x10 \x01(\x04R\abacklog\x1a:\n" +
+	"\abacklog\x18\x10 \x01(\x04R\abacklog\x12\x1a\n" +
+	"\bwarnings\x18\x13 \x03(\tR\bwarnings\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xa0\x01\n" +
@@ -8563,7 +8786,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\fRegisterNode\x12&.sluice.control.v1.RegisterNodeRequest\x1a'.sluice.control.v1.RegisterNodeResponse\x12h\n" +
 	"\x0fReportWorkloads\x12).sluice.control.v1.ReportWorkloadsRequest\x1a*.sluice.control.v1.ReportWorkloadsResponse\x12n\n" +
 	"\x11ReportConnections\x12+.sluice.control.v1.ReportConnectionsRequest\x1a,.sluice.control.v1.ReportConnectionsResponse\x12_\n" +
-	"\fReportStatus\x12&.sluice.control.v1.ReportStatusRequest\x1a'.sluice.control.v1.ReportStatusResponse2\xe0\x0e\n" +
+	"\fReportStatus\x12&.sluice.control.v1.ReportStatusRequest\x1a'.sluice.control.v1.ReportStatusResponse2\xbe\x0f\n" +
 	"\aControl\x12M\n" +
 	"\x06Status\x12 .sluice.control.v1.StatusRequest\x1a!.sluice.control.v1.StatusResponse\x12b\n" +
 	"\rListWorkloads\x12'.sluice.control.v1.ListWorkloadsRequest\x1a(.sluice.control.v1.ListWorkloadsResponse\x12Y\n" +
@@ -8582,7 +8805,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\fListSetAside\x12&.sluice.control.v1.ListSetAsideRequest\x1a'.sluice.control.v1.ListSetAsideResponse\x12e\n" +
 	"\x0eDecideSetAside\x12(.sluice.control.v1.DecideSetAsideRequest\x1a).sluice.control.v1.DecideSetAsideResponse\x12\\\n" +
 	"\vGetSettings\x12%.sluice.control.v1.GetSettingsRequest\x1a&.sluice.control.v1.GetSettingsResponse\x12\\\n" +
-	"\vPutSettings\x12%.sluice.control.v1.PutSettingsRequest\x1a&.sluice.control.v1.PutSettingsResponse\x12h\n" +
+	"\vPutSettings\x12%.sluice.control.v1.PutSettingsRequest\x1a&.sluice.control.v1.PutSettingsResponse\x12\\\n" +
+	"\vAcceptStore\x12%.sluice.control.v1.AcceptStoreRequest\x1a&.sluice.control.v1.AcceptStoreResponse\x12h\n" +
 	"\x0fListConnections\x12).sluice.control.v1.ListConnectionsRequest\x1a*.sluice.control.v1.ListConnectionsResponse\x12e\n" +
 	"\x0eListViolations\x12(.sluice.control.v1.ListViolationsRequest\x1a).sluice.control.v1.ListViolationsResponse\x12\\\n" +
 	"\vListThreats\x12%.sluice.control.v1.ListThreatsRequest\x1a&.sluice.control.v1.ListThreatsResponse\x12Y\n" +
@@ -8604,7 +8828,7 @@ func file_api_control_v1_control_proto_rawDescGZIP() []byte {
 }
 
 var file_api_control_v1_control_proto_enumTypes = make([]protoimpl.EnumInfo, 17)
-var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
+var file_api_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 98)
 var file_api_control_v1_control_proto_goTypes = []any{
 	(Verdict)(0),                      // 0: sluice.control.v1.Verdict
 	(Reason)(0),                       // 1: sluice.control.v1.Reason
@@ -8648,76 +8872,79 @@ var file_api_control_v1_control_proto_goTypes = []any{
 	(*ReportStatusResponse)(nil),      // 39: sluice.control.v1.ReportStatusResponse
 	(*StatusRequest)(nil),             // 40: sluice.control.v1.StatusRequest
 	(*NodeStatus)(nil),                // 41: sluice.control.v1.NodeStatus
-	(*StatusResponse)(nil),            // 42: sluice.control.v1.StatusResponse
-	(*ListWorkloadsRequest)(nil),      // 43: sluice.control.v1.ListWorkloadsRequest
-	(*ListWorkloadsResponse)(nil),     // 44: sluice.control.v1.ListWorkloadsResponse
-	(*Group)(nil),                     // 45: sluice.control.v1.Group
-	(*Selector)(nil),                  // 46: sluice.control.v1.Selector
-	(*ListGroupsRequest)(nil),         // 47: sluice.control.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),        // 48: sluice.control.v1.ListGroupsResponse
-	(*PutGroupRequest)(nil),           // 49: sluice.control.v1.PutGroupRequest
-	(*PutGroupResponse)(nil),          // 50: sluice.control.v1.PutGroupResponse
-	(*Rule)(nil),                      // 51: sluice.control.v1.Rule
-	(*ListRulesRequest)(nil),          // 52: sluice.control.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),         // 53: sluice.control.v1.ListRulesResponse
-	(*SetAside)(nil),                  // 54: sluice.control.v1.SetAside
-	(*ListSetAsideRequest)(nil),       // 55: sluice.control.v1.ListSetAsideRequest
-	(*ListSetAsideResponse)(nil),      // 56: sluice.control.v1.ListSetAsideResponse
-	(*DecideSetAsideRequest)(nil),     // 57: sluice.control.v1.DecideSetAsideRequest
-	(*DecideSetAsideResponse)(nil),    // 58: sluice.control.v1.DecideSetAsideResponse
-	(*PutRuleRequest)(nil),            // 59: sluice.control.v1.PutRuleRequest
-	(*PutRuleResponse)(nil),           // 60: sluice.control.v1.PutRuleResponse
-	(*DeleteRuleRequest)(nil),         // 61: sluice.control.v1.DeleteRuleRequest
-	(*DeleteRuleResponse)(nil),        // 62: sluice.control.v1.DeleteRuleResponse
-	(*Settings)(nil),                  // 63: sluice.control.v1.Settings
-	(*GetSettingsRequest)(nil),        // 64: sluice.control.v1.GetSettingsRequest
-	(*GetSettingsResponse)(nil),       // 65: sluice.control.v1.GetSettingsResponse
-	(*PutSettingsRequest)(nil),        // 66: sluice.control.v1.PutSettingsRequest
-	(*PutSettingsResponse)(nil),       // 67: sluice.control.v1.PutSettingsResponse
-	(*EndVerdict)(nil),                // 68: sluice.control.v1.EndVerdict
-	(*Edge)(nil),                      // 69: sluice.control.v1.Edge
-	(*ListConnectionsRequest)(nil),    // 70: sluice.control.v1.ListConnectionsRequest
-	(*ListConnectionsResponse)(nil),   // 71: sluice.control.v1.ListConnectionsResponse
-	(*Violation)(nil),                 // 72: sluice.control.v1.Violation
-	(*ListViolationsRequest)(nil),     // 73: sluice.control.v1.ListViolationsRequest
-	(*ListViolationsResponse)(nil),    // 74: sluice.control.v1.ListViolationsResponse
-	(*Threat)(nil),                    // 75: sluice.control.v1.Threat
-	(*ListThreatsRequest)(nil),        // 76: sluice.control.v1.ListThreatsRequest
-	(*ListThreatsResponse)(nil),       // 77: sluice.control.v1.ListThreatsResponse
-	(*SetModeRequest)(nil),            // 78: sluice.control.v1.SetModeRequest
-	(*SetModeResponse)(nil),           // 79: sluice.control.v1.SetModeResponse
-	(*SetFailRequest)(nil),            // 80: sluice.control.v1.SetFailRequest
-	(*SetFailResponse)(nil),           // 81: sluice.control.v1.SetFailResponse
-	(*SetHoldRequest)(nil),            // 82: sluice.control.v1.SetHoldRequest
-	(*SetHoldResponse)(nil),           // 83: sluice.control.v1.SetHoldResponse
-	(*SetBackendRequest)(nil),         // 84: sluice.control.v1.SetBackendRequest
-	(*SetBackendResponse)(nil),        // 85: sluice.control.v1.SetBackendResponse
-	(*ObserveRequest)(nil),            // 86: sluice.control.v1.ObserveRequest
-	(*ListEventsRequest)(nil),         // 87: sluice.control.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),        // 88: sluice.control.v1.ListEventsResponse
-	(*Event)(nil),                     // 89: sluice.control.v1.Event
-	(*WhyRequest)(nil),                // 90: sluice.control.v1.WhyRequest
-	(*WhyStep)(nil),                   // 91: sluice.control.v1.WhyStep
-	(*WhyEnd)(nil),                    // 92: sluice.control.v1.WhyEnd
-	(*WhyResponse)(nil),               // 93: sluice.control.v1.WhyResponse
-	nil,                               // 94: sluice.control.v1.Workload.LabelsEntry
-	nil,                               // 95: sluice.control.v1.Connection.AttrsEntry
-	nil,                               // 96: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
-	nil,                               // 97: sluice.control.v1.Traffic.DroppedEntry
-	nil,                               // 98: sluice.control.v1.Traffic.VerdictsEntry
-	nil,                               // 99: sluice.control.v1.Queue.DroppedEntry
-	nil,                               // 100: sluice.control.v1.Queue.BypassedEntry
-	nil,                               // 101: sluice.control.v1.Uplink.DroppedEntry
-	nil,                               // 102: sluice.control.v1.ReportStatusRequest.CountersEntry
-	nil,                               // 103: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	nil,                               // 104: sluice.control.v1.ReportStatusRequest.AttachedEntry
-	nil,                               // 105: sluice.control.v1.NodeStatus.CountersEntry
-	nil,                               // 106: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	nil,                               // 107: sluice.control.v1.StatusResponse.DroppedEntry
-	nil,                               // 108: sluice.control.v1.Selector.LabelsEntry
-	nil,                               // 109: sluice.control.v1.Edge.AttrsEntry
-	nil,                               // 110: sluice.control.v1.Edge.OutcomesEntry
-	nil,                               // 111: sluice.control.v1.Event.AttrsEntry
+	(*HeldPolicy)(nil),                // 42: sluice.control.v1.HeldPolicy
+	(*AcceptStoreRequest)(nil),        // 43: sluice.control.v1.AcceptStoreRequest
+	(*AcceptStoreResponse)(nil),       // 44: sluice.control.v1.AcceptStoreResponse
+	(*StatusResponse)(nil),            // 45: sluice.control.v1.StatusResponse
+	(*ListWorkloadsRequest)(nil),      // 46: sluice.control.v1.ListWorkloadsRequest
+	(*ListWorkloadsResponse)(nil),     // 47: sluice.control.v1.ListWorkloadsResponse
+	(*Group)(nil),                     // 48: sluice.control.v1.Group
+	(*Selector)(nil),                  // 49: sluice.control.v1.Selector
+	(*ListGroupsRequest)(nil),         // 50: sluice.control.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),        // 51: sluice.control.v1.ListGroupsResponse
+	(*PutGroupRequest)(nil),           // 52: sluice.control.v1.PutGroupRequest
+	(*PutGroupResponse)(nil),          // 53: sluice.control.v1.PutGroupResponse
+	(*Rule)(nil),                      // 54: sluice.control.v1.Rule
+	(*ListRulesRequest)(nil),          // 55: sluice.control.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),         // 56: sluice.control.v1.ListRulesResponse
+	(*SetAside)(nil),                  // 57: sluice.control.v1.SetAside
+	(*ListSetAsideRequest)(nil),       // 58: sluice.control.v1.ListSetAsideRequest
+	(*ListSetAsideResponse)(nil),      // 59: sluice.control.v1.ListSetAsideResponse
+	(*DecideSetAsideRequest)(nil),     // 60: sluice.control.v1.DecideSetAsideRequest
+	(*DecideSetAsideResponse)(nil),    // 61: sluice.control.v1.DecideSetAsideResponse
+	(*PutRuleRequest)(nil),            // 62: sluice.control.v1.PutRuleRequest
+	(*PutRuleResponse)(nil),           // 63: sluice.control.v1.PutRuleResponse
+	(*DeleteRuleRequest)(nil),         // 64: sluice.control.v1.DeleteRuleRequest
+	(*DeleteRuleResponse)(nil),        // 65: sluice.control.v1.DeleteRuleResponse
+	(*Settings)(nil),                  // 66: sluice.control.v1.Settings
+	(*GetSettingsRequest)(nil),        // 67: sluice.control.v1.GetSettingsRequest
+	(*GetSettingsResponse)(nil),       // 68: sluice.control.v1.GetSettingsResponse
+	(*PutSettingsRequest)(nil),        // 69: sluice.control.v1.PutSettingsRequest
+	(*PutSettingsResponse)(nil),       // 70: sluice.control.v1.PutSettingsResponse
+	(*EndVerdict)(nil),                // 71: sluice.control.v1.EndVerdict
+	(*Edge)(nil),                      // 72: sluice.control.v1.Edge
+	(*ListConnectionsRequest)(nil),    // 73: sluice.control.v1.ListConnectionsRequest
+	(*ListConnectionsResponse)(nil),   // 74: sluice.control.v1.ListConnectionsResponse
+	(*Violation)(nil),                 // 75: sluice.control.v1.Violation
+	(*ListViolationsRequest)(nil),     // 76: sluice.control.v1.ListViolationsRequest
+	(*ListViolationsResponse)(nil),    // 77: sluice.control.v1.ListViolationsResponse
+	(*Threat)(nil),                    // 78: sluice.control.v1.Threat
+	(*ListThreatsRequest)(nil),        // 79: sluice.control.v1.ListThreatsRequest
+	(*ListThreatsResponse)(nil),       // 80: sluice.control.v1.ListThreatsResponse
+	(*SetModeRequest)(nil),            // 81: sluice.control.v1.SetModeRequest
+	(*SetModeResponse)(nil),           // 82: sluice.control.v1.SetModeResponse
+	(*SetFailRequest)(nil),            // 83: sluice.control.v1.SetFailRequest
+	(*SetFailResponse)(nil),           // 84: sluice.control.v1.SetFailResponse
+	(*SetHoldRequest)(nil),            // 85: sluice.control.v1.SetHoldRequest
+	(*SetHoldResponse)(nil),           // 86: sluice.control.v1.SetHoldResponse
+	(*SetBackendRequest)(nil),         // 87: sluice.control.v1.SetBackendRequest
+	(*SetBackendResponse)(nil),        // 88: sluice.control.v1.SetBackendResponse
+	(*ObserveRequest)(nil),            // 89: sluice.control.v1.ObserveRequest
+	(*ListEventsRequest)(nil),         // 90: sluice.control.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),        // 91: sluice.control.v1.ListEventsResponse
+	(*Event)(nil),                     // 92: sluice.control.v1.Event
+	(*WhyRequest)(nil),                // 93: sluice.control.v1.WhyRequest
+	(*WhyStep)(nil),                   // 94: sluice.control.v1.WhyStep
+	(*WhyEnd)(nil),                    // 95: sluice.control.v1.WhyEnd
+	(*WhyResponse)(nil),               // 96: sluice.control.v1.WhyResponse
+	nil,                               // 97: sluice.control.v1.Workload.LabelsEntry
+	nil,                               // 98: sluice.control.v1.Connection.AttrsEntry
+	nil,                               // 99: sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	nil,                               // 100: sluice.control.v1.Traffic.DroppedEntry
+	nil,                               // 101: sluice.control.v1.Traffic.VerdictsEntry
+	nil,                               // 102: sluice.control.v1.Queue.DroppedEntry
+	nil,                               // 103: sluice.control.v1.Queue.BypassedEntry
+	nil,                               // 104: sluice.control.v1.Uplink.DroppedEntry
+	nil,                               // 105: sluice.control.v1.ReportStatusRequest.CountersEntry
+	nil,                               // 106: sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	nil,                               // 107: sluice.control.v1.ReportStatusRequest.AttachedEntry
+	nil,                               // 108: sluice.control.v1.NodeStatus.CountersEntry
+	nil,                               // 109: sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	nil,                               // 110: sluice.control.v1.StatusResponse.DroppedEntry
+	nil,                               // 111: sluice.control.v1.Selector.LabelsEntry
+	nil,                               // 112: sluice.control.v1.Edge.AttrsEntry
+	nil,                               // 113: sluice.control.v1.Edge.OutcomesEntry
+	nil,                               // 114: sluice.control.v1.Event.AttrsEntry
 }
 var file_api_control_v1_control_proto_depIdxs = []int32{
 	0,   // 0: sluice.control.v1.Filter.verdicts:type_name -> sluice.control.v1.Verdict
@@ -8727,7 +8954,7 @@ var file_api_control_v1_control_proto_depIdxs = []int32{
 	10,  // 4: sluice.control.v1.Filter.family:type_name -> sluice.control.v1.Family
 	19,  // 5: sluice.control.v1.RegisterNodeRequest.self:type_name -> sluice.control.v1.Owner
 	19,  // 6: sluice.control.v1.RegisterNodeResponse.owner:type_name -> sluice.control.v1.Owner
-	94,  // 7: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
+	97,  // 7: sluice.control.v1.Workload.labels:type_name -> sluice.control.v1.Workload.LabelsEntry
 	22,  // 8: sluice.control.v1.Workload.interfaces:type_name -> sluice.control.v1.Interface
 	4,   // 9: sluice.control.v1.Workload.mode:type_name -> sluice.control.v1.Mode
 	23,  // 10: sluice.control.v1.ReportWorkloadsRequest.workloads:type_name -> sluice.control.v1.Workload
@@ -8735,17 +8962,17 @@ var file_api_control_v1_control_proto_depIdxs = []int32{
 	1,   // 12: sluice.control.v1.Connection.reason:type_name -> sluice.control.v1.Reason
 	3,   // 13: sluice.control.v1.Connection.evidence:type_name -> sluice.control.v1.Evidence
 	2,   // 14: sluice.control.v1.Connection.outcome:type_name -> sluice.control.v1.Outcome
-	95,  // 15: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
+	98,  // 15: sluice.control.v1.Connection.attrs:type_name -> sluice.control.v1.Connection.AttrsEntry
 	26,  // 16: sluice.control.v1.ReportConnectionsRequest.connections:type_name -> sluice.control.v1.Connection
 	27,  // 17: sluice.control.v1.ReportConnectionsRequest.threats:type_name -> sluice.control.v1.ThreatRecord
-	96,  // 18: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
+	99,  // 18: sluice.control.v1.ReportConnectionsRequest.dropped:type_name -> sluice.control.v1.ReportConnectionsRequest.DroppedEntry
 	28,  // 19: sluice.control.v1.ReportConnectionsRequest.unjudged:type_name -> sluice.control.v1.Unjudged
 	14,  // 20: sluice.control.v1.Plugin.phase:type_name -> sluice.control.v1.PluginPhase
-	97,  // 21: sluice.control.v1.Traffic.dropped:type_name -> sluice.control.v1.Traffic.DroppedEntry
-	98,  // 22: sluice.control.v1.Traffic.verdicts:type_name -> sluice.control.v1.Traffic.VerdictsEntry
-	99,  // 23: sluice.control.v1.Queue.dropped:type_name -> sluice.control.v1.Queue.DroppedEntry
-	100, // 24: sluice.control.v1.Queue.bypassed:type_name -> sluice.control.v1.Queue.BypassedEntry
-	101, // 25: sluice.control.v1.Uplink.dropped:type_name -> sluice.control.v1.Uplink.DroppedEntry
+	100, // 21: sluice.control.v1.Traffic.dropped:type_name -> sluice.control.v1.Traffic.DroppedEntry
+	101, // 22: sluice.control.v1.Traffic.verdicts:type_name -> sluice.control.v1.Traffic.VerdictsEntry
+	102, // 23: sluice.control.v1.Queue.dropped:type_name -> sluice.control.v1.Queue.DroppedEntry
+	103, // 24: sluice.control.v1.Queue.bypassed:type_name -> sluice.control.v1.Queue.BypassedEntry
+	104, // 25: sluice.control.v1.Uplink.dropped:type_name -> sluice.control.v1.Uplink.DroppedEntry
 	31,  // 26: sluice.control.v1.AgentState.plugins:type_name -> sluice.control.v1.Plugin
 	32,  // 27: sluice.control.v1.AgentState.traffic:type_name -> sluice.control.v1.Traffic
 	33,  // 28: sluice.control.v1.AgentState.queues:type_name -> sluice.control.v1.Queue
@@ -8753,160 +8980,164 @@ var file_api_control_v1_control_proto_depIdxs = []int32{
 	35,  // 30: sluice.control.v1.AgentState.uplink:type_name -> sluice.control.v1.Uplink
 	13,  // 31: sluice.control.v1.ControllerState.phase:type_name -> sluice.control.v1.ControllerPhase
 	19,  // 32: sluice.control.v1.ControllerState.rivals:type_name -> sluice.control.v1.Owner
-	102, // 33: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
-	103, // 34: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
-	104, // 35: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
+	105, // 33: sluice.control.v1.ReportStatusRequest.counters:type_name -> sluice.control.v1.ReportStatusRequest.CountersEntry
+	106, // 34: sluice.control.v1.ReportStatusRequest.workload_errors:type_name -> sluice.control.v1.ReportStatusRequest.WorkloadErrorsEntry
+	107, // 35: sluice.control.v1.ReportStatusRequest.attached:type_name -> sluice.control.v1.ReportStatusRequest.AttachedEntry
 	36,  // 36: sluice.control.v1.ReportStatusRequest.state:type_name -> sluice.control.v1.AgentState
-	19,  // 37: sluice.control.v1.ReportStatusResponse.rivals:type_name -> sluice.control.v1.Owner
-	105, // 38: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
-	106, // 39: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
-	36,  // 40: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
-	12,  // 41: sluice.control.v1.NodeStatus.phase:type_name -> sluice.control.v1.AgentPhase
-	19,  // 42: sluice.control.v1.NodeStatus.owner:type_name -> sluice.control.v1.Owner
-	19,  // 43: sluice.control.v1.NodeStatus.rivals:type_name -> sluice.control.v1.Owner
-	41,  // 44: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
-	107, // 45: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
-	34,  // 46: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
-	37,  // 47: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
-	4,   // 48: sluice.control.v1.ListWorkloadsRequest.modes:type_name -> sluice.control.v1.Mode
-	17,  // 49: sluice.control.v1.ListWorkloadsRequest.page:type_name -> sluice.control.v1.Page
-	23,  // 50: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
-	9,   // 51: sluice.control.v1.Group.kind:type_name -> sluice.control.v1.GroupKind
-	4,   // 52: sluice.control.v1.Group.mode:type_name -> sluice.control.v1.Mode
-	5,   // 53: sluice.control.v1.Group.fail:type_name -> sluice.control.v1.Fail
-	6,   // 54: sluice.control.v1.Group.hold_expired:type_name -> sluice.control.v1.HoldExpired
-	46,  // 55: sluice.control.v1.Group.selector:type_name -> sluice.control.v1.Selector
-	108, // 56: sluice.control.v1.Selector.labels:type_name -> sluice.control.v1.Selector.LabelsEntry
-	9,   // 57: sluice.control.v1.ListGroupsRequest.kinds:type_name -> sluice.control.v1.GroupKind
-	17,  // 58: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
-	45,  // 59: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
-	45,  // 60: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
-	45,  // 61: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
-	7,   // 62: sluice.control.v1.Rule.action:type_name -> sluice.control.v1.Action
-	8,   // 63: sluice.control.v1.Rule.origin:type_name -> sluice.control.v1.Origin
-	8,   // 64: sluice.control.v1.ListRulesRequest.origins:type_name -> sluice.control.v1.Origin
-	17,  // 65: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
-	51,  // 66: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
-	51,  // 67: sluice.control.v1.SetAside.rule:type_name -> sluice.control.v1.Rule
-	15,  // 68: sluice.control.v1.SetAside.cause:type_name -> sluice.control.v1.AsideCause
-	17,  // 69: sluice.control.v1.ListSetAsideRequest.page:type_name -> sluice.control.v1.Page
-	54,  // 70: sluice.control.v1.ListSetAsideResponse.rules:type_name -> sluice.control.v1.SetAside
-	16,  // 71: sluice.control.v1.DecideSetAsideRequest.decision:type_name -> sluice.control.v1.AsideDecision
-	51,  // 72: sluice.control.v1.DecideSetAsideResponse.rule:type_name -> sluice.control.v1.Rule
-	51,  // 73: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
-	51,  // 74: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
-	4,   // 75: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
-	5,   // 76: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
-	6,   // 77: sluice.control.v1.Settings.default_hold_expired:type_name -> sluice.control.v1.HoldExpired
-	63,  // 78: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	63,  // 79: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
-	63,  // 80: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
-	0,   // 81: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 82: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
-	109, // 83: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
-	0,   // 84: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 85: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
-	10,  // 86: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
-	68,  // 87: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
-	68,  // 88: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
-	110, // 89: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
-	2,   // 90: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
-	3,   // 91: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
-	18,  // 92: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
-	17,  // 93: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
-	69,  // 94: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
-	0,   // 95: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 96: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
-	10,  // 97: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
-	2,   // 98: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
-	18,  // 99: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
-	17,  // 100: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
-	72,  // 101: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
-	10,  // 102: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
-	18,  // 103: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
-	17,  // 104: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
-	75,  // 105: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
-	4,   // 106: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
-	45,  // 107: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
-	51,  // 108: sluice.control.v1.SetModeResponse.wide:type_name -> sluice.control.v1.Rule
-	5,   // 109: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
-	45,  // 110: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
-	6,   // 111: sluice.control.v1.SetHoldRequest.expired:type_name -> sluice.control.v1.HoldExpired
-	45,  // 112: sluice.control.v1.SetHoldResponse.groups:type_name -> sluice.control.v1.Group
-	23,  // 113: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
-	18,  // 114: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
-	18,  // 115: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
-	17,  // 116: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
-	89,  // 117: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
-	111, // 118: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
-	11,  // 119: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
-	0,   // 120: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 121: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
-	2,   // 122: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
-	10,  // 123: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
-	68,  // 124: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
-	68,  // 125: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
-	4,   // 126: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
-	0,   // 127: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
-	1,   // 128: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
-	91,  // 129: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
-	0,   // 130: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
-	92,  // 131: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
-	20,  // 132: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
-	24,  // 133: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
-	29,  // 134: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
-	38,  // 135: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
-	40,  // 136: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
-	43,  // 137: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
-	84,  // 138: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
-	47,  // 139: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
-	49,  // 140: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
-	78,  // 141: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
-	80,  // 142: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
-	82,  // 143: sluice.control.v1.Control.SetHold:input_type -> sluice.control.v1.SetHoldRequest
-	52,  // 144: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
-	59,  // 145: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
-	61,  // 146: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
-	55,  // 147: sluice.control.v1.Control.ListSetAside:input_type -> sluice.control.v1.ListSetAsideRequest
-	57,  // 148: sluice.control.v1.Control.DecideSetAside:input_type -> sluice.control.v1.DecideSetAsideRequest
-	64,  // 149: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
-	66,  // 150: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
-	70,  // 151: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
-	73,  // 152: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
-	76,  // 153: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
-	87,  // 154: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
-	86,  // 155: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
-	90,  // 156: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
-	21,  // 157: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
-	25,  // 158: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
-	30,  // 159: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
-	39,  // 160: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
-	42,  // 161: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
-	44,  // 162: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
-	85,  // 163: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
-	48,  // 164: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
-	50,  // 165: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
-	79,  // 166: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
-	81,  // 167: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
-	83,  // 168: sluice.control.v1.Control.SetHold:output_type -> sluice.control.v1.SetHoldResponse
-	53,  // 169: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
-	60,  // 170: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
-	62,  // 171: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
-	56,  // 172: sluice.control.v1.Control.ListSetAside:output_type -> sluice.control.v1.ListSetAsideResponse
-	58,  // 173: sluice.control.v1.Control.DecideSetAside:output_type -> sluice.control.v1.DecideSetAsideResponse
-	65,  // 174: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
-	67,  // 175: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
-	71,  // 176: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
-	74,  // 177: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
-	77,  // 178: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
-	88,  // 179: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
-	89,  // 180: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
-	93,  // 181: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
-	157, // [157:182] is the sub-list for method output_type
-	132, // [132:157] is the sub-list for method input_type
-	132, // [132:132] is the sub-list for extension type_name
-	132, // [132:132] is the sub-list for extension extendee
-	0,   // [0:132] is the sub-list for field type_name
+	42,  // 37: sluice.control.v1.ReportStatusRequest.held:type_name -> sluice.control.v1.HeldPolicy
+	19,  // 38: sluice.control.v1.ReportStatusResponse.rivals:type_name -> sluice.control.v1.Owner
+	108, // 39: sluice.control.v1.NodeStatus.counters:type_name -> sluice.control.v1.NodeStatus.CountersEntry
+	109, // 40: sluice.control.v1.NodeStatus.workload_errors:type_name -> sluice.control.v1.NodeStatus.WorkloadErrorsEntry
+	36,  // 41: sluice.control.v1.NodeStatus.state:type_name -> sluice.control.v1.AgentState
+	12,  // 42: sluice.control.v1.NodeStatus.phase:type_name -> sluice.control.v1.AgentPhase
+	19,  // 43: sluice.control.v1.NodeStatus.owner:type_name -> sluice.control.v1.Owner
+	19,  // 44: sluice.control.v1.NodeStatus.rivals:type_name -> sluice.control.v1.Owner
+	42,  // 45: sluice.control.v1.NodeStatus.held:type_name -> sluice.control.v1.HeldPolicy
+	41,  // 46: sluice.control.v1.StatusResponse.nodes:type_name -> sluice.control.v1.NodeStatus
+	110, // 47: sluice.control.v1.StatusResponse.dropped:type_name -> sluice.control.v1.StatusResponse.DroppedEntry
+	34,  // 48: sluice.control.v1.StatusResponse.store_state:type_name -> sluice.control.v1.StoreState
+	37,  // 49: sluice.control.v1.StatusResponse.controllers:type_name -> sluice.control.v1.ControllerState
+	4,   // 50: sluice.control.v1.ListWorkloadsRequest.modes:type_name -> sluice.control.v1.Mode
+	17,  // 51: sluice.control.v1.ListWorkloadsRequest.page:type_name -> sluice.control.v1.Page
+	23,  // 52: sluice.control.v1.ListWorkloadsResponse.workloads:type_name -> sluice.control.v1.Workload
+	9,   // 53: sluice.control.v1.Group.kind:type_name -> sluice.control.v1.GroupKind
+	4,   // 54: sluice.control.v1.Group.mode:type_name -> sluice.control.v1.Mode
+	5,   // 55: sluice.control.v1.Group.fail:type_name -> sluice.control.v1.Fail
+	6,   // 56: sluice.control.v1.Group.hold_expired:type_name -> sluice.control.v1.HoldExpired
+	49,  // 57: sluice.control.v1.Group.selector:type_name -> sluice.control.v1.Selector
+	111, // 58: sluice.control.v1.Selector.labels:type_name -> sluice.control.v1.Selector.LabelsEntry
+	9,   // 59: sluice.control.v1.ListGroupsRequest.kinds:type_name -> sluice.control.v1.GroupKind
+	17,  // 60: sluice.control.v1.ListGroupsRequest.page:type_name -> sluice.control.v1.Page
+	48,  // 61: sluice.control.v1.ListGroupsResponse.groups:type_name -> sluice.control.v1.Group
+	48,  // 62: sluice.control.v1.PutGroupRequest.group:type_name -> sluice.control.v1.Group
+	48,  // 63: sluice.control.v1.PutGroupResponse.group:type_name -> sluice.control.v1.Group
+	7,   // 64: sluice.control.v1.Rule.action:type_name -> sluice.control.v1.Action
+	8,   // 65: sluice.control.v1.Rule.origin:type_name -> sluice.control.v1.Origin
+	8,   // 66: sluice.control.v1.ListRulesRequest.origins:type_name -> sluice.control.v1.Origin
+	17,  // 67: sluice.control.v1.ListRulesRequest.page:type_name -> sluice.control.v1.Page
+	54,  // 68: sluice.control.v1.ListRulesResponse.rules:type_name -> sluice.control.v1.Rule
+	54,  // 69: sluice.control.v1.SetAside.rule:type_name -> sluice.control.v1.Rule
+	15,  // 70: sluice.control.v1.SetAside.cause:type_name -> sluice.control.v1.AsideCause
+	17,  // 71: sluice.control.v1.ListSetAsideRequest.page:type_name -> sluice.control.v1.Page
+	57,  // 72: sluice.control.v1.ListSetAsideResponse.rules:type_name -> sluice.control.v1.SetAside
+	16,  // 73: sluice.control.v1.DecideSetAsideRequest.decision:type_name -> sluice.control.v1.AsideDecision
+	54,  // 74: sluice.control.v1.DecideSetAsideResponse.rule:type_name -> sluice.control.v1.Rule
+	54,  // 75: sluice.control.v1.PutRuleRequest.rule:type_name -> sluice.control.v1.Rule
+	54,  // 76: sluice.control.v1.PutRuleResponse.rule:type_name -> sluice.control.v1.Rule
+	4,   // 77: sluice.control.v1.Settings.default_mode:type_name -> sluice.control.v1.Mode
+	5,   // 78: sluice.control.v1.Settings.default_fail:type_name -> sluice.control.v1.Fail
+	6,   // 79: sluice.control.v1.Settings.default_hold_expired:type_name -> sluice.control.v1.HoldExpired
+	66,  // 80: sluice.control.v1.GetSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	66,  // 81: sluice.control.v1.PutSettingsRequest.settings:type_name -> sluice.control.v1.Settings
+	66,  // 82: sluice.control.v1.PutSettingsResponse.settings:type_name -> sluice.control.v1.Settings
+	0,   // 83: sluice.control.v1.EndVerdict.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 84: sluice.control.v1.EndVerdict.reason:type_name -> sluice.control.v1.Reason
+	112, // 85: sluice.control.v1.Edge.attrs:type_name -> sluice.control.v1.Edge.AttrsEntry
+	0,   // 86: sluice.control.v1.Edge.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 87: sluice.control.v1.Edge.reason:type_name -> sluice.control.v1.Reason
+	10,  // 88: sluice.control.v1.Edge.family:type_name -> sluice.control.v1.Family
+	71,  // 89: sluice.control.v1.Edge.client_end:type_name -> sluice.control.v1.EndVerdict
+	71,  // 90: sluice.control.v1.Edge.server_end:type_name -> sluice.control.v1.EndVerdict
+	113, // 91: sluice.control.v1.Edge.outcomes:type_name -> sluice.control.v1.Edge.OutcomesEntry
+	2,   // 92: sluice.control.v1.Edge.outcome:type_name -> sluice.control.v1.Outcome
+	3,   // 93: sluice.control.v1.Edge.evidence:type_name -> sluice.control.v1.Evidence
+	18,  // 94: sluice.control.v1.ListConnectionsRequest.filter:type_name -> sluice.control.v1.Filter
+	17,  // 95: sluice.control.v1.ListConnectionsRequest.page:type_name -> sluice.control.v1.Page
+	72,  // 96: sluice.control.v1.ListConnectionsResponse.edges:type_name -> sluice.control.v1.Edge
+	0,   // 97: sluice.control.v1.Violation.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 98: sluice.control.v1.Violation.reason:type_name -> sluice.control.v1.Reason
+	10,  // 99: sluice.control.v1.Violation.family:type_name -> sluice.control.v1.Family
+	2,   // 100: sluice.control.v1.Violation.outcome:type_name -> sluice.control.v1.Outcome
+	18,  // 101: sluice.control.v1.ListViolationsRequest.filter:type_name -> sluice.control.v1.Filter
+	17,  // 102: sluice.control.v1.ListViolationsRequest.page:type_name -> sluice.control.v1.Page
+	75,  // 103: sluice.control.v1.ListViolationsResponse.violations:type_name -> sluice.control.v1.Violation
+	10,  // 104: sluice.control.v1.Threat.family:type_name -> sluice.control.v1.Family
+	18,  // 105: sluice.control.v1.ListThreatsRequest.filter:type_name -> sluice.control.v1.Filter
+	17,  // 106: sluice.control.v1.ListThreatsRequest.page:type_name -> sluice.control.v1.Page
+	78,  // 107: sluice.control.v1.ListThreatsResponse.threats:type_name -> sluice.control.v1.Threat
+	4,   // 108: sluice.control.v1.SetModeRequest.mode:type_name -> sluice.control.v1.Mode
+	48,  // 109: sluice.control.v1.SetModeResponse.groups:type_name -> sluice.control.v1.Group
+	54,  // 110: sluice.control.v1.SetModeResponse.wide:type_name -> sluice.control.v1.Rule
+	5,   // 111: sluice.control.v1.SetFailRequest.fail:type_name -> sluice.control.v1.Fail
+	48,  // 112: sluice.control.v1.SetFailResponse.groups:type_name -> sluice.control.v1.Group
+	6,   // 113: sluice.control.v1.SetHoldRequest.expired:type_name -> sluice.control.v1.HoldExpired
+	48,  // 114: sluice.control.v1.SetHoldResponse.groups:type_name -> sluice.control.v1.Group
+	23,  // 115: sluice.control.v1.SetBackendResponse.workload:type_name -> sluice.control.v1.Workload
+	18,  // 116: sluice.control.v1.ObserveRequest.filter:type_name -> sluice.control.v1.Filter
+	18,  // 117: sluice.control.v1.ListEventsRequest.filter:type_name -> sluice.control.v1.Filter
+	17,  // 118: sluice.control.v1.ListEventsRequest.page:type_name -> sluice.control.v1.Page
+	92,  // 119: sluice.control.v1.ListEventsResponse.events:type_name -> sluice.control.v1.Event
+	114, // 120: sluice.control.v1.Event.attrs:type_name -> sluice.control.v1.Event.AttrsEntry
+	11,  // 121: sluice.control.v1.Event.kind:type_name -> sluice.control.v1.EventKind
+	0,   // 122: sluice.control.v1.Event.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 123: sluice.control.v1.Event.reason:type_name -> sluice.control.v1.Reason
+	2,   // 124: sluice.control.v1.Event.outcome:type_name -> sluice.control.v1.Outcome
+	10,  // 125: sluice.control.v1.Event.family:type_name -> sluice.control.v1.Family
+	71,  // 126: sluice.control.v1.Event.client_end:type_name -> sluice.control.v1.EndVerdict
+	71,  // 127: sluice.control.v1.Event.server_end:type_name -> sluice.control.v1.EndVerdict
+	4,   // 128: sluice.control.v1.WhyEnd.mode:type_name -> sluice.control.v1.Mode
+	0,   // 129: sluice.control.v1.WhyEnd.verdict:type_name -> sluice.control.v1.Verdict
+	1,   // 130: sluice.control.v1.WhyEnd.reason:type_name -> sluice.control.v1.Reason
+	94,  // 131: sluice.control.v1.WhyEnd.steps:type_name -> sluice.control.v1.WhyStep
+	0,   // 132: sluice.control.v1.WhyResponse.verdict:type_name -> sluice.control.v1.Verdict
+	95,  // 133: sluice.control.v1.WhyResponse.ends:type_name -> sluice.control.v1.WhyEnd
+	20,  // 134: sluice.control.v1.Collector.RegisterNode:input_type -> sluice.control.v1.RegisterNodeRequest
+	24,  // 135: sluice.control.v1.Collector.ReportWorkloads:input_type -> sluice.control.v1.ReportWorkloadsRequest
+	29,  // 136: sluice.control.v1.Collector.ReportConnections:input_type -> sluice.control.v1.ReportConnectionsRequest
+	38,  // 137: sluice.control.v1.Collector.ReportStatus:input_type -> sluice.control.v1.ReportStatusRequest
+	40,  // 138: sluice.control.v1.Control.Status:input_type -> sluice.control.v1.StatusRequest
+	46,  // 139: sluice.control.v1.Control.ListWorkloads:input_type -> sluice.control.v1.ListWorkloadsRequest
+	87,  // 140: sluice.control.v1.Control.SetBackend:input_type -> sluice.control.v1.SetBackendRequest
+	50,  // 141: sluice.control.v1.Control.ListGroups:input_type -> sluice.control.v1.ListGroupsRequest
+	52,  // 142: sluice.control.v1.Control.PutGroup:input_type -> sluice.control.v1.PutGroupRequest
+	81,  // 143: sluice.control.v1.Control.SetMode:input_type -> sluice.control.v1.SetModeRequest
+	83,  // 144: sluice.control.v1.Control.SetFail:input_type -> sluice.control.v1.SetFailRequest
+	85,  // 145: sluice.control.v1.Control.SetHold:input_type -> sluice.control.v1.SetHoldRequest
+	55,  // 146: sluice.control.v1.Control.ListRules:input_type -> sluice.control.v1.ListRulesRequest
+	62,  // 147: sluice.control.v1.Control.PutRule:input_type -> sluice.control.v1.PutRuleRequest
+	64,  // 148: sluice.control.v1.Control.DeleteRule:input_type -> sluice.control.v1.DeleteRuleRequest
+	58,  // 149: sluice.control.v1.Control.ListSetAside:input_type -> sluice.control.v1.ListSetAsideRequest
+	60,  // 150: sluice.control.v1.Control.DecideSetAside:input_type -> sluice.control.v1.DecideSetAsideRequest
+	67,  // 151: sluice.control.v1.Control.GetSettings:input_type -> sluice.control.v1.GetSettingsRequest
+	69,  // 152: sluice.control.v1.Control.PutSettings:input_type -> sluice.control.v1.PutSettingsRequest
+	43,  // 153: sluice.control.v1.Control.AcceptStore:input_type -> sluice.control.v1.AcceptStoreRequest
+	73,  // 154: sluice.control.v1.Control.ListConnections:input_type -> sluice.control.v1.ListConnectionsRequest
+	76,  // 155: sluice.control.v1.Control.ListViolations:input_type -> sluice.control.v1.ListViolationsRequest
+	79,  // 156: sluice.control.v1.Control.ListThreats:input_type -> sluice.control.v1.ListThreatsRequest
+	90,  // 157: sluice.control.v1.Control.ListEvents:input_type -> sluice.control.v1.ListEventsRequest
+	89,  // 158: sluice.control.v1.Control.Observe:input_type -> sluice.control.v1.ObserveRequest
+	93,  // 159: sluice.control.v1.Control.Why:input_type -> sluice.control.v1.WhyRequest
+	21,  // 160: sluice.control.v1.Collector.RegisterNode:output_type -> sluice.control.v1.RegisterNodeResponse
+	25,  // 161: sluice.control.v1.Collector.ReportWorkloads:output_type -> sluice.control.v1.ReportWorkloadsResponse
+	30,  // 162: sluice.control.v1.Collector.ReportConnections:output_type -> sluice.control.v1.ReportConnectionsResponse
+	39,  // 163: sluice.control.v1.Collector.ReportStatus:output_type -> sluice.control.v1.ReportStatusResponse
+	45,  // 164: sluice.control.v1.Control.Status:output_type -> sluice.control.v1.StatusResponse
+	47,  // 165: sluice.control.v1.Control.ListWorkloads:output_type -> sluice.control.v1.ListWorkloadsResponse
+	88,  // 166: sluice.control.v1.Control.SetBackend:output_type -> sluice.control.v1.SetBackendResponse
+	51,  // 167: sluice.control.v1.Control.ListGroups:output_type -> sluice.control.v1.ListGroupsResponse
+	53,  // 168: sluice.control.v1.Control.PutGroup:output_type -> sluice.control.v1.PutGroupResponse
+	82,  // 169: sluice.control.v1.Control.SetMode:output_type -> sluice.control.v1.SetModeResponse
+	84,  // 170: sluice.control.v1.Control.SetFail:output_type -> sluice.control.v1.SetFailResponse
+	86,  // 171: sluice.control.v1.Control.SetHold:output_type -> sluice.control.v1.SetHoldResponse
+	56,  // 172: sluice.control.v1.Control.ListRules:output_type -> sluice.control.v1.ListRulesResponse
+	63,  // 173: sluice.control.v1.Control.PutRule:output_type -> sluice.control.v1.PutRuleResponse
+	65,  // 174: sluice.control.v1.Control.DeleteRule:output_type -> sluice.control.v1.DeleteRuleResponse
+	59,  // 175: sluice.control.v1.Control.ListSetAside:output_type -> sluice.control.v1.ListSetAsideResponse
+	61,  // 176: sluice.control.v1.Control.DecideSetAside:output_type -> sluice.control.v1.DecideSetAsideResponse
+	68,  // 177: sluice.control.v1.Control.GetSettings:output_type -> sluice.control.v1.GetSettingsResponse
+	70,  // 178: sluice.control.v1.Control.PutSettings:output_type -> sluice.control.v1.PutSettingsResponse
+	44,  // 179: sluice.control.v1.Control.AcceptStore:output_type -> sluice.control.v1.AcceptStoreResponse
+	74,  // 180: sluice.control.v1.Control.ListConnections:output_type -> sluice.control.v1.ListConnectionsResponse
+	77,  // 181: sluice.control.v1.Control.ListViolations:output_type -> sluice.control.v1.ListViolationsResponse
+	80,  // 182: sluice.control.v1.Control.ListThreats:output_type -> sluice.control.v1.ListThreatsResponse
+	91,  // 183: sluice.control.v1.Control.ListEvents:output_type -> sluice.control.v1.ListEventsResponse
+	92,  // 184: sluice.control.v1.Control.Observe:output_type -> sluice.control.v1.Event
+	96,  // 185: sluice.control.v1.Control.Why:output_type -> sluice.control.v1.WhyResponse
+	160, // [160:186] is the sub-list for method output_type
+	134, // [134:160] is the sub-list for method input_type
+	134, // [134:134] is the sub-list for extension type_name
+	134, // [134:134] is the sub-list for extension extendee
+	0,   // [0:134] is the sub-list for field type_name
 }
 
 func init() { file_api_control_v1_control_proto_init() }
@@ -8914,14 +9145,14 @@ func file_api_control_v1_control_proto_init() {
 	if File_api_control_v1_control_proto != nil {
 		return
 	}
-	file_api_control_v1_control_proto_msgTypes[65].OneofWrappers = []any{}
+	file_api_control_v1_control_proto_msgTypes[68].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_control_v1_control_proto_rawDesc), len(file_api_control_v1_control_proto_rawDesc)),
 			NumEnums:      17,
-			NumMessages:   95,
+			NumMessages:   98,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

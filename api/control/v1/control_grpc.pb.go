@@ -276,6 +276,7 @@ const (
 	Control_DecideSetAside_FullMethodName  = "/sluice.control.v1.Control/DecideSetAside"
 	Control_GetSettings_FullMethodName     = "/sluice.control.v1.Control/GetSettings"
 	Control_PutSettings_FullMethodName     = "/sluice.control.v1.Control/PutSettings"
+	Control_AcceptStore_FullMethodName     = "/sluice.control.v1.Control/AcceptStore"
 	Control_ListConnections_FullMethodName = "/sluice.control.v1.Control/ListConnections"
 	Control_ListViolations_FullMethodName  = "/sluice.control.v1.Control/ListViolations"
 	Control_ListThreats_FullMethodName     = "/sluice.control.v1.Control/ListThreats"
@@ -318,6 +319,9 @@ type ControlClient interface {
 	GetSettings(ctx context.Context, in *GetSettingsRequest, opts ...grpc.CallOption) (*GetSettingsResponse, error)
 	// PutSettings writes the settings whole.
 	PutSettings(ctx context.Context, in *PutSettingsRequest, opts ...grpc.CallOption) (*PutSettingsResponse, error)
+	// AcceptStore lets the store succeed the policies that agents hold, and answers when they enforce its
+	// policy, or the deadline ends.
+	AcceptStore(ctx context.Context, in *AcceptStoreRequest, opts ...grpc.CallOption) (*AcceptStoreResponse, error)
 	ListConnections(ctx context.Context, in *ListConnectionsRequest, opts ...grpc.CallOption) (*ListConnectionsResponse, error)
 	ListViolations(ctx context.Context, in *ListViolationsRequest, opts ...grpc.CallOption) (*ListViolationsResponse, error)
 	ListThreats(ctx context.Context, in *ListThreatsRequest, opts ...grpc.CallOption) (*ListThreatsResponse, error)
@@ -486,6 +490,16 @@ func (c *controlClient) PutSettings(ctx context.Context, in *PutSettingsRequest,
 	return out, nil
 }
 
+func (c *controlClient) AcceptStore(ctx context.Context, in *AcceptStoreRequest, opts ...grpc.CallOption) (*AcceptStoreResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcceptStoreResponse)
+	err := c.cc.Invoke(ctx, Control_AcceptStore_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *controlClient) ListConnections(ctx context.Context, in *ListConnectionsRequest, opts ...grpc.CallOption) (*ListConnectionsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListConnectionsResponse)
@@ -589,6 +603,9 @@ type ControlServer interface {
 	GetSettings(context.Context, *GetSettingsRequest) (*GetSettingsResponse, error)
 	// PutSettings writes the settings whole.
 	PutSettings(context.Context, *PutSettingsRequest) (*PutSettingsResponse, error)
+	// AcceptStore lets the store succeed the policies that agents hold, and answers when they enforce its
+	// policy, or the deadline ends.
+	AcceptStore(context.Context, *AcceptStoreRequest) (*AcceptStoreResponse, error)
 	ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error)
 	ListViolations(context.Context, *ListViolationsRequest) (*ListViolationsResponse, error)
 	ListThreats(context.Context, *ListThreatsRequest) (*ListThreatsResponse, error)
@@ -651,6 +668,9 @@ func (UnimplementedControlServer) GetSettings(context.Context, *GetSettingsReque
 }
 func (UnimplementedControlServer) PutSettings(context.Context, *PutSettingsRequest) (*PutSettingsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PutSettings not implemented")
+}
+func (UnimplementedControlServer) AcceptStore(context.Context, *AcceptStoreRequest) (*AcceptStoreResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AcceptStore not implemented")
 }
 func (UnimplementedControlServer) ListConnections(context.Context, *ListConnectionsRequest) (*ListConnectionsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListConnections not implemented")
@@ -961,6 +981,24 @@ func _Control_PutSettings_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Control_AcceptStore_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AcceptStoreRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControlServer).AcceptStore(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Control_AcceptStore_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControlServer).AcceptStore(ctx, req.(*AcceptStoreRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Control_ListConnections_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListConnectionsRequest)
 	if err := dec(in); err != nil {
@@ -1128,6 +1166,10 @@ var Control_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PutSettings",
 			Handler:    _Control_PutSettings_Handler,
+		},
+		{
+			MethodName: "AcceptStore",
+			Handler:    _Control_AcceptStore_Handler,
 		},
 		{
 			MethodName: "ListConnections",
