@@ -44,6 +44,8 @@ type Ident struct {
 	Attrs Attrs
 	// OnThreat is called for threats that a parser reports; may be nil.
 	OnThreat func(id uint16, text string)
+	// OnExpect is called for connections that the session's parser announces; may be nil.
+	OnExpect func(e parsers.Expectation)
 
 	reg     *parsers.Registry
 	cand    []int // registry indexes still alive, in order
@@ -80,7 +82,7 @@ func (d *Ident) Reset(reg *parsers.Registry, m parsers.Meta) {
 	d.spoke, d.probed, d.foreign, d.fed = [2]bool{}, [2]bool{}, [2]bool{}, [2]int{}
 	d.winner, d.outcome = -1, Undecided
 	d.App, d.Base, d.Strength, d.riding = app.Undecided, app.Undecided, parsers.No, app.Unknown
-	d.pending, d.late, d.ended, d.OnThreat = false, false, false, nil
+	d.pending, d.late, d.ended, d.OnThreat, d.OnExpect = false, false, false, nil, nil
 	d.flip, d.side, d.renamed = 0, UnknownSide, 0
 	d.begun, d.proxied = m.Midstream || m.Datagram(), ""
 	d.Attrs.reset()
@@ -103,6 +105,15 @@ func (d *Ident) Wants() bool { return !d.ended }
 
 // Chosen reports whether a parser was selected for the session.
 func (d *Ident) Chosen() bool { return d.winner >= 0 }
+
+// Follows reports whether the session's parser reads it beyond the limits of identification.
+func (d *Ident) Follows() bool {
+	if d.ended || d.outcome != Decided || d.winner < 0 || d.stream == nil {
+		return false
+	}
+	_, ok := d.reg.Entry(d.winner).Parser.(parsers.Follower)
+	return ok
+}
 
 // Could reports whether the session can still turn out to be of an application: that of a
 // parser that has not rejected it, or one that runs over that parser's protocol.
@@ -148,7 +159,7 @@ func (d *Ident) Data(dir parsers.Dir, data []byte) (used int) {
 // datagram reads one datagram, or ends identification when its side has reached the limit.
 func (d *Ident) datagram(dir parsers.Dir, data []byte) (used int) {
 	n := d.fed[dir]
-	if n >= MaxBytes {
+	if n >= MaxBytes && !d.Follows() {
 		d.End()
 		return len(data)
 	}
@@ -257,6 +268,7 @@ func (d *Ident) feed(dir parsers.Dir, data []byte) int {
 		}
 		used += r.Used
 		d.fed[dir] += r.Used
+		d.probed[dir] = d.probed[dir] || r.Used > 0
 		if !d.applyState(r.State) {
 			return len(data)
 		}
@@ -368,25 +380,3 @@ func (d *Ident) End() {
 	}
 	d.finish()
 }
-
-// sink is the parser's interface to an Ident.
-type sink struct{ d *Ident }
-
-// App implements parsers.Sink.
-func (s *sink) App(id app.ID) {
-	if s.d.outcome != Decided {
-		s.d.riding = id
-	}
-}
-
-// Attr implements parsers.Sink.
-func (s *sink) Attr(a parsers.Attr, v []byte) { s.d.Attrs.set(a, v) }
-
-// Threat implements parsers.Sink.
-func (s *sink) Threat(id uint16, text string) {
-	if s.d.OnThreat != nil {
-		s.d.OnThreat(id, text)
-	}
-}
-
-var _ parsers.Sink = (*sink)(nil)

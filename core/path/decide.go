@@ -20,6 +20,8 @@ type decider struct {
 	origin backend.Origin
 	side   sidecar.Destinations
 	named  named
+	// relations are of the sessions that belong to another one.
+	relations map[session.Key]relation
 }
 
 // about returns policy's decision on a session as it is now.

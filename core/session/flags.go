@@ -70,4 +70,8 @@ const (
 	// ResetDue: it was refused without a packet that shows where its ends are; they are still to
 	// be reset.
 	ResetDue
+	// Related: it belongs to another session, by whose ends and application it is judged.
+	Related
+	// Asks: it is a question to a multicast or broadcast address; unicast answers are expected.
+	Asks
 )

@@ -40,9 +40,6 @@ var (
 // NewSMTP is the parser of SMTP and LMTP.
 func NewSMTP() parsers.Parser { return parser{&smtpRules} }
 
-// NewFTP is the parser of FTP's control connection.
-func NewFTP() parsers.Parser { return parser{&ftpRules} }
-
 // NewIMAP is the parser of IMAP 4.
 func NewIMAP() parsers.Parser { return parser{&imapRules} }
 

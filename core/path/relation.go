@@ -1,0 +1,102 @@
+package path
+
+import (
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/related"
+	"github.com/sluicenet/sluice/core/session"
+)
+
+// relate records the session that another one belongs to.
+func (d *decider) relate(s *session.Session, r relation) {
+	if d.relations == nil {
+		d.relations = make(map[session.Key]relation)
+	}
+	d.relations[s.Key] = r
+}
+
+// queryOf is query for keeping.
+func (d *decider) queryOf(s *session.Session) policy.Query {
+	q := d.query(s)
+	q.Open = nil
+	return q
+}
+
+// related returns the decision on a session that belongs to another: that of the other one, as it
+// would be taken now. Where that does not allow it, a rule of its own may. A session that could
+// answer passed policy, so that one which policy waits for is as good as allowed.
+func (d *decider) related(v *View, s *session.Session) (a decision, ok bool) {
+	if s.Marks&session.Related == 0 || v.pol == nil {
+		return a, false
+	}
+	r, ok := d.relations[s.Key]
+	if !ok {
+		return a, false
+	}
+	a = v.pol.Decide(&r.query)
+	switch a.Verdict {
+	case flow.Pending:
+		a.Verdict = flow.Allow
+	case flow.Deny, flow.Violate, flow.Learn:
+		if a.Reason == flow.ByQuarantine {
+			return a, true
+		}
+		if own := d.about(v, s); a.Verdict == flow.Deny || own.Verdict == flow.Allow || own.Verdict == flow.Open {
+			return own, true
+		}
+	}
+	a.Reason = flow.ByRelated
+	return a, true
+}
+
+// followParent updates what a session is judged by from the session that it belongs to.
+func (l *lifecycle) followParent(s *session.Session) {
+	r, ok := l.decide.relations[s.Key]
+	if !ok {
+		return
+	}
+	if p := l.table.At(r.parent); p != nil && p.ID == r.id {
+		r.query = l.decide.queryOf(p)
+		l.decide.relations[s.Key] = r
+	}
+}
+
+// kin is what moves with a session of what belongs to it.
+type kin struct {
+	relation relation // valid if related
+	related  bool
+	expects  []related.Expectation
+}
+
+// takeKin removes the relations of an endpoint's sessions.
+func (l *lifecycle) takeKin(endpoint uint32) map[uint64][]related.Expectation {
+	list := l.expected.Take(endpoint)
+	if len(list) == 0 {
+		return nil
+	}
+	out := make(map[uint64][]related.Expectation)
+	for _, e := range list {
+		out[e.ID] = append(out[e.ID], e)
+	}
+	return out
+}
+
+// kinOf removes what belongs to a session that moves.
+func (l *lifecycle) kinOf(s *session.Session, expects map[uint64][]related.Expectation) (k kin) {
+	k.relation, k.related = l.decide.relations[s.Key]
+	delete(l.decide.relations, s.Key)
+	k.expects = expects[s.ID]
+	return k
+}
+
+// adoptKin takes over what belongs to a session that came.
+func (l *lifecycle) adoptKin(s *session.Session, k *kin) {
+	if k.related {
+		k.relation.parent = 0 // a handle of the other table
+		l.decide.relate(s, k.relation)
+	}
+	for i := range k.expects {
+		k.expects[i].Session = l.table.Ref(s)
+		l.expectOne(&k.expects[i])
+	}
+}
