@@ -13,7 +13,7 @@ import (
 func (p *Path) find(c *packetContext) bool {
 	k, swapped := &c.key, c.swapped
 	var before session.Session // which a new one replaces
-	if c.s != nil && c.s.Flags&session.Denied != 0 && p.ses.replaces(c.v, c.s) {
+	if c.s != nil && c.s.Flags&session.Denied != 0 && (p.ses.replaces(c.v, c.s) || awaited(&p.ses.lifecycle, c)) {
 		before = *c.s
 		p.ses.delete(c.s)
 		c.s = nil

@@ -48,45 +48,68 @@ type found struct {
 // findExpected returns the expectation that the packet which opens a session meets: its session is
 // alive, and policy lets it pass.
 func findExpected(l *lifecycle, c *packetContext) (f found, ok bool) {
-	if l.expected.Len() == 0 {
-		return f, false
-	}
-	p := c.p
-	k := related.Key{Endpoint: c.v.ID, Proto: p.Proto, IPv6: p.IPv6, At: p.Dst, Port: p.DstPort, From: p.Src}
-	answer := false
-	switch p.Proto {
-	case packet.ProtoTCP:
-		answer = p.Flags&(packet.SYN|packet.ACK) != packet.SYN
-	case packet.ProtoUDP:
-		answer = true
-	case packet.ProtoICMP, packet.ProtoICMPv6:
-		if !echoReply(p) {
-			return f, false
-		}
-		k.Port = p.SrcPort // the identifier
-	default:
-		return f, false
-	}
-	f.Expectation, ok = l.expected.Find(&k, c.f.Dir == packet.Egress || onLink(l, c, &p.Src), l.now)
-	toward := ok
-	if !ok && answer { // it may be the expecting end whose packet is seen first
-		k.At, k.Port, k.From = p.Src, p.SrcPort, p.Dst
-		f.Expectation, ok = l.expected.Find(&k, false, l.now)
-	}
+	toward, ok := lookExpected(l, c, &f)
 	if !ok {
-		return f, false
-	}
-	if f.parent = l.table.At(f.Session); f.parent == nil || !f.backs(f.parent) {
-		l.expected.Remove(&f.Key)
 		return f, false
 	}
 	if !f.Many {
 		l.expected.Remove(&f.Key)
 	}
 	f.claim = role.Claim{FromSource: toward != f.AtIsClient, Firm: true, Evidence: flow.EvidenceHandshake}
-	f.claim.Midstream = p.Proto == packet.ProtoTCP && answer
+	f.claim.Midstream = c.p.Proto == packet.ProtoTCP && !opensTCP(c.p)
 	return f, true
 }
+
+// awaited reports whether a packet of a denied session begins one that is expected meanwhile.
+func awaited(l *lifecycle, c *packetContext) bool {
+	if l.expected.Len() == 0 || c.p.Proto == packet.ProtoTCP && !opensTCP(c.p) {
+		return false
+	}
+	var f found
+	_, ok := lookExpected(l, c, &f)
+	return ok
+}
+
+// lookExpected finds the expectation that a packet meets; toward reports whether the packet is sent
+// to the expecting end.
+func lookExpected(l *lifecycle, c *packetContext, f *found) (toward, ok bool) {
+	if l.expected.Len() == 0 {
+		return false, false
+	}
+	p := c.p
+	k := related.Key{Endpoint: c.v.ID, Proto: p.Proto, IPv6: p.IPv6, At: p.Dst, Port: p.DstPort, From: p.Src}
+	either := false
+	switch p.Proto {
+	case packet.ProtoTCP:
+		either = !opensTCP(p)
+	case packet.ProtoUDP:
+		either = true
+	case packet.ProtoICMP, packet.ProtoICMPv6:
+		if !echoReply(p) {
+			return false, false
+		}
+		k.Port = p.SrcPort // the identifier
+	default:
+		return false, false
+	}
+	f.Expectation, ok = l.expected.Find(&k, c.f.Dir == packet.Egress || onLink(l, c, &p.Src), l.now)
+	toward = ok
+	if !ok && either { // it may be the expecting end whose packet is seen first
+		k.At, k.Port, k.From = p.Src, p.SrcPort, p.Dst
+		f.Expectation, ok = l.expected.Find(&k, false, l.now)
+	}
+	if !ok {
+		return false, false
+	}
+	if f.parent = l.table.At(f.Session); f.parent == nil || !f.backs(f.parent) {
+		l.expected.Remove(&f.Key)
+		return false, false
+	}
+	return toward, true
+}
+
+// opensTCP reports whether a segment is the first of a connection.
+func opensTCP(p *packet.Packet) bool { return p.Flags&(packet.SYN|packet.ACK) == packet.SYN }
 
 // backs reports whether the session that announced an expectation still is what it was.
 func (f *found) backs(parent *session.Session) bool {

@@ -1,0 +1,391 @@
+package path_test
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/counter"
+	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/own"
+	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/policy"
+	"github.com/sluicenet/sluice/core/threat"
+)
+
+// withGroups is the policy of a workload with rules to its peer (2) and to multicast and broadcast
+// addresses (3).
+func (s *stage) withGroups(version uint64, mode policy.Mode, rules ...policy.RuleSpec) {
+	s.t.Helper()
+	spec := &policy.Spec{
+		Version:    version,
+		Groups:     []policy.GroupSpec{{Name: "any", Any: true}, {Name: "svc:default/w"}, {Name: "svc:default/peer"}, {Name: "multicast", Cast: true}},
+		Identities: []policy.IdentitySpec{{Groups: []uint32{0}}, {Groups: []uint32{0, 1}}, {Groups: []uint32{0, 2}}, {Groups: []uint32{0, 3}}},
+		Workloads:  []policy.WorkloadSpec{{ID: "w", Identity: 1, Mode: mode}}, Rules: rules,
+	}
+	for prefix, id := range map[string]uint32{"10.0.0.1/32": 1, "fd00::1/128": 1, "10.0.0.2/32": 2, "fd00::2/128": 2, "224.0.0.0/4": 3, "10.0.0.255/32": 3, "255.255.255.255/32": 3, "ff00::/8": 3} {
+		spec.Addresses = append(spec.Addresses, policy.AddressSpec{Prefix: netip.MustParsePrefix(prefix), Identity: id})
+	}
+	table, err := policy.Compile(spec)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.set(uint32(version), table)
+}
+
+// to allows a protocol's port from one group to another.
+func to(id, from, dst uint32, proto uint8, port uint16, apps ...app.ID) policy.RuleSpec {
+	return policy.RuleSpec{ID: id, From: from, To: dst, Ports: []policy.PortSpec{{Proto: proto, Lo: port, Hi: port}}, Apps: apps}
+}
+
+// question is one to a group or to everybody, and the addresses of the two ends.
+type question struct {
+	name          string
+	own, peer, to string
+	mac           own.MAC // of the group
+}
+
+var questions = []question{
+	{"multicast", "10.0.0.1", "10.0.0.2", "239.255.255.250", own.MAC{1, 0, 0x5e, 0x7f, 0xff, 0xfa}},
+	{"broadcast", "10.0.0.1", "10.0.0.2", "10.0.0.255", toAll},
+	{"limited broadcast", "10.0.0.1", "10.0.0.2", "255.255.255.255", toAll},
+	{"ipv6", "fd00::1", "fd00::2", "ff08::fade", own.MAC{0x33, 0x33, 0, 0, 0xfa, 0xde}},
+	{"link-local", "fe80::1", "fe80::2", "ff02::c", own.MAC{0x33, 0x33, 0, 0, 0, 0xc}},
+}
+
+// TestAnswersToGroups: the unicast answer to a question to a group belongs to it, at the end that asks and at
+// the end that answers, from any port, until it is too late; nothing else does.
+func TestAnswersToGroups(t *testing.T) {
+	for _, q := range questions {
+		for _, mode := range []policy.Mode{policy.Discover, policy.Monitor, policy.Protect} {
+			t.Run(fmt.Sprint(q.name, "/", mode), func(t *testing.T) {
+				refused := map[policy.Mode]packet.Action{policy.Protect: drop}[mode]
+				if mode != policy.Protect {
+					refused = pass
+				}
+				asks := newStage(t, mode, known)
+				asks.withGroups(1, mode, to(7, 1, 3, 17, 1900))
+				ask := func() packet.Frame {
+					return datagram(t, packet.Egress, q.mac, macW, q.own, q.to, 50000, 1900, "who is there?")
+				}
+				reply := func(from string, sport, dport uint16) packet.Frame {
+					return datagram(t, packet.Ingress, macW, macP, from, q.own, sport, dport, "here I am")
+				}
+				asks.want("an answer without a question", asks.give(reply(q.peer, 1900, 50001)), refused)
+				asks.want("a question", asks.give(ask()), pass)
+				asks.want("its answers", asks.give(reply(q.peer, 1900, 50000), reply(q.peer, 49999, 50000)), pass, pass)
+				asks.want("one to another port", asks.give(reply(q.peer, 1900, 50002)), refused)
+				far := "198.51.100.9"
+				if netip.MustParseAddr(q.own).Is6() {
+					far = "2001:db8::9"
+				}
+				f := reply(far, 1900, 50000)
+				copy(f.Data[6:12], macHost[:])
+				asks.want("one from beyond the link", asks.give(f), refused)
+				asks.want("the next thing to the answering host", asks.give(datagram(t, packet.Egress, macP, macW, q.own, q.peer, 50000, 1900, "tell me more")), pass)
+				asks.pass(40*time.Second, time.Second)
+				asks.want("an answer that is too late", asks.give(reply(q.peer, 1901, 50000)), refused)
+				asks.want("a further question", asks.give(ask()), pass)
+				asks.want("and its answer", asks.give(reply(q.peer, 1902, 50000)), pass)
+				answers := recordsTo(asks, 50000, 1900, 49999, 1902)
+				for _, r := range answers {
+					if r.Verdict != flow.Allow || r.Reason != flow.ByRelated || r.Rule != 7 || r.Dir != packet.Egress {
+						t.Errorf("answer: %v by %v of rule %d, %v", r.Verdict, r.Reason, r.Rule, r.Dir)
+					}
+				}
+				if len(answers) == 0 {
+					t.Error("answers are not reported as the asking end's")
+				}
+
+				hears := newStage(t, mode, known)
+				hears.withGroups(1, mode, to(8, 2, 3, 17, 1900))
+				ps := q.peer
+				heard := datagram(t, packet.Ingress, q.mac, macP, ps, q.to, 50000, 1900, "who is there?")
+				if q.name == "link-local" {
+					hears.withGroups(1, mode, to(8, 0, 3, 17, 1900))
+				}
+				back := func(sport, dport uint16) packet.Frame {
+					return datagram(t, packet.Egress, macP, macW, q.own, ps, sport, dport, "here I am")
+				}
+				hears.want("an answer nobody asked for", hears.give(back(1900, 50001)), refused)
+				hears.want("the question", hears.give(heard), pass)
+				hears.want("the answer", hears.give(back(1900, 50000), back(41000, 50000)), pass, pass)
+				hears.want("to another port", hears.give(back(1900, 50003)), refused)
+			})
+		}
+	}
+}
+
+// recordsTo returns the records of sessions between a client's port and some servers' ports.
+func recordsTo(s *stage, cport uint16, sports ...uint16) (out []flow.Record) {
+	for _, r := range s.all {
+		for _, p := range sports {
+			if r.ClientPort == cport && r.ServerPort == p && r.Reason == flow.ByRelated {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+// TestRefusedQuestion: what policy refuses asks nothing.
+func TestRefusedQuestion(t *testing.T) {
+	for _, q := range questions {
+		s := newStage(t, policy.Protect, known)
+		s.withGroups(1, policy.Protect, to(7, 1, 3, 17, 5353))
+		s.want(q.name, s.give(datagram(t, packet.Egress, q.mac, macW, q.own, q.to, 50000, 1900, "who?")), drop)
+		s.want(q.name+": an answer", s.give(datagram(t, packet.Ingress, macW, macP, q.peer, q.own, 1900, 50000, "I")), drop)
+	}
+}
+
+// TestEchoToGroup: a ping to a group is answered by all of it.
+func TestEchoToGroup(t *testing.T) {
+	echo := func(dir packet.Direction, dst, src own.MAC, from, to string, reply bool, id uint16) packet.Frame {
+		a, b := netip.MustParseAddr(from), netip.MustParseAddr(to)
+		if a.Is6() {
+			kind := layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoRequest, 0)
+			if reply {
+				kind = layers.CreateICMPv6TypeCode(layers.ICMPv6TypeEchoReply, 0)
+			}
+			return raw(t, dir, ether(dst, src, layers.EthernetTypeIPv6), &layers.IPv6{Version: 6, NextHeader: layers.IPProtocolICMPv6, HopLimit: 64, SrcIP: a.AsSlice(), DstIP: b.AsSlice()},
+				&layers.ICMPv6{TypeCode: kind}, &layers.ICMPv6Echo{Identifier: id, SeqNumber: 1}, gopacket.Payload("x"))
+		}
+		kind := layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoRequest, 0)
+		if reply {
+			kind = layers.CreateICMPv4TypeCode(layers.ICMPv4TypeEchoReply, 0)
+		}
+		return raw(t, dir, ether(dst, src, layers.EthernetTypeIPv4), &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolICMPv4, SrcIP: a.AsSlice(), DstIP: b.AsSlice()},
+			&layers.ICMPv4{TypeCode: kind, Id: id, Seq: 1}, gopacket.Payload("x"))
+	}
+	for _, q := range questions {
+		proto := uint8(packet.ProtoICMP)
+		if netip.MustParseAddr(q.own).Is6() {
+			proto = packet.ProtoICMPv6
+		}
+		s := newStage(t, policy.Protect, known)
+		s.withGroups(1, policy.Protect, policy.RuleSpec{ID: 7, From: 1, To: 3, Ports: []policy.PortSpec{{Proto: proto, Hi: 65535}}})
+		s.want(q.name, s.give(echo(packet.Egress, q.mac, macW, q.own, q.to, false, 77)), pass)
+		s.want(q.name+": its answer", s.give(echo(packet.Ingress, macW, macP, q.peer, q.own, true, 77)), pass)
+		s.want(q.name+": another answer", s.give(echo(packet.Ingress, macW, macP, q.peer, q.own, true, 78)), drop)
+		s.want(q.name+": a request", s.give(echo(packet.Ingress, macW, macP, q.peer, q.own, false, 79)), drop)
+	}
+}
+
+// ftpOpen is the conversation before a command.
+func ftpOpen(t *testing.T, s *stage, c *conn) {
+	t.Helper()
+	s.give(open(t, c)...)
+	for _, x := range []struct {
+		end  int
+		text string
+	}{{1, "220 FTP ready\r\n"}, {0, "USER a\r\n"}, {1, "331 password\r\n"}, {0, "PASS b\r\n"}, {1, "230 in\r\n"}} {
+		s.want(x.text, s.give(c.seg(t, x.end, "A", x.text)), pass)
+	}
+}
+
+// connect gives the handshake of another connection, opened by one end.
+func connect(t *testing.T, s *stage, v6 bool, end int, from, to uint16) packet.Action {
+	t.Helper()
+	c := newConn(v6, from, to)
+	if end == 1 { // the conn's end 0 is the client
+		c.cport, c.sport = to, from
+	}
+	return s.give(c.seg(t, end, "S", ""))[0]
+}
+
+// TestFTPData: data connections belong to their control connection, active and passive; nothing else is
+// opened by what is announced.
+func TestFTPData(t *testing.T) {
+	both(t, func(t *testing.T, v6 bool) {
+		s := newStage(t, policy.Protect)
+		s.policy(1, protect(), allow(7, 6, 21, app.FTP))
+		c := newConn(v6, 40000, 21)
+		ftpOpen(t, s, c)
+		passive, active := "229 Entering Extended Passive Mode (|||30001|)\r\n", "EPRT |1|10.0.0.1|45000|\r\n"
+		if v6 {
+			active = "EPRT |2|fd00::1|45000|\r\n"
+		}
+		if a := connect(t, s, v6, 0, 40001, 30001); a != drop {
+			t.Errorf("before it was announced: %v", a)
+		}
+		s.give(c.seg(t, 0, "A", "EPSV\r\n"), c.seg(t, 1, "A", passive))
+		if a := connect(t, s, v6, 0, 40002, 30001); a != pass {
+			t.Errorf("passive: %v", a)
+		}
+		if a := connect(t, s, v6, 0, 40003, 30001); a != drop {
+			t.Errorf("a second one: %v", a)
+		}
+		if a := connect(t, s, v6, 1, 20, 45000); a != drop {
+			t.Errorf("active before it was announced: %v", a)
+		}
+		s.give(c.seg(t, 0, "A", active))
+		if a := connect(t, s, v6, 1, 20, 45001); a != drop {
+			t.Errorf("another port: %v", a)
+		}
+		if a := connect(t, s, v6, 1, 20, 45000); a != pass {
+			t.Errorf("active, refused before: %v", a)
+		}
+		s.give(c.seg(t, 0, "A", active))
+		if a := connect(t, s, v6, 1, 21, 45000); a != pass {
+			t.Errorf("active: %v", a)
+		}
+		s.give(c.seg(t, 0, "A", "EPSV\r\n"), c.seg(t, 1, "A", "229 (|||30002|)\r\n"))
+		s.pass(70*time.Second, time.Second)
+		if a := connect(t, s, v6, 0, 40004, 30002); a != drop {
+			t.Errorf("too late: %v", a)
+		}
+		s.give(c.seg(t, 0, "A", "EPSV\r\n"), c.seg(t, 1, "A", "229 (|||30003|)\r\n"))
+		s.give(c.seg(t, 1, "R", ""))
+		if a := connect(t, s, v6, 0, 40005, 30003); a != drop {
+			t.Errorf("after the control connection ended: %v", a)
+		}
+		n := 0
+		for _, r := range s.all {
+			if r.Reason == flow.ByRelated {
+				n++
+				if r.Verdict != flow.Allow || r.Rule != 7 || r.App != uint16(app.FTPData) {
+					t.Errorf("data: %v of rule %d, application %v", r.Verdict, r.Rule, app.ID(r.App))
+				}
+			}
+		}
+		if n == 0 {
+			t.Error("no data connection was reported")
+		}
+	})
+}
+
+// TestBounce: an announced address that is not the end's own, or a port of another service, opens nothing and
+// is a threat.
+func TestBounce(t *testing.T) {
+	for _, tt := range []struct {
+		name, command, reply string
+		end                  int
+		from, to             uint16
+	}{
+		{"foreign address", "PORT 10,0,0,9,175,200\r\n", "", 1, 20, 45000},
+		{"foreign address of the other family", "EPRT |2|fd00::9|45000|\r\n", "", 1, 20, 45000},
+		{"system port of the client", "PORT 10,0,0,1,0,22\r\n", "", 1, 20, 22},
+		{"system port of the server", "PASV\r\n", "227 (10,0,0,2,0,22)\r\n", 0, 45000, 22},
+	} {
+		s := newStage(t, policy.Protect)
+		s.policy(1, protect(), allow(7, 6, 21, app.FTP))
+		c := newConn(false, 40000, 21)
+		ftpOpen(t, s, c)
+		s.give(c.seg(t, 0, "A", tt.command))
+		if tt.reply != "" {
+			s.give(c.seg(t, 1, "A", tt.reply))
+		}
+		if a := connect(t, s, false, tt.end, tt.from, tt.to); a != drop {
+			t.Errorf("%s: %v", tt.name, a)
+		}
+		s.counted(counter.ExpectedRefused, 1)
+		got := s.threats()
+		if len(got) != 1 || got[0].ID != threat.Bounce || got[0].Text == "" || len(got[0].Frame) == 0 {
+			t.Errorf("%s: threats %+v", tt.name, got)
+		}
+	}
+}
+
+// TestRelatedFollowsItsSession: the data connection is judged as its control connection is, after another
+// policy, too.
+func TestRelatedFollowsItsSession(t *testing.T) {
+	both(t, func(t *testing.T, v6 bool) {
+		for _, mode := range []policy.Mode{policy.Discover, policy.Monitor, policy.Protect} {
+			s := newStage(t, policy.Protect)
+			s.policy(1, policy.WorkloadSpec{Mode: mode}, allow(7, 6, 21, app.FTP))
+			c := newConn(v6, 40000, 21)
+			ftpOpen(t, s, c)
+			s.give(c.seg(t, 0, "A", "EPSV\r\n"), c.seg(t, 1, "A", "229 (|||30001|)\r\n"))
+			d := newConn(v6, 40001, 30001)
+			s.want("data", s.give(open(t, d)...), pass, pass, pass)
+			s.pass(time.Second, 100*time.Millisecond)
+			s.policy(2, policy.WorkloadSpec{Mode: mode})
+			s.pass(5*time.Second, 100*time.Millisecond)
+			last := lastOf(s, 40001)
+			want := map[policy.Mode]flow.Verdict{policy.Discover: flow.Learn, policy.Monitor: flow.Violate, policy.Protect: flow.Deny}[mode]
+			if last.Verdict != want || mode != policy.Protect && last.Reason != flow.ByRelated {
+				t.Errorf("%v: %v by %v, want %v", mode, last.Verdict, last.Reason, want)
+			}
+			if a := s.give(d.seg(t, 0, "A", "more"))[0]; (a == drop) != (mode == policy.Protect) {
+				t.Errorf("%v: %v", mode, a)
+			}
+		}
+	})
+}
+
+// lastOf returns the last record of a session by its client's port.
+func lastOf(s *stage, cport uint16) (r flow.Record) {
+	for _, x := range s.all {
+		if x.ClientPort == cport {
+			r = x
+		}
+	}
+	return r
+}
+
+// TestOwnRuleOfRelated: a rule that allows the port of the data itself still does.
+func TestOwnRuleOfRelated(t *testing.T) {
+	s := newStage(t, policy.Protect)
+	s.policy(1, protect(), allow(7, 6, 21, app.FTP), allow(8, 6, 30001))
+	c := newConn(false, 40000, 21)
+	ftpOpen(t, s, c)
+	s.give(c.seg(t, 0, "A", "PASV\r\n"), c.seg(t, 1, "A", "227 (10,0,0,2,117,49)\r\n"))
+	d := newConn(false, 40001, 30001)
+	s.want("data", s.give(open(t, d)...), pass, pass, pass)
+	s.policy(2, protect(), allow(8, 6, 30001))
+	s.pass(time.Second, 100*time.Millisecond)
+	if r := lastOf(s, 40001); r.Verdict != flow.Allow || r.Rule != 8 {
+		t.Errorf("%v of rule %d", r.Verdict, r.Rule)
+	}
+	s.want("more data", s.give(d.seg(t, 0, "A", "more")), pass)
+}
+
+// TestLongControl: a control connection is followed beyond the limits of identification.
+func TestLongControl(t *testing.T) {
+	both(t, func(t *testing.T, v6 bool) {
+		s := newStage(t, policy.Protect)
+		s.policy(1, protect(), allow(7, 6, 21, app.FTP))
+		c := newConn(v6, 40000, 21)
+		ftpOpen(t, s, c)
+		for range 300 {
+			s.give(c.seg(t, 0, "A", "NOOP\r\n"), c.seg(t, 1, "A", "200 "+string(make([]byte, 100))+"\r\n"))
+		}
+		s.pass(20*time.Minute, 5*time.Second)
+		s.give(c.seg(t, 0, "A", "EPSV\r\n"), c.seg(t, 1, "A", "229 (|||30001|)\r\n"))
+		if a := connect(t, s, v6, 0, 40002, 30001); a != pass {
+			t.Errorf("data: %v", a)
+		}
+	})
+}
+
+// TestRelatedMoves: what is expected, and what is related, moves with its session.
+func TestRelatedMoves(t *testing.T) {
+	both(t, func(t *testing.T, v6 bool) {
+		from, next := newStage(t, policy.Discover), newStage(t, policy.Protect)
+		for _, s := range []*stage{from, next} {
+			s.policy(1, protect(), allow(7, 6, 21, app.FTP))
+		}
+		c := newConn(v6, 40000, 21)
+		ftpOpen(t, from, c)
+		from.give(c.seg(t, 0, "A", "EPSV\r\n"), c.seg(t, 1, "A", "229 (|||30001|)\r\n"))
+		d := newConn(v6, 40001, 30001)
+		from.give(open(t, d)...)
+		from.give(c.seg(t, 0, "A", "EPSV\r\n"), c.seg(t, 1, "A", "229 (|||30002|)\r\n"))
+		next.p.Begin(next.now)
+		next.p.Adopt(1, from.p.Export(1))
+		next.pass(time.Second, 100*time.Millisecond)
+		next.want("open data", next.give(d.seg(t, 0, "A", "data")), pass)
+		if a := connect(t, next, v6, 0, 40002, 30002); a != pass {
+			t.Errorf("expected data: %v", a)
+		}
+		next.give(c.seg(t, 0, "A", "EPSV\r\n"), c.seg(t, 1, "A", "229 (|||30003|)\r\n"))
+		if a := connect(t, next, v6, 0, 40003, 30003); a != pass {
+			t.Errorf("data announced here: %v", a)
+		}
+	})
+}
