@@ -36,6 +36,7 @@ type relation struct {
 	parent uint32 // its handle
 	id     uint64 // its number; with another one there the handle is not its any more
 	query  policy.Query
+	detail *flow.Detail
 }
 
 // found is an expectation that a packet meets.
@@ -137,7 +138,11 @@ func onLink(l *lifecycle, c *packetContext, a *packet.Addr) bool {
 // relate makes a new session one that belongs to another.
 func relate(l *lifecycle, s *session.Session, f *found) {
 	s.Marks |= session.Related
-	l.decide.relate(s, relation{parent: f.Session, id: f.ID, query: l.decide.queryOf(f.parent)})
+	l.decide.relate(s, relation{parent: f.Session, id: f.ID, query: l.decide.queryOf(f.parent), detail: l.decide.describe(f.parent)})
+	if f.AtIsClient && !f.claim.FromSource && f.parent.Flags&session.Answered == 0 { // from another address or port
+		f.parent.Flags |= session.Answered
+		f.parent.Marks |= session.Changed
+	}
 	l.out.count[counter.RelatedSessions]++
 	a, base := f.App, f.App
 	if a == app.Undecided && f.By == app.Undecided { // an answer is of the question's application

@@ -3,6 +3,7 @@ package path_test
 import (
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/threat"
+	"github.com/sluicenet/sluice/parsers/parsertest"
 )
 
 // withGroups is the policy of a workload with rules to its peer (2) and to multicast and broadcast
@@ -388,4 +390,85 @@ func TestRelatedMoves(t *testing.T) {
 			t.Errorf("data announced here: %v", a)
 		}
 	})
+}
+
+// TestTFTPTransfer: the transfer comes from another port of the server, and answers the request.
+func TestTFTPTransfer(t *testing.T) {
+	both(t, func(t *testing.T, v6 bool) {
+		for _, mode := range []policy.Mode{policy.Discover, policy.Protect} {
+			s := newStage(t, mode)
+			w := policy.WorkloadSpec{Mode: mode}
+			s.policy(1, w, allow(7, 17, 69, app.TFTP))
+			refused := pass
+			if mode == policy.Protect {
+				refused = drop
+			}
+			s.want("a transfer without a request", s.give(udp(t, v6, 1, 40069, 50000, "\x00\x03\x00\x01x")), refused)
+			for i := range uint16(2) { // one socket of the client for two files
+				s.want("request", s.give(udp(t, v6, 0, 50001, 69, "\x00\x01f\x00octet\x00")), pass)
+				s.want("transfer", s.give(udp(t, v6, 1, 40070+i, 50001, "\x00\x03\x00\x01x"), udp(t, v6, 0, 50001, 40070+i, "\x00\x04\x00\x01")), pass, pass)
+			}
+			s.want("a third", s.give(udp(t, v6, 1, 40072, 50001, "\x00\x03\x00\x01x")), refused)
+			s.pass(3*time.Second, 100*time.Millisecond)
+			for _, r := range s.all {
+				if r.ClientPort == 50001 && (r.Verdict != flow.Allow || r.App != uint16(app.TFTP)) && r.ServerPort != 40072 {
+					t.Errorf("port %d: %v, %v, %v", r.ServerPort, r.Verdict, app.ID(r.App), r.Outcome)
+				}
+			}
+			if is, _ := answeredPort(s, 50001, 69); !is {
+				t.Error("the request is unanswered")
+			}
+		}
+	})
+}
+
+// answeredPort returns the last reported outcome of a session by its ports.
+func answeredPort(s *stage, cport, sport uint16) (is bool, o flow.Outcome) {
+	for _, r := range s.all {
+		if r.ClientPort == cport && r.ServerPort == sport {
+			is, o = r.Answered, r.Outcome
+		}
+	}
+	return is, o
+}
+
+// TestLateMigration: a QUIC connection continues from another port of its client; nothing else is taken for one.
+func TestLateMigration(t *testing.T) {
+	hello := quicInitial(t)
+	short := "\x40" + string(make([]byte, 40))
+	both(t, func(t *testing.T, v6 bool) {
+		s := newStage(t, policy.Protect)
+		s.policy(1, protect(), allow(7, 17, 443, app.QUIC))
+		s.want("without a connection", s.give(udp(t, v6, 0, 50000, 443, short)), drop)
+		got := s.give(udp(t, v6, 0, 50001, 443, hello))
+		if got[0] != pass {
+			t.Fatalf("handshake: %v", got)
+		}
+		s.want("not answered yet", s.give(udp(t, v6, 0, 50002, 443, short)), drop)
+		s.give(udp(t, v6, 1, 443, 50001, "\xc0\x00\x00\x00\x01\x00\x00"+string(make([]byte, 40))))
+		s.want("from another port", s.give(udp(t, v6, 0, 50003, 443, short)), pass)
+		s.want("to another port", s.give(udp(t, v6, 0, 50003, 444, short)), drop)
+		s.want("text", s.give(udp(t, v6, 0, 50004, 443, "12345 and some more text, longer than that")), drop)
+		s.want("too short", s.give(udp(t, v6, 0, 50005, 443, short[:20])), drop)
+		s.pass(time.Second, 100*time.Millisecond)
+		if r := lastOf(s, 50003); r.ServerPort == 443 && (r.Base != uint16(app.QUIC) || r.Rule != 7) {
+			t.Errorf("%v of rule %d", app.ID(r.Base), r.Rule)
+		}
+	})
+}
+
+// quicInitial is the first datagram of a case of the QUIC parser.
+func quicInitial(t *testing.T) string {
+	t.Helper()
+	cases, err := parsertest.Load(filepath.Join("..", "..", "parsers", "quic", "testdata"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if c.Want.Base == "quic" && len(c.Messages[0].Data) >= 1200 && c.Messages[0].Dir == 0 && c.ClientOnly != "none" {
+			return string(c.Messages[0].Data)
+		}
+	}
+	t.Fatal("no case with an Initial")
+	return ""
 }

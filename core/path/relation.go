@@ -1,6 +1,7 @@
 package path
 
 import (
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/related"
@@ -59,6 +60,35 @@ func (l *lifecycle) followParent(s *session.Session) {
 		r.query = l.decide.queryOf(p)
 		l.decide.relations[s.Key] = r
 	}
+}
+
+// relatedAttr is the attribute that holds what a session belongs to.
+const relatedAttr = "related"
+
+// describe returns the attribute of sessions that belong to another one.
+func (d *decider) describe(parent *session.Session) *flow.Detail {
+	q := d.query(parent)
+	text := policy.PortSpec{Proto: q.Proto, Lo: q.Port, Hi: q.Port}.String()
+	switch {
+	case !policy.HasPorts(q.Proto):
+		text = policy.ProtoName(q.Proto)
+	case parent.Marks&session.Asks == 0 && q.App != app.Undecided && q.App != app.Unknown:
+		text += " " + q.App.Name()
+	}
+	if parent.Marks&session.Asks != 0 {
+		group, _ := parent.Server()
+		text += " to " + group.Netip().String()
+	}
+	return &flow.Detail{Attrs: []flow.Pair{{Key: relatedAttr, Value: text}}}
+}
+
+// withRelation returns a session's attributes with the one that states what it belongs to.
+func (d *decider) withRelation(s *session.Session, detail *flow.Detail) *flow.Detail {
+	r, ok := d.relations[s.Key]
+	if !ok || detail == nil {
+		return r.detail
+	}
+	return &flow.Detail{Attrs: append(append([]flow.Pair(nil), detail.Attrs...), r.detail.Attrs...)}
 }
 
 // kin is what moves with a session of what belongs to it.
