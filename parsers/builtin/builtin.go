@@ -34,6 +34,7 @@ import (
 	"github.com/sluicenet/sluice/parsers/ssdp"
 	"github.com/sluicenet/sluice/parsers/ssh"
 	"github.com/sluicenet/sluice/parsers/stun"
+	"github.com/sluicenet/sluice/parsers/sunrpc"
 	"github.com/sluicenet/sluice/parsers/syslog"
 	"github.com/sluicenet/sluice/parsers/tftp"
 	"github.com/sluicenet/sluice/parsers/tls"
@@ -102,6 +103,7 @@ func registry(wanted func(app.ID) bool) (*parsers.Registry, error) {
 		{radius.New(), app.RADIUS, parsers.UDP},
 		{tftp.New(), app.TFTP, parsers.UDP},
 		{ntp.New(), app.NTP, parsers.UDP},
+		{sunrpc.New(), app.SunRPC, parsers.TCP | parsers.UDP},
 	}
 	r := &parsers.Registry{}
 	for _, e := range list {
