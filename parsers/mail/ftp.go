@@ -29,27 +29,32 @@ func (p ftp) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return &control{p: p, meta: *m, sink: sink}
 }
 
-// maxCommands bounds the commands that wait for a reply.
-const maxCommands = 32
+// maxWaiting bounds the commands that wait for a reply.
+const maxWaiting = 32
+
+// asks is what a command asks for.
+type asks uint8
+
+const (
+	something asks = iota
+	passivePort
+	beginTLS
+)
 
 // control is one control connection.
 type control struct {
 	p    ftp
 	meta parsers.Meta
 	sink parsers.Sink
-	seen [2]bool // that side's beginning was judged
+	seen [2]bool // that side's beginning was reported
 	skip [2]bool // the rest of a line that is too long, or behind a gap, is being skipped
-	// wants reports of the commands without a reply, in order, which ask for a passive port.
-	wants   [maxCommands]bool
+	// queue is what the commands without a reply ask for, in order.
+	queue   [maxWaiting]asks
 	waiting int
-	// early are replies to commands that are read after them: a side is read when the session is
-	// named, which may be by the other side's bytes.
-	early   int
-	greeted bool // the reply that belongs to no command was read
-	// unknown: commands may have been missed, so that a reply may belong to one of them.
-	unknown   bool
-	encrypted bool    // everything from here on
-	within    [3]byte // code of the multi-line reply that is being read; zero: none
+	tls     bool    // one of them asks for TLS: what the client sends behind it depends on the reply
+	greeted bool    // the reply that belongs to no command was read
+	unknown bool    // commands may have been missed, so that a reply may belong to one of them
+	within  [3]byte // code of the reply of several lines that is being read; zero: none
 }
 
 // Parse implements parsers.Stream.
@@ -62,31 +67,25 @@ func (c *control) Parse(dir parsers.Dir, data []byte) parsers.Result {
 			return parsers.Result{State: parsers.Named}
 		}
 	}
-	if c.encrypted {
-		return parsers.Result{Used: len(data), State: parsers.Done}
-	}
 	used := 0
-	for {
+	for c.reads(dir) {
 		end := bytes.IndexByte(data[used:], '\n')
 		if end < 0 {
+			if len(data)-used >= maxLine {
+				used, c.skip[dir] = len(data), true
+			}
 			break
 		}
 		text := bytes.TrimSuffix(data[used:used+end], []byte("\r"))
 		used += end + 1
-		if c.skip[dir] {
+		switch {
+		case c.skip[dir]:
 			c.skip[dir] = false
-			continue
-		}
-		if dir == parsers.ToServer {
+		case dir == parsers.ToServer:
 			c.command(text)
-		} else if c.reply(text); c.encrypted && c.seen[parsers.ToServer] {
-			return parsers.Result{Used: used, State: parsers.Done}
-		} else if c.encrypted {
-			return parsers.Result{Used: len(data), State: parsers.Named} // the client's beginning is still to be read
+		case c.reply(text):
+			return parsers.Result{Used: used, State: parsers.Upgraded}
 		}
-	}
-	if len(data)-used >= maxLine {
-		used, c.skip[dir] = len(data), true
 	}
 	return parsers.Result{Used: used, State: parsers.Named}
 }
@@ -94,22 +93,31 @@ func (c *control) Parse(dir parsers.Dir, data []byte) parsers.Result {
 // begin judges a side's beginning: More while it must be longer.
 func (c *control) begin(dir parsers.Dir, data []byte) parsers.Match {
 	head := data[:min(len(data), parsers.MaxHead)]
-	_, whole := line(head)
-	switch match := c.p.Probe(&c.meta, dir, head); {
-	case match == parsers.No:
-		return parsers.No
-	case match == parsers.More && len(data) < parsers.MaxHead:
-		later := dir == parsers.ToClient && (!c.meta.Midstream || c.p.r.greeting(&c.meta, head) != parsers.No)
-		if !whole || later {
+	match := c.p.Probe(&c.meta, dir, head)
+	if match == parsers.More && len(data) < parsers.MaxHead {
+		_, whole := line(head)
+		later := dir == parsers.ToClient && c.meta.Midstream && c.p.r.greeting(&c.meta, head) == parsers.No
+		enough := dir == parsers.ToServer && bytes.Count(head, []byte("\n")) >= maxCommands // as many as Probe reads
+		if !whole || !later && !enough {
 			return parsers.More
 		}
-		c.p.Tell(&c.meta, dir, head, c.sink)
-	default:
-		c.p.Tell(&c.meta, dir, head, c.sink)
 	}
+	if match == parsers.No {
+		return parsers.No
+	}
+	c.p.Tell(&c.meta, dir, head, c.sink)
 	c.seen[dir] = true
 	c.unknown = c.unknown || c.meta.Midstream
 	return parsers.Likely
+}
+
+// reads reports whether the next line of a side may be read: a reply is behind its command, and what
+// is behind a command that asks for TLS is behind its reply.
+func (c *control) reads(dir parsers.Dir) bool {
+	if dir == parsers.ToServer {
+		return !c.tls
+	}
+	return c.within != [3]byte{} || !c.greeted || c.waiting > 0 || c.unknown
 }
 
 // command reads a line of the client.
@@ -117,81 +125,93 @@ func (c *control) command(text []byte) {
 	for len(text) > 0 && (text[0] >= 0x80 || text[0] <= ' ') { // Telnet's signals before ABOR
 		text = text[1:]
 	}
-	verb, arg, _ := bytes.Cut(text, []byte(" "))
+	verb := word(text)
 	if len(verb) < 3 || len(verb) > 4 {
 		return
 	}
-	passive := word(verb, "PASV") || word(verb, "EPSV") && !bytes.EqualFold(arg, []byte("ALL"))
-	if c.early > 0 {
-		c.early--
-	} else if c.waiting < maxCommands {
-		c.wants[c.waiting] = passive
-		c.waiting++
-	}
+	arg := bytes.TrimSpace(text[len(verb):])
+	what := something
 	switch {
-	case word(verb, "PORT"):
+	case is(verb, "PASV"), is(verb, "EPSV") && !is(arg, "ALL"):
+		what = passivePort
+	case ftpStartsTLS(verb, text):
+		what, c.tls = beginTLS, true
+	}
+	if c.waiting == maxWaiting {
+		c.waiting, c.unknown, c.tls = 0, true, false
+	}
+	c.queue[c.waiting] = what
+	c.waiting++
+	switch {
+	case is(verb, "PORT"):
 		if a, port, ok := hostPort(arg); ok {
 			c.expect(parsers.ToClient, port, a)
 		}
-	case word(verb, "EPRT"):
+	case is(verb, "EPRT"):
 		if a, port, ok := extended(arg); ok && a.IsValid() {
 			c.expect(parsers.ToClient, port, a)
 		}
 	}
 }
 
-// reply reads a line of the server.
-func (c *control) reply(text []byte) {
+// reply reads a line of the server, and reports whether TLS begins behind it.
+func (c *control) reply(text []byte) (upgraded bool) {
 	if len(text) < 3 || !digits(text[:3]) || text[0] < '1' || text[0] > '5' {
-		return
+		return false
 	}
 	code := [3]byte(text[:3])
 	more := len(text) > 3 && text[3] == '-'
 	if c.within != [3]byte{} {
 		if code != c.within || more {
-			return // a line of text, whatever it looks like
+			return false // a line of text, whatever it looks like
 		}
 		c.within = [3]byte{}
 	} else if more {
 		c.within = code
-		return
+		return false
 	}
 	if code[0] == '1' {
-		return // another one follows
+		return false // another one follows
 	}
-	asked := c.answers()
+	what := c.answers(string(code[:]))
+	if what == beginTLS {
+		c.tls = false
+		return string(code[:]) == "234"
+	}
+	if what != passivePort {
+		return false
+	}
 	switch string(code[:]) {
 	case "227":
 		// The address is that of the server as it sees itself. Clients connect to the one that they
 		// know, and whoever believes another one opens a connection that does not belong here.
-		if _, port, ok := hostPort(text[3:]); ok && asked {
+		if _, port, ok := hostPort(text[3:]); ok {
 			c.expect(parsers.ToServer, port, netip.Addr{})
 		}
 	case "229":
-		if a, port, ok := extended(between(text[3:], '(', ')')); ok && asked && !a.IsValid() {
+		if a, port, ok := extended(between(text[3:], '(', ')')); ok && !a.IsValid() {
 			c.expect(parsers.ToServer, port, netip.Addr{})
 		}
-	case "234":
-		c.encrypted = true
 	}
+	return false
 }
 
-// answers assigns a reply to its command, and reports whether that asked for a passive port.
-func (c *control) answers() (passive bool) {
+// answers assigns a reply to its command, and returns what that asked for.
+func (c *control) answers(code string) asks {
 	switch {
-	case c.waiting > 0:
-		passive = c.wants[0]
-		c.waiting--
-		copy(c.wants[:], c.wants[1:])
-		c.greeted, c.unknown = true, false
-	case c.unknown:
-		return true
-	case !c.greeted:
+	case !c.greeted && !c.unknown: // the greeting
 		c.greeted = true
-	case c.early < maxCommands:
-		c.early++
+		return something
+	case c.waiting == 0:
+		return passivePort // it may have: commands were missed
+	case c.queue[0] == passivePort && code[0] == '2' && code != "227" && code != "229":
+		return something // a second reply to a transfer that was ended by ABOR
 	}
-	return passive
+	what := c.queue[0]
+	c.waiting--
+	copy(c.queue[:], c.queue[1:])
+	c.greeted, c.unknown = true, false
+	return what
 }
 
 func (c *control) expect(at parsers.Dir, port uint16, a netip.Addr) {
@@ -202,7 +222,7 @@ func (c *control) expect(at parsers.Dir, port uint16, a netip.Addr) {
 
 // Gap implements parsers.Stream.
 func (c *control) Gap(dir parsers.Dir, _ int) bool {
-	c.skip[dir], c.waiting, c.early, c.unknown, c.within = true, 0, 0, true, [3]byte{}
+	c.skip[dir], c.waiting, c.tls, c.unknown, c.within = true, 0, false, true, [3]byte{}
 	return true
 }
 

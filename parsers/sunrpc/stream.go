@@ -25,6 +25,7 @@ type stream struct {
 	calls [maxCalls]lookup // a ring
 	next  int
 	told  bool
+	known [2]bool // that side's first record was judged
 	seen  bool    // a message was right
 	skip  [2]int  // bytes of a record that is not read
 	lost  [2]bool // records cannot be told apart any more
@@ -43,6 +44,15 @@ type lookup struct {
 func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 	if s.meta.Datagram() {
 		return s.datagram(dir, data)
+	}
+	if !s.known[dir] {
+		switch (parser{}).Probe(&s.meta, dir, data[:min(len(data), parsers.MaxHead)]) {
+		case parsers.No:
+			return parsers.Result{State: parsers.Rejected}
+		case parsers.More:
+			return parsers.Result{State: parsers.Named}
+		}
+		s.known[dir] = true
 	}
 	used := 0
 	for used < len(data) {

@@ -39,24 +39,28 @@ const (
 	maxFragment = 4 << 20 // of a record over TCP
 	lowestProg  = 100000  // 0x186a0: those below are not given to anyone
 	highestProg = 0x5fffffff
+	maxNumber   = 0xffff // of versions and procedures: they count from 0 or 1
 )
 
 // Probe wants the whole head of a call or a reply: both have zeros and small numbers in fixed places.
 func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
+	whole := true
 	if !m.Datagram() {
 		if len(b) < 4 {
 			return parsers.More
 		}
-		if n := binary.BigEndian.Uint32(b) &^ lastFragment; n < 24 || n > maxFragment {
+		n := binary.BigEndian.Uint32(b) &^ lastFragment
+		if n < 24 || n > maxFragment {
 			return parsers.No
 		}
-		b = b[4:]
+		whole = len(b)-4 >= int(n)
+		b = b[4:min(len(b), 4+int(n))]
 	}
 	switch judgeHead(b, dir == parsers.ToClient) {
 	case right:
 		return parsers.Likely
 	case short:
-		if !m.Datagram() {
+		if !whole {
 			return parsers.More
 		}
 	}
@@ -84,15 +88,15 @@ func judgeHead(b []byte, answer bool) verdict {
 		func(n uint32) bool { return n == call },
 		func(n uint32) bool { return n == 2 }, // version of RPC
 		func(n uint32) bool { return n >= lowestProg && n <= highestProg },
-		func(n uint32) bool { return n <= 1000 }, // version of the program
-		func(n uint32) bool { return n <= 1000 }, // procedure
+		func(n uint32) bool { return n <= maxNumber }, // version of the program
+		func(n uint32) bool { return n <= maxNumber }, // procedure
 	}
 	if answer {
 		want = [...]func(uint32) bool{
 			func(uint32) bool { return true },
 			func(n uint32) bool { return n == reply },
-			func(n uint32) bool { return n == 0 },                              // accepted
-			func(n uint32) bool { return n <= 6 || n >= 300000 && n < 500000 }, // flavour
+			func(n uint32) bool { return n == 0 }, // accepted
+			func(uint32) bool { return true },     // flavour
 			func(n uint32) bool { return n <= maxOpaque },
 			func(n uint32) bool { return true },
 		}
