@@ -112,15 +112,6 @@ func (d *Ident) Wants() bool { return !d.ended }
 // Chosen reports whether a parser was selected for the session.
 func (d *Ident) Chosen() bool { return d.winner >= 0 }
 
-// Follows reports whether the session's parser reads it beyond the limits of identification.
-func (d *Ident) Follows() bool {
-	if d.ended || d.outcome != Decided || d.winner < 0 || d.stream == nil {
-		return false
-	}
-	_, ok := d.reg.Entry(d.winner).Parser.(parsers.Follower)
-	return ok
-}
-
 // Could reports whether the session can still turn out to be of an application: that of a
 // parser that has not rejected it, or one that runs over that parser's protocol.
 func (d *Ident) Could(a app.ID) bool {

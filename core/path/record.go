@@ -213,7 +213,7 @@ func (l *lifecycle) record(s *session.Session, kind flow.Kind, d *flow.Detail) {
 		return
 	}
 	if s.Marks&session.Related != 0 {
-		d = l.decide.withRelation(s, d)
+		d = l.decide.relations.describe(s, d)
 	}
 	l.out.write(v, s, l.decide.ends(s), kind, d, v != nil && l.decide.awaits(v, s, l.now))
 }

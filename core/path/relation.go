@@ -8,25 +8,21 @@ import (
 	"github.com/sluicenet/sluice/core/session"
 )
 
-// relate records the session that another one belongs to.
-func (d *decider) relate(s *session.Session, r relation) {
-	if d.relations == nil {
-		d.relations = make(map[session.Key]relation)
+// relations are of the sessions that belong to another one.
+type relations map[session.Key]relation
+
+// put records what a session belongs to.
+func (r *relations) put(s *session.Session, x relation) {
+	if *r == nil {
+		*r = make(relations)
 	}
-	d.relations[s.Key] = r
+	(*r)[s.Key] = x
 }
 
-// queryOf is query for keeping.
-func (d *decider) queryOf(s *session.Session) policy.Query {
-	q := d.query(s)
-	q.Open = nil
-	return q
-}
-
-// related returns the decision on a session that belongs to another: that of the other one, as it
+// decideRelated returns the decision on a session that belongs to another: that of the other one, as it
 // would be taken now. Where that does not allow it, a rule of its own may. A session that could
 // answer passed policy, so that one which policy waits for is as good as allowed.
-func (d *decider) related(v *View, s *session.Session) (a decision, ok bool) {
+func decideRelated(d *decider, v *View, s *session.Session) (a decision, ok bool) {
 	if s.Marks&session.Related == 0 || v.pol == nil {
 		return a, false
 	}
@@ -57,7 +53,7 @@ func (l *lifecycle) followParent(s *session.Session) {
 		return
 	}
 	if p := l.table.At(r.parent); p != nil && p.ID == r.id {
-		r.query = l.decide.queryOf(p)
+		r.query = l.decide.query(p)
 		l.decide.relations[s.Key] = r
 	}
 }
@@ -66,7 +62,7 @@ func (l *lifecycle) followParent(s *session.Session) {
 const relatedAttr = "related"
 
 // describe returns the attribute of sessions that belong to another one.
-func (d *decider) describe(parent *session.Session) *flow.Detail {
+func describe(d *decider, parent *session.Session) *flow.Detail {
 	q := d.query(parent)
 	text := policy.PortSpec{Proto: q.Proto, Lo: q.Port, Hi: q.Port}.String()
 	switch {
@@ -82,13 +78,16 @@ func (d *decider) describe(parent *session.Session) *flow.Detail {
 	return &flow.Detail{Attrs: []flow.Pair{{Key: relatedAttr, Value: text}}}
 }
 
-// withRelation returns a session's attributes with the one that states what it belongs to.
-func (d *decider) withRelation(s *session.Session, detail *flow.Detail) *flow.Detail {
-	r, ok := d.relations[s.Key]
-	if !ok || detail == nil {
-		return r.detail
+// describe returns a session's attributes with the one that states what it belongs to.
+func (r relations) describe(s *session.Session, detail *flow.Detail) *flow.Detail {
+	x, ok := r[s.Key]
+	switch {
+	case !ok:
+		return detail
+	case detail == nil:
+		return x.detail
 	}
-	return &flow.Detail{Attrs: append(append([]flow.Pair(nil), detail.Attrs...), r.detail.Attrs...)}
+	return &flow.Detail{Attrs: append(append([]flow.Pair(nil), detail.Attrs...), x.detail.Attrs...)}
 }
 
 // kin is what moves with a session of what belongs to it.
@@ -123,7 +122,7 @@ func (l *lifecycle) kinOf(s *session.Session, expects map[uint64][]related.Expec
 func (l *lifecycle) adoptKin(s *session.Session, k *kin) {
 	if k.related {
 		k.relation.parent = 0 // a handle of the other table
-		l.decide.relate(s, k.relation)
+		l.decide.relations.put(s, k.relation)
 	}
 	for i := range k.expects {
 		k.expects[i].Session = l.table.Ref(s)

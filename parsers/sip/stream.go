@@ -14,7 +14,7 @@ type stream struct {
 	meta parsers.Meta
 	sink parsers.Sink
 	seen [2]bool // that side's first message was judged
-	lost [2]bool // that side's messages cannot be told apart any more
+	lost [2]bool // where that side's messages begin is unknown
 	skip [2]int  // bytes of a body that is not read
 	odd  uint8   // datagrams that were not the protocol's
 }

@@ -24,11 +24,11 @@ type stream struct {
 	sink  parsers.Sink
 	calls [maxCalls]lookup // a ring
 	next  int
-	told  bool
+	named bool    // the program was reported
 	known [2]bool // that side's first record was judged
 	seen  bool    // a message was right
 	skip  [2]int  // bytes of a record that is not read
-	lost  [2]bool // records cannot be told apart any more
+	lost  [2]bool // where that side's records begin is unknown
 	odd   uint8
 }
 
@@ -117,8 +117,8 @@ func (s *stream) elsewhere(dir parsers.Dir, b []byte) bool {
 		return false
 	}
 	prog := binary.BigEndian.Uint32(b[12:])
-	if !s.told {
-		s.told = true
+	if !s.named {
+		s.named = true
 		s.sink.Attr(parsers.Service, program(prog, binary.BigEndian.Uint32(b[16:])))
 	}
 	return prog != portMapper
