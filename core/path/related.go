@@ -138,7 +138,7 @@ func onLink(l *lifecycle, c *packetContext, a *packet.Addr) bool {
 // relate makes a new session one that belongs to another.
 func relate(l *lifecycle, s *session.Session, f *found) {
 	s.Marks |= session.Related
-	l.decide.relations.put(s, relation{parent: f.Session, id: f.ID, query: l.decide.query(f.parent), detail: describe(&l.decide, f.parent)})
+	l.decide.relations.record(s, relation{parent: f.Session, id: f.ID, query: l.decide.query(f.parent), detail: describe(&l.decide, f.parent)})
 	if f.AtIsClient && !f.claim.FromSource && f.parent.Flags&session.Answered == 0 { // from another address or port
 		f.parent.Flags |= session.Answered
 		f.parent.Marks |= session.Changed

@@ -11,8 +11,8 @@ import (
 // relations are of the sessions that belong to another one.
 type relations map[session.Key]relation
 
-// put records what a session belongs to.
-func (r *relations) put(s *session.Session, x relation) {
+// record records what a session belongs to.
+func (r *relations) record(s *session.Session, x relation) {
 	if *r == nil {
 		*r = make(relations)
 	}
@@ -122,7 +122,7 @@ func (l *lifecycle) kinOf(s *session.Session, expects map[uint64][]related.Expec
 func (l *lifecycle) adoptKin(s *session.Session, k *kin) {
 	if k.related {
 		k.relation.parent = 0 // a handle of the other table
-		l.decide.relations.put(s, k.relation)
+		l.decide.relations.record(s, k.relation)
 	}
 	for i := range k.expects {
 		k.expects[i].Session = l.table.Ref(s)
