@@ -52,6 +52,7 @@ type printer struct{}
 func (printer) App(id app.ID)                     { fmt.Println("app:", id) }
 func (printer) Attr(a parsers.Attr, value []byte) { fmt.Printf("%s: %s\n", a, value) }
 func (printer) Threat(id uint16, text string)     { fmt.Println("threat:", id, text) }
+func (printer) Expect(e parsers.Expectation)      { fmt.Println("expects:", e.At, e.Port) }
 
 // A parser probes the beginning of each side, and opens a stream for the session that it claims.
 func ExampleParser() {

@@ -37,6 +37,7 @@ type counter struct{ told int }
 func (c *counter) App(app.ID)                   {}
 func (c *counter) Attr(parsers.Attr, []byte)    { c.told++ }
 func (c *counter) Threat(id uint16, why string) {}
+func (c *counter) Expect(parsers.Expectation)   {}
 
 func TestHeads(t *testing.T) {
 	type step struct {

@@ -174,6 +174,8 @@ type Sink interface {
 	Attr(a Attr, value []byte)
 	// Threat reports a threat with a short constant text. Its number is unique over all parsers and core/threat.
 	Threat(id uint16, text string)
+	// Expect announces a connection that belongs to this session, as the session's bytes agree on it.
+	Expect(e Expectation)
 }
 
 // Layered is implemented by parsers of protocols that carry others (http, http2, tls): the

@@ -179,13 +179,16 @@ func (c *cli) showConnections(edges []*controlv1.Edge) error {
 	}
 	rows := [][]cell{}
 	for _, e := range edges {
-		lossy := cell{}
-		if e.Lossy {
-			lossy = cell{text: "lossy", colour: yellow}
+		note := cell{}
+		switch {
+		case e.Lossy:
+			note = cell{text: "lossy", colour: yellow}
+		case e.Reason == controlv1.Reason_REASON_RELATED:
+			note = text("related to " + clean(e.Attrs["related"]))
 		}
 		rows = append(rows, []cell{text(end(e.FromWorkload, e.From)), text(end(e.ToWorkload, e.To)), text(protoPort(policy.ProtoName(uint8(e.Proto)), e.Port)), text(e.App),
 			bothVerdicts(e.Verdict, e.ClientEnd, e.ServerEnd), ruleCell(e.Rule), text(outcomesText(e.Outcomes, e.Outcome)), number(e.Sessions), size(e.BytesOut + e.BytesIn),
-			text(vocab.Text(e.Family)), faint(c.out.ago(e.Last)), lossy})
+			text(vocab.Text(e.Family)), faint(c.out.ago(e.Last)), note})
 	}
 	c.out.table([]string{"from", "to", "port", "app", "verdict", "rule", "outcome", "sessions", "bytes", "family", "last seen", "note"}, rows)
 	return nil

@@ -132,6 +132,9 @@ func (c *cli) connectionLine(e *controlv1.Event, v *eventView) string {
 	if v.Reporter != "" {
 		fmt.Fprintf(&b, "  %s of %s", v.Direction, v.Reporter)
 	}
+	if of := v.Attrs["related"]; of != "" {
+		fmt.Fprintf(&b, "  %s", c.out.paint(grey, "related to "+clean(of)))
+	}
 	if name := cmp.Or(v.Attrs["host"], v.Attrs["question"]); name != "" {
 		fmt.Fprintf(&b, "  %s", c.out.paint(grey, clean(name)))
 	}

@@ -101,7 +101,7 @@ func (f *parserFlags) open(ctx context.Context, with *placing) (*placed, error) 
 		cfg.Known = filepath.Join(with.data, "plugins.json")
 	}
 	if f.where == inPlugin {
-		if reg, err = builtin.DNS(); err != nil {
+		if reg, err = builtin.Local(); err != nil {
 			return nil, err
 		}
 		// The running file, even if another one has taken its place on disk since.

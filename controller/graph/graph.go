@@ -72,6 +72,9 @@ type Kind struct {
 	Port         uint16 `json:"port"`
 	App          app.ID `json:"app"`
 	IPv6         bool   `json:"ipv6,omitempty"`
+	// Related is what connections of the kind belong to, as "tcp/21 ftp"; "" for most. Port is 0 then:
+	// each has another.
+	Related string `json:"related,omitempty"`
 }
 
 // ends returns the kind without its application.

@@ -40,7 +40,7 @@ func (k *Kind) Compare(o *Kind) int {
 	}
 	return cmp.Or(strings.Compare(k.From, o.From), strings.Compare(k.To, o.To),
 		strings.Compare(k.FromWorkload, o.FromWorkload), strings.Compare(k.ToWorkload, o.ToWorkload),
-		cmp.Compare(k.Proto, o.Proto), cmp.Compare(k.Port, o.Port), cmp.Compare(k.App, o.App),
+		cmp.Compare(k.Proto, o.Proto), cmp.Compare(k.Port, o.Port), cmp.Compare(k.App, o.App), strings.Compare(k.Related, o.Related),
 		cmp.Compare(family(k.IPv6), family(o.IPv6)), strings.Compare(k.FromNode, o.FromNode), strings.Compare(k.ToNode, o.ToNode))
 }
 

@@ -138,8 +138,10 @@ func (l *Learner) takeLesson(x *lesson, now int64, note func(*model.Rule, bool))
 	}
 	l.release(x)
 	note(addName(l.rules, &r, x.name))
-	r, ok = l.narrow(x)
-	note(&r, ok)
+	if x.why == "" {
+		r, ok = l.narrow(x)
+		note(&r, ok)
+	}
 }
 
 // lessons returns what connections teach, in an order that does not depend on theirs.
@@ -150,8 +152,12 @@ func (l *Learner) lessons(list []Connection, now int64) []lesson {
 			if !c.teaches() {
 				continue
 			}
-			out = append(out, lesson{key: c.key(), port: c.port(), lossy: c.Lossy, open: c.nameless(), source: c.Source, name: c.name(),
-				oneWay: !c.Answered, scan: l.scans.scanning(c.Source, now)})
+			x := lesson{key: c.key(), port: c.port(), lossy: c.Lossy, open: c.nameless(), source: c.Source, name: c.name(),
+				oneWay: !c.Answered, scan: l.scans.scanning(c.Source, now)}
+			out = append(out, x)
+			if y, ok := x.twin(); ok {
+				out = append(out, y)
+			}
 		}
 	}
 	slices.SortFunc(out, func(a, b lesson) int {
@@ -163,7 +169,7 @@ func (l *Learner) lessons(list []Connection, now int64) []lesson {
 			}
 		}
 		return cmp.Or(a.key.compare(b.key), cmp.Compare(a.port.Proto, b.port.Proto), cmp.Compare(a.port.Lo, b.port.Lo), lossy,
-			strings.Compare(a.source, b.source), strings.Compare(a.name, b.name))
+			strings.Compare(a.source, b.source), strings.Compare(a.name, b.name), strings.Compare(a.why, b.why))
 	})
 	return slices.Compact(out)
 }
@@ -178,6 +184,7 @@ type lesson struct {
 	source, name string // of the client, and of the server
 	oneWay       bool   // it was not answered and is not meant to be
 	scan         bool   // its source scans
+	why          string // it was not seen, but is part of what was; "" where it was seen
 }
 
 // LossyComment is the comment of a rule that was learned, or widened, while frames or records were
@@ -217,6 +224,8 @@ func (l *Learner) learn(x lesson, now int64) (model.Rule, bool) {
 func mark(r *model.Rule, x *lesson) {
 	switch {
 	case r.Comment != "":
+	case x.why != "":
+		r.Comment = x.why
 	case x.lossy:
 		r.Comment = LossyComment
 	case x.open:

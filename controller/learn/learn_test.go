@@ -62,7 +62,7 @@ func TestLearn(t *testing.T) {
 			c.Proto, c.Port, c.Answered, c.App, c.Outcome = 17, 4789, false, app.VXLAN, flow.OutcomeOpening
 		}, ""},
 		{"a tunnel with both directions", func(c *c) { c.Proto, c.Port, c.App = 17, 4789, app.VXLAN }, "udp/4789 for vxlan"},
-		{"answered UDP", func(c *c) { c.Proto, c.App = 17, app.DNS }, "udp/80 for dns"},
+		{"answered UDP", func(c *c) { c.Proto, c.App = 17, app.NTP }, "udp/80 for ntp"},
 		{"unanswered ICMP", func(c *c) {
 			c.Proto, c.Port, c.App, c.Answered, c.Outcome = 1, 0, app.Unknown, false, flow.OutcomeUnanswered
 		}, ""},

@@ -8,7 +8,7 @@ var threatNames = map[uint32]string{
 	2013: "HTTP negative length", 2014: "HTTP request smuggling", 2015: "slow HTTP", 2016: "TCP small window", 2017: "DNS overflow",
 	2018: "access denied repeatedly", 2019: "DNS zone transfer", 2020: "ICMP tunnel", 2021: "DNS NULL record", 2022: "SQL injection",
 	2023: "HTTP exploit", 2024: "DNS tunnel", 2025: "TCP small MSS", 2026: "external IP hijack", 2027: "TLS 1.1",
-	2028: "overlapping TCP data", 2029: "HTTP header limits", 3001: "spoofed", 3002: "bad checksum",
+	2028: "overlapping TCP data", 2029: "HTTP header limits", 3001: "spoofed", 3002: "bad checksum", 3003: "bounce",
 }
 
 // ThreatName returns the name of a threat's number, "" where it has none.

@@ -98,6 +98,9 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 		if o.Reason == flow.BySpoofed || o.Verdict == flow.Open && o.Reason != flow.ByUnready {
 			continue // not the client's own, or not subject to policy
 		}
+		if o.Reason == flow.ByRelated && !located(o, c) {
+			continue // it is part of another connection
+		}
 		x := lesson(c, &client, &server)
 		x.Closed = !s.teaches(n, c) || !s.opens(&client, c) || !s.opens(&server, c)
 		lessons = append(lessons, x)
@@ -131,6 +134,13 @@ func (s *history) add(n *node, run string, c, shown *controlv1.Connection, clien
 		s.events.Connection(connectionReport(o, shown, client, server))
 	}
 	return o, nil
+}
+
+// located reports whether a related connection is to a service of its own: a port mapper announced
+// where it is (RFC 1833), and they come back without asking again. The ports that
+// kernels give out change with each start.
+func located(o *graph.Observation, c *controlv1.Connection) bool {
+	return (o.Base == app.SunRPC || o.App == app.SunRPC || o.App == app.NFS) && c.ServerPort < learn.Ephemeral
 }
 
 // teaches reports whether a rule may come of a connection: one that was let through to be learned, one

@@ -2,14 +2,19 @@ package server
 
 import (
 	"net/netip"
+	"strings"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/controller/eventlog"
 	"github.com/sluicenet/sluice/controller/filter"
 	"github.com/sluicenet/sluice/controller/graph"
 	"github.com/sluicenet/sluice/core/app"
+	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/internal/vocab"
 )
+
+// maxRelated is the length at which the name of what a connection belongs to is cut.
+const maxRelated = 96
 
 // observation is a reported connection as the graph counts it. The client's end leads where it is
 // managed and its agent is attached to it; what a socket of the host's network shows of a
@@ -35,6 +40,10 @@ func (s *history) observation(n *node, c *controlv1.Connection, client, server *
 	if c.Session != 0 {
 		o.ClientPort = uint16(c.ClientPort)
 	}
+	if o.Reason == flow.ByRelated {
+		o.Port, o.Related = 0, c.Attrs["related"]
+		o.Related = strings.ToValidUTF8(o.Related[:min(len(o.Related), maxRelated)], "")
+	}
 	return o
 }
 
@@ -54,9 +63,9 @@ func connectionReport(o *graph.Observation, c *controlv1.Connection, client, ser
 		e.Outcome = vocab.Outcome(o.Final())
 	}
 	r := &eventlog.Report{
-		Key: eventlog.Key{Client: o.Client, Server: o.Server, ClientPort: uint16(c.ClientPort), ServerPort: o.Port, Proto: o.Proto},
+		Key: eventlog.Key{Client: o.Client, Server: o.Server, ClientPort: uint16(c.ClientPort), ServerPort: uint16(c.ServerPort), Proto: o.Proto},
 		Entry: &eventlog.Entry{Event: e, Share: o.Share, Subject: filter.Subject{
-			From: client.seen(), To: server.seen(), Reporter: local.seen(), Proto: o.Proto, Port: o.Port, App: o.App, Base: o.Base, HasApp: true, Family: e.Family}},
+			From: client.seen(), To: server.seen(), Reporter: local.seen(), Proto: o.Proto, Port: uint16(c.ServerPort), App: o.App, Base: o.Base, HasApp: true, Family: e.Family}},
 		Egress: c.Egress, Leads: o.Leads, Sessions: c.Sessions, Ended: c.Ended, Began: c.First,
 	}
 	if local.member != nil {

@@ -56,6 +56,9 @@ const (
 	Discarded
 	OpenRefused
 	Probes
+	RelatedSessions
+	ExpectedRefused
+	ExpectedFull
 	Sessions
 	workerLen
 )
@@ -136,5 +139,8 @@ var Worker = [workerLen]Def{
 	OffloadedPackets: {Name: "engine.offloaded_packets", Help: "Packets of these sessions that only the kernel counted."},
 	OffloadedBytes:   {Name: "engine.offloaded_bytes", Help: "Bytes of these packets."},
 	Sessionless:      {Name: "engine.sessionless", Help: "TCP segments that open no session and belong to none, such as a late FIN or RST. They are not reported."},
+	RelatedSessions:  {Name: "engine.related", Help: "Sessions that belong to another one: data connections, media, answers to questions to multicast and broadcast addresses."},
+	ExpectedRefused:  {Name: "engine.expected_refused", Help: "Announced connections that are not expected: to a foreign address, or to a port of other services."},
+	ExpectedFull:     {Name: "engine.expected_full", Help: "Announced connections that are not expected because there are too many."},
 	Sessions:         {Name: "engine.sessions", Help: "Sessions tracked now.", Kind: Gauge},
 }

@@ -173,7 +173,7 @@ func (d *Ident) settleDirection(dir parsers.Dir, head []byte) bool {
 	}
 	m := c.match[dir]
 	if m == parsers.More && !d.Meta.Datagram() {
-		return false
+		return d.Follows() // its stream judges the beginning by itself
 	}
 	d.probed[dir] = m != parsers.More
 	d.foreign[dir] = m == parsers.No && d.midstream()

@@ -44,6 +44,8 @@ type Ident struct {
 	Attrs Attrs
 	// OnThreat is called for threats that a parser reports; may be nil.
 	OnThreat func(id uint16, text string)
+	// OnExpect is called for connections that the session's parser announces; may be nil.
+	OnExpect func(e parsers.Expectation)
 
 	reg     *parsers.Registry
 	cand    []int // registry indexes still alive, in order
@@ -83,7 +85,7 @@ func (d *Ident) Reset(reg *parsers.Registry, m parsers.Meta) {
 	d.spoke, d.probed, d.foreign, d.fed = [2]bool{}, [2]bool{}, [2]bool{}, [2]int{}
 	d.winner, d.outcome = -1, Undecided
 	d.App, d.Base, d.Strength, d.riding = app.Undecided, app.Undecided, parsers.No, app.Unknown
-	d.pending, d.late, d.ended, d.OnThreat = false, false, false, nil
+	d.pending, d.late, d.ended, d.OnThreat, d.OnExpect = false, false, false, nil, nil
 	d.flip, d.side, d.renamed, d.carries = 0, UnknownSide, 0, false
 	d.begun, d.proxied = m.Midstream || m.Datagram(), ""
 	d.Attrs.reset()
@@ -157,7 +159,7 @@ func (d *Ident) Data(dir parsers.Dir, data []byte) (used int) {
 // datagram reads one datagram, or ends identification when its side has reached the limit.
 func (d *Ident) datagram(dir parsers.Dir, data []byte) (used int) {
 	n := d.fed[dir]
-	if n >= MaxBytes {
+	if n >= MaxBytes && !d.Follows() {
 		d.End()
 		return len(data)
 	}
@@ -266,6 +268,7 @@ func (d *Ident) feed(dir parsers.Dir, data []byte) int {
 		}
 		used += r.Used
 		d.fed[dir] += r.Used
+		d.probed[dir] = d.probed[dir] || r.Used > 0
 		if !d.applyState(r.State) {
 			return len(data)
 		}

@@ -88,6 +88,8 @@ type Answers interface {
 	Found(owner uint32, a parsers.Attr, value []byte)
 	// Threat reports a threat.
 	Threat(owner uint32, id uint16, text string)
+	// Expect reports a connection that a named session announced.
+	Expect(owner uint32, e parsers.Expectation)
 }
 
 // Remote identifies sessions elsewhere: in other processes, as plugins do. It belongs to one

@@ -25,4 +25,12 @@ func (s *sink) Threat(id uint16, text string) {
 	}
 }
 
+// Expect implements parsers.Sink. What a session may still turn out not to be announces nothing.
+func (s *sink) Expect(e parsers.Expectation) {
+	if s.d.OnExpect != nil && s.d.outcome == Decided {
+		e.At ^= s.d.flip
+		s.d.OnExpect(e)
+	}
+}
+
 var _ parsers.Sink = (*sink)(nil)

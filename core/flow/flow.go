@@ -78,9 +78,10 @@ const (
 	ByFailOpen            // frames passed without a decision
 	ByUnidentified        // the application is not known because parsers were away
 	BySpoofed             // the source address is not its sender's
+	ByRelated             // as that of the session that it belongs to
 )
 
-var reasonNames = [...]string{"none", "rule", "default", "quarantine", "unready", "hold_expired", "threat", "dlp", "waf", "failopen", "unidentified", "spoofed"}
+var reasonNames = [...]string{"none", "rule", "default", "quarantine", "unready", "hold_expired", "threat", "dlp", "waf", "failopen", "unidentified", "spoofed", "related"}
 
 // String returns the reason's name in reports.
 func (r Reason) String() string { return name(reasonNames[:], int(r), "none") }

@@ -73,6 +73,9 @@ func (p *Pool) Exchange(f *Flow) {
 
 // EndAtLimit ends identification because a limit was reached, not because of the bytes.
 func (p *Pool) EndAtLimit(f *Flow) {
+	if p.continues(f) {
+		return
+	}
 	if !f.limited && f.Open() {
 		f.limited, f.leftover = true, f.left()
 	}
@@ -209,7 +212,11 @@ func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 			other.Keep()
 		}
 	}
-	if !a.Keep() || out.Overflow || a.Offset()+uint64(len(a.Head())) >= detect.MaxBytes {
+	switch stopped := !a.Keep() || out.Overflow; {
+	case f.follows && (stopped || len(a.Head()) >= detect.MaxBytes):
+		p.unfollow(f)
+		p.End(f)
+	case stopped, a.Offset()+uint64(len(a.Head())) >= detect.MaxBytes:
 		p.EndAtLimit(f)
 	}
 	return out.Overlap

@@ -41,6 +41,8 @@ type Flow struct {
 	packet   []byte                       // the packet whose payload is being fed
 	latest   []byte                       // the beginning of the last packet whose payload was sent to the remote
 	report   func(id uint16, text string) // created once, so that a session costs no closure
+	expect   func(e parsers.Expectation)  // the same
+	follows  bool                         // it is read beyond the limits
 }
 
 // far is the remote part of a flow's identification, beside the results of the local registry

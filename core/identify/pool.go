@@ -13,8 +13,13 @@ const certain = parsers.Certain
 // PacketBytes is how much of a packet is kept for threats found in it later.
 const PacketBytes = 256
 
-// maxThreats bounds the threats waiting for TakeThreats.
-const maxThreats = 256
+// maxThreats bounds the threats waiting for TakeThreats, maxExpected the connections waiting for
+// TakeExpected, maxFollowing the flows that are read beyond the limits of identification.
+const (
+	maxThreats   = 256
+	maxExpected  = 256
+	maxFollowing = 16384
+)
 
 // Config configures a Pool; Parsers is required.
 type Config struct {
@@ -35,6 +40,14 @@ type Threat struct {
 	Packet []byte
 }
 
+// Expected is a connection that a session announced.
+type Expected struct {
+	Owner uint32
+	parsers.Expectation
+	// Packet is as that of Threat.
+	Packet []byte
+}
+
 // Pool holds the flows of one worker; only its goroutine uses it. Number 0 is no flow.
 type Pool struct {
 	cfg     Config
@@ -45,6 +58,9 @@ type Pool struct {
 	listed  []uint32 // what Answered returned last
 	threats []Threat
 	taken   []Threat // what TakeThreats returned last
+	// expected waits for TakeExpected; announced is what that returned last.
+	expected, announced []Expected
+	following           int // flows read beyond the limits
 }
 
 // New returns an empty Pool.
@@ -61,7 +77,7 @@ func (p *Pool) Begin(m parsers.Meta, owner uint32) *Flow {
 	f.Reset(p.cfg.Parsers, m)
 	f.limited = false
 	f.Owner = owner
-	f.OnThreat = f.report
+	f.OnThreat, f.OnExpect = f.report, f.expect
 	if p.cfg.Remote != nil {
 		f.far.number, f.far.lost = p.cfg.Remote.Open(&f.Meta, f.number)
 	}
@@ -90,7 +106,19 @@ func (p *Pool) add(f *Flow) {
 		f.number = uint32(len(p.all))
 		p.all = append(p.all, f)
 	}
+	p.attach(f)
+}
+
+// attach makes a flow report to the Pool.
+func (p *Pool) attach(f *Flow) {
 	f.report = func(id uint16, text string) { p.threat(f, id, text) }
+	f.expect = func(e parsers.Expectation) { p.expect(f, &e) }
+}
+
+func (p *Pool) expect(f *Flow, e *parsers.Expectation) {
+	if len(p.expected) < maxExpected {
+		p.expected = append(p.expected, Expected{f.Owner, *e, f.shown()})
+	}
 }
 
 func (p *Pool) threat(f *Flow, id uint16, text string) {
@@ -110,6 +138,7 @@ func (p *Pool) Drop(f *Flow) {
 		}
 	}
 	f.later = false
+	p.unfollow(f)
 	f.packets, f.far, f.Owner, f.latest = 0, far{listed: f.far.listed}, 0, f.latest[:0]
 	p.free = append(p.free, f.number)
 }
@@ -123,7 +152,8 @@ func (p *Pool) Give(n uint32) *Flow {
 	}
 	f.far.listed = false
 	empty := &Flow{number: n}
-	empty.report = func(id uint16, text string) { p.threat(empty, id, text) }
+	p.attach(empty)
+	p.unfollow(f)
 	p.all[n] = empty
 	p.free = append(p.free, n)
 	for _, a := range f.dirs {
@@ -138,7 +168,7 @@ func (p *Pool) Give(n uint32) *Flow {
 // locally.
 func (p *Pool) Adopt(f *Flow, owner uint32) uint32 {
 	p.add(f)
-	f.Owner, f.OnThreat = owner, f.report
+	f.Owner, f.OnThreat, f.OnExpect = owner, f.report, f.expect
 	for _, a := range f.dirs {
 		if a != nil {
 			p.streams.Adopt(a)
@@ -165,6 +195,15 @@ func (p *Pool) TakeThreats() []Threat {
 	}
 	p.threats, p.taken = p.taken[:0], p.threats
 	return p.taken
+}
+
+// TakeExpected returns the connections announced since the last call; they are valid until the next.
+func (p *Pool) TakeExpected() []Expected {
+	if len(p.expected) == 0 {
+		return nil
+	}
+	p.expected, p.announced = p.announced[:0], p.expected
+	return p.announced
 }
 
 // Answered returns the numbers of the flows with remote answers since the last call, each
@@ -220,50 +259,5 @@ func (p *Pool) Await(d time.Duration) {
 func (p *Pool) Stop() {
 	if p.cfg.Remote != nil {
 		p.cfg.Remote.Stop()
-	}
-}
-
-// answers is the Remote's interface to a Pool.
-type answers struct{ p *Pool }
-
-var _ detect.Answers = answers{}
-
-// of returns the flow that an answer is for; nil if it is gone.
-func (a answers) of(n uint32) *Flow {
-	if int(n) >= len(a.p.all) {
-		return nil
-	}
-	if f := a.p.all[n]; f != nil && f.Owner != 0 && f.far.number != 0 {
-		return f
-	}
-	return nil
-}
-
-// News implements detect.Answers.
-func (a answers) News(n uint32, news detect.News) {
-	f := a.of(n)
-	if f == nil {
-		return
-	}
-	if news.Outcome == detect.Preamble && !f.far.learned {
-		f.far.seen = max(f.far.seen, news.Seen)
-	}
-	f.far.news, f.far.received = news, true
-	f.far.lost = f.far.lost || news.Lost
-	f.accept()
-	a.p.list(f)
-}
-
-// Found implements detect.Answers.
-func (a answers) Found(n uint32, key parsers.Attr, value []byte) {
-	if f := a.of(n); f != nil {
-		f.Attrs.Set(key, value)
-	}
-}
-
-// Threat implements detect.Answers.
-func (a answers) Threat(n uint32, id uint16, text string) {
-	if f := a.of(n); f != nil {
-		a.p.threat(f, id, text)
 	}
 }

@@ -45,6 +45,7 @@ func (p *Path) Finish() (again bool) {
 func (p *Path) Expire() {
 	p.ses.table.Expire(p.ses.now, expireBatch, p.ses.expire)
 	p.frags.r.Expire(p.ses.now)
+	p.ses.expected.Expire(expireExpected, p.ses.now)
 	p.ses.sweepForged()
 }
 

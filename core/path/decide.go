@@ -17,9 +17,10 @@ type decision = policy.Decision
 // redirected ones, and what the other side of a sidecar has shown. It returns decisions;
 // Sessions applies them.
 type decider struct {
-	origin backend.Origin
-	side   sidecar.Destinations
-	named  named
+	origin    backend.Origin
+	side      sidecar.Destinations
+	named     named
+	relations relations
 }
 
 // about returns policy's decision on a session as it is now.

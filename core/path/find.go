@@ -13,7 +13,7 @@ import (
 func (p *Path) find(c *packetContext) bool {
 	k, swapped := &c.key, c.swapped
 	var before session.Session // which a new one replaces
-	if c.s != nil && c.s.Flags&session.Denied != 0 && p.ses.replaces(c.v, c.s) {
+	if c.s != nil && c.s.Flags&session.Denied != 0 && (p.ses.replaces(c.v, c.s) || awaited(&p.ses.lifecycle, c)) {
 		before = *c.s
 		p.ses.delete(c.s)
 		c.s = nil
@@ -57,6 +57,10 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	if c.toGroup() { // a group answers from other addresses
 		claim.FromSource, claim.Midstream, claim.Firm, claim.Evidence = true, false, true, flow.EvidenceHandshake
 	}
+	e, expected := findExpected(&ses.lifecycle, c)
+	if expected {
+		claim = e.claim
+	}
 	s.ClientIsA = claim.FromSource != swapped
 	s.ID, s.Endpoint = ses.views.shared.IDs.Add(1), c.v.ID
 	s.App, s.Base = uint16(app.Undecided), uint16(app.Undecided)
@@ -76,6 +80,14 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	if c.p.Proto != packet.ProtoTCP && c.p.Proto != packet.ProtoUDP {
 		s.App, s.Base = uint16(app.Unknown), uint16(app.Unknown)
 		s.Marks |= session.Identified
+	}
+	switch {
+	case expected:
+		relate(&ses.lifecycle, s, &e)
+	case c.toGroup():
+		asks(&ses.lifecycle, c, s)
+	case c.p.Proto == packet.ProtoUDP:
+		migrated(&ses.lifecycle, c, s)
 	}
 	ses.out.count[counter.Opened]++
 	t := ses.out.tally(c.v)
@@ -198,5 +210,8 @@ func (l *lifecycle) touch(c *packetContext) {
 	if c.s.Marks&session.Idle != 0 {
 		c.s.Marks &^= session.Idle
 		l.table.Schedule(c.s, now+updateEvery)
+		if c.s.Marks&session.Asks != 0 && c.dir == 0 {
+			expectAnswers(l, c.s, l.now)
+		}
 	}
 }

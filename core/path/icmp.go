@@ -13,7 +13,7 @@ import (
 // Any other that relates to no session could carry anything anywhere: done is false, and it is
 // judged like an ICMP message of its own.
 func (p *Path) icmpError(c *packetContext) (a packet.Action, done bool) {
-	s, swapped := related(p, c)
+	s, swapped := quotedSession(p, c)
 	switch {
 	case s == nil:
 		p.ses.out.count[counter.ICMPUnrelated]++
@@ -36,11 +36,11 @@ func (p *Path) icmpError(c *packetContext) (a packet.Action, done bool) {
 	return packet.Pass, true
 }
 
-// related returns the session of the packet that an ICMP error quotes, and whether the quoted
+// quotedSession returns the session of the packet that an ICMP error quotes, and whether the quoted
 // packet's source is the B of its key; nil if there is none. Errors are sent to the source of the
 // packet that they quote (RFC 1122 3.2.2, RFC 4443 2.2): an error to any other address relates to
 // nothing. Of a fragment, the ports are those of its datagram: only the first fragment has them.
-func related(p *Path, c *packetContext) (s *session.Session, swapped bool) {
+func quotedSession(p *Path, c *packetContext) (s *session.Session, swapped bool) {
 	q := &p.quoted
 	if !q.DecodeQuoted(c.p.Embedded) || q.IPv6 != c.p.IPv6 || q.Src != c.p.Dst {
 		return nil, false

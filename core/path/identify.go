@@ -107,6 +107,7 @@ func (l *lifecycle) applyName(v *View, s *session.Session, f *identify.Flow) {
 		l.expireUndecided(v, s)
 	}
 	l.pair(s)
+	l.rememberQUIC(s)
 	if s.Verdict != flow.Pending {
 		l.act.settleHeld(v, s, l.now, &l.out)
 	}
@@ -147,6 +148,11 @@ func (l *lifecycle) answers() {
 			l.table.Schedule(s, l.act.held.Extend(n, l.now, quietAfter))
 		}
 		l.announce(s)
+	}
+	for _, e := range l.ident.TakeExpected() {
+		if s := l.table.At(e.Owner); s != nil {
+			announced(l, s, &e)
+		}
 	}
 	for _, t := range l.ident.TakeThreats() {
 		if s := l.table.At(t.Owner); s != nil {

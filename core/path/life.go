@@ -34,6 +34,9 @@ func (l *lifecycle) expire(s *session.Session) (keepUntil int64) {
 		s.Marks |= session.Quiet | session.Changed
 	}
 	l.pair(s)
+	if s.Marks&session.Asks != 0 && now-s.Last < answerWithin && !dead(s) {
+		expectAnswers(l, s, s.Last)
+	}
 	l.reportNews(s)
 	if at := l.probeAgain(v, s); at > now {
 		return at
@@ -113,6 +116,9 @@ func (l *lifecycle) finish(s *session.Session) {
 		l.out.write(v, s, l.decide.ends(s), flow.Update, nil, false)
 	}
 	l.decide.side.Remove(s.ID)
+	if s.Marks&session.Related != 0 {
+		delete(l.decide.relations, s.Key)
+	}
 	l.act.unpin(s)
 }
 
@@ -169,6 +175,7 @@ type Moved struct {
 	Session session.Session
 	watched bool // nothing of it could be refused where it comes from
 	flow    *identify.Flow
+	kin     kin
 	to      sidecar.Destination // of a session on lo
 }
 
@@ -197,8 +204,9 @@ func export(ss *Sessions, endpoint uint32) []Moved {
 	})
 	var out []Moved
 	ss.setHeld(endpoint, nil)
+	expects := ss.takeKin(endpoint)
 	eachOf(ss, endpoint, func(s *session.Session) bool {
-		m := Moved{Session: *s, watched: v != nil && !v.enforced(), to: ss.decide.side.Remove(s.ID)}
+		m := Moved{Session: *s, watched: v != nil && !v.enforced(), kin: ss.kinOf(s, expects), to: ss.decide.side.Remove(s.ID)}
 		if s.Aux != 0 {
 			m.flow, m.Session.Aux = ss.ident.Give(s.Aux), 0
 		}
@@ -209,6 +217,7 @@ func export(ss *Sessions, endpoint uint32) []Moved {
 		ss.table.Delete(s)
 		return true
 	})
+	ss.restoreKin(expects)
 	return out
 }
 
@@ -228,6 +237,7 @@ func (ss *Sessions) Adopt(sessions []Moved) {
 			ss.out.tally(v).n[atSessions]++
 		}
 		ss.decide.side.Insert(s.ID, m.to)
+		ss.adoptKin(s, &m.kin)
 		s.Marks &^= session.Idle
 		s.Marks |= session.Moved // what was only watched may be refused here, and the other way round
 		if m.watched && v != nil && v.enforced() && ss.cfg.KeepOpen {

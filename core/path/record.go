@@ -213,6 +213,9 @@ func (l *lifecycle) record(s *session.Session, kind flow.Kind, d *flow.Detail) {
 		}
 		return
 	}
+	if s.Marks&session.Related != 0 {
+		d = l.decide.relations.describe(s, d)
+	}
 	l.out.write(v, s, l.decide.ends(s), kind, d, v != nil && l.decide.awaits(v, s, l.now))
 }
 

@@ -56,6 +56,9 @@ func (d *decider) either(v *View, s *session.Session, q *policy.Query) (a decisi
 // best returns policy's decision on a session, of the better orientation where its client is
 // uncertain.
 func (d *decider) best(v *View, s *session.Session) decision {
+	if a, ok := decideRelated(d, v, s); ok {
+		return a
+	}
 	if !uncertain(v, s) {
 		return d.about(v, s)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/sluicenet/sluice/core/identify"
 	"github.com/sluicenet/sluice/core/offload"
 	"github.com/sluicenet/sluice/core/packet"
+	"github.com/sluicenet/sluice/core/related"
 	"github.com/sluicenet/sluice/core/session"
 )
 
@@ -44,6 +45,9 @@ type lifecycle struct {
 	out     Recorder
 	tunnels tunnels
 	forged  forged
+	quic    quicServers
+	// expected are the connections that sessions announced.
+	expected related.Table
 }
 
 func (l *lifecycle) init(cfg *Config, of *Path) {
@@ -69,6 +73,9 @@ func (l *lifecycle) evaluate(v *View, s *session.Session) {
 	}
 	if v.Mesh != nil {
 		l.decide.carries(v, s)
+	}
+	if s.Marks&session.Related != 0 {
+		l.followParent(s)
 	}
 	d := l.decide.refuseHopeless(v, s, l.oriented(v, s))
 	if d.Verdict == flow.Deny {

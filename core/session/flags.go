@@ -75,4 +75,8 @@ const (
 	ResetDue
 	// Elsewhere: frames of it came by other endpoints than its own, too.
 	Elsewhere
+	// Related: it belongs to another session, by whose ends and application it is judged.
+	Related
+	// Asks: it is a question to a multicast or broadcast address; unicast answers are expected.
+	Asks
 )

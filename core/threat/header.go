@@ -18,6 +18,9 @@ const (
 	Spoofed uint16 = 3001
 	// BadChecksum: a packet that its receiver discards because of a wrong checksum.
 	BadChecksum uint16 = 3002
+	// Bounce: a session announces a connection to an address that is not its end's, or to a port of
+	// another service, for the other end to open.
+	Bounce uint16 = 3003
 )
 
 // minMSS is the smallest segment size accepted as legitimate.

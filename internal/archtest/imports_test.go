@@ -36,11 +36,12 @@ var rules = []rule{
 	{"core/hold", []string{"core/packet"}},
 	{"core/own", []string{"core/packet"}},
 	{"core/handover", []string{"core/packet"}},
+	{"core/related", []string{"core/packet", "core/app"}},
 	{"core/identify", []string{"core/app", "core/detect", "core/stream", "parsers"}},
 	{"core/offload", []string{"core/packet", "core/app", "core/flow", "core/session", "core/backend"}},
 	// The frame path has the rooms, and none of them has it; the engine has the paths.
 	{"core/path", []string{"core/role", "core/packet", "core/app", "core/flow", "core/report", "core/counter", "core/backend", "core/frag", "core/session", "core/detect", "core/policy",
-		"core/threat", "core/sensor", "core/hold", "core/handover", "core/identify", "core/offload", "core/own", "core/sidecar", "core/names", "parsers"}},
+		"core/threat", "core/sensor", "core/hold", "core/handover", "core/identify", "core/offload", "core/own", "core/related", "core/sidecar", "core/names", "parsers"}},
 	{"core/engine", []string{"core/...", "parsers"}},
 	{"parsers/parsertest", []string{"parsers", "core/app", "core/detect"}},
 	{"parsers/builtin", []string{"parsers", "parsers/...", "core/app"}},

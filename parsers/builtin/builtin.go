@@ -34,6 +34,7 @@ import (
 	"github.com/sluicenet/sluice/parsers/ssdp"
 	"github.com/sluicenet/sluice/parsers/ssh"
 	"github.com/sluicenet/sluice/parsers/stun"
+	"github.com/sluicenet/sluice/parsers/sunrpc"
 	"github.com/sluicenet/sluice/parsers/syslog"
 	"github.com/sluicenet/sluice/parsers/tftp"
 	"github.com/sluicenet/sluice/parsers/tls"
@@ -45,10 +46,17 @@ import (
 // strong claims: those with the longest magic are first.
 func Registry() (*parsers.Registry, error) { return registry(func(app.ID) bool { return true }) }
 
-// DNS makes a registry of the parsers that are in the engine's process even where all others are
-// in another: an answer must be known before it is delivered.
-func DNS() (*parsers.Registry, error) {
-	return registry(func(id app.ID) bool { return id == app.DNS || id == app.MDNS || id == app.LLMNR })
+// Local makes a registry of the parsers that are in the engine's process even where all others are
+// in another: what they find must be known before it is delivered, as the next packet may depend
+// on it. That is DNS, and the protocols that announce connections.
+func Local() (*parsers.Registry, error) {
+	return registry(func(id app.ID) bool {
+		switch id {
+		case app.DNS, app.MDNS, app.LLMNR, app.FTP, app.TFTP, app.SIP, app.RTSP, app.SunRPC:
+			return true
+		}
+		return false
+	})
 }
 
 func registry(wanted func(app.ID) bool) (*parsers.Registry, error) {
@@ -97,6 +105,7 @@ func registry(wanted func(app.ID) bool) (*parsers.Registry, error) {
 		{radius.New(), app.RADIUS, parsers.UDP},
 		{tftp.New(), app.TFTP, parsers.UDP},
 		{ntp.New(), app.NTP, parsers.UDP},
+		{sunrpc.New(), app.SunRPC, parsers.TCP | parsers.UDP},
 	}
 	r := &parsers.Registry{}
 	for _, e := range list {

@@ -125,6 +125,8 @@ var siblings = []sibling{
 	{app: app.RADIUS, what: "any user name", head: "\x01\x01\x00\x1a" + strings.Repeat("a", 16) + "\x01\x06\x01\xff\x1b ", want: likely, port: 9812},
 	{app: app.TFTP, what: "any file and mode", head: "\x00\x01a\x01\xff\x00binary\x00", want: likely, port: 69},
 	{app: app.TFTP, what: "any file", head: "\x00\x01a\x01\xff\x00octet\x00", want: likely, port: 6969},
+	{app: app.SunRPC, what: "a program, version and procedure of its own", head: be(7, 4) + be(0, 4) + be(2, 4) + be(0x40001234, 4) + be(4711, 4) + be(815, 4) + strings.Repeat("\x00", 16), want: likely, port: 5000},
+	{app: app.SunRPC, what: "any flavour", dir: server, head: be(7, 4) + be(1, 4) + be(0, 4) + be(4711, 4) + be(4, 4) + odd[:4] + be(0, 4), want: likely, port: 5000},
 	{app: app.NTP, what: "any reference", dir: server, head: "\x24\x02\x06\xe9\x00\x00\x00\x01\x00\x00\x00\x01\x01\xff\x1b " + strings.Repeat("\xe9\x00\x00\x01\x00\x00\x00\x01", 4), want: likely, port: 1123},
 }
 

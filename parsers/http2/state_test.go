@@ -12,9 +12,10 @@ import (
 // blind keeps nothing.
 type blind struct{}
 
-func (blind) App(app.ID)                {}
-func (blind) Attr(parsers.Attr, []byte) {}
-func (blind) Threat(uint16, string)     {}
+func (blind) App(app.ID)                 {}
+func (blind) Attr(parsers.Attr, []byte)  {}
+func (blind) Threat(uint16, string)      {}
+func (blind) Expect(parsers.Expectation) {}
 
 // TestPreamble holds what a held session depends on: what a client says before it waits for
 // the server is Preamble, a request that is not whole is Undecided, a whole one Named.

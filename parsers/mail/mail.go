@@ -47,9 +47,6 @@ var (
 // NewSMTP is the parser of SMTP and LMTP.
 func NewSMTP() parsers.Parser { return parser{&smtpRules} }
 
-// NewFTP is the parser of FTP's control connection.
-func NewFTP() parsers.Parser { return parser{&ftpRules} }
-
 // NewIMAP is the parser of IMAP 4.
 func NewIMAP() parsers.Parser { return parser{&imapRules} }
 
@@ -269,7 +266,8 @@ func smtpCommand(verb, text []byte) parsers.Match {
 }
 
 func ftpCommand(verb, text []byte) parsers.Match {
-	if ftpStartsTLS(verb, text) || is(verb, "EPSV", "PASV", "MLSD", "FEAT", "SYST", "PWD", "PBSZ", "CLNT", "EPRT", "MLST") {
+	if ftpStartsTLS(verb, text) || is(verb, "EPSV", "PASV", "MLSD", "FEAT", "SYST", "PWD", "PBSZ", "CLNT", "EPRT", "PORT", "MLST", "TYPE",
+		"CWD", "CDUP", "STOR", "NLST", "STRU", "MDTM") {
 		return parsers.Likely // POP3 and SMTP have none of them
 	}
 	return unknown(verb, text, "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "CAPA", "APOP", "UIDL", "STLS", "DELE", "TOP", "GET", "POST", "INFO", "CONNECT")

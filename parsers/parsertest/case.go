@@ -153,6 +153,12 @@ func (c *Case) header(line string) error {
 		c.Want.Final = value != "false"
 	case "junk":
 		c.NoJunk = value == "false"
+	case "expect":
+		e, err := parseExpect(value)
+		if err != nil {
+			return err
+		}
+		c.Want.Expects = append(c.Want.Expects, e)
 	case "threat":
 		n, err := strconv.ParseUint(value, 10, 16)
 		if err != nil {

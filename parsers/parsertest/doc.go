@@ -21,6 +21,9 @@
 //	junk: false                    (optional: bytes behind the conversation may change the answer)
 //	attr host: example.com         (every attribute that is found, and no other)
 //	threat: 2011                   (every threat that is found, and no other)
+//	expect: to-client tcp/40001 ftp-data 10.0.0.1
+//	                               (every connection that is announced, in order: the side that expects it, protocol
+//	                               and port, application, the announced address and "long" where there is one)
 //	---
 //	> GET / HTTP/1.1\r\n           (client's bytes with Go escapes: one segment or datagram)
 //	+ Host: example.com\r\n\r\n    (more of the same segment)

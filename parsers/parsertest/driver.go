@@ -29,7 +29,7 @@ func newSession(p parsers.Parser, id app.ID, m parsers.Meta) *session {
 		panic(err)
 	}
 	s.ident.Reset(reg, m)
-	s.ident.OnThreat = s.watched.threat
+	s.ident.OnThreat, s.ident.OnExpect = s.watched.threat, s.watched.expect
 	return s
 }
 
@@ -47,11 +47,11 @@ func (s *session) data(dir parsers.Dir, b []byte) {
 		if chosen != s.ident.Chosen() || upgraded != s.ident.Upgraded() {
 			s.read(dir.Reverse())
 		}
-		if s.offset[dir]+len(s.pend[dir]) >= detect.MaxBytes {
+		if s.offset[dir]+len(s.pend[dir]) >= detect.MaxBytes && !s.ident.Follows() {
 			s.ident.End()
 		}
 	}
-	if s.packets >= detect.MaxPackets {
+	if s.packets >= detect.MaxPackets && !s.ident.Follows() {
 		s.ident.End()
 	}
 }
@@ -89,6 +89,7 @@ func (s *session) findings() Findings {
 	for _, id := range s.watched.threats {
 		f.threat(id)
 	}
+	f.Expects = s.watched.expects
 	return f
 }
 
@@ -96,6 +97,7 @@ func (s *session) findings() Findings {
 type watched struct {
 	parsers.Parser
 	threats []uint16
+	expects []parsers.Expectation
 	// fault is the first breach of the contract.
 	fault error
 }
@@ -108,10 +110,15 @@ func (w *watched) breach(format string, args ...any) {
 
 // The optional abilities of a watched parser.
 type (
-	layered      struct{ *watched }
-	sided        struct{ *watched }
-	layeredSided struct{ sided }
+	layered       struct{ *watched }
+	sided         struct{ *watched }
+	layeredSided  struct{ sided }
+	follower      struct{ *watched }
+	followerSided struct{ sided }
 )
+
+func (follower) Follows()      {}
+func (followerSided) Follows() {}
 
 func (layered) Layered()      {}
 func (layeredSided) Layered() {}
@@ -129,7 +136,12 @@ func (s sided) Part(m *parsers.Meta, head []byte) parsers.Part {
 func (w *watched) parser() parsers.Parser {
 	_, isLayered := w.Parser.(parsers.Layered)
 	_, isSided := w.Parser.(parsers.Sided)
+	_, follows := w.Parser.(parsers.Follower)
 	switch {
+	case follows && isSided:
+		return followerSided{sided{w}}
+	case follows:
+		return follower{w}
 	case isLayered && isSided:
 		return layeredSided{sided{w}}
 	case isLayered:
@@ -159,6 +171,8 @@ func (w *watched) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	}
 	return s
 }
+
+func (w *watched) expect(e parsers.Expectation) { w.expects = append(w.expects, e) }
 
 func (w *watched) threat(id uint16, _ string) { w.threats = append(w.threats, id) }
 
@@ -231,6 +245,15 @@ func (s *watchedStream) Threat(id uint16, text string) {
 		s.w.breach("threat %d without number or text", id)
 	}
 	s.sink.Threat(id, text)
+}
+
+// Expect implements parsers.Sink.
+func (s *watchedStream) Expect(e parsers.Expectation) {
+	s.awake("expect")
+	if e.At > parsers.ToClient || e.Proto != 6 && e.Proto != 17 || e.Port == 0 {
+		s.w.breach("expects %+v", e)
+	}
+	s.sink.Expect(e)
 }
 
 func (s *watchedStream) awake(what string) {

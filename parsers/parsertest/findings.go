@@ -34,6 +34,8 @@ type Findings struct {
 	Side    detect.Side
 	Attrs   []Attr
 	Threats []uint16
+	// Expects are the connections that were announced, in order.
+	Expects []parsers.Expectation
 }
 
 // attr keeps the first value of each attribute, as the engine does.
@@ -76,7 +78,27 @@ func (f Findings) String() string {
 	for _, id := range threats {
 		fmt.Fprintf(&b, "threat: %d\n", id)
 	}
+	for _, e := range f.Expects {
+		fmt.Fprintf(&b, "expect: %s\n", expectText(e))
+	}
 	return b.String()
+}
+
+// expectText writes an expectation in the form of a case: side, protocol, port, application, and the
+// address and "long" where there is one.
+func expectText(e parsers.Expectation) string {
+	proto := "tcp"
+	if e.Proto == 17 {
+		proto = "udp"
+	}
+	s := fmt.Sprintf("%s %s/%d %s", e.At, proto, e.Port, e.App.Name())
+	if e.Addr.IsValid() {
+		s += " " + e.Addr.String()
+	}
+	if e.Long {
+		s += " long"
+	}
+	return s
 }
 
 // Value is the value of an attribute, empty if it was not found.

@@ -112,3 +112,6 @@ func (nothing) Attr(parsers.Attr, []byte) {}
 
 // Threat implements parsers.Sink.
 func (nothing) Threat(uint16, string) {}
+
+// Expect implements parsers.Sink.
+func (nothing) Expect(parsers.Expectation) {}

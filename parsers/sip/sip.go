@@ -1,5 +1,5 @@
 // Package sip recognises SIP (RFC 3261) over UDP and TCP and RTSP (RFC 2326, 7826) by their request
-// and status lines. It reports method and status. Media streams are not tied to them.
+// and status lines. It reports method and status, and announces the media that both sides agree on.
 package sip
 
 import (
@@ -21,7 +21,10 @@ type parser struct {
 	version string
 }
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller   = parser{}
+	_ parsers.Follower = parser{}
+)
 
 // New is the parser of SIP.
 func New() parsers.Parser { return parser{app.SIP, "SIP/2.0"} }
@@ -30,10 +33,6 @@ func New() parsers.Parser { return parser{app.SIP, "SIP/2.0"} }
 func NewRTSP() parsers.Parser { return parser{app.RTSP, "RTSP/"} }
 
 func (p parser) Name() string { return p.id.Name() }
-
-func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
-	return parsers.OpenHeads(p, m, sink)
-}
 
 func (p parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
 	b = skipBlank(b)

@@ -1,5 +1,5 @@
-// Package tftp recognises TFTP requests (RFC 1350, 2347). It reports file and operation. The data
-// continues from another port of the server, which only what saw the request can tie to it.
+// Package tftp recognises TFTP requests (RFC 1350, 2347). It reports file and operation, and announces
+// the transfer, which the server begins from another port (RFC 1350 4). It does not read transfers.
 package tftp
 
 import (
@@ -13,16 +13,55 @@ const port = 69
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var _ parsers.Follower = parser{}
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
 
 func (parser) Name() string { return app.TFTP.Name() }
 
+// Follows implements parsers.Follower: clients use one socket for several requests.
+func (parser) Follows() {}
+
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
-	return parsers.OpenHeads(p, m, sink)
+	return &stream{p: p, meta: *m, sink: sink}
 }
+
+// stream is the requests from one port of a client.
+type stream struct {
+	p     parser
+	meta  parsers.Meta
+	sink  parsers.Sink
+	right bool  // there was a request
+	odd   uint8 // datagrams that were not the protocol's
+}
+
+// maxOdd is how many datagrams of a session may be something else after a request.
+const maxOdd = 3
+
+// Parse implements parsers.Stream.
+func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
+	if s.p.Probe(&s.meta, dir, data) == parsers.No {
+		if s.odd++; !s.right || s.odd > maxOdd {
+			return parsers.Result{State: parsers.Rejected}
+		}
+		return parsers.Result{Used: len(data), State: parsers.Named}
+	}
+	s.right = true
+	if dir == parsers.ToServer {
+		s.p.report(data, s.sink)
+		if s.meta.ServerPort == port {
+			s.sink.Expect(parsers.Expectation{At: parsers.ToClient, Proto: 17, Port: s.meta.ClientPort, App: app.TFTP})
+		}
+	}
+	return parsers.Result{Used: len(data), State: parsers.Named}
+}
+
+// Gap implements parsers.Stream.
+func (*stream) Gap(parsers.Dir, int) bool { return true }
+
+// Close implements parsers.Stream.
+func (*stream) Close() {}
 
 func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	if !m.Datagram() || len(b) < 4 || b[0] != 0 {
@@ -40,11 +79,8 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	return parsers.Likely
 }
 
-// Tell reports the file and whether it is read or written.
-func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, b []byte, sink parsers.Sink) {
-	if dir == parsers.ToClient {
-		return
-	}
+// report reports the file and whether it is read or written.
+func (parser) report(b []byte, sink parsers.Sink) {
 	file, _, _ := bytes.Cut(b[2:], []byte{0})
 	sink.Attr(parsers.Path, file)
 	if b[1] == 1 {

@@ -152,13 +152,16 @@ func (a *asker) forwardFinding(e *entry, pt *part, r *wire.Record, to detect.Ans
 }
 
 func deliver(owner uint32, k wire.Kind, arg uint8, body []byte, to detect.Answers) {
-	if k == wire.Attr {
+	r := wire.Record{Kind: k, Arg: arg, Body: body}
+	switch k {
+	case wire.Attr:
 		to.Found(owner, parsers.Attr(arg), body)
-		return
+	case wire.Threat:
+		id, text := r.Threat()
+		to.Threat(owner, id, string(text))
+	case wire.Expect:
+		to.Expect(owner, r.Expectation())
 	}
-	r := wire.Record{Kind: k, Body: body}
-	id, text := r.Threat()
-	to.Threat(owner, id, string(text))
 }
 
 // merge merges the answers of the plugins. The first certain claim wins; else the strongest, the earlier

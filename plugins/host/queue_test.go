@@ -145,7 +145,7 @@ func newBed(t testing.TB, h *host.Host, rules ...policy.RuleSpec) *bed {
 func newBedOf(t testing.TB, h *host.Host, w policy.WorkloadSpec, rules ...policy.RuleSpec) *bed {
 	t.Helper()
 	w.ID = "w"
-	reg, err := builtin.DNS()
+	reg, err := builtin.Local()
 	if err != nil {
 		t.Fatal(err)
 	}

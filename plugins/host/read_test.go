@@ -15,6 +15,7 @@ type heard struct{ news map[uint32]detect.News }
 
 func (h heard) News(owner uint32, n detect.News) { h.news[owner] = n }
 func (heard) Found(uint32, parsers.Attr, []byte) {}
+func (heard) Expect(uint32, parsers.Expectation) {}
 func (heard) Threat(uint32, uint16, string)      {}
 
 // asked is an asker with two plugins that have one session, without processes.

@@ -13,6 +13,7 @@ const (
 	maxBuffered = 64 << 20  // bytes waiting for more of all sessions
 	maxPending  = 256 << 10 // bytes waiting for more of one direction
 	maxThreats  = 16        // of one session
+	maxExpected = 64        // of one session
 )
 
 // table holds the sessions of one stream and writes findings into out.
@@ -38,6 +39,9 @@ type session struct {
 	attrs    int  // number sent
 	threats  int
 	onThreat func(id uint16, text string) // created once
+	expects  []parsers.Expectation        // announced since the last report
+	expected int                          // number announced
+	onExpect func(parsers.Expectation)    // created once
 }
 
 func newTable(reg *parsers.Registry) *table {
@@ -84,11 +88,12 @@ func (t *table) open(r *wire.Record) {
 		s, t.free = t.free[n-1], t.free[:n-1]
 	} else {
 		s = &session{t: t}
-		s.onThreat = s.threat
+		s.onThreat, s.onExpect = s.threat, s.expect
 	}
 	s.number, s.seen, s.failed, s.attrs, s.threats = r.Session, 0, false, 0, 0
 	s.ident.Reset(t.reg, r.Meta())
-	s.ident.OnThreat = s.onThreat
+	s.ident.OnThreat, s.ident.OnExpect = s.onThreat, s.onExpect
+	s.expects, s.expected = s.expects[:0], 0
 	s.said = s.ident.News(0)
 	t.sessions[r.Session] = s
 }
@@ -129,6 +134,10 @@ func (t *table) report(s *session, after wire.Kind) {
 		s.said = n
 		t.out = wire.AppendState(t.out, s.number, &n)
 	}
+	for i := range s.expects { // behind the name, without which they are void
+		t.out = wire.AppendExpect(t.out, s.number, &s.expects[i])
+	}
+	s.expects = s.expects[:0]
 	if n.Ended {
 		t.drop(s)
 	}
@@ -232,5 +241,12 @@ func (s *session) used(dir parsers.Dir, n int) {
 func (s *session) threat(id uint16, text string) {
 	if s.threats++; s.threats <= maxThreats {
 		s.t.out = wire.AppendThreat(s.t.out, s.number, id, text)
+	}
+}
+
+// expect is the same for announced connections.
+func (s *session) expect(e parsers.Expectation) {
+	if s.expected++; s.expected <= maxExpected {
+		s.expects = append(s.expects, e)
 	}
 }

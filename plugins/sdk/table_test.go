@@ -217,3 +217,60 @@ func FuzzTable(f *testing.F) {
 		}
 	})
 }
+
+// announcer is a protocol whose clients announce a port of theirs in their first line.
+type announcer struct{}
+
+func (announcer) Name() string { return "ftp" }
+
+func (announcer) Probe(_ *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match {
+	if dir == parsers.ToServer && len(head) > 0 && head[0] == 'X' {
+		return parsers.Likely
+	}
+	return parsers.No
+}
+
+func (announcer) Open(_ *parsers.Meta, sink parsers.Sink) parsers.Stream { return announcing{sink} }
+
+type announcing struct{ sink parsers.Sink }
+
+func (a announcing) Parse(parsers.Dir, []byte) parsers.Result {
+	for port := range uint16(maxExpected + 3) {
+		a.sink.Expect(parsers.Expectation{At: parsers.ToClient, Proto: 6, Port: 40000 + port, App: app.FTPData})
+	}
+	return parsers.Result{Used: 1, State: parsers.Done}
+}
+func (announcing) Gap(parsers.Dir, int) bool { return true }
+func (announcing) Close()                    {}
+
+// TestExpectations: what a plugin's parser announces reaches the host behind the name, and is bounded.
+func TestExpectations(t *testing.T) {
+	reg, err := Registry(Protocol{announcer{}, TCP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := newTable(reg)
+	for _, b := range [][]byte{wire.AppendOpen(nil, 5, &meta), wire.Append(nil, wire.Data, 0, 5, []byte("X"))} {
+		r, _, err := wire.Next(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tab.handle(&r)
+	}
+	var kinds []wire.Kind
+	for out := tab.out; len(out) > 0; {
+		r, rest, err := wire.Next(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kinds = append(kinds, r.Kind); r.Kind == wire.Expect {
+			if e := r.Expectation(); e.At != parsers.ToClient || e.App != app.FTPData || e.Port != 40000+uint16(len(kinds)-2) {
+				t.Errorf("expectation %+v", e)
+			}
+		}
+		out = rest
+	}
+	if len(kinds) != 1+maxExpected || kinds[0] != wire.State {
+		t.Errorf("%d records, the first %v", len(kinds), kinds[0])
+	}
+}

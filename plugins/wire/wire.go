@@ -47,13 +47,14 @@ const (
 	State       // progress of identification
 	Attr        // an attribute (arg); body: value
 	Threat      // a threat; body: number and text
+	Expect      // an announced connection at a side (arg); see AppendExpect
 	numKinds
 )
 
 // String returns the kind's name.
 func (k Kind) String() string {
 	if k < numKinds {
-		return [numKinds]string{"", "open", "data", "part", "gap", "end", "close", "state", "attr", "threat"}[k]
+		return [numKinds]string{"", "open", "data", "part", "gap", "end", "close", "state", "attr", "threat", "expect"}[k]
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -110,6 +111,8 @@ func (r *Record) fits() bool {
 		return n == stateLen && stateFits(r.Body)
 	case Attr:
 		return n > 0 && n <= MaxValue && parsers.Attr(r.Arg).String() != ""
+	case Expect:
+		return n == expectLen && r.Arg < 2 && expectFits(r.Body)
 	case Threat:
 		return n >= 2 && n <= 2+MaxValue
 	}

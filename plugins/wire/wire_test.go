@@ -23,7 +23,31 @@ func sample() []byte {
 	b = wire.Append(b, wire.Close, 0, 1, nil)
 	b = wire.AppendState(b, 1, &detect.News{Outcome: detect.Decided, Ended: true, Strength: parsers.Certain, App: app.GRPC, Base: app.HTTP2, Side: detect.Exchanged, Renamed: 3, Seen: 7})
 	b = wire.Append(b, wire.Attr, uint8(parsers.Host), 1, []byte("shop.example"))
-	return wire.AppendThreat(b, 1, 2011, strings.Repeat("x", 300))
+	b = wire.AppendThreat(b, 1, 2011, strings.Repeat("x", 300))
+	return wire.AppendExpect(b, 1, &announced)
+}
+
+// announced is a connection that a plugin announces.
+var announced = parsers.Expectation{At: parsers.ToClient, Proto: 6, Port: 40001, Addr: netip.MustParseAddr("10.0.0.1"), App: app.FTPData, Long: true}
+
+// TestExpectations: both families, and without an address; an application that is not listed is to be identified.
+func TestExpectations(t *testing.T) {
+	for _, e := range []parsers.Expectation{announced, {Proto: 17, Port: 1, App: app.Undecided}, {Proto: 6, Port: 65535, Addr: netip.MustParseAddr("fd00::1"), App: app.RTP}} {
+		r, _, err := wire.Next(wire.AppendExpect(nil, 5, &e))
+		if err != nil || r.Expectation() != e {
+			t.Errorf("got %+v, %v, want %+v", r, err, e)
+		}
+	}
+	own := announced
+	own.App = app.FirstPlugin
+	if r, _, err := wire.Next(wire.AppendExpect(nil, 5, &own)); err != nil || r.Expectation().App != app.Undecided {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	for _, bad := range []parsers.Expectation{{Proto: 1, Port: 1}, {Proto: 6}} {
+		if _, _, err := wire.Next(wire.AppendExpect(nil, 5, &bad)); err == nil {
+			t.Errorf("%+v was read", bad)
+		}
+	}
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -56,9 +80,12 @@ func TestRoundTrip(t *testing.T) {
 				t.Errorf("threat %d of %d bytes", id, len(text))
 			}
 		}
+		if r.Kind == wire.Expect && r.Expectation() != announced {
+			t.Errorf("expectation %+v", r.Expectation())
+		}
 		b = rest
 	}
-	if got, want := strings.Join(kinds, " "), "open part data gap end close state attr threat"; got != want {
+	if got, want := strings.Join(kinds, " "), "open part data gap end close state attr threat expect"; got != want {
 		t.Errorf("kinds %s, want %s", got, want)
 	}
 }
@@ -108,6 +135,8 @@ func FuzzNext(f *testing.F) {
 				_ = r.News()
 			case wire.Threat:
 				_, _ = r.Threat()
+			case wire.Expect:
+				_ = r.Expectation()
 			}
 			again, _, err := wire.Next(wire.Append(nil, r.Kind, r.Arg, r.Session, r.Body))
 			if err != nil || again.Kind != r.Kind || !bytes.Equal(again.Body, r.Body) {

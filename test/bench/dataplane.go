@@ -113,7 +113,7 @@ func (d *dataplane) parsers(plugin bool) (engine.Config, error) {
 		registry, err := builtin.Registry()
 		return engine.Config{Parsers: registry}, err
 	}
-	registry, err := builtin.DNS()
+	registry, err := builtin.Local()
 	if err != nil {
 		return engine.Config{}, err
 	}

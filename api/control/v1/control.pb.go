@@ -103,6 +103,7 @@ const (
 	Reason_REASON_FAILOPEN     Reason = 9
 	Reason_REASON_UNIDENTIFIED Reason = 10
 	Reason_REASON_SPOOFED      Reason = 11 // the source address is not its sender's
+	Reason_REASON_RELATED      Reason = 12 // as that of the session that it belongs to: data of FTP, answers to a multicast question
 )
 
 // Enum value maps for Reason.
@@ -120,6 +121,7 @@ var (
 		9:  "REASON_FAILOPEN",
 		10: "REASON_UNIDENTIFIED",
 		11: "REASON_SPOOFED",
+		12: "REASON_RELATED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
@@ -134,6 +136,7 @@ var (
 		"REASON_FAILOPEN":     9,
 		"REASON_UNIDENTIFIED": 10,
 		"REASON_SPOOFED":      11,
+		"REASON_RELATED":      12,
 	}
 )
 
@@ -8682,7 +8685,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\rVERDICT_ALLOW\x10\x03\x12\x13\n" +
 	"\x0fVERDICT_VIOLATE\x10\x04\x12\x10\n" +
 	"\fVERDICT_DENY\x10\x05\x12\x13\n" +
-	"\x0fVERDICT_PENDING\x10\x06*\xfe\x01\n" +
+	"\x0fVERDICT_PENDING\x10\x06*\x92\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vREASON_RULE\x10\x01\x12\x12\n" +
@@ -8698,7 +8701,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0fREASON_FAILOPEN\x10\t\x12\x17\n" +
 	"\x13REASON_UNIDENTIFIED\x10\n" +
 	"\x12\x12\n" +
-	"\x0eREASON_SPOOFED\x10\v*\xa3\x01\n" +
+	"\x0eREASON_SPOOFED\x10\v\x12\x12\n" +
+	"\x0eREASON_RELATED\x10\f*\xa3\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13OUTCOME_ESTABLISHED\x10\x01\x12\x12\n" +
