@@ -146,6 +146,7 @@ func steering(q *controlv1.Queue, n map[string]uint64) {
 		return
 	}
 	q.Bypassed["no_heartbeat"], q.Dropped["no_heartbeat"] = n["bypassed"], n["stopped"]
+	q.Dropped[backend.Flood], q.Dropped[backend.RingShare] = n["flooded"], n["crowded"]
 	q.Dropped["forged"], q.Dropped["unknown"] = n["forged"]+n["spoofed"], n["unknown"]
 }
 
