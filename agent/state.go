@@ -82,6 +82,7 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 // outside returns the warnings of parts that the agent does not run. It is safe for concurrent use.
 func (a *Agent) outside() []string {
 	out := a.tenure.Warnings()
+	out = append(out, a.Exceeding()...)
 	if a.cfg.Outlook.Warnings != nil {
 		out = append(out, a.cfg.Outlook.Warnings()...)
 	}
@@ -117,7 +118,7 @@ func traffic(t *engine.Traffic) *controlv1.Traffic {
 	return &controlv1.Traffic{Workload: t.Workload, Interface: t.Interface, Backend: t.Backend,
 		FramesOut: t.Frames[packet.Egress], FramesIn: t.Frames[packet.Ingress] + t.Frames[packet.NoDirection],
 		BytesOut: t.Bytes[packet.Egress], BytesIn: t.Bytes[packet.Ingress] + t.Bytes[packet.NoDirection],
-		Dropped: t.Dropped, Held: t.Held, Verdicts: t.Verdicts, Opened: t.Opened, Sessions: t.Sessions}
+		Dropped: t.Dropped, Held: t.Held, Verdicts: t.Verdicts, Opened: t.Opened, Sessions: t.Sessions, Evicted: t.Evicted}
 }
 
 // queue returns losses by what was full: a ring, the socket of a netfilter queue, or that queue.

@@ -25,6 +25,7 @@ type deluge struct {
 	fragment bool
 	payload  func(n int) []byte
 	alone    bool // of the sender's own address
+	next     int  // number of the next frame: none is sent twice
 }
 
 func tcpFlags(flags byte) func(int) []byte {
@@ -120,7 +121,8 @@ func (d *deluge) pour(t *testing.T, from, to *testnet.Workload, long time.Durati
 		defer unix.Close(fd)
 		at := &unix.SockaddrLinklayer{Ifindex: from.Index}
 		for begin := time.Now(); n%64 != 0 || time.Since(begin) < long; n++ {
-			if err := unix.Sendto(fd, d.frame(from, to, n), 0, at); err != nil && err != unix.ENOBUFS {
+			d.next++
+			if err := unix.Sendto(fd, d.frame(from, to, d.next), 0, at); err != nil && err != unix.ENOBUFS {
 				return err
 			}
 		}
@@ -168,81 +170,97 @@ func serveEcho(l net.PacketConn) {
 	}
 }
 
+// firstBound is the bound for first packets in TestFlood.
+const firstBound = 500
+
 // TestFlood: packets of forged sources at a workload, and from one, of all kinds: few more than its bound
 // reach the engine, all others are counted as its own, and neither a conversation that it has already nor
 // those of a neighbour lose anything.
 func TestFlood(t *testing.T) {
-	const bound = 500
 	for _, d := range deluges() {
 		for _, out := range []bool{false, true} {
 			name := d.name + " in"
 			if out {
 				name = d.name + " out"
 			}
-			t.Run(name, func(t *testing.T) {
-				testnet.RequireRoot(t)
-				ws := testnet.New(t).Bridge("web", "near", "client").Workloads
-				web, near, client := ws[0], ws[1], ws[2]
-				b := afpacket.New(afpacket.Config{FirstPackets: bound})
-				var reached, others atomic.Int64
-				judge := func(f *packet.Frame) packet.Action {
-					switch {
-					case !ofFlood(f):
-					case f.Endpoint == 1:
-						reached.Add(1)
-						return packet.Drop
-					default:
-						others.Add(1)
-					}
-					return packet.Pass
-				}
-				serve(t, b, inlineOf(1, web, backend.FailOpen), judge)
-				second, err := b.Attach(t.Context(), inlineOf(2, near, backend.FailOpen))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := second.Activate(); err != nil {
-					t.Fatal(err)
-				}
-				stop, ended := make(chan struct{}), make(chan [2]int, 2)
-				for _, w := range []*testnet.Workload{web, near} {
-					l := w.ListenPacket("udp4", w.Addr("udp4", 0))
-					go serveEcho(l)
-					c := client.Dial("udp4", l.LocalAddr().String())
-					once := make(chan struct{})
-					time.AfterFunc(20*time.Millisecond, func() { close(once) })
-					talk(c, once) // known before the flood begins
-					go func() { sent, answered := talk(c, stop); ended <- [2]int{sent, answered} }()
-				}
-				from, to := client, web
-				if out {
-					from, to = web, client
-				}
-				b.TakeUnjudged()
-				begin := time.Now()
-				sent := d.pour(t, from, to, 150*time.Millisecond)
-				took := time.Since(begin)
-				close(stop)
-				for range 2 {
-					if n := <-ended; n[0] < 10 || n[1] < n[0] {
-						t.Errorf("of %d questions of a conversation %d were answered", n[0], n[1])
-					}
-				}
-				most := int64(bound + bound/4 + int(took.Seconds()*bound*1.25) + 100)
-				if n := reached.Load(); n > most || n < bound/2 {
-					t.Errorf("%d of %d frames reached the engine, want at most %d and at least %d", n, sent, most, bound/2)
-				}
-				var counted uint64
-				for _, u := range b.TakeUnjudged() {
-					if u.Endpoint != 1 || u.Cause != backend.Flood || !u.Dropped {
-						t.Errorf("counted %+v", u)
-					}
-					counted += u.Frames
-				}
-				if rest := int64(sent) - reached.Load(); int64(counted) < rest*9/10 || int64(counted) > rest+noise || others.Load() > 0 {
-					t.Errorf("%d frames sent, %d reached the engine, %d at a neighbour; %d are counted", sent, reached.Load(), others.Load(), counted)
-				}
-			})
+			t.Run(name, func(t *testing.T) { checkFlood(t, &d, out) })
 		}
+	}
+}
+
+func checkFlood(t *testing.T, d *deluge, out bool) {
+	testnet.RequireRoot(t)
+	ws := testnet.New(t).Bridge("web", "near", "client").Workloads
+	web, near, client := ws[0], ws[1], ws[2]
+	b := afpacket.New(afpacket.Config{FirstPackets: firstBound})
+	var reached, others atomic.Int64
+	serve(t, b, inlineOf(1, web, backend.FailOpen), func(f *packet.Frame) packet.Action {
+		switch {
+		case !ofFlood(f):
+		case f.Endpoint == 1:
+			reached.Add(1)
+			return packet.Drop
+		default:
+			others.Add(1)
+		}
+		return packet.Pass
+	})
+	second, err := b.Attach(t.Context(), inlineOf(2, near, backend.FailOpen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Activate(); err != nil {
+		t.Fatal(err)
+	}
+	stop := converse(client, web, near)
+	from, to := client, web
+	if out {
+		from, to = web, client
+	}
+	b.TakeUnjudged()
+	begin := time.Now()
+	sent := int64(d.pour(t, from, to, 150*time.Millisecond))
+	took := time.Since(begin)
+	for _, n := range stop() {
+		if n[1] < n[0] {
+			t.Errorf("of %d questions of a conversation %d were answered", n[0], n[1])
+		}
+	}
+	most := int64(firstBound + firstBound/4 + int(took.Seconds()*firstBound*1.25) + 100)
+	n := reached.Load()
+	if n > most || n < firstBound/2 {
+		t.Errorf("%d of %d frames reached the engine, want at most %d and at least %d", n, sent, most, firstBound/2)
+	}
+	var counted int64
+	for _, u := range b.TakeUnjudged() {
+		if u.Endpoint != 1 || u.Cause != backend.Flood || !u.Dropped {
+			t.Errorf("counted %+v", u)
+		}
+		counted += int64(u.Frames)
+	}
+	if counted < (sent-n)*9/10 || counted > sent-n+noise || others.Load() > 0 {
+		t.Errorf("%d frames sent, %d reached the engine, %d at a neighbour; %d are counted", sent, n, others.Load(), counted)
+	}
+}
+
+// converse has a client talk to an echo service of each workload, and returns a function that ends it and
+// returns how many questions were sent and answered. They are known when it returns.
+func converse(client *testnet.Workload, with ...*testnet.Workload) (stop func() [][2]int) {
+	end, ended := make(chan struct{}), make(chan [2]int, len(with))
+	for _, w := range with {
+		l := w.ListenPacket("udp4", w.Addr("udp4", 0))
+		go serveEcho(l)
+		c := client.Dial("udp4", l.LocalAddr().String())
+		once := make(chan struct{})
+		time.AfterFunc(20*time.Millisecond, func() { close(once) })
+		talk(c, once)
+		go func() { sent, answered := talk(c, end); ended <- [2]int{sent, answered} }()
+	}
+	return func() (out [][2]int) {
+		close(end)
+		for range with {
+			out = append(out, <-ended)
+		}
+		return out
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,6 +34,7 @@ type watchedAgent interface {
 	Workloads() []*controlv1.Workload
 	Outcomes() map[string]uplink.Outcomes
 	Unjudged() []uplink.Unjudged
+	Exceeding() []string
 }
 
 var (
@@ -94,7 +96,10 @@ func (o *observed) unwell() string {
 		case !s.Uplink.Answers:
 			return "controller does not answer"
 		default:
-			return pluginTrouble(s.Plugins)
+			if p := pluginTrouble(s.Plugins); p != "" {
+				return p
+			}
+			return strings.Join(o.agent.Exceeding(), "\n")
 		}
 	}
 	if s := o.store(); !s.Reachable {
