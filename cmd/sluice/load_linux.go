@@ -32,8 +32,8 @@ const (
 )
 
 func (l *loadFlags) add(fl *pflag.FlagSet) {
-	fl.DurationVar(&l.heartbeat, "heartbeat", defaultHeartbeat, "how long the worker of a packet ring may be silent before its frames follow the fail mode")
 	fl.IntVar(&l.firstPackets, "first-packets", defaultFirst, "how many packets a second may begin something unanswered (SYNs, first packets of a conversation), for each enforced interface and direction; one sender may have a quarter. More are dropped before they reach the packet ring that workloads share, so that a flood at one of them is not at the expense of others. 0 for no limit")
+	fl.DurationVar(&l.heartbeat, "heartbeat", defaultHeartbeat, "how long the worker of a packet ring or queue may be silent before its frames follow the fail mode")
 	fl.IntVar(&l.nice, "nice", priority.Default, "scheduling priority of this process, -20 (highest) to 19; it needs CAP_SYS_NICE below 0, and 0 leaves it as it is")
 }
 
