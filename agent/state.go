@@ -91,6 +91,7 @@ func (a *Agent) outside() []string {
 	if text := a.kept.warning(); text != "" {
 		out = append(out, text)
 	}
+	out = append(out, a.Exceeding()...)
 	if a.cfg.Outlook.Warnings != nil {
 		out = append(out, a.cfg.Outlook.Warnings()...)
 	}
@@ -126,7 +127,7 @@ func traffic(t *engine.Traffic) *controlv1.Traffic {
 	return &controlv1.Traffic{Workload: t.Workload, Interface: t.Interface, Backend: t.Backend,
 		FramesOut: t.Frames[packet.Egress], FramesIn: t.Frames[packet.Ingress] + t.Frames[packet.NoDirection],
 		BytesOut: t.Bytes[packet.Egress], BytesIn: t.Bytes[packet.Ingress] + t.Bytes[packet.NoDirection],
-		Dropped: t.Dropped, Held: t.Held, Verdicts: t.Verdicts, Opened: t.Opened, Sessions: t.Sessions}
+		Dropped: t.Dropped, Held: t.Held, Verdicts: t.Verdicts, Opened: t.Opened, Sessions: t.Sessions, Evicted: t.Evicted}
 }
 
 // queue returns losses by what was full: a ring, the socket of a netfilter queue, or that queue.
@@ -155,6 +156,7 @@ func steering(q *controlv1.Queue, n map[string]uint64) {
 		return
 	}
 	q.Bypassed["no_heartbeat"], q.Dropped["no_heartbeat"] = n["bypassed"], n["stopped"]
+	q.Dropped[backend.Flood], q.Dropped[backend.RingShare] = n["flooded"], n["crowded"]
 	q.Dropped["forged"], q.Dropped["unknown"] = n["forged"]+n["spoofed"], n["unknown"]
 }
 

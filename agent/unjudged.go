@@ -61,12 +61,13 @@ type unjudgedWatch struct {
 	names    map[uint32]ifaceKey   // the reverse
 	degraded map[ifaceKey]bool     // tapped although they are to be enforced; backend is ""
 	inline   int                   // interfaces that are enforced
+	over     map[shareKey]*excess
 	beat     *beatFile
 }
 
 func newUnjudgedWatch(a *Agent) *unjudgedWatch {
 	return &unjudgedWatch{a: a, first: time.Now(), last: map[ifaceKey]lastCounts{}, lines: map[string]*logLine{}, lost: map[uint32]lossWindow{},
-		ids: map[ifaceKey]uint32{}, names: map[uint32]ifaceKey{}, degraded: map[ifaceKey]bool{}, beat: newBeatFile(a.cfg.Data, a.cfg.Node)}
+		ids: map[ifaceKey]uint32{}, names: map[uint32]ifaceKey{}, degraded: map[ifaceKey]bool{}, over: map[shareKey]*excess{}, beat: newBeatFile(a.cfg.Data, a.cfg.Node)}
 }
 
 // run reads the counters until ctx ends. Run collects the rest.
@@ -222,10 +223,15 @@ func (w *unjudgedWatch) traffic(t *engine.Traffic, first, last int64) {
 		frames, bytes uint64
 	}{
 		{tableFull, false, since(t.Unjudged, old.Unjudged), 0}, {tableFull, true, since(t.Dropped[tableFull], old.Dropped[tableFull]), 0},
+		{holdFull, true, since(t.Dropped[holdFull], old.Dropped[holdFull]), 0},
 		{detached, false, frames, bytes},
 	} {
 		u.Cause, u.Dropped, u.Frames, u.Bytes = x.cause, x.dropped, x.frames, x.bytes
 		w.addFrames(u)
+	}
+	if n := since(t.Evicted, old.Evicted); n > 0 {
+		w.exceeds(shareKey{t.Workload, evicted}, n, last)
+		w.logLater(t.Workload, t.Backend, evicted).frames += n
 	}
 }
 
@@ -273,19 +279,28 @@ func (w *unjudgedWatch) addFrames(u uplink.Unjudged) {
 		return
 	}
 	w.report(u)
-	key := u.Workload + "\x00" + u.Cause
+	w.exceeds(shareKey{u.Workload, u.Cause}, u.Frames, u.Last)
+	cause := u.Cause
 	if u.Dropped {
-		key += "\x00"
+		cause += "\x00"
 	}
-	l := w.lines[key]
-	if l == nil {
-		l = &logLine{workload: u.Workload, backend: u.Backend, reason: u.Cause, dropped: u.Dropped}
-		w.lines[key] = l
-	}
+	l := w.logLater(u.Workload, u.Backend, cause)
+	l.reason, l.dropped = u.Cause, u.Dropped
 	l.frames += u.Frames
 	if id, ok := w.ids[ifaceKey{workload: u.Workload, iface: u.Interface}]; ok {
 		w.lossy(id, u.First, u.Last)
 	}
+}
+
+// logLater returns the log line of a workload and cause. The lock is held.
+func (w *unjudgedWatch) logLater(workload, backend, cause string) *logLine {
+	key := workload + "\x00" + cause
+	l := w.lines[key]
+	if l == nil {
+		l = &logLine{workload: workload, backend: backend, reason: cause}
+		w.lines[key] = l
+	}
+	return l
 }
 
 // absence reports, once, the time in which no agent ran, when something is enforced again. The lock is held.
@@ -314,7 +329,12 @@ func (w *unjudgedWatch) flushLog(now time.Time) {
 			delete(w.lines, key)
 		default:
 			message := "frames passed without a verdict"
-			if l.dropped {
+			switch {
+			case l.reason == evicted:
+				w.a.log.Warn("sessions ended early", "workload", l.workload, "backend", l.backend, "cause", tableFull, "sessions", l.frames)
+				l.at, l.frames = now, 0
+				continue
+			case l.dropped:
 				message = "frames dropped without a verdict"
 			}
 			w.a.log.Warn(message, "workload", l.workload, "backend", l.backend, "cause", l.reason, "frames", l.frames)

@@ -65,6 +65,7 @@ type aggregate struct {
 
 	sessions map[uint64]session
 	kinds    map[key]kind
+	shares   map[string]int   // kinds by workload
 	opened   map[uint64]int64 // when sessions were last folded as opening, each a kind of its own
 	swept    int64            // when opened was last swept
 	waiting  map[uint64]key   // the unsent kinds of those
@@ -78,7 +79,7 @@ type aggregate struct {
 }
 
 func newAggregate(limit int, workload func(uint32) string) *aggregate {
-	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, opened: map[uint64]int64{}, waiting: map[uint64]key{},
+	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, shares: map[string]int{}, opened: map[uint64]int64{}, waiting: map[uint64]key{},
 		threats: map[threatKey]threat{}, unjudged: tally{}, dropped: map[string]uint64{}, causes: map[string]uint64{}}
 }
 
@@ -229,7 +230,7 @@ func (a *aggregate) putKind(k key, c *kind) bool {
 		if was, ok := a.waiting[session]; ok && was != k {
 			old := a.kinds[was]
 			*c = old.with(c)
-			delete(a.kinds, was)
+			a.removeKind(was)
 			delete(a.waiting, session)
 		}
 		switch {
@@ -241,9 +242,11 @@ func (a *aggregate) putKind(k key, c *kind) bool {
 	}
 	if old, ok := a.kinds[k]; ok {
 		*c = old.with(c)
-	} else if len(a.kinds) >= a.max {
+	} else if !a.hasRoom(k.workload) {
 		delete(a.waiting, k.apart)
 		return false
+	} else {
+		a.shares[k.workload]++
 	}
 	a.kinds[k] = *c
 	return true

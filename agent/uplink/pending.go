@@ -26,6 +26,7 @@ func (a *aggregate) absorb(o *aggregate) {
 // reset deletes the packed kinds.
 func (a *aggregate) reset() {
 	clear(a.kinds)
+	clear(a.shares)
 	clear(a.waiting)
 	clear(a.threats)
 	clear(a.unjudged)

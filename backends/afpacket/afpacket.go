@@ -32,6 +32,11 @@ type Config struct {
 	// of 2 KiB, in steps of 496, and large ones of 68 KiB, in steps of fifteen. TxSlots is the
 	// number of small ones it buffers for sending. 0 is the default.
 	RxSmall, RxLarge, TxSlots int
+	// FirstPackets bounds the packets a second that begin something, for each inline interface and
+	// direction: SYNs, and packets of flows of which none was passed yet. Those that are answered do
+	// not count. One sender may have a quarter. What is beyond is dropped before the ring. 0 is
+	// 10,000; less than 0: no bound.
+	FirstPackets int
 	// HeartbeatLimit is how long the worker of a service port may be silent
 	// before its frames follow the fail mode of their endpoint; 0 is 500 ms.
 	HeartbeatLimit time.Duration
@@ -76,6 +81,7 @@ const (
 	defaultRxSmall     = 8 * 496
 	defaultRxLarge     = 16 * 15
 	defaultTxSlots     = 496
+	defaultFirst       = 10_000
 	defaultHeartbeat   = 500 * time.Millisecond
 )
 
@@ -96,6 +102,9 @@ func (c Config) withDefaults() Config {
 	def(&c.RxSmall, defaultRxSmall)
 	def(&c.RxLarge, defaultRxLarge)
 	def(&c.TxSlots, defaultTxSlots)
+	if c.FirstPackets == 0 {
+		c.FirstPackets = defaultFirst
+	}
 	c.TapSnap, c.tapBulk = min(c.TapSnap, maxTapSnap), min(c.tapBulk, maxTapSnap)
 	if c.TapRetire <= 0 {
 		c.TapRetire = defaultTapRetire

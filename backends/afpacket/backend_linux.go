@@ -87,7 +87,7 @@ func (b *Backend) TakeRepairs() []backend.Repair {
 
 // Counters sums up the counters of the steering programs of all ports: steered, returned,
 // bypassed and stopped (no heartbeat, fail open and closed), spoofed and forged (tags in
-// addresses), unknown. Closed ports are not included.
+// addresses), unknown, flooded and crowded (beyond an endpoint's shares). Closed ports are not included.
 func (b *Backend) Counters() (map[string]uint64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -45,6 +45,7 @@ type inline struct {
 	spins         bool      // there is another processor for the senders
 	quiet         int       // empty polls while draining
 	polls         [4]unix.PollFd
+	out           uint64 // as in struct pulse
 
 	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
 	beaten    atomic.Int64                     // last heartbeat, ns since clock.at
@@ -91,9 +92,9 @@ func (q *inline) change(edit func(map[uint32]known)) {
 func (q *inline) beat() {
 	now := time.Since(q.clock.at)
 	q.beaten.Store(int64(now))
-	storeU64(q.control, 0, q.clock.base+uint64(now))
+	storeU64(q.control, pulseBeat, q.clock.base+uint64(now))
 	if q.suspended.Load() { // after the store: suspend stores in the other order
-		storeU64(q.control, 0, 0)
+		storeU64(q.control, pulseBeat, 0)
 	}
 }
 
@@ -141,6 +142,9 @@ func (q *inline) holds() bool { return q.small.taken > 0 || q.large.taken > 0 ||
 // nothing ends a Recv without frames, and the queue when it has been drained.
 func (q *inline) nothing() error {
 	looked := !q.holds()
+	if looked {
+		q.out = loadU64(q.control, pulseIn) // without what the kernel lost
+	}
 	q.giveBack()
 	ended := false
 	if q.draining.Load() && looked {
@@ -232,7 +236,7 @@ func (q *inline) checkPort() error {
 		return nil
 	}
 	q.lost.Store(true)
-	storeU64(q.control, 0, 0) // the fail mode applies from now on
+	storeU64(q.control, pulseBeat, 0) // the fail mode applies from now on
 	return ErrPortLost
 }
 
@@ -252,6 +256,10 @@ func (q *inline) fill(b *packet.Batch) {
 			return
 		}
 		q.takeFrame(b, r, eps)
+		q.out++
+		if r != &q.small {
+			q.out += largeWeight - 1
+		}
 		r.advance()
 	}
 }
@@ -337,6 +345,7 @@ func (q *inline) giveBack() {
 	q.small.giveBack()
 	q.large.giveBack()
 	q.jumbo.giveBack()
+	storeU64(q.control, pulseOut, q.out) // the steering programs derive how full the rings are
 }
 
 // Wake ends a wait. It implements backend.Queue.

@@ -56,6 +56,7 @@ func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	}
 	p.queue.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen, large: new(oversized), path: a.path})
 	p.attached[ep.ID], p.hooked[a.index] = a, ep.ID
+	p.queue.shareAmong(len(p.attached))
 	return a, nil
 }
 
@@ -162,6 +163,7 @@ func (a *inlineAttachment) Close() error {
 	}
 	p.repairs.Forget(a.ep.ID)
 	delete(p.attached, a.ep.ID)
+	p.queue.shareAmong(len(p.attached))
 	delete(p.hooked, a.index)
 	p.retired[a.ep.ID] = time.Now()
 	p.dropRetired()

@@ -61,7 +61,8 @@ func (q *inline) bind(control mapped, cfg Config) (err error) {
 	if q.control, err = unix.Mmap(control.FD(), 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return fmt.Errorf("map heartbeat: %w", err)
 	}
-	storeU64(q.control, 8, uint64(cfg.HeartbeatLimit))
+	storeU64(q.control, pulseLimit, uint64(cfg.HeartbeatLimit))
+	storeU64(q.control, pulseRoom, uint64(q.small.slots.n))
 	for _, fd := range []int{q.small.fd, q.large.fd, q.jumbo.fd} {
 		if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: int(q.index.Load())}); err != nil {
 			return fmt.Errorf("bind to service port: %w", err)

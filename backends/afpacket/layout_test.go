@@ -16,6 +16,7 @@ func TestLayout(t *testing.T) {
 	var addr unix.RawSockaddrLinklayer
 	var block unix.TpacketBlockDesc
 	var hdr unix.TpacketHdrV1
+	var pulse steerPulse
 	hdrOff := unsafe.Offsetof(block.Hdr)
 	for _, c := range []struct {
 		name      string
@@ -46,6 +47,12 @@ func TestLayout(t *testing.T) {
 		{"block number", blockSeq, hdrOff + unsafe.Offsetof(hdr.Seq_num)},
 		{"block first", blockFirst, hdrOff + unsafe.Offsetof(hdr.Offset_to_first_pkt)},
 		{"block size", sizeofBlockDescr, unsafe.Sizeof(block)},
+		{"pulse beat", pulseBeat, unsafe.Offsetof(pulse.Beat)},
+		{"pulse limit", pulseLimit, unsafe.Offsetof(pulse.Limit)},
+		{"pulse out", pulseOut, unsafe.Offsetof(pulse.Out)},
+		{"pulse room", pulseRoom, unsafe.Offsetof(pulse.Room)},
+		{"pulse endpoints", pulseEndpoints, unsafe.Offsetof(pulse.Endpoints)},
+		{"pulse in", pulseIn, unsafe.Offsetof(pulse.In)},
 		{"address hatype", addrHatype, unsafe.Offsetof(addr.Hatype)},
 		{"address pkttype", addrPkttype, unsafe.Offsetof(addr.Pkttype)},
 		{"address size", sizeofAddrLL, unsafe.Sizeof(addr)},

@@ -115,8 +115,8 @@ func (p *port) load(ours int) error {
 	if err != nil {
 		return fmt.Errorf("read steering programs: %w", err)
 	}
-	if err := spec.Variables[steerVarServicePort].Set(uint32(ours)); err != nil {
-		return fmt.Errorf("set service port: %w", err)
+	if err := setVariables(spec.Variables, ours, p.cfg); err != nil {
+		return err
 	}
 	if err := spec.LoadAndAssign(&p.objs, nil); err != nil {
 		if errors.Is(err, ebpf.ErrNotSupported) {
@@ -188,6 +188,7 @@ var counterNames = [...]string{
 	steerCounterBYPASSED: "bypassed", steerCounterSTOPPED: "stopped",
 	steerCounterSPOOFED: "spoofed",
 	steerCounterFORGED:  "forged", steerCounterUNKNOWN: "unknown",
+	steerCounterFLOODED: "flooded", steerCounterCROWDED: "crowded",
 }
 
 // counters adds the port's counters to sum.

@@ -57,6 +57,15 @@ func (r ring) setU32(off int, v uint32) {
 	*(*uint32)(unsafe.Pointer(&r[off])) = v
 }
 
+// Offsets of struct pulse in the mapped control map. layout_test.go compares them.
+const pulseBeat, pulseLimit, pulseOut, pulseRoom, pulseEndpoints, pulseIn = 0, 8, 16, 24, 32, 64
+
+// loadU64 reads a word of a mapped BPF map; off is a multiple of 8.
+func loadU64(mem []byte, off int) uint64 {
+	_ = mem[off+7]
+	return atomic.LoadUint64((*uint64)(unsafe.Pointer(&mem[off])))
+}
+
 // storeU64 writes a word of a mapped BPF map; off is a multiple of 8.
 func storeU64(mem []byte, off int, v uint64) {
 	_ = mem[off+7]

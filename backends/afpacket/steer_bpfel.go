@@ -13,6 +13,13 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type steerArrivals struct {
+	_         structs.HostLayout
+	Window    uint32
+	Frames    uint32
+	Endpoints [2]uint32
+}
+
 type steerCounter uint32
 
 const (
@@ -23,7 +30,9 @@ const (
 	steerCounterSPOOFED  steerCounter = 4
 	steerCounterFORGED   steerCounter = 5
 	steerCounterUNKNOWN  steerCounter = 6
-	steerCounterCOUNTERS steerCounter = 7
+	steerCounterFLOODED  steerCounter = 7
+	steerCounterCROWDED  steerCounter = 8
+	steerCounterCOUNTERS steerCounter = 9
 )
 
 type steerEndpoint struct {
@@ -35,45 +44,69 @@ type steerEndpoint struct {
 	Pad     uint8
 }
 
+type steerFlow struct {
+	_     structs.HostLayout
+	Tag   uint32
+	State uint32
+}
+
 type steerHook struct {
-	_    structs.HostLayout
-	Id   uint32
-	Mark uint32
-	Mac  [6]uint8
-	Side uint8
-	Fail uint8
-	Off  uint8
-	Pad  [3]uint8
+	_      structs.HostLayout
+	Id     uint32
+	Mark   uint32
+	Mac    [6]uint8
+	Side   uint8
+	Fail   uint8
+	Off    uint8
+	Pad    [3]uint8
+	Window uint32
+	Frames uint32
+	_      [4]byte
+	First  [2]uint64
+	Repeat [2]uint64
+	Link   [2]uint64
 }
 
 type steerMissed struct {
 	_      structs.HostLayout
-	Frames [2]uint64
-	Bytes  [2]uint64
+	Frames [4]uint64
+	Bytes  [4]uint64
 }
 
 type steerPulse struct {
-	_     structs.HostLayout
-	Beat  uint64
-	Limit uint64
+	_         structs.HostLayout
+	Beat      uint64
+	Limit     uint64
+	Out       uint64
+	Room      uint64
+	Endpoints uint64
+	Pad       [3]uint64
+	In        uint64
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	steerMapArrived     = "arrived"
 	steerMapControl     = "control"
 	steerMapCounters    = "counters"
+	steerMapDropped     = "dropped"
 	steerMapEndpoints   = "endpoints"
+	steerMapFlows       = "flows"
 	steerMapHooks       = "hooks"
 	steerMapOuter       = "outer"
+	steerMapSenders     = "senders"
 	steerMapUnjudged    = "unjudged"
 	steerProgGiveBack   = "give_back"
 	steerProgSink       = "sink"
 	steerProgSteerIn    = "steer_in"
 	steerProgSteerOut   = "steer_out"
 	steerProgWrap       = "wrap"
+	steerVarFirstCost   = "first_cost"
+	steerVarSeed        = "seed"
 	steerVarServicePort = "service_port"
+	steerVarSmallFrame  = "small_frame"
 )
 
 // loadSteer returns the embedded CollectionSpec for steer.
@@ -129,11 +162,15 @@ type steerProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerMapSpecs struct {
+	Arrived   *ebpf.MapSpec `ebpf:"arrived"`
 	Control   *ebpf.MapSpec `ebpf:"control"`
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Dropped   *ebpf.MapSpec `ebpf:"dropped"`
 	Endpoints *ebpf.MapSpec `ebpf:"endpoints"`
+	Flows     *ebpf.MapSpec `ebpf:"flows"`
 	Hooks     *ebpf.MapSpec `ebpf:"hooks"`
 	Outer     *ebpf.MapSpec `ebpf:"outer"`
+	Senders   *ebpf.MapSpec `ebpf:"senders"`
 	Unjudged  *ebpf.MapSpec `ebpf:"unjudged"`
 }
 
@@ -141,7 +178,10 @@ type steerMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type steerVariableSpecs struct {
+	FirstCost   *ebpf.VariableSpec `ebpf:"first_cost"`
+	Seed        *ebpf.VariableSpec `ebpf:"seed"`
 	ServicePort *ebpf.VariableSpec `ebpf:"service_port"`
+	SmallFrame  *ebpf.VariableSpec `ebpf:"small_frame"`
 }
 
 // steerObjects contains all objects after they have been loaded into the kernel.
@@ -164,21 +204,29 @@ func (o *steerObjects) Close() error {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerMaps struct {
+	Arrived   *ebpf.Map `ebpf:"arrived"`
 	Control   *ebpf.Map `ebpf:"control"`
 	Counters  *ebpf.Map `ebpf:"counters"`
+	Dropped   *ebpf.Map `ebpf:"dropped"`
 	Endpoints *ebpf.Map `ebpf:"endpoints"`
+	Flows     *ebpf.Map `ebpf:"flows"`
 	Hooks     *ebpf.Map `ebpf:"hooks"`
 	Outer     *ebpf.Map `ebpf:"outer"`
+	Senders   *ebpf.Map `ebpf:"senders"`
 	Unjudged  *ebpf.Map `ebpf:"unjudged"`
 }
 
 func (m *steerMaps) Close() error {
 	return _SteerClose(
+		m.Arrived,
 		m.Control,
 		m.Counters,
+		m.Dropped,
 		m.Endpoints,
+		m.Flows,
 		m.Hooks,
 		m.Outer,
+		m.Senders,
 		m.Unjudged,
 	)
 }
@@ -187,7 +235,10 @@ func (m *steerMaps) Close() error {
 //
 // It can be passed to loadSteerObjects or ebpf.CollectionSpec.LoadAndAssign.
 type steerVariables struct {
+	FirstCost   *ebpf.Variable `ebpf:"first_cost"`
+	Seed        *ebpf.Variable `ebpf:"seed"`
 	ServicePort *ebpf.Variable `ebpf:"service_port"`
+	SmallFrame  *ebpf.Variable `ebpf:"small_frame"`
 }
 
 // steerPrograms contains all programs after they have been loaded into the kernel.

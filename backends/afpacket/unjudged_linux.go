@@ -13,9 +13,19 @@ var _ backend.UnjudgedCounter = (*Backend)(nil)
 // oversized counts frames of one endpoint that were larger than a slot.
 type oversized struct{ frames, bytes atomic.Uint64 }
 
+// missing lists why frames of an endpoint were not steered, in the order of enum missing.
+var missing = [...]struct {
+	counter steerCounter // of all endpoints
+	cause   string
+	dropped bool
+}{
+	{steerCounterBYPASSED, backend.NoHeartbeat, false}, {steerCounterSTOPPED, backend.NoHeartbeat, true},
+	{steerCounterFLOODED, backend.Flood, true}, {steerCounterCROWDED, backend.RingShare, true},
+}
+
 // missed is a port's counts of frames without a verdict. The backend's lock guards it.
 type missed struct {
-	steered   [2]uint64              // frames without a heartbeat, of all endpoints: passed, dropped
+	steered   [len(missing)]uint64   // frames that were not steered, of all endpoints
 	heartbeat map[uint32]steerMissed // the same by endpoint
 	large     map[uint32][2]uint64   // oversize frames and bytes, by endpoint
 	ringFull  uint64
@@ -47,7 +57,11 @@ func (p *port) collectUnjudged() {
 	m := &p.missed
 	var sum [len(counterNames)]uint64
 	if p.counters(&sum) == nil {
-		if now := [2]uint64{sum[steerCounterBYPASSED], sum[steerCounterSTOPPED]}; now != m.steered {
+		var now [len(missing)]uint64
+		for i := range missing {
+			now[i] = sum[missing[i].counter]
+		}
+		if now != m.steered {
 			m.steered = now
 			for id := range p.attached {
 				p.collectHeartbeat(id)
@@ -80,9 +94,9 @@ func (p *port) collectHeartbeat(id uint32) {
 	}
 	last := p.missed.heartbeat[id]
 	p.missed.heartbeat[id] = now
-	for closed := range now.Frames {
-		p.missed.add(backend.Unjudged{Endpoint: id, Cause: backend.NoHeartbeat, Dropped: closed == 1,
-			Frames: now.Frames[closed] - last.Frames[closed], Bytes: now.Bytes[closed] - last.Bytes[closed]})
+	for i := range missing {
+		p.missed.add(backend.Unjudged{Endpoint: id, Cause: missing[i].cause, Dropped: missing[i].dropped,
+			Frames: now.Frames[i] - last.Frames[i], Bytes: now.Bytes[i] - last.Bytes[i]})
 	}
 }
 

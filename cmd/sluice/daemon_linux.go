@@ -154,7 +154,7 @@ type parts struct {
 // startAgent starts the dataplane and the agent. The channel is closed when the workloads are attached.
 func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
 	warnings := d.flags.load.raise(d.log)
-	be := afpacket.New(afpacket.Config{PortLinger: portLinger, HeartbeatLimit: d.flags.load.heartbeat})
+	be := afpacket.New(afpacket.Config{PortLinger: portLinger, HeartbeatLimit: d.flags.load.heartbeat, FirstPackets: d.flags.load.first()})
 	d.later(func() {
 		if err := be.Close(); err != nil {
 			d.log.Warn("packet rings not closed cleanly", "error", err)

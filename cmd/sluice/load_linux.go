@@ -16,8 +16,9 @@ import (
 
 // loadFlags are the settings of the dataplane for a busy machine.
 type loadFlags struct {
-	heartbeat time.Duration
-	nice      int
+	heartbeat    time.Duration
+	nice         int
+	firstPackets int
 }
 
 const (
@@ -25,9 +26,13 @@ const (
 	// Below this a worker that is merely busy would be taken for dead: it is silent for a tenth of a second when idle.
 	leastHeartbeat = 250 * time.Millisecond
 	mostHeartbeat  = time.Minute
+	defaultFirst   = 10_000
+	leastFirst     = 100
+	mostFirst      = 10_000_000
 )
 
 func (l *loadFlags) add(fl *pflag.FlagSet) {
+	fl.IntVar(&l.firstPackets, "first-packets", defaultFirst, "how many packets a second may begin something unanswered (SYNs, first packets of a conversation), for each enforced interface and direction; one sender may have a quarter. More are dropped before they reach the packet ring that workloads share, so that a flood at one of them is not at the expense of others. 0 for no limit")
 	fl.DurationVar(&l.heartbeat, "heartbeat", defaultHeartbeat, "how long the worker of a packet ring or queue may be silent before its frames follow the fail mode")
 	fl.IntVar(&l.nice, "nice", priority.Default, "scheduling priority of this process, -20 (highest) to 19; it needs CAP_SYS_NICE below 0, and 0 leaves it as it is")
 }
@@ -36,10 +41,20 @@ func (l *loadFlags) check() error {
 	switch {
 	case l.heartbeat < leastHeartbeat || l.heartbeat > mostHeartbeat:
 		return fmt.Errorf("--heartbeat %s: give a time from %s to %s", l.heartbeat, leastHeartbeat, mostHeartbeat)
+	case l.firstPackets != 0 && (l.firstPackets < leastFirst || l.firstPackets > mostFirst):
+		return fmt.Errorf("--first-packets %d: give 0, or a number from %d to %d", l.firstPackets, leastFirst, mostFirst)
 	case l.nice < -20 || l.nice > 19:
 		return fmt.Errorf("--nice %d: give a number from -20 to 19", l.nice)
 	}
 	return nil
+}
+
+// first returns the bound of afpacket.Config.
+func (l *loadFlags) first() int {
+	if l.firstPackets == 0 {
+		return -1
+	}
+	return l.firstPackets
 }
 
 // raise sets the scheduling priority, and returns a warning for status where that is not permitted.

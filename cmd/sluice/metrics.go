@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,7 @@ type watchedAgent interface {
 	Workloads() []*controlv1.Workload
 	Outcomes() map[string]uplink.Outcomes
 	Unjudged() []uplink.Unjudged
+	Exceeding() []string
 }
 
 var (
@@ -104,7 +106,7 @@ func (o *observed) unwell() string {
 		case !s.Reachable && s.Checked != 0:
 			return "store does not answer: " + s.Error
 		}
-		return cmp.Or(pluginTrouble(n.State.Plugins), o.unstored())
+		return cmp.Or(pluginTrouble(n.State.Plugins), strings.Join(o.agent.Exceeding(), "\n"), o.unstored())
 	}
 	if !s.Reachable {
 		return "store does not answer: " + s.Error

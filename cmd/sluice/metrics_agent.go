@@ -80,6 +80,7 @@ func collectTraffic(s sink, t *controlv1.Traffic, workload string) {
 	s.causes(mDrops, t.Dropped, l...)
 	s.count(mHeld, t.Held, l...)
 	s.count(mOpened, t.Opened, l...)
+	s.count(mEvicted, t.Evicted, l...)
 	s.gauge(mSessions, float64(t.Sessions), l...)
 }
 

@@ -64,6 +64,7 @@ var (
 	mHeld      = ofAgent.traffic(counter.EndpointHeld)
 	mOpened    = ofAgent.traffic(counter.EndpointOpened)
 	mSessions  = ofAgent.traffic(counter.EndpointSessions)
+	mEvicted   = ofAgent.traffic(counter.EndpointEvicted)
 	mDepth     = ofAgent.traffic(counter.QueueDepth)
 	mFill      = ofAgent.traffic(counter.QueueFill)
 	mQueues    = ofAgent.traffic(counter.Queues)

@@ -28,6 +28,8 @@ func (a *fakeAgent) Outcomes() map[string]uplink.Outcomes {
 	return map[string]uplink.Outcomes{"netns:web": {flow.OutcomeClosed: 3, flow.OutcomeRefused: 7}}
 }
 
+func (a *fakeAgent) Exceeding() []string { return nil }
+
 func (a *fakeAgent) Unjudged() []uplink.Unjudged {
 	return []uplink.Unjudged{{Workload: "netns:web", Interface: "eth0", Backend: "inline", Cause: "heartbeat", Frames: 2}, {Workload: "netns:web", Interface: "eth1", Backend: "inline", Cause: "heartbeat", Frames: 3},
 		{Backend: "nfqueue", Cause: "queue_full", Dropped: true, Frames: 9}}

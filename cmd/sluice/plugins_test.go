@@ -29,9 +29,26 @@ func TestPluginTrouble(t *testing.T) {
 }
 
 // pluginsAgent is an agent in a state.
-type pluginsAgent struct{ state *controlv1.AgentState }
+type pluginsAgent struct {
+	state     *controlv1.AgentState
+	exceeding []string
+}
 
 func (f *pluginsAgent) Status() *controlv1.NodeStatus        { return &controlv1.NodeStatus{State: f.state} }
 func (f *pluginsAgent) Workloads() []*controlv1.Workload     { return nil }
 func (f *pluginsAgent) Outcomes() map[string]uplink.Outcomes { return nil }
 func (f *pluginsAgent) Unjudged() []uplink.Unjudged          { return nil }
+func (f *pluginsAgent) Exceeding() []string                  { return f.exceeding }
+
+// TestExceedingIsUnwell: a workload that exceeds its shares is in the answer of /healthz.
+func TestExceedingIsUnwell(t *testing.T) {
+	a := &pluginsAgent{state: &controlv1.AgentState{Ready: true, Uplink: &controlv1.Uplink{Answers: true}}}
+	o := &observed{agent: a}
+	if got := o.unwell(); got != "" {
+		t.Errorf("health is %q", got)
+	}
+	a.exceeding = []string{"web: flood: 7 packets", "db: evicted: 3 sessions"}
+	if got, want := o.unwell(), "web: flood: 7 packets\ndb: evicted: 3 sessions"; got != want {
+		t.Errorf("health is %q, want %q", got, want)
+	}
+}

@@ -174,6 +174,7 @@ type trafficView struct {
 	Held      uint64            `json:"held"`
 	Opened    uint64            `json:"sessions_opened"`
 	Sessions  uint64            `json:"sessions"`
+	Evicted   uint64            `json:"sessions_evicted"`
 }
 
 // statusOf makes the view of what a process answered; workloads give ids their names and modes.
@@ -236,7 +237,7 @@ func (c *cli) viewNode(n *controlv1.NodeStatus, workload func(id string) *contro
 			name = t.Workload
 		}
 		v.Workloads = append(v.Workloads, trafficView{t.Workload, name, w.GetGroup(), vocab.Text(w.GetMode()), t.Interface, t.Backend, t.FramesOut, t.FramesIn, t.BytesOut, t.BytesIn,
-			orEmpty(t.Verdicts), orEmpty(t.Dropped), t.Held, t.Opened, t.Sessions})
+			orEmpty(t.Verdicts), orEmpty(t.Dropped), t.Held, t.Opened, t.Sessions, t.Evicted})
 	}
 	return v
 }

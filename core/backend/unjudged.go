@@ -12,9 +12,11 @@ type Unjudged struct {
 
 // Causes of frames without a verdict.
 const (
-	NoHeartbeat = "heartbeat" // no worker was running
-	RingFull    = "ring_full" // a packet ring was full
-	Oversize    = "oversize"  // larger than a slot of the ring
+	NoHeartbeat = "heartbeat"  // no worker was running
+	RingFull    = "ring_full"  // a packet ring was full
+	RingShare   = "ring_share" // a packet ring had no room for more of this endpoint
+	Flood       = "flood"      // more packets that begin something than one endpoint may have
+	Oversize    = "oversize"   // larger than a slot of the ring
 )
 
 // UnjudgedCounter is a backend that counts frames without a verdict outside of its queues. It

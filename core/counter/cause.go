@@ -46,6 +46,8 @@ var drops = []Def{
 	{Cause: "held", Help: "held until its application is known, or until its datagram is complete; counted in held_frames"},
 
 	{Cause: "ring_full", Help: "a packet ring was full: not seen on a tap, lost inline"},
+	{Cause: "ring_share", Help: "a packet ring was nearly full, and its interface exceeds its share of it"},
+	{Cause: "flood", Help: "it begins something, and its interface exceeds --first-packets"},
 	{Cause: "socket_full", Help: "the socket of a netfilter queue was full"},
 	{Cause: "queue_full", Help: "too many packets of a netfilter queue waited for a verdict"},
 	{Cause: "send_failed", Help: "it could not be sent on"},

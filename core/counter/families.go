@@ -16,6 +16,7 @@ const (
 	EndpointHeld
 	EndpointOpened
 	EndpointSessions
+	EndpointEvicted
 	QueueDepth
 	QueueFill
 	Queues
@@ -41,6 +42,7 @@ var Traffic = [trafficLen]Def{
 	EndpointHeld:     {Name: "held_frames", Labels: byEndpoint, Help: "Frames that waited for the verdict of their session."},
 	EndpointOpened:   {Name: "sessions_opened", Labels: byEndpoint, Help: "Sessions that began or were picked up in mid-stream: TCP connections, and conversations of other protocols."},
 	EndpointSessions: {Name: "sessions", Labels: byEndpoint, Kind: Gauge, Help: "Sessions tracked now."},
+	EndpointEvicted:  {Name: "sessions_evicted", Labels: byEndpoint, Help: "Sessions that ended early, because the workload had its share of the session table and others of it began."},
 	QueueDepth:       {Name: "queue_depth", Labels: byEndpoint, Kind: Gauge, Help: "Frames in the kernel that wait for the engine or its verdict; an estimate."},
 	QueueFill:        {Name: "queue_fill_ratio", Labels: byEndpoint, Kind: Gauge, Help: "Fill level of the fullest of these queues, 0 to 1; an estimate."},
 	Queues:           {Name: "queues", Labels: byEndpoint, Kind: Gauge, Help: "Open packet rings and netfilter queues."},

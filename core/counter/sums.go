@@ -16,6 +16,8 @@ var sums = []Def{
 	{Name: "steering.returned", Help: "Frames that came back from the service port and were forwarded."},
 	{Name: "steering.bypassed", In: "bypassed", Cause: "no_heartbeat", Help: "Frames that passed without a verdict because no worker was running and their group fails open."},
 	{Name: "steering.stopped", In: "drops", Cause: "no_heartbeat", Help: "Frames dropped because no worker was running and their group fails closed."},
+	{Name: "steering.flooded", In: "drops", Cause: "flood", Help: "Frames dropped because they begin something and their interface exceeds its bound for that."},
+	{Name: "steering.crowded", In: "drops", Cause: "ring_share", Help: "Frames dropped because the packet ring was nearly full and their interface exceeds its share of it."},
 	{Name: "steering.spoofed", In: "drops", Cause: "forged", Help: "Frames dropped because their own MAC address looked like a tag of the service port."},
 	{Name: "steering.forged", In: "drops", Cause: "forged", Help: "Frames dropped because a MAC address looked like a tag of the service port."},
 	{Name: "steering.unknown", In: "drops", Cause: "unknown", Help: "Frames dropped because they came back from the service port for an endpoint that is gone."},

@@ -50,7 +50,7 @@ func migrated(l *lifecycle, c *packetContext, s *session.Session) {
 	if len(l.quic) == 0 || p.PayloadWire < minShortHeader || len(p.Payload) == 0 || p.Payload[0]&0xc0 != 0x40 {
 		return
 	}
-	q, ok := l.quic[quicServer{c.v.ID, p.Dst, p.DstPort, p.IPv6}]
+	q, ok := l.quic[quicServer{c.v.number(), p.Dst, p.DstPort, p.IPv6}]
 	if !ok {
 		return
 	}

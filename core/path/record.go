@@ -10,6 +10,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/report"
 	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/core/threat"
 )
 
 // A threat is reported once per (threat, endpoint, source) in this time, ns.
@@ -124,6 +125,18 @@ func (r *Recorder) threatOf(s *session.Session, now int64, id uint16, text strin
 		ID: id, Endpoint: s.Endpoint, Session: s.ID, Stamp: now, Src: client, Dst: server, SrcPort: cport, DstPort: sport,
 		Proto: s.Key.Proto, IPv6: s.Key.IPv6, Text: text, Frame: beginning(shown),
 	})
+}
+
+// sessionLimit reports that an endpoint's sessions make room for each other, with one of them: once in
+// threatEvery, whatever their addresses.
+func (r *Recorder) sessionLimit(s *session.Session, now int64) {
+	if !r.admits(threatKey{id: threat.SessionLimit, endpoint: s.Key.Endpoint}, now) {
+		return
+	}
+	client, cport := s.Client()
+	server, sport := s.Server()
+	r.box.Threat(&report.Threat{ID: threat.SessionLimit, Endpoint: s.Key.Endpoint, Session: s.ID, Stamp: now, Src: client, Dst: server,
+		SrcPort: cport, DstPort: sport, Proto: s.Key.Proto, IPv6: s.Key.IPv6, Text: "more sessions than its share of the table"})
 }
 
 // write writes a record of a session: a Start before anything else, and an End last. Counters

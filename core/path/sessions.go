@@ -207,6 +207,12 @@ func (ss *Sessions) past(s *session.Session) bool {
 func (l *lifecycle) evicted(s *session.Session) {
 	l.kernel.Return(s)
 	l.finish(s)
+	if v := l.views.view(s.Key.Endpoint); v != nil {
+		l.out.tally(v).n[atEvicted]++
+	}
+	if !s.State.Over() {
+		l.out.sessionLimit(s, l.now)
+	}
 }
 
 // delete ends a session that another one replaces.

@@ -20,7 +20,8 @@ const (
 	atOpened   = atVerdicts + int(flow.Pending) + 1
 	atSessions = atOpened + 1
 	atUnjudged = atSessions + 1 // passed because the session table was full
-	countsLen  = atUnjudged + 1
+	atEvicted  = atUnjudged + 1
+	countsLen  = atEvicted + 1
 )
 
 // counts are the counters of one endpoint.
@@ -124,6 +125,8 @@ type Traffic struct {
 	Unjudged uint64
 	// Opened counts sessions; Sessions is their present number.
 	Opened, Sessions uint64
+	// Evicted counts sessions that ended early to make room for others.
+	Evicted uint64
 }
 
 // List sums up the published values, by workload, interface and backend.
@@ -159,7 +162,7 @@ func (ts *Tallies) List() []Traffic {
 
 func (c *counts) traffic(k tallyKey) Traffic {
 	t := Traffic{Workload: k.workload, Interface: k.iface, Backend: k.datapath, Dropped: map[string]uint64{}, Verdicts: map[string]uint64{},
-		Opened: c[atOpened], Sessions: c[atSessions], Unjudged: c[atUnjudged], Held: c[atDropped+int(counter.Held)]}
+		Opened: c[atOpened], Sessions: c[atSessions], Unjudged: c[atUnjudged], Evicted: c[atEvicted], Held: c[atDropped+int(counter.Held)]}
 	copy(t.Frames[:], c[atFrames:])
 	copy(t.Bytes[:], c[atBytes:])
 	for i := range counter.CausesLen {

@@ -20,22 +20,30 @@ func room(t *Table, workload uint32, now int64) bool {
 	if t.cfg.Share > 0 && n > 0 && n >= t.cfg.Share*(t.cfg.Max-t.n) {
 		return evictOwn(t, workload, now)
 	}
-	return t.n < t.cfg.Max || t.evict(now)
+	return t.n < t.cfg.Max || t.evict(workload, now)
 }
 
-// evictOwn deletes an expendable session of a workload, the oldest first. Those that are not
-// are moved to the front of the list, so that a later call gets further.
+// evictOwn deletes an expendable session of a workload, the oldest first, but an idle one only
+// where it finds none that is cheap. Those that it keeps are moved to the front of the list, so
+// that a later call gets further.
 func evictOwn(t *Table, workload uint32, now int64) bool {
+	var idle *Session
 	for range min(t.lists[workload].n, shareWork) {
 		s := t.store.at(t.lists[workload].tail)
-		if s.expendable(now) {
+		if s.cheap() {
 			discard(t, s)
 			return true
+		}
+		if idle == nil && s.idle(now) {
+			idle = s
 		}
 		t.lists.unlink(&t.store, s)
 		t.lists.link(&t.store, s)
 	}
-	return false
+	if idle != nil {
+		discard(t, idle)
+	}
+	return idle != nil
 }
 
 // discard deletes a session for another one.

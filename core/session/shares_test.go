@@ -96,3 +96,71 @@ func TestShareSparesOpen(t *testing.T) {
 		}
 	}
 }
+
+// TestIdleOfOthersStays: in a table that is full, an established connection of another endpoint stays, however
+// long it is idle; one of the same endpoint goes only where nothing half-open is left.
+func TestIdleOfOthersStays(t *testing.T) {
+	const most = 64
+	tab := session.New(session.Config{Max: most})
+	now := int64(1e18)
+	insert := func(endpoint uint32, i int, phase flow.Phase) *session.Session {
+		k := shareKey(endpoint, i, i&1 == 1)
+		s := tab.Insert(&k, now)
+		if s != nil {
+			s.State = phase
+		}
+		return s
+	}
+	for i := range most {
+		insert(1, i, flow.PhaseEstablished)
+	}
+	now += 3600e9
+	if insert(2, 0, flow.PhaseOpening) != nil {
+		t.Error("a half-open connection displaced another endpoint's open one")
+	}
+	if insert(1, most, flow.PhaseOpening) == nil {
+		t.Error("an endpoint's idle connection did not make room for its own new one")
+	}
+	if insert(2, 1, flow.PhaseOpening) == nil {
+		t.Error("a half-open connection did not make room")
+	}
+	n := 0
+	tab.EachOf(1, func(s *session.Session) bool { n++; return true })
+	if n != most-1 {
+		t.Errorf("%d connections of the first endpoint are left, want %d", n, most-1)
+	}
+}
+
+// TestHalfOpenGoFirst: where an endpoint has used up its share, its half-open connections make room before its
+// idle ones, whichever are older.
+func TestHalfOpenGoFirst(t *testing.T) {
+	tab := session.New(session.Config{Max: 80, Share: 1})
+	now := int64(1e18)
+	var idle []session.Key
+	for i := range 40 {
+		k := shareKey(1, i, false)
+		s := tab.Insert(&k, now)
+		if s.State = flow.PhaseOpening; i < 20 {
+			s.State = flow.PhaseEstablished
+			idle = append(idle, k)
+		}
+	}
+	now += 3600e9
+	for i := range 20 {
+		k := shareKey(1, 100+i, false)
+		s := tab.Insert(&k, now)
+		if s == nil {
+			t.Fatalf("connection %d has no room", i)
+		}
+		s.State = flow.PhaseEstablished
+	}
+	for i := range idle {
+		if tab.Lookup(&idle[i]) == nil {
+			t.Errorf("idle connection %d made room although half-open ones were there", i)
+		}
+	}
+	k := shareKey(1, 200, false)
+	if tab.Insert(&k, now) == nil {
+		t.Error("no idle connection made room where nothing else was left")
+	}
+}

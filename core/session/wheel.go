@@ -161,9 +161,8 @@ const evictIdle = 60e9
 // evictWork bounds the sessions that one eviction examines.
 const evictWork = 256
 
-// expendable reports whether s may be evicted: it is closed, refused, half open, or long
-// idle.
-func (s *Session) expendable(now int64) bool {
+// cheap reports whether s is evicted first: it is closed, refused, half open, or one-sided.
+func (s *Session) cheap() bool {
 	switch {
 	case s.State.Over(), s.State == flow.PhaseOpening, s.Flags&Denied != 0:
 		return true
@@ -171,13 +170,16 @@ func (s *Session) expendable(now int64) bool {
 	case s.State == flow.NoPhase && (s.Flags&Answered == 0 || s.Packets[1] == 0 || s.Key.Proto == packet.ProtoICMP || s.Key.Proto == packet.ProtoICMPv6):
 		return true
 	}
-	return now-s.Last > evictIdle
+	return false
 }
 
-// evict deletes the first expendable session among those due soonest: refused and closed
-// ones, then the oldest half-open ones. Sessions whose deadline was moved are relinked on the
-// way, so that a later call gets further.
-func (t *Table) evict(now int64) bool {
+// idle reports whether s may be evicted because it is long idle.
+func (s *Session) idle(now int64) bool { return now-s.Last > evictIdle }
+
+// evict deletes the first cheap session among those due soonest: refused and closed ones, then
+// the oldest half-open ones; or an idle one of the workload that needs room, never of another.
+// Sessions whose deadline was moved are relinked on the way, so that a later call gets further.
+func (t *Table) evict(workload uint32, now int64) bool {
 	w := &t.wheel
 	work := 0
 	for level := range levels {
@@ -190,7 +192,7 @@ func (t *Table) evict(now int64) bool {
 			for ref := w.heads[level<<slotBits|i]; ref != 0 && work < evictWork; work++ {
 				s := t.store.at(ref)
 				ref = s.next
-				if s.expendable(now) {
+				if s.cheap() || s.Key.Workload == workload && s.idle(now) {
 					discard(t, s)
 					return true
 				}

@@ -6,6 +6,8 @@ import "github.com/sluicenet/sluice/core/packet"
 
 // Threat numbers; NeuVector's where the meaning is the same.
 const (
+	// SessionLimit: a workload has its share of the session table, and its own sessions make room.
+	SessionLimit   uint16 = 1003
 	BadPacket      uint16 = 2001
 	Teardrop       uint16 = 2002
 	SYNData        uint16 = 2003

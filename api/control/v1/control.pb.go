@@ -2639,6 +2639,7 @@ type Traffic struct {
 	Verdicts      map[string]uint64      `protobuf:"bytes,10,rep,name=verdicts,proto3" json:"verdicts,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // how often a session was given one
 	Opened        uint64                 `protobuf:"varint,11,opt,name=opened,proto3" json:"opened,omitempty"`                                                                               // sessions
 	Sessions      uint64                 `protobuf:"varint,12,opt,name=sessions,proto3" json:"sessions,omitempty"`                                                                           // that there are now
+	Evicted       uint64                 `protobuf:"varint,13,opt,name=evicted,proto3" json:"evicted,omitempty"`                                                                             // sessions that ended early to make room for others
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2753,6 +2754,13 @@ func (x *Traffic) GetOpened() uint64 {
 func (x *Traffic) GetSessions() uint64 {
 	if x != nil {
 		return x.Sessions
+	}
+	return 0
+}
+
+func (x *Traffic) GetEvicted() uint64 {
+	if x != nil {
+		return x.Evicted
 	}
 	return 0
 }
@@ -8143,7 +8151,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x06panics\x18( \x01(\x04R\x06panics\x12\x12\n" +
 	"\x04apps\x18) \x03(\tR\x04apps\x12\x18\n" +
 	"\awarning\x18* \x01(\tR\awarning\x12\x12\n" +
-	"\x04away\x18+ \x01(\bR\x04awayJ\x04\b\x05\x10\x06\"\x9b\x04\n" +
+	"\x04away\x18+ \x01(\bR\x04awayJ\x04\b\x05\x10\x06\"\xb5\x04\n" +
 	"\aTraffic\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x1c\n" +
 	"\tinterface\x18\x02 \x01(\tR\tinterface\x12\x18\n" +
@@ -8158,7 +8166,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\bverdicts\x18\n" +
 	" \x03(\v2(.sluice.control.v1.Traffic.VerdictsEntryR\bverdicts\x12\x16\n" +
 	"\x06opened\x18\v \x01(\x04R\x06opened\x12\x1a\n" +
-	"\bsessions\x18\f \x01(\x04R\bsessions\x1a:\n" +
+	"\bsessions\x18\f \x01(\x04R\bsessions\x12\x18\n" +
+	"\aevicted\x18\r \x01(\x04R\aevicted\x1a:\n" +
 	"\fDroppedEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a;\n" +

@@ -47,6 +47,8 @@ enum counter {
 	SPOOFED,  /* left with a tag as its source address */
 	FORGED,   /* its other address looks like a tag */
 	UNKNOWN,  /* returned for an unknown endpoint */
+	FLOODED,  /* first packets beyond the bound of their endpoint */
+	CROWDED,  /* no room in the ring for more of their endpoint's */
 	COUNTERS,
 };
 
@@ -58,6 +60,13 @@ struct hook {
 	__u8 fail;
 	__u8 off; /* being detached: nothing is steered any more */
 	__u8 pad[3];
+	/* Of share.h. The times are when all tokens are there again, ns, by direction: 0 into the
+	 * workload, 1 out of it. frames are those of the window, and half of those before. */
+	__u32 window;
+	__u32 frames;
+	__u64 first[2];
+	__u64 repeat[2];
+	__u64 link[2];
 };
 
 struct endpoint {
@@ -71,6 +80,11 @@ struct endpoint {
 struct pulse {
 	__u64 beat;  /* when the worker was last alive, CLOCK_MONOTONIC */
 	__u64 limit; /* how long it may be silent, ns */
+	__u64 out;   /* of in, what the worker has received */
+	__u64 room;  /* slots of the ring for small frames */
+	__u64 endpoints; /* attached */
+	__u64 pad[3];
+	__u64 in; /* frames sent to the service port, a large one for LARGE_WEIGHT */
 };
 
 struct {
@@ -89,11 +103,19 @@ struct {
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");
 
-/* Frames of an endpoint that were not sent to the service port because no worker was
- * running, by fail mode. User space adds and removes the entries. */
+/* Why frames of an endpoint were not sent to the service port. */
+enum missing {
+	MISSED_OPEN,   /* no worker was running: passed, fail open */
+	MISSED_CLOSED, /* the same: dropped, fail closed */
+	MISSED_FLOOD,  /* first packets beyond the bound: dropped */
+	MISSED_CROWD,  /* no room in the ring: dropped */
+	MISSING,
+};
+
+/* User space adds and removes the entries. */
 struct missed {
-	__u64 frames[2];
-	__u64 bytes[2];
+	__u64 frames[MISSING];
+	__u64 bytes[MISSING];
 };
 
 struct {
@@ -128,19 +150,14 @@ static __always_inline void count(enum counter which)
 		*n += 1;
 }
 
-/* count_unjudged counts a frame by endpoint; only frames without a heartbeat pay for it. */
-static __always_inline void count_unjudged(struct __sk_buff *skb, __u32 id, int closed)
+/* count_unjudged counts a frame by endpoint; only frames that are not steered pay for it. */
+static __always_inline void count_unjudged(struct __sk_buff *skb, __u32 id, enum missing why)
 {
 	struct missed *m = bpf_map_lookup_elem(&unjudged, &id);
-	if (!m)
+	if (!m || why >= MISSING)
 		return;
-	if (closed) {
-		__sync_fetch_and_add(&m->frames[1], 1);
-		__sync_fetch_and_add(&m->bytes[1], skb->len);
-	} else {
-		__sync_fetch_and_add(&m->frames[0], 1);
-		__sync_fetch_and_add(&m->bytes[0], skb->len);
-	}
+	__sync_fetch_and_add(&m->frames[why], 1);
+	__sync_fetch_and_add(&m->bytes[why], skb->len);
 }
 
 static __always_inline int tagged(const __u8 *mac)
@@ -173,14 +190,33 @@ static __always_inline int maintains(struct __sk_buff *skb, const __u8 *eth)
 	return type >= 133 && type <= 136;
 }
 
-static __always_inline int alive(void)
+static __always_inline int alive(const struct pulse *c)
 {
-	__u32 zero = 0;
-	struct pulse *c = bpf_map_lookup_elem(&control, &zero);
 	__u64 now = bpf_ktime_get_ns();
 
 	/* The beat may have been written after now was read. */
 	return c && (__s64)(now - c->beat) <= (__s64)c->limit;
+}
+
+#include "share.h"
+
+/* admit reports whether a frame is within its endpoint's shares; one that is not is counted. */
+static __always_inline int admit(struct __sk_buff *skb, struct hook *h, struct pulse *c, const __u8 *eth, int egress)
+{
+	struct headers f = {};
+
+	read_headers(skb, &f, eth, h->id, egress);
+	if (!within(h, &f, egress)) {
+		count(FLOODED);
+		count_unjudged(skb, h->id, MISSED_FLOOD);
+		return 0;
+	}
+	if (!fits(skb, h, c)) {
+		count(CROWDED);
+		count_unjudged(skb, h->id, MISSED_CROWD);
+		return 0;
+	}
+	return 1;
 }
 
 /* steer_apart sends on a frame in which the workload's own address is not in its place. */
@@ -203,8 +239,10 @@ static __always_inline int steer(struct __sk_buff *skb, int received)
 {
 	__u32 ifindex = skb->ifindex;
 	struct hook *h = bpf_map_lookup_elem(&hooks, &ifindex);
+	struct pulse *c;
 	__u8 eth[ETH_LEN];
 	__u8 tag[6];
+	__u32 zero = 0;
 	int egress;
 
 	if (!h)
@@ -215,11 +253,12 @@ static __always_inline int steer(struct __sk_buff *skb, int received)
 	}
 	if (h->off || bpf_skb_load_bytes(skb, 0, eth, sizeof(eth)))
 		return NEXT;
-	if (!alive()) {
+	c = bpf_map_lookup_elem(&control, &zero);
+	if (!c || !alive(c)) {
 		if (maintains(skb, eth))
 			return NEXT;
 		count(h->fail == FAIL_CLOSED ? STOPPED : BYPASSED);
-		count_unjudged(skb, h->id, h->fail == FAIL_CLOSED);
+		count_unjudged(skb, h->id, h->fail == FAIL_CLOSED ? MISSED_CLOSED : MISSED_OPEN);
 		return h->fail == FAIL_CLOSED ? TC_ACT_SHOT : NEXT;
 	}
 	egress = received == (h->side == HOST_SIDE);
@@ -227,6 +266,8 @@ static __always_inline int steer(struct __sk_buff *skb, int received)
 		count(FORGED);
 		return TC_ACT_SHOT;
 	}
+	if (!admit(skb, h, c, eth, egress))
+		return TC_ACT_SHOT;
 	if (!same(egress ? eth + 6 : eth, h->mac))
 		return steer_apart(skb, h->id, eth, egress);
 	tag[0] = TAG0;
@@ -256,10 +297,18 @@ int steer_out(struct __sk_buff *skb)
 }
 
 /* give returns a frame to where it was taken: what a hook received is received again. */
-static __always_inline int give(struct __sk_buff *skb, const struct endpoint *e, int egress)
+static __always_inline int give(struct __sk_buff *skb, const struct endpoint *e, __u32 id, int egress)
 {
 	int received = egress == (e->side == HOST_SIDE);
+	__u32 ifindex = e->ifindex;
+	struct hook *h = bpf_map_lookup_elem(&hooks, &ifindex);
+	struct headers f = {};
+	__u8 eth[ETH_LEN];
 
+	if (h && h->id == id && !bpf_skb_load_bytes(skb, 0, eth, sizeof(eth))) {
+		read_headers(skb, &f, eth, id, egress);
+		passed(h, &f, egress);
+	}
 	skb->mark = e->mark;
 	count(RETURNED);
 	return bpf_redirect(e->ifindex, received ? BPF_F_INGRESS : 0);
@@ -282,7 +331,7 @@ static __always_inline int give_back_apart(struct __sk_buff *skb)
 		count(UNKNOWN);
 		return TC_ACT_SHOT;
 	}
-	return give(skb, e, !!(outer & APART_EGRESS));
+	return give(skb, e, id, !!(outer & APART_EGRESS));
 }
 
 /* On the ingress of our end of the service port: what the engine passed. */
@@ -308,7 +357,7 @@ int give_back(struct __sk_buff *skb)
 	}
 	if (bpf_skb_store_bytes(skb, at, e->mac, 6, 0))
 		return TC_ACT_SHOT;
-	return give(skb, e, egress);
+	return give(skb, e, id, egress);
 }
 
 /* What wrap needs to know of a frame, in its mark, because the metadata of a packet socket
