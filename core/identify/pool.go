@@ -109,7 +109,7 @@ func (p *Pool) Drop(f *Flow) {
 			f.dirs[d] = nil
 		}
 	}
-	f.later = false
+	f.later, f.overdue = false, 0
 	f.packets, f.far, f.Owner, f.latest = 0, far{listed: f.far.listed}, 0, f.latest[:0]
 	p.free = append(p.free, f.number)
 }
