@@ -115,6 +115,9 @@ func at(name string, port uint32) string { return hostPort(cmp.Or(name, "?"), po
 func (c *cli) connectionLine(e *controlv1.Event, v *eventView) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s → %s  %s %s", at(v.From, v.ClientPort), at(v.To, v.Port), v.Proto, cmp.Or(v.App, "unknown"))
+	if inner := v.Attrs["inner"]; inner != "" {
+		fmt.Fprintf(&b, " (%s inside)", clean(inner))
+	}
 	if v.Sessions > 1 {
 		fmt.Fprintf(&b, " ×%d", v.Sessions)
 	}
@@ -137,6 +140,9 @@ func (c *cli) connectionLine(e *controlv1.Event, v *eventView) string {
 	}
 	if name := cmp.Or(v.Attrs["host"], v.Attrs["question"]); name != "" {
 		fmt.Fprintf(&b, "  %s", c.out.paint(grey, clean(name)))
+	}
+	if client := v.Attrs["proxy_client"]; client != "" {
+		fmt.Fprintf(&b, "  %s", c.out.paint(grey, "for client "+clean(client)))
 	}
 	return b.String()
 }

@@ -260,7 +260,7 @@ func happened() []*controlv1.Event {
 	return []*controlv1.Event{
 		{Stamp: second(0), Cursor: "c1", Kind: controlv1.EventKind_EVENT_KIND_OPENED, From: "web", To: "db", FromGroup: "svc:default/web", ToGroup: "svc:default/db", Client: "10.0.0.1", ClientPort: 40001, Server: "10.0.0.2",
 			Proto: 6, Port: 5432, App: "postgresql", Verdict: controlv1.Verdict_VERDICT_ALLOW, Reason: controlv1.Reason_REASON_RULE, Rule: 1001, Family: controlv1.Family_FAMILY_IPV4,
-			Outcome: controlv1.Outcome_OUTCOME_ESTABLISHED, Egress: true, Reporter: "web", Sessions: 1, Attrs: map[string]string{"host": "x\x1b[31m"}},
+			Outcome: controlv1.Outcome_OUTCOME_ESTABLISHED, Egress: true, Reporter: "web", Sessions: 1, Attrs: map[string]string{"host": "x\x1b[31m", "inner": "tls", "proxy_client": "192.0.2.9:40001"}},
 		{Stamp: second(1), Cursor: "c2", Kind: controlv1.EventKind_EVENT_KIND_ENDED, From: "web", To: "fd00::2", Client: "fd00::1", Server: "fd00::2", Proto: 6, Port: 8080, App: "unknown",
 			Verdict: controlv1.Verdict_VERDICT_LEARN, Reason: controlv1.Reason_REASON_DEFAULT, Family: controlv1.Family_FAMILY_IPV6, Outcome: controlv1.Outcome_OUTCOME_REFUSED, Egress: true, Reporter: "web", Sessions: 3,
 			BytesOut: 180, BytesIn: 120, Began: second(1)},

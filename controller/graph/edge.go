@@ -316,7 +316,18 @@ func (e *Edge) describe(o *Observation) {
 		e.Outcome = o.Final()
 	}
 	e.Addresses[0], e.Addresses[1] = withAddress(e.Addresses[0], o.Client), withAddress(e.Addresses[1], o.Server)
-	for _, k := range slices.Sorted(maps.Keys(o.Attrs)) {
+	e.replaceAttrs(o.Attrs)
+}
+
+// replaceAttrs replaces the attributes by those of another observation, which are all of one session's: those of two
+// exchanges never stand beside each other. A process at an end is reported apart from what the session carries.
+func (e *Edge) replaceAttrs(attrs map[string]string) {
+	carries := func(k string) bool { return k != "process" && k != "pid" && k != "container" }
+	found := slices.Sorted(maps.Keys(attrs))
+	if slices.ContainsFunc(found, carries) {
+		maps.DeleteFunc(e.Attrs, func(k, _ string) bool { return carries(k) })
+	}
+	for _, k := range found {
 		_, have := e.Attrs[k]
 		if len(k) > maxAttrName || !have && len(e.Attrs) >= maxAttrs {
 			continue
@@ -324,7 +335,7 @@ func (e *Edge) describe(o *Observation) {
 		if e.Attrs == nil {
 			e.Attrs = make(map[string]string)
 		}
-		v := o.Attrs[k]
+		v := attrs[k]
 		e.Attrs[k] = strings.ToValidUTF8(v[:min(len(v), maxAttrValue)], "")
 	}
 }

@@ -3,6 +3,7 @@ package graph_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -341,5 +342,22 @@ func TestContinuedNamed(t *testing.T) {
 	want := []string{"web>api 80 http learn (learn, none): 1 sessions (1 established), 1 open, 9000 bytes"}
 	if d := cmp.Diff(brief(g), want); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestAttrsOfOneSession: what one session carried never stands beside what another did; the process of an end stays.
+func TestAttrsOfOneSession(t *testing.T) {
+	g := graph.New(graph.Limits{})
+	for _, attrs := range []map[string]string{
+		{"question": "a.example A", "answer": "192.0.2.1", "rcode": "NOERROR"},
+		{"process": "dig", "pid": "7"},
+		{"question": "b.example A", "rcode": "NXDOMAIN"},
+		nil,
+	} {
+		g.Add(seen(func(o *graph.Observation) { o.Attrs = attrs }))
+	}
+	want := map[string]string{"question": "b.example A", "rcode": "NXDOMAIN", "process": "dig", "pid": "7"}
+	if e := g.Connections(nil); len(e) != 1 || !maps.Equal(e[0].Attrs, want) {
+		t.Errorf("got %+v, want one edge with %v", e, want)
 	}
 }

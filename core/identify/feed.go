@@ -20,6 +20,9 @@ type Bytes struct {
 	Later bool
 	// Age is how long ago the session began, ns.
 	Age int64
+	// Copy reports that the packet is delivered whatever it holds. Such ones are read for a second beyond the limit of
+	// time, so that it does not matter how their bytes were cut.
+	Copy bool
 }
 
 // Outcome is the result of Feed.
@@ -44,7 +47,10 @@ func (p *Pool) Feed(f *Flow, dir parsers.Dir, b Bytes) Outcome {
 	} else {
 		out.Overlap = p.segment(f, dir, &b)
 	}
-	if f.packets >= detect.MaxPackets || b.Age > detect.MaxTime {
+	if b.Copy && f.overdue == 0 && b.Age > detect.MaxTime {
+		f.overdue = b.Age
+	}
+	if f.packets >= detect.MaxPackets || b.Age > detect.MaxTime && f.Expired(b.Age) {
 		p.EndAtLimit(f)
 	}
 	p.follow(f)

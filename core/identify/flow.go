@@ -18,6 +18,7 @@ const (
 	LastAnswers = 200 * time.Millisecond
 	syncAnswers = 5 * time.Second    // of a capture: its results must be reproducible
 	closeWait   = int64(time.Second) // ns that a closed session's last record waits
+	lastSecond  = int64(time.Second) // ns that are read after a packet beyond detect.MaxTime
 )
 
 // Preamble is detect.Preamble.
@@ -34,7 +35,8 @@ type Flow struct {
 	number   uint32 // in its Pool
 	dirs     [2]*stream.Assembler
 	packets  int
-	later    bool // bytes wait to be read
+	overdue  int64 // age at the first copy of a packet after detect.MaxTime, ns; 0: none came
+	later    bool  // bytes wait to be read
 	far      far
 	limited  bool                         // a limit ended it while it was undecided
 	leftover detect.Left                  // what it could have been then
@@ -77,6 +79,14 @@ func (f *Flow) Number() uint32 { return f.number }
 
 // Later reports whether none of its bytes were read yet, as Bytes.Later asked for.
 func (f *Flow) Later() bool { return f.later }
+
+// Expired reports whether a flow of an age, ns, has reached the limit of time.
+func (f *Flow) Expired(age int64) bool {
+	if f.overdue > 0 {
+		return age > f.overdue+lastSecond
+	}
+	return age >= detect.MaxTime
+}
 
 // Outcome returns the progress of identification, local or remote.
 func (f *Flow) Outcome() detect.Outcome {

@@ -205,3 +205,30 @@ func TestDelayed(t *testing.T) {
 		}
 	}
 }
+
+// TestLimitOfTime: the copy of a packet beyond the limit is read like one before it, however it is cut; later ones are not.
+func TestLimitOfTime(t *testing.T) {
+	for _, cut := range []int{1, 7, len(request)} {
+		p := pool(t, nil, false)
+		f := p.Begin(meta(6), 7)
+		for at, age := 0, int64(detect.MaxTime)+1; at < len(request); at += cut {
+			text := request[at:min(at+cut, len(request))]
+			p.Feed(f, 0, identify.Bytes{Data: []byte(text), Wire: len(text), Seq: uint32(1 + at), First: 1, Age: age, Copy: true})
+			age++
+		}
+		if f.App != app.HTTP {
+			t.Errorf("pieces of %d: %v, want http", cut, f.App)
+		}
+		p = pool(t, nil, false)
+		f = p.Begin(meta(6), 7)
+		for i, age := range []int64{0, detect.MaxTime + 1, 2 * detect.MaxTime} {
+			if f.Expired(age) != (i > 0) {
+				t.Errorf("packet %d: expired %v", i, f.Expired(age))
+			}
+			p.Feed(f, 0, identify.Bytes{Data: []byte("G"), Wire: 1, Seq: uint32(1 + i), First: 1, Age: age, Copy: true})
+		}
+		if f.Wants() {
+			t.Error("open beyond the limit")
+		}
+	}
+}

@@ -137,7 +137,7 @@ func (p *Pool) Drop(f *Flow) {
 			f.dirs[d] = nil
 		}
 	}
-	f.later = false
+	f.later, f.overdue = false, 0
 	p.unfollow(f)
 	f.packets, f.far, f.Owner, f.latest = 0, far{listed: f.far.listed}, 0, f.latest[:0]
 	p.free = append(p.free, f.number)

@@ -23,7 +23,8 @@ func (p *Path) identify(c *packetContext) {
 	if c.v.Inline && s.Verdict == flow.Pending {
 		ses.act.held.SetSample(s.Aux, c.f)
 	}
-	b := identify.Bytes{Data: c.p.Payload, Wire: c.p.PayloadWire, Packet: c.p.Network, Age: s.Last - f.Since}
+	b := identify.Bytes{Data: c.p.Payload, Wire: c.p.PayloadWire, Packet: c.p.Network, Age: s.Last - f.Since,
+		Copy: !c.v.Inline || p.replaying}
 	if c.p.Proto == packet.ProtoTCP {
 		b.Seq, b.First = c.p.Seq, c.tcp.Expected()
 		b.Later = s.Unproven() && s.Last-s.Created < provenAfter

@@ -88,7 +88,7 @@ func (l *lifecycle) idleUntil(s *session.Session) int64 {
 func (l *lifecycle) expireIdent(v *View, s *session.Session) int64 {
 	now := l.now
 	l.holdDue(v, s)
-	if f := l.ident.Flow(s.Aux); f != nil && now >= f.Since+detect.MaxTime {
+	if f := l.ident.Flow(s.Aux); f != nil && f.Expired(now-f.Since) {
 		l.ident.EndAtLimit(f)
 		if l.answers(); v != nil && s.Aux != 0 {
 			l.applyIdent(v, s, f)

@@ -130,12 +130,12 @@ func (r *Recorder) threatOf(s *session.Session, now int64, id uint16, text strin
 // sessionLimit reports that an endpoint's sessions make room for each other, with one of them: once in
 // threatEvery, whatever their addresses.
 func (r *Recorder) sessionLimit(s *session.Session, now int64) {
-	if !r.admits(threatKey{id: threat.SessionLimit, endpoint: s.Key.Endpoint}, now) {
+	if !r.admits(threatKey{id: threat.SessionLimit, endpoint: s.Key.Workload}, now) {
 		return
 	}
 	client, cport := s.Client()
 	server, sport := s.Server()
-	r.box.Threat(&report.Threat{ID: threat.SessionLimit, Endpoint: s.Key.Endpoint, Session: s.ID, Stamp: now, Src: client, Dst: server,
+	r.box.Threat(&report.Threat{ID: threat.SessionLimit, Endpoint: s.Endpoint, Session: s.ID, Stamp: now, Src: client, Dst: server,
 		SrcPort: cport, DstPort: sport, Proto: s.Key.Proto, IPv6: s.Key.IPv6, Text: "more sessions than its share of the table"})
 }
 

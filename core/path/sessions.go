@@ -207,7 +207,7 @@ func (ss *Sessions) past(s *session.Session) bool {
 func (l *lifecycle) evicted(s *session.Session) {
 	l.kernel.Return(s)
 	l.finish(s)
-	if v := l.views.view(s.Key.Endpoint); v != nil {
+	if v := l.views.view(s.Endpoint); v != nil {
 		l.out.tally(v).n[atEvicted]++
 	}
 	if !s.State.Over() {

@@ -35,10 +35,13 @@ func (s *Session) discards(p *packet.Packet, dir int, now int64) Events {
 		return 0 // Linux accepts a segment without a timestamp (RFC 7323 3.2 asks for one)
 	}
 	// A difference of one is left to clocks that are not quite even.
-	if me.time != 0 && int32(me.time-p.TimeValue) > 1 && now-s.Last < maxTimeAge {
-		return OldTime
+	if me.time == 0 || int32(me.time-p.TimeValue) <= 1 || now-s.Last >= maxTimeAge {
+		return 0
 	}
-	return 0
+	if s.Flags&Whole == 0 && p.PayloadWire > 0 && int32(endOf(p)-me.una) <= 0 {
+		return 0 // its receiver has acknowledged it: a tap shows the two directions in any order
+	}
+	return OldTime
 }
 
 // unproven reports whether only one end of a session that was picked up in mid-stream has sent:

@@ -157,3 +157,21 @@ func TestForgedBeginning(t *testing.T) {
 		t.Errorf("unproven %v, %v", s.Unproven(), s.State)
 	}
 }
+
+// TestOldTimeOnTap: where an acknowledgement is seen before its data, what it acknowledges is not discarded for the
+// timestamp of later data that was seen first. What nobody has acknowledged is.
+func TestOldTimeOnTap(t *testing.T) {
+	s := session.Session{Key: key(1), ClientIsA: true, Last: start}
+	for _, g := range timed(optional{seg{1, ack, 1, 21, 0, 0, false, false, 0, established}, 5001, false, 64},
+		optional{seg{0, ack, 11, 1, 10, 0, false, false, 0, established}, 1010, false, 64}) {
+		s.Track(g.packet(), g.dir, start)
+	}
+	late := optional{seg{0, ack, 1, 1, 10, 0, false, false, 0, established}, 1005, false, 64}
+	if r := s.Track(late.packet(), 0, start); !r.Valid || r.Has(session.OldTime) {
+		t.Errorf("acknowledged data, seen late: valid %v, events %#x", r.Valid, r.Events)
+	}
+	next := optional{seg{0, ack, 21, 1, 10, 0, false, false, 0, established}, 1005, false, 64}
+	if r := s.Track(next.packet(), 0, start); r.Valid || !r.Has(session.OldTime) {
+		t.Errorf("new data of an old time: valid %v, events %#x", r.Valid, r.Events)
+	}
+}

@@ -12,6 +12,8 @@ type stream struct {
 	seen  [2]bool // the header was read
 	asked bool    // the client asked for TLS
 	over  bool
+
+	midstream bool
 }
 
 var _ parsers.Stream = (*stream)(nil)
@@ -23,12 +25,18 @@ func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 		rest, match := header(data)
 		switch match {
 		case parsers.No:
+			if s.midstream {
+				s.seen[dir], s.over = true, true
+				break
+			}
 			return parsers.Result{State: parsers.Rejected}
 		case parsers.More:
 			return parsers.Result{State: parsers.Named}
 		}
 		s.seen[dir] = true
-		used = len(data[:min(len(data), maxHead)]) - len(rest)
+		if match == parsers.Likely {
+			used = len(data[:min(len(data), maxHead)]) - len(rest)
+		}
 		if dir == parsers.ToServer {
 			s.sink.Attr(parsers.Host, value(data[:used], "to"))
 		}

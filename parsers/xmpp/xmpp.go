@@ -1,6 +1,6 @@
 // Package xmpp recognises XMPP (RFC 6120), between clients and servers, between servers, and of components, by the header
-// that begins each side's stream. It reports the server's name and follows STARTTLS, and reads no stanzas. It is not
-// for XMPP over WebSocket or HTTP.
+// that begins each side's stream, and in midstream by a stanza. It reports the server's name and follows STARTTLS, and
+// reads no stanzas. It is not for XMPP over WebSocket or HTTP.
 package xmpp
 
 import (
@@ -24,7 +24,9 @@ func New() parsers.Parser { return parser{} }
 func (parser) Name() string { return app.XMPP.Name() }
 
 // Open implements parsers.Parser.
-func (parser) Open(_ *parsers.Meta, sink parsers.Sink) parsers.Stream { return &stream{sink: sink} }
+func (parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
+	return &stream{sink: sink, midstream: m.Midstream}
+}
 
 // Probe wants the header of a stream, behind an XML declaration or not.
 func (parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
@@ -32,7 +34,31 @@ func (parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
 		return parsers.No
 	}
 	_, match := header(b)
+	if match == parsers.No && m.Midstream {
+		return stanza(b)
+	}
 	return match
+}
+
+// stanza judges the first tag in midstream: one of the three stanzas (RFC 6120 8), with an attribute of theirs.
+func stanza(b []byte) parsers.Match {
+	limit := len(b) < maxHead
+	b = space(b[:min(len(b), maxHead)])
+	for _, name := range [...]string{"<iq ", "<message ", "<presence "} {
+		if !starts(b, name) {
+			continue
+		}
+		end := tagEnd(b)
+		if end < 0 || len(b) < len(name) {
+			return moreIf(limit)
+		}
+		for _, attr := range [...]string{"id", "type", "to", "from"} {
+			if len(value(b[:end], attr)) > 0 {
+				return parsers.Likely
+			}
+		}
+	}
+	return parsers.No
 }
 
 const (
