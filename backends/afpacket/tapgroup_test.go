@@ -45,12 +45,17 @@ func TestTapsInOrder(t *testing.T) {
 	if taps[1].Queues()[0] != q {
 		t.Fatal("the taps have different queues")
 	}
-	conns := [2]net.Conn{w.Dial("udp4", "10.77.0.2:9"), w.Dial("udp4", "10.78.0.254:9")}
+	// Without listeners the error of one datagram would be that of the next, which is not sent.
+	br.Workloads[1].ListenPacket("udp4", "10.77.0.2:9000")
+	br.Host.ListenPacket("udp4", "10.78.0.254:9000")
+	conns := [2]net.Conn{w.Dial("udp4", "10.77.0.2:9000"), w.Dial("udp4", "10.78.0.254:9000")}
 	send := func(from, to uint32, conns ...net.Conn) {
 		data := make([]byte, 40)
 		for i := from; i < to; i++ {
 			binary.BigEndian.PutUint32(data, i)
-			_, _ = conns[i%uint32(len(conns))].Write(data) // nobody listens: the error of the one before
+			if _, err := conns[i%uint32(len(conns))].Write(data); err != nil {
+				t.Error(err)
+			}
 			if i%64 == 0 {
 				time.Sleep(time.Millisecond)
 			}
