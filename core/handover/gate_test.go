@@ -211,3 +211,23 @@ func BenchmarkAsk(b *testing.B) {
 		g.Ask(&f, 5)
 	}
 }
+
+// TestDrainedByAnother: where a queue has the frames of several taps in order, one that another tap
+// captured after the cut shows that all from before it have come.
+func TestDrainedByAnother(t *testing.T) {
+	const cut = int64(1e9)
+	for _, c := range []struct {
+		name  string
+		stamp int64
+		want  bool
+	}{{"before", cut - 1, false}, {"at the same time, which may be out of order", cut, false}, {"after", cut + 1e6, true}} {
+		var g handover.Gate
+		g.Cut(1, cut)
+		if a := g.Ask(&packet.Frame{Endpoint: 2, Stamp: c.stamp}, c.stamp); a != handover.Judge {
+			t.Errorf("%s: the other's frame: %v", c.name, a)
+		}
+		if got := g.Drained(1, 1, cut+2e6, func() bool { return true }); got != c.want {
+			t.Errorf("%s: drained is %v, want %v", c.name, got, c.want)
+		}
+	}
+}
