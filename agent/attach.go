@@ -35,6 +35,8 @@ type endpoint struct {
 	// moved reports whether its interface is in another namespace than the workload's.
 	moved bool
 	again backoff.Backoff
+	// gone is when its hook was found to be gone from its namespace; zero while it is there.
+	gone time.Time
 	// sources are the addresses of its workload, as the engine has them; nil before the first.
 	sources *own.List
 }
@@ -64,6 +66,13 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 	now := time.Now()
 	next := a.detachExpired(now)
 	ids := a.inOrder()
+	for _, id := range ids {
+		for _, e := range a.workloads[id].endpoints {
+			if at := a.hookGone(a.workloads[id], e, now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+				next = at
+			}
+		}
+	}
 	sideBySide(ids, func(id string) { a.reconcileOne(ctx, a.workloads[id], managed, now) })
 	if ctx.Err() != nil {
 		return time.Time{}

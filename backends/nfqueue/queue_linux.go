@@ -45,6 +45,8 @@ type queue struct {
 	resets  redirects
 
 	woken   atomic.Bool
+	began   time.Time                 // with its monotonic reading
+	busy    atomic.Int64              // since when the worker handles a batch, ns since began; 0 while it waits
 	stopped atomic.Pointer[time.Time] // when the attachment was closed; nil while it is not
 
 	received, dropped, sent, sendDrop, refused, lookupFailed, full atomic.Uint64
@@ -58,7 +60,7 @@ var (
 )
 
 func newQueue(ep backend.Endpoint, s *space, src *source, b *Backend) (*queue, error) {
-	q := &queue{ep: ep, loopback: ep.Hook.Side == backend.LoopbackSide, space: s, src: src, b: b, maxHeld: b.cfg.MaxHeld, held: make(map[uint32]struct{}, 64)}
+	q := &queue{ep: ep, began: time.Now(), loopback: ep.Hook.Side == backend.LoopbackSide, space: s, src: src, b: b, maxHeld: b.cfg.MaxHeld, held: make(map[uint32]struct{}, 64)}
 	if q.loopback {
 		q.own.read = func() [][16]byte { return addressesOf(ep.NetNS) }
 		q.own.list = q.own.read()
@@ -122,6 +124,7 @@ func (q *queue) block() error {
 	}
 	// After the deadline is set: a Wake before it had its own overwritten.
 	q.got, q.errno = 0, 0
+	q.busy.Store(0)
 	if q.woken.Swap(false) {
 		q.asked = true // poll once
 	}
@@ -151,7 +154,9 @@ func (q *queue) readable(fd uintptr) bool {
 
 // fill turns the messages received into frames.
 func (q *queue) fill(b *packet.Batch) {
-	now := time.Now().UnixNano()
+	t := time.Now()
+	now := t.UnixNano()
+	q.busy.Store(int64(t.Sub(q.began)) + 1)
 	for i := range q.got {
 		if !q.msg.parse(q.bufs.at(i)) {
 			continue
@@ -348,6 +353,7 @@ func (q *queue) takeDown() {
 	if q.tracker != nil {
 		q.tracker.close()
 	}
+	q.space.heart.remove(q.src.num)
 	_ = q.space.unhook(q.src.num)
 	q.space.free(q.src.num)
 	_ = q.b.release(q.space)
