@@ -170,7 +170,7 @@ func (h *heart) setLapsed() {
 // stuck reports whether the queue's worker has been busy with a batch for longer than limit.
 func (q *queue) stuck(now time.Time, limit time.Duration) bool {
 	since := q.busy.Load()
-	return since != 0 && now.UnixNano()-since > int64(limit)
+	return since != 0 && now.Sub(q.began)-time.Duration(since) > limit
 }
 
 // beats sends heartbeats and checks rules until the backend is closed.

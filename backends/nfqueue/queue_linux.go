@@ -46,7 +46,8 @@ type queue struct {
 
 	index   atomic.Int32 // of the endpoint's interface
 	woken   atomic.Bool
-	busy    atomic.Int64              // since when the worker handles a batch, ns since the epoch; 0 while it waits
+	began   time.Time                 // with its monotonic reading
+	busy    atomic.Int64              // since when the worker handles a batch, ns since began; 0 while it waits
 	stopped atomic.Pointer[time.Time] // when the attachment was closed; nil while it is not
 
 	received, dropped, sent, sendDrop, refused, lookupFailed, full atomic.Uint64
@@ -60,7 +61,7 @@ var (
 )
 
 func newQueue(ep backend.Endpoint, s *space, src *source, b *Backend) (*queue, error) {
-	q := &queue{ep: ep, loopback: ep.Hook.Side == backend.LoopbackSide, space: s, src: src, b: b, maxHeld: b.cfg.MaxHeld, held: make(map[uint32]struct{}, 64)}
+	q := &queue{ep: ep, began: time.Now(), loopback: ep.Hook.Side == backend.LoopbackSide, space: s, src: src, b: b, maxHeld: b.cfg.MaxHeld, held: make(map[uint32]struct{}, 64)}
 	if q.loopback {
 		q.own.read = func() [][16]byte { return addressesOf(ep.NetNS) }
 		q.own.list = q.own.read()
@@ -155,8 +156,9 @@ func (q *queue) readable(fd uintptr) bool {
 
 // fill turns the messages received into frames.
 func (q *queue) fill(b *packet.Batch) {
-	now := time.Now().UnixNano()
-	q.busy.Store(now)
+	t := time.Now()
+	now := t.UnixNano()
+	q.busy.Store(int64(t.Sub(q.began)) + 1)
 	for i := range q.got {
 		if !q.msg.parse(q.bufs.at(i)) {
 			continue
