@@ -80,6 +80,7 @@ type Agent struct {
 	report  *reporter
 	// unjudged counts frames without a verdict.
 	unjudged *unjudgedWatch
+	repairs  *repairs // of parts that other programs changed
 	ready    chan struct{}
 	host     *hostmode.Watcher // sockets of workloads in the host's network
 	sockets  hostTraffic       // of these
@@ -128,7 +129,7 @@ func New(cfg Config) *Agent {
 	a.tenure = tenure.New(tenure.Config{Node: cfg.Node, Folder: cfg.Data, Collector: cfg.Collector, Logger: cfg.Logger,
 		Self: &controlv1.Owner{Run: a.run, Version: cfg.Version, Started: a.started.UnixNano()}})
 	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Logger: cfg.Logger})
-	a.unjudged = newUnjudgedWatch(a)
+	a.unjudged, a.repairs = newUnjudgedWatch(a), newRepairs()
 	a.kept = newKeeper(cfg.Data, cfg.Node, cfg.Logger)
 	a.report = newReporter(a)
 	return a
@@ -209,6 +210,7 @@ func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-ch
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
 	watched := a.host.Settled()
+	rings, queues := repaired(a.cfg.Backend), repaired(a.cfg.Queues)
 	for {
 		select {
 		case <-ctx.Done():
@@ -233,6 +235,10 @@ func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-ch
 			if !changed {
 				continue
 			}
+		case <-rings:
+			a.takeRepairs()
+		case <-queues:
+			a.takeRepairs()
 		case <-watched:
 			watched = nil
 		case <-retry.C:

@@ -35,6 +35,8 @@ type endpoint struct {
 	// moved reports whether its interface is in another namespace than the workload's.
 	moved bool
 	again backoff.Backoff
+	// gone is when its hook was found to be gone from its namespace; zero while it is there.
+	gone time.Time
 	// sources are the addresses of its workload, as the engine has them; nil before the first.
 	sources *own.List
 }
@@ -68,6 +70,9 @@ func (a *Agent) reconcile(ctx context.Context) time.Time {
 		for _, e := range t.belowFirst() {
 			if ctx.Err() != nil {
 				return time.Time{}
+			}
+			if at := a.hookGone(t, e, now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+				next = at
 			}
 			if t.carried(e) {
 				a.stopCarried(t, e)

@@ -197,6 +197,7 @@ func (a *Agent) warnings() []string {
 		}
 	}
 	out = append(out, a.twins()...)
+	out = append(out, a.brokenParts()...)
 	for _, text := range out {
 		if !slices.Contains(a.warned, text) {
 			a.log.Warn(text)
@@ -315,6 +316,7 @@ func (a *Agent) counters(s engine.Stats) map[string]uint64 {
 	for name, n := range a.steered() {
 		c["steering."+name] = n
 	}
+	a.repairs.counters(c)
 	u := a.up.Stats()
 	maps.Copy(c, u.Counters())
 	return c

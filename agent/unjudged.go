@@ -113,19 +113,13 @@ const maxEndpointNames = 100_000
 // collect reads the counters and reports the differences.
 func (w *unjudgedWatch) collect(now time.Time) {
 	st := w.a.cfg.Engine.Stats()
-	var taken []backend.Unjudged
-	if c, ok := w.a.cfg.Backend.(backend.UnjudgedCounter); ok {
-		taken = c.TakeUnjudged()
-	}
+	rings, queues := takeUnjudged(w.a.cfg.Backend), takeUnjudged(w.a.cfg.Queues)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	first, last := w.first.UnixNano(), now.UnixNano()
 	w.first = now
-	for _, u := range taken {
-		k := w.names[u.Endpoint]
-		w.addFrames(uplink.Unjudged{Workload: k.workload, Interface: k.iface, Backend: backend.Inline.String(), Cause: u.Cause, Dropped: u.Dropped,
-			Frames: u.Frames, Bytes: u.Bytes, First: first, Last: last})
-	}
+	w.addCounts(backend.Inline.String(), rings, first, last)
+	w.addCounts(byQueues, queues, first, last)
 	for i := range st.Queues {
 		w.queue(&st.Queues[i], first, last)
 	}
@@ -138,6 +132,23 @@ func (w *unjudgedWatch) collect(now time.Time) {
 	w.absence(now)
 	w.beat.touch(now, w.inline > 0)
 	w.flushLog(now)
+}
+
+// takeUnjudged returns a backend's counts since the last call.
+func takeUnjudged(be backend.Backend) []backend.Unjudged {
+	if c, ok := be.(backend.UnjudgedCounter); ok {
+		return c.TakeUnjudged()
+	}
+	return nil
+}
+
+// addCounts reports the counts of a backend. The lock is held.
+func (w *unjudgedWatch) addCounts(be string, list []backend.Unjudged, first, last int64) {
+	for _, u := range list {
+		k := w.names[u.Endpoint]
+		w.addFrames(uplink.Unjudged{Workload: k.workload, Interface: k.iface, Backend: be, Cause: u.Cause, Dropped: u.Dropped,
+			Frames: u.Frames, Bytes: u.Bytes, First: first, Last: last})
+	}
 }
 
 // prune deletes the counters of interfaces that no longer exist. The lock is held.

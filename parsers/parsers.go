@@ -95,6 +95,10 @@ const (
 	// Rejected: not this protocol after all; the session goes back to the other parsers, its
 	// reported findings are void, and Used is ignored.
 	Rejected
+	// Upgraded: the application is final, and behind Used, and behind what was used of the other direction, the
+	// session continues with another protocol, as after STARTTLS. The stream is closed; the other protocol is identified
+	// by its own parser.
+	Upgraded
 )
 
 // Result is the outcome of one Parse.
@@ -146,11 +150,12 @@ const (
 	HASSH            // SSH client fingerprint, 32 hex digits
 	ProxyClient      // address and port of the client in a PROXY header; identification reports it
 	VNI              // number of the virtual network in a tunnel (VXLAN, Geneve)
+	Inner            // application that the session carries after an upgrade (STARTTLS, CONNECT, Upgrade); identification reports it
 	numAttrs
 )
 
 var attrNames = [numAttrs]string{"", "host", "method", "path", "status", "user_agent", "software", "version", "alpn", "ja3", "ja4",
-	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error", "hassh", "proxy_client", "vni"}
+	"subject", "issuer", "question", "answer", "rcode", "user", "database", "command", "service", "banner", "error", "hassh", "proxy_client", "vni", "inner"}
 
 // String returns the attribute's name in JSON.
 func (a Attr) String() string {

@@ -146,6 +146,7 @@ func TestStoppedIsLoud(t *testing.T) {
 		return arrived
 	}
 	both := []*testnet.Workload{l.intruder, l.web}
+	l.still()
 	d.stopped(func() {
 		for _, from := range both {
 			if n := pass(from); n != 2*frames {
@@ -182,6 +183,33 @@ func TestStoppedIsLoud(t *testing.T) {
 	l.refused("afterwards", l.intruder, 9090)
 }
 
+// still keeps the workloads from sending router solicitations and from asking for their neighbours, which
+// would be counted with what a test sends: each has found the others before it returns.
+func (l *lab) still() {
+	l.t.Helper()
+	all := []*testnet.Workload{l.api, l.web, l.intruder}
+	for _, w := range all {
+		w.Sysctl("net/ipv6/conf/eth0/accept_ra", "0")
+		for _, family := range []string{"ipv4", "ipv6"} {
+			w.Sysctl("net/"+family+"/neigh/eth0/base_reachable_time_ms", "3600000")
+			w.Sysctl("net/"+family+"/neigh/eth0/delay_first_probe_time", "3600")
+		}
+	}
+	for _, w := range all {
+		for _, network := range []string{"udp4", "udp6"} {
+			for _, to := range all {
+				if to == w {
+					continue
+				}
+				if _, err := w.Dial(network, to.Addr(network, 9)).Write([]byte("x")); err != nil {
+					l.t.Fatal(err)
+				}
+			}
+		}
+	}
+	time.Sleep(time.Second) // no answer is waited for: what is asked for here is refused
+}
+
 // enforced checks that n interfaces are attached in a way that is named so.
 func (l *lab) enforced(way string, n int) error {
 	if out := l.run("status"); strings.Count(l.run("workloads"), way) < n {
@@ -198,7 +226,7 @@ func TestQueueOverflowIsLoud(t *testing.T) {
 			l := newLab(t)
 			l.api.Sysctl("net/ipv6/conf/all/disable_ipv6", "1") // its neighbour discovery would be counted, too
 			metrics := freePort(t)
-			l.args = append(l.args, "--mode", "protect", "--listen", metrics, "--fail", fail, "--backend", l.api.Name+"=nfqueue")
+			l.args = append(l.args, "--mode", "protect", "--listen", metrics, "--fail", fail, "--heartbeat", "1m", "--backend", l.api.Name+"=nfqueue")
 			d := l.start()
 			until(t, 10*time.Second, "the server is enforced by queues", func() error { return l.enforced("nfqueue", 1) })
 			l.run("mode", "set", "intruder", "monitor") // only the server's queue judges

@@ -3,6 +3,7 @@ package uplink
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -20,6 +21,10 @@ type Unjudged struct {
 
 // NotRunning is the cause of a period without an agent: the number of frames is unknown, and Frames is 0.
 const NotRunning = "not_running"
+
+// Changed is the end of causes of periods in which a part of the dataplane was not as it is to be,
+// because another program changed it: "program_changed". The number of frames is unknown, too.
+const Changed = "_changed"
 
 // unjudgedKey identifies a row.
 type unjudgedKey struct {
@@ -78,7 +83,7 @@ type unjudgedBox struct {
 // Unjudged queues frames without a verdict for the next report. It is safe for concurrent use,
 // and does not block.
 func (u *Uplink) Unjudged(f Unjudged) {
-	if f.Frames == 0 && f.Cause != NotRunning {
+	if f.Frames == 0 && f.Cause != NotRunning && !strings.HasSuffix(f.Cause, Changed) {
 		return
 	}
 	f.First, f.Last = earliest(f.First, f.Last), max(f.First, f.Last)

@@ -23,14 +23,18 @@ type Backend struct {
 	closing map[netns.ID]chan struct{}
 	// unjudged is what ports collected and TakeUnjudged has not returned yet.
 	unjudged []backend.Unjudged
+	repairs  *backend.Repairs
 	wg       sync.WaitGroup // ports that wait or are being closed
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var (
+	_ backend.Backend  = (*Backend)(nil)
+	_ backend.Repairer = (*Backend)(nil)
+)
 
 // New returns a backend; nothing is opened before the first Attach.
 func New(cfg Config) *Backend {
-	return &Backend{cfg: cfg.withDefaults(), open: map[*attachment]struct{}{}, ports: map[netns.ID]*port{}, closing: map[netns.ID]chan struct{}{}}
+	return &Backend{cfg: cfg.withDefaults(), repairs: backend.NewRepairs(), open: map[*attachment]struct{}{}, ports: map[netns.ID]*port{}, closing: map[netns.ID]chan struct{}{}}
 }
 
 // Attach implements backend.Backend.
@@ -68,6 +72,16 @@ func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Atta
 	a := &attachment{Attachment: inner, b: b}
 	b.open[a] = struct{}{}
 	return a, nil
+}
+
+// Repaired implements backend.Repairer.
+func (b *Backend) Repaired() <-chan struct{} { return b.repairs.Repaired() }
+
+// TakeRepairs implements backend.Repairer.
+func (b *Backend) TakeRepairs() []backend.Repair {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.repairs.Take()
 }
 
 // Counters sums up the counters of the steering programs of all ports: steered, returned,

@@ -28,8 +28,8 @@ type inline struct {
 	wrapped      wrapper  // sends large frames of tunnels
 	tx           slots
 	event        int
-	index        int    // of the engine's end
-	control      []byte // the mapped control map
+	index        atomic.Int64 // of the engine's end
+	control      []byte       // the mapped control map
 	clock        monotonic
 
 	// Used by the worker only. tail is the next slot to send from, pending are those waiting for
@@ -49,7 +49,9 @@ type inline struct {
 	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
 	beaten    atomic.Int64                     // last heartbeat, ns since clock.at
 	draining  atomic.Bool
-	lost      atomic.Bool // the port was removed
+	lost      atomic.Bool // the port was removed, and cannot be created again
+	suspended atomic.Bool // the port is unusable for now: the fail mode applies
+	unbound   func() bool // requests a check of the port, and reports whether there will be one
 	big       atomic.Bool // an attached interface has BIG TCP
 	drained   chan struct{}
 	drainOnce sync.Once
@@ -90,6 +92,9 @@ func (q *inline) beat() {
 	now := time.Since(q.clock.at)
 	q.beaten.Store(int64(now))
 	storeU64(q.control, 0, q.clock.base+uint64(now))
+	if q.suspended.Load() { // after the store: suspend stores in the other order
+		storeU64(q.control, 0, 0)
+	}
 }
 
 // active reports whether a worker ran recently.
@@ -212,15 +217,19 @@ func (q *inline) block() error {
 	return nil
 }
 
-// checkPort clears the sockets' errors and checks whether the port still exists.
+// checkPort clears the sockets' errors and checks whether the port still exists. Otherwise it is
+// to be created again.
 func (q *inline) checkPort() error {
 	q.clearErrors()
 	sa, err := unix.Getsockname(q.small.fd)
-	if ll, ok := sa.(*unix.SockaddrLinklayer); err != nil || !ok || ll.Ifindex == q.index {
+	if ll, ok := sa.(*unix.SockaddrLinklayer); err != nil || !ok || ll.Ifindex > 0 {
 		return nil
 	}
 	if !q.isOpen() {
 		return nil // the backend closes it; the next Recv reports it
+	}
+	if !q.lost.Load() && q.unbound() {
+		return nil
 	}
 	q.lost.Store(true)
 	storeU64(q.control, 0, 0) // the fail mode applies from now on

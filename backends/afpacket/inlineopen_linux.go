@@ -19,9 +19,10 @@ type inlineAttachment struct {
 	index int // of the hook
 	mark  uint32
 	port  *port
-	links []detacher
-	path  *pathMTU // of a tunnel; nil for any other hook
-	big   bool     // the hook has BIG TCP
+	links []*attached
+	sound time.Time // when its parts were last found as they are to be
+	path  *pathMTU  // of a tunnel; nil for any other hook
+	big   bool      // the hook has BIG TCP
 }
 
 var _ backend.Attachment = (*inlineAttachment)(nil)
@@ -35,7 +36,7 @@ func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	if ep.Hook.Side > backend.OwnSide || ep.Fail > backend.FailClosed {
 		return nil, fmt.Errorf("%w: side %d, fail mode %d", ErrEndpoint, ep.Hook.Side, ep.Fail)
 	}
-	a := &inlineAttachment{ep: ep, port: p}
+	a := &inlineAttachment{ep: ep, port: p, sound: time.Now()}
 	if err := p.do(a.find); err != nil {
 		return nil, err
 	}
@@ -90,9 +91,7 @@ func (a *inlineAttachment) enter() error {
 	}
 	// The mark is secret, so that no workload can bypass the engine by setting it.
 	a.mark = binary.NativeEndian.Uint32(b[:])
-	side := uint8(a.ep.Hook.Side)
-	back := steerEndpoint{Ifindex: uint32(a.index), Mark: a.mark, Mac: a.ep.MAC, Side: side}
-	hook := steerHook{Id: a.ep.ID, Mark: a.mark, Mac: a.ep.MAC, Side: side, Fail: uint8(a.ep.Fail)}
+	back, hook := a.entries()
 	objs := &a.port.objs
 	if err := objs.Endpoints.Put(a.ep.ID, back); err != nil {
 		return fmt.Errorf("enter endpoint: %w", err)
@@ -121,9 +120,10 @@ func (a *inlineAttachment) Activate() error {
 	err := a.port.do(func() error {
 		for _, at := range []struct {
 			prog    *ebpf.Program
+			name    string
 			ingress bool
-		}{{a.port.objs.SteerIn, true}, {a.port.objs.SteerOut, false}} {
-			l, err := attachProgram(a.port.cfg.Steering, a.index, at.prog, at.ingress)
+		}{{a.port.objs.SteerIn, steerProgSteerIn, true}, {a.port.objs.SteerOut, steerProgSteerOut, false}} {
+			l, err := a.port.attach(a.index, at.prog, at.name, at.ingress)
 			if err != nil {
 				return errors.Join(err, a.unhook())
 			}
@@ -160,6 +160,7 @@ func (a *inlineAttachment) Close() error {
 		p.objs.Hooks.Delete(uint32(a.index)),
 		p.forgetUnjudged(a.ep.ID),
 	}
+	p.repairs.Forget(a.ep.ID)
 	delete(p.attached, a.ep.ID)
 	delete(p.hooked, a.index)
 	p.retired[a.ep.ID] = time.Now()

@@ -18,7 +18,8 @@ type mapped interface{ FD() int }
 // openInline creates the queue of a service port whose engine's end is index; it runs in the
 // port's namespace. control is the map of the heartbeat.
 func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
-	q := &inline{event: -1, index: index, clock: newMonotonic(), spins: runtime.NumCPU() > 1, drained: make(chan struct{}), scratch: make([]byte, vnetLen+maxFrame)}
+	q := &inline{event: -1, clock: newMonotonic(), spins: runtime.NumCPU() > 1, drained: make(chan struct{}), scratch: make([]byte, vnetLen+maxFrame)}
+	q.index.Store(int64(index))
 	q.small.fd, q.large.fd, q.jumbo.fd, q.wrapped.fd = -1, -1, -1, -1
 	q.parts = [2][]byte{make([]byte, vnetLen+maxFrame), make([]byte, maxFrame)}
 	q.endpoints.Store(&map[uint32]known{})
@@ -62,7 +63,7 @@ func (q *inline) bind(control mapped, cfg Config) (err error) {
 	}
 	storeU64(q.control, 8, uint64(cfg.HeartbeatLimit))
 	for _, fd := range []int{q.small.fd, q.large.fd, q.jumbo.fd} {
-		if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: q.index}); err != nil {
+		if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: int(q.index.Load())}); err != nil {
 			return fmt.Errorf("bind to service port: %w", err)
 		}
 	}

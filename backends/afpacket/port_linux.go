@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -21,8 +22,9 @@ type port struct {
 	id    netns.ID
 	ns    *os.File // keeps the namespace reachable, whatever becomes of the path
 	objs  steerObjects
-	links []detacher
+	links []*attached
 	up    bool
+	ours  int // the number of the near end
 	queue *inline
 
 	attached map[uint32]*inlineAttachment
@@ -30,6 +32,11 @@ type port struct {
 	retired  map[uint32]time.Time // detached endpoints that may have frames in the ring
 
 	missed missed
+
+	guard   atomic.Pointer[guard] // nil where events are unavailable
+	asked   atomic.Bool           // the worker requests a check
+	repairs *backend.Repairs
+	sound   time.Time // when the port was last found as it is to be
 
 	pathsRead time.Time // when refreshPaths did
 
@@ -41,8 +48,8 @@ type port struct {
 const retireAfter = 2 * time.Second
 
 // openPort creates a service port; on error nothing is left.
-func openPort(path string, id netns.ID, cfg Config) (_ *port, err error) {
-	p := &port{cfg: cfg, id: id, attached: map[uint32]*inlineAttachment{}, hooked: map[int]uint32{}, retired: map[uint32]time.Time{},
+func openPort(path string, id netns.ID, cfg Config, repairs *backend.Repairs) (_ *port, err error) {
+	p := &port{cfg: cfg, repairs: repairs, sound: time.Now(), id: id, attached: map[uint32]*inlineAttachment{}, hooked: map[int]uint32{}, retired: map[uint32]time.Time{},
 		missed: missed{heartbeat: map[uint32]steerMissed{}, large: map[uint32][2]uint64{}}}
 	defer func() {
 		if err != nil {
@@ -62,23 +69,30 @@ func (p *port) do(fn func() error) error {
 
 // setUp creates everything, the links coming up last.
 func (p *port) setUp() error {
-	ours, engines, err := addPort()
+	ours, engines, err := addPort(0)
 	if err != nil {
 		return err
 	}
-	p.up = true
+	p.up, p.ours = true, ours
 	if err := p.load(ours); err != nil {
 		return err
 	}
 	if p.queue, err = openInline(engines, p.objs.Control, p.cfg); err != nil {
 		return err
 	}
+	p.queue.unbound = p.ask
+	return p.linkUp(engines)
+}
+
+// linkUp attaches the port's own programs and sets its ends up.
+func (p *port) linkUp(engines int) error {
 	for _, at := range []struct {
 		index   int
 		prog    *ebpf.Program
+		name    string
 		ingress bool
-	}{{ours, p.objs.GiveBack, true}, {engines, p.objs.Sink, true}, {engines, p.objs.Wrap, false}} {
-		l, err := attachProgram(p.cfg.Steering, at.index, at.prog, at.ingress)
+	}{{p.ours, p.objs.GiveBack, steerProgGiveBack, true}, {engines, p.objs.Sink, steerProgSink, true}, {engines, p.objs.Wrap, steerProgWrap, false}} {
+		l, err := p.attach(at.index, at.prog, at.name, at.ingress)
 		if err != nil {
 			return err
 		}
@@ -86,7 +100,7 @@ func (p *port) setUp() error {
 	}
 	// The near end last: the end that completes the pair can send at once, the other one's queue
 	// is switched on a moment later, and the packet socket bypasses it.
-	for _, index := range []int{engines, ours} {
+	for _, index := range []int{engines, p.ours} {
 		if err := netlink.LinkSetUp(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: index}}); err != nil {
 			return fmt.Errorf("bring service port up: %w", err)
 		}
@@ -132,6 +146,9 @@ func (p *port) drain() {
 // close removes everything, also after half a setUp.
 func (p *port) close() error {
 	var errs []error
+	if g := p.guard.Load(); g != nil {
+		errs = append(errs, g.events.Close())
+	}
 	if p.queue != nil {
 		errs = append(errs, p.queue.Close())
 	}

@@ -22,8 +22,9 @@ const (
 )
 
 // addPort creates the service port in the calling thread's namespace, down, after removing
-// one that a killed process left. It returns the numbers of both ends.
-func addPort() (ours, engines int, err error) {
+// one that a killed process left. index is the number of the near end; 0 is any. It returns
+// the numbers of both ends.
+func addPort(index int) (ours, engines int, err error) {
 	if err := portFree(); err != nil {
 		return 0, 0, err
 	}
@@ -31,7 +32,7 @@ func addPort() (ours, engines int, err error) {
 		return 0, 0, err
 	}
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = portName, portMTU
+	attrs.Name, attrs.MTU, attrs.Index = portName, portMTU, index
 	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: enginePort}); err != nil {
 		return 0, 0, fmt.Errorf("add service port: %w", err)
 	}
@@ -39,7 +40,7 @@ func addPort() (ours, engines int, err error) {
 		engines, err = quietEnd(enginePort)
 	}
 	if err == nil {
-		err = limitOffloads()
+		_, err = limitOffloads()
 	}
 	if err != nil {
 		if l, lerr := netlink.LinkByName(portName); lerr == nil {
@@ -75,11 +76,12 @@ func quietEnd(name string) (int, error) {
 }
 
 // limitOffloads leaves to the near end only the offloads that a virtio_net_hdr can express:
-// for the others the kernel segments frames or fills in checksums before they arrive.
-func limitOffloads() error {
+// for the others the kernel segments frames or fills in checksums before they arrive. It
+// reports whether that was a change.
+func limitOffloads() (changed bool, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open control socket: %w", err)
+		return false, fmt.Errorf("open control socket: %w", err)
 	}
 	defer unix.Close(fd)
 	udp := kernelAtLeast(6, 2)     // virtio_net_hdr_from_skb knows UDP_L4 since then

@@ -32,10 +32,16 @@ func (b *Backend) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 		p = nil
 	}
 	if p == nil {
-		if p, err = openPort(ep.Hook.NetNS, id, b.cfg); err != nil {
+		if p, err = openPort(ep.Hook.NetNS, id, b.cfg, b.repairs); err != nil {
 			return nil, err
 		}
 		b.ports[id] = p
+		// Without events the heartbeat still shows that the port is unusable.
+		if g, err := openGuard(b, p); err == nil {
+			p.guard.Store(g)
+			b.wg.Add(1)
+			go g.run()
+		}
 	}
 	a, err := p.attachInline(ep)
 	if err != nil {

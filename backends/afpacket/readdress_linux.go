@@ -33,9 +33,10 @@ func (a *inlineAttachment) readdress(ep backend.Endpoint) error {
 		a.ep = ep
 		return nil
 	}
-	side := uint8(ep.Hook.Side)
-	back := steerEndpoint{Ifindex: uint32(a.index), Mark: a.mark, Mac: ep.MAC, Side: side}
-	hook := steerHook{Id: ep.ID, Mark: a.mark, Mac: ep.MAC, Side: side, Fail: uint8(ep.Fail)}
+	before := a.ep
+	a.ep = ep
+	back, hook := a.entries()
+	a.ep = before
 	if err := a.port.objs.Endpoints.Put(ep.ID, back); err != nil {
 		return fmt.Errorf("enter endpoint: %w", err)
 	}

@@ -17,7 +17,7 @@ type detacher interface{ Close() error }
 
 // attachProgram attaches prog to an interface of the calling thread's namespace, before other
 // programs, which keep running.
-func attachProgram(how Steering, index int, prog *ebpf.Program, ingress bool) (detacher, error) {
+func attachProgram(how Steering, index int, prog *ebpf.Program, ingress bool, handle uint32) (detacher, error) {
 	if how != SteerClsact {
 		at := ebpf.AttachTCXEgress
 		if ingress {
@@ -31,7 +31,7 @@ func attachProgram(how Steering, index int, prog *ebpf.Program, ingress bool) (d
 			return nil, fmt.Errorf("attach program to interface %d: %w", index, err)
 		}
 	}
-	f := &filter{index: index, parent: netlink.HANDLE_MIN_EGRESS}
+	f := &filter{index: index, handle: handle, parent: netlink.HANDLE_MIN_EGRESS}
 	if ingress {
 		f.parent = netlink.HANDLE_MIN_INGRESS
 	}
@@ -47,17 +47,19 @@ const (
 	filterName   = "sluice"
 	filterPrio   = 1
 	filterHandle = 0x534c
+	otherHandle  = 0x534d // of one that replaces it
 )
 
 // filter is a program on a clsact qdisc, for kernels without tcx.
 type filter struct {
 	index  int
 	parent uint32
+	handle uint32
 }
 
 func (f *filter) spec(fd int) *netlink.BpfFilter {
 	return &netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{LinkIndex: f.index, Parent: f.parent, Handle: filterHandle, Priority: filterPrio, Protocol: unix.ETH_P_ALL},
+		FilterAttrs: netlink.FilterAttrs{LinkIndex: f.index, Parent: f.parent, Handle: f.handle, Priority: filterPrio, Protocol: unix.ETH_P_ALL},
 		Fd:          fd, Name: filterName, DirectAction: true,
 	}
 }
@@ -84,11 +86,16 @@ func (f *filter) add(prog *ebpf.Program) error {
 
 // Close removes the filter, and the qdisc once it is empty.
 func (f *filter) Close() error {
+	err := f.removeFilter()
+	f.removeQdisc()
+	return err
+}
+
+func (f *filter) removeFilter() error {
 	err := netlink.FilterDel(f.spec(-1))
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
 		err = nil // the interface or the qdisc is gone
 	}
-	f.removeQdisc()
 	if err != nil {
 		return fmt.Errorf("remove filter from interface %d: %w", f.index, err)
 	}

@@ -24,13 +24,23 @@ type Backend struct {
 
 	spaceMu sync.Mutex // guards spaces; taken after mu
 	spaces  map[netns.ID]*space
+
+	repairMu sync.Mutex // guards repairs
+	repairs  *backend.Repairs
+
+	once sync.Once     // starts beats
+	stop chan struct{} // closed by Close
+	wg   sync.WaitGroup
 }
 
-var _ backend.Backend = (*Backend)(nil)
+var (
+	_ backend.Backend  = (*Backend)(nil)
+	_ backend.Repairer = (*Backend)(nil)
+)
 
 // New returns a backend; nothing is opened before the first Attach.
 func New(cfg Config) *Backend {
-	return &Backend{cfg: cfg.withDefaults(), open: map[*attachment]struct{}{}, spaces: map[netns.ID]*space{}}
+	return &Backend{cfg: cfg.withDefaults(), open: map[*attachment]struct{}{}, spaces: map[netns.ID]*space{}, repairs: backend.NewRepairs(), stop: make(chan struct{})}
 }
 
 // Attach implements backend.Backend.
@@ -53,6 +63,10 @@ func (b *Backend) Attach(ctx context.Context, ep backend.Endpoint) (backend.Atta
 	if b.closed {
 		return nil, fmt.Errorf("attach endpoint %d: %w", ep.ID, ErrClosed)
 	}
+	b.once.Do(func() {
+		b.wg.Add(1)
+		go b.beats()
+	})
 	a, err := b.attach(ep)
 	if err != nil {
 		return nil, fmt.Errorf("attach endpoint %d: %w", ep.ID, err)
@@ -80,7 +94,7 @@ func (b *Backend) attach(ep backend.Endpoint) (*attachment, error) {
 		return nil, err
 	}
 	a := &attachment{b: b, space: s, hooked: hooked{
-		name: ep.Interface, loopback: ep.Hook.Side == backend.LoopbackSide, queue: srcs[0].num, queues: uint16(len(srcs)), bypass: ep.Fail == backend.FailOpen,
+		name: ep.Interface, endpoint: ep.ID, loopback: ep.Hook.Side == backend.LoopbackSide, queue: srcs[0].num, queues: uint16(len(srcs)), bypass: ep.Fail == backend.FailOpen,
 	}}
 	for i, src := range srcs {
 		q, err := newQueue(ep, s, src, b)
@@ -175,6 +189,7 @@ func (a *attachment) Place(peer packet.Addr) int { return int(peer[15]) & (len(a
 // Activate implements backend.Attachment.
 func (a *attachment) Activate() error {
 	a.active.Store(true)
+	a.space.heart.add(a.queues)
 	if err := a.space.hook(a.hooked); err != nil {
 		return fmt.Errorf("activate endpoint on %s: %w", a.hooked.name, err)
 	}
@@ -219,6 +234,9 @@ func (a *attachment) Close() error {
 // Close detaches everything and ends every queue. It implements backend.Backend.
 func (b *Backend) Close() error {
 	b.mu.Lock()
+	if !b.closed {
+		close(b.stop)
+	}
 	b.closed = true
 	list := make([]*attachment, 0, len(b.open))
 	for a := range b.open {
@@ -232,5 +250,6 @@ func (b *Backend) Close() error {
 			errs = append(errs, q.Close())
 		}
 	}
+	b.wg.Wait()
 	return errors.Join(errs...)
 }

@@ -28,6 +28,9 @@ type Config struct {
 	// switches on connection tracking in the workload's namespace, and its counters. Where these
 	// are unavailable, no flow is offloaded.
 	Marks bool
+	// HeartbeatLimit is how long a process may be stopped before packets follow the fail mode of
+	// their endpoint; 0 is 500 ms. A worker that is stuck is noticed after half as long again.
+	HeartbeatLimit time.Duration
 	// Expression is the queue statement of the rules.
 	Expression Expression
 }
@@ -65,12 +68,13 @@ var (
 )
 
 const (
-	maxQueues     = 16
-	defaultBuffer = 32 << 20
-	defaultHeld   = 8192
-	firstQueue    = 0x5100 // first of the numbers that are tried
-	lastQueue     = 0x5fff
-	batch         = 64 // packets per system call
+	maxQueues        = 16
+	defaultBuffer    = 32 << 20
+	defaultHeartbeat = 500 * time.Millisecond
+	defaultHeld      = 8192
+	firstQueue       = 0x5100 // first of the numbers that are tried
+	lastQueue        = 0x5fff
+	batch            = 64 // packets per system call
 	// copyRange is the copied part of a packet: its headers and as many bytes as identification
 	// reads of one direction (core/detect: 16 KiB). The rest of a larger one is not read.
 	copyRange      = 16<<10 + 512
@@ -90,6 +94,9 @@ func (c Config) withDefaults() Config {
 	c.Queues = 1 << (bits.Len(uint(min(max(c.Queues, 1), maxQueues))) - 1)
 	if c.Buffer <= 0 {
 		c.Buffer = defaultBuffer
+	}
+	if c.HeartbeatLimit <= 0 {
+		c.HeartbeatLimit = defaultHeartbeat
 	}
 	if c.MaxHeld <= 0 {
 		c.MaxHeld = defaultHeld

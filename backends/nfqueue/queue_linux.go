@@ -45,6 +45,7 @@ type queue struct {
 	resets  redirects
 
 	woken   atomic.Bool
+	busy    atomic.Int64 // since when the worker handles a batch, ns since the epoch; 0 while it waits
 	stopped atomic.Int64 // when the attachment was closed, ns; 0 while it is not
 
 	received, dropped, sent, sendDrop, refused, lookupFailed, full atomic.Uint64
@@ -122,6 +123,7 @@ func (q *queue) block() error {
 	}
 	// After the deadline is set: a Wake before it had its own overwritten.
 	q.got, q.errno = 0, 0
+	q.busy.Store(0)
 	if q.woken.Swap(false) {
 		q.asked = true // poll once
 	}
@@ -152,6 +154,7 @@ func (q *queue) readable(fd uintptr) bool {
 // fill turns the messages received into frames.
 func (q *queue) fill(b *packet.Batch) {
 	now := time.Now().UnixNano()
+	q.busy.Store(now)
 	for i := range q.got {
 		if !q.msg.parse(q.bufs.at(i)) {
 			continue
@@ -347,6 +350,7 @@ func (q *queue) takeDown() {
 	if q.tracker != nil {
 		q.tracker.close()
 	}
+	q.space.heart.remove(q.src.num)
 	_ = q.space.unhook(q.src.num)
 	q.space.free(q.src.num)
 	_ = q.b.release(q.space)

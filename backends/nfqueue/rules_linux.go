@@ -20,6 +20,7 @@ type hooked struct {
 	queue    uint16
 	queues   uint16
 	bypass   bool // pass when no worker listens
+	endpoint uint32
 }
 
 // ruleset describes the table of one namespace.
@@ -27,6 +28,7 @@ type ruleset struct {
 	endpoints []hooked
 	inject    uint32 // the mark of the engine's own packets
 	marks     marks
+	alive     alive
 	native    bool
 	lo, stack bool // there are chains for endpoints on lo, and for others
 }
@@ -42,6 +44,7 @@ var chains = []struct {
 	save     bool
 	loopback bool
 }{
+	{chainAlive, nftables.ChainHookOutput, priorityAlive, false, false},
 	{chainLeft, nil, 0, true, false}, // before those whose rules jump to it
 	{"in", nftables.ChainHookPrerouting, priorityBefore, false, false},
 	{"in-save", nftables.ChainHookPrerouting, priorityBefore + 1, true, false},
@@ -56,18 +59,21 @@ const chainLeft = "left"
 
 // place adds to c the messages that make the table match r. With fresh, the remains of a dead
 // process are removed in the same transaction.
-func (r *ruleset) place(c *nftables.Conn, fresh bool) {
+func (r *ruleset) place(c *nftables.Conn, fresh bool) error {
 	for _, family := range families {
 		t := c.AddTable(&nftables.Table{Name: tableName, Family: family})
 		if fresh {
 			c.DelTable(t)
 			t = c.AddTable(&nftables.Table{Name: tableName, Family: family})
 		}
-		if fresh && r.marks.acct {
+		if r.marks.acct {
 			c.AddChain(&nftables.Chain{Name: chainCounting, Table: t})
 		}
+		if err := r.placeAlive(c, t); err != nil {
+			return err
+		}
 		for _, def := range chains {
-			if def.save && r.marks.base == 0 || def.hook != nil && !r.needs(def.loopback) {
+			if def.save && r.marks.base == 0 || def.hook != nil && !r.needs(def.loopback) && def.name != chainAlive || def.name == chainAlive && r.alive.mark == 0 {
 				continue
 			}
 			ch := &nftables.Chain{Name: def.name, Table: t}
@@ -83,6 +89,7 @@ func (r *ruleset) place(c *nftables.Conn, fresh bool) {
 			}
 		}
 	}
+	return nil
 }
 
 // needs reports whether chains of a kind are needed, or were: removing one drops the packets
@@ -99,6 +106,8 @@ func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any 
 	switch chain {
 	case "in-save", "out-save", "lo-save":
 		return r.save()
+	case chainAlive:
+		return r.heartbeats()
 	case chainLeft:
 		return left(family)
 	}
@@ -126,7 +135,9 @@ func (r *ruleset) rules(chain string, family nftables.TableFamily) [][]expr.Any 
 // queued returns the rules that queue the packets of an endpoint.
 func (r *ruleset) queued(e hooked, of []expr.Any, chain string, family nftables.TableFamily) (out [][]expr.Any) {
 	add := func(i uint16, which ...[]expr.Any) {
-		out = append(out, append(append(slices.Clone(of), slices.Concat(which...)...), r.queue(e, i)))
+		cond := slices.Concat(append([][]expr.Any{of}, which...)...)
+		out = append(out, slices.Concat(cond, r.live(e.queue+i), []expr.Any{r.queue(e, i)}))
+		out = append(out, r.dead(e, cond, family)...)
 	}
 	switch {
 	case e.loopback:

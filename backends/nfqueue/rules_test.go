@@ -25,7 +25,9 @@ func recorded(t *testing.T, r *ruleset) (out []netlink.Message) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.place(c, true)
+	if err := r.place(c, true); err != nil {
+		t.Fatal(err)
+	}
 	_ = c.Flush() // there is no kernel to answer; only the requests matter
 	return out
 }

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/sluicenet/sluice/core/backend"
@@ -30,6 +33,14 @@ type space struct {
 	set     ruleset
 	numbers map[uint16]bool // used by the backend
 	proc    *os.File        // the kernel's list of queues; nil before its first use
+	heart   *heart
+	busy    atomic.Bool // its rules are being checked
+
+	numbersOf *netlink.Conn        // asks for the number of the last change; nil before its first use
+	placedAs  shape                // the rules as they were placed; nil before they are listed
+	gen       uint32               // the number of the last change that was compared
+	sound     time.Time            // when the rules were last found as they are to be
+	dead      map[string][2]uint64 // counters of packets without a heartbeat, as read last
 }
 
 func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
@@ -50,6 +61,14 @@ func openSpace(path string, id netns.ID, cfg Config) (*space, error) {
 	for s.set.inject&markMask == s.set.marks.base {
 		s.set.inject = secret()
 	}
+	mark := secret()
+	for mark&markMask == s.set.marks.base || mark == s.set.inject {
+		mark = secret()
+	}
+	if s.heart, err = openHeart(path, mark, cfg.HeartbeatLimit); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	s.set.alive = alive{mark: mark, limit: cfg.HeartbeatLimit}
 	return s, nil
 }
 
@@ -138,6 +157,7 @@ func (s *space) apply() error {
 	err := s.flush()
 	if err != nil && !s.placed {
 		err = s.simpler(err)
+		s.heart.enable(s.set.alive.mark != 0)
 	}
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
 		err = fmt.Errorf("%w: %w", backend.ErrUnsupported, err)
@@ -148,6 +168,33 @@ func (s *space) apply() error {
 // simpler tries rules without the expressions that a kernel may lack: a transaction with one
 // of them fails without effect.
 func (s *space) simpler(err error) error {
+	native, mark := s.set.native, s.set.alive.mark
+	if err = s.simplerQueues(err); err == nil {
+		return nil
+	}
+	// Without heartbeats, packets wait for a process that is stopped.
+	s.set.native, s.set.alive.mark = native, 0
+	if ferr := s.flush(); ferr == nil {
+		return nil
+	}
+	if ferr := s.simplerMarks(err); ferr == nil {
+		return nil
+	}
+	s.set.native, s.set.alive.mark = native, mark
+	return s.simplerMarks(err)
+}
+
+// simplerQueues tries the target of xtables.
+func (s *space) simplerQueues(err error) error {
+	if !s.set.native || s.cfg.Expression != ExprAuto {
+		return err
+	}
+	s.set.native = false
+	return s.flush()
+}
+
+// simplerMarks tries rules without marks, which keep all flows in their queues.
+func (s *space) simplerMarks(err error) error {
 	if s.set.native && s.cfg.Expression == ExprAuto {
 		s.set.native = false
 		terr := s.flush()
@@ -175,11 +222,14 @@ func (s *space) flush() error {
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
-	s.set.place(c, !s.placed)
+	if err := s.set.place(c, !s.placed); err != nil {
+		return fmt.Errorf("place rules: %w", err)
+	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("place rules: %w", err)
 	}
 	s.placed = true
+	s.remember()
 	return nil
 }
 
@@ -198,6 +248,10 @@ func (s *space) release() (last bool, err error) {
 		return false, nil
 	}
 	s.closeList()
+	s.heart.close()
+	if s.numbersOf != nil {
+		_ = s.numbersOf.Close()
+	}
 	if s.placed {
 		err = removeTables(int(s.file.Fd()))
 		s.placed = false

@@ -185,7 +185,7 @@ func (d *daemon) startAgent(p *parts) (ready <-chan struct{}, err error) {
 			d.log.Warn("packet rings not closed cleanly", "error", err)
 		}
 	})
-	queues := nfqueue.New(nfqueue.Config{Marks: true})
+	queues := nfqueue.New(nfqueue.Config{Marks: true, HeartbeatLimit: d.flags.load.heartbeat})
 	d.later(func() {
 		if err := queues.Close(); err != nil {
 			d.log.Warn("packet queues not closed cleanly", "error", err)

@@ -28,7 +28,7 @@ const (
 )
 
 func (l *loadFlags) add(fl *pflag.FlagSet) {
-	fl.DurationVar(&l.heartbeat, "heartbeat", defaultHeartbeat, "how long the worker of a packet ring may be silent before its frames follow the fail mode")
+	fl.DurationVar(&l.heartbeat, "heartbeat", defaultHeartbeat, "how long the worker of a packet ring or queue may be silent before its frames follow the fail mode")
 	fl.IntVar(&l.nice, "nice", priority.Default, "scheduling priority of this process, -20 (highest) to 19; it needs CAP_SYS_NICE below 0, and 0 leaves it as it is")
 }
 

@@ -21,6 +21,10 @@ const unjudgedEvery = 10 * time.Second
 // notRunning is the cause of a period in which an agent did not run: its frames were not counted.
 const notRunning = "not_running"
 
+// changed is the end of causes of periods in which another program had changed a part of the
+// dataplane. Frames that passed or were lost then were not all counted.
+const changed = "_changed"
+
 // maxUnjudged bounds the causes, and the workloads whose last log line is remembered.
 const maxUnjudged = 1000
 
@@ -137,7 +141,7 @@ func word(text string) string {
 // unjudgedReport makes frames without a verdict loud: a violation, an event, a count and a log
 // line. The lock is held.
 func (s *history) unjudgedReport(n *node, u *controlv1.Unjudged) {
-	if u.GetFrames() == 0 && u.GetCause() != notRunning {
+	if u.GetFrames() == 0 && u.GetCause() != notRunning && !strings.HasSuffix(u.GetCause(), changed) {
 		return
 	}
 	backend, cause := word(u.Backend), word(u.Cause)

@@ -20,6 +20,12 @@ var sums = []Def{
 	{Name: "steering.forged", In: "drops", Cause: "forged", Help: "Frames dropped because a MAC address looked like a tag of the service port."},
 	{Name: "steering.unknown", In: "drops", Cause: "unknown", Help: "Frames dropped because they came back from the service port for an endpoint that is gone."},
 
+	{Name: "repairs.port", Help: "Repairs of the service port after another program had changed it."},
+	{Name: "repairs.program", Help: "Repairs of the BPF programs at workloads' interfaces after another program had removed them or put its own before them."},
+	{Name: "repairs.map", Help: "Repairs of entries of BPF maps after another program had changed them."},
+	{Name: "repairs.hook", Help: "Interfaces attached again because the host's end had left its namespace."},
+	{Name: "repairs.rules", Help: "Repairs of the rules of netfilter queues after another program had changed them."},
+
 	{Name: "plugin.running", Kind: Gauge, In: "plugin_up", Hidden: true, Help: "Plugins that run."},
 	{Name: "plugin.restarts", In: "plugin_restarts", Hidden: true, Help: "Restarts of plugins."},
 	{Name: "plugin.hung", Help: "Plugins stopped because they did not answer in time."},

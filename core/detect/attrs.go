@@ -9,7 +9,7 @@ import (
 const maxValue = 256
 
 // maxAttrs is the maximum number of attributes of one session.
-const maxAttrs = 12
+const maxAttrs = 16
 
 // Attrs is the attributes that a parser reported for one session; the first value of each is
 // kept.

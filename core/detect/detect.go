@@ -66,6 +66,9 @@ type Ident struct {
 	proxied string
 	late    bool // a winner was withdrawn: the next is only named
 	ended   bool
+	inner   *Ident // identifies what an upgraded session carries; kept for later sessions
+	carries bool   // the session was upgraded: its bytes are inner's
+	nested  bool   // it is another's inner
 	sink    sink
 }
 
@@ -81,17 +84,20 @@ func (d *Ident) Reset(reg *parsers.Registry, m parsers.Meta) {
 	d.winner, d.outcome = -1, Undecided
 	d.App, d.Base, d.Strength, d.riding = app.Undecided, app.Undecided, parsers.No, app.Unknown
 	d.pending, d.late, d.ended, d.OnThreat = false, false, false, nil
-	d.flip, d.side, d.renamed = 0, UnknownSide, 0
+	d.flip, d.side, d.renamed, d.carries = 0, UnknownSide, 0, false
 	d.begun, d.proxied = m.Midstream || m.Datagram(), ""
 	d.Attrs.reset()
 	d.Attrs.changed = false
 }
 
-// Close closes the parser's stream, if there is one.
+// Close closes the parsers' streams, if there are any.
 func (d *Ident) Close() {
 	if d.stream != nil {
 		d.stream.Close()
 		d.stream = nil
+	}
+	if d.carries {
+		d.inner.Close()
 	}
 }
 
@@ -131,6 +137,9 @@ func (d *Ident) Could(a app.ID) bool {
 func (d *Ident) Data(dir parsers.Dir, data []byte) (used int) {
 	if d.ended || len(data) == 0 {
 		return len(data)
+	}
+	if d.carries {
+		return d.carried(dir, data)
 	}
 	if d.winner < 0 && d.outcome == Preamble {
 		d.outcome = Undecided
@@ -260,6 +269,9 @@ func (d *Ident) feed(dir parsers.Dir, data []byte) int {
 		if !d.applyState(r.State) {
 			return len(data)
 		}
+		if d.carries {
+			return used + d.Data(dir, data[used:])
+		}
 		if r.Used == 0 {
 			break
 		}
@@ -283,9 +295,13 @@ func (d *Ident) applyState(s parsers.State) bool {
 		if d.outcome != Decided {
 			d.setApp()
 		}
-	case parsers.Done:
+	case parsers.Done, parsers.Upgraded:
 		if d.outcome != Decided {
 			d.setApp()
+		}
+		if s == parsers.Upgraded && !d.nested {
+			d.upgrade()
+			return true
 		}
 		d.finish()
 		return false
@@ -340,6 +356,11 @@ func (d *Ident) Gap(dir parsers.Dir, n int) {
 	if d.ended {
 		return
 	}
+	if d.carries {
+		d.inner.Gap(dir^d.flip, n)
+		d.adopt()
+		return
+	}
 	if d.stream != nil && d.stream.Gap(dir, n) {
 		return
 	}
@@ -351,6 +372,11 @@ func (d *Ident) Gap(dir parsers.Dir, n int) {
 // application over it was not seen.
 func (d *Ident) End() {
 	if d.ended {
+		return
+	}
+	if d.carries {
+		d.inner.End()
+		d.adopt()
 		return
 	}
 	if d.winner < 0 {
@@ -368,25 +394,3 @@ func (d *Ident) End() {
 	}
 	d.finish()
 }
-
-// sink is the parser's interface to an Ident.
-type sink struct{ d *Ident }
-
-// App implements parsers.Sink.
-func (s *sink) App(id app.ID) {
-	if s.d.outcome != Decided {
-		s.d.riding = id
-	}
-}
-
-// Attr implements parsers.Sink.
-func (s *sink) Attr(a parsers.Attr, v []byte) { s.d.Attrs.set(a, v) }
-
-// Threat implements parsers.Sink.
-func (s *sink) Threat(id uint16, text string) {
-	if s.d.OnThreat != nil {
-		s.d.OnThreat(id, text)
-	}
-}
-
-var _ parsers.Sink = (*sink)(nil)

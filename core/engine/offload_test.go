@@ -269,12 +269,13 @@ func TestOffloadRecalled(t *testing.T) {
 		if got := o.k.memQueue.give(f); got[0].Verdict.Action != packet.Drop || got[0].Verdict.Mark != 0 {
 			t.Fatalf("verdict %+v under a policy that allows nothing", got[0].Verdict)
 		}
-		sent := o.k.takeSent()
-		if len(sent) != 2 {
-			t.Fatalf("%d frames sent, want a reset to each end", len(sent))
-		}
-		for _, s := range sent {
+		resets := 0
+		for _, s := range o.k.takeSent() {
 			tcp := layersOf(t, s).Layer(layers.LayerTypeTCP).(*layers.TCP)
+			if !tcp.RST && tcp.ACK && len(tcp.Payload) == 0 {
+				continue // the sweep asked for these numbers in between
+			}
+			resets++
 			want := c.seq[1] // to the client: what it expects
 			if s.Dir == packet.Egress {
 				want = c.seq[0] - uint32(len("even more")) // the server never got this one
@@ -282,6 +283,9 @@ func TestOffloadRecalled(t *testing.T) {
 			if !tcp.RST || tcp.Seq != want {
 				t.Errorf("reset to %s has number %d, want %d", s.Dir, tcp.Seq, want)
 			}
+		}
+		if resets != 2 {
+			t.Errorf("%d resets sent, want one to each end", resets)
 		}
 	})
 }

@@ -95,6 +95,30 @@ func TestTurnedBeforeItIsReported(t *testing.T) {
 	})
 }
 
+// TestRefusedSenderIsTheClient: a datagram from a server's port that neither orientation allows
+// is reported as its sender's, in both directions.
+func TestRefusedSenderIsTheClient(t *testing.T) {
+	families(t, func(t *testing.T, v6 bool) {
+		for _, end := range []int{0, 1} {
+			b := newBench(t)
+			b.policy(1, policy.Protect, policy.WorkloadSpec{}, allow(7, tcpPort(50051)))
+			q := b.attach(backend.Inline)
+			own, peer := peers(v6)
+			from := []packet.Addr{own, peer}[end]
+			u := &layers.UDP{SrcPort: 53, DstPort: 5310}
+			if got := actions(q.give(frameOf(t, v6, end, layers.IPProtocolUDP, u, "some bytes"))); got != "drop" {
+				t.Fatalf("got %s, want drop", got)
+			}
+			all := b.flows(func(f flow.Record) bool { return f.Verdict == flow.Deny })
+			for _, f := range all {
+				if f.Client != from || f.ServerPort != 5310 || (f.Dir == packet.Egress) != (end == 0) {
+					t.Errorf("from end %d: record %+v: want the sender as the client", end, f)
+				}
+			}
+		}
+	})
+}
+
 // TestSocketsRaise: the workload's listening sockets become known after a session was picked
 // up with the wrong orientation, before the session is reported, or later.
 func TestSocketsRaise(t *testing.T) {

@@ -82,6 +82,7 @@ func (p *Pool) EndAtLimit(f *Flow) {
 // End ends identification: the local result is known at once, the remote one when it is
 // answered.
 func (p *Pool) End(f *Flow) {
+	p.readDelayed(f)
 	switch {
 	case f.far.number == 0:
 		f.Ident.End()
@@ -99,6 +100,20 @@ func (p *Pool) End(f *Flow) {
 	}
 }
 
+// readDelayed reads bytes that Bytes.Later delayed: nothing without it has come, so they are all that is known.
+func (p *Pool) readDelayed(f *Flow) {
+	if !f.later {
+		return
+	}
+	f.later = false
+	for dir, a := range f.dirs {
+		if a != nil {
+			p.read(f, a, parsers.Dir(dir))
+			a.Keep()
+		}
+	}
+}
+
 // Close ends a flow without waiting any longer for a remote answer.
 func (p *Pool) Close(f *Flow, decided bool) (unanswered bool) {
 	if f.far.number != 0 {
@@ -107,6 +122,7 @@ func (p *Pool) Close(f *Flow, decided bool) (unanswered bool) {
 		}
 		f.leaveRemote(p.cfg.Remote)
 	}
+	p.readDelayed(f)
 	f.Ident.End()
 	return unanswered
 }
@@ -186,10 +202,10 @@ func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 		}
 	}
 	if out.New && !b.Later {
-		undecided := !f.Chosen()
+		chosen, upgraded := f.Chosen(), f.Upgraded()
 		p.read(f, a, dir)
-		if other := f.dirs[dir.Reverse()]; undecided && f.Chosen() && other != nil {
-			p.read(f, other, dir.Reverse()) // bytes of the other side from before a parser had the session
+		if other := f.dirs[dir.Reverse()]; (chosen != f.Chosen() || upgraded != f.Upgraded()) && other != nil {
+			p.read(f, other, dir.Reverse()) // bytes of the other side that waited for a parser
 			other.Keep()
 		}
 	}

@@ -187,3 +187,21 @@ func TestThreatsAreKept(t *testing.T) {
 		t.Errorf("%d threats, the first %+v", len(got), got[0])
 	}
 }
+
+// TestDelayed reads bytes that were to wait for others when identification ends without them.
+func TestDelayed(t *testing.T) {
+	for _, end := range []func(*identify.Pool, *identify.Flow){
+		func(p *identify.Pool, f *identify.Flow) { p.End(f) },
+		func(p *identify.Pool, f *identify.Flow) { p.Close(f, false) },
+	} {
+		p := pool(t, nil, false)
+		f := p.Begin(meta(6), 7)
+		b := identify.Bytes{Data: []byte(request), Wire: len(request), Seq: 1, First: 1, Later: true}
+		if p.Feed(f, parsers.ToServer, b); !f.Later() || f.Outcome() != detect.Undecided {
+			t.Errorf("before: later %v, %v", f.Later(), f.Outcome())
+		}
+		if end(p, f); f.Later() || f.App != app.HTTP {
+			t.Errorf("at the end: later %v, %v; want %v", f.Later(), f.App, app.HTTP)
+		}
+	}
+}

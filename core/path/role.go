@@ -85,6 +85,15 @@ func (l *lifecycle) oriented(v *View, s *session.Session) decision {
 	return l.decide.best(v, s)
 }
 
+// blameSender makes the sender of refused datagrams the client where nothing but port numbers
+// shows which end that is: neither orientation is allowed, and only this end has sent anything.
+func (l *lifecycle) blameSender(v *View, s *session.Session) {
+	guessed := s.Evidence == flow.EvidencePort && s.Marks&(session.Reported|session.Offloaded) == 0 && uncertain(v, s)
+	if guessed && v.Inline && s.Key.Proto != packet.ProtoTCP && s.Packets[0] == 0 && s.Packets[1] > 0 {
+		l.turn(s)
+	}
+}
+
 // reconsider looks for better evidence of a session's client side.
 func (l *lifecycle) reconsider(v *View, s *session.Session) {
 	if s.Marks&session.Either == 0 || v.Loopback || s.Dir == packet.NoDirection {

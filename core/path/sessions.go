@@ -73,6 +73,9 @@ func (l *lifecycle) evaluate(v *View, s *session.Session) {
 		l.decide.carries(v, s)
 	}
 	d := l.oriented(v, s)
+	if d.Verdict == flow.Deny {
+		l.blameSender(v, s)
+	}
 	s.Generation = l.views.version
 	s.Marks &^= session.Moved
 	l.set(v, s, l.decide.acting(v, s, d))

@@ -9,7 +9,16 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-const frameEnd = 0xce
+// Frames (4.2.3), and the octet that ends each.
+const (
+	frameMethod = 1
+	frameHeader = 2
+	frameBody   = 3
+	frameBeat   = 8
+	frameEnd    = 0xce
+	maxClass    = 130 // of classes and methods that are believed, some of which brokers add
+	maxMethod   = 130
+)
 
 type parser struct{}
 
@@ -72,18 +81,21 @@ func header(b []byte) parsers.Match {
 // frame judges a frame of 0-9-1 (4.2.3): Connection.Start from the server at the beginning, in
 // midstream a method or heartbeat with the octet that ends it.
 func frame(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
-	if len(b) > 0 && b[0] != 1 && (b[0] != 8 || !m.Midstream) || len(b) > 3 && b[3] != 0 {
+	if len(b) > 0 && b[0] != frameMethod && (!m.Midstream || b[0] != frameBeat && b[0] != frameHeader && b[0] != frameBody) || len(b) > 3 && b[3] != 0 {
 		return parsers.No
 	}
 	if len(b) < 8 {
 		return parsers.More
 	}
 	channel, size := binary.BigEndian.Uint16(b[1:]), int(binary.BigEndian.Uint32(b[3:]))
-	if b[0] == 8 {
+	if b[0] == frameBeat {
 		return likelyIf(channel == 0 && size == 0 && b[7] == frameEnd)
 	}
-	if size < 4 || size > 1<<16 || channel > 2047 && m.Midstream {
+	if size < 4 && b[0] != frameBody || size < 1 || size > 1<<16 || channel > 2047 && m.Midstream {
 		return parsers.No
+	}
+	if b[0] != frameMethod {
+		return content(b, channel, size)
 	}
 	if len(b) < 13 {
 		return parsers.More
@@ -92,7 +104,7 @@ func frame(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	if !m.Midstream {
 		return likelyIf(dir == parsers.ToClient && channel == 0 && class == 10 && method == 10 && b[11] == 0 && b[12] >= 8 && b[12] <= 10)
 	}
-	if top, known := methods[class]; !known || method < 10 || method > top || size > parsers.MaxHead/4 {
+	if class == 0 || class > maxClass || method == 0 || method > maxMethod || size > parsers.MaxHead/4 {
 		return parsers.No
 	}
 	if len(b) < 8+size {
@@ -101,8 +113,19 @@ func frame(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	return likelyIf(b[7+size] == frameEnd)
 }
 
-// methods are the classes and their highest method.
-var methods = map[uint16]uint16{10: 70, 20: 41, 40: 51, 50: 51, 60: 120, 85: 11, 90: 31}
+// content judges the header or the body of a message, which follow its method (4.2.6).
+func content(b []byte, channel uint16, size int) parsers.Match {
+	if channel == 0 || size > parsers.MaxHead/2 {
+		return parsers.No
+	}
+	if b[0] == frameHeader && (size < 14 || len(b) > 10 && (b[7] != 0 || b[8] == 0 || b[8] > maxClass || b[9]|b[10] != 0)) {
+		return parsers.No
+	}
+	if len(b) < 8+size {
+		return parsers.More
+	}
+	return likelyIf(b[7+size] == frameEnd)
+}
 
 // frame10 judges a frame of 1.0 (part 2, 2.3.1): size, data offset, type, and a performative's descriptor.
 func frame10(b []byte) parsers.Match {

@@ -37,6 +37,7 @@ import (
 	"github.com/sluicenet/sluice/parsers/syslog"
 	"github.com/sluicenet/sluice/parsers/tftp"
 	"github.com/sluicenet/sluice/parsers/tls"
+	"github.com/sluicenet/sluice/parsers/xmpp"
 	"github.com/sluicenet/sluice/parsers/zookeeper"
 )
 
@@ -80,6 +81,7 @@ func registry(wanted func(app.ID) bool) (*parsers.Registry, error) {
 		{mail.NewFTP(), app.FTP, parsers.TCP},
 		{mail.NewIMAP(), app.IMAP, parsers.TCP},
 		{mail.NewPOP3(), app.POP3, parsers.TCP},
+		{xmpp.New(), app.XMPP, parsers.TCP},
 		{sip.New(), app.SIP, parsers.TCP | parsers.UDP},
 		{sip.NewRTSP(), app.RTSP, parsers.TCP},
 		{syslog.New(), app.Syslog, parsers.TCP | parsers.UDP},

@@ -1,5 +1,5 @@
-// Package cassandra recognises the CQL binary protocol, versions 3 to 5, by OPTIONS, STARTUP and their
-// answers, and by statements in midstream. It reports the CQL version or the operation,
+// Package cassandra recognises the CQL binary protocol, versions 3 to 5 and DSE's two, by OPTIONS, STARTUP and
+// their answers, and by the layout of statements in midstream. It reports the CQL version or the operation,
 // and a statement's verb. The inner frames of version 5 come after what is read here.
 package cassandra
 
@@ -22,11 +22,20 @@ const (
 	opQuery        = 0x07
 	opResult       = 0x08
 	opPrepare      = 0x09
+	opExecute      = 0x0a
+	opRegister     = 0x0b
+	opEvent        = 0x0c
+	opBatch        = 0x0d
 )
 
 const (
-	headerLen = 9
-	maxMap    = 4096 // of STARTUP and SUPPORTED
+	maxConsistency = 0x0a
+	dse            = 0x41 // version 1 of DSE's protocols, which have the frame of version 4; 0x42 is the other
+	idLen          = 16   // of a prepared statement: an MD5 sum
+	maxWait        = 4096 // bytes of a statement that are waited for
+	maxError       = 0xffff
+	headerLen      = 9
+	maxMap         = 4096 // of STARTUP and SUPPORTED
 )
 
 type parser struct{}
@@ -54,7 +63,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		side = 0x80
 	}
 	for i, c := range b[:min(len(b), 6)] {
-		if i == 0 && (c < side|3 || c > side|5) || i == 1 && c > 0x1f || i == 4 && c > 0x10 || i == 5 && c != 0 {
+		if i == 0 && !version(c^side) || i == 1 && c > 0x1f || i == 4 && c > 0x10 || i == 5 && c != 0 {
 			return parsers.No
 		}
 	}
@@ -71,6 +80,8 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	}
 	return request(m, b[4], size, body)
 }
+
+func version(v byte) bool { return v >= 3 && v <= 5 || v == dse || v == dse+1 }
 
 // Part implements parsers.Sided.
 func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
@@ -95,6 +106,10 @@ func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, b []byte, sink parsers.Sink
 		}
 	case opQuery, opPrepare:
 		sink.Attr(parsers.Command, verb(body[4:]))
+	case opExecute:
+		sink.Attr(parsers.Command, []byte("EXECUTE"))
+	case opBatch:
+		sink.Attr(parsers.Command, []byte("BATCH"))
 	}
 }
 
@@ -113,8 +128,15 @@ func request(m *parsers.Meta, op byte, size int, body []byte) parsers.Match {
 		return likelyIf(size == 0)
 	case op == opStartup:
 		return options(size, body, false)
-	case (op == opQuery || op == opPrepare) && m.Midstream:
-		return statement(size, body)
+	case !m.Midstream:
+	case op == opQuery || op == opPrepare:
+		return statement(op, size, body)
+	case op == opExecute:
+		return execute(size, body)
+	case op == opBatch:
+		return batch(size, body)
+	case op == opRegister:
+		return strings(size, body)
 	}
 	return parsers.No
 }
@@ -141,7 +163,7 @@ func answer(m *parsers.Meta, op byte, size int, body []byte) parsers.Match {
 		if len(body) < size {
 			return parsers.More
 		}
-		return likelyIf(int(binary.BigEndian.Uint16(body)) == size-2 && bytes.IndexByte(body[2:], '.') > 0 && text(body[2:]))
+		return likelyIf(int(binary.BigEndian.Uint16(body)) == size-2)
 	case opError:
 		if size < 6 || size > 4096 {
 			return parsers.No
@@ -150,7 +172,16 @@ func answer(m *parsers.Meta, op byte, size int, body []byte) parsers.Match {
 			return parsers.More
 		}
 		n := int(binary.BigEndian.Uint16(body[4:]))
-		return likelyIf(binary.BigEndian.Uint32(body) <= 0x2500 && n > 0 && n <= size-6 && text(body[6:6+n]))
+		return likelyIf(binary.BigEndian.Uint32(body) <= maxError && n > 0 && n <= size-6)
+	case opEvent: // two strings, and what depends on the first
+		if !m.Midstream || size < 2+2+2 || size > 512 {
+			return parsers.No
+		}
+		if len(body) < size {
+			return parsers.More
+		}
+		at := skip(body, 0)
+		return likelyIf(at > 2 && skip(body, at) > at+2)
 	}
 	return parsers.No
 }
@@ -199,28 +230,83 @@ func skip(b []byte, at int) int {
 	return at
 }
 
-func text(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 && c != '\n' && c != '\t' && c != '\r' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-// statement judges a long string that begins with a verb of CQL.
-func statement(size int, body []byte) parsers.Match {
+// statement judges a long string. It is a statement where it begins with a verb of CQL, and any other text where
+// what follows it has the layout of the operation's other fields.
+func statement(op byte, size int, body []byte) parsers.Match {
 	const least = 4 + 10
 	if size < least {
 		return parsers.No
 	}
-	if len(body) < 4+10 {
+	if len(body) < least {
 		return parsers.More
 	}
-	if n := int(binary.BigEndian.Uint32(body)); n < 4 || n > size-4 {
+	n := int(binary.BigEndian.Uint32(body))
+	if n < 4 || n > size-4 {
 		return parsers.No
 	}
-	return likelyIf(verb(body[4:4+10]) != nil && text(body[4:4+10]))
+	switch {
+	case verb(body[4:least]) != nil:
+		return parsers.Likely
+	case op == opPrepare && n != size-4 && n != size-8: // version 5 has flags
+		return parsers.No
+	case op == opQuery && size < 4+n+2+1:
+		return parsers.No
+	case 4+n > maxWait:
+		return parsers.No
+	case len(body) < min(4+n+3, size):
+		return parsers.More
+	case op == opPrepare:
+		return parsers.Likely
+	}
+	return likelyIf(body[4+n] == 0 && body[4+n+1] <= maxConsistency)
+}
+
+// execute judges the id of a prepared statement, in version 5 with that of its result, and the consistency
+// behind it.
+func execute(size int, body []byte) parsers.Match {
+	const least = 2 + idLen + 2 + 1
+	if size < least || len(body) > 0 && body[0] != 0 || len(body) > 1 && body[1] != idLen {
+		return parsers.No
+	}
+	if len(body) < least {
+		return parsers.More
+	}
+	if body = body[2+idLen:]; body[0] == 0 && body[1] <= maxConsistency {
+		return parsers.Likely
+	}
+	return likelyIf(body[0] == 0 && body[1] == idLen && size >= least+2+idLen)
+}
+
+// batch judges the kind and number of statements, and the first one's beginning.
+func batch(size int, body []byte) parsers.Match {
+	if size < 1+2+1+4+2 || len(body) > 0 && body[0] > 2 || len(body) > 3 && body[3] > 1 {
+		return parsers.No
+	}
+	if len(body) < 1+2+1+4 {
+		return parsers.More
+	}
+	if body[3] == 1 { // prepared
+		return likelyIf(binary.BigEndian.Uint16(body[4:]) == idLen)
+	}
+	n := binary.BigEndian.Uint32(body[4:])
+	return likelyIf(n >= 4 && int64(n) < int64(size))
+}
+
+// strings judges a list of strings that fills the body.
+func strings(size int, body []byte) parsers.Match {
+	if size < 2+2 || size > 512 {
+		return parsers.No
+	}
+	if len(body) < size {
+		return parsers.More
+	}
+	at := 2
+	for range binary.BigEndian.Uint16(body) {
+		if at = skip(body, at); at < 0 {
+			return parsers.No
+		}
+	}
+	return likelyIf(at == size)
 }
 
 // verbs end with the blank behind them.

@@ -88,7 +88,7 @@ func option(b []byte) (code byte, value, rest []byte) {
 	return b[0], b[2:n], b[n:]
 }
 
-// v4Fits wants a message type that exists. Options may continue in the fields for names, which is not followed.
+// v4Fits wants a message type, which new ones are added to. Options may continue in the fields for names, which is not followed.
 func v4Fits(b []byte) bool {
 	if len(b) < fixedLen+4+4 || b[0] != 1 && b[0] != 2 || b[2] > 16 || binary.BigEndian.Uint32(b[fixedLen:]) != magic {
 		return false
@@ -96,7 +96,7 @@ func v4Fits(b []byte) bool {
 	for o := b[fixedLen+4:]; len(o) > 0; {
 		code, value, rest := option(o)
 		if code == optType {
-			return len(value) == 1 && value[0] > 0 && int(value[0]) < len(types)
+			return len(value) == 1 && value[0] > 0
 		}
 		o = rest
 	}
@@ -111,7 +111,7 @@ func v6Fits(m *parsers.Meta, b []byte) bool {
 	if m.ServerPort != portServer && m.ClientPort != portServer && m.ServerPort != portClient && m.ClientPort != portClient {
 		return false
 	}
-	if len(b) < 8 || int(b[0]) >= len(v6Types) || v6Types[b[0]] == "" {
+	if len(b) < 8 || b[0] == 0 || int(b[0]) >= len(v6Types) {
 		return false
 	}
 	at := 4

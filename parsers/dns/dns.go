@@ -201,6 +201,8 @@ func (p parser) headerFits(m *parsers.Meta, msg []byte) bool {
 		return h.qd <= 1 && h.an >= 1 && port53
 	case 5: // update: zone, prerequisites, updates
 		return h.qd == 1
+	case 6: // stateful operations (RFC 8490 5.4) have no records
+		return port53 && h.qd|h.an|h.ns|h.ar == 0
 	}
 	return false
 }
@@ -236,8 +238,8 @@ func (c *checker) question(msg []byte, r record, class uint16) fault {
 	if r.typ == 0 || !c.lenient && isNetBIOS(msg, r) {
 		return bad
 	}
-	if !c.lenient && (typeNames[r.typ] == "" || !plainName(msg, r.name)) {
-		return bad
+	if !c.lenient && typeNames[r.typ] == "" && !plainName(msg, r.name) {
+		return bad // either may be new or odd, both are some other protocol's
 	}
 	return ok
 }

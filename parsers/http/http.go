@@ -44,7 +44,7 @@ func (parser) Layered() {}
 // Open implements parsers.Parser.
 func (parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	s := &stream{sink: sink, midstream: m.Midstream}
-	s.side[0].left, s.side[1].left = maxBlock, maxBlock
+	s.side = [2]half{{left: maxBlock, length: -1}, {left: maxBlock, length: -1}}
 	return s
 }
 
@@ -126,19 +126,16 @@ func probeRequest(b []byte) parsers.Match {
 	end := bytes.IndexByte(window, '\n')
 	if end < 0 {
 		switch {
-		case binary(window):
-			return parsers.No
 		case len(rest) < limit:
 			return parsers.More
-		case limit == maxSure:
+		case limit == maxSure && !binary(window):
 			return parsers.Likely // no other protocol has as much in one line
 		}
 		return parsers.No
 	}
 	switch line := window[:end]; {
-	case binary(line):
 	case versioned(line) && method[0] >= 'a':
-		return probeField(window[end+1:]) // memcached's get may be followed by any keys
+		return probeField(window[end+1:]) // memcached's get may be followed by any keys, but by no empty line
 	case versioned(line):
 		return parsers.Likely
 	case string(method) == "GET" && rest[0] == '/' && len(b) <= maxBare:
@@ -151,9 +148,10 @@ func probeRequest(b []byte) parsers.Match {
 func probeField(b []byte) parsers.Match {
 	for i, c := range b[:min(len(b), maxName)] {
 		switch {
-		case c == ':' && i > 0:
+		case c == ':' && i > 0, c == '\n' && (i == 0 || i == 1 && b[0] == '\r'):
 			return parsers.Likely
-		case (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && (c < '0' || c > '9'):
+		case c == '\r' && i == 0:
+		case b[0] == '\r', (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '_' && c != '.' && !digit(c):
 			return parsers.No
 		}
 	}

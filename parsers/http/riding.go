@@ -63,6 +63,7 @@ func (s *stream) requestField(h *half, name, value []byte) {
 		s.sink.Attr(parsers.UserAgent, value)
 	case is(name, "upgrade"):
 		h.upgrade(value)
+		s.upgrades = s.upgrades || h.hints&upgradeHint == 0 && len(value) > 0
 	case is(name, "sec-websocket-key"), is(name, "sec-websocket-key1"):
 		h.hints |= keyHint
 	case is(name, "x-elastic-client-meta"):
@@ -89,6 +90,8 @@ func (s *stream) responseField(h *half, name, value []byte) {
 		}
 	case is(name, "upgrade"):
 		h.upgrade(value)
+	case is(name, "content-length"):
+		h.length = length(value)
 	case is(name, "x-elastic-product"):
 		if is(value, "elasticsearch") {
 			h.hints |= elasticHint
@@ -112,6 +115,18 @@ func (h *half) upgrade(value []byte) {
 	if is(value, "websocket") {
 		h.hints |= upgradeHint
 	}
+}
+
+// length reads the length of a body; -1 for one that is not passed over.
+func length(value []byte) int {
+	n := 0
+	for _, c := range value {
+		if !digit(c) || n > maxBlock {
+			return -1
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
 }
 
 // is compares without regard to case; want is in lower case.

@@ -10,6 +10,9 @@ import (
 // maxInterim bounds the 1xx responses before the final one.
 const maxInterim = 8
 
+// maxRetries bounds the requests for a tunnel that a proxy refuses before one is read that it does not.
+const maxRetries = 4
+
 // part is how far one side's first message was read.
 type part uint8
 
@@ -25,6 +28,8 @@ type half struct {
 	response bool
 	interim  uint8
 	left     int // bytes of the header block that are still read
+	skip     int // bytes of a body to pass over
+	length   int // Content-Length; -1 where there is another or no length
 	scanned  int // bytes of the unfinished line that hold no newline
 	status   int
 	hints    hints
@@ -42,6 +47,9 @@ type stream struct {
 	asked     bool // a request's line was read
 	request   bool // a request's header block was read
 	response  bool // a response's was
+	connects  bool // the request is for a tunnel
+	upgrades  bool // it offers another protocol, which is not WebSocket
+	retries   uint8
 }
 
 var _ parsers.Stream = (*stream)(nil)
@@ -51,17 +59,43 @@ func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 	h := &s.side[dir]
 	used := 0
 	for h.part != rest && used < len(data) {
-		n := s.line(h, data[used:])
+		n := min(h.skip, len(data)-used)
+		if h.skip -= n; n == 0 {
+			n = s.line(h, data[used:])
+		}
 		if n == 0 {
 			return parsers.Result{Used: used, State: s.state()}
 		}
 		used += n
 	}
+	if state := s.state(); state == parsers.Upgraded || h.part != rest || s.waits(dir) {
+		return parsers.Result{Used: used, State: state}
+	}
 	return parsers.Result{Used: len(data), State: s.state()}
+}
+
+// waits reports whether what is behind a side's header block may be another protocol: behind a request that asks for
+// it until the response, and behind a response until the request was read.
+func (s *stream) waits(dir parsers.Dir) bool {
+	if s.midstream {
+		return false
+	}
+	if dir == parsers.ToServer {
+		return (s.connects || s.upgrades) && !s.response
+	}
+	return !s.request
+}
+
+// upgraded reports whether the response agrees to another protocol (RFC 9110 7.8, 9.3.6).
+func (s *stream) upgraded() bool {
+	status := s.side[parsers.ToClient].status
+	return s.connects && status/100 == 2 || s.upgrades && status == 101
 }
 
 func (s *stream) state() parsers.State {
 	switch {
+	case s.request && s.response && s.upgraded():
+		return parsers.Upgraded
 	case s.request && s.response:
 		return parsers.Done
 	case s.named:
@@ -139,6 +173,7 @@ func (s *stream) start(h *half, line []byte) {
 	}
 	s.sink.Attr(parsers.Method, method)
 	if string(method) == "CONNECT" {
+		s.connects = true
 		s.sink.Attr(parsers.Host, target)
 		return
 	}
@@ -174,7 +209,7 @@ func (s *stream) endBody(h *half) {
 	case h.part == rest:
 		return
 	case h.response && h.status < 200 && h.status != 101 && h.interim < maxInterim:
-		*h = half{interim: h.interim + 1, left: maxBlock} // an interim response: the next one counts
+		*h = half{interim: h.interim + 1, left: maxBlock, length: -1} // an interim response: the next one counts
 		return
 	}
 	h.part = rest
@@ -186,6 +221,20 @@ func (s *stream) endBody(h *half) {
 		s.request = true
 	}
 	s.name(h)
+	if s.request && s.response && s.connects && s.side[parsers.ToClient].status == 407 {
+		s.retry()
+	}
+}
+
+// retry awaits another request behind one that a proxy refused because there are no credentials.
+func (s *stream) retry() {
+	length := s.side[parsers.ToClient].length
+	if length < 0 || s.retries == maxRetries || s.midstream {
+		return
+	}
+	s.retries++
+	s.side = [2]half{parsers.ToServer: {left: maxBlock}, parsers.ToClient: {left: maxBlock, skip: length, length: -1}}
+	s.connects, s.request, s.response = false, false, false
 }
 
 // name settles the application. The first block decides: a request that is held must

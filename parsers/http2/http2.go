@@ -5,6 +5,8 @@
 package http2
 
 import (
+	"encoding/binary"
+
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/parsers"
 )
@@ -122,8 +124,27 @@ func probeSettings(b []byte) parsers.Match {
 	if len(b) < frameHeader+settingSize {
 		return parsers.More
 	}
-	id := uint16(b[frameHeader])<<8 | uint16(b[frameHeader+1])
-	if id == 0 || id > lastSetting && id&0x0f0f != 0x0a0a { // RFC 8701 style values are sent on purpose
+	return probeIDs(b[frameHeader:], f.length)
+}
+
+// probeIDs judges the settings of a frame: a receiver ignores those it does not know (RFC 9113 6.5.2), so that one known
+// one is enough, and without one the next frame decides.
+func probeIDs(b []byte, size int) parsers.Match {
+	for at := 0; at < size; at += settingSize {
+		if len(b) < at+settingSize {
+			return parsers.More
+		}
+		switch id := binary.BigEndian.Uint16(b[at:]); {
+		case id == 0:
+			return parsers.No
+		case id <= lastSetting, id&0x0f0f == 0x0a0a: // RFC 8701 style values are sent on purpose
+			return parsers.Likely
+		}
+	}
+	if b = b[size:]; len(b) < frameHeader {
+		return parsers.More
+	}
+	if !header(b).sound() {
 		return parsers.No
 	}
 	return parsers.Likely

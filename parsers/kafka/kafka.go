@@ -14,7 +14,9 @@ import (
 const (
 	headerLen   = 14 // size, key, version, correlation, length of the client's id
 	maxRequest  = 100 << 20
-	maxClientID = 249
+	maxID       = 249 // bytes of a client's id that are read; longer ones are as weak as none
+	maxKey      = 127 // of today's and future requests
+	maxVersion  = 31
 	apiVersions = 18
 	unsupported = 35 // UNSUPPORTED_VERSION
 )
@@ -63,17 +65,26 @@ func (parser) Tell(m *parsers.Meta, dir parsers.Dir, head []byte, sink parsers.S
 	if dir != parsers.ToServer || request(m, head) != parsers.Likely {
 		return
 	}
-	sink.Attr(parsers.Command, []byte(apis[binary.BigEndian.Uint16(head[4:])].name))
+	sink.Attr(parsers.Command, []byte(apiOf(head[5]).name))
 	if n := int(int16(binary.BigEndian.Uint16(head[12:]))); n > 0 {
-		sink.Attr(parsers.UserAgent, head[headerLen:headerLen+n])
+		sink.Attr(parsers.UserAgent, head[headerLen:headerLen+min(n, maxID)])
 	}
 }
 
-// request judges a request header: a key and version that exist, a client id that is text, and a size that the body
-// fits. The id is chosen by users, or empty; the weaker it is, the stronger the body must be.
+// apiOf returns the request of a key, without a name if it is not known.
+func apiOf(key byte) api {
+	if int(key) < len(apis) {
+		return apis[key]
+	}
+	return api{}
+}
+
+// request judges a request header: a small key and version, a client's id, and a size that the body fits. The id is
+// chosen by users, or empty, and keys and versions are added to the protocol each year: what is not known, or is
+// no text, makes a request weaker, and a weak one must be one that connections begin with.
 func request(m *parsers.Meta, b []byte) parsers.Match {
 	for i, c := range b[:min(len(b), 8)] {
-		if i == 0 && c > maxRequest>>24 || i == 4 && c != 0 || i == 5 && int(c) >= len(apis) || i == 6 && c != 0 || i == 7 && c > apis[b[5]].max {
+		if i == 0 && c > maxRequest>>24 || i == 4 && c != 0 || i == 5 && c > maxKey || i == 6 && c != 0 || i == 7 && c > maxVersion {
 			return parsers.No
 		}
 	}
@@ -82,28 +93,27 @@ func request(m *parsers.Meta, b []byte) parsers.Match {
 	}
 	be := binary.BigEndian
 	size, key, n := int(be.Uint32(b)), be.Uint16(b[4:]), int(int16(be.Uint16(b[12:])))
-	if apis[key].name == "" || size < 10 || size > maxRequest || b[8]&0x80 != 0 || n < -1 || n > maxClientID || size < 10+max(n, 0) {
+	if size < 10 || size > maxRequest || b[8]&0x80 != 0 || n < -1 || size < 10+max(n, 0) {
 		return parsers.No
 	}
 	rest := size - 10 - max(n, 0)
-	if n > 0 {
-		id := b[headerLen:min(len(b), headerLen+n)]
-		if !text(id, len(id) == n) {
-			return parsers.No
-		}
-		if len(id) < n {
-			return parsers.More
-		}
+	known := b[7] <= apiOf(b[5]).max
+	weak := n < 3 || n > maxID || !known && n < 2*3
+	id := b[headerLen:min(len(b), headerLen+min(max(n, 0), maxID))]
+	if !weak && !text(id, len(id) == n) {
+		weak = true
 	}
-	if n < 3 && !starts(m, b, key, rest) {
+	if weak && !starts(m, b, key, rest) || known && !bodyFits(key, b[7], rest) || !known && rest < 1 {
 		return parsers.No
 	}
-	return likelyIf(bodyFits(key, b[7], rest))
+	if len(id) < min(n, maxID) {
+		return parsers.More
+	}
+	return parsers.Likely
 }
 
 // starts reports whether a request whose client id says nothing is one that a connection begins with: nothing
-// else in
-// it would distinguish it from other bytes. In midstream the correlation id must have been counted, too.
+// else in it would distinguish it from other bytes. In midstream the correlation id must have been counted, too.
 func starts(m *parsers.Meta, b []byte, key uint16, rest int) bool {
 	correlation := binary.BigEndian.Uint32(b[8:])
 	switch {
@@ -118,7 +128,7 @@ func starts(m *parsers.Meta, b []byte, key uint16, rest int) bool {
 	case 3: // Metadata
 		return rest >= 1 && rest < 1<<16
 	}
-	return m.Midstream && key > 1 && rest >= 4 && rest < 1<<20 // answers begin with a number where requests of 0 and 1 have their key
+	return m.Midstream && key > 1 && int(key) < len(apis) && rest >= 4 && rest < 1<<20 // answers begin with a number where requests of 0 and 1 have their key
 }
 
 // text reports whether bytes are UTF-8 without control characters; the last character may be missing unless

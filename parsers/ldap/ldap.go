@@ -3,8 +3,6 @@
 package ldap
 
 import (
-	"bytes"
-
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/parsers"
 )
@@ -30,6 +28,13 @@ const (
 	deleteResp  = 0x6b
 	extReq      = 0x77
 	extResp     = 0x78
+	abandonReq  = 0x50
+	modDNReq    = 0x6c
+	modDNResp   = 0x6d
+	compareReq  = 0x6e
+	compareResp = 0x6f
+	searchRef   = 0x73
+	interim     = 0x79
 	maxMessage  = 8 << 10 // of a message that is waited for
 )
 
@@ -46,7 +51,10 @@ func New() parsers.Parser { return parser{} }
 func (parser) Name() string { return app.LDAP.Name() }
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
-	return parsers.OpenHeads(p, m, sink)
+	if m.Datagram() {
+		return parsers.OpenHeads(p, m, sink)
+	}
+	return &stream{p: p, meta: *m, sink: sink}
 }
 
 func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
@@ -71,8 +79,7 @@ func (parser) Part(m *parsers.Meta, b []byte) parsers.Part {
 }
 
 // message judges a first message's framing: Likely with its operation. RFC 4511 5.1 lets a length have more
-// octets than it
-// needs, so what follows it is looked at only once it is known where that is.
+// octets than it needs, so what follows it is looked at only once it is known where that is.
 func message(m *parsers.Meta, b []byte) (op byte, value []byte, match parsers.Match) {
 	if len(b) > 0 && b[0] != tagSequence {
 		return 0, nil, parsers.No
@@ -135,6 +142,12 @@ func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, b []byte, sink parsers.Sink
 		sink.Attr(parsers.Command, []byte("add"))
 	case deleteReq:
 		sink.Attr(parsers.Command, []byte("delete"))
+	case modDNReq:
+		sink.Attr(parsers.Command, []byte("rename"))
+	case compareReq:
+		sink.Attr(parsers.Command, []byte("compare"))
+	case abandonReq:
+		sink.Attr(parsers.Command, []byte("abandon"))
 	}
 }
 
@@ -204,33 +217,42 @@ func fields(b []byte, tags ...byte) bool {
 
 func request(op byte, value []byte) bool {
 	switch op {
-	case bindReq:
-		if !fields(value, tagInteger, tagOctets) || value[1] != 1 || value[2] < 2 || value[2] > 3 {
+	case bindReq: // version, name, and a choice of methods: simple, SASL, Active Directory's own
+		if !fields(value, tagInteger, tagOctets) {
 			return false
 		}
-		_, _, rest, _ := element(value)
+		_, version, rest, _ := element(value)
 		_, _, rest, _ = element(rest)
-		return len(rest) > 1 && (rest[0] == 0x80 || rest[0] == 0xa3) || len(rest) > 1 && rest[0]&0xf0 == 0xa0
+		return len(version) == 1 && version[0] >= 1 && version[0] <= 3 && len(rest) > 1 && rest[0]&0xc0 == 0x80
 	case searchReq:
 		return fields(value, tagOctets, tagEnum, tagEnum, tagInteger, tagInteger, tagBool)
 	case unbindReq:
 		return len(value) == 0
-	case modifyReq, addReq:
-		return fields(value, tagOctets, tagSequence)
+	case modifyReq, addReq, compareReq:
+		return fields(value, tagOctets, tagSequence) || len(value) >= maxMessage/2 && value[0] == tagOctets
+	case modDNReq:
+		return fields(value, tagOctets, tagOctets, tagBool)
 	case deleteReq:
-		return bytes.IndexByte(value, '=') > 0
+		return len(value) > 0 // a name in any form
+	case abandonReq:
+		return len(value) > 0 && len(value) <= 4
 	case extReq:
-		return len(value) > 4 && value[0] == 0x80 && value[2] >= '0' && value[2] <= '2' && value[3] == '.'
+		tag, oid, _, ok := element(value)
+		return ok && tag == 0x80 && len(oid) > 2 && oid[0] >= '0' && oid[0] <= '2' && oid[1] == '.'
 	}
 	return false
 }
 
 func response(op byte, value []byte) bool {
 	switch op {
-	case bindResp, searchDone, extResp, modifyResp, addResp, deleteResp:
+	case bindResp, searchDone, extResp, modifyResp, addResp, deleteResp, modDNResp, compareResp:
 		return fields(value, tagEnum, tagOctets, tagOctets)
 	case searchEntry:
 		return fields(value, tagOctets, tagSequence) || len(value) >= maxMessage/2 && value[0] == tagOctets
+	case searchRef:
+		return fields(value, tagOctets)
+	case interim:
+		return len(value) > 2 && (value[0] == 0x80 || value[0] == 0x81)
 	}
 	return false
 }

@@ -1,11 +1,12 @@
 // Package mail recognises the similar line protocols in which the server sends a greeting first:
 // SMTP, FTP, IMAP and POP3. It reports greeting, first command and refused log-ins, neither
 // users' secrets nor messages. A greeting that two of them could send is left open until
-// the client answers; what comes after STARTTLS is not read.
+// the client answers; what comes after STARTTLS is TLS's.
 package mail
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/parsers"
@@ -19,8 +20,14 @@ type rules struct {
 	id app.ID
 	// greeting judges whole lines of the server's beginning.
 	greeting func(m *parsers.Meta, b []byte) parsers.Match
-	// command judges the client's first line, without its end.
-	command func(line []byte) parsers.Match
+	// command judges a line of the client's, without its end, and its first word.
+	command func(verb, line []byte) parsers.Match
+	// startsTLS reports whether a command asks for TLS.
+	startsTLS func(verb, line []byte) bool
+	// reply reports whether a server's line ends a reply, and whether that lets TLS begin.
+	reply func(line []byte) (final, positive bool)
+	// last are the commands after which no TLS begins.
+	last []string
 }
 
 type parser struct{ r *rules }
@@ -31,10 +38,10 @@ var (
 )
 
 var (
-	smtpRules = rules{app.SMTP, smtpGreeting, smtpCommand}
-	ftpRules  = rules{app.FTP, ftpGreeting, ftpCommand}
-	imapRules = rules{app.IMAP, imapGreeting, imapCommand}
-	pop3Rules = rules{app.POP3, pop3Greeting, pop3Command}
+	smtpRules = rules{app.SMTP, smtpGreeting, smtpCommand, smtpStartsTLS, smtpReply, []string{"MAIL", "RCPT", "DATA", "BDAT", "AUTH", "QUIT"}}
+	ftpRules  = rules{app.FTP, ftpGreeting, ftpCommand, ftpStartsTLS, ftpReply, []string{"PASS", "AUTH", "QUIT"}}
+	imapRules = rules{app.IMAP, imapGreeting, imapCommand, smtpStartsTLS, imapReply, []string{"LOGIN", "AUTHENTICATE", "SELECT", "EXAMINE", "APPEND", "LOGOUT"}}
+	pop3Rules = rules{app.POP3, pop3Greeting, pop3Command, pop3StartsTLS, pop3Reply, []string{"PASS", "APOP", "AUTH", "QUIT"}}
 )
 
 // NewSMTP is the parser of SMTP and LMTP.
@@ -52,7 +59,7 @@ func NewPOP3() parsers.Parser { return parser{&pop3Rules} }
 func (p parser) Name() string { return p.r.id.Name() }
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
-	return parsers.OpenHeads(p, m, sink)
+	return &stream{p: p, meta: *m, sink: sink, over: m.Midstream}
 }
 
 func (p parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
@@ -66,17 +73,36 @@ func (p parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match 
 		}
 		return match
 	}
-	text, whole := line(b)
-	if !printable(text) {
-		return parsers.No
-	}
-	if !whole {
-		if len(b) >= maxLine || len(text) > 0 && (text[0] < 'A' || text[0] > 'z') && p.r.id != app.IMAP {
-			return parsers.No
+	return p.commands(b)
+}
+
+// maxCommands is how many commands are read for one that decides.
+const maxCommands = 8
+
+// commands judges the client's lines, until one decides: others share words, and each has words that are not in
+// its standards.
+func (p parser) commands(b []byte) parsers.Match {
+	for i := range maxCommands {
+		text, whole := line(b)
+		verb := word(text)
+		if !whole {
+			return moreIf(i > 0 || len(b) < maxLine && (p.r.id == app.IMAP && isTag(verb) || p.r.id != app.IMAP && letters(verb)))
 		}
+		if match := p.r.command(verb, text); match == parsers.Likely || match == parsers.No && i == 0 {
+			return match
+		}
+		if b = b[bytes.IndexByte(b, '\n')+1:]; len(b) == 0 {
+			return parsers.More
+		}
+	}
+	return parsers.More
+}
+
+func moreIf(ok bool) parsers.Match {
+	if ok {
 		return parsers.More
 	}
-	return p.r.command(text)
+	return parsers.No
 }
 
 // Part implements parsers.Sided: replies begin with a code or a mark, commands with a word.
@@ -114,44 +140,23 @@ func line(b []byte) (text []byte, whole bool) {
 	return bytes.TrimSuffix(b[:end], []byte("\r")), true
 }
 
-func printable(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 && c != '\t' || c == 0x7f {
-			return false
+// replyCode judges "220 text" or "220-text": More while it is not whole. What follows the code is the operator's.
+func replyCode(b []byte) parsers.Match {
+	for i, c := range b[:min(len(b), 4)] {
+		if i == 0 && (c < '1' || c > '5') || i > 0 && i < 3 && (c < '0' || c > '9') || i == 3 && c != ' ' && c != '-' && c != '\r' && c != '\n' {
+			return parsers.No
 		}
 	}
-	return true
-}
-
-// reply judges a first reply "220 text" or "220-text": its text, or More or No without one.
-func reply(b []byte) (text, rest []byte, match parsers.Match) {
-	text, whole := line(b)
-	for i, c := range text[:min(len(text), 4)] {
-		if i < 2 && c != '2' || i == 2 && c != '0' || i == 3 && c != ' ' && c != '-' {
-			return nil, nil, parsers.No
-		}
+	if len(b) < 4 {
+		return parsers.More
 	}
-	if !printable(text) || !whole && len(b) >= maxLine {
-		return nil, nil, parsers.No
-	}
-	if !whole {
-		return nil, nil, parsers.More
-	}
-	if len(text) < 4 {
-		return nil, nil, parsers.No
-	}
-	return text, b[bytes.IndexByte(b, '\n')+1:], parsers.Likely
+	return parsers.Likely
 }
 
 // anyReply reports whether a line may be "250 text" with any code.
 func anyReply(b []byte) bool {
-	for i, c := range b[:min(len(b), 4)] {
-		if i == 0 && (c < '2' || c > '5') || i < 3 && (c < '0' || c > '9') || i == 3 && c != ' ' && c != '-' {
-			return false
-		}
-	}
-	text, whole := line(b)
-	return printable(text) && (whole || len(b) < maxLine)
+	_, whole := line(b)
+	return replyCode(b) != parsers.No && (len(b) == 0 || b[0] > '1') && (whole || len(b) < maxLine)
 }
 
 // contains searches for a word in any case; the word is in upper case.
@@ -164,34 +169,47 @@ func contains(b []byte, word string) bool {
 	return false
 }
 
-// decide reads the lines of a greeting: the first that names the protocol claims it, one that names
-// the other
+// opening are the codes that a server of SMTP or FTP begins with: ready, ready soon, unavailable, none here, no access.
+const opening = "220 120 421 554 530"
+
+// decide reads the lines of a greeting: the first that names the protocol claims it, one that names the other
 // abandons it, and a second reply with a code of only one decides, too. The text is anything that its operator
 // chose: where it misleads, the client's first command has the claim withdrawn, and the other is asked again.
 func decide(b []byte, mine, other, codes, others string) parsers.Match {
+	var code [3]byte
+	inside := false // a reply of several lines, whose inner ones are free (RFC 959 4.2)
 	for i := range 32 {
-		text, rest, match := reply(b)
+		text, whole := line(b)
+		if !inside {
+			switch match := replyCode(b); {
+			case match != parsers.Likely:
+				return match
+			case i == 0 && !strings.Contains(opening, string(b[:3])):
+				return parsers.No
+			case i == 0:
+				code = [3]byte(b)
+			case strings.Contains(codes, string(b[:3])):
+				return parsers.Likely
+			case strings.Contains(others, string(b[:3])):
+				return parsers.No
+			}
+		}
+		if !whole {
+			return moreIf(len(b) < maxLine)
+		}
 		switch {
-		case match == parsers.Likely && contains(text, mine):
+		case contains(text, mine):
 			return parsers.Likely
-		case match == parsers.Likely && contains(text, other):
+		case contains(text, other):
 			return parsers.No
-		case match == parsers.Likely:
-			b = rest
-			continue
-		case match == parsers.More || i > 0 && len(b) < 3:
+		case inside:
+			inside = len(text) < 4 || [3]byte(text) != code || text[3] != ' '
+		default:
+			code, inside = [3]byte(b), len(text) > 3 && text[3] == '-'
+		}
+		if b = b[bytes.IndexByte(b, '\n')+1:]; len(b) == 0 {
 			return parsers.More
-		case i == 0:
-			return parsers.No
 		}
-		code := string(b[:3])
-		switch {
-		case bytes.Contains([]byte(codes), []byte(code)):
-			return parsers.Likely
-		case bytes.Contains([]byte(others), []byte(code)):
-			return parsers.No
-		}
-		return parsers.No
 	}
 	return parsers.No
 }
@@ -205,9 +223,14 @@ func ftpGreeting(_ *parsers.Meta, b []byte) parsers.Match {
 	return decide(b, "FTP", "SMTP", "331 230 234", "250")
 }
 
-// word compares a line's first word in any case.
-func word(text []byte, words ...string) bool {
+// word cuts a line's first word.
+func word(text []byte) []byte {
 	verb, _, _ := bytes.Cut(text, []byte(" "))
+	return verb
+}
+
+// is compares a word in any case.
+func is(verb []byte, words ...string) bool {
 	for _, w := range words {
 		if bytes.EqualFold(verb, []byte(w)) {
 			return true
@@ -216,32 +239,40 @@ func word(text []byte, words ...string) bool {
 	return false
 }
 
-func smtpCommand(text []byte) parsers.Match {
+// letters reports whether a word may be the beginning of a command.
+func letters(verb []byte) bool {
+	for i, c := range verb {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (i == 0 || c != '-' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return len(verb) <= 12
+}
+
+// unknown judges a line with a command that is not in the standards: More, unless it is another protocol's.
+func unknown(verb, text []byte, others ...string) parsers.Match {
+	n := len(text)
+	versioned := n > 4 && text[n-4] == '/' && text[n-2] == '.' // HTTP/1.1, SIP/2.0
+	return moreIf(len(verb) >= 3 && letters(verb) && !versioned && !is(verb, others...))
+}
+
+func smtpCommand(verb, text []byte) parsers.Match {
 	switch {
-	case word(text, "EHLO", "HELO", "LHLO") && bytes.IndexByte(text, ' ') > 0:
+	case is(verb, "EHLO", "HELO", "LHLO") && len(text) > len(verb):
 		return parsers.Likely
 	case len(text) > 10 && bytes.EqualFold(text[:10], []byte("MAIL FROM:")):
 		return parsers.Likely
 	case len(text) > 8 && bytes.EqualFold(text[:8], []byte("RCPT TO:")):
 		return parsers.Likely
-	case word(text, "STARTTLS", "EHLO", "HELO", "QUIT", "NOOP", "RSET", "HELP", "VRFY", "AUTH", "EXPN", "ETRN", "BDAT", "DATA",
-		"XCLIENT", "XFORWARD", "MAIL", "RCPT"):
-		return parsers.More
 	}
-	return parsers.No
+	return unknown(verb, text, "USER", "PASS", "FEAT", "SYST", "PASV", "EPSV", "CAPA", "APOP", "UIDL", "CLNT", "OPTS", "GET", "POST", "INFO", "CONNECT")
 }
 
-func ftpCommand(text []byte) parsers.Match {
-	switch {
-	case word(text, "USER") && bytes.IndexByte(text, ' ') > 0:
-		return parsers.More // POP3's too: the greeting decides
-	case word(text, "EPSV", "PASV", "MLSD", "FEAT") && len(text) == 4:
-		return parsers.Likely
-	case word(text, "SYST", "OPTS", "HOST", "QUIT", "NOOP", "HELP", "CLNT", "PWD", "TYPE", "CWD", "PORT", "EPRT", "LIST", "RETR", "STOR", "PASS",
-		"AUTH", "ADAT", "PBSZ", "PROT", "LANG", "SITE", "STAT", "ACCT", "MODE", "STRU", "ALLO", "APPE", "REST", "SIZE", "MDTM", "NLST", "CDUP"):
-		return parsers.More
+func ftpCommand(verb, text []byte) parsers.Match {
+	if ftpStartsTLS(verb, text) || is(verb, "EPSV", "PASV", "MLSD", "FEAT", "SYST", "PWD", "PBSZ", "CLNT", "EPRT", "MLST") {
+		return parsers.Likely // POP3 and SMTP have none of them
 	}
-	return parsers.No
+	return unknown(verb, text, "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "CAPA", "APOP", "UIDL", "STLS", "DELE", "TOP", "GET", "POST", "INFO", "CONNECT")
 }
 
 // imapGreeting judges RFC 3501 7.1: an untagged OK, PREAUTH or BYE.
@@ -256,7 +287,7 @@ func imapGreeting(_ *parsers.Meta, b []byte) parsers.Match {
 			}
 		}
 	}
-	if !fits || !printable(text) || !whole && len(b) >= maxLine {
+	if !fits || !whole && len(b) >= maxLine {
 		return parsers.No
 	}
 	if !whole {
@@ -265,33 +296,39 @@ func imapGreeting(_ *parsers.Meta, b []byte) parsers.Match {
 	return parsers.Likely
 }
 
-// imapCommand wants a tag and a verb.
-func imapCommand(text []byte) parsers.Match {
-	tag, rest, found := bytes.Cut(text, []byte(" "))
-	if !found || len(tag) == 0 || len(tag) > 24 {
-		return parsers.No
-	}
-	for _, c := range tag {
-		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && c != '.' && c != '-' && c != '_' {
-			return parsers.No
+// isTag reports whether a word may be a tag (RFC 3501 9).
+func isTag(word []byte) bool {
+	for _, c := range word {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("(){%*\"\\+", c) >= 0 {
+			return false
 		}
 	}
-	if word(rest, "CAPABILITY", "LOGIN", "AUTHENTICATE", "STARTTLS", "SELECT", "EXAMINE", "LSUB", "UID", "ENABLE", "NAMESPACE", "IDLE") {
+	return len(word) <= 64
+}
+
+// imapCommand wants a tag and a verb. Clients choose their tags.
+func imapCommand(tag, text []byte) parsers.Match {
+	if len(tag) == len(text) || len(tag) == 0 || !isTag(tag) {
+		return parsers.No
+	}
+	verb := word(text[len(tag)+1:])
+	if is(verb, "CAPABILITY", "LOGIN", "AUTHENTICATE", "STARTTLS", "SELECT", "EXAMINE", "LSUB", "UID", "ENABLE", "NAMESPACE", "IDLE") {
 		return parsers.Likely
 	}
-	if word(rest, "NOOP", "LOGOUT", "ID", "LIST", "FETCH", "STATUS", "CLOSE", "SEARCH", "CREATE", "APPEND", "STORE", "COMPRESS", "EXPUNGE",
-		"CHECK", "COPY", "MOVE", "DELETE", "RENAME", "SUBSCRIBE", "UNSUBSCRIBE", "SORT", "THREAD", "GETQUOTA", "GETQUOTAROOT", "GETACL", "MYRIGHTS",
-		"UNSELECT", "NOTIFY", "GETMETADATA", "SETMETADATA", "XLIST") {
-		return parsers.More
-	}
-	return parsers.No
+	return moreIf(len(verb) >= 2 && letters(verb) && bytes.IndexByte(verb, '-') < 0 && !is(tag, others...) && unknown([]byte("ANY"), text) == parsers.More)
 }
+
+// others are words that other protocols' lines begin with, where IMAP has its tag.
+var others = []string{"EHLO", "HELO", "MAIL", "RCPT", "USER", "PASS", "AUTH", "GET", "SET", "PUB", "SUB", "CONNECT", "PING"}
 
 // pop3Greeting judges RFC 1939 4: "+OK" and a text. Redis sends a bare +OK.
 func pop3Greeting(m *parsers.Meta, b []byte) parsers.Match {
 	text, whole := line(b)
-	const ok = "+OK "
-	if n := min(len(text), len(ok)); string(text[:n]) != ok[:n] || !printable(text) || !whole && len(b) >= maxLine {
+	const ok, refused = "+OK ", "-ERR "
+	if n := min(len(text), len(refused)); n > 0 && string(text[:n]) == refused[:n] {
+		return moreIf((whole || len(b) < maxLine) && (!whole || n == len(refused)) && !m.Midstream) // redis refuses so, too
+	}
+	if n := min(len(text), len(ok)); string(text[:n]) != ok[:n] || !whole && len(b) >= maxLine {
 		return parsers.No
 	}
 	if !whole {
@@ -309,12 +346,9 @@ func pop3Greeting(m *parsers.Meta, b []byte) parsers.Match {
 	return parsers.Likely
 }
 
-func pop3Command(text []byte) parsers.Match {
-	switch {
-	case word(text, "APOP", "UIDL", "CAPA", "STLS"):
+func pop3Command(verb, text []byte) parsers.Match {
+	if is(verb, "APOP", "UIDL", "CAPA", "STLS") {
 		return parsers.Likely
-	case word(text, "USER", "AUTH", "QUIT", "STAT", "LIST", "RETR", "DELE", "NOOP", "TOP", "PASS", "RSET", "LAST", "XTND", "UTF8", "LANG"):
-		return parsers.More
 	}
-	return parsers.No
+	return unknown(verb, text, "EHLO", "HELO", "LHLO", "MAIL", "RCPT", "FEAT", "SYST", "PASV", "EPSV", "CLNT", "OPTS", "GET", "POST", "PWD", "INFO", "CONNECT")
 }

@@ -82,7 +82,7 @@ func line(b []byte) (text []byte, whole bool) {
 	return bytes.TrimSuffix(b[:end], []byte("\r")), true
 }
 
-// form is what follows a verb: k a key, n a number, s a signed one, and how sure it is.
+// form is what follows a verb: k a key, w a word, n a number, s a signed one, and how sure it is.
 type form struct {
 	args string
 	sure bool
@@ -93,6 +93,8 @@ var verbs = map[string]form{
 	"cas": {"knsnn", true}, "get": {"k", false}, "gets": {"k", true}, "gat": {"sk", true}, "gats": {"sk", true},
 	"delete": {"k", true}, "incr": {"kn", true}, "decr": {"kn", true}, "touch": {"ks", true}, "stats": {"", false},
 	"version": {"", false}, "flush_all": {"", true}, "verbosity": {"n", true}, "quit": {"", false},
+	"slabs": {"w", true}, "lru": {"w", true}, "lru_crawler": {"w", true}, "watch": {"", false}, "cache_memlimit": {"n", true},
+	"extstore": {"w", true}, "refresh_certs": {"", true}, "misbehave": {"", false}, "shutdown": {"", false},
 	"mg": {"k", true}, "ms": {"kn", true}, "md": {"k", true}, "ma": {"k", true}, "me": {"k", true}, "mn": {"", false},
 }
 
@@ -100,13 +102,14 @@ func request(m *parsers.Meta, b []byte) parsers.Match {
 	text, whole := line(b)
 	verb, rest, found := bytes.Cut(text, []byte(" "))
 	f, known := verbs[string(verb)]
-	if !found && !whole {
-		return moreIf(len(verb) <= 9 && lower(verb))
-	}
-	if !known || !printable(text) {
-		return parsers.No
-	}
-	if !whole {
+	switch {
+	case !found && !whole:
+		return moreIf(len(verb) <= maxVerb && lower(verb))
+	case !known: // a command of another version or a proxy's: the server decides
+		return moreIf(len(verb) > 1 && len(verb) <= maxVerb && lower(verb) && (whole || len(b) < maxLine) && !foreign(text))
+	case !whole && string(verb) == "get", !whole && string(verb) == "gets":
+		return parsers.More // of any number of keys
+	case !whole:
 		return moreIf(len(b) < maxLine)
 	}
 	for _, kind := range []byte(f.args) {
@@ -122,11 +125,20 @@ func request(m *parsers.Meta, b []byte) parsers.Match {
 	return parsers.Likely
 }
 
+// maxVerb bounds a command's name.
+const maxVerb = 14
+
+// foreign reports whether a line ends in another protocol's version, as HTTP/1.1 is.
+func foreign(line []byte) bool {
+	n := len(line)
+	return n > 4 && line[n-4] == '/' && line[n-2] == '.'
+}
+
 func wordFits(kind byte, word []byte) bool {
 	if len(word) == 0 || len(word) > 250 {
 		return false
 	}
-	if kind == 'k' {
+	if kind == 'k' || kind == 'w' && lower(word[:1]) {
 		return true
 	}
 	if kind == 's' && word[0] == '-' && len(word) > 1 {
@@ -153,15 +165,6 @@ func lower(b []byte) bool {
 	return true
 }
 
-func printable(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
 func moreIf(ok bool) parsers.Match {
 	if ok {
 		return parsers.More
@@ -171,7 +174,7 @@ func moreIf(ok bool) parsers.Match {
 
 // answers are the lines that servers begin with; short ones do not suffice in midstream.
 var answers = map[string]bool{"STORED": true, "NOT_STORED": true, "EXISTS": true, "NOT_FOUND": true, "DELETED": true, "TOUCHED": true,
-	"VALUE": true, "STAT": true, "VERSION": true, "CLIENT_ERROR": true, "SERVER_ERROR": true, "END": false, "OK": false, "HD": false, "EN": false,
+	"VALUE": true, "STAT": true, "VERSION": true, "CLIENT_ERROR": true, "SERVER_ERROR": true, "END": false, "OK": false, "RESET": false, "HD": false, "EN": false,
 	"VA": false, "MN": false, "NS": false, "EX": false, "NF": false, "ERROR": false}
 
 func answer(m *parsers.Meta, b []byte) parsers.Match {
@@ -185,14 +188,14 @@ func answer(m *parsers.Meta, b []byte) parsers.Match {
 				return parsers.No
 			}
 		}
-		return moreIf(printable(bytes.TrimSuffix(text, []byte("\r"))) && len(b) < maxLine)
+		return moreIf(len(b) < maxLine)
 	}
 	word, rest, more := bytes.Cut(text, []byte(" "))
 	if digits(word) && !more {
 		return parsers.More // the answer to incr: too little
 	}
 	sure, known := answers[string(word)]
-	if !known || !printable(text) {
+	if !known {
 		return parsers.No
 	}
 	switch string(word) {
@@ -213,7 +216,7 @@ func answer(m *parsers.Meta, b []byte) parsers.Match {
 			return parsers.No
 		}
 	}
-	if !sure && m.Midstream || string(word) == "ERROR" {
+	if !sure && m.Midstream || string(word) == "ERROR" || string(word) == "OK" || string(word) == "RESET" { // other protocols' too
 		return parsers.More
 	}
 	return parsers.Likely

@@ -15,10 +15,11 @@ const (
 	headerLen  = 16
 	maxMessage = 48000000
 	maxWhole   = 4096 // a message up to here is waited for, to find its database
-	maxKey     = 64
-	// RequiredBits of OP_MSG that are defined: a checksum follows, more messages come, an exhaust cursor is
-	// allowed.
-	flagsMsg     = 1 | 2 | 1<<16
+	maxKey     = 64   // of a section's identifier
+	// The required bits of OP_MSG that are defined: a checksum follows, more messages come. A receiver ignores the
+	// upper half's.
+	flagsMsg     = 1 | 2
+	flagsMask    = 1<<16 - 1
 	opReply      = 1
 	opUpdate     = 2001
 	opInsert     = 2002
@@ -142,7 +143,7 @@ func message(b []byte, size int, whole bool) parsers.Match {
 	if len(b) < 5 {
 		return parsers.More
 	}
-	if binary.LittleEndian.Uint32(b)&^flagsMsg != 0 || b[4] > 1 {
+	if binary.LittleEndian.Uint32(b)&flagsMask&^flagsMsg != 0 || b[4] > 1 {
 		return parsers.No
 	}
 	if b[4] == 1 {
@@ -160,7 +161,7 @@ func sequence(b []byte, size int, whole bool) parsers.Match {
 		return parsers.No
 	}
 	key, rest, found := bytes.Cut(b[4:], []byte{0})
-	if !name(key) || found && len(key) == 0 {
+	if len(key) > maxKey || found && len(key) == 0 {
 		return parsers.No
 	}
 	if !found {
@@ -176,7 +177,8 @@ func moreUnless(whole bool) parsers.Match {
 	return parsers.More
 }
 
-// document judges a BSON document: its size, and its first element's type and name.
+// document judges a BSON document: its size, its first element's type, and that a name is there. Names are the
+// users', and may be empty.
 func document(b []byte, size int, whole bool) parsers.Match {
 	if len(b) < 5 {
 		return moreUnless(whole)
@@ -188,11 +190,11 @@ func document(b []byte, size int, whole bool) parsers.Match {
 	if n == 5 {
 		return parsers.Likely
 	}
-	if t := b[4]; t == 0 || t > 0x13 {
+	if t := b[4]; t == 0 || t > 0x13 && t != minKey && t != maxKeyType {
 		return parsers.No
 	}
 	key, _, found := bytes.Cut(b[5:], []byte{0})
-	if !name(key) || found && len(key) == 0 {
+	if len(key) > n-5 {
 		return parsers.No
 	}
 	if !found || !whole {
@@ -201,14 +203,11 @@ func document(b []byte, size int, whole bool) parsers.Match {
 	return parsers.Likely
 }
 
-func name(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 || c > 0x7e {
-			return false
-		}
-	}
-	return len(b) <= maxKey
-}
+// Types of BSON above those of values.
+const (
+	minKey     = 0xff
+	maxKeyType = 0x7f
+)
 
 // named judges an old operation: skip octets, the collection's full name, then more before a document.
 func named(b []byte, skip, more, size int, whole bool) parsers.Match {
@@ -216,11 +215,6 @@ func named(b []byte, skip, more, size int, whole bool) parsers.Match {
 		return parsers.More
 	}
 	full, rest, found := bytes.Cut(b[skip:], []byte{0})
-	for _, c := range full {
-		if c < 0x20 || c == 0x7f {
-			return parsers.No
-		}
-	}
 	if len(full) > 255 || found && bytes.IndexByte(full, '.') < 1 {
 		return parsers.No
 	}
@@ -263,7 +257,7 @@ func compressed(b []byte, size int) parsers.Match {
 		return parsers.More
 	}
 	op, n := binary.LittleEndian.Uint32(b), int(binary.LittleEndian.Uint32(b[4:]))
-	return likelyIf((op == opMsg || op == opQuery || op == opReply) && n > 0 && n <= maxMessage && b[8] <= 3)
+	return likelyIf((op == opMsg || op == opReply || op >= opUpdate && op <= opKill) && n > 0 && n <= maxMessage && b[8] <= 3)
 }
 
 // database finds "$db" among the elements of a document; types whose size is not given by their

@@ -30,7 +30,7 @@ func chain(dir parsers.Dir, b []byte) parsers.Match {
 		if match == parsers.More || len(body) < size {
 			return parsers.More
 		}
-		if good++; b[0]>>4 == publish {
+		if good++; b[0]>>4 == publish && plain(topic(body[:size])) {
 			good++
 		}
 		if good >= enough {
@@ -54,7 +54,12 @@ const (
 	unsuback = 11
 	pingreq  = 12
 	pingresp = 13
+	farewell = 14
+	auth     = 15
 )
+
+// maxReason bounds what version 5 adds to an acknowledgement: properties, with a text.
+const maxReason = 1024
 
 // shape judges a packet's first octet, by its side, and its length once it is known.
 func shape(dir parsers.Dir, first byte, size int, sized bool) bool {
@@ -63,9 +68,9 @@ func shape(dir parsers.Dir, first byte, size int, sized bool) bool {
 	case publish:
 		return flags&6 != 6 && (!sized || size >= 3 && size <= 1<<24)
 	case puback, pubrec, pubcomp:
-		return flags == 0 && (!sized || size >= 2 && size <= 64)
+		return flags == 0 && (!sized || size >= 2 && size <= maxReason)
 	case pubrel:
-		return flags == 2 && (!sized || size >= 2 && size <= 64)
+		return flags == 2 && (!sized || size >= 2 && size <= maxReason)
 	case subscr, unsubscr:
 		return dir == parsers.ToServer && flags == 2 && (!sized || size >= 5 && size <= maxConnect)
 	case suback, unsuback:
@@ -74,6 +79,8 @@ func shape(dir parsers.Dir, first byte, size int, sized bool) bool {
 		return dir == parsers.ToServer && flags == 0 && (!sized || size == 0)
 	case pingresp:
 		return dir == parsers.ToClient && flags == 0 && (!sized || size == 0)
+	case farewell, auth:
+		return flags == 0 && (!sized || size <= maxReason)
 	}
 	return false
 }
@@ -97,22 +104,35 @@ func fits(first byte, b []byte, size int) parsers.Match {
 	if n == 0 || least > size {
 		return parsers.No
 	}
-	topic := b[2:min(len(b), 2+n)]
-	for i, c := range topic {
-		if c < 0x20 || c == 0x7f || c == '+' || c == '#' {
+	name := b[2:min(len(b), 2+n)]
+	for i := 0; i < len(name); {
+		r, size := utf8.DecodeRune(name[i:])
+		switch {
+		case r == 0, r == '+', r == '#': // 5.0, 4.7: what no topic has
+			return parsers.No
+		case r == utf8.RuneError && size == 1: // 1.5.4: a malformed packet
+			if !utf8.FullRune(name[i:]) && len(name) < n {
+				return parsers.More
+			}
 			return parsers.No
 		}
-		if c >= utf8.RuneSelf && utf8.FullRune(topic[i:]) && utf8.RuneStart(c) && !utf8.Valid(topic[i:i+runeLen(topic[i:])]) {
-			return parsers.No
-		}
+		i += size
 	}
-	if len(topic) < n {
+	if len(name) < n {
 		return parsers.More
 	}
 	return parsers.Likely
 }
 
-func runeLen(b []byte) int {
-	_, n := utf8.DecodeRune(b)
-	return n
+// topic returns the topic of a whole PUBLISH.
+func topic(body []byte) []byte { return body[2 : 2+int(binary.BigEndian.Uint16(body))] }
+
+// plain reports whether a topic has no control characters, which clients may send but seldom do.
+func plain(topic []byte) bool {
+	for _, c := range topic {
+		if c < 0x20 || c == 0x7f {
+			return false
+		}
+	}
+	return true
 }

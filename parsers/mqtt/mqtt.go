@@ -1,6 +1,6 @@
 // Package mqtt recognises MQTT 3.1, 3.1.1 and 5.0 by CONNECT and CONNACK. It reports version
-// and user. A session that was not seen from its beginning is not claimed: a packet
-// of two octets of header may be anything.
+// and user. A session that was not seen from its beginning is claimed by a row of packets: one of two octets of
+// header may be anything.
 package mqtt
 
 import (
@@ -10,8 +10,12 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// maxConnect is up to which size a CONNECT is waited for, to find its user.
-const maxConnect = 4096
+// Sizes: a CONNECT is waited for up to here, to find its user; and what the properties of an answer, texts among them,
+// may have.
+const (
+	maxConnect = 4096
+	maxConnack = 64 << 10
+)
 
 type parser struct{}
 
@@ -165,19 +169,37 @@ func connect(b []byte) parsers.Match {
 
 // connack judges the server's first packet: two octets, and in 5.0 properties behind them.
 func connack(b []byte) parsers.Match {
-	if len(b) > 0 && b[0] != 0x20 || len(b) > 1 && (b[1] < 2 || b[1] > 127) || len(b) > 2 && b[2] > 1 {
+	if len(b) > 0 && b[0] != 0x20 {
 		return parsers.No
 	}
-	if len(b) < 4 {
+	if len(b) < 2 {
 		return parsers.More
 	}
-	if b[1] == 2 {
-		return likelyIf(b[3] <= 5 && (b[3] == 0 || b[2] == 0))
-	}
-	if len(b) < 5 {
+	size, at := remaining(b[1:])
+	if at == 0 {
 		return parsers.More
 	}
-	return likelyIf((b[3] == 0 || b[3] >= 0x80 && b[3] <= 0xa2) && b[4] == b[1]-3)
+	if at < 0 || size < 2 || size > maxConnack {
+		return parsers.No
+	}
+	if b = b[1+at:]; len(b) > 0 && b[0] > 1 {
+		return parsers.No
+	}
+	if len(b) < 2 {
+		return parsers.More
+	}
+	if size == 2 {
+		return likelyIf(b[1] <= 5 && (b[1] == 0 || b[0] == 0))
+	}
+	if b[1] != 0 && b[1] < 0x80 {
+		return parsers.No
+	}
+	switch n, at := remaining(b[2:]); {
+	case at == 0:
+		return parsers.More
+	default:
+		return likelyIf(at > 0 && n == size-2-at)
+	}
 }
 
 func likelyIf(ok bool) parsers.Match {

@@ -1,7 +1,7 @@
 // Package mysql recognises the MySQL and MariaDB client/server protocol by the server's
 // greeting, the client's log-in, and mid-stream by statements. It reports server version, user,
 // database, the first statement's verb and refused log-ins, never passwords or values.
-// After a change to TLS, and once a session is compressed, nothing more is read. The X
+// What comes after a change to TLS is that protocol's; once a session is compressed, nothing more is read. The X
 // protocol is another one.
 package mysql
 
@@ -28,17 +28,35 @@ const (
 
 // Commands.
 const (
-	comQuery   = 0x03
-	comInitDB  = 0x02
-	comPing    = 0x0e
-	comPrepare = 0x16
+	comQuit        = 0x01
+	comInitDB      = 0x02
+	comQuery       = 0x03
+	comFieldList   = 0x04
+	comRefresh     = 0x07
+	comStatistics  = 0x09
+	comProcessInfo = 0x0a
+	comKill        = 0x0c
+	comDebug       = 0x0d
+	comPing        = 0x0e
+	comChangeUser  = 0x11
+	comBinlogDump  = 0x12
+	comPrepare     = 0x16
+	comExecute     = 0x17
+	comLongData    = 0x18
+	comStmtClose   = 0x19
+	comStmtReset   = 0x1a
+	comSetOption   = 0x1b
+	comFetch       = 0x1c
+	comBinlogGTID  = 0x1e
+	comReset       = 0x1f
+	comBulkExecute = 0xfa // MariaDB's
 )
 
 // Bounds of what is believed at a session's beginning.
 const (
 	maxGreeting = 512
 	maxLogin    = 8 << 10
-	maxVersion  = 96
+	maxUser     = 512
 )
 
 type parser struct{}
@@ -68,7 +86,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 		if dir == parsers.ToClient {
 			return resultSet(head)
 		}
-		return command(head)
+		return commands(head)
 	}
 	return match
 }
@@ -117,15 +135,7 @@ func greeting(b []byte) parsers.Match {
 }
 
 func handshake(body []byte, whole bool) parsers.Match {
-	version, rest, found := bytes.Cut(body[1:], []byte{0})
-	for i, c := range version {
-		if c < 0x20 || c > 0x7e || i == 0 && (c < '0' || c > '9') || i == maxVersion {
-			return parsers.No
-		}
-	}
-	if found && bytes.IndexByte(version, '.') < 0 {
-		return parsers.No
-	}
+	_, rest, found := bytes.Cut(body[1:], []byte{0}) // the version is any text that the server's operator chose
 	if !whole {
 		return parsers.More
 	}
@@ -154,19 +164,23 @@ func refusal(body []byte, whole bool) parsers.Match {
 	if len(body) < 3 {
 		return parsers.More
 	}
-	if code := binary.LittleEndian.Uint16(body[1:]); code < 1000 || code > 4999 {
+	code, text := binary.LittleEndian.Uint16(body[1:]), body[3:]
+	if code < 1000 {
 		return parsers.No
 	}
-	text := body[3:]
-	for _, c := range text {
-		if c < 0x20 || c == 0x7f {
-			return parsers.No
-		}
-	}
-	if !whole {
+	if !whole || code > 9999 || len(text) < 8 || !textual(text) { // proxies and other servers have codes and texts of their own
 		return parsers.More
 	}
-	return likelyIf(len(text) >= 8)
+	return parsers.Likely
+}
+
+func textual(b []byte) bool {
+	for _, c := range b {
+		if c < 0x20 || c == 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // login judges a client's first packet: Protocol::HandshakeResponse41, or the request for TLS
@@ -191,109 +205,11 @@ func login(b []byte) parsers.Match {
 	}
 	user := b[4+loginFixed : min(len(b), 4+size)]
 	name, _, found := bytes.Cut(user, []byte{0})
-	for _, c := range name {
-		if c < 0x20 || c == 0x7f {
-			return parsers.No
-		}
-	}
-	if len(name) > 128 || !found && len(user) == size-loginFixed {
+	if len(name) > maxUser || !found && len(user) == size-loginFixed {
 		return parsers.No
 	}
 	if !found {
 		return parsers.More
 	}
 	return parsers.Likely
-}
-
-// command judges a statement without what came before it.
-func command(b []byte) parsers.Match {
-	if len(b) < 5 {
-		if len(b) > 3 && b[3] != 0 {
-			return parsers.No
-		}
-		return parsers.More
-	}
-	size, seq := packet(b)
-	if seq == 0 && size == 1 && b[4] == comPing {
-		return pings(b)
-	}
-	if seq == 0 && b[4] == 0 && size >= 10 {
-		return compressed(b, size)
-	}
-	if seq != 0 || size < 6 || b[4] != comQuery && b[4] != comPrepare {
-		return parsers.No
-	}
-	text := b[5:min(len(b), 4+size)]
-	if b[4] == comQuery && len(text) > 0 && text[0] == 0 { // no query attributes, one set
-		if len(text) < 2 {
-			return parsers.More
-		}
-		if text[1] != 1 {
-			return parsers.No
-		}
-		text = text[2:]
-	}
-	for _, c := range text {
-		if c == 0 || c < 0x20 && c != '\t' && c != '\n' && c != '\r' {
-			return parsers.No
-		}
-	}
-	var up [16]byte
-	v, ended := verb(up[:0], text)
-	if !ended && len(b) < 4+size {
-		return parsers.More
-	}
-	return likelyIf(sqlVerbs[string(v)])
-}
-
-// pings wants the check of an idle connection three times.
-func pings(b []byte) parsers.Match {
-	const ping = "\x01\x00\x00\x00\x0e"
-	const three = ping + ping + ping
-	if n := min(len(b), len(three)); string(b[:n]) != three[:n] {
-		return parsers.No
-	} else if n < len(three) {
-		return parsers.More
-	}
-	return parsers.Likely
-}
-
-// compressed judges a statement too short to be worth compressing: its uncompressed length
-// is zero, and one packet fills the frame.
-func compressed(b []byte, size int) parsers.Match {
-	if len(b) < 7+5 {
-		return parsers.More
-	}
-	inner, seq := packet(b[7:])
-	if b[5] != 0 || b[6] != 0 || seq != 0 || inner+4 != size || b[11] == 0 {
-		return parsers.No
-	}
-	return command(b[7:])
-}
-
-// resultSet judges an answer without what came before it: a count of columns in a packet of
-// its own, and the first column, whose catalogue is always "def". Anything shorter is too weak.
-func resultSet(b []byte) parsers.Match {
-	want := [...]int{1, 0, 0, 1, -1, -1, -1, 0, 2, 3, 'd', 'e', 'f'}
-	for i, c := range b[:min(len(b), len(want))] {
-		if want[i] >= 0 && int(c) != want[i] || i == 4 && (c == 0 || c > 250) {
-			return short(b)
-		}
-	}
-	if len(b) < len(want) {
-		return parsers.More
-	}
-	return parsers.Likely
-}
-
-// short delays an OK or an error until the client's next statement.
-func short(b []byte) parsers.Match {
-	if len(b) < 5 {
-		return parsers.More
-	}
-	size, seq := packet(b)
-	if seq != 1 || size < 7 || size >= maxGreeting || b[4] != 0 && b[4] != 0xff || len(b) > 4+size && len(b) >= 64 {
-		return parsers.No
-	}
-	return parsers.More
 }

@@ -49,7 +49,13 @@ func (s *stream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 			break
 		}
 		s.skip[dir] = 4 + size - n
+		if dir == parsers.ToServer && !s.greeted && !s.midstream && upgrades(seq, rest[4:n]) {
+			break // until the greeting, which is the server's last packet before TLS
+		}
 		if state := s.packet(dir, seq, rest[4:n]); state != parsers.Named {
+			if state == parsers.Upgraded {
+				used += n
+			}
 			return parsers.Result{Used: used, State: state}
 		}
 		used += n
@@ -123,9 +129,9 @@ func (s *stream) login(b []byte) parsers.State {
 		return parsers.Named
 	}
 	flags := binary.LittleEndian.Uint32(b)
-	if len(b) == loginFixed && flags&capTLS != 0 {
+	if upgrades(1, b) {
 		s.sink.Attr(parsers.Version, []byte("tls"))
-		return parsers.Done
+		return parsers.Upgraded
 	}
 	if s.version != 0 {
 		s.sink.Attr(parsers.Version, strconv.AppendUint(s.text[:0], uint64(s.version), 10))
@@ -144,6 +150,11 @@ func (s *stream) login(b []byte) parsers.State {
 		s.off[parsers.ToServer] = true // if the server agrees, its packets have another frame
 	}
 	return parsers.Named
+}
+
+// upgrades reports whether a client's packet is the request for TLS: the beginning of a log-in.
+func upgrades(seq byte, b []byte) bool {
+	return seq == 1 && len(b) == loginFixed && binary.LittleEndian.Uint32(b)&capTLS != 0
 }
 
 // afterAuth passes over the answer to the scramble.

@@ -2,13 +2,16 @@ package mysql
 
 import "bytes"
 
-// verb writes the first word of a statement in upper case, after blanks and comments; ended says
-// that the word's end is there.
+// verb writes the first word of a statement in upper case, after blanks and comments; ended is true if the word's end
+// is there.
 func verb(out, b []byte) (word []byte, ended bool) {
 	for {
 		b = bytes.TrimLeft(b, " \t\r\n(;")
 		var end int
 		switch {
+		case bytes.HasPrefix(b, []byte("/*!")), bytes.HasPrefix(b, []byte("/*M!")): // executed, by servers from a version on
+			b = bytes.TrimLeft(b, "/*M!0123456789")
+			continue
 		case bytes.HasPrefix(b, []byte("--")), bytes.HasPrefix(b, []byte("#")):
 			end = bytes.IndexByte(b, '\n')
 		case bytes.HasPrefix(b, []byte("/*")):

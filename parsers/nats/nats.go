@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	maxInfo    = 8 << 10
+	maxInfo    = 15 << 10
 	maxControl = 4096 // the server's max_control_line
 )
 
@@ -39,7 +39,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	if dir == parsers.ToClient {
 		match = object(b, "INFO ", `"server_id"`)
 	} else {
-		match = object(b, "CONNECT ", `"`)
+		match = object(b, "CONNECT ", "{") // which may be empty
 	}
 	if match == parsers.No && m.Midstream {
 		match = message(dir, b)
@@ -76,16 +76,14 @@ func object(b []byte, verb, holds string) parsers.Match {
 	if len(json) > 0 && json[0] != '{' {
 		return parsers.No
 	}
-	for _, c := range json {
-		if c < 0x20 {
-			return parsers.No
-		}
-	}
 	if end < 0 {
-		if len(b) >= maxInfo {
-			return parsers.No
+		switch {
+		case len(b) < maxInfo:
+			return parsers.More
+		case bytes.Contains(json, []byte(holds)):
+			return parsers.Likely // with many servers' addresses, or a token
 		}
-		return parsers.More
+		return parsers.No
 	}
 	if len(json) < 2 || json[len(json)-1] != '}' || !bytes.Contains(json, []byte(holds)) {
 		return parsers.No
@@ -93,41 +91,77 @@ func object(b []byte, verb, holds string) parsers.Match {
 	return parsers.Likely
 }
 
-// message judges PUB and HPUB of clients, MSG and HMSG of servers: words, a size, and the end of
-// line that follows so many octets. The other operations are other protocols' words too.
+// operation is one that a side sends in the middle of a connection: how many words follow it, and whether a payload
+// does, whose size is the last word (two sizes with headers).
+type operation struct {
+	verb        string
+	least, most int
+	payload     bool
+}
+
+var operations = [2][]operation{
+	parsers.ToServer: {{"PUB", 2, 3, true}, {"HPUB", 3, 4, true}, {"SUB", 2, 3, false}, {"UNSUB", 1, 2, false}, {"PING", 0, 0, false}, {"PONG", 0, 0, false}},
+	parsers.ToClient: {{"MSG", 3, 4, true}, {"HMSG", 4, 5, true}, {"+OK", 0, 0, false}, {"-ERR", 1, 16, false}, {"PING", 0, 0, false}, {"PONG", 0, 0, false}},
+}
+
+// message judges a row of operations up to the first with a payload, whose size the end of line behind it confirms.
+// The others are other protocols' words too.
 func message(dir parsers.Dir, b []byte) parsers.Match {
-	verbs, least, most := [...]string{"PUB ", "HPUB "}, 2, 3
-	if dir == parsers.ToClient {
-		verbs, least, most = [...]string{"MSG ", "HMSG "}, 3, 4
-	}
-	for i, verb := range verbs {
-		if n := min(len(b), len(verb)); string(b[:n]) != verb[:n] {
-			continue
-		} else if n < len(verb) {
+	for range maxOperations {
+		end := bytes.IndexByte(b[:min(len(b), maxControl)], '\n')
+		whole := end >= 0
+		line := b[:min(len(b), maxControl)]
+		if whole {
+			line = bytes.TrimSuffix(b[:end], []byte("\r"))
+		}
+		op := find(dir, line, whole)
+		switch {
+		case op == nil, !whole && len(b) >= maxControl:
+			return parsers.No
+		case !whole:
 			return parsers.More
 		}
-		rest := b[len(verb):]
-		end := bytes.IndexByte(rest[:min(len(rest), maxControl)], '\n')
-		if end < 0 {
-			if len(rest) >= maxControl {
+		words := bytes.Count(line, []byte(" "))
+		if words < op.least || words > op.most {
+			return parsers.No
+		}
+		b = b[end+1:]
+		if op.payload {
+			size := number(line[bytes.LastIndexByte(line, ' ')+1:])
+			switch {
+			case size < 0:
+				return parsers.No
+			case size > parsers.MaxHead/2:
+				return parsers.Likely // its end is behind every head
+			case len(b) < size+2:
+				return parsers.More
+			case b[size] != '\r' || b[size+1] != '\n':
 				return parsers.No
 			}
+			return parsers.Likely
+		}
+		if len(b) == 0 {
 			return parsers.More
 		}
-		words := bytes.TrimSuffix(rest[:end], []byte("\r"))
-		n, size := bytes.Count(words, []byte(" "))+1, number(words[bytes.LastIndexByte(words, ' ')+1:])
-		if n < least+i || n > most+i || size < 0 || size > parsers.MaxHead/2 {
-			return parsers.No
-		}
-		if rest = rest[end+1:]; len(rest) < size+2 {
-			return parsers.More
-		}
-		if rest[size] != '\r' || rest[size+1] != '\n' {
-			return parsers.No
-		}
-		return parsers.Likely
 	}
 	return parsers.No
+}
+
+// maxOperations is how many are read for one with a payload.
+const maxOperations = 64
+
+// find returns the operation that a line begins with, or may.
+func find(dir parsers.Dir, line []byte, whole bool) *operation {
+	verb, _, ended := bytes.Cut(line, []byte(" "))
+	verb = bytes.TrimSuffix(verb, []byte("\r"))
+	for i := range operations[dir] {
+		op := &operations[dir][i]
+		n := len(op.verb)
+		if (ended || whole) && bytes.EqualFold(verb, []byte(op.verb)) || !ended && !whole && len(verb) <= n && bytes.EqualFold(verb, []byte(op.verb[:len(verb)])) {
+			return op
+		}
+	}
+	return nil
 }
 
 func number(b []byte) int {

@@ -42,9 +42,9 @@ func (s *session) data(dir parsers.Dir, b []byte) {
 		s.ident.Data(dir, b)
 	} else {
 		s.pend[dir] = append(s.pend[dir], b...)
-		undecided := !s.ident.Chosen()
+		chosen, upgraded := s.ident.Chosen(), s.ident.Upgraded()
 		s.read(dir)
-		if undecided && s.ident.Chosen() {
+		if chosen != s.ident.Chosen() || upgraded != s.ident.Upgraded() {
 			s.read(dir.Reverse())
 		}
 		if s.offset[dir]+len(s.pend[dir]) >= detect.MaxBytes {
@@ -184,7 +184,7 @@ func (s *watchedStream) Parse(dir parsers.Dir, data []byte) parsers.Result {
 		if s.named && s.layered {
 			s.w.breach("undecided after it was named")
 		}
-	case parsers.Named, parsers.Done:
+	case parsers.Named, parsers.Done, parsers.Upgraded:
 		s.named = true
 	case parsers.Rejected:
 	default:

@@ -46,9 +46,9 @@ func chain(dir parsers.Dir, b []byte) parsers.Match {
 
 func known(dir parsers.Dir, kind byte) bool {
 	if dir == parsers.ToServer {
-		return bytes.IndexByte([]byte("QPBDESCHXdcf"), kind) >= 0
+		return bytes.IndexByte([]byte("QPBDESCHXdcfFp"), kind) >= 0
 	}
-	return bytes.IndexByte([]byte("TDCZ123ntsISENAdcGHW"), kind) >= 0
+	return bytes.IndexByte([]byte("TDCZ123ntsISENAdcGHWRKVv"), kind) >= 0
 }
 
 // fits judges one message by the layout of its type: No, More for "it may be", Likely for a statement.
@@ -94,7 +94,7 @@ func notifies(size int, body []byte, whole bool) parsers.Match {
 		return moreIf(len(body) < 5 || body[4] != 0)
 	}
 	channel, payload, found := bytes.Cut(body[4:], []byte{0})
-	if !found || len(channel) == 0 || len(channel) > 63 || !textual(channel) || bytes.IndexByte(payload, 0) != len(payload)-1 || !textual(payload[:len(payload)-1]) {
+	if !found || len(channel) == 0 || len(channel) > 63 || bytes.IndexByte(payload, 0) != len(payload)-1 {
 		return parsers.No
 	}
 	return parsers.Likely
@@ -103,22 +103,20 @@ func notifies(size int, body []byte, whole bool) parsers.Match {
 func fitsClient(kind byte, size int, body []byte, whole bool) parsers.Match {
 	switch kind {
 	case 'Q':
-		if !whole {
-			return moreIf(textual(body))
-		}
-		if size < 2 || !textual(body[:size-1]) || body[size-1] != 0 {
+		at := bytes.IndexByte(body, 0)
+		if at >= 0 && at != size-1 || size < 2 || whole && at < 0 {
 			return parsers.No
+		}
+		if !whole {
+			return parsers.More
 		}
 		return statement(body)
 	case 'P':
 		name, query, found := bytes.Cut(body, []byte{0})
-		if !textual(name) || len(name) > 63 {
+		if len(name) > 63 {
 			return parsers.No
 		}
 		query, tail, found2 := bytes.Cut(query, []byte{0})
-		if !textual(query) {
-			return parsers.No
-		}
 		if !whole {
 			return parsers.More
 		}
@@ -129,11 +127,13 @@ func fitsClient(kind byte, size int, body []byte, whole bool) parsers.Match {
 	case 'S', 'H', 'X', 'c':
 		return moreIf(size == 0)
 	case 'f':
-		return moreIf(size > 0 && (!whole || body[size-1] == 0 && textual(body[:size-1])))
+		return moreIf(size > 0 && (!whole || ends(body, size)))
 	case 'D', 'C':
-		return moreIf(size >= 2 && (len(body) == 0 || body[0] == 'S' || body[0] == 'P') && (!whole || body[size-1] == 0 && textual(body[1:size-1])))
+		return moreIf(size >= 2 && (len(body) == 0 || body[0] == 'S' || body[0] == 'P') && (!whole || ends(body[1:], size-1)))
 	case 'E':
-		return moreIf(size >= 5 && (!whole || body[size-5] == 0 && textual(body[:size-5])))
+		return moreIf(size >= 5 && (!whole || ends(body, size-4)))
+	case 'p': // a password, or what SASL and GSS exchange
+		return moreIf(size > 0 && size < 1<<16)
 	}
 	return moreIf(size >= 8) // 'B'
 }
@@ -147,15 +147,23 @@ func fitsServer(kind byte, size int, body []byte, whole bool) bool {
 	case 'G', 'H', 'W': // a format, and one for each column
 		return size >= 3 && (len(body) == 0 || body[0] <= 1) && (len(body) < 3 || size == 3+2*int(binary.BigEndian.Uint16(body[1:])))
 	case 'C':
-		return size > 3 && size < 64 && (!whole || body[size-1] == 0 && textual(body[:size-1]) && body[0] >= 'A' && body[0] <= 'Z')
+		return size > 3 && size < 64 && (!whole || ends(body, size) && body[0] > ' ')
 	case 'S':
 		return size > 3 && size < 1024 && (!whole || body[size-1] == 0 && bytes.Count(body[:size], []byte{0}) == 2)
 	case 'T', 'D':
 		return fitsRow(kind, size, body)
+	case 'K':
+		return size >= 8 && size <= 4+256
+	case 'V':
+		return size >= 4
+	case 'v':
+		return size >= 8 && size < 4096 && (len(body) < 2 || body[0] == 0)
+	case 'R':
+		return size >= 4 && size < 4096 && (len(body) < 4 || binary.BigEndian.Uint32(body) < 32)
 	case 't':
 		return size >= 2 && (len(body) < 2 || size == 2+4*int(binary.BigEndian.Uint16(body)))
 	}
-	return size > 6 && (len(body) == 0 || body[0] == 'S') && (!whole || body[size-1] == 0) // 'E'
+	return size > 6 && (len(body) == 0 || body[0] == 'S' || body[0] == 'V') && (!whole || body[size-1] == 0) // 'E', 'N'
 }
 
 // fitsRow checks the fields of a row, or the names of its description, as far as they are here.
@@ -193,14 +201,8 @@ func fitsRow(kind byte, size int, body []byte) bool {
 	return at == size
 }
 
-func textual(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 && c != '\t' && c != '\n' && c != '\r' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
+// ends reports whether the first zero among size octets is the last of them.
+func ends(b []byte, size int) bool { return size > 0 && bytes.IndexByte(b, 0) == size-1 }
 
 // statement is Likely for text that begins with a known verb.
 func statement(b []byte) parsers.Match {

@@ -1,7 +1,7 @@
 // Package postgresql recognises the PostgreSQL frontend/backend protocol 3 by its start-up, TLS,
 // GSS and cancel requests, by the server's answers, and mid-stream by chains of messages. It reports
 // user, database, server version, the first statement's verb and refused log-ins, never
-// passwords or values. After a change to TLS nothing more is read.
+// passwords or values. What comes after a change to TLS is that protocol's.
 package postgresql
 
 import (
@@ -14,8 +14,7 @@ import (
 
 // Codes in the position of the protocol version.
 const (
-	version30     = 3 << 16
-	version32     = 3<<16 | 2
+	version3      = 3 // the major version, whatever the minor one is: servers negotiate it
 	cancelRequest = 80877102
 	sslRequest    = 80877103
 	gssRequest    = 80877104
@@ -83,18 +82,17 @@ func startup(b []byte) parsers.Match {
 		return likelyIf(size == 8)
 	case cancelRequest:
 		return likelyIf(size >= 16 && size <= 12+256)
-	case version30, version32:
 	default:
-		return parsers.No
+		if b[4] != 0 || b[5] != version3 {
+			return parsers.No
+		}
 	}
 	if size < 8+len("user\x00x\x00\x00") || size > maxStartup {
 		return parsers.No
 	}
 	pairs := b[8:min(len(b), size)]
-	for i, c := range pairs {
-		if c < 0x20 && c != 0 || i == 0 && !lower(c) {
-			return parsers.No
-		}
+	if len(pairs) > 0 && pairs[0] == 0 {
+		return parsers.No
 	}
 	if len(b) < size {
 		return parsers.More
@@ -102,8 +100,6 @@ func startup(b []byte) parsers.Match {
 	user, _, ok := params(pairs)
 	return likelyIf(ok && len(user) > 0)
 }
-
-func lower(c byte) bool { return c >= 'a' && c <= 'z' || c == '_' }
 
 func likelyIf(ok bool) parsers.Match {
 	if ok {
@@ -190,10 +186,8 @@ func message(b []byte, kind byte) parsers.Match {
 			return likelyIf(size == 10)
 		case 5:
 			return likelyIf(size == 12)
-		case 8, 10, 11, 12:
-			return likelyIf(size >= 8 && size < 4096)
 		}
-		return parsers.No
+		return likelyIf(first < 32 && size >= 8 && size < 4096) // GSS, SASL, and what others add
 	case 'v':
 		return likelyIf(size >= 12 && size < 4096 && first>>16 <= 3)
 	}
@@ -202,7 +196,7 @@ func message(b []byte, kind byte) parsers.Match {
 
 // notice judges fields of an error or notice: a severity comes first.
 func notice(b []byte, size int) parsers.Match {
-	if size < 12 || size > 8192 || b[5] != 'S' {
+	if size < 12 || size > 8192 || b[5] != 'S' && b[5] != 'V' {
 		return parsers.No
 	}
 	for _, c := range b[6:min(len(b), 6+8)] {

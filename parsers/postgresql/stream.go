@@ -3,6 +3,7 @@ package postgresql
 import (
 	"bytes"
 	"encoding/binary"
+	"strconv"
 
 	"github.com/sluicenet/sluice/parsers"
 )
@@ -81,7 +82,7 @@ func (s *stream) step(dir parsers.Dir, b []byte) (int, parsers.State) {
 	switch b[0] {
 	case 'S':
 		s.sink.Attr(parsers.Version, []byte("tls"))
-		return 1, parsers.Done
+		return 1, parsers.Upgraded
 	case 'G':
 		s.sink.Attr(parsers.Version, []byte("gss"))
 		return 1, parsers.Done
@@ -93,9 +94,9 @@ func (s *stream) step(dir parsers.Dir, b []byte) (int, parsers.State) {
 
 // start reads a start-up message or a request before it.
 func (s *stream) start(b []byte) (int, parsers.State) {
-	if s.asked > 0 && b[0] == 0x16 { // the server sent S, and its octet is not judged yet
+	if s.asked > 0 && b[0] == 0x16 { // the server sent S, and its octet was not read yet
 		s.sink.Attr(parsers.Version, []byte("tls"))
-		return 0, parsers.Done
+		return 0, parsers.Named
 	}
 	if len(b) < 8 {
 		return 0, parsers.Named
@@ -115,12 +116,11 @@ func (s *stream) start(b []byte) (int, parsers.State) {
 	case cancelRequest:
 		s.sink.Attr(parsers.Command, []byte("CANCEL"))
 		return size, parsers.Done
-	case version30:
-		s.sink.Attr(parsers.Version, []byte("3.0"))
-	case version32:
-		s.sink.Attr(parsers.Version, []byte("3.2"))
 	default:
-		return 0, parsers.Rejected
+		if code>>16 != version3 {
+			return 0, parsers.Rejected
+		}
+		s.sink.Attr(parsers.Version, strconv.AppendUint(append(s.text[:0], "3."...), uint64(code&0xffff), 10))
 	}
 	s.typed[parsers.ToServer] = true
 	if user, database, ok := params(b[8:size]); ok {

@@ -16,7 +16,8 @@ const (
 	maxID      = 20
 	version1   = 1
 	version2   = 0x6b3343cf
-	mvfst      = 0xfaceb00 // another implementation's own drafts, in sixteen versions
+	mvfst      = 0xfaceb00  // another implementation's own drafts, in sixteen versions
+	reserved   = 0x0a0a0a0a // versions that exercise negotiation (RFC 9000 15)
 	tagLen     = 16
 )
 
@@ -76,7 +77,7 @@ func (parser) Tell(_ *parsers.Meta, _ parsers.Dir, b []byte, sink parsers.Sink) 
 		sink.Attr(parsers.Version, []byte("1"))
 	case v == version2:
 		sink.Attr(parsers.Version, []byte("2"))
-	case v != 0:
+	case v != 0 && v&0x0f0f0f0f != reserved:
 		sink.Attr(parsers.Version, []byte("draft"))
 	}
 }
@@ -103,7 +104,7 @@ func packetKind(version uint32, first byte) (kind byte, known bool) {
 	switch {
 	case version == version2:
 		return (kind + 3) & 3, true
-	case version == version1, version >= 0xff000017 && version <= 0xff000022, version>>4 == mvfst:
+	case version == version1, version >= 0xff000017 && version <= 0xff000022, version>>4 == mvfst, version&0x0f0f0f0f == reserved:
 		return kind, true
 	}
 	return 0, false

@@ -31,17 +31,17 @@ func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return parsers.OpenHeads(p, m, sink)
 }
 
-// Probe wants a code that exists and attributes that fill the length, one at least away from the known ports.
+// Probe wants a code, which away from the known ports must be a standard one, and attributes that fill the length, one at least away from the known ports.
 func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	if !m.Datagram() || len(b) < headerLen || len(b) > maxLen {
 		return parsers.No
 	}
 	c, known := codes[b[0]]
 	size := int(binary.BigEndian.Uint16(b[2:]))
-	if !known || size < headerLen || size > len(b) || c.answer != (dir == parsers.ToClient) {
+	if size < headerLen || size > len(b) || known && c.answer != (dir == parsers.ToClient) || b[0] == 0 {
 		return parsers.No
 	}
-	if !onPort(m) && (size != len(b) || size < headerLen+6) {
+	if !onPort(m) && (!known || size != len(b) || size < headerLen+6) {
 		return parsers.No
 	}
 	for at := headerLen; at < size; at += int(b[at+1]) {
@@ -59,7 +59,7 @@ func (p parser) Part(m *parsers.Meta, head []byte) parsers.Part {
 
 // Tell reports the request and its user.
 func (parser) Tell(_ *parsers.Meta, _ parsers.Dir, b []byte, sink parsers.Sink) {
-	c := codes[b[0]]
+	c := codes[b[0]] // without a name at a known port, if others use it
 	if c.answer {
 		sink.Attr(parsers.Status, []byte(c.name))
 		return

@@ -15,7 +15,8 @@ import (
 const (
 	maxArgs    = 1 << 20
 	maxBulk    = 512 << 20
-	maxVerb    = 40
+	maxVerb    = 128 // of a verb, which modules bring and operators rename
+	maxInlined = 40
 	maxInline  = 4096
 	maxReplyOf = 1024 // a simple string or an error
 )
@@ -99,11 +100,6 @@ func array(b []byte) parsers.Match {
 		return parsers.More
 	}
 	b = b[1+size:]
-	for i, c := range b[:min(n, len(b))] {
-		if !verbChar(c) || i == 0 && !letter(c) {
-			return parsers.No
-		}
-	}
 	if !prefixOf(b[min(n, len(b)):], "\r\n") {
 		return parsers.No
 	}
@@ -127,17 +123,14 @@ func verbChar(c byte) bool {
 // inline judges one line: a verb and words.
 func inline(m *parsers.Meta, b []byte) parsers.Match {
 	end := 0
-	for end < len(b) && letter(b[end]) {
+	for end < len(b) && (letter(b[end]) || end > 0 && verbChar(b[end])) {
 		end++
 	}
 	if end == len(b) {
-		if end > maxVerb {
-			return parsers.No
-		}
-		return parsers.More
+		return moreIf(end <= maxInlined)
 	}
 	kind := kindOf(b[:end])
-	if kind == unknownVerb || b[end] != ' ' && b[end] != '\r' && b[end] != '\n' {
+	if end < 2 || end > maxInlined || kind == unknownVerb && !module(b[:end]) || b[end] != ' ' && b[end] != '\r' && b[end] != '\n' {
 		return parsers.No
 	}
 	line, words, inWord := -1, 0, false
@@ -145,9 +138,6 @@ func inline(m *parsers.Meta, b []byte) parsers.Match {
 		if c == '\n' {
 			line = i
 			break
-		}
-		if c < 0x20 && c != '\r' && c != '\t' || c == 0x7f {
-			return parsers.No
 		}
 		space := c == ' ' || c == '\r' || c == '\t'
 		if !space && !inWord {
@@ -164,6 +154,12 @@ func inline(m *parsers.Meta, b []byte) parsers.Match {
 	return judgeInline(m, kind, bytes.TrimSpace(b[:line]), words)
 }
 
+// module reports whether a verb that is not known has the form of a module's, as FT.SEARCH has.
+func module(verb []byte) bool {
+	at := bytes.IndexByte(verb, '.')
+	return at > 0 && at < len(verb)-1
+}
+
 // judgeInline weighs a line. Text is little evidence: a word alone is none, and where other protocols have the verb, too,
 // the server's answer decides. Memcached's and HTTP's lines are ruled out, since theirs are not to wait.
 func judgeInline(m *parsers.Meta, kind verbKind, line []byte, words int) parsers.Match {
@@ -172,6 +168,8 @@ func judgeInline(m *parsers.Meta, kind verbKind, line []byte, words int) parsers
 	switch {
 	case versioned(line), kind == counterVerb && words > 2, memcached(verb, words, rest):
 		return parsers.No
+	case kind == unknownVerb:
+		return parsers.More
 	case words < 2:
 		return parsers.More
 	case kind == ownVerb, kind == counterVerb, words == 3 && bytes.EqualFold(verb, []byte("SET")):
@@ -263,12 +261,7 @@ func simple(b []byte) (parsers.Match, int) {
 	if end >= 0 {
 		line = b[1:end]
 	}
-	for i, c := range line {
-		if c < 0x20 && (c != '\r' || i != len(line)-1) || c == 0x7f {
-			return parsers.No, 0
-		}
-	}
-	if len(line) > 0 && (line[0] < 'A' || line[0] > 'Z' && b[0] == '-' || line[0] > 'z') {
+	if at := bytes.IndexByte(line, '\r'); at >= 0 && at != len(line)-1 || len(line) > 0 && line[0] <= ' ' {
 		return parsers.No, 0
 	}
 	if end < 0 {
@@ -279,15 +272,16 @@ func simple(b []byte) (parsers.Match, int) {
 	}
 	line = line[:len(line)-1]
 	word, _, more := bytes.Cut(line, []byte(" "))
-	if b[0] == '+' {
-		return likelyIf(string(word) != "OK" || !more), end + 1 // POP3 adds a text
+	switch {
+	case b[0] == '+' && string(word) == "OK" && more:
+		return parsers.No, 0 // POP3 adds a text
+	case b[0] == '-' && (!more || string(word) != "ERR" && !errorWords[string(word)]):
+		return parsers.More, end + 1 // a script's or a module's own, or another protocol's
 	}
-	for _, c := range word {
-		if c < 'A' || c > 'Z' {
-			return parsers.No, 0
-		}
+	if b[0] == '+' && !letter(line[0]) {
+		return parsers.More, end + 1
 	}
-	return likelyIf(more && (string(word) == "ERR" || errorWords[string(word)])), end + 1
+	return parsers.Likely, end + 1
 }
 
 func moreIf(ok bool) parsers.Match {

@@ -138,7 +138,7 @@ func (s *stream) line(b []byte) int {
 	s.args, s.arg, s.userNext = 1+bytes.Count(line, []byte(" ")), 0, false
 	for s.arg < s.args {
 		word, rest, _ := bytes.Cut(line, []byte(" "))
-		if s.arg == 0 && kindOf(word) == unknownVerb {
+		if s.arg == 0 && kindOf(word) == unknownVerb && !module(word) {
 			return -1
 		}
 		s.readArgument(word)

@@ -9,8 +9,12 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// maxLine bounds a first line.
-const maxLine = 1024
+// Bounds: of a first line, of octets of empty lines before it, and of a method.
+const (
+	maxLine   = 8 << 10
+	maxBlank  = 8
+	maxMethod = 24
+)
 
 type parser struct {
 	id      app.ID
@@ -32,6 +36,7 @@ func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 }
 
 func (p parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
+	b = skipBlank(b)
 	b = b[:min(len(b), maxLine)]
 	end := bytes.IndexByte(b, '\n')
 	line := b
@@ -39,11 +44,6 @@ func (p parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
 		line = b[:end]
 	}
 	line = bytes.TrimSuffix(line, []byte("\r"))
-	for _, c := range line {
-		if c < 0x20 || c == 0x7f {
-			return parsers.No
-		}
-	}
 	if end < 0 {
 		if m.Datagram() || len(b) >= maxLine || !p.begins(line) {
 			return parsers.No
@@ -56,11 +56,19 @@ func (p parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
 	return parsers.No
 }
 
+// skipBlank passes over empty lines before a message (RFC 3261 7.5), which keep connections alive.
+func skipBlank(b []byte) []byte {
+	for n := 0; n < maxBlank && len(b) > 0 && (b[0] == '\r' || b[0] == '\n'); n++ {
+		b = b[1:]
+	}
+	return b
+}
+
 // Tell reports method or status.
 func (p parser) Tell(_ *parsers.Meta, _ parsers.Dir, b []byte, sink parsers.Sink) {
-	line, _, _ := bytes.Cut(b, []byte("\n"))
+	line, _, _ := bytes.Cut(skipBlank(b), []byte("\n"))
 	first, rest, _ := bytes.Cut(line, []byte(" "))
-	if bytes.HasPrefix(line, []byte(p.version)) {
+	if bytes.HasPrefix(line, []byte(p.version)) && len(rest) > 2 {
 		sink.Attr(parsers.Status, rest[:3])
 		return
 	}
@@ -73,13 +81,42 @@ func (p parser) begins(line []byte) bool {
 	if string(line[:n]) == p.version[:n] {
 		return true
 	}
-	verb, _, ended := bytes.Cut(line, []byte(" "))
-	for _, m := range methods {
-		if m.on&p.side() != 0 && (ended && string(verb) == m.name || !ended && len(verb) <= len(m.name) && string(verb) == m.name[:len(verb)]) {
+	verb, target, ended := bytes.Cut(line, []byte(" "))
+	if !isMethod(verb) || ended && len(verb) == 0 {
+		return false
+	}
+	if !ended || len(target) == 0 {
+		return true
+	}
+	for _, scheme := range p.schemes() { // of any method, as extensions bring their own
+		if n := min(len(target), len(scheme)); bytes.EqualFold(target[:n], []byte(scheme[:n])) {
 			return true
 		}
 	}
 	return false
+}
+
+// schemes are what a target begins with.
+func (p parser) schemes() []string {
+	if p.id == app.SIP {
+		return sipSchemes[:]
+	}
+	return rtspSchemes[:]
+}
+
+var (
+	sipSchemes  = [...]string{"sip:", "sips:", "tel:", "urn:"}
+	rtspSchemes = [...]string{"rtsp:", "rtsps:", "rtspu:", "*", "/"}
+)
+
+// isMethod reports whether a word may be a method: capitals and an underscore or hyphen.
+func isMethod(verb []byte) bool {
+	for _, c := range verb {
+		if (c < 'A' || c > 'Z') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(verb) <= maxMethod
 }
 
 // status judges "SIP/2.0 200 OK" or "RTSP/1.0 200 OK".
@@ -95,15 +132,7 @@ func (p parser) status(line []byte) bool {
 func (p parser) request(line []byte) bool {
 	verb, rest, found := bytes.Cut(line, []byte(" "))
 	at := bytes.LastIndexByte(rest, ' ')
-	if !found || at < 1 || !p.isVersion(rest[at+1:]) {
-		return false
-	}
-	for _, m := range methods {
-		if m.on&p.side() != 0 && string(verb) == m.name {
-			return true
-		}
-	}
-	return false
+	return found && at > 0 && len(verb) > 0 && isMethod(verb) && p.isVersion(rest[at+1:])
 }
 
 func (p parser) isVersion(b []byte) bool {
@@ -112,23 +141,3 @@ func (p parser) isVersion(b []byte) bool {
 	}
 	return string(b) == "RTSP/1.0" || string(b) == "RTSP/2.0"
 }
-
-const (
-	onSIP = 1 << iota
-	onRTSP
-)
-
-func (p parser) side() uint8 {
-	if p.id == app.SIP {
-		return onSIP
-	}
-	return onRTSP
-}
-
-var methods = [...]struct {
-	name string
-	on   uint8
-}{{"INVITE", onSIP}, {"ACK", onSIP}, {"BYE", onSIP}, {"CANCEL", onSIP}, {"REGISTER", onSIP}, {"OPTIONS", onSIP | onRTSP}, {"PRACK", onSIP},
-	{"SUBSCRIBE", onSIP}, {"NOTIFY", onSIP}, {"PUBLISH", onSIP}, {"INFO", onSIP}, {"REFER", onSIP}, {"MESSAGE", onSIP}, {"UPDATE", onSIP},
-	{"DESCRIBE", onRTSP}, {"ANNOUNCE", onRTSP}, {"SETUP", onRTSP}, {"PLAY", onRTSP}, {"PAUSE", onRTSP}, {"TEARDOWN", onRTSP},
-	{"GET_PARAMETER", onRTSP}, {"SET_PARAMETER", onRTSP}, {"REDIRECT", onRTSP}, {"RECORD", onRTSP}, {"PLAY_NOTIFY", onRTSP}}

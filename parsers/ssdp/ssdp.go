@@ -22,7 +22,8 @@ func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return parsers.OpenHeads(p, m, sink)
 }
 
-const answer = "HTTP/1.1 200 OK\r\n"
+// answers are what a response begins with, before its phrase.
+var answers = [...]string{"HTTP/1.1 200 ", "HTTP/1.0 200 "}
 
 // Probe wants a request line of SSDP, or an answer with its fields.
 func (parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
@@ -34,8 +35,10 @@ func (parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
 			return parsers.Likely
 		}
 	}
-	if bytes.HasPrefix(b, []byte(answer)) && len(field(b, "ST:")) > 0 && len(field(b, "USN:")) > 0 {
-		return parsers.Likely
+	for _, p := range answers {
+		if bytes.HasPrefix(b, []byte(p)) && len(field(b, "ST:")) > 0 && len(field(b, "USN:")) > 0 {
+			return parsers.Likely
+		}
 	}
 	return parsers.No
 }

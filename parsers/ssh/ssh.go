@@ -15,6 +15,7 @@ import (
 // Bounds. RFC 4253 4.2 allows 255 bytes a banner and sets none for the lines before it.
 const (
 	maxBanner   = 255
+	maxVersion  = 6 // bytes of a version with its hyphen, as 1.99-
 	maxPreamble = 2048
 	maxPacket   = 35000 // RFC 4253 6.1
 	msgKexInit  = 20
@@ -60,18 +61,20 @@ func banner(b []byte) parsers.Match {
 		return parsers.More
 	}
 	b = b[len(magic):]
-	for _, v := range [...]string{"2.0-", "1.99-", "1.5-", "1.3-"} {
-		n := min(len(b), len(v))
-		if string(b[:n]) != v[:n] {
-			continue
-		}
-		if len(b) <= len(v) {
-			return parsers.More
-		}
-		if c := b[len(v)]; c < 0x20 || c > 0x7e {
+	for i, c := range b[:min(len(b), maxVersion)] {
+		switch {
+		case c == '-' && i > 2: // what follows is any text, or none
+			return parsers.Likely
+		case i == 0 && (c < '1' || c > '2'), i == 1 && c != '.', i > 1 && (c < '0' || c > '9'):
 			return parsers.No
 		}
-		return parsers.Likely
+	}
+	return moreIf(len(b) < maxVersion)
+}
+
+func moreIf(ok bool) parsers.Match {
+	if ok {
+		return parsers.More
 	}
 	return parsers.No
 }
@@ -102,9 +105,10 @@ func preamble(b []byte) parsers.Match {
 	return parsers.No
 }
 
+// text reports whether a line may be text in any coding, with what terminals make colours of.
 func text(line []byte) bool {
-	for i, c := range line {
-		if c == '\r' && i != len(line)-1 || c < 0x20 && c != '\t' && c != '\r' || c == 0x7f {
+	for _, c := range line {
+		if c < '\a' || c > '\r' && c < 0x1b {
 			return false
 		}
 	}

@@ -38,7 +38,7 @@ func (parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
 		return parsers.More
 	}
 	size := int(binary.BigEndian.Uint16(b[2:]))
-	if binary.BigEndian.Uint32(b[4:]) != cookie || method(b) == "" || m.Datagram() && size != len(b)-headerLen {
+	if binary.BigEndian.Uint32(b[4:]) != cookie || m.Datagram() && size != len(b)-headerLen {
 		return parsers.No
 	}
 	if len(b) < headerLen+size {
@@ -64,7 +64,7 @@ func (parser) Tell(_ *parsers.Meta, _ parsers.Dir, b []byte, sink parsers.Sink) 
 	sink.Attr(parsers.Command, []byte(method(b)))
 }
 
-// method is a message's method by its type, without the two bits of the class.
+// method is a message's method by its type, without the two bits of the class; empty for an extension's.
 func method(b []byte) string {
 	t := binary.BigEndian.Uint16(b)
 	switch t &^ 0x0110 {

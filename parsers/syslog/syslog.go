@@ -11,8 +11,8 @@ import (
 
 const (
 	port      = 514
-	maxNumber = 191 // facility 23, severity 7
-	maxFrame  = 1 << 20
+	maxNumber = 191     // facility 23, severity 7
+	maxLine   = 8 << 10 // of a message without a header
 )
 
 type parser struct{}
@@ -40,7 +40,56 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		return parsers.No // servers send nothing
 	}
 	match, _ := message(frame(b))
+	if match == parsers.No {
+		return row(b)
+	}
 	return match
+}
+
+// row judges messages whose header has another form, or none (RFC 3164 4.3.3): two must follow each other.
+func row(b []byte) parsers.Match {
+	rest, match := priority(frame(b))
+	if match != parsers.Likely {
+		return match
+	}
+	next := counted(b)
+	if next == 0 {
+		end := bytes.IndexByte(rest[:min(len(rest), maxLine)], '\n')
+		if end < 0 {
+			return moreIf(len(rest) < maxLine)
+		}
+		next = len(b) - len(rest) + end + 1
+	}
+	if next > maxLine {
+		return parsers.No
+	}
+	if len(b) <= next {
+		return parsers.More
+	}
+	_, match = priority(frame(b[next:]))
+	return match
+}
+
+// counted returns where a message ends that has its count of octets in front; 0 if it has none.
+func counted(b []byte) int {
+	n := 0
+	for i, c := range b[:min(len(b), 8)] {
+		if c == ' ' && i > 0 {
+			return n + i + 1
+		}
+		if c < '0' || c > '9' {
+			return 0
+		}
+		n = n*10 + int(c-'0')
+	}
+	return 0
+}
+
+func moreIf(ok bool) parsers.Match {
+	if ok {
+		return parsers.More
+	}
+	return parsers.No
 }
 
 // Tell reports which of the two formats it is.
@@ -144,16 +193,8 @@ func month(b []byte) bool {
 	return at >= 0 && at%3 == 0
 }
 
-// loose accepts any printable text after a priority, at the port of syslog.
+// loose accepts anything after a priority, at the port of syslog.
 func loose(b []byte) bool {
 	rest, match := priority(b)
-	if match != parsers.Likely || len(rest) == 0 {
-		return false
-	}
-	for _, c := range bytes.TrimRight(rest, "\x00\r\n") {
-		if c < 0x20 && c != '\t' && c != '\n' && c != '\r' {
-			return false
-		}
-	}
-	return true
+	return match == parsers.Likely && len(rest) > 0
 }

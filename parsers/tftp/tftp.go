@@ -34,7 +34,7 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		}
 		return parsers.No
 	}
-	if b[1] != 1 && b[1] != 2 || !requestFits(b[2:]) {
+	if b[1] != 1 && b[1] != 2 || !requestFits(m, b[2:]) {
 		return parsers.No
 	}
 	return parsers.Likely
@@ -54,32 +54,19 @@ func (parser) Tell(_ *parsers.Meta, dir parsers.Dir, b []byte, sink parsers.Sink
 	}
 }
 
-// requestFits wants a file, a mode that exists, and pairs of options to the end.
-func requestFits(b []byte) bool {
+// requestFits wants a file, a mode, which away from the known port must be one that exists, and pairs of options to
+// the end. Names and values are the users'.
+func requestFits(m *parsers.Meta, b []byte) bool {
 	if len(b) > 512 || len(b) == 0 || b[len(b)-1] != 0 {
 		return false
 	}
 	file, rest, _ := bytes.Cut(b, []byte{0})
 	mode, rest, found := bytes.Cut(rest, []byte{0})
-	if len(file) == 0 || !found || !printable(file) {
+	if len(file) == 0 || !found || len(mode) == 0 {
 		return false
 	}
-	if !bytes.EqualFold(mode, []byte("octet")) && !bytes.EqualFold(mode, []byte("netascii")) && !bytes.EqualFold(mode, []byte("mail")) {
+	if m.ServerPort != port && !bytes.EqualFold(mode, []byte("octet")) && !bytes.EqualFold(mode, []byte("netascii")) && !bytes.EqualFold(mode, []byte("mail")) {
 		return false
-	}
-	for _, c := range rest {
-		if c != 0 && c < 0x20 || c == 0x7f {
-			return false
-		}
 	}
 	return bytes.Count(rest, []byte{0})%2 == 0
-}
-
-func printable(b []byte) bool {
-	for _, c := range b {
-		if c < 0x20 || c == 0x7f {
-			return false
-		}
-	}
-	return true
 }

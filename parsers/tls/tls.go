@@ -169,7 +169,7 @@ func probeAlert(b []byte) parsers.Match {
 	switch {
 	case !record(b, alert), len(b) > 3 && b[3] != want[3], len(b) > 4 && b[4] != want[4]:
 		return parsers.No
-	case len(b) > 5 && b[5] != 1 && b[5] != 2, len(b) > 6 && alertName(b[6]) == "":
+	case len(b) > 5 && b[5] != 1 && b[5] != 2:
 		return parsers.No
 	case len(b) < 7:
 		return parsers.More

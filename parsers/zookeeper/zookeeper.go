@@ -131,7 +131,7 @@ const shared = 4
 
 func word(dir parsers.Dir, b []byte) parsers.Match {
 	if dir == parsers.ToClient {
-		for _, p := range [...]string{"imok", "Zookeeper version: ", "zk_version\t", "Environment:\nzookeeper.version="} {
+		for _, p := range answers {
 			if n := min(len(b), len(p)); string(b[:n]) == p[:n] {
 				if n < len(p) {
 					return parsers.More
@@ -139,7 +139,7 @@ func word(dir parsers.Dir, b []byte) parsers.Match {
 				return parsers.Likely
 			}
 		}
-		return parsers.No
+		return denied(b)
 	}
 	for i, w := range words {
 		n := min(len(b), len(w))
@@ -157,6 +157,44 @@ func word(dir parsers.Dir, b []byte) parsers.Match {
 			return parsers.No
 		}
 		return parsers.Likely
+	}
+	return moreIf(fourLetters(b))
+}
+
+// answers are what answers to the words begin with.
+var answers = [...]string{"imok", "Zookeeper version: ", "ZooKeeper version: ", "zk_version\t", "Environment:\nzookeeper.version=",
+	"This ZooKeeper instance is not currently serving requests", "clientPort=", "SessionTracker dump:", "Latency min/avg/max: ",
+	"Connection stats reset", "Server stats reset"}
+
+// denied judges the answer to a word that the server does not let clients send: it repeats the word.
+func denied(b []byte) parsers.Match {
+	const text = " is not executed because it is not in the whitelist."
+	for i, c := range b[:min(len(b), wordLen+len(text))] {
+		if i < wordLen && (c < 'a' || c > 'z') || i >= wordLen && c != text[i-wordLen] {
+			return parsers.No
+		}
+	}
+	if len(b) < wordLen+len(text) {
+		return parsers.More
+	}
+	return parsers.Likely
+}
+
+const wordLen = 4
+
+// fourLetters reports whether nothing but one word was sent, which may be another version's: the answer decides.
+func fourLetters(b []byte) bool {
+	for i, c := range b {
+		if i < wordLen && (c < 'a' || c > 'z') || i >= wordLen && c != '\r' && c != '\n' {
+			return false
+		}
+	}
+	return len(b) <= wordLen+2
+}
+
+func moreIf(ok bool) parsers.Match {
+	if ok {
+		return parsers.More
 	}
 	return parsers.No
 }

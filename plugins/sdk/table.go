@@ -186,7 +186,7 @@ func (s *session) record(r *wire.Record) {
 }
 
 // data parses bytes as the engine does in its own process: pending ones together with the new ones, and,
-// once they chose a parser, the other side's.
+// once they chose a parser or upgraded the session, the other side's.
 func (s *session) data(dir parsers.Dir, r *wire.Record) {
 	if r.Kind == wire.Data {
 		s.seen++
@@ -208,9 +208,9 @@ func (s *session) data(dir parsers.Dir, r *wire.Record) {
 	if r.Kind == wire.Part {
 		return
 	}
-	undecided := !s.ident.Chosen()
+	chosen, upgraded := s.ident.Chosen(), s.ident.Upgraded()
 	s.read(dir)
-	if undecided && s.ident.Chosen() {
+	if chosen != s.ident.Chosen() || upgraded != s.ident.Upgraded() {
 		s.read(dir.Reverse())
 	}
 }
