@@ -78,40 +78,46 @@ func TestSimultaneousOpen(t *testing.T) {
 		for _, tt := range tests {
 			t.Run(fmt.Sprintf("%s, ipv6 %v", tt.name, v6), func(t *testing.T) {
 				t.Parallel()
-				l := newLab(t)
-				l.shop("n1")
-				for i, in := range tt.in {
-					l.report("n1", uint64(i+1), in...)
-				}
-				rows := l.rows(nil)
-				if tt.name == "again with the same ports" {
-					if len(rows) != 2 {
-						t.Errorf("connections %q, want one from each end", rows)
-					}
-					rows = rows[:1]
-				}
-				if d := cmp.Diff([]string{tt.row}, rows); d != "" {
-					t.Errorf("connections (-want +got):\n%s", d)
-				}
-				if tt.end != "" {
-					list := l.events(1, &controlv1.Filter{Kinds: []controlv1.EventKind{controlv1.EventKind_EVENT_KIND_ENDED}})
-					if d := cmp.Diff([]string{"ended " + tt.end}, list); d != "" {
-						t.Errorf("events (-want +got):\n%s", d)
-					}
-				}
-				want := []string(nil)
-				if tt.name == "one would refuse" { // api's SYN
-					want = []string{"api>web 7778 unknown violate default x1 by netns:api"}
-				}
-				if d := cmp.Diff(want, l.violations(nil)); d != "" {
-					t.Errorf("violations (-want +got):\n%s", d)
-				}
-				s := must[*controlv1.StatusResponse](t)(l.control.Status(t.Context(), &controlv1.StatusRequest{}))
-				if n := uint64(len(l.rows(nil))); s.Sessions != n || s.Connections != n {
-					t.Errorf("status: %d sessions, %d connections, want %d", s.Sessions, s.Connections, n)
-				}
+				crossedReports(t, tt.name, tt.in, tt.row, tt.end)
 			})
 		}
+	}
+}
+
+// crossedReports compares what requests with the reports of one simultaneous open become with a row
+// and an event; with "" for the event, none is compared.
+func crossedReports(t *testing.T, name string, in [][]*controlv1.Connection, row, end string) {
+	l := newLab(t)
+	l.shop("n1")
+	for i, list := range in {
+		l.report("n1", uint64(i+1), list...)
+	}
+	rows := l.rows(nil)
+	if name == "again with the same ports" {
+		if len(rows) != 2 {
+			t.Errorf("connections %q, want one from each end", rows)
+		}
+		rows = rows[:1]
+	}
+	if d := cmp.Diff([]string{row}, rows); d != "" {
+		t.Errorf("connections (-want +got):\n%s", d)
+	}
+	if end != "" {
+		list := l.events(1, &controlv1.Filter{Kinds: []controlv1.EventKind{controlv1.EventKind_EVENT_KIND_ENDED}})
+		if d := cmp.Diff([]string{"ended " + end}, list); d != "" {
+			t.Errorf("events (-want +got):\n%s", d)
+		}
+	}
+	want := []string(nil)
+	if name == "one would refuse" { // api's SYN
+		want = []string{"api>web 7778 unknown violate default x1 by netns:api"}
+	}
+	if d := cmp.Diff(want, l.violations(nil)); d != "" {
+		t.Errorf("violations (-want +got):\n%s", d)
+	}
+	s := must[*controlv1.StatusResponse](t)(l.control.Status(t.Context(), &controlv1.StatusRequest{}))
+	if n := uint64(len(l.rows(nil))); s.Sessions != n || s.Connections != n {
+		t.Errorf("status: %d sessions, %d connections, want %d", s.Sessions, s.Connections, n)
 	}
 }
 

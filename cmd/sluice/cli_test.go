@@ -129,6 +129,7 @@ func TestCommandErrors(t *testing.T) {
 		{"no daemon", "status --socket " + none, "no sluice is listening on " + none + ": start one with `sluice standalone`"},
 		{"unknown command", "statsu", "there is no command \"statsu\": did you mean `sluice status`?"},
 		{"unknown command of plugins", "plugins lst", "there is no command \"plugins lst\": use `sluice plugins list`"},
+		{"plugins of a folder", "plugins list /tmp/x", "use `sluice plugins check /tmp/x` for files"},
 		{"plugin that is not there", "plugins check " + none, none + ": no such file"},
 		{"unknown flag", "status --nope", "see `sluice status --help`"},
 		{"unknown output", "status -o yaml", `there is no output "yaml"`},

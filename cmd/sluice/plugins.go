@@ -44,7 +44,12 @@ func newPluginsList(c *cli) *cobra.Command {
 		Long: `Lists the plugins of every agent that the daemon knows: what they recognise, how often they were restarted and panicked, and why
 they failed last. What is wrong now follows, with what to do.`,
 		Example: "  sluice plugins list\n  sluice plugins list -o json",
-		Args:    args(),
+		Args: func(_ *cobra.Command, a []string) error {
+			if len(a) > 0 {
+				return fmt.Errorf("the plugins of running agents are in no folder: use `sluice plugins check %s` for files", a[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				st, err := cl.Status(ctx, &controlv1.StatusRequest{})

@@ -151,7 +151,7 @@ func (g *Graph) count(o *Observation, s *live) {
 	})
 	if s != nil && !s.refused && o.Outcome == flow.OutcomeDenied {
 		s.refused = true
-		g.refusedThere(o, e.Kind)
+		refusedThere(g, o, e.Kind)
 	}
 }
 
@@ -195,7 +195,7 @@ func (g *Graph) join(o *Observation, s *live) {
 		e.Refused += o.Sessions
 	case !s.refused:
 		s.refused = true
-		if !g.refusedThere(o, e.Kind) {
+		if !refusedThere(g, o, e.Kind) {
 			e.Refused++
 		}
 	}

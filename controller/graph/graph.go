@@ -165,7 +165,7 @@ func (g *Graph) Add(o *Observation) {
 	case o.Leads:
 		g.count(o, s)
 	case o.Judged != nil:
-		g.withdraw(s)
+		withdraw(g, s)
 		fallthrough
 	default:
 		g.join(o, s)

@@ -33,7 +33,7 @@ func (s *live) leave(e *Edge, end int, leads bool) {
 
 // withdraw takes back what a session, which may be nil, has counted: it is one that the other end
 // counts.
-func (g *Graph) withdraw(s *live) {
+func withdraw(g *Graph, s *live) {
 	if s == nil || s.counts == (Counts{}) {
 		return
 	}

@@ -19,7 +19,7 @@ type refusal struct {
 
 // refusedThere reports whether the other end has refused the same connection, and remembers that this
 // end did. An edge counts it as refused by the end that does not lead only if the other one did not.
-func (g *Graph) refusedThere(o *Observation, edge Kind) bool {
+func refusedThere(g *Graph, o *Observation, edge Kind) bool {
 	k := refusalKey{o.Client, o.Server, o.ClientPort, o.Port, o.Proto}
 	own, far := 1, 0
 	if o.Egress {

@@ -49,45 +49,14 @@ func (h *halfConn) answersChallenge(ack uint32) bool { return h.fresh == uint16(
 
 // trackSYN handles a SYN without ACK.
 func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
-	me, other := &s.halves[dir], &s.halves[dir^1]
+	me := &s.halves[dir]
 	r.Valid = true
 	switch s.State {
 	case flow.NoPhase:
 		me.begin(p, r)
 		s.State = flow.PhaseOpening
 	case flow.PhaseOpening:
-		switch {
-		case me.flags&halfSyn == 0 && me.flags&halfSeen != 0 && p.Seq+1 == me.una:
-			// The tap saw the SYN+ACK first.
-			me.flags |= halfSyn | halfSpoke
-			me.recordOptions(p)
-			if p.HasWScale {
-				me.flags, me.scale = me.flags|halfScaled, min(p.WScale, 14)
-			}
-		case me.flags&halfSeen == 0 && s.Flags&Denied != 0:
-			r.Events |= Reopen // the other end's attempt was refused, this one is judged for itself
-		case me.flags&halfSeen == 0:
-			me.begin(p, r)
-			s.Flags |= Crossed
-			r.Events |= Simultaneous
-		case me.repeatsSYN(p):
-			// An unanswered fast open is repeated without its data, or with it.
-			if end := endOf(p); int32(end-me.nxt) > 0 {
-				me.nxt = end
-			}
-			r.before, r.moved = p.Seq, me.rcv == p.Seq
-			me.delivered(p.Seq, p.Seq+1)
-			me.recordOptions(p)
-		case s.Flags&Denied != 0:
-			// The first SYN was refused, which ended that attempt.
-			r.Events |= Reopen
-		case me.flags&halfAcked == 0 && other.flags&halfSyn == 0:
-			// The first SYN was not answered: the client tries again from the same port.
-			*other = halfConn{}
-			me.begin(p, r)
-		default:
-			me.recordChallenge(p, r)
-		}
+		s.synWhileOpening(p, dir, r)
 	case flow.PhaseEstablished, flow.PhaseMidStream:
 		// RFC 9293 3.10.7.4: a SYN in a synchronized state is answered with a challenge ACK.
 		switch {
@@ -109,6 +78,43 @@ func (s *Session) trackSYN(p *packet.Packet, dir int, r *TCPResult) {
 		}
 	default:
 		r.Events |= Reopen
+	}
+}
+
+// synWhileOpening handles a SYN of a connection that is not open yet.
+func (s *Session) synWhileOpening(p *packet.Packet, dir int, r *TCPResult) {
+	me, other := &s.halves[dir], &s.halves[dir^1]
+	switch {
+	case me.flags&halfSyn == 0 && me.flags&halfSeen != 0 && p.Seq+1 == me.una:
+		// The tap saw the SYN+ACK first.
+		me.flags |= halfSyn | halfSpoke
+		me.recordOptions(p)
+		if p.HasWScale {
+			me.flags, me.scale = me.flags|halfScaled, min(p.WScale, 14)
+		}
+	case me.flags&halfSeen == 0 && s.Flags&Denied != 0:
+		r.Events |= Reopen // the other end's attempt was refused, this one is judged for itself
+	case me.flags&halfSeen == 0:
+		me.begin(p, r)
+		s.Flags |= Crossed
+		r.Events |= Simultaneous
+	case me.repeatsSYN(p):
+		// An unanswered fast open is repeated without its data, or with it.
+		if end := endOf(p); int32(end-me.nxt) > 0 {
+			me.nxt = end
+		}
+		r.before, r.moved = p.Seq, me.rcv == p.Seq
+		me.delivered(p.Seq, p.Seq+1)
+		me.recordOptions(p)
+	case s.Flags&Denied != 0:
+		// The first SYN was refused, which ended that attempt.
+		r.Events |= Reopen
+	case me.flags&halfAcked == 0 && other.flags&halfSyn == 0:
+		// The first SYN was not answered: the client tries again from the same port.
+		*other = halfConn{}
+		me.begin(p, r)
+	default:
+		me.recordChallenge(p, r)
 	}
 }
 
