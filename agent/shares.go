@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
 )
 
@@ -71,8 +72,10 @@ func (w *unjudgedWatch) exceeding(now time.Time, name func(id string) string) []
 
 // Exceeding returns a sentence for each workload and share that it has exceeded within the last half
 // minute. Other workloads lose nothing by it. It is safe for concurrent use.
-func (a *Agent) Exceeding() []string {
-	list := a.Workloads()
+func (a *Agent) Exceeding() []string { return a.exceeding(a.Workloads()) }
+
+// exceeding is Exceeding for workloads as they were reported last.
+func (a *Agent) exceeding(list []*controlv1.Workload) []string {
 	return a.unjudged.exceeding(time.Now(), func(id string) string {
 		for _, w := range list {
 			if w.Id == id {

@@ -72,7 +72,7 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 	n := &controlv1.NodeStatus{Node: a.cfg.Node, Started: a.started.UnixNano(), Version: a.cfg.Version, Counters: a.counters(stats), State: a.state(stats)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n.Policy, n.WorkloadErrors, n.Warnings = r.policy, maps.Clone(r.errors), slices.Concat(r.warnings, a.outside())
+	n.Policy, n.WorkloadErrors, n.Warnings = r.policy, maps.Clone(r.errors), slices.Concat(r.warnings, a.outside(r.workloads))
 	n.Wanted, n.Held = n.State.PolicyWanted, a.guard.state()
 	n.Phase = controlv1.AgentPhase_AGENT_PHASE_OWNER
 	refused, rivals := a.tenure.State()
@@ -82,8 +82,8 @@ func (a *Agent) Status() *controlv1.NodeStatus {
 	return n
 }
 
-// outside returns the warnings of parts that the agent does not run. It is safe for concurrent use.
-func (a *Agent) outside() []string {
+// outside returns the warnings of parts that the agent does not run. list is what was reported last. It is safe for concurrent use.
+func (a *Agent) outside(list []*controlv1.Workload) []string {
 	out := a.tenure.Warnings()
 	if h := a.guard.state(); h != nil {
 		out = append(out, heldText(h))
@@ -91,7 +91,7 @@ func (a *Agent) outside() []string {
 	if text := a.kept.warning(); text != "" {
 		out = append(out, text)
 	}
-	out = append(out, a.Exceeding()...)
+	out = append(out, a.exceeding(list)...)
 	if a.cfg.Outlook.Warnings != nil {
 		out = append(out, a.cfg.Outlook.Warnings()...)
 	}

@@ -248,7 +248,7 @@ func (r *reporter) sendReport(ctx context.Context, again bool) error {
 	}
 	digest := r.digest
 	r.fresh = false
-	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Run: r.a.run, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: slices.Concat(r.warnings, r.a.outside()),
+	status := &controlv1.ReportStatusRequest{Node: r.a.cfg.Node, Run: r.a.run, Policy: r.policy, WorkloadErrors: r.errors, Attached: r.attached, Warnings: slices.Concat(r.warnings, r.a.outside(r.workloads)),
 		Version: r.a.cfg.Version, Started: r.a.started.UnixNano(), WorkloadsDigest: digest, Held: r.a.guard.state()}
 	r.mu.Unlock()
 	if refused, _ := r.a.tenure.State(); again || refused != nil {
