@@ -98,7 +98,7 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 		if o.Reason == flow.BySpoofed || o.Verdict == flow.Open && o.Reason != flow.ByUnready {
 			continue // not the client's own, or not subject to policy
 		}
-		if o.Reason == flow.ByRelated && !located(o, c) {
+		if (o.Reason == flow.ByRelated || o.Related != "") && !located(o, c) {
 			continue // it is part of another connection
 		}
 		x := lesson(c, &client, &server)

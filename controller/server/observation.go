@@ -40,7 +40,8 @@ func (s *history) observation(n *node, c *controlv1.Connection, client, server *
 	if c.Session != 0 {
 		o.ClientPort = uint16(c.ClientPort)
 	}
-	if o.Reason == flow.ByRelated {
+	// One that ended before the first policy was not judged by its parent.
+	if o.Reason == flow.ByRelated || o.Reason == flow.ByUnready && c.Attrs["related"] != "" {
 		o.Port, o.Related = 0, c.Attrs["related"]
 		o.Related = strings.ToValidUTF8(o.Related[:min(len(o.Related), maxRelated)], "")
 	}
