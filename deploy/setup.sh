@@ -23,7 +23,7 @@ test)
 	need nft nftables; need iptables-nft-restore iptables; need haproxy haproxy
 	need redis-server redis-server; need nginx nginx-light; need mariadbd mariadb-server; need sshd openssh-server
 	need dockerd docker.io; need containerd containerd; need runc runc; need crun crun
-	ldd /bin/busybox 2>&1 | grep -q 'not a dynamic' || package[busybox-static]=1 # containers of the tests have no libraries
+	[[ $(ldd /bin/busybox 2>&1) == *'not a dynamic'* ]] || package[busybox-static]=1 # containers of the tests have no libraries
 	need gcc gcc # of the race detector
 	[ -e /usr/include/stdlib.h ] || package[libc6-dev]=1
 	[ -x /usr/lib/cni/bridge ] || package[containernetworking-plugins]=1
