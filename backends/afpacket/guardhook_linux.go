@@ -134,8 +134,8 @@ func (l *attached) first(p *port) error {
 	if err != nil {
 		return fmt.Errorf("read steering programs: %w", err)
 	}
-	if err := spec.Variables[steerVarServicePort].Set(uint32(p.ours)); err != nil {
-		return fmt.Errorf("set service port: %w", err)
+	if err := setVariables(spec.Variables, p.ours, p.cfg); err != nil {
+		return err
 	}
 	for name := range spec.Programs {
 		if name != l.name {
@@ -143,7 +143,10 @@ func (l *attached) first(p *port) error {
 		}
 	}
 	o := &p.objs.steerMaps
-	maps := map[string]*ebpf.Map{steerMapControl: o.Control, steerMapCounters: o.Counters, steerMapEndpoints: o.Endpoints, steerMapHooks: o.Hooks, steerMapOuter: o.Outer, steerMapUnjudged: o.Unjudged}
+	maps := map[string]*ebpf.Map{
+		steerMapArrived: o.Arrived, steerMapControl: o.Control, steerMapCounters: o.Counters, steerMapDropped: o.Dropped, steerMapEndpoints: o.Endpoints,
+		steerMapFlows: o.Flows, steerMapHooks: o.Hooks, steerMapOuter: o.Outer, steerMapSenders: o.Senders, steerMapUnjudged: o.Unjudged,
+	}
 	c, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: maps})
 	if err != nil {
 		return fmt.Errorf("load copy of steering program: %w", err)
@@ -200,7 +203,7 @@ func (a *inlineAttachment) mendEntries() (what string, err error) {
 		what = "entry of endpoints changed"
 		err = objs.Endpoints.Put(a.ep.ID, back)
 	}
-	if objs.Hooks.Lookup(uint32(a.index), &haveHook) != nil || haveHook != hook {
+	if objs.Hooks.Lookup(uint32(a.index), &haveHook) != nil || configured(haveHook) != hook {
 		what = "entry of hooks changed"
 		err = errors.Join(err, objs.Hooks.Put(uint32(a.index), hook))
 	}
@@ -210,6 +213,11 @@ func (a *inlineAttachment) mendEntries() (what string, err error) {
 		err = errors.Join(err, objs.Unjudged.Put(a.ep.ID, steerMissed{}))
 	}
 	return what, err
+}
+
+// configured returns a hook's entry without what the programs change in it: its shares.
+func configured(h steerHook) steerHook {
+	return steerHook{Id: h.Id, Mark: h.Mark, Mac: h.Mac, Side: h.Side, Fail: h.Fail, Off: h.Off}
 }
 
 // entries returns the endpoint's entries of the maps.
