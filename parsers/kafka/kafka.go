@@ -200,13 +200,6 @@ func response(b []byte) parsers.Match {
 	return parsers.Likely
 }
 
-func likelyIf(ok bool) parsers.Match {
-	if ok {
-		return parsers.Likely
-	}
-	return parsers.No
-}
-
 // api is a request's name and the highest version that is believed, some above today's.
 type api struct {
 	name string
