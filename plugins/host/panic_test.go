@@ -12,12 +12,13 @@ import (
 	"github.com/sluicenet/sluice/plugins/host"
 )
 
-// session opens a connection, sends a text, and enough behind it for other parsers to decline, and returns the newest record of it that satisfies a condition.
+// session opens a connection, sends a text, and enough behind it and as an answer for other parsers to decline, and returns the newest record of it that satisfies a condition.
 func (b *bed) session(t *testing.T, v6 bool, port uint16, text string, ok func(flow.Record) bool) flow.Record {
 	t.Helper()
 	c := newConn(v6, port)
 	b.q.give(c.open()...)
 	b.q.give(c.frame(0, packet.ACK|packet.PSH, text+strings.Repeat("-", 64)+"\n"))
+	b.q.give(c.frame(1, packet.ACK|packet.PSH, strings.Repeat("-", 64)+"\n"))
 	until(t, text, func() bool { return ok(b.drain(port)) })
 	return b.drain(port)
 }
