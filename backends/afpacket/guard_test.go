@@ -49,7 +49,7 @@ func startGuarded(t *testing.T, how afpacket.Steering, fail backend.FailMode) *g
 func (g *guarded) works(when string) {
 	g.t.Helper()
 	a, b := g.n.Workloads[0], g.n.Workloads[1]
-	for deadline, before := time.Now().Add(within/2), g.judged.Load(); g.judged.Load() == before && time.Now().Before(deadline); {
+	for deadline, before := time.Now().Add(2*within), g.judged.Load(); g.judged.Load() == before && time.Now().Before(deadline); {
 		reaches(g.t, a, b, "udp4") // until the worker's next heartbeat
 	}
 	for _, network := range []string{"udp4", "udp6"} {
