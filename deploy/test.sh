@@ -37,10 +37,9 @@ step "no data races" deploy/race.sh
 step "each benchmark once" deploy/bench.sh
 step "each fuzz target for a second" deploy/fuzz.sh 1
 
-# The longest package is first, and waits most of the time; the others run beside it.
 # On a shared machine a root test can starve: up to three that failed are run once more, alone, and
 # the summary shows it.
-go tool gotestsum --format pkgname --jsonfile "$log" --rerun-fails=1 --rerun-fails-max-failures=3 --packages "./test ./..." -- -count=1 -timeout 30m "$@" ||
+go tool gotestsum --format pkgname --jsonfile "$log" --rerun-fails=1 --rerun-fails-max-failures=3 --packages ./... -- -count=1 -timeout 30m "$@" ||
 	failed+=("tests")
 if [ "$(id -u)" = 0 ] && skipped=$(grep -c '"Action":"skip","Package":"[^"]*","Test"' "$log"); then
 	echo "$skipped tests were skipped although root runs them:" >&2

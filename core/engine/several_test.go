@@ -69,7 +69,17 @@ func (n *interfaces) by(id uint32, f packet.Frame) packet.Action {
 
 // ways are the pairs of datapaths of endpoints 1 and 2.
 func ways(t *testing.T, fn func(t *testing.T, first, second datapath, v6 bool)) {
-	for _, w := range [][2]datapath{{tapped, tapped}, {steered, steered}, {queued, queued}, {steered, queued}, {queued, steered}, {tapped, steered}, {steered, tapped}} {
+	t.Helper()
+	among(t, append([][2]datapath{{tapped, tapped}, {tapped, steered}, {steered, tapped}}, enforcing...), fn)
+}
+
+// enforcing are the pairs of datapaths that refuse and hold.
+var enforcing = [][2]datapath{{steered, steered}, {queued, queued}, {steered, queued}, {queued, steered}}
+
+// among runs a test for pairs of datapaths and both families.
+func among(t *testing.T, pairs [][2]datapath, fn func(t *testing.T, first, second datapath, v6 bool)) {
+	t.Helper()
+	for _, w := range pairs {
 		t.Run(string(w[0]+"-"+w[1]), func(t *testing.T) {
 			families(t, func(t *testing.T, v6 bool) { fn(t, w[0], w[1], v6) })
 		})
@@ -154,10 +164,7 @@ func (r *reversed) seg(t *testing.T, end int, flags, payload string) packet.Fram
 // TestAsymmetricRefused: what no rule allows is refused on either interface, whichever had the
 // packets before, and is reported once.
 func TestAsymmetricRefused(t *testing.T) {
-	ways(t, func(t *testing.T, first, second datapath, v6 bool) {
-		if first == tapped || second == tapped {
-			t.Skip("a tap refuses nothing")
-		}
+	among(t, enforcing, func(t *testing.T, first, second datapath, v6 bool) {
 		n := newInterfaces(t)
 		n.policy(1, policy.Protect, policy.WorkloadSpec{}, policy.RuleSpec{ID: 7, From: 2, To: 1, Ports: tcpPort(8080), Apps: []app.ID{app.HTTP}})
 		n.as(1, first)
@@ -196,10 +203,7 @@ func TestAsymmetricRefused(t *testing.T) {
 // TestHeldOnTheOtherInterface: a request is held on one interface and decided by what the other
 // shows: it is sent where it came, once.
 func TestHeldOnTheOtherInterface(t *testing.T) {
-	ways(t, func(t *testing.T, first, second datapath, v6 bool) {
-		if first == tapped || second == tapped {
-			t.Skip("a tap holds nothing")
-		}
+	among(t, enforcing, func(t *testing.T, first, second datapath, v6 bool) {
 		n := newInterfaces(t)
 		n.policy(1, policy.Protect, policy.WorkloadSpec{}, policy.RuleSpec{ID: 7, From: 2, To: 1, Ports: tcpPort(8080), Apps: []app.ID{app.HTTP}})
 		n.as(1, first)
