@@ -150,7 +150,6 @@ func TestDatagrams(t *testing.T) {
 		{"recent, bound before", role.Context{Recent: true, Sockets: complete}, in, 5000, 5000, role.Claim{FromSource: true, Midstream: true, Evidence: flow.EvidencePort}},
 		{"recent, bound since", role.Context{Recent: true, Sockets: complete}, out, 7000, 5000, role.Claim{FromSource: true, Firm: true, Evidence: flow.EvidenceHandshake}},
 		{"recent, bound since, but the list has holes", role.Context{Recent: true, Sockets: &role.Sockets{}}, out, 7000, 5000, role.Claim{FromSource: true, Midstream: true, Evidence: flow.EvidencePort}},
-		{"bound since the list, which was read before anything was seen", role.Context{Recent: true, Sockets: &role.Sockets{Early: true, Complete: true}}, in, 33414, 7007, role.Claim{Midstream: true, Evidence: flow.EvidencePort}},
 		{"bound since, but frames went by", role.Context{Recent: true, Unseen: true, Sockets: complete}, out, 7000, 5000, role.Claim{FromSource: true, Midstream: true, Evidence: flow.EvidencePort}},
 		{"connected at the beginning", role.Context{Recent: true, Sockets: &role.Sockets{Complete: true, Old: map[uint16]bool{5000: true},
 			Live: map[role.Tuple]role.Side{{Local: ends["ipv4"][0], Remote: ends["ipv4"][1], LocalPort: 5000, RemotePort: 5000, Proto: udp}: role.Client}}},
