@@ -324,9 +324,12 @@ func (a *Agent) removed(id string) {
 // maxEndpoint is the largest endpoint number.
 const maxEndpoint = backend.MaxID
 
+// endpointKey is the key of a workload's interface in Agent.ids.
+func endpointKey(workload, iface string) string { return workload + "\x00" + iface }
+
 // endpointID returns the number of a workload's interface, the same for the whole run of the agent.
 func (a *Agent) endpointID(workload, iface string) uint32 {
-	key := workload + "\x00" + iface
+	key := endpointKey(workload, iface)
 	if id, ok := a.ids[key]; ok {
 		return id
 	}

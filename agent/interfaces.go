@@ -72,14 +72,14 @@ func (a *Agent) assignIDs(t *tracked, fresh []*workload.Interface) {
 	for _, n := range fresh {
 		id := a.endpointID(t.ID, n.Name)
 		for used[id] { // of an interface that had this name before
-			delete(a.ids, t.ID+"\x00"+n.Name)
+			delete(a.ids, endpointKey(t.ID, n.Name))
 			id = a.endpointID(t.ID, n.Name)
 		}
 		used[id] = true
 		t.endpoints[n.Name] = &endpoint{id: id, iface: *n}
 	}
 	for name, e := range t.endpoints {
-		a.ids[t.ID+"\x00"+name] = e.id
+		a.ids[endpointKey(t.ID, name)] = e.id
 	}
 }
 

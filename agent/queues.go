@@ -73,7 +73,7 @@ func (a *Agent) takeOver(t *tracked, e *endpoint) {
 	}
 	e.id, e.at, e.stays, e.sources = q.id, q.at, q.stays, q.sources
 	a.idsMu.Lock() // workloads are attached side by side
-	a.ids[t.ID+"\x00"+e.iface.Name] = e.id
+	a.ids[endpointKey(t.ID, e.iface.Name)] = e.id
 	a.idsMu.Unlock()
 	maps.DeleteFunc(t.endpoints, func(_ string, x *endpoint) bool { return x == q })
 }

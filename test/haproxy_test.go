@@ -44,7 +44,7 @@ func haproxy(t *testing.T, w *testnet.Workload) {
 		t.Fatal(err)
 	}
 	cmd := w.Command("haproxy", "-db", "-f", conf)
-	var log output
+	var log testnet.Output
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

@@ -14,10 +14,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // binary is the program under test, demoBinary the one that demonstrates it; both are built once, into one folder.
@@ -69,26 +70,8 @@ type program struct {
 type daemon struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	log  *output
+	log  *testnet.Output
 	done chan error
-}
-
-// output keeps what a process writes.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 func newProgram(t *testing.T, args ...string) *program {
@@ -138,7 +121,7 @@ func (p *program) launch(more ...string) *daemon {
 // spawn starts a command that runs until it is stopped.
 func (p *program) spawn(cmd *exec.Cmd) *daemon {
 	p.t.Helper()
-	d := &daemon{t: p.t, cmd: cmd, log: &output{}, done: make(chan error, 1)}
+	d := &daemon{t: p.t, cmd: cmd, log: &testnet.Output{}, done: make(chan error, 1)}
 	d.cmd.Stderr, d.cmd.Stdout = d.log, d.log
 	if err := d.cmd.Start(); err != nil {
 		p.t.Fatal(err)

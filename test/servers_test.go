@@ -138,7 +138,7 @@ func serve(t *testing.T, host *testnet.Workload, s server, dir string) {
 	t.Helper()
 	args := s.start(t, dir)
 	cmd := host.NS.Command(args[0], args[1:]...)
-	log := &output{}
+	log := &testnet.Output{}
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, dir
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%s: %v", s.app, err)

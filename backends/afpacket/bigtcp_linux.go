@@ -121,13 +121,6 @@ func (q *inline) sendPart(b []byte, f *packet.Frame) bool {
 	if f.Flags&packet.VLANStripped != 0 || len(f.Data) <= linear || setApart(f, &mac) {
 		return q.emit(f)
 	}
-	vnet := f.VNet
-	headers(&vnet, len(f.Data))
-	copy(b, vnet[:])
-	own := f.Data[0:6]
-	if f.Dir == packet.Egress {
-		own = f.Data[6:12]
-	}
-	putTag(own, f.Endpoint)
+	prepare(b, f)
 	return q.direct(b)
 }

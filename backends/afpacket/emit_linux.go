@@ -56,14 +56,7 @@ func (q *inline) pass(f *packet.Frame) {
 		q.sendTunnel(r[start-vnetLen:start+len(f.Data)], f)
 		return
 	}
-	vnet := f.VNet
-	headers(&vnet, len(f.Data))
-	copy(r[start-vnetLen:], vnet[:])
-	own := f.Data[0:6]
-	if f.Dir == packet.Egress {
-		own = f.Data[6:12]
-	}
-	putTag(own, f.Endpoint)
+	prepare(r[start-vnetLen:], f)
 	q.direct(r[start-vnetLen : start+len(f.Data)])
 }
 
@@ -153,14 +146,28 @@ func compose(b []byte, f *packet.Frame, aside bool) {
 		shift(&vnet, at-12)
 	}
 	if !aside {
-		own := frame[0:6]
-		if f.Dir == packet.Egress {
-			own = frame[6:12]
-		}
-		putTag(own, f.Endpoint)
+		tagOwn(frame, f)
 	}
 	headers(&vnet, len(frame))
 	copy(b, vnet[:])
+}
+
+// prepare writes a large frame's offload metadata to the space before it, head, and its endpoint's
+// number into the frame.
+func prepare(head []byte, f *packet.Frame) {
+	vnet := f.VNet
+	headers(&vnet, len(f.Data))
+	copy(head, vnet[:])
+	tagOwn(f.Data, f)
+}
+
+// tagOwn writes the number of f's endpoint into that MAC address of frame which is the workload's.
+func tagOwn(frame []byte, f *packet.Frame) {
+	own := frame[0:6]
+	if f.Dir == packet.Egress {
+		own = frame[6:12]
+	}
+	putTag(own, f.Endpoint)
 }
 
 // headers sets how many bytes the kernel copies at once: all of a small frame, the possible

@@ -89,14 +89,7 @@ func (q *inline) sendTunnel(b []byte, f *packet.Frame) bool {
 // the mark.
 func (q *inline) sendWhole(b []byte, f *packet.Frame, mark uint32) bool {
 	q.kick() // frames keep their order
-	vnet := f.VNet
-	headers(&vnet, len(f.Data))
-	copy(b, vnet[:])
-	own := f.Data[0:6]
-	if f.Dir == packet.Egress {
-		own = f.Data[6:12]
-	}
-	putTag(own, f.Endpoint)
+	prepare(b, f)
 	if err := q.wrapped.send(b, mark); err != nil {
 		q.sendDrop.Add(1)
 		return false

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
@@ -65,17 +66,23 @@ func holding(a *attached) (held bool) {
 	return held
 }
 
-// lockWorkers locks the workers in order, so that two hand-overs cannot deadlock.
+// lockWorkers locks the workers.
 func lockWorkers(list []*worker) (unlock func()) {
+	return lockInOrder(list, func(w *worker) sync.Locker { return &w.stand })
+}
+
+// lockInOrder takes one lock of each worker in the order of their numbers, so that two hand-overs
+// cannot deadlock.
+func lockInOrder(list []*worker, of func(*worker) sync.Locker) (unlock func()) {
 	list = slices.Clone(list)
 	slices.SortFunc(list, byNumber)
 	list = slices.Compact(list)
 	for _, w := range list {
-		w.stand.Lock()
+		of(w).Lock()
 	}
 	return func() {
 		for _, w := range list {
-			w.stand.Unlock()
+			of(w).Unlock()
 		}
 	}
 }

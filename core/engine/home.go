@@ -157,19 +157,9 @@ func (w *workload) setHome(e *Engine, home *worker) {
 	w.home = home
 }
 
-// lockPaths locks the paths of workers in their order.
+// lockPaths locks the paths of workers.
 func lockPaths(list []*worker) (unlock func()) {
-	list = slices.Clone(list)
-	slices.SortFunc(list, byNumber)
-	list = slices.Compact(list)
-	for _, w := range list {
-		w.path.Lock()
-	}
-	return func() {
-		for _, w := range list {
-			w.path.Unlock()
-		}
-	}
+	return lockInOrder(list, func(w *worker) sync.Locker { return w.path })
 }
 
 func byNumber(a, b *worker) int { return cmp.Compare(a.number, b.number) }

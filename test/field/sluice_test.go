@@ -9,11 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/sluicenet/sluice/internal/netns"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // daemon is `sluice standalone` in the world's host, and the commands that talk to it.
@@ -22,26 +22,8 @@ type daemon struct {
 	w        *world
 	flags    []string
 	cmd      *exec.Cmd
-	log      output
+	log      testnet.Output
 	ended    chan error
-}
-
-// output keeps what a process writes.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
 }
 
 // patience is how long the daemon may take for anything on a busy machine.
