@@ -95,7 +95,7 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	first := e.at.Kind == backend.NoKind
 	var before *socketList
 	if first {
-		before = a.socketsAtAttach(t, e)
+		before = a.socketsAtAttach(t, e, true)
 	}
 	if e.sources == nil {
 		a.setSources(t, e)
@@ -113,7 +113,7 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	}
 	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", ep.Kind, "backend", backendText(&ep), "took", time.Since(begin))
 	if first {
-		a.openAtAttach(t, e, before, a.socketsAtAttach(t, e))
+		a.openAtAttach(t, e, before, a.socketsAtAttach(t, e, false))
 	} else {
 		a.refreshSockets(t)
 	}

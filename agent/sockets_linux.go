@@ -57,15 +57,15 @@ func (a *Agent) refreshSockets(t *tracked) {
 	a.setSockets(t)
 }
 
-// socketsAtAttach reads all sockets of a workload before its packets are seen, and again after: a
+// socketsAtAttach reads all sockets of a workload before its packets are seen (early), and again after: a
 // socket opened meanwhile counts as older, as its first packet may have been missed.
-func (a *Agent) socketsAtAttach(t *tracked, e *endpoint) *socketList {
+func (a *Agent) socketsAtAttach(t *tracked, e *endpoint, early bool) *socketList {
 	s, err := socketsOf(t.NetNS, true)
 	if err != nil {
 		a.log.Warn("sockets not read, clients of open connections are guessed", "workload", t.ID, "error", err)
 		s = &socketList{}
 	}
-	n := role.Sockets{Complete: s.complete, Listening: s.listening, Old: s.bound, Live: s.live, Dynamic: s.dynamic}
+	n := role.Sockets{Early: early, Complete: s.complete, Listening: s.listening, Old: s.bound, Live: s.live, Dynamic: s.dynamic}
 	if t.sockets != nil {
 		for port := range t.sockets.Old {
 			n.Old[port] = true

@@ -150,6 +150,7 @@ func TestDatagrams(t *testing.T) {
 		{"recent, bound before", role.Context{Recent: true, Sockets: complete}, in, 5000, 5000, role.Claim{FromSource: true, Midstream: true, Evidence: flow.EvidencePort}},
 		{"recent, bound since", role.Context{Recent: true, Sockets: complete}, out, 7000, 5000, role.Claim{FromSource: true, Firm: true, Evidence: flow.EvidenceHandshake}},
 		{"recent, bound since, but the list has holes", role.Context{Recent: true, Sockets: &role.Sockets{}}, out, 7000, 5000, role.Claim{FromSource: true, Midstream: true, Evidence: flow.EvidencePort}},
+		{"bound since the list, which was read before anything was seen", role.Context{Recent: true, Sockets: &role.Sockets{Early: true, Complete: true}}, in, 33414, 7007, role.Claim{Midstream: true, Evidence: flow.EvidencePort}},
 		{"bound since, but frames went by", role.Context{Recent: true, Unseen: true, Sockets: complete}, out, 7000, 5000, role.Claim{FromSource: true, Midstream: true, Evidence: flow.EvidencePort}},
 		{"connected at the beginning", role.Context{Recent: true, Sockets: &role.Sockets{Complete: true, Old: map[uint16]bool{5000: true},
 			Live: map[role.Tuple]role.Side{{Local: ends["ipv4"][0], Remote: ends["ipv4"][1], LocalPort: 5000, RemotePort: 5000, Proto: udp}: role.Client}}},
@@ -193,9 +194,10 @@ func TestSame(t *testing.T) {
 	if !none.Same(nil) || !none.Equal(nil) || none.Same(full()) || full().Same(nil) || !full().Same(full()) || !full().Equal(full()) {
 		t.Error("a list is not the same as itself, or as none")
 	}
-	old, live, listening, whole := full(), full(), full(), full()
+	old, live, listening, whole, early := full(), full(), full(), full(), full()
+	early.Early = true
 	old.Old, live.Live, listening.Listening, whole.Complete = nil, nil, nil, false
-	for _, o := range []*role.Sockets{old, live} {
+	for _, o := range []*role.Sockets{old, live, early} {
 		if !full().Same(o) || full().Equal(o) {
 			t.Errorf("%+v serves the same ports, and is not equal", o)
 		}

@@ -47,6 +47,9 @@ func (t Tuple) Reverse() Tuple {
 // Sockets is what was read of a workload's sockets. It is not changed once it is in use. Every
 // method works on nil, which knows nothing.
 type Sockets struct {
+	// Early: they were read before the workload's packets came to be seen; a port that was bound
+	// since then may have sent something unseen.
+	Early bool
 	// Complete: the lists below hold every socket that there was.
 	Complete bool
 	// Listening has the ports on which the workload serves: of TCP and SCTP those that listen, of
@@ -74,7 +77,7 @@ func (s *Sockets) Same(o *Sockets) bool {
 
 // Equal reports whether both know the same of everything.
 func (s *Sockets) Equal(o *Sockets) bool {
-	return s.Same(o) && (s == o || maps.Equal(s.Old, o.Old) && maps.Equal(s.Live, o.Live))
+	return s.Same(o) && (s == o || s.Early == o.Early && maps.Equal(s.Old, o.Old) && maps.Equal(s.Live, o.Live))
 }
 
 func (s *Sockets) listens(proto uint8, port uint16) bool {
@@ -114,7 +117,7 @@ func (c *Context) Held(t *Tuple) Finding {
 // boundSince reports whether it is certain that the port was bound after the workload's
 // packets came to be seen.
 func (s *Sockets) boundSince(proto uint8, port uint16) bool {
-	return s != nil && s.Complete && proto == packet.ProtoUDP && !s.Old[port]
+	return s != nil && s.Complete && !s.Early && proto == packet.ProtoUDP && !s.Old[port]
 }
 
 // Finding is what is known of the workload's side of a session.
