@@ -142,9 +142,13 @@ func (r *Roster) key() string { return keyController + url.PathEscape(r.cfg.Self
 
 // claim waits until the name is free or its owner has stopped writing. The store may be away
 // meanwhile. It returns nil when ctx ends.
+//
+// An owner that was killed may be seen to write once: a store of several servers can apply what it
+// last sent when it has a leader again. One that lives writes twice.
 func (r *Roster) claim(ctx context.Context) error {
 	var watched store.Revision // of the other run's entry
 	var since time.Time
+	written := false // since it is watched
 	said := ""
 	for ; ctx.Err() == nil; pause(ctx, r.cfg.Every/2) {
 		o, e, err := r.read(ctx)
@@ -155,11 +159,18 @@ func (r *Roster) claim(ctx context.Context) error {
 				r.log.Error("controller name not claimed, trying again", "error", err)
 			}
 			continue
+		case err == nil && e.Run == r.self.Run:
+			r.last = o.Revision // written by a claim whose answer was lost
+			return nil
 		case err == nil && o.Revision != watched:
-			if watched != 0 {
+			if written {
 				return r.taken(e)
 			}
+			written = watched != 0
 			watched, since = o.Revision, time.Now()
+			if written {
+				continue
+			}
 			r.log.Info("controller name has an entry, watching whether its owner lives", "name", e.Name, "address", e.Address)
 			continue
 		case err == nil && time.Since(since) < r.cfg.Claim:

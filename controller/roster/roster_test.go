@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,4 +186,50 @@ func TestAtOnce(t *testing.T) {
 	if live != 1 {
 		t.Errorf("%d have the name, want 1", live)
 	}
+}
+
+// lossy is a store that does the first commits and loses their answers.
+type lossy struct {
+	store.Store
+	lost atomic.Int32 // still to be lost
+}
+
+func (l *lossy) Commit(ctx context.Context, ops ...store.Op) (store.Revision, error) {
+	rev, err := l.Store.Commit(ctx, ops...)
+	if err == nil && l.lost.Add(-1) >= 0 {
+		return 0, context.DeadlineExceeded
+	}
+	return rev, err
+}
+
+// TestAnswersLost: a claim that was written although no answer came is no other controller's.
+func TestAnswersLost(t *testing.T) {
+	st := &lossy{Store: open(t)}
+	st.lost.Store(3)
+	m := run(t, st, "a", "192.0.2.1:1", true)
+	m.claimed(t)
+	time.Sleep(5 * every) // the answers of two more are lost
+	select {
+	case err := <-m.done:
+		t.Errorf("ended with %v", err)
+	default:
+	}
+	if st.lost.Load() > 0 {
+		t.Errorf("%d answers were not lost", st.lost.Load())
+	}
+}
+
+// TestLateWrite: what a killed controller had sent is applied while the next one watches its entry.
+func TestLateWrite(t *testing.T) {
+	st := open(t)
+	beat := func(value string) {
+		if _, err := st.Commit(t.Context(), store.Op{Key: "controller/a", Value: []byte(value), Revision: store.Any}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	beat(`{"name":"a","address":"192.0.2.1:1","run":"killed","beat":7}`)
+	next := run(t, st, "a", "192.0.2.1:1", false)
+	until(t, "the entry to be watched", func() bool { return strings.Contains(next.log.String(), "watching whether its owner lives") })
+	beat(`{"name":"a","address":"192.0.2.1:1","run":"killed","beat":8}`)
+	next.claimed(t)
 }

@@ -84,11 +84,17 @@ func (p parser) begins(line []byte) bool {
 	if !isMethod(verb) || ended && len(verb) == 0 {
 		return false
 	}
-	if !ended || len(target) == 0 {
-		return true
-	}
-	for _, scheme := range p.schemes() { // of any method, as extensions bring their own
-		if n := min(len(target), len(scheme)); bytes.EqualFold(target[:n], []byte(scheme[:n])) {
+	return !ended || p.isTarget(target, true)
+}
+
+// isTarget reports whether b, which may be cut, is a target of any method: extensions bring their own.
+func (p parser) isTarget(b []byte, cut bool) bool {
+	for _, scheme := range p.schemes() {
+		n := len(scheme)
+		if cut {
+			n = min(n, len(b))
+		}
+		if len(b) >= n && bytes.EqualFold(b[:n], []byte(scheme[:n])) {
 			return true
 		}
 	}
@@ -131,7 +137,7 @@ func (p parser) status(line []byte) bool {
 func (p parser) request(line []byte) bool {
 	verb, rest, found := bytes.Cut(line, []byte(" "))
 	at := bytes.LastIndexByte(rest, ' ')
-	return found && at > 0 && len(verb) > 0 && isMethod(verb) && p.isVersion(rest[at+1:])
+	return found && at > 0 && len(verb) > 0 && isMethod(verb) && p.isTarget(rest[:at], false) && p.isVersion(rest[at+1:])
 }
 
 func (p parser) isVersion(b []byte) bool {
