@@ -1,6 +1,10 @@
 package nfqueue
 
-import "github.com/sluicenet/sluice/core/backend"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/sluicenet/sluice/core/backend"
+)
 
 // Marked counts the connections of a namespace that have a mark.
 func Marked(path string) (n int, err error) {
@@ -52,3 +56,32 @@ func Tracked(path string) (packets, bytes uint64, err error) {
 
 // SweepUsed is Sweep for rules of this process, as if it was killed.
 func SweepUsed(path string) error { return sweep(path, true) }
+
+// Rebind closes a kernel queue, whose rules stay as those of a killed process do, and binds it n times
+// again. It returns how often packets were waiting when bind returned.
+func Rebind(q backend.Queue, n int) (waiting int, err error) {
+	x := q.(*queue)
+	for range n {
+		if err := x.src.close(); err != nil {
+			return waiting, err
+		}
+		src, err := bind(x.space.file, x.src.num, x.space.cfg, true)
+		if err != nil {
+			return waiting, err
+		}
+		x.src = src
+		_ = src.conn.Control(func(fd uintptr) {
+			if _, _, err := unix.Recvfrom(int(fd), make([]byte, nlHeader), unix.MSG_PEEK|unix.MSG_DONTWAIT); err == nil {
+				waiting++
+			}
+		})
+	}
+	return waiting, nil
+}
+
+// BindTaken binds the queue number of a queue, which has it.
+func BindTaken(q backend.Queue) error {
+	x := q.(*queue)
+	_, err := bind(x.space.file, x.src.num, x.space.cfg, true)
+	return err
+}

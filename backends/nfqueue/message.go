@@ -12,6 +12,7 @@ const (
 	genHeader    = 4
 	typePacket   = 3 << 8
 	typeVerdict  = 3<<8 | 1
+	typeConfig   = 3<<8 | 2
 	typeBatch    = 3<<8 | 3
 	typeError    = 2
 	nlRequest    = 1
@@ -31,6 +32,14 @@ const (
 	verdictPass  = 1
 	flagFailOpen = 1
 	flagGSO      = 4
+
+	configCommand = 1
+	configParams  = 2
+	configLimit   = 3
+	configMask    = 4
+	configFlags   = 5
+	commandBind   = 1
+	copyPacket    = 2
 
 	verdictLen = nlHeader + genHeader + 12
 	markLen    = 8

@@ -203,9 +203,10 @@ static __always_inline int take(__u64 *full, __u64 cost)
 	return 1;
 }
 
+/* Of IPv6 addresses that differ in their last octet alone, only few bits of the hash do: it is mixed again. */
 static __always_inline __u64 *sender(const struct headers *f)
 {
-	__u32 at = f->remote >> 32 & (SENDERS - 1);
+	__u32 at = mix(f->remote, 0) >> 32 & (SENDERS - 1);
 
 	return bpf_map_lookup_elem(&senders, &at);
 }
