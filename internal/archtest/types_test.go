@@ -28,7 +28,6 @@ var wide = map[string]string{
 	"backends/pcapfile.carrier":    "one small method for each kind of encapsulation",
 	"cmd/sluice.cli":               "one method for each command",
 
-	"agent/hostmode.Watcher":   "to be taken apart: sockets, events, records",
 	"backends/afpacket.inline": "to be taken apart: rings, steering, sending",
 	"backends/nfqueue.queue":   "to be taken apart: socket, held packets, offloading",
 	"plugins/host.asker":       "to be taken apart: sessions, messages, restarts",
