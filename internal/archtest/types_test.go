@@ -30,7 +30,6 @@ var wide = map[string]string{
 
 	"backends/afpacket.inline": "to be taken apart: rings, steering, sending",
 	"backends/nfqueue.queue":   "to be taken apart: socket, held packets, offloading",
-	"plugins/host.asker":       "to be taken apart: sessions, messages, restarts",
 }
 
 // typeSize is how large one type is.
