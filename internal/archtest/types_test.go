@@ -29,7 +29,6 @@ var wide = map[string]string{
 	"cmd/sluice.cli":               "one method for each command",
 
 	"backends/afpacket.inline": "to be taken apart: rings, steering, sending",
-	"backends/nfqueue.queue":   "to be taken apart: socket, held packets, offloading",
 }
 
 // typeSize is how large one type is.
