@@ -27,8 +27,6 @@ var wide = map[string]string{
 	"cmd/sluice.replaySession":     "the JSON of one session",
 	"backends/pcapfile.carrier":    "one small method for each kind of encapsulation",
 	"cmd/sluice.cli":               "one method for each command",
-
-	"backends/afpacket.inline": "to be taken apart: rings, steering, sending",
 }
 
 // typeSize is how large one type is.
