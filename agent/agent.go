@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/agent/tenure"
+	"github.com/sluicenet/sluice/agent/translate"
 	"github.com/sluicenet/sluice/agent/uplink"
 	"github.com/sluicenet/sluice/agent/workload"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
@@ -80,15 +81,14 @@ type Agent struct {
 	// unjudged counts frames without a verdict.
 	unjudged *unjudgedWatch
 	repairs  *repairs // of parts that other programs changed
-	ready    chan struct{}
+	where    *translations
 	hosts    *hostNetwork
 	seen     atomic.Uint64 // newest policy version in the store
 
 	// Everything below belongs to Run's goroutine.
 	policy   *enforcement
 	attached *attachments
-	unsynced int  // sources that are not synced yet
-	begun    bool // ready is closed
+	begin    startup
 	notices  *notices
 }
 
@@ -98,20 +98,22 @@ func New(cfg Config) *Agent {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	names := newEndpointNames()
-	a := &Agent{cfg: cfg, log: cfg.Logger, run: rand.Text(), started: time.Now(), names: names, ready: make(chan struct{}), unsynced: len(cfg.Sources),
+	a := &Agent{cfg: cfg, log: cfg.Logger, run: rand.Text(), started: time.Now(), names: names, begin: newStartup(len(cfg.Sources)),
 		hosts: newHostNetwork(cfg.Logger, names), notices: newNotices(cfg.Logger)}
-	a.policy = newEnforcement(cfg, a.hosts.watcher)
-	a.attached = newAttachments(cfg, a.policy, names, a.uncount)
-	spool, living := "", ""
+	spool, living, services := "", "", ""
 	if cfg.Data != "" {
+		services = filepath.Join(cfg.Data, "services-"+fileName(cfg.Node))
 		living = filepath.Join(cfg.Data, "sessions-"+fileName(cfg.Node))
 	}
 	if cfg.KeepReports && cfg.Data != "" {
 		spool = filepath.Join(cfg.Data, "unsent-"+fileName(cfg.Node))
 	}
+	a.where = &translations{translate.New(translate.Config{File: services, Logger: cfg.Logger})}
+	a.policy = newEnforcement(cfg, a.hosts.watcher, a.where.resolver)
+	a.attached = newAttachments(cfg, a.policy, names, a.uncount)
 	a.tenure = tenure.New(tenure.Config{Node: cfg.Node, Folder: cfg.Data, Collector: cfg.Collector, Logger: cfg.Logger,
 		Self: &controlv1.Owner{Run: a.run, Version: cfg.Version, Started: a.started.UnixNano()}})
-	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.hosts.peer, Logger: cfg.Logger})
+	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.hosts.peer, Server: a.where.server, Logger: cfg.Logger})
 	a.unjudged, a.repairs = newUnjudgedWatch(a), newRepairs(cfg, a.up, a.attached)
 	a.kept, a.guard = newKeeper(cfg.Data, cfg.Node, cfg.Logger), &guard{log: cfg.Logger}
 	a.report = newReporter(a)
@@ -119,7 +121,7 @@ func New(cfg Config) *Agent {
 }
 
 // Ready is closed when all initially discovered workloads are attached.
-func (a *Agent) Ready() <-chan struct{} { return a.ready }
+func (a *Agent) Ready() <-chan struct{} { return a.begin.ready }
 
 // sourceEvent is one event of a source, the last one if it has an err.
 type sourceEvent struct {
@@ -159,6 +161,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer endReports()
 	reports.Go(func() { a.up.Run(reportCtx) })
 	sources.Go(func() { a.hosts.watcher.Run(ctx) })
+	sources.Go(func() { a.where.resolver.Run(ctx) })
 	reports.Go(func() { a.report.run(reportCtx) })
 	sources.Go(func() { a.unjudged.run(ctx) })
 	err := a.loop(ctx, events, tables)
@@ -169,6 +172,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.unjudged.collect(time.Now())
 	endReports()
 	reports.Wait()
+	a.where.resolver.Close()
 	sources.Wait()
 	a.tenure.Release(context.WithoutCancel(ctx))
 	return err
@@ -196,6 +200,7 @@ func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-ch
 	defer retry.Stop()
 	watched := a.hosts.watcher.Settled()
 	rings, queues := repaired(a.cfg.Backend), repaired(a.cfg.Queues)
+	services, pause := a.where.resolver.Changed(), (<-chan time.Time)(nil)
 	for {
 		select {
 		case <-ctx.Done():
@@ -226,11 +231,17 @@ func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-ch
 			a.repairs.takeRepairs()
 		case <-watched:
 			watched = nil
+		case <-services:
+			a.policy.adopt(a.attached.workloads)
+			services, pause = nil, time.After(adoptServicesEvery)
+		case <-pause:
+			services, pause = a.where.resolver.Changed(), nil
 		case <-retry.C:
 		}
 		if next := a.reconcile(ctx); !next.IsZero() {
 			retry.Reset(time.Until(next))
 		}
+		a.where.watch(a.attached)
 		a.publish()
 		a.unjudged.attachments(a.attached)
 	}
@@ -247,7 +258,7 @@ func (a *Agent) handleEvents(e sourceEvent, more <-chan sourceEvent) error {
 		case e.Kind == workload.Removed:
 			a.removed(e.Workload.ID)
 		case e.Kind == workload.Synced:
-			a.unsynced--
+			a.begin.unsynced--
 		case e.Kind == workload.Noted:
 			a.notices.set(e.About, e.Note)
 		}

@@ -23,7 +23,9 @@ func TestEarlier(t *testing.T) {
 // TestMarkLost: an attachment that ended is made again, and others are not.
 func TestMarkLost(t *testing.T) {
 	a := newAttachments(Config{Logger: slog.New(slog.DiscardHandler)}, &enforcement{}, newEndpointNames(), func(string) {})
-	attached := func(id uint32) *endpoint { return &endpoint{id: id, planned: true, at: backend.Endpoint{ID: id, Kind: backend.Tap}} }
+	attached := func(id uint32) *endpoint {
+		return &endpoint{id: id, planned: true, at: backend.Endpoint{ID: id, Kind: backend.Tap}}
+	}
 	a.workloads["web"] = &tracked{Workload: workload.Workload{ID: "web"}, endpoints: map[string]*endpoint{"eth0": attached(1), "eth1": attached(2)}}
 	a.markLost(2)
 	if _, e := a.endpointByID(1); e.at.Kind != backend.Tap || !e.planned {

@@ -12,7 +12,8 @@ import (
 // knows them. It belongs to Run's goroutine; wanted, choice and mode may run side by side.
 type enforcement struct {
 	engine  Dataplane
-	hosts   applier           // judges the sockets of the host's network
+	hosts   applier // judges the sockets of the host's network
+	where   translator
 	choices map[string]string // Config.Choice
 	log     *slog.Logger
 
@@ -21,11 +22,14 @@ type enforcement struct {
 	former *formerOwners
 }
 
+// translator knows translated destinations.
+type translator interface{ Services() []policy.ServiceSpec }
+
 // applier judges connections by a policy.
 type applier interface{ Apply(t *policy.Table) }
 
-func newEnforcement(cfg Config, hosts applier) *enforcement {
-	return &enforcement{engine: cfg.Engine, hosts: hosts, choices: cfg.Choice, log: cfg.Logger, former: newFormerOwners(cfg.Engine)}
+func newEnforcement(cfg Config, hosts applier, where translator) *enforcement {
+	return &enforcement{engine: cfg.Engine, hosts: hosts, where: where, choices: cfg.Choice, log: cfg.Logger, former: newFormerOwners(cfg.Engine)}
 }
 
 // version returns the version of the controller's policy; 0 before the first.
@@ -98,7 +102,7 @@ func (p *enforcement) adopt(workloads map[string]*tracked) {
 		return
 	}
 	p.forget(time.Now())
-	if t := p.base.With(p.former.guests(workloads, time.Now(), p.version())); t != p.table {
+	if t := p.base.With(p.former.guests(workloads, time.Now(), p.version())).Translating(p.where.Services()); t != p.table {
 		p.table = t
 		p.engine.Apply(t)
 		p.hosts.Apply(t)

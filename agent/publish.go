@@ -45,12 +45,11 @@ func (a *Agent) publish() {
 	r := a.report
 	r.mu.Lock()
 	same := func(a, b *controlv1.Workload) bool { return proto.Equal(a, b) }
-	if a.unsynced <= 0 && (r.workloads == nil || !slices.EqualFunc(list, r.workloads, same)) {
+	if a.begin.synced() && (r.workloads == nil || !slices.EqualFunc(list, r.workloads, same)) {
 		r.workloads, r.fresh = list, true
 	}
-	if a.unsynced <= 0 && !a.begun && a.hosts.settled() {
-		a.begun = true
-		close(a.ready)
+	if a.begin.synced() && a.hosts.settled() {
+		a.begin.finish()
 	}
 	if t := a.policy.table; t != nil {
 		r.policy = t.Version()

@@ -56,7 +56,7 @@ func (a *Agent) state(s engine.Stats) *controlv1.AgentState {
 		out.PolicyWanted = h.Offered
 	}
 	select {
-	case <-a.ready:
+	case <-a.begin.ready:
 		out.Ready = true
 	default:
 	}
