@@ -41,13 +41,6 @@ func (r *Report) side() int {
 	return 1
 }
 
-// violates reports whether policy refused, or would refuse.
-func (r *Report) violates() bool { return violates(r.Entry.Event.Verdict) }
-
-func violates(v controlv1.Verdict) bool {
-	return v == controlv1.Verdict_VERDICT_VIOLATE || v == controlv1.Verdict_VERDICT_DENY
-}
-
 // Bounds of what is remembered.
 const (
 	maxHeld  = 20_000
@@ -83,6 +76,7 @@ type conn struct {
 	in      uint64
 	led     bool // the leading end has reported
 	opened  bool // each: that event was made
+	over    bool // it is in begun.over
 	ended   bool
 	denied  bool
 	refused bool // it was refused after it had been open
@@ -140,6 +134,7 @@ func (j *joiner) add(r *Report, now time.Time, keep func(*Entry)) {
 	if r.Ended > 0 {
 		c.reported = r.Leads
 	}
+	j.kinds.openedOne(c, r, now)
 }
 
 // violation makes the one event of a connection that policy refuses.
@@ -194,7 +189,9 @@ func (j *joiner) several(r *Report, now time.Time, keep func(*Entry)) {
 	}
 	switch {
 	case !r.Leads:
-	case r.Sessions > r.Ended && !vocab.FlowOutcome(e.Outcome).Over():
+	case r.Sessions > r.Ended && vocab.FlowOutcome(e.Outcome).Over():
+		j.kinds.overMore(r, r.Sessions-r.Ended, now)
+	case r.Sessions > r.Ended:
 		n := r.Sessions - r.Ended
 		j.kinds.openedMore(r, n, now, func() *held { return event(controlv1.EventKind_EVENT_KIND_OPENED, n) })
 	case r.Ended > r.Sessions:

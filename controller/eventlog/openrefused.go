@@ -11,3 +11,10 @@ func (r *Report) refusesOpen() bool {
 	e := r.Entry.Event
 	return e.Verdict == controlv1.Verdict_VERDICT_DENY && e.Stamp-r.Began >= openFor
 }
+
+// violates reports whether policy refused, or would refuse.
+func (r *Report) violates() bool { return violates(r.Entry.Event.Verdict) }
+
+func violates(v controlv1.Verdict) bool {
+	return v == controlv1.Verdict_VERDICT_VIOLATE || v == controlv1.Verdict_VERDICT_DENY
+}
