@@ -130,6 +130,12 @@ func TestJoin(t *testing.T) {
 		{"the other end's violation late", []step{in(violate), wait, in(server, violate)}, []string{"violation violate by web (violate, -) x1 1100 bytes at 10"}},
 		{"violates once its application is known", []step{in(open), wait, in(update, violate), wait, in(end, violate)},
 			[]string{"opened allow by web (allow, -) x1 1100 bytes at 10", "violation violate by web (violate, -) x1 2200 bytes at 10"}},
+		{"refused a moment after it was opened", []step{in(open), in(update, deny, stamp(40))}, []string{"violation deny by web (deny, -) x1 2200 bytes at 40"}},
+		{"violates, and refused a moment later", []step{in(open, violate), in(update, deny, stamp(40))}, []string{"violation deny by web (deny, -) x1 2200 bytes at 40"}},
+		{"violates, and refused when that was shown", []step{in(open, violate), wait, in(update, deny, stamp(40))},
+			[]string{"violation violate by web (violate, -) x1 1100 bytes at 10", "violation deny by web (deny, -) x1 2200 bytes at 40"}},
+		{"refused by both ends a moment after it was opened", []step{in(open, violate), in(server, open, violate), in(update, deny, stamp(40)), in(server, update, deny, stamp(41))},
+			[]string{"violation deny by web (deny, deny) x1 2200 bytes at 40"}},
 		{"stays refused when the mode changes", []step{in(deny, open), in(update)}, []string{"violation deny by web (deny, -) x1 2200 bytes at 10"}},
 		{"in the order of time", []step{in(stamp(30), port(1)), in(stamp(20), port(2)), in(stamp(10), port(3))}, []string{
 			"ended allow by web (allow, -) x1 1100 bytes at 10", "ended allow by web (allow, -) x1 1100 bytes at 20", "ended allow by web (allow, -) x1 1100 bytes at 30"}},

@@ -110,14 +110,15 @@ func (j *joiner) add(r *Report, now time.Time, keep func(*Entry)) {
 	}
 	c, e := j.conn(r), r.side()
 	c.begun[e] = c.begun[e] || r.Sessions > 0
+	open := r.refusesOpen(c.ends[e])
 	c.ends[e] = decided(c.ends[e], r.End)
 	c.count(r)
 	if c.held != nil {
 		c.held.add(r)
 	}
 	switch {
-	case r.violates() && !c.denied, r.refusesOpen() && !c.refused:
-		c.denied, c.refused = true, c.refused || r.refusesOpen()
+	case r.violates() && !c.denied, open && !c.refused:
+		c.denied, c.refused = true, c.refused || open
 		j.violation(c, r, now, keep)
 	case r.Ended > 0 && !c.ended && !c.denied:
 		j.endConn(c, r, now, keep)
@@ -141,6 +142,10 @@ func (j *joiner) add(r *Report, now time.Time, keep func(*Entry)) {
 func (j *joiner) violation(c *conn, r *Report, now time.Time, keep func(*Entry)) {
 	if c.held != nil {
 		c.held.kind = controlv1.EventKind_EVENT_KIND_VIOLATION
+		if c.refused { // then, and not when it was opened
+			c.held.stamp = r.Entry.Event.Stamp
+			heap.Fix(&j.heap, c.held.index)
+		}
 		return
 	}
 	j.holdFor(c, r, controlv1.EventKind_EVENT_KIND_VIOLATION, now, keep)
