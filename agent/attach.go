@@ -226,16 +226,6 @@ func (a *Agent) detach(t *tracked, name string) {
 	a.names.remove(e.id, time.Now())
 }
 
-func (a *Agent) detachAll() {
-	a.host.Watch(nil)
-	a.detachExpired(time.Now().Add(linger))
-	sideBySide(slices.Collect(maps.Values(a.workloads)), func(t *tracked) {
-		for name := range t.endpoints {
-			a.detach(t, name)
-		}
-	})
-}
-
 // endpointNames maps endpoints to workloads, also for a while after their end, when their last records arrive.
 type endpointNames struct {
 	mu   sync.RWMutex

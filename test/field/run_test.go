@@ -115,13 +115,19 @@ func play(s script, with settings) (diff *difference, report string, err error) 
 
 // describe adds to the report what there is at a difference.
 func (r *runner) describe() {
+	_, _ = r.show(nil)
+	r.note("\nlog:\n%s\ncommands:\n%s", r.d.log.String(), r.w.trace)
+}
+
+// show adds to the report what the commands list.
+func (r *runner) show(step) (*difference, error) {
 	if r.up() {
 		for _, c := range []string{"workloads", "groups", "rules", "violations", "connections", "status"} {
 			out, err := r.d.do(c)
 			r.note("\n$ sluice %s  # %v\n%s", c, err, out)
 		}
 	}
-	r.note("\nlog:\n%s\ncommands:\n%s", r.d.log.String(), r.w.trace)
+	return nil, nil
 }
 
 func (r *runner) note(format string, args ...any) {

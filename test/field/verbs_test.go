@@ -35,6 +35,7 @@ func allVerbs() map[string]func(*runner, step) (*difference, error) {
 	}
 	all["half"] = (*runner).half       // half ID: the client closes its half of a TCP connection
 	all["report"] = (*runner).report   // report: the rows of connections agree with what happened
+	all["show"] = (*runner).show       // show: what the commands list goes into the report
 	all["learned"] = (*runner).learned // learned: what passed between learning ends is allowed by rules
 	maps.Copy(all, networkVerbs())
 	return all
