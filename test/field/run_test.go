@@ -262,10 +262,6 @@ func (r *runner) expect(a *attempt) expectation {
 	if e == must && !r.m.reaches(a.way) {
 		return either
 	}
-	// TODO: expect it once an answer by another interface than the question's belongs to its session.
-	if e == must && !a.tcp() && r.m.running && r.split(a.way) {
-		return either
-	}
 	return e
 }
 

@@ -187,7 +187,7 @@ func (r *runner) open(s step) (*difference, error) {
 		limit = longest
 	}
 	f, err := r.w.open(y, limit)
-	if r.c.doubtful[r.kindOf(y)] = r.c.doubtful[r.kindOf(y)] || want != must; y.tcp() && r.c.opened != nil && !r.split(y) {
+	if r.c.doubtful[r.kindOf(y)] = r.c.doubtful[r.kindOf(y)] || want != must; y.tcp() && r.c.opened != nil {
 		r.c.opened[r.kindOf(y)]++
 	}
 	if err != nil {
