@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluicenet/sluice/agent/hostmode"
 	"github.com/sluicenet/sluice/agent/tenure"
+	"github.com/sluicenet/sluice/agent/translate"
 	"github.com/sluicenet/sluice/agent/uplink"
 	"github.com/sluicenet/sluice/agent/wire"
 	"github.com/sluicenet/sluice/agent/workload"
@@ -84,8 +85,9 @@ type Agent struct {
 	repairs  *repairs // of parts that other programs changed
 	ready    chan struct{}
 	host     *hostmode.Watcher // sockets of workloads in the host's network
-	sockets  hostTraffic       // of these
-	seen     atomic.Uint64     // newest policy version in the store
+	where    *translate.Resolver
+	sockets  hostTraffic   // of these
+	seen     atomic.Uint64 // newest policy version in the store
 
 	// Everything below belongs to Run's goroutine.
 	finder    wire.Finder
@@ -121,16 +123,18 @@ func New(cfg Config) *Agent {
 	a := &Agent{cfg: cfg, log: cfg.Logger, run: rand.Text(), started: time.Now(), names: newEndpointNames(), ready: make(chan struct{}), finder: wire.Finder{Processes: cfg.Processes},
 		workloads: map[string]*tracked{}, ids: map[string]uint32{}, notes: map[string]string{}, unsynced: len(cfg.Sources)}
 	a.host = hostmode.New(hostmode.Config{Logger: cfg.Logger})
-	spool, living := "", ""
+	spool, living, services := "", "", ""
 	if cfg.Data != "" {
+		services = filepath.Join(cfg.Data, "services-"+fileName(cfg.Node))
 		living = filepath.Join(cfg.Data, "sessions-"+fileName(cfg.Node))
 	}
 	if cfg.KeepReports && cfg.Data != "" {
 		spool = filepath.Join(cfg.Data, "unsent-"+fileName(cfg.Node))
 	}
+	a.where = translate.New(translate.Config{File: services, Logger: cfg.Logger})
 	a.tenure = tenure.New(tenure.Config{Node: cfg.Node, Folder: cfg.Data, Collector: cfg.Collector, Logger: cfg.Logger,
 		Self: &controlv1.Owner{Run: a.run, Version: cfg.Version, Started: a.started.UnixNano()}})
-	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Logger: cfg.Logger})
+	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Server: a.server, Logger: cfg.Logger})
 	a.unjudged, a.repairs = newUnjudgedWatch(a), newRepairs()
 	a.kept, a.guard = newKeeper(cfg.Data, cfg.Node, cfg.Logger), &guard{log: cfg.Logger}
 	a.report = newReporter(a)
@@ -178,6 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer endReports()
 	reports.Go(func() { a.up.Run(reportCtx) })
 	sources.Go(func() { a.host.Run(ctx) })
+	sources.Go(func() { a.where.Run(ctx) })
 	reports.Go(func() { a.report.run(reportCtx) })
 	sources.Go(func() { a.unjudged.run(ctx) })
 	err := a.loop(ctx, events, tables)
@@ -187,6 +192,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.unjudged.collect(time.Now())
 	endReports()
 	reports.Wait()
+	a.where.Close()
 	sources.Wait()
 	a.tenure.Release(context.WithoutCancel(ctx))
 	return err
@@ -214,6 +220,7 @@ func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-ch
 	defer retry.Stop()
 	watched := a.host.Settled()
 	rings, queues := repaired(a.cfg.Backend), repaired(a.cfg.Queues)
+	services, pause := a.where.Changed(), (<-chan time.Time)(nil)
 	for {
 		select {
 		case <-ctx.Done():
@@ -244,11 +251,17 @@ func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-ch
 			a.takeRepairs()
 		case <-watched:
 			watched = nil
+		case <-services:
+			a.adopt()
+			services, pause = nil, time.After(adoptServicesEvery)
+		case <-pause:
+			services, pause = a.where.Changed(), nil
 		case <-retry.C:
 		}
 		if next := a.reconcile(ctx); !next.IsZero() {
 			retry.Reset(time.Until(next))
 		}
+		a.watchTranslation()
 		a.publish()
 		a.unjudged.attachments(a)
 	}

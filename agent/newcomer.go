@@ -158,7 +158,7 @@ func (a *Agent) adopt() {
 		return
 	}
 	a.forget(time.Now())
-	if t := a.base.With(a.guests(time.Now())); t != a.table {
+	if t := a.base.With(a.guests(time.Now())).Translating(a.where.Services()); t != a.table {
 		a.table = t
 		a.cfg.Engine.Apply(t)
 		a.host.Apply(t)

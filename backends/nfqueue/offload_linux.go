@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sluicenet/sluice/backends/conntrack"
 	"github.com/sluicenet/sluice/core/backend"
 )
 
@@ -18,20 +19,20 @@ func (q *queue) Offload(k *backend.FlowKey) (backend.FlowCount, bool) {
 	}
 	c, found := q.count(k)
 	e := &q.found
-	foreign := e.mark != 0 && e.mark&markMask != uint32(q.space.set.marks.present.Load())&markMask
-	return c, found && e.counted && !foreign && !c.Over
+	foreign := e.Mark != 0 && e.Mark&markMask != uint32(q.space.set.marks.present.Load())&markMask
+	return c, found && e.Counted && !foreign && !c.Over
 }
 
 // Drain implements backend.Offloader.
 func (q *queue) Drain(k *backend.FlowKey) (backend.FlowCount, bool) {
 	c, found := q.count(k)
-	return c, found && q.found.counted
+	return c, found && q.found.Counted
 }
 
 // Return implements backend.Offloader.
 func (q *queue) Return(k *backend.FlowKey) {
-	if _, found := q.count(k); found && q.found.mark != 0 && q.found.mark == uint32(q.space.set.marks.present.Load()) {
-		_ = q.tracker.setMark(&q.found.tuples[0], 0) // a missing entry is no error
+	if _, found := q.count(k); found && q.found.Mark != 0 && q.found.Mark == uint32(q.space.set.marks.present.Load()) {
+		_ = q.tracker.SetMark(&q.found.Tuples[0], 0) // a missing entry is no error
 	}
 }
 
@@ -47,17 +48,17 @@ func (q *queue) count(k *backend.FlowKey) (c backend.FlowCount, found bool) {
 		return c, false
 	}
 	e := &q.found
-	there := tuple{src: k.Client, dst: k.Server, sport: k.ClientPort, dport: k.ServerPort, proto: k.Proto, v6: k.IPv6}
-	back := there.back()
-	err := q.tracker.get(e, &there)
+	there := conntrack.Tuple{Src: k.Client, Dst: k.Server, SrcPort: k.ClientPort, DstPort: k.ServerPort, Proto: k.Proto, IPv6: k.IPv6}
+	back := there.Back()
+	err := q.tracker.Get(e, &there)
 	if errors.Is(err, unix.ENOENT) {
-		err = q.tracker.get(e, &back)
+		err = q.tracker.Get(e, &back)
 	}
 	if err != nil {
 		return c, false
 	}
-	c = backend.FlowCount{Packets: e.packets, Bytes: e.bytes, Over: e.over()}
-	if e.tuples[0] != there && e.tuples[1] != back {
+	c = backend.FlowCount{Packets: e.Packets, Bytes: e.Bytes, Over: e.Over()}
+	if e.Tuples[0] != there && e.Tuples[1] != back {
 		c.Packets[0], c.Packets[1] = c.Packets[1], c.Packets[0]
 		c.Bytes[0], c.Bytes[1] = c.Bytes[1], c.Bytes[0]
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sluicenet/sluice/backends/conntrack"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
 )
@@ -38,9 +39,9 @@ type queue struct {
 	asked   bool
 	last    uint32 // number of the last packet received
 	held    map[uint32]struct{}
-	marks   [batch]uint32 // of the packets of the batch
-	tracker *tracker      // nil before the first query
-	found   entry         // of its last answer
+	marks   [batch]uint32      // of the packets of the batch
+	tracker *conntrack.Tracker // nil before the first query
+	found   conntrack.Entry    // of its last answer
 	own     addresses
 	resets  redirects
 
@@ -353,7 +354,7 @@ func (q *queue) takeDown() {
 		q.decide(&packet.Frame{Slot: uint64(id)}, v)
 	}
 	if q.tracker != nil {
-		q.tracker.close()
+		q.tracker.Close()
 	}
 	q.space.heart.remove(q.src.num)
 	_ = q.space.unhook(q.src.num)

@@ -261,6 +261,11 @@ func (d *Ident) feed(dir parsers.Dir, data []byte) int {
 		r := d.stream.Parse(dir^d.flip, data[used:])
 		r.Used = min(max(r.Used, 0), len(data)-used)
 		if r.State == parsers.Rejected {
+			if !d.probed[dir] && d.fed[dir] == 0 && d.midstream() { // as where its probe rejects the beginning
+				d.foreign[dir] = true
+				d.fed[dir] += len(data)
+				return len(data)
+			}
 			if d.reject(dir, data, d.fed[dir] == 0) {
 				return 0
 			}

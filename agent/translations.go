@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/sluicenet/sluice/core/backend"
+	"github.com/sluicenet/sluice/core/flow"
+)
+
+// adoptServicesEvery is the least time between two policies that differ in translated addresses alone.
+const adoptServicesEvery = time.Second
+
+// watchTranslation has the namespaces watched in which the hosts' ends of interfaces are: there the
+// destinations of the workloads' connections are translated.
+func (a *Agent) watchTranslation() {
+	seen := map[string]bool{"": true}
+	paths := []string{""}
+	for _, t := range a.workloads {
+		for _, e := range t.endpoints {
+			for i := range e.plans {
+				h := &e.plans[i].Hook
+				if h.Side == backend.HostSide && !seen[h.NetNS] {
+					seen[h.NetNS] = true
+					paths = append(paths, h.NetNS)
+				}
+			}
+		}
+	}
+	a.where.Watch(paths)
+}
+
+// server replaces the destination of a record by where its connection goes, and returns the
+// destination as an attribute; nil where it is not translated.
+func (a *Agent) server(f *flow.Record) *flow.Detail {
+	addr, port, ok := a.where.Server(f)
+	if !ok {
+		return nil
+	}
+	service := netip.AddrPortFrom(f.Server.Netip(), f.ServerPort).String()
+	f.Server, f.ServerPort = addr, port
+	return &flow.Detail{Attrs: []flow.Pair{{Key: "service", Value: service}}}
+}
