@@ -15,33 +15,50 @@ func (e *Edge) of(o *Observation) *Description {
 	return &e.Description
 }
 
-// rows returns an edge as the rows that lists have: the sessions that policy refused are one of their own,
-// whatever it decides about later ones.
-func (e *Edge) rows() []Edge {
+// rows returns an edge as the n rows that lists have: the sessions that policy refused are one of their own,
+// whatever it decides about later ones. They share the edge's attributes.
+func (e *Edge) rows() (list [2]Edge, n int) {
 	by := e.ByOutcome()
-	n := min(by[flow.OutcomeDenied], e.Sessions)
-	if n == 0 {
-		return []Edge{{Kind: e.Kind, Counts: e.Counts, Description: e.Description.clone(), Open: e.Open, Ended: by}}
+	denied := min(by[flow.OutcomeDenied], e.Sessions)
+	if denied < e.Sessions {
+		by[flow.OutcomeDenied] = 0
+		list[n] = e.passed(by, denied)
+		n++
 	}
-	refused := Edge{Kind: e.Kind, Counts: e.Denied.Counts, Description: e.Denied.Description.clone()}
-	refused.Refused, refused.Sessions, refused.Ended[flow.OutcomeDenied], refused.Outcome = true, n, n, flow.OutcomeDenied
-	if refused.Ends[0].Verdict == flow.NoVerdict {
-		refused.Ends[0] = e.Ends[0] // which reported it later
+	if denied > 0 {
+		list[n] = e.refused(denied)
+		n++
 	}
-	if n == e.Sessions {
-		refused.Counts = e.Counts
-		return []Edge{refused}
+	return list, n
+}
+
+// passed returns the row of all sessions but those that policy refused, and their outcomes.
+func (e *Edge) passed(by [Outcomes]uint64, denied uint64) Edge {
+	x := Edge{Kind: e.Kind, Counts: e.Counts, Description: e.Description, Open: e.Open - e.Going[flow.OutcomeDenied], Ended: by}
+	if denied > 0 {
+		x.Counts.subtract(e.Denied.Counts)
 	}
-	by[flow.OutcomeDenied] = 0
-	passed := Edge{Kind: e.Kind, Counts: e.Counts, Description: e.Description.clone(), Open: e.Open - e.Going[flow.OutcomeDenied], Ended: by}
-	passed.Counts.subtract(e.Denied.Counts)
-	passed.Sessions = e.Sessions - n
+	x.Sessions = e.Sessions - denied
 	for o := range by {
-		if by[passed.Outcome] == 0 && by[o] > 0 {
-			passed.Outcome = flow.Outcome(o) // the last one was refused at the other end
+		if by[x.Outcome] == 0 && by[o] > 0 {
+			x.Outcome = flow.Outcome(o) // the last one was refused at the other end
 		}
 	}
-	return []Edge{passed, refused}
+	return x
+}
+
+// refused returns the row of the sessions that policy refused.
+func (e *Edge) refused(denied uint64) Edge {
+	x := Edge{Kind: e.Kind, Counts: e.Denied.Counts, Description: e.Denied.Description}
+	if denied == e.Sessions {
+		x.Counts = e.Counts
+	}
+	x.Refused, x.Sessions, x.Outcome = true, denied, flow.OutcomeDenied
+	x.Ended[flow.OutcomeDenied] = denied
+	if x.Ends[0].Verdict == flow.NoVerdict {
+		x.Ends[0] = e.Ends[0] // which reported it later
+	}
+	return x
 }
 
 func (d *Description) clone() Description {

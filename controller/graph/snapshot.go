@@ -9,7 +9,8 @@ import (
 )
 
 // Connections returns the rows of all edges with sessions that match accepts, by ends, port and
-// application; what policy refused is a row of its own. A nil match accepts all. match is called with the lock held and keeps nothing.
+// application; what policy refused is a row of its own. A nil match accepts all. match is called with the
+// lock held and keeps nothing.
 func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 	g.mu.Lock()
 	var out []Edge
@@ -17,9 +18,10 @@ func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 		if e.Sessions == 0 {
 			return
 		}
-		for _, row := range e.rows() {
-			if match == nil || match(&row) {
-				out = append(out, row)
+		list, n := e.rows()
+		for i := range list[:n] {
+			if match == nil || match(&list[i]) {
+				out = append(out, list[i].clone())
 			}
 		}
 	})
@@ -82,7 +84,8 @@ func (g *Graph) Totals() Totals {
 	t := g.totals
 	g.edges.each(func(e *Edge, _ string) {
 		if e.Sessions > 0 {
-			t.Edges += uint64(len(e.rows()))
+			_, n := e.rows()
+			t.Edges += uint64(n)
 		}
 	})
 	return t
