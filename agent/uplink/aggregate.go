@@ -223,9 +223,9 @@ func (a *aggregate) apart(s *session) uint64 {
 	return 0
 }
 
-// refusedLater reports whether the session was open before policy refused it.
+// refusedLater reports whether the session was open before policy refused it: for a while, or with an answer.
 func (s *session) refusedLater() bool {
-	return s.Outcome == flow.OutcomeDenied && s.began == 0 && s.ended == 0 && s.Last-s.First >= int64(time.Second)
+	return s.Outcome == flow.OutcomeDenied && s.began == 0 && s.ended == 0 && (s.Answered || s.Last-s.First >= int64(time.Second))
 }
 
 // putKind adds c to its kind; it returns false if there is no room. A queued session moves from its

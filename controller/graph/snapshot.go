@@ -4,19 +4,25 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
 
-// Connections returns a copy of every edge with sessions that match accepts, by ends, port and
-// application. A nil match accepts all. match is called with the lock held and keeps nothing.
+// Connections returns the rows of all edges with sessions that match accepts, by ends, port and
+// application; what policy refused is a row of its own. A nil match accepts all. match is called with the
+// lock held and keeps nothing.
 func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 	g.mu.Lock()
 	var out []Edge
 	g.edges.each(func(e *Edge, _ string) {
-		if e.Sessions > 0 && (match == nil || match(e)) {
-			out = append(out, e.clone())
+		if e.Sessions == 0 {
+			return
+		}
+		list, n := e.rows()
+		for i := range list[:n] {
+			if match == nil || match(&list[i]) {
+				out = append(out, list[i].clone())
+			}
 		}
 	})
 	g.mu.Unlock()
@@ -26,7 +32,7 @@ func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 
 func (e *Edge) clone() Edge {
 	c := *e
-	c.Attrs = maps.Clone(e.Attrs)
+	c.Description, c.Denied.Description = e.Description.clone(), e.Denied.Description.clone()
 	return c
 }
 
@@ -41,7 +47,8 @@ func (k *Kind) Compare(o *Kind) int {
 	return cmp.Or(strings.Compare(k.From, o.From), strings.Compare(k.To, o.To),
 		strings.Compare(k.FromWorkload, o.FromWorkload), strings.Compare(k.ToWorkload, o.ToWorkload),
 		cmp.Compare(k.Proto, o.Proto), cmp.Compare(k.Port, o.Port), cmp.Compare(k.App, o.App), strings.Compare(k.Related, o.Related),
-		cmp.Compare(family(k.IPv6), family(o.IPv6)), strings.Compare(k.FromNode, o.FromNode), strings.Compare(k.ToNode, o.ToNode))
+		cmp.Compare(family(k.IPv6), family(o.IPv6)), strings.Compare(k.FromNode, o.FromNode), strings.Compare(k.ToNode, o.ToNode),
+		compareRefused(k.Refused, o.Refused))
 }
 
 // Violations returns a copy of the kinds of violation that match accepts, newest first, and the
@@ -77,7 +84,8 @@ func (g *Graph) Totals() Totals {
 	t := g.totals
 	g.edges.each(func(e *Edge, _ string) {
 		if e.Sessions > 0 {
-			t.Edges++
+			_, n := e.rows()
+			t.Edges += uint64(n)
 		}
 	})
 	return t
@@ -125,9 +133,10 @@ func (g *Graph) UnmarshalJSON(b []byte) error {
 	g.totals = s.Totals
 	for _, k := range slices.Backward(s.Edges) {
 		e := &k.Row
-		if _, ok := g.edges.get(e.Kind); ok || int(e.Outcome) >= Outcomes || e.Sessions == 0 {
+		if _, ok := g.edges.get(e.Kind); ok || int(e.Outcome) >= Outcomes || int(e.Denied.Outcome) >= Outcomes || e.Sessions == 0 {
 			continue
 		}
+		e.restore()
 		g.edges.add(e, k.Share, g.limits.Edges)
 	}
 	for _, k := range slices.Backward(s.Violations) {
