@@ -102,7 +102,8 @@ type Kept[T any] struct {
 func (g *Graph) Snapshot() *Snapshot {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := &Snapshot{Totals: g.totals}
+	s := &Snapshot{Totals: g.totals, Edges: make([]Kept[Edge], 0, len(g.edges.items)),
+		Violations: make([]Kept[Violation], 0, len(g.violations.items)), Threats: make([]Kept[Threat], 0, len(g.threats.items))}
 	g.edges.each(func(e *Edge, share string) { s.Edges = append(s.Edges, Kept[Edge]{e.clone(), share}) })
 	g.violations.each(func(v *Violation, share string) { s.Violations = append(s.Violations, Kept[Violation]{*v, share}) })
 	g.threats.each(func(t *Threat, share string) { s.Threats = append(s.Threats, Kept[Threat]{*t, share}) })
