@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -22,6 +23,14 @@ func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 	g.mu.Unlock()
 	slices.SortFunc(out, func(a, b Edge) int { return a.Compare(&b.Kind) })
 	return out
+}
+
+// client returns the last address of the client.
+func (e *Edge) client() (a netip.Addr) {
+	if list := e.Addresses[0]; len(list) > 0 {
+		a = list[0]
+	}
+	return a
 }
 
 func (e *Edge) clone() Edge {
@@ -129,20 +138,20 @@ func (g *Graph) UnmarshalJSON(b []byte) error {
 		if _, ok := g.edges.get(e.Kind); ok || int(e.Outcome) >= Outcomes || e.Sessions == 0 {
 			continue
 		}
-		g.edges.add(e, k.Share, g.limits.Edges)
+		g.edges.add(e, ownerOf(k.Share, e.client()), g.limits.Edges)
 	}
 	for _, k := range slices.Backward(s.Violations) {
 		v := &k.Row
 		if _, ok := g.violations.get(v.kind()); !ok && v.Count > 0 {
 			v.Touched = g.next()
-			g.violations.insert(v.kind(), v, k.Share, g.limits.Violations)
+			g.violations.insert(v.kind(), v, ownerOf(k.Share, v.Client), g.limits.Violations)
 		}
 	}
 	for _, k := range slices.Backward(s.Threats) {
 		t := &k.Row
 		if _, ok := g.threats.get(t.kind()); !ok {
 			t.Touched = g.next()
-			g.threats.insert(t.kind(), t, k.Share, g.limits.Threats)
+			g.threats.insert(t.kind(), t, ownerOf(k.Share, t.Source), g.limits.Threats)
 		}
 	}
 	return nil
