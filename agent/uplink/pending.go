@@ -61,6 +61,9 @@ func (c kind) with(o *kind) kind {
 	if sum.peer == nil {
 		sum.peer = c.peer
 	}
+	if sum.service == nil {
+		sum.service = c.service
+	}
 	return sum
 }
 
