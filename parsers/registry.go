@@ -60,6 +60,20 @@ const MaxParsers = 128
 // Entry is the parser with an index of For.
 func (r *Registry) Entry(i int) *Entry { return &r.entries[i] }
 
+// Shows reports whether any datagram of an application shows it to these parsers, whatever came before: it is that of
+// a Standalone parser, or runs over one, or is none that they find in datagrams.
+func (r *Registry) Shows(id app.ID) bool {
+	for _, i := range r.udp {
+		e := &r.entries[i]
+		_, layered := e.Parser.(Layered)
+		riding := e.ID == id.Base() || layered && id >= app.FirstPlugin && id < app.None
+		if _, alone := e.Parser.(Standalone); !alone && (e.ID == id || riding) {
+			return false
+		}
+	}
+	return true
+}
+
 // Len is how many parsers there are.
 func (r *Registry) Len() int { return len(r.entries) }
 

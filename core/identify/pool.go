@@ -3,6 +3,7 @@ package identify
 import (
 	"time"
 
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/stream"
 	"github.com/sluicenet/sluice/parsers"
@@ -70,6 +71,15 @@ func New(cfg Config) *Pool {
 
 // Flow returns the flow of a number; nil for 0.
 func (p *Pool) Flow(n uint32) *Flow { return p.all[n] }
+
+// Shows reports whether any datagram of an application shows it, whatever came before.
+func (p *Pool) Shows(a app.ID) bool {
+	if !p.cfg.Parsers.Shows(a) {
+		return false
+	}
+	r, ok := p.cfg.Remote.(detect.Shower)
+	return p.cfg.Remote == nil || ok && r.Shows(a)
+}
 
 // Begin starts a flow. owner is the caller's identifier of it, not 0.
 func (p *Pool) Begin(m parsers.Meta, owner uint32) *Flow {
