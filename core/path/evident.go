@@ -3,6 +3,7 @@ package path
 import (
 	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/identify"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/session"
@@ -24,6 +25,9 @@ func markEvident(l *lifecycle, v *View, s *session.Session) {
 func evident(l *lifecycle, v *View, s *session.Session) bool {
 	if !v.enforced() || v.Loopback || v.Mesh != nil || v.pol == nil || s.Marks&(session.Related|session.Lost) != 0 {
 		return false
+	}
+	if remembered(l, v, s) == app.None {
+		return true
 	}
 	d := &l.decide
 	q := d.query(s)
@@ -58,4 +62,26 @@ func (d *decider) nameAll(v *View, s *session.Session, q *policy.Query) bool {
 // pickedUp reports whether a session may have shown its application before the first packet of it that was seen.
 func pickedUp(s *session.Session) bool {
 	return s.Flags&session.Midstream != 0 && s.Marks&session.Evident == 0
+}
+
+// remembered returns the application that a conversation in mid-stream had before a restart: app.None where it had no
+// name, app.Undecided where it is not known.
+func remembered(l *lifecycle, v *View, s *session.Session) app.ID {
+	m := l.views.shared.Memory.Load()
+	if m == nil || l.now >= m.Until || s.Key.Proto != packet.ProtoUDP || s.Flags&session.Midstream == 0 || s.Dir == packet.NoDirection {
+		return app.Undecided
+	}
+	t := tupleOf(s)
+	return m.App(v.Seed, &t)
+}
+
+// nameOf returns the application of a session, and its base, by its identification. A conversation in mid-stream that
+// shows none keeps the one that it had before a restart.
+func nameOf(l *lifecycle, v *View, s *session.Session, f *identify.Flow) (a, base app.ID) {
+	if f.App == app.Unknown && v != nil {
+		if x := remembered(l, v, s); x != app.Undecided && x != app.None {
+			return x, x.Base()
+		}
+	}
+	return f.App, f.Base
 }
