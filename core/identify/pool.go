@@ -81,6 +81,9 @@ func (p *Pool) Shows(a app.ID) bool {
 	return p.cfg.Remote == nil || ok && r.Shows(a)
 }
 
+// Parsers returns the parsers of this process.
+func (p *Pool) Parsers() *parsers.Registry { return p.cfg.Parsers }
+
 // Begin starts a flow. owner is the caller's identifier of it, not 0.
 func (p *Pool) Begin(m parsers.Meta, owner uint32) *Flow {
 	f := p.get()

@@ -7,22 +7,47 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/core/session"
+	"github.com/sluicenet/sluice/parsers"
 )
 
 // markEvident marks a conversation that was picked up in mid-stream where its beginning is not needed: policy denies
-// what has no name there, and each application that a rule allows shows in any datagram. Such a conversation is held
-// and judged like one whose beginning was seen.
+// what has no name there, and each application that a rule allows would show in what was seen. Such a conversation is
+// held and judged like one whose beginning was seen.
 func markEvident(l *lifecycle, v *View, s *session.Session) {
 	if s.Key.Proto != packet.ProtoUDP || s.Flags&session.Midstream == 0 {
 		return
 	}
 	s.Marks &^= session.Evident
-	if evident(l, v, s) {
+	if evident(l, v, s, func(parsers.Continuing) bool { return s.Marks&session.Plausible != 0 }) {
 		s.Marks |= session.Evident
 	}
 }
 
-func evident(l *lifecycle, v *View, s *session.Session) bool {
+// weigh judges the first datagram that is seen of a conversation in mid-stream: whether it may belong to an application
+// that does not show in each of its datagrams.
+func weigh(l *lifecycle, c *packetContext) {
+	s := c.s
+	if s.Key.Proto != packet.ProtoUDP || s.Flags&session.Midstream == 0 || s.Aux != 0 || s.Marks&session.Identified != 0 || c.p.PayloadWire == 0 {
+		return
+	}
+	_, client := s.Client()
+	_, server := s.Server()
+	m := parsers.Meta{Proto: s.Key.Proto, Midstream: true, ClientPort: client, ServerPort: server}
+	s.Marks = s.Marks&^session.Evident | session.Plausible
+	if !c.v.enforced() || c.v.pol == nil {
+		if !l.ident.Parsers().Continues(&m, c.p.Payload) {
+			s.Marks &^= session.Plausible // whatever policy comes to allow
+		}
+		return
+	}
+	if evident(l, c.v, s, func(x parsers.Continuing) bool { return x.Continues(&m, c.p.Payload) }) {
+		s.Marks = s.Marks&^session.Plausible | session.Evident
+	}
+}
+
+// evident reports whether a conversation is to be marked Evident. continues reports whether what was seen of it may
+// belong to an application that does not show in each of its datagrams.
+func evident(l *lifecycle, v *View, s *session.Session, continues func(parsers.Continuing) bool) bool {
 	if !v.enforced() || v.Loopback || v.Mesh != nil || v.pol == nil || s.Marks&(session.Related|session.Lost) != 0 {
 		return false
 	}
@@ -40,6 +65,9 @@ func evident(l *lifecycle, v *View, s *session.Session) bool {
 	}
 	for _, x := range d.named.apps[:d.named.n] {
 		if x == app.Unknown || x == app.None || l.ident.Shows(x) {
+			continue
+		}
+		if later := l.ident.Parsers().Later(x); later != nil && !continues(later) {
 			continue
 		}
 		if q.App, q.Base = x, x.Base(); ask(d, v, s, &q).Verdict != flow.Deny {

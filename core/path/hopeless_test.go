@@ -50,7 +50,7 @@ func TestMidstreamWithoutHope(t *testing.T) {
 				s.publish()
 				s.policy(1, protect(), c.rules(proto)...)
 				s.pass(time.Second, 100*time.Millisecond)
-				f := udp(t, v6, 1, 40000, 9000, "\x01\x02\x03")
+				f := udp(t, v6, 1, 40000, 9000, later[app.QUIC][0])
 				if proto == packet.ProtoTCP {
 					x := conn{v6: v6, cport: 9000, sport: 40000, seq: [2]uint32{500, 900}}
 					f = x.seg(t, 1, "A", "\x01\x02\x03")

@@ -160,11 +160,13 @@ func (r *runner) exchanged() {
 	}
 }
 
-// alone probes each datagram of a Standalone parser's case by itself, in midstream and with the sides as they are and
-// taken for each other: it is claimed.
+// alone probes each datagram of a case of a parser that is Standalone or Continuing by itself, in midstream and with the
+// sides as they are and taken for each other: it is claimed, or may continue a session.
 func (r *runner) alone() {
 	r.t.Helper()
-	if _, ok := r.p.(parsers.Standalone); !ok || !r.c.Meta.Datagram() || r.c.Want.Base != r.p.Name() {
+	_, standalone := r.p.(parsers.Standalone)
+	later, continuing := r.p.(parsers.Continuing)
+	if !standalone && !continuing || !r.c.Meta.Datagram() || r.c.Want.Base != r.p.Name() {
 		return
 	}
 	m := r.c.Meta
@@ -174,6 +176,9 @@ func (r *runner) alone() {
 			meta parsers.Meta
 			of   []Message
 		}{{m, []Message{one}}, {turnMeta(m), turn([]Message{one})}} {
+			if continuing && later.Continues(&x.meta, one.Data) {
+				continue
+			}
 			if f, err := Replay(r.p, r.id, x.meta, x.of); err != nil || f.Base != r.p.Name() {
 				r.t.Errorf("datagram %d alone: got\n%swant %s, error %v", i+1, f, r.p.Name(), err)
 			}
