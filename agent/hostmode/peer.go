@@ -21,11 +21,11 @@ type source struct {
 	proto uint8
 }
 
-// holder is the owner of a source, and its expiry (ns since the epoch; 0 while the connection is open).
+// holder is the owner of a source, and its expiry, with its monotonic reading; zero while the connection is open.
 type holder struct {
 	workload string
 	detail   *flow.Detail
-	until    int64
+	until    time.Time
 }
 
 // heldAfter is how long a source is kept after its connection, because the other end's last record comes later.
@@ -84,20 +84,21 @@ func (w *Watcher) holdSource(k *tuple, workload string, p *process) {
 	w.sources[source{k.space, k.local, k.localPort, k.proto}] = h
 }
 
-// release sets the expiry of the host's end of a connection, unless another connection shares it, as those of
+// releaseSource sets the expiry of the host's end of a connection, unless another connection shares it, as those of
 // a server do. w.mu is held.
-func (w *Watcher) releaseSource(k *tuple, stamp int64) {
+func (w *Watcher) releaseSource(k *tuple) {
 	x := source{k.space, k.local, k.localPort, k.proto}
 	if h, ok := w.sources[x]; ok {
-		h.until = stamp + int64(heldAfter)
+		h.until = time.Now().Add(heldAfter)
 		w.sources[x] = h
 	}
 }
 
-// forget deletes expired holders. w.mu is held.
-func (w *Watcher) deleteExpired(now int64) {
+// deleteExpired deletes expired holders. w.mu is held.
+func (w *Watcher) deleteExpired() {
+	now := time.Now()
 	for k, h := range w.sources {
-		if h.until != 0 && h.until < now || w.spaces[k.space] == nil {
+		if !h.until.IsZero() && h.until.Before(now) || w.spaces[k.space] == nil {
 			delete(w.sources, k)
 		}
 	}

@@ -117,7 +117,7 @@ func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
 // end records the end of a connection. w.mu is held.
 func (w *Watcher) endConn(k tuple, c conn, state flow.Phase, stamp int64) {
 	delete(w.table.conns, k)
-	w.releaseSource(&k, stamp)
+	w.releaseSource(&k)
 	if c.over {
 		return
 	}
@@ -272,10 +272,10 @@ func (w *Watcher) event(e *socketsEvent) {
 		if c, ok := w.begin(s, k, c, w.processOf(s, e)); ok {
 			w.endConn(k, c, ending(e), stamp)
 		} else {
-			w.releaseSource(&k, stamp)
+			w.releaseSource(&k)
 		}
 	case e.Now == closed:
-		w.releaseSource(&k, stamp) // of an unwatched workload
+		w.releaseSource(&k) // of an unwatched workload
 	}
 }
 
