@@ -51,13 +51,13 @@ func (r *Registry) Add(p Parser, id app.ID, on Transport) error {
 	}
 	if on&UDP != 0 {
 		r.udp = append(r.udp, n)
-		r.Know(p, id)
+		r.AddContinuing(p, id)
 	}
 	return nil
 }
 
-// Know adds what a parser that runs elsewhere can say of later datagrams; it is not asked for anything else.
-func (r *Registry) Know(p Parser, id app.ID) {
+// AddContinuing adds what a parser that runs elsewhere can say of later datagrams; it is not asked for anything else.
+func (r *Registry) AddContinuing(p Parser, id app.ID) {
 	if c, ok := p.(Continuing); ok {
 		if r.later == nil {
 			r.later = map[app.ID]Continuing{}

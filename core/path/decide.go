@@ -147,7 +147,7 @@ func (d *decider) contested(v *View, s *session.Session, f *identify.Flow) bool 
 		return false
 	}
 	q := d.query(s)
-	d.nameAll(v, s, &q)
+	nameAll(d, v, s, &q)
 	for _, x := range d.named.apps[:d.named.n] {
 		if x == app.Unknown || !f.Limited(x) {
 			continue

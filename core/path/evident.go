@@ -57,7 +57,7 @@ func evident(l *lifecycle, v *View, s *session.Session, continues func(parsers.C
 	d := &l.decide
 	q := d.query(s)
 	q.Midstream = false
-	if !d.nameAll(v, s, &q) {
+	if !nameAll(d, v, s, &q) {
 		return false
 	}
 	if q.App, q.Base = app.Unknown, app.Unknown; ask(d, v, s, &q).Verdict != flow.Deny {
@@ -79,7 +79,7 @@ func evident(l *lifecycle, v *View, s *session.Session, continues func(parsers.C
 
 // nameAll collects in named the applications that rules name for a session, in either orientation where its client is
 // uncertain. It returns false where there are too many.
-func (d *decider) nameAll(v *View, s *session.Session, q *policy.Query) bool {
+func nameAll(d *decider, v *View, s *session.Session, q *policy.Query) bool {
 	q.App, q.Base, q.Open = app.Undecided, app.Undecided, &d.named
 	d.named.n = 0
 	ask(d, v, s, q)
