@@ -20,7 +20,7 @@ func TestSourcesExpireByMonotonicTime(t *testing.T) {
 			open := k
 			open.localPort++
 			for _, x := range []*tuple{&k, &open} {
-				w.holdSource(x, "w", nil)
+				w.sources.hold(x, "w", nil)
 				w.table.conns[*x] = conn{}
 			}
 			known := func(x *tuple) bool {
@@ -33,13 +33,13 @@ func TestSourcesExpireByMonotonicTime(t *testing.T) {
 				want bool
 			}{{heldAfter - time.Second, true}, {2 * time.Second, false}} {
 				time.Sleep(after.wait)
-				w.deleteExpired()
+				w.sources.deleteExpired(time.Now(), w.spaces)
 				if got := known(&k); got != after.want {
 					t.Errorf("%s: known %v after another %s, want %v", name, got, after.wait, after.want)
 				}
 			}
 			time.Sleep(time.Hour)
-			if w.deleteExpired(); !known(&open) {
+			if w.sources.deleteExpired(time.Now(), w.spaces); !known(&open) {
 				t.Errorf("%s: the owner of an open connection is not known any more", name)
 			}
 		})
