@@ -3,8 +3,10 @@
 package own
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +23,11 @@ type Set struct {
 	macs      map[MAC]struct{}
 	links     []netip.Prefix           // subnets of its interfaces
 	broadcast map[packet.Addr]struct{} // of these
+	several   [2][]packet.Addr         // of IPv4 and IPv6, each in order; without those past maxSeveral
 }
+
+// maxSeveral bounds the addresses of one family among which a packet of the workload is sought.
+const maxSeveral = 64
 
 // NewSet returns the set of some addresses with their subnets, and MAC addresses.
 func NewSet(addrs []netip.Prefix, macs []MAC) *Set {
@@ -47,7 +53,38 @@ func NewSet(addrs []netip.Prefix, macs []MAC) *Set {
 			s.macs[m] = struct{}{}
 		}
 	}
+	for a := range s.addrs {
+		f := family(!a.Netip().Is4())
+		s.several[f] = append(s.several[f], a)
+	}
+	for f, list := range s.several {
+		slices.SortFunc(list, func(a, b packet.Addr) int { return bytes.Compare(a[:], b[:]) })
+		s.several[f] = list[:min(len(list), maxSeveral)]
+	}
 	return s
+}
+
+func family(ipv6 bool) int {
+	if ipv6 {
+		return 1
+	}
+	return 0
+}
+
+// Has reports whether an address is in the set.
+func (s *Set) Has(a *packet.Addr) bool {
+	_, ok := s.addrs[*a]
+	return ok
+}
+
+// Several returns the addresses of a family where there are several, the first maxSeveral of them in
+// order; nil where there is one.
+func (s *Set) Several(ipv6 bool) []packet.Addr {
+	list := s.several[family(ipv6)]
+	if len(list) < 2 {
+		return nil
+	}
+	return list
 }
 
 // Addrs calls fn for each address.
@@ -60,6 +97,9 @@ func (s *Set) Addrs(fn func(packet.Addr)) {
 // Config is what a List needs besides its first Set. The zero value is a List that only Update
 // changes.
 type Config struct {
+	// Workload is whose the addresses are: the lists of its interfaces have the same. "": of a workload
+	// with one list.
+	Workload string
 	// Read returns the present addresses. It is called by the goroutine that finds an address
 	// missing, and may take some 100 microseconds; nil: there is nothing to read.
 	Read func() (*Set, error)
@@ -91,6 +131,11 @@ func New(cfg Config, s *Set) *List {
 	return l
 }
 
+// SameWorkload reports whether two lists are of one workload.
+func (l *List) SameWorkload(o *List) bool {
+	return l == o || l.cfg.Workload != "" && l.cfg.Workload == o.cfg.Workload
+}
+
 // Update replaces the addresses.
 func (l *List) Update(s *Set) { l.former.replaced(l.set.Swap(s), s, time.Since(l.start)) }
 
@@ -107,12 +152,11 @@ func (l *List) Forwards() bool { return l.cfg.Forwards }
 // HasAddr reports whether an address is the workload's own. An unknown one may have been added a
 // moment ago: the addresses are read again.
 func (l *List) HasAddr(a *packet.Addr) bool {
-	if _, ok := l.Set().addrs[*a]; ok {
+	if l.Set().Has(a) {
 		return true
 	}
 	l.refresh()
-	_, ok := l.Set().addrs[*a]
-	return ok
+	return l.Set().Has(a)
 }
 
 // HasMAC is HasAddr for a MAC address.
@@ -128,12 +172,11 @@ func (l *List) HasMAC(m *MAC) bool {
 // StillHas reports whether an address is the workload's own, after reading the addresses again: it
 // may have been removed a moment ago.
 func (l *List) StillHas(a *packet.Addr) bool {
-	if _, ok := l.Set().addrs[*a]; !ok {
+	if !l.Set().Has(a) {
 		return false
 	}
 	l.refresh()
-	_, ok := l.Set().addrs[*a]
-	return ok
+	return l.Set().Has(a)
 }
 
 // Broadcast reports whether an address is the broadcast address of a subnet of the workload.

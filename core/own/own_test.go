@@ -75,6 +75,36 @@ func TestReadAgain(t *testing.T) {
 	}
 }
 
+// TestSeveral returns all addresses of a family, in order, where there are several, and not more than are worth
+// looking at.
+func TestSeveral(t *testing.T) {
+	s := own.NewSet(prefixes("10.0.0.9/24", "fd00::5/64", "10.0.0.5/24", "10.0.0.5/32"), nil)
+	if got := s.Several(false); len(got) != 2 || got[0] != *addr("10.0.0.5") || got[1] != *addr("10.0.0.9") {
+		t.Errorf("IPv4: %v", got)
+	}
+	if got := s.Several(true); got != nil {
+		t.Errorf("IPv6: %v", got)
+	}
+	if !s.Has(addr("fd00::5")) || s.Has(addr("fd00::6")) {
+		t.Error("Has")
+	}
+	var many []netip.Prefix
+	for i := range 1000 {
+		many = append(many, netip.MustParsePrefix(fmt.Sprintf("fd00::%x/64", i)))
+	}
+	if got := own.NewSet(many, nil).Several(true); len(got) != 64 {
+		t.Errorf("%d of many", len(got))
+	}
+}
+
+func TestSameWorkload(t *testing.T) {
+	a, b, c := own.New(own.Config{Workload: "a"}, nil), own.New(own.Config{Workload: "a"}, nil), own.New(own.Config{Workload: "b"}, nil)
+	none := own.New(own.Config{}, nil)
+	if !a.SameWorkload(b) || a.SameWorkload(c) || none.SameWorkload(own.New(own.Config{}, nil)) || !none.SameWorkload(none) {
+		t.Error("lists of one workload are not those of the same name")
+	}
+}
+
 func TestGateways(t *testing.T) {
 	l := own.New(own.Config{Gateways: func() (map[own.MAC]struct{}, error) { return map[own.MAC]struct{}{{1}: {}}, nil }}, nil)
 	if !l.Gateway(&own.MAC{1}) || l.Gateway(&own.MAC{2}) {
