@@ -116,8 +116,8 @@ type List struct {
 	former   former
 	gates    atomic.Pointer[map[MAC]struct{}]
 	reading  sync.Mutex
-	nextRead atomic.Int64 // when Read may be called again, ns since start
-	nextGate atomic.Int64
+	spent    [budgets]atomic.Int64 // of each Budget: until when the readings so far are paid for, ns since start
+	nextGate atomic.Int64          // the same for Gateways
 	start    time.Time
 }
 
@@ -149,22 +149,35 @@ func (l *List) Set() *Set { return l.set.Load() }
 // Forwards reports whether the workload routes or bridges for others.
 func (l *List) Forwards() bool { return l.cfg.Forwards }
 
+// Budget is what the addresses are read again for. Each has readings of its own, so that frames of others
+// do not use up those that the workload's own packets need: an address may be in use within the
+// millisecond in which it was added or moved.
+type Budget uint8
+
+// Budgets.
+const (
+	Sent     Budget = iota // a packet of the workload has a strange source
+	Received               // a frame has a strange destination
+	Claimed                // another host claims an address
+	budgets  = iota
+)
+
 // HasAddr reports whether an address is the workload's own. An unknown one may have been added a
 // moment ago: the addresses are read again.
-func (l *List) HasAddr(a *packet.Addr) bool {
+func (l *List) HasAddr(a *packet.Addr, b Budget) bool {
 	if l.Set().Has(a) {
 		return true
 	}
-	l.refresh()
+	l.refresh(b)
 	return l.Set().Has(a)
 }
 
 // HasMAC is HasAddr for a MAC address.
-func (l *List) HasMAC(m *MAC) bool {
+func (l *List) HasMAC(m *MAC, b Budget) bool {
 	if _, ok := l.Set().macs[*m]; ok {
 		return true
 	}
-	l.refresh()
+	l.refresh(b)
 	_, ok := l.Set().macs[*m]
 	return ok
 }
@@ -175,7 +188,7 @@ func (l *List) StillHas(a *packet.Addr) bool {
 	if !l.Set().Has(a) {
 		return false
 	}
-	l.refresh()
+	l.refresh(Claimed)
 	return l.Set().Has(a)
 }
 
@@ -220,37 +233,38 @@ func (l *List) Gateway(m *MAC) bool {
 }
 
 // refresh reads the addresses again.
-func (l *List) refresh() {
+func (l *List) refresh(b Budget) {
 	if l.cfg.Read == nil {
 		return
 	}
-	l.again(&l.nextRead, func() {
+	l.again(&l.spent[b], func() {
 		if s, err := l.cfg.Read(); err == nil {
 			l.Update(s)
 		}
 	})
 }
 
-// readEvery is the minimum time between two readings; readShare bounds the part of the time that
-// they take where each is slow, as in a namespace with thousands of interfaces. Otherwise packets
-// with strange addresses could keep a worker busy.
+// A reading costs its budget readEvery, or readShare times what it took where it is slow, as in a
+// namespace with thousands of interfaces; readAhead may be spent at once. Otherwise packets with strange
+// addresses could keep a worker busy.
 const (
 	readEvery = 20 * time.Millisecond
+	readAhead = 3 * readEvery
 	readShare = 20
 )
 
-// again calls read unless it was called a moment ago.
-func (l *List) again(next *atomic.Int64, read func()) {
-	if int64(time.Since(l.start)) < next.Load() {
+// again calls read unless too much was spent on it a moment ago.
+func (l *List) again(spent *atomic.Int64, read func()) {
+	if time.Duration(spent.Load()) > time.Since(l.start)+readAhead {
 		return
 	}
 	l.reading.Lock()
 	defer l.reading.Unlock()
 	begin := time.Since(l.start)
-	if int64(begin) < next.Load() {
+	paid := time.Duration(spent.Load())
+	if paid > begin+readAhead {
 		return
 	}
 	read()
-	end := time.Since(l.start)
-	next.Store(int64(end + max(readEvery, readShare*(end-begin))))
+	spent.Store(int64(max(paid, begin) + max(readEvery, readShare*(time.Since(l.start)-begin))))
 }

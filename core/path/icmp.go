@@ -4,6 +4,7 @@ import (
 	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/frag"
+	"github.com/sluicenet/sluice/core/own"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 )
@@ -18,7 +19,7 @@ func (p *Path) icmpError(c *packetContext) (a packet.Action, done bool) {
 	switch {
 	case s == nil:
 		p.ses.out.count[counter.ICMPUnrelated]++
-		if !p.capture && (c.f.Dir != packet.Ingress || p.quoted.Src != c.p.Dst || c.v.Sources != nil && !c.v.Sources.HasAddr(&c.p.Dst)) {
+		if !p.capture && (c.f.Dir != packet.Ingress || p.quoted.Src != c.p.Dst || c.v.Sources != nil && !c.v.Sources.HasAddr(&c.p.Dst, own.Received)) {
 			return packet.Undecided, false
 		}
 		if p.link.enforces(c) {
