@@ -106,6 +106,19 @@ func TestAnswerFromAnotherAddress(t *testing.T) {
 	}
 }
 
+// TestAnswersDoNotAllocate: the search among addresses is on the packet path.
+func TestAnswersDoNotAllocate(t *testing.T) {
+	both(t, func(t *testing.T, v6 bool) {
+		s := newStage(t, policy.Protect, twoAddresses())
+		s.policy(1, protect(), allow(7, 17, 9000))
+		answer := datagram(t, packet.Ingress, macW, macP, second(v6, 1), first(v6, 0), 9000, 40000, "some text")
+		s.give(datagram(t, packet.Egress, macP, macW, first(v6, 0), first(v6, 1), 40000, 9000, "some text"), answer)
+		if n := testing.AllocsPerRun(1000, func() { s.p.Frame(&answer) }); n != 0 {
+			t.Errorf("%v allocations", n)
+		}
+	})
+}
+
 // TestAnswerOfTwoOwners: an answer from an address that another workload has, too, belongs to no question.
 func TestAnswerOfTwoOwners(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
