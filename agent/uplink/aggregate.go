@@ -54,6 +54,7 @@ type kind struct {
 	began, ended uint64
 	continued    uint64       // of previous runs
 	peer         *flow.Detail // of the process at the other end
+	service      *flow.Detail // the destination, where it is translated
 }
 
 // aggregate merges records, first by session and then by kind. One goroutine uses it.
@@ -61,6 +62,7 @@ type aggregate struct {
 	max      int
 	workload func(uint32) string
 	peer     func(*flow.Record) (string, *flow.Detail) // nil without
+	server   func(*flow.Record) *flow.Detail           // nil without
 	ended    func(workload string, o flow.Outcome)     // of each session; nil without
 
 	sessions map[uint64]session
@@ -171,7 +173,11 @@ func (a *aggregate) add(s *session) {
 	if s.ended > 0 && a.ended != nil {
 		a.ended(w, s.Outcome)
 	}
-	k, c := keyOf(w, &s.Record), kind{Record: s.Record, began: uint64(s.began), ended: uint64(s.ended)}
+	var service *flow.Detail
+	if a.server != nil && !s.Loopback {
+		service = a.server(&s.Record)
+	}
+	k, c := keyOf(w, &s.Record), kind{Record: s.Record, began: uint64(s.began), ended: uint64(s.ended), service: service}
 	if s.continued {
 		c.continued = 1
 	}

@@ -71,7 +71,7 @@ func connection(k *key, c *kind) *controlv1.Connection {
 		Sessions: c.began, Continued: c.continued, Ended: c.ended, PacketsOut: c.Packets[0], PacketsIn: c.Packets[1], BytesOut: c.Bytes[0], BytesIn: c.Bytes[1],
 		First: c.First, Last: c.Last, Answered: c.Answered, Midstream: c.Midstream, Simultaneous: c.Simultaneous, Idle: c.Idle, Enforced: c.Enforced, Lossy: c.Lossy, Session: c.Session,
 	}
-	for _, d := range []*flow.Detail{c.peer, c.Detail} {
+	for _, d := range []*flow.Detail{c.peer, c.service, c.Detail} {
 		if d == nil || len(d.Attrs) == 0 {
 			continue
 		}

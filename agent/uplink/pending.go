@@ -56,6 +56,9 @@ func (c kind) with(o *kind) kind {
 	if sum.peer == nil {
 		sum.peer = c.peer
 	}
+	if sum.service == nil {
+		sum.service = c.service
+	}
 	return sum
 }
 

@@ -38,6 +38,10 @@ type Config struct {
 	// Peer returns the workload in the node's own network at the other end of a connection, and its
 	// process; "" if unknown. It may be nil. The uplink's goroutine calls it.
 	Peer func(*flow.Record) (string, *flow.Detail)
+	// Server replaces the destination of a record by where its connection goes, where that is
+	// translated beyond the workload, and returns the destination as an attribute; nil for others. It may
+	// be nil. The uplink's goroutine calls it.
+	Server func(*flow.Record) *flow.Detail
 	// Interval is the time between requests; 200 ms if 0.
 	Interval time.Duration
 	// MaxKinds bounds the kinds of connection queued for the collector; 100,000 if 0.
@@ -117,7 +121,7 @@ func New(cfg Config) *Uplink {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	u := &Uplink{cfg: cfg, agg: newAggregate(cfg.MaxKinds, cfg.Workload), pending: newAggregate(cfg.MaxKinds, cfg.Workload), out: make(chan *batch, 1)}
-	u.agg.peer, u.agg.ended = cfg.Peer, u.outcomes.add
+	u.agg.peer, u.agg.server, u.agg.ended = cfg.Peer, cfg.Server, u.outcomes.add
 	return u
 }
 

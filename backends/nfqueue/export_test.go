@@ -3,53 +3,47 @@ package nfqueue
 import (
 	"golang.org/x/sys/unix"
 
+	"github.com/sluicenet/sluice/backends/conntrack"
 	"github.com/sluicenet/sluice/core/backend"
 )
 
 // Marked counts the connections of a namespace that have a mark.
 func Marked(path string) (n int, err error) {
-	t, err := openTracker(path)
+	t, err := conntrack.Open(path)
 	if err != nil {
 		return 0, err
 	}
-	defer t.close()
-	t.seq++
-	t.ask.begin(typeGetEntry, nlDump, 0, t.seq)
-	var e entry
-	return n, t.do(func(kind uint16, b []byte) bool {
-		if kind == typeEntry && e.parse(b) && e.mark != 0 {
+	defer t.Close()
+	err = t.List(func(e *conntrack.Entry) {
+		if e.Mark != 0 {
 			n++
 		}
-		return false
 	})
+	return n, err
 }
 
 // SetMark marks a connection as another program would.
 func SetMark(path string, k *backend.FlowKey, mark uint32) error {
-	t, err := openTracker(path)
+	t, err := conntrack.Open(path)
 	if err != nil {
 		return err
 	}
-	defer t.close()
-	return t.setMark(&tuple{src: k.Client, dst: k.Server, sport: k.ClientPort, dport: k.ServerPort, proto: k.Proto, v6: k.IPv6}, mark)
+	defer t.Close()
+	return t.SetMark(&conntrack.Tuple{Src: k.Client, Dst: k.Server, SrcPort: k.ClientPort, DstPort: k.ServerPort, Proto: k.Proto, IPv6: k.IPv6}, mark)
 }
 
 // Tracked sums up the counts of a namespace's connection tracker for TCP and UDP.
 func Tracked(path string) (packets, bytes uint64, err error) {
-	t, err := openTracker(path)
+	t, err := conntrack.Open(path)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer t.close()
-	t.seq++
-	t.ask.begin(typeGetEntry, nlDump, 0, t.seq)
-	var e entry
-	err = t.do(func(kind uint16, b []byte) bool {
-		if kind == typeEntry && e.parse(b) && (e.tuples[0].proto == 6 || e.tuples[0].proto == 17) {
-			packets += e.packets[0] + e.packets[1]
-			bytes += e.bytes[0] + e.bytes[1]
+	defer t.Close()
+	err = t.List(func(e *conntrack.Entry) {
+		if e.Tuples[0].Proto == 6 || e.Tuples[0].Proto == 17 {
+			packets += e.Packets[0] + e.Packets[1]
+			bytes += e.Bytes[0] + e.Bytes[1]
 		}
-		return false
 	})
 	return packets, bytes, err
 }
@@ -62,14 +56,14 @@ func SweepUsed(path string) error { return sweep(path, true) }
 func Rebind(q backend.Queue, n int) (waiting int, err error) {
 	x := q.(*queue)
 	for range n {
-		if err := x.src.close(); err != nil {
+		if err := x.io.src.close(); err != nil {
 			return waiting, err
 		}
-		src, err := bind(x.space.file, x.src.num, x.space.cfg, true)
+		src, err := bind(x.space.file, x.io.src.num, x.space.cfg, true)
 		if err != nil {
 			return waiting, err
 		}
-		x.src = src
+		x.io.src = src
 		_ = src.conn.Control(func(fd uintptr) {
 			if _, _, err := unix.Recvfrom(int(fd), make([]byte, nlHeader), unix.MSG_PEEK|unix.MSG_DONTWAIT); err == nil {
 				waiting++
@@ -82,6 +76,6 @@ func Rebind(q backend.Queue, n int) (waiting int, err error) {
 // BindTaken binds the queue number of a queue, which has it.
 func BindTaken(q backend.Queue) error {
 	x := q.(*queue)
-	_, err := bind(x.space.file, x.src.num, x.space.cfg, true)
+	_, err := bind(x.space.file, x.io.src.num, x.space.cfg, true)
 	return err
 }

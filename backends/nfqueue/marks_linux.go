@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sluicenet/sluice/backends/conntrack"
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
@@ -52,13 +53,13 @@ func (m *marks) mark(generation uint32) uint32 {
 // flows.
 func openMarks(path string, m *marks) error {
 	// The first request loads the tracker where it is a module.
-	t, err := openTracker(path)
+	t, err := conntrack.Open(path)
 	if err != nil {
 		return err
 	}
-	defer t.close()
-	var e entry
-	if err := t.get(&e, &tuple{proto: unix.IPPROTO_TCP}); err != nil && !errors.Is(err, unix.ENOENT) {
+	defer t.Close()
+	var e conntrack.Entry
+	if err := t.Get(&e, &conntrack.Tuple{Proto: unix.IPPROTO_TCP}); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	m.acct, err = setCounting(path, true)
@@ -134,12 +135,12 @@ func (s *space) turn() error {
 
 // clearMarks removes the backend's marks from all connections.
 func (s *space) clearMarks() error {
-	t, err := openTracker(s.own())
+	t, err := conntrack.Open(s.own())
 	if err != nil {
 		return err
 	}
-	defer t.close()
-	return t.clearMarks(s.set.marks.base, markMask)
+	defer t.Close()
+	return t.ClearMarks(s.set.marks.base, markMask)
 }
 
 // undoMarks restores the connection tracker. The rules are gone, and the lock is held.

@@ -1,12 +1,6 @@
 package nfqueue
 
-import (
-	"errors"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/sluicenet/sluice/core/backend"
-)
+import "github.com/sluicenet/sluice/core/backend"
 
 var _ backend.Offloader = (*queue)(nil)
 
@@ -17,49 +11,30 @@ func (q *queue) Offload(k *backend.FlowKey) (backend.FlowCount, bool) {
 		return backend.FlowCount{}, false
 	}
 	c, found := q.count(k)
-	e := &q.found
-	foreign := e.mark != 0 && e.mark&markMask != uint32(q.space.set.marks.present.Load())&markMask
-	return c, found && e.counted && !foreign && !c.Over
+	e := &q.conns.found
+	foreign := e.Mark != 0 && e.Mark&markMask != uint32(q.space.set.marks.present.Load())&markMask
+	return c, found && e.Counted && !foreign && !c.Over
 }
 
 // Drain implements backend.Offloader.
 func (q *queue) Drain(k *backend.FlowKey) (backend.FlowCount, bool) {
 	c, found := q.count(k)
-	return c, found && q.found.counted
+	return c, found && q.conns.found.Counted
 }
 
 // Return implements backend.Offloader.
 func (q *queue) Return(k *backend.FlowKey) {
-	if _, found := q.count(k); found && q.found.mark != 0 && q.found.mark == uint32(q.space.set.marks.present.Load()) {
-		_ = q.tracker.setMark(&q.found.tuples[0], 0) // a missing entry is no error
+	if _, found := q.count(k); found && q.conns.found.Mark != 0 && q.conns.found.Mark == uint32(q.space.set.marks.present.Load()) {
+		_ = q.conns.tracker.SetMark(&q.conns.found.Tuples[0], 0) // a missing entry is no error
 	}
 }
 
-// count finds a flow's connection. On the wire it has its original tuple, or, where the
-// namespace itself translates addresses of what it sends, the reply's.
+// count finds a flow's connection.
 func (q *queue) count(k *backend.FlowKey) (c backend.FlowCount, found bool) {
 	if !q.borrow() {
 		q.giveBack()
 		return c, false
 	}
 	defer q.giveBack()
-	if !q.openTracker() {
-		return c, false
-	}
-	e := &q.found
-	there := tuple{src: k.Client, dst: k.Server, sport: k.ClientPort, dport: k.ServerPort, proto: k.Proto, v6: k.IPv6}
-	back := there.back()
-	err := q.tracker.get(e, &there)
-	if errors.Is(err, unix.ENOENT) {
-		err = q.tracker.get(e, &back)
-	}
-	if err != nil {
-		return c, false
-	}
-	c = backend.FlowCount{Packets: e.packets, Bytes: e.bytes, Over: e.over()}
-	if e.tuples[0] != there && e.tuples[1] != back {
-		c.Packets[0], c.Packets[1] = c.Packets[1], c.Packets[0]
-		c.Bytes[0], c.Bytes[1] = c.Bytes[1], c.Bytes[0]
-	}
-	return c, true
+	return q.conns.count(q.space, k)
 }

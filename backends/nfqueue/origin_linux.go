@@ -3,6 +3,7 @@ package nfqueue
 import (
 	"net"
 
+	"github.com/sluicenet/sluice/backends/conntrack"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/internal/netns"
@@ -23,22 +24,22 @@ func (q *queue) Original(f *packet.Frame, p *packet.Packet) (packet.Addr, uint16
 	if !q.loopback || f.Dir == packet.NoDirection || p.Proto == packet.ProtoTCP && p.Flags&(packet.SYN|packet.ACK) == packet.SYN {
 		return packet.Addr{}, 0, false
 	}
-	seen := tuple{src: p.Src, dst: p.Dst, sport: p.SrcPort, dport: p.DstPort, proto: p.Proto, v6: p.IPv6}
+	seen := conntrack.Tuple{Src: p.Src, Dst: p.Dst, SrcPort: p.SrcPort, DstPort: p.DstPort, Proto: p.Proto, IPv6: p.IPv6}
 	if f.Dir == packet.Egress {
-		seen = seen.back()
+		seen = seen.Back()
 	}
-	if q.openTracker() && q.tracker.get(&q.found, &seen) == nil && current(&q.found, &seen, p) {
-		to := &q.found.tuples[0]
-		q.resets.add(&seen, to.dst, to.dport)
-		return to.dst, to.dport, true
+	if q.conns.get(q.space, &seen) == nil && current(&q.conns.found, &seen, p) {
+		to := &q.conns.found.Tuples[0]
+		q.resets.add(&seen, to.Dst, to.DstPort)
+		return to.Dst, to.DstPort, true
 	}
 	states := uint32(openSockets)
 	if p.Flags&packet.SYN != 0 {
 		states = openingSockets
 	}
-	addr, port, ok := connectedTo(q.space.own(), seen.dst, seen.dport, seen.v6, states)
+	addr, port, ok := connectedTo(q.space.own(), seen.Dst, seen.DstPort, seen.IPv6, states)
 	if !ok {
-		q.lookupFailed.Add(1)
+		q.n.lookupFailed.Add(1)
 		return packet.Addr{}, 0, false
 	}
 	q.resets.add(&seen, addr, port)
@@ -48,30 +49,17 @@ func (q *queue) Original(f *packet.Frame, p *packet.Packet) (packet.Addr, uint16
 // current reports whether an entry with the packet's tuple belongs to the packet's
 // connection: the client's port was not changed to it, and it has progressed as far as the
 // packet.
-func current(e *entry, seen *tuple, p *packet.Packet) bool {
-	from := &e.tuples[0]
+func current(e *conntrack.Entry, seen *conntrack.Tuple, p *packet.Packet) bool {
+	from := &e.Tuples[0]
 	switch {
-	case from.src != seen.dst || from.sport != seen.dport:
+	case from.Src != seen.Dst || from.SrcPort != seen.DstPort:
 		return false
 	case p.Proto != packet.ProtoTCP:
 		return true
 	case p.Flags&packet.SYN != 0:
-		return e.state == tcpSynRecv
+		return e.State == conntrack.SynRecv
 	}
-	return !e.over()
-}
-
-// openTracker connects to the connection tracker; it returns false if there is none.
-func (q *queue) openTracker() bool {
-	if q.tracker != nil {
-		return true
-	}
-	t, err := openTracker(q.space.own())
-	if err != nil {
-		return false
-	}
-	q.tracker = t
-	return true
+	return !e.Over()
 }
 
 // addressesOf returns the addresses inside the namespace at path; none where they cannot be

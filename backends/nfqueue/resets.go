@@ -3,6 +3,7 @@ package nfqueue
 import (
 	"encoding/binary"
 
+	"github.com/sluicenet/sluice/backends/conntrack"
 	"github.com/sluicenet/sluice/core/packet"
 )
 
@@ -14,7 +15,7 @@ import (
 // redirects stores the original destinations of connections on lo, for resets; used by the
 // worker only.
 type redirects struct {
-	to  map[tuple]destination
+	to  map[conntrack.Tuple]destination
 	buf [packet.AnswerMax]byte
 }
 
@@ -27,9 +28,9 @@ type destination struct {
 const maxRedirects = 4096
 
 // add stores a connection by its replies' tuple on lo.
-func (r *redirects) add(back *tuple, addr packet.Addr, port uint16) {
+func (r *redirects) add(back *conntrack.Tuple, addr packet.Addr, port uint16) {
 	if r.to == nil || len(r.to) >= maxRedirects {
-		r.to = make(map[tuple]destination, 64)
+		r.to = make(map[conntrack.Tuple]destination, 64)
 	}
 	r.to[*back] = destination{addr, port}
 }
@@ -41,11 +42,11 @@ func (r *redirects) known(ip []byte) []byte {
 	if !ok || l4[13]&byte(packet.RST) == 0 {
 		return nil
 	}
-	out := packet.Reset{IPv6: t.v6, Src: t.src, Dst: t.dst, SrcPort: t.sport, DstPort: t.dport,
+	out := packet.Reset{IPv6: t.IPv6, Src: t.Src, Dst: t.Dst, SrcPort: t.SrcPort, DstPort: t.DstPort,
 		Seq: binary.BigEndian.Uint32(l4[4:]), Ack: binary.BigEndian.Uint32(l4[8:]), WithAck: l4[13]&byte(packet.ACK) != 0}
 	if d, ok := r.to[t]; ok { // to the application
 		out.Src, out.SrcPort = d.addr, d.port
-	} else if d, ok := r.to[t.back()]; ok { // to the sidecar
+	} else if d, ok := r.to[t.Back()]; ok { // to the sidecar
 		out.Dst, out.DstPort = d.addr, d.port
 	} else {
 		return nil
@@ -54,20 +55,20 @@ func (r *redirects) known(ip []byte) []byte {
 }
 
 // tupleOf reads a complete TCP packet without IP options.
-func tupleOf(ip []byte) (t tuple, l4 []byte, ok bool) {
+func tupleOf(ip []byte) (t conntrack.Tuple, l4 []byte, ok bool) {
 	switch {
 	case len(ip) >= 40 && ip[0] == 0x45 && ip[9] == packet.ProtoTCP:
-		t.src, t.dst = packet.Addr{10: 0xff, 11: 0xff}, packet.Addr{10: 0xff, 11: 0xff}
-		copy(t.src[12:], ip[12:16])
-		copy(t.dst[12:], ip[16:20])
+		t.Src, t.Dst = packet.Addr{10: 0xff, 11: 0xff}, packet.Addr{10: 0xff, 11: 0xff}
+		copy(t.Src[12:], ip[12:16])
+		copy(t.Dst[12:], ip[16:20])
 		l4 = ip[20:]
 	case len(ip) >= 60 && ip[0]>>4 == 6 && ip[6] == packet.ProtoTCP:
-		t.src, t.dst, t.v6 = packet.Addr(ip[8:24]), packet.Addr(ip[24:40]), true
+		t.Src, t.Dst, t.IPv6 = packet.Addr(ip[8:24]), packet.Addr(ip[24:40]), true
 		l4 = ip[40:]
 	default:
 		return t, nil, false
 	}
-	t.proto = packet.ProtoTCP
-	t.sport, t.dport = binary.BigEndian.Uint16(l4), binary.BigEndian.Uint16(l4[2:])
+	t.Proto = packet.ProtoTCP
+	t.SrcPort, t.DstPort = binary.BigEndian.Uint16(l4), binary.BigEndian.Uint16(l4[2:])
 	return t, l4, true
 }

@@ -185,6 +185,8 @@ func (c *cli) showConnections(edges []*controlv1.Edge) error {
 			note = cell{text: "lossy", colour: yellow}
 		case e.Reason == controlv1.Reason_REASON_RELATED:
 			note = text("related to " + clean(e.Attrs["related"]))
+		case e.Attrs["service"] != "":
+			note = text("by service address " + clean(e.Attrs["service"]))
 		}
 		rows = append(rows, []cell{text(end(e.FromWorkload, e.From)), text(end(e.ToWorkload, e.To)), text(protoPort(policy.ProtoName(uint8(e.Proto)), e.Port)), text(e.App),
 			bothVerdicts(e.Verdict, e.ClientEnd, e.ServerEnd), ruleCell(e.Rule), text(outcomesText(e.Outcomes, e.Outcome)), number(e.Sessions), size(e.BytesOut + e.BytesIn),

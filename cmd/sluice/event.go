@@ -138,6 +138,9 @@ func (c *cli) connectionLine(e *controlv1.Event, v *eventView) string {
 	if of := v.Attrs["related"]; of != "" {
 		fmt.Fprintf(&b, "  %s", c.out.paint(grey, "related to "+clean(of)))
 	}
+	if at := v.Attrs["service"]; at != "" {
+		fmt.Fprintf(&b, "  %s", c.out.paint(grey, "by service address "+clean(at)))
+	}
 	if name := cmp.Or(v.Attrs["host"], v.Attrs["question"]); name != "" {
 		fmt.Fprintf(&b, "  %s", c.out.paint(grey, clean(name)))
 	}

@@ -32,6 +32,14 @@ func (w *Workload) Decide(q *Query) Decision {
 	if w.table.open(q) {
 		return Decision{Verdict: flow.Open}
 	}
+	if to := w.table.services.of(q); len(to) > 0 {
+		return w.translated(q, to)
+	}
+	return w.decideOwned(q)
+}
+
+// decideOwned returns the decision for a connection with those who have the other end's address.
+func (w *Workload) decideOwned(q *Query) Decision {
 	o := w.table.ownersOf(q)
 	if o.n > 1 {
 		_, d := w.strictest(q, &o)

@@ -122,7 +122,7 @@ func (x *extension) table() *Table {
 	if len(x.added) == 0 && len(x.overlay) == 0 && book == nil && !x.differs {
 		return t
 	}
-	n := *t
+	n := t.clone()
 	n.guests = nil
 	n.book = book.over(t.book, x.present)
 	if len(x.overlay) > 0 {
@@ -133,15 +133,11 @@ func (x *extension) table() *Table {
 		h := newHosts(list)
 		n.guests = &h
 	}
-	n.workloads = make(map[string]*Workload, len(t.workloads)+len(x.added))
-	for id, w := range t.workloads {
-		n.workloads[id] = &Workload{table: &n, spec: w.spec, rows: w.rows}
-	}
 	for id, w := range x.added {
-		w.table = &n
+		w.table = n
 		n.workloads[id] = w
 	}
-	return &n
+	return n
 }
 
 // newcomer returns the policy of a guest that the Table does not list; nil if nothing is

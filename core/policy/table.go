@@ -27,8 +27,7 @@ type Table struct {
 	addresses *bart.Table[uint32] // all the others
 	exempt    *bart.Lite          // nil where nothing is exempt
 	workloads map[string]*Workload
-	guests    *hosts               // take precedence over all others; nil without
-	book      *addressBook         // nil where each address has one owner, always the same
+	overlay
 	newcomers map[string]*Workload // by service group; those of a Table without them have no policy
 	casts     map[uint32]*rows     // of the identities of multicast and broadcast addresses
 	named     map[uint32]bool      // identities that only rules with their name allow
@@ -45,6 +44,13 @@ type Table struct {
 	groups     []GroupSpec
 	identities []IdentitySpec
 	rules      []RuleSpec
+}
+
+// overlay is what is known of addresses beyond one identity for each prefix.
+type overlay struct {
+	guests   *hosts       // take precedence over all others; nil without
+	book     *addressBook // nil where each address has one owner, always the same
+	services services     // nil where no address is known to be translated
 }
 
 // Workload is the part of a Table for one workload.

@@ -1,4 +1,6 @@
-package nfqueue
+// Package conntrack asks the kernel's connection tracker of one network namespace about connections, over
+// ctnetlink, and marks them. It allocates nothing per question.
+package conntrack
 
 import (
 	"encoding/binary"
@@ -6,8 +8,13 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Numbers of linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_tcp.h.
+// Numbers of linux/netlink.h, linux/netfilter/nfnetlink_conntrack.h and nf_conntrack_tcp.h.
 const (
+	nlHeader  = 16
+	genHeader = 4
+	nlRequest = 1
+	typeError = 2 // NLMSG_ERROR
+
 	typeEntry    = 1 << 8   // IPCTNL_MSG_CT_NEW: an entry, or a change of one
 	typeGetEntry = 1<<8 | 1 // IPCTNL_MSG_CT_GET
 	typeDone     = 3        // NLMSG_DONE
@@ -29,36 +36,38 @@ const (
 	ctInfoTCP, ctTCPState = 1, 1
 	ctPackets, ctBytes    = 1, 2
 
-	tcpSynRecv            = 2
 	tcpTimeWait, tcpClose = 7, 8
 )
 
-// tuple is one direction of a connection in the connection tracker.
-type tuple struct {
-	src, dst     packet.Addr
-	sport, dport uint16
-	proto        uint8
-	v6           bool
+// SynRecv is the state of a connection whose SYN was answered.
+const SynRecv = 2
+
+// Tuple is one direction of a connection in the connection tracker.
+type Tuple struct {
+	Src, Dst         packet.Addr
+	SrcPort, DstPort uint16
+	Proto            uint8 // IP protocol number
+	IPv6             bool
 }
 
-// back returns the tuple of the other direction.
-func (t *tuple) back() tuple {
-	return tuple{src: t.dst, dst: t.src, sport: t.dport, dport: t.sport, proto: t.proto, v6: t.v6}
+// Back returns the tuple of the other direction.
+func (t *Tuple) Back() Tuple {
+	return Tuple{Src: t.Dst, Dst: t.Src, SrcPort: t.DstPort, DstPort: t.SrcPort, Proto: t.Proto, IPv6: t.IPv6}
 }
 
-// entry is the connection tracker's entry of a connection; index 0 is the original direction,
-// 1 the reply.
-type entry struct {
-	tuples         [2]tuple
-	packets, bytes [2]uint64
-	mark           uint32
-	state          uint8 // TCP's
-	counted        bool  // packets and bytes are valid
+// Entry is the connection tracker's entry of a connection; index 0 is the original direction,
+// 1 the reply: where addresses are translated, it is not the other's reverse.
+type Entry struct {
+	Tuples         [2]Tuple
+	Packets, Bytes [2]uint64
+	Mark           uint32
+	State          uint8 // of TCP, enum tcp_conntrack of nf_conntrack_tcp.h
+	Counted        bool  // Packets and Bytes are valid
 }
 
-// over reports whether a TCP connection has ended.
-func (e *entry) over() bool {
-	return e.tuples[0].proto == packet.ProtoTCP && (e.state == tcpTimeWait || e.state == tcpClose)
+// Over reports whether a TCP connection has ended.
+func (e *Entry) Over() bool {
+	return e.Tuples[0].Proto == packet.ProtoTCP && (e.State == tcpTimeWait || e.State == tcpClose)
 }
 
 // attributes calls fn for each attribute of b; it returns false if one is cut.
@@ -74,26 +83,26 @@ func attributes(b []byte, fn func(kind uint16, v []byte) bool) bool {
 }
 
 // parse reads the attributes of an entry's message; it returns false if they are invalid.
-func (e *entry) parse(b []byte) bool {
-	*e = entry{}
+func (e *Entry) parse(b []byte) bool {
+	*e = Entry{}
 	var whole int
 	return attributes(b, func(kind uint16, v []byte) bool {
 		switch kind {
 		case ctOrig, ctReply:
 			whole++
-			return e.tuples[kind-ctOrig].parse(v)
+			return e.Tuples[kind-ctOrig].parse(v)
 		case ctMark:
 			if len(v) >= 4 {
-				e.mark = binary.BigEndian.Uint32(v)
+				e.Mark = binary.BigEndian.Uint32(v)
 			}
 		case ctCountOrig, ctCountReply:
-			e.counted = true
+			e.Counted = true
 			return e.counters(int(kind-ctCountOrig), v)
 		case ctProtoInfo:
 			return attributes(v, func(kind uint16, v []byte) bool {
 				return kind != ctInfoTCP || attributes(v, func(kind uint16, v []byte) bool {
 					if kind == ctTCPState && len(v) >= 1 {
-						e.state = v[0]
+						e.State = v[0]
 					}
 					return true
 				})
@@ -103,22 +112,22 @@ func (e *entry) parse(b []byte) bool {
 	}) && whole == 2
 }
 
-func (e *entry) counters(dir int, b []byte) bool {
+func (e *Entry) counters(dir int, b []byte) bool {
 	return attributes(b, func(kind uint16, v []byte) bool {
 		if len(v) < 8 {
 			return true
 		}
 		switch kind {
 		case ctPackets:
-			e.packets[dir] = binary.BigEndian.Uint64(v)
+			e.Packets[dir] = binary.BigEndian.Uint64(v)
 		case ctBytes:
-			e.bytes[dir] = binary.BigEndian.Uint64(v)
+			e.Bytes[dir] = binary.BigEndian.Uint64(v)
 		}
 		return true
 	})
 }
 
-func (t *tuple) parse(b []byte) bool {
+func (t *Tuple) parse(b []byte) bool {
 	return attributes(b, func(kind uint16, v []byte) bool {
 		switch kind {
 		case ctIP:
@@ -130,29 +139,29 @@ func (t *tuple) parse(b []byte) bool {
 	})
 }
 
-func (t *tuple) address(kind uint16, v []byte) bool {
-	a := &t.src
+func (t *Tuple) address(kind uint16, v []byte) bool {
+	a := &t.Src
 	if kind == ctDst4 || kind == ctDst6 {
-		a = &t.dst
+		a = &t.Dst
 	}
 	switch {
 	case (kind == ctSrc4 || kind == ctDst4) && len(v) == 4:
 		*a = packet.Addr{10: 0xff, 11: 0xff, 12: v[0], 13: v[1], 14: v[2], 15: v[3]}
 	case (kind == ctSrc6 || kind == ctDst6) && len(v) == 16:
 		copy(a[:], v)
-		t.v6 = true
+		t.IPv6 = true
 	}
 	return true
 }
 
-func (t *tuple) ports(kind uint16, v []byte) bool {
+func (t *Tuple) ports(kind uint16, v []byte) bool {
 	switch {
 	case kind == ctNumber && len(v) >= 1:
-		t.proto = v[0]
+		t.Proto = v[0]
 	case kind == ctSrcPort && len(v) >= 2:
-		t.sport = binary.BigEndian.Uint16(v)
+		t.SrcPort = binary.BigEndian.Uint16(v)
 	case kind == ctDstPort && len(v) >= 2:
-		t.dport = binary.BigEndian.Uint16(v)
+		t.DstPort = binary.BigEndian.Uint16(v)
 	}
 	return true
 }
@@ -205,21 +214,21 @@ func (a *asking) put32(kind uint16, v uint32) {
 
 // tuple writes the tuple of a connection. The kernel finds the connection by the tuple of
 // either direction.
-func (a *asking) tuple(t *tuple) {
+func (a *asking) tuple(t *Tuple) {
 	all := a.nest(ctOrig)
 	ip := a.nest(ctIP)
-	if t.v6 {
-		a.putAttr(ctSrc6, t.src[:]...)
-		a.putAttr(ctDst6, t.dst[:]...)
+	if t.IPv6 {
+		a.putAttr(ctSrc6, t.Src[:]...)
+		a.putAttr(ctDst6, t.Dst[:]...)
 	} else {
-		a.putAttr(ctSrc4, t.src[12:]...)
-		a.putAttr(ctDst4, t.dst[12:]...)
+		a.putAttr(ctSrc4, t.Src[12:]...)
+		a.putAttr(ctDst4, t.Dst[12:]...)
 	}
 	a.close(ip)
 	proto := a.nest(ctProto)
-	a.putAttr(ctNumber, t.proto)
-	a.put16(ctSrcPort, t.sport)
-	a.put16(ctDstPort, t.dport)
+	a.putAttr(ctNumber, t.Proto)
+	a.put16(ctSrcPort, t.SrcPort)
+	a.put16(ctDstPort, t.DstPort)
 	a.close(proto)
 	a.close(all)
 }

@@ -1,4 +1,4 @@
-package nfqueue
+package conntrack
 
 import (
 	"encoding/binary"
@@ -10,8 +10,8 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// tracker queries the connection tracker of one namespace. One goroutine uses it.
-type tracker struct {
+// Tracker queries the connection tracker of one namespace. One goroutine uses it.
+type Tracker struct {
 	fd  int
 	seq uint32
 	ask asking
@@ -23,8 +23,9 @@ var errAnswer = errors.New("no whole answer")
 // trackerWait bounds the wait for an answer, which the kernel sends before a request returns.
 const trackerWait = 2 // seconds
 
-func openTracker(path string) (*tracker, error) {
-	t := &tracker{fd: -1, ask: asking{make([]byte, 0, 256)}, buf: make([]byte, 32<<10)}
+// Open connects to the connection tracker of the namespace at path, and loads it where it is a module.
+func Open(path string) (*Tracker, error) {
+	t := &Tracker{fd: -1, ask: asking{make([]byte, 0, 256)}, buf: make([]byte, 32<<10)}
 	err := netns.Do(path, func() (err error) {
 		t.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 		return err
@@ -33,21 +34,22 @@ func openTracker(path string) (*tracker, error) {
 		err = unix.SetsockoptTimeval(t.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: trackerWait})
 	}
 	if err != nil {
-		t.close()
+		t.Close()
 		return nil, fmt.Errorf("ctnetlink: %w", err)
 	}
 	return t, nil
 }
 
-func (t *tracker) close() {
+// Close ends the connection.
+func (t *Tracker) Close() {
 	if t.fd >= 0 {
 		_ = unix.Close(t.fd)
 	}
 	t.fd = -1
 }
 
-// get returns the entry with the tuple in either direction; ENOENT if there is none.
-func (t *tracker) get(e *entry, of *tuple) error {
+// Get returns the entry with the tuple in either direction; ENOENT if there is none.
+func (t *Tracker) Get(e *Entry, of *Tuple) error {
 	t.begin(typeGetEntry, 0, of)
 	found := false
 	err := t.do(func(kind uint16, b []byte) bool {
@@ -60,29 +62,26 @@ func (t *tracker) get(e *entry, of *tuple) error {
 	return err
 }
 
-// setMark sets the mark of a connection.
-func (t *tracker) setMark(of *tuple, mark uint32) error {
+// SetMark sets the mark of a connection.
+func (t *Tracker) SetMark(of *Tuple, mark uint32) error {
 	t.begin(typeEntry, nlAck, of)
 	t.ask.put32(ctMark, mark)
 	return t.do(func(uint16, []byte) bool { return false })
 }
 
-// clearMarks removes marks that are value under mask.
-func (t *tracker) clearMarks(value, mask uint32) error {
-	t.seq++
-	t.ask.begin(typeGetEntry, nlDump, unix.AF_UNSPEC, t.seq)
+// ClearMarks removes marks that are value under mask.
+func (t *Tracker) ClearMarks(value, mask uint32) error {
+	t.beginList()
 	t.ask.put32(ctMark, value)
 	t.ask.put32(ctMarkMask, mask)
-	var marked []tuple
-	var e entry
-	err := t.do(func(kind uint16, b []byte) bool {
-		if kind == typeEntry && e.parse(b) && e.mark&mask == value {
-			marked = append(marked, e.tuples[0])
+	var marked []Tuple
+	err := t.list(func(e *Entry) {
+		if e.Mark&mask == value {
+			marked = append(marked, e.Tuples[0])
 		}
-		return false
 	})
 	for i := range marked {
-		if err := t.setMark(&marked[i], 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := t.SetMark(&marked[i], 0); err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("clear mark: %w", err)
 		}
 	}
@@ -92,9 +91,30 @@ func (t *tracker) clearMarks(value, mask uint32) error {
 	return nil
 }
 
-func (t *tracker) begin(kind, flags uint16, of *tuple) {
+// List calls fn for each entry of the namespace.
+func (t *Tracker) List(fn func(*Entry)) error {
+	t.beginList()
+	return t.list(fn)
+}
+
+func (t *Tracker) beginList() {
+	t.seq++
+	t.ask.begin(typeGetEntry, nlDump, unix.AF_UNSPEC, t.seq)
+}
+
+func (t *Tracker) list(fn func(*Entry)) error {
+	var e Entry
+	return t.do(func(kind uint16, b []byte) bool {
+		if kind == typeEntry && e.parse(b) {
+			fn(&e)
+		}
+		return false
+	})
+}
+
+func (t *Tracker) begin(kind, flags uint16, of *Tuple) {
 	family := uint8(unix.AF_INET)
-	if of.v6 {
+	if of.IPv6 {
 		family = unix.AF_INET6
 	}
 	t.seq++
@@ -104,7 +124,7 @@ func (t *tracker) begin(kind, flags uint16, of *tuple) {
 
 // do sends the request that was built and passes the messages of its answer to fn, until fn
 // has what it needs, or the answer ends.
-func (t *tracker) do(fn func(kind uint16, attrs []byte) (done bool)) error {
+func (t *Tracker) do(fn func(kind uint16, attrs []byte) (done bool)) error {
 	if _, err := unix.Write(t.fd, t.ask.finish()); err != nil {
 		return fmt.Errorf("ask connection tracker: %w", err)
 	}
