@@ -150,7 +150,7 @@ func (l *lifecycle) trace(c *packetContext) {
 // offload offloads a flow whose verdict can change only with the policy: its frame carries
 // the mark that does so. From then on the kernel counts it.
 func (l *lifecycle) offload(c *packetContext) {
-	if c.last != nil || !offload.Decided(c.s) || l.decide.awaits(c.v, c.s, l.now) {
+	if c.last != nil || c.elsewhere || !offload.Decided(c.s) || l.decide.awaits(c.v, c.s, l.now) {
 		return
 	}
 	if l.kernel.Leave(c.s) {
