@@ -84,12 +84,14 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 	}
 	lessons = make([]learn.Connection, 0, len(r.Connections))
 	oriented := s.crossed.oriented(r.Connections)
+	s.forged.note(s.dir, n, r.Connections)
 	for i, c := range r.Connections {
 		client, server, err := s.dir.ends(n, c)
 		if err != nil {
 			s.drop(dropMalformed, 1)
 			continue
 		}
+		s.forged.name(&client, c)
 		o, err := s.add(n, r.Run, c, oriented[i], &client, &server)
 		if err != nil {
 			s.drop(dropMalformed, 1)
