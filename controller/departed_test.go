@@ -111,7 +111,7 @@ func TestVacantAddress(t *testing.T) {
 	node(workload("one", "10.7.0.9/24", "fd07::9/64"))
 	node()
 	attempt(8001, 10*time.Second, false)
-	attempt(8002, 10*time.Second, true) // somebody else has it
+	attempt(8002, 10*time.Second, true) // another host has it
 	attempt(8003, 31*time.Second, false)
 	node(workload("two", "10.7.0.9/24", "fd07::9/64"))
 	attempt(8004, 10*time.Second, false)

@@ -86,7 +86,7 @@ func (s *NetNS) checkPatterns() error {
 			return fmt.Errorf("there is no network namespace %q in %s (%s): create it with `ip netns add %s`, or give a pattern such as '%s*' to wait for it",
 				p, s.cfg.Dir, knownText(known), p, p)
 		}
-		s.cfg.Logger.Warn("no namespace matches yet", "pattern", p, "known", knownText(known))
+		s.cfg.Logger.Warn("no namespace matches yet", "pattern", p, "known", strings.TrimPrefix(knownText(known), knownPrefix))
 	}
 	return nil
 }
@@ -163,15 +163,18 @@ func names(dir string) []string {
 	return out
 }
 
+// knownPrefix begins a list of known namespaces in an error.
+const knownPrefix = "known: "
+
 func knownText(known []string) string {
 	const most = 12
 	switch {
 	case len(known) == 0:
 		return "there are none"
 	case len(known) > most:
-		return "known: " + strings.Join(known[:most], ", ") + fmt.Sprintf(" and %d more", len(known)-most)
+		return knownPrefix + strings.Join(known[:most], ", ") + fmt.Sprintf(" and %d more", len(known)-most)
 	}
-	return "known: " + strings.Join(known, ", ")
+	return knownPrefix + strings.Join(known, ", ")
 }
 
 func isGlob(p string) bool { return strings.ContainsAny(p, `*?[\`) }

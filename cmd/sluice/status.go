@@ -142,8 +142,8 @@ func (c *cli) showDaemon(st *controlv1.StatusResponse, v *statusView) {
 		enforced = c.out.paint(yellow, fmt.Sprintf("not enforced by %d of %d agents yet", behind, len(v.Nodes)))
 	}
 	fmt.Fprintf(c.out, "policy %d, %s\n", v.Policy, enforced)
-	fmt.Fprintf(c.out, "%d workloads in %d groups, %d rules; %d kinds of connection, %d sessions, %d violations, %d threats\n", v.Workloads, v.Groups, v.Rules, v.Connections, v.Sessions,
-		v.Violations, v.Threats)
+	fmt.Fprintf(c.out, "%s in %s, %s; %s of connection, %s, %s, %s\n", counted(v.Workloads, "workload"), counted(v.Groups, "group"), counted(v.Rules, "rule"),
+		counted(v.Connections, "kind"), counted(v.Sessions, "session"), counted(v.Violations, "violation"), counted(v.Threats, "threat"))
 	switch {
 	case v.Recent:
 		fmt.Fprintln(c.out, c.out.paint(red, fmt.Sprintf("%d frames went by without a verdict, some within the last %d minutes: sluice violations --reason failopen", v.Unjudged, int(lately.Minutes()))))

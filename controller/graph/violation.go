@@ -96,8 +96,8 @@ func (g *Graph) violation(o *Observation, s *live) {
 		return
 	}
 	n := g.newSessions(k, o, s)
-	if s == nil && g.unended(k, o) == nil {
-		defer g.begin(k, o)
+	if s == nil && unended(g, k, o) == nil {
+		defer noteBegun(g, k, o)
 	}
 	if s != nil {
 		if s.violated && s.violation != k { // it became stricter, or its application known
@@ -122,7 +122,7 @@ func (g *Graph) newSessions(k violationKind, o *Observation, s *live) uint64 {
 		}
 		return 1
 	}
-	open := g.unended(k, o)
+	open := unended(g, k, o)
 	if open == nil {
 		return max(o.Sessions, o.Ended, 1)
 	}
@@ -136,25 +136,25 @@ func (g *Graph) newSessions(k violationKind, o *Observation, s *live) uint64 {
 
 // unended returns the number of sessions of a kind that were counted, at either end, and have not ended; nil
 // if nothing is known of the kind.
-func (g *Graph) unended(k violationKind, o *Observation) *uint64 {
+func unended(g *Graph, k violationKind, o *Observation) *uint64 {
 	if v, ok := g.violations.get(k); ok {
 		return &v.Open
 	}
-	if r, ok := g.recent.get(connectionKind{k.Kind.ends(), k.client, k.server}); ok && r.end(o).kind == k {
-		return &r.end(o).open
+	if r, ok := g.recent.get(connectionKind{k.Kind.ends(), k.client, k.server}); ok && r.ofEnd(o).kind == k {
+		return &r.ofEnd(o).open
 	}
 	return nil
 }
 
-// begin notes how many sessions of the first observation of a kind have not ended.
-func (g *Graph) begin(k violationKind, o *Observation) {
-	if open := g.unended(k, o); open != nil {
+// noteBegun notes how many sessions of the first observation of a kind have not ended.
+func noteBegun(g *Graph, k violationKind, o *Observation) {
+	if open := unended(g, k, o); open != nil {
 		*open = o.Sessions - min(o.Sessions, o.Ended)
 	}
 }
 
-// end returns what the end of an observation reported.
-func (r *recent) end(o *Observation) *counted {
+// ofEnd returns what the end of an observation reported.
+func (r *recent) ofEnd(o *Observation) *counted {
 	if o.Egress {
 		return &r.ends[0]
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/core/role"
 )
 
-// TestReceived sends datagrams that nobody answers: records show which of them a socket of the workload receives.
+// TestReceived sends datagrams that stay unanswered: records show which of them a socket of the workload receives.
 func TestReceived(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		for _, tt := range []struct {

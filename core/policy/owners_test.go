@@ -151,7 +151,7 @@ func TestVacant(t *testing.T) {
 				t.Errorf("%s, %s: decided %v and explained as %v, want %v", tt.name, peer, d, x, tt.want)
 			}
 			if q.Dir = packet.Ingress; tt.began < 102*second && w.Decide(&q).Verdict == flow.Allow {
-				t.Errorf("%s, %s: what somebody sends from there is allowed", tt.name, peer)
+				t.Errorf("%s, %s: what is sent from there is allowed", tt.name, peer)
 			}
 		}
 	}

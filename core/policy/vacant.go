@@ -11,9 +11,9 @@ import (
 const Vacancy = int64(30e9)
 
 // vacant returns the decision about a connection that a client opens to an address without an owner, d by
-// default. What was allowed with the last owner is no violation: nobody is there, or the same service is
-// about to be. Of TCP only the handshake passes: payload shows that somebody is there, and waits until it
-// is known who.
+// default. What was allowed with the last owner is no violation: the address is unused, or the same service
+// returns with it. Of TCP only the handshake passes: payload is sent only after an answer, and waits until it
+// is known whose that is.
 func (w *Workload) vacant(q *Query, o *owners, d Decision) Decision {
 	if !o.vacant || d.Reason != flow.ByDefault || d.Verdict != flow.Deny && d.Verdict != flow.Violate || q.Dir != packet.Egress || q.Midstream {
 		return d
