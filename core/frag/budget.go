@@ -7,7 +7,7 @@ const (
 	frameCost    = 128
 )
 
-// The orders that a datagram is in, by age: of its family, its endpoint and its source.
+// The orders that a datagram is in, by age: of its family, its workload and its source.
 const (
 	ofFamily = iota
 	ofWorkload
