@@ -5,6 +5,9 @@ package agent
 // anywhere else, so in protect it is refused unless a rule allows their addresses. The label for forwarding
 // makes them the workload's own matter: then they are judged where they leave it.
 
+// leftInside is in the place of the datapath of an interface that is left to the workload itself.
+const leftInside = "inside"
+
 // inside reports whether an interface is left to the workload itself, as what it carries leaves by others.
 func (t *tracked) inside(e *endpoint) bool { return t.forwarding() && e.joinsNested() }
 

@@ -33,7 +33,8 @@ func TestNetworksInside(t *testing.T) {
 		}
 		noted := func(what, text string, attached int) {
 			l.shows(what, func(w *controlv1.Workload, _ *controlv1.ReportStatusRequest) bool {
-				return len(w.Interfaces) == 2 && strings.Contains(w.Interfaces[1].Note, text) && len(l.plane.attached()) == attached
+				left := len(w.Interfaces) == 2 && w.Interfaces[1].Backend == "inside"
+				return len(w.Interfaces) == 2 && left == (text == "not judged here") && strings.Contains(w.Interfaces[1].Note, text) && len(l.plane.attached()) == attached
 			})
 		}
 		l.put(map[string]policy.Mode{e.Workload.ID: policy.Protect})

@@ -107,6 +107,9 @@ func (a *Agent) message(t *tracked) *controlv1.Workload {
 
 // backendOf returns how an endpoint is attached, or the one that judges its frames; "" if it is not.
 func (a *attacher) backendOf(t *tracked, e *endpoint) string {
+	if t.inside(e) {
+		return leftInside
+	}
 	kind, _ := a.policy.wanted(t.ID)
 	if j := t.judge(e, kind); j.at.Kind != backend.NoKind {
 		return backendText(&j.at)

@@ -54,7 +54,7 @@ func newWorkloads(c *cli) *cobra.Command {
 		Short:   "List the workloads, their modes and how they are attached",
 		Long: `Lists every workload that was found. BACKEND is how an interface is attached: "tap"
 watches copies of its packets, "inline" lets each packet through or not where it is hooked, "nfqueue" does so by a
-queue inside of the workload. WHY has the reason, and what is not as configured.`,
+queue inside of the workload, "inside" leaves it to the workload (a network of its nested containers). WHY has the reason, and what is not as configured.`,
 		Example: "  sluice workloads\n  sluice workloads --select 10.0.0.0/24 --mode protect\n  sluice workloads -o json\n  sluice workloads backend web nfqueue",
 		Args:    args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -74,7 +74,9 @@ func (s *book) attachedAs(n *node, m *member) bool {
 		return true
 	}
 	for _, i := range m.workload.Interfaces {
-		if how := n.attached[attachment(m, i.Name)]; how != "inline" && how != "nfqueue" {
+		switch n.attached[attachment(m, i.Name)] {
+		case "inline", "nfqueue", "inside": // the last is judged where it leaves
+		default:
 			return false
 		}
 	}

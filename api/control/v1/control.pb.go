@@ -1395,7 +1395,7 @@ type Interface struct {
 	Mac           string                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
 	Kind          string                 `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
 	Addresses     []string               `protobuf:"bytes,5,rep,name=addresses,proto3" json:"addresses,omitempty"` // CIDR notation
-	Backend       string                 `protobuf:"bytes,6,opt,name=backend,proto3" json:"backend,omitempty"`     // "tap", "inline", "nfqueue", "" while not attached
+	Backend       string                 `protobuf:"bytes,6,opt,name=backend,proto3" json:"backend,omitempty"`     // "tap", "inline", "nfqueue", "inside" if left to the workload, "" while not attached
 	Note          string                 `protobuf:"bytes,7,opt,name=note,proto3" json:"note,omitempty"`           // why it is attached so
 	Error         string                 `protobuf:"bytes,8,opt,name=error,proto3" json:"error,omitempty"`         // why it is not attached as it should be
 	unknownFields protoimpl.UnknownFields
@@ -3269,7 +3269,7 @@ type ReportStatusRequest struct {
 	Policy          uint64                 `protobuf:"varint,3,opt,name=policy,proto3" json:"policy,omitempty"`                                                                                                                // version enforced
 	Counters        map[string]uint64      `protobuf:"bytes,4,rep,name=counters,proto3" json:"counters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`                                  // engine and backends, by dotted name
 	WorkloadErrors  map[string]string      `protobuf:"bytes,5,rep,name=workload_errors,json=workloadErrors,proto3" json:"workload_errors,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // id to sentence
-	Attached        map[string]string      `protobuf:"bytes,6,rep,name=attached,proto3" json:"attached,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`                                   // "workload/interface" to "tap" or "inline"
+	Attached        map[string]string      `protobuf:"bytes,6,rep,name=attached,proto3" json:"attached,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`                                   // "workload/interface" to its backend as in Interface
 	Version         string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
 	Started         int64                  `protobuf:"varint,8,opt,name=started,proto3" json:"started,omitempty"`
 	State           *AgentState            `protobuf:"bytes,9,opt,name=state,proto3" json:"state,omitempty"`
