@@ -13,11 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sluicenet/sluice/agent/hostmode"
 	"github.com/sluicenet/sluice/agent/tenure"
 	"github.com/sluicenet/sluice/agent/translate"
 	"github.com/sluicenet/sluice/agent/uplink"
-	"github.com/sluicenet/sluice/agent/wire"
 	"github.com/sluicenet/sluice/agent/workload"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
@@ -83,36 +81,15 @@ type Agent struct {
 	// unjudged counts frames without a verdict.
 	unjudged *unjudgedWatch
 	repairs  *repairs // of parts that other programs changed
-	ready    chan struct{}
-	host     *hostmode.Watcher // sockets of workloads in the host's network
-	where    *translate.Resolver
-	sockets  hostTraffic   // of these
+	where    *translations
+	hosts    *hostNetwork
 	seen     atomic.Uint64 // newest policy version in the store
 
 	// Everything below belongs to Run's goroutine.
-	finder    wire.Finder
-	base      *policy.Table // as the controller made it; nil before the first policy
-	table     *policy.Table // base, extended to workloads that it does not list yet
-	workloads map[string]*tracked
-	idsMu     sync.Mutex
-	ids       map[string]uint32 // endpoint numbers by workload and interface
-	nextID    uint32
-	unsynced  int // sources that are not synced yet
-	hosted    map[string]hostmode.Workload
-	leaving   []leaving
-	gone      []gone
-	begun     bool              // ready is closed
-	notes     map[string]string // of sources, by subject
-	warned    []string          // the warnings logged last
-}
-
-// tracked is one existing workload.
-type tracked struct {
-	workload.Workload
-	endpoints map[string]*endpoint // by interface name
-	mesh      wire.Mesh            // traffic redirected to a sidecar, over lo
-	sockets   *role.Sockets        // as the engine has them; nil before the first reading
-	open      openSockets          // connections that its sockets hold open
+	policy   *enforcement
+	attached *attachments
+	begin    startup
+	notices  *notices
 }
 
 // New returns an agent, which Run runs.
@@ -120,9 +97,9 @@ func New(cfg Config) *Agent {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	a := &Agent{cfg: cfg, log: cfg.Logger, run: rand.Text(), started: time.Now(), names: newEndpointNames(), ready: make(chan struct{}), finder: wire.Finder{Processes: cfg.Processes},
-		workloads: map[string]*tracked{}, ids: map[string]uint32{}, notes: map[string]string{}, unsynced: len(cfg.Sources)}
-	a.host = hostmode.New(hostmode.Config{Logger: cfg.Logger})
+	names := newEndpointNames()
+	a := &Agent{cfg: cfg, log: cfg.Logger, run: rand.Text(), started: time.Now(), names: names, begin: newStartup(len(cfg.Sources)),
+		hosts: newHostNetwork(cfg.Logger, names), notices: newNotices(cfg.Logger)}
 	spool, living, services := "", "", ""
 	if cfg.Data != "" {
 		services = filepath.Join(cfg.Data, "services-"+fileName(cfg.Node))
@@ -131,18 +108,20 @@ func New(cfg Config) *Agent {
 	if cfg.KeepReports && cfg.Data != "" {
 		spool = filepath.Join(cfg.Data, "unsent-"+fileName(cfg.Node))
 	}
-	a.where = translate.New(translate.Config{File: services, Logger: cfg.Logger})
+	a.where = &translations{translate.New(translate.Config{File: services, Logger: cfg.Logger})}
+	a.policy = newEnforcement(cfg, a.hosts.watcher, a.where.resolver)
+	a.attached = newAttachments(cfg, a.policy, names, a.uncount)
 	a.tenure = tenure.New(tenure.Config{Node: cfg.Node, Folder: cfg.Data, Collector: cfg.Collector, Logger: cfg.Logger,
 		Self: &controlv1.Owner{Run: a.run, Version: cfg.Version, Started: a.started.UnixNano()}})
-	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.peer, Server: a.server, Logger: cfg.Logger})
-	a.unjudged, a.repairs = newUnjudgedWatch(a), newRepairs()
+	a.up = uplink.New(uplink.Config{Records: records{cfg.Engine, a}, Collector: cfg.Collector, Node: cfg.Node, Run: a.run, Workload: a.names.workload, Spool: spool, Living: living, Peer: a.hosts.peer, Server: a.where.server, Logger: cfg.Logger})
+	a.unjudged, a.repairs = newUnjudgedWatch(a), newRepairs(cfg, a.up, a.attached)
 	a.kept, a.guard = newKeeper(cfg.Data, cfg.Node, cfg.Logger), &guard{log: cfg.Logger}
 	a.report = newReporter(a)
 	return a
 }
 
 // Ready is closed when all initially discovered workloads are attached.
-func (a *Agent) Ready() <-chan struct{} { return a.ready }
+func (a *Agent) Ready() <-chan struct{} { return a.begin.ready }
 
 // sourceEvent is one event of a source, the last one if it has an err.
 type sourceEvent struct {
@@ -181,18 +160,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	reportCtx, endReports := context.WithCancel(context.WithoutCancel(ctx))
 	defer endReports()
 	reports.Go(func() { a.up.Run(reportCtx) })
-	sources.Go(func() { a.host.Run(ctx) })
-	sources.Go(func() { a.where.Run(ctx) })
+	sources.Go(func() { a.hosts.watcher.Run(ctx) })
+	sources.Go(func() { a.where.resolver.Run(ctx) })
 	reports.Go(func() { a.report.run(reportCtx) })
 	sources.Go(func() { a.unjudged.run(ctx) })
 	err := a.loop(ctx, events, tables)
 	cancel()
 	a.up.Leave()
-	a.detachAll()
+	a.hosts.watcher.Watch(nil)
+	a.attached.detachAll()
 	a.unjudged.collect(time.Now())
 	endReports()
 	reports.Wait()
-	a.where.Close()
+	a.where.resolver.Close()
 	sources.Wait()
 	a.tenure.Release(context.WithoutCancel(ctx))
 	return err
@@ -218,9 +198,9 @@ func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-ch
 	defer sockets.Stop()
 	retry := time.NewTimer(time.Hour)
 	defer retry.Stop()
-	watched := a.host.Settled()
+	watched := a.hosts.watcher.Settled()
 	rings, queues := repaired(a.cfg.Backend), repaired(a.cfg.Queues)
-	services, pause := a.where.Changed(), (<-chan time.Time)(nil)
+	services, pause := a.where.resolver.Changed(), (<-chan time.Time)(nil)
 	for {
 		select {
 		case <-ctx.Done():
@@ -229,41 +209,41 @@ func (a *Agent) loop(ctx context.Context, events <-chan sourceEvent, tables <-ch
 			if err := a.handleEvents(e, events); err != nil {
 				return err
 			}
-			a.adopt()
+			a.policy.adopt(a.attached.workloads)
 		case t := <-tables:
 			a.apply(t)
 		case id := <-a.cfg.Engine.Lost():
-			a.lost(id)
+			a.attached.markLost(id)
 		case <-sockets.C:
-			changed := a.readSockets()
-			a.dropMoved()
-			if a.forget(time.Now()) {
-				a.adopt()
+			changed := a.attached.readSockets()
+			a.attached.dropMoved()
+			if a.policy.forget(time.Now()) {
+				a.policy.adopt(a.attached.workloads)
 			}
 			a.names.sweep(time.Now())
-			sockets.Reset(socketsEvery(len(a.workloads)))
+			sockets.Reset(socketsEvery(len(a.attached.workloads)))
 			if !changed {
 				continue
 			}
 		case <-rings:
-			a.takeRepairs()
+			a.repairs.takeRepairs()
 		case <-queues:
-			a.takeRepairs()
+			a.repairs.takeRepairs()
 		case <-watched:
 			watched = nil
 		case <-services:
-			a.adopt()
+			a.policy.adopt(a.attached.workloads)
 			services, pause = nil, time.After(adoptServicesEvery)
 		case <-pause:
-			services, pause = a.where.Changed(), nil
+			services, pause = a.where.resolver.Changed(), nil
 		case <-retry.C:
 		}
 		if next := a.reconcile(ctx); !next.IsZero() {
 			retry.Reset(time.Until(next))
 		}
-		a.watchTranslation()
+		a.where.watch(a.attached)
 		a.publish()
-		a.unjudged.attachments(a)
+		a.unjudged.attachments(a.attached)
 	}
 }
 
@@ -278,9 +258,9 @@ func (a *Agent) handleEvents(e sourceEvent, more <-chan sourceEvent) error {
 		case e.Kind == workload.Removed:
 			a.removed(e.Workload.ID)
 		case e.Kind == workload.Synced:
-			a.unsynced--
+			a.begin.unsynced--
 		case e.Kind == workload.Noted:
-			a.setNote(e.About, e.Note)
+			a.notices.set(e.About, e.Note)
 		}
 		select {
 		case e = <-more:
@@ -290,76 +270,58 @@ func (a *Agent) handleEvents(e sourceEvent, more <-chan sourceEvent) error {
 	}
 }
 
+// apply applies a policy. The attachments follow in reconcile: until then the engine reports what it would deny.
+func (a *Agent) apply(t *policy.Table) {
+	a.policy.base = t
+	a.policy.adopt(a.attached.workloads)
+	a.attached.retryAll() // what failed may no longer be wanted
+}
+
+// reconcile attaches every interface as the policy requires, and returns the time of the next attempt for those
+// that failed; zero for none.
+func (a *Agent) reconcile(ctx context.Context) time.Time {
+	a.hosts.update(a.attached.workloads, a.attached.attacher.ids)
+	managed := a.attached.managed()
+	now := time.Now()
+	next := a.attached.detachExpired(now)
+	a.attached.dropAbsent()
+	next = earlier(next, a.repairs.detachGone(now))
+	failed := a.attached.attachAll(ctx, managed, now)
+	if ctx.Err() != nil {
+		return time.Time{}
+	}
+	return earlier(next, failed)
+}
+
 // added handles a new or changed workload and detaches interfaces that no longer exist.
 func (a *Agent) added(w workload.Workload) {
-	t := a.workloads[w.ID]
+	at := a.attached.attacher
+	t := a.attached.workloads[w.ID]
 	if t == nil {
-		a.detachLingering(w.ID)
+		a.attached.detachLingering(w.ID)
 		t = &tracked{endpoints: map[string]*endpoint{}}
-		a.workloads[w.ID] = t
-		a.sweep(&w)
+		a.attached.workloads[w.ID] = t
+		at.sweep(&w)
 		a.log.Info("workload found", "workload", w.ID, "group", w.Group(), "interfaces", len(w.Interfaces))
 	}
 	before := t.guest()
 	t.Workload = w
-	a.rememberLost(t, before)
+	a.policy.rememberLost(t, before)
 	for _, e := range t.endpoints {
 		e.retry = time.Time{} // another choice may work
 	}
-	a.matchInterfaces(t)
-	a.detectSidecar(t)
-	a.readdressed(t)
-}
-
-// lost marks an endpoint as detached: reconcile attaches it again.
-func (a *Agent) lost(id uint32) {
-	for _, t := range a.workloads {
-		for name, e := range t.endpoints {
-			if e.id == id && e.at.Kind != backend.NoKind {
-				a.log.Warn("interface lost", "workload", t.ID, "interface", name, "kind", e.at.Kind)
-				e.at, e.planned = backend.Endpoint{}, false
-			}
-		}
-	}
+	at.matchInterfaces(t)
+	at.detectSidecar(t)
+	at.sources.refresh(t)
 }
 
 func (a *Agent) removed(id string) {
-	t := a.workloads[id]
+	t := a.attached.workloads[id]
 	if t == nil {
 		return
 	}
-	a.detachEnded(t)
-	a.remember(t)
-	delete(a.workloads, id)
+	a.attached.detachEnded(t)
+	a.policy.remember(t)
+	delete(a.attached.workloads, id)
 	a.log.Info("workload removed", "workload", id)
-}
-
-// maxEndpoint is the largest endpoint number.
-const maxEndpoint = backend.MaxID
-
-// endpointKey is the key of a workload's interface in Agent.ids.
-func endpointKey(workload, iface string) string { return workload + "\x00" + iface }
-
-// endpointID returns the number of a workload's interface, the same for the whole run of the agent.
-func (a *Agent) endpointID(workload, iface string) uint32 {
-	key := endpointKey(workload, iface)
-	if id, ok := a.ids[key]; ok {
-		return id
-	}
-	used := map[uint32]bool{}
-	if a.nextID >= maxEndpoint { // after 8 million: search free ones
-		for _, t := range a.workloads {
-			for _, e := range t.endpoints {
-				used[e.id] = true
-			}
-		}
-		clear(a.ids)
-		a.nextID = 0
-	}
-	a.nextID++
-	for used[a.nextID] {
-		a.nextID++
-	}
-	a.ids[key] = a.nextID
-	return a.nextID
 }

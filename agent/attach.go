@@ -3,18 +3,16 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/sluicenet/sluice/agent/wire"
 	"github.com/sluicenet/sluice/agent/workload"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/own"
-	"github.com/sluicenet/sluice/core/policy"
 	"github.com/sluicenet/sluice/internal/backoff"
-	"github.com/sluicenet/sluice/internal/netns"
 )
 
 // endpoint is one interface of a workload and how it is attached.
@@ -48,60 +46,22 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
-// apply applies a policy. The attachments follow in reconcile: until then the
-// engine reports what it would deny.
-func (a *Agent) apply(t *policy.Table) {
-	a.base = t
-	a.adopt()
-	for _, w := range a.workloads {
-		for _, e := range w.endpoints {
-			e.retry = time.Time{} // what failed may no longer be wanted
-		}
-	}
+// attacher attaches and detaches the endpoints of one workload. Run's goroutine uses it, for several workloads
+// side by side.
+type attacher struct {
+	cfg     Config
+	log     *slog.Logger
+	finder  wire.Finder
+	policy  *enforcement
+	names   *endpointNames
+	ids     *endpointIDs
+	sockets *socketReader
+	sources *sourceReader
 }
 
-// reconcile attaches every interface as the policy requires, and returns the time of the next attempt
-// for those that failed; zero for none.
-func (a *Agent) reconcile(ctx context.Context) time.Time {
-	a.watchHost()
-	managed := a.managed()
-	now := time.Now()
-	next := a.detachExpired(now)
-	ids := a.inOrder()
-	for _, id := range ids {
-		a.dropAbsent(a.workloads[id])
-		for _, e := range a.workloads[id].endpoints {
-			if at := a.hookGone(a.workloads[id], e, now); !at.IsZero() && (next.IsZero() || at.Before(next)) {
-				next = at
-			}
-		}
-	}
-	sideBySide(ids, func(id string) { a.reconcileOne(ctx, a.workloads[id], managed, now) })
-	if ctx.Err() != nil {
-		return time.Time{}
-	}
-	for _, id := range ids {
-		for _, e := range a.workloads[id].endpoints {
-			if e.err != "" && (next.IsZero() || e.retry.Before(next)) {
-				next = e.retry
-			}
-		}
-	}
-	return next
-}
-
-// reconcileOne attaches the interfaces of a workload. It runs beside those of other workloads, and changes
-// nothing of the Agent's own but ids.
-func (a *Agent) reconcileOne(ctx context.Context, t *tracked, managed wire.Managed, now time.Time) {
-	for _, e := range t.belowFirst() {
-		if ctx.Err() != nil {
-			return
-		}
-		if e.err == "" || !now.Before(e.retry) {
-			a.attachWanted(ctx, t, e, managed)
-		}
-	}
-	a.updateQueues(ctx, t)
+func newAttacher(cfg Config, policy *enforcement, names *endpointNames, ids *endpointIDs) *attacher {
+	return &attacher{cfg: cfg, log: cfg.Logger, finder: wire.Finder{Processes: cfg.Processes}, policy: policy, names: names, ids: ids,
+		sockets: &socketReader{cfg.Engine, policy, cfg.Logger}, sources: newSourceReader(cfg)}
 }
 
 // belowFirst returns the endpoints by name, those that carry others first, those without a MAC address, which
@@ -124,40 +84,13 @@ func (t *tracked) belowFirst() []*endpoint {
 	return out
 }
 
-// inOrder returns the workloads by id, enforced ones first, because their traffic passes until they are attached.
-func (a *Agent) inOrder() []string {
-	ids := slices.Sorted(maps.Keys(a.workloads))
-	rank := make(map[string]int, len(ids))
-	for _, id := range ids {
-		if kind, _ := a.wanted(id); kind != backend.Inline {
-			rank[id] = 1
-		}
-	}
-	slices.SortStableFunc(ids, func(x, y string) int { return rank[x] - rank[y] })
-	return ids
-}
-
-// managed returns the namespaces that are workloads. The host's is not, although workloads run in it.
-func (a *Agent) managed() wire.Managed {
-	m := wire.Managed{}
-	for _, t := range a.workloads {
-		if t.HostNet {
-			continue
-		}
-		if id, err := netns.Identity(t.NetNS); err == nil {
-			m[id] = t.Name
-		}
-	}
-	return m
-}
-
 // attachWanted attaches one endpoint as it is wanted.
-func (a *Agent) attachWanted(ctx context.Context, t *tracked, e *endpoint, managed wire.Managed) {
-	kind, fail := a.wanted(t.ID)
+func (a *attacher) attachWanted(ctx context.Context, t *tracked, e *endpoint, managed wire.Managed) {
+	kind, fail := a.policy.wanted(t.ID)
 	if e.iface.Name == loopback {
 		kind = backend.Inline // by queue, in every mode
 	}
-	if e.at.Kind == backend.NoKind && e.choice != a.choice(t) {
+	if e.at.Kind == backend.NoKind && e.choice != a.policy.choice(t) {
 		e.planned = false
 	}
 	if a.elsewhere(t, e, kind) {
@@ -193,30 +126,14 @@ func (a *Agent) attachWanted(ctx context.Context, t *tracked, e *endpoint, manag
 	}
 }
 
-// wanted returns how a workload's interfaces are to be attached.
-func (a *Agent) wanted(id string) (backend.Kind, backend.FailMode) {
-	var w *policy.Workload
-	if a.table != nil {
-		w = a.table.Workload(id)
-	}
-	fail := backend.FailOpen
-	if w != nil && w.FailClosed() {
-		fail = backend.FailClosed
-	}
-	if w != nil && (w.Mode() == policy.Protect || w.Quarantined()) {
-		return backend.Inline, fail
-	}
-	return backend.Tap, fail
-}
-
 // detach detaches an endpoint and restores its interface.
-func (a *Agent) detach(t *tracked, name string) {
+func (a *attacher) detach(t *tracked, name string) {
 	e := t.endpoints[name]
 	if e == nil {
 		return
 	}
 	delete(t.endpoints, name)
-	a.dropSources(e)
+	a.sources.drop(e)
 	if e.at.Kind == backend.NoKind {
 		return
 	}
@@ -224,47 +141,4 @@ func (a *Agent) detach(t *tracked, name string) {
 		a.log.Warn("interface not detached cleanly", "workload", t.ID, "interface", name, "error", err)
 	}
 	a.names.remove(e.id, time.Now())
-}
-
-// endpointNames maps endpoints to workloads, also for a while after their end, when their last records arrive.
-type endpointNames struct {
-	mu   sync.RWMutex
-	ids  map[uint32]string    // guarded by mu
-	gone map[uint32]time.Time // guarded by mu
-}
-
-const nameKept = 10 * time.Second
-
-func newEndpointNames() *endpointNames {
-	return &endpointNames{ids: map[uint32]string{}, gone: map[uint32]time.Time{}}
-}
-
-func (n *endpointNames) workload(id uint32) string {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	return n.ids[id]
-}
-
-func (n *endpointNames) add(id uint32, workload string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.ids[id] = workload
-	delete(n.gone, id)
-}
-
-func (n *endpointNames) remove(id uint32, now time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.gone[id] = now
-}
-
-func (n *endpointNames) sweep(now time.Time) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for id, since := range n.gone {
-		if now.Sub(since) > nameKept {
-			delete(n.gone, id)
-			delete(n.ids, id)
-		}
-	}
 }

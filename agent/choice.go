@@ -37,17 +37,17 @@ type choice struct {
 }
 
 // choice returns the backend configured for a workload: a command overrides the flag, and that the label.
-func (a *Agent) choice(t *tracked) choice {
+func (p *enforcement) choice(t *tracked) choice {
 	if t.HostNet {
 		return choice{}
 	}
-	if a.table != nil {
-		if w := a.table.Workload(t.ID); w != nil && CheckChoice(w.Backend()) {
+	if p.table != nil {
+		if w := p.table.Workload(t.ID); w != nil && CheckChoice(w.Backend()) {
 			return choice{w.Backend(), "a command"}
 		}
 	}
 	for _, name := range []string{t.Name, filepath.Base(t.NetNS)} {
-		if c := a.cfg.Choice[name]; c != "" {
+		if c := p.choices[name]; c != "" {
 			return choice{c, "--backend"}
 		}
 	}
@@ -88,7 +88,7 @@ func backendText(ep *backend.Endpoint) string {
 }
 
 // sweep removes the rules that a killed process left in a workload.
-func (a *Agent) sweep(w *workload.Workload) {
+func (a *attacher) sweep(w *workload.Workload) {
 	if a.cfg.Queues == nil || w.HostNet {
 		return
 	}
@@ -102,7 +102,7 @@ func (a *Agent) sweep(w *workload.Workload) {
 }
 
 // detectSidecar adds or removes the endpoint on lo, depending on redirects.
-func (a *Agent) detectSidecar(t *tracked) {
+func (a *attacher) detectSidecar(t *tracked) {
 	if a.cfg.Queues == nil || t.HostNet {
 		return
 	}
@@ -123,13 +123,13 @@ func (a *Agent) detectSidecar(t *tracked) {
 	case before.Any() && e != nil:
 		e.plans = []wire.Plan{wire.Loopback(&t.Workload, &e.iface, m)}
 	default:
-		t.endpoints[loopback] = &endpoint{id: a.endpointID(t.ID, loopback), iface: workload.Interface{Name: loopback, Index: 1, Kind: "loopback"}}
+		t.endpoints[loopback] = &endpoint{id: a.ids.of(t.ID, loopback), iface: workload.Interface{Name: loopback, Index: 1, Kind: "loopback"}}
 		a.log.Info("sidecar found", "workload", t.ID, "out", m.Out, "in", m.In)
 	}
 }
 
 // meshOf returns what a workload's rules, or else its label, redirect to a sidecar.
-func (a *Agent) meshOf(t *tracked) (wire.Mesh, error) {
+func (a *attacher) meshOf(t *tracked) (wire.Mesh, error) {
 	if there, err := strconv.ParseBool(t.Labels[labelSidecar]); err == nil {
 		return wire.Mesh{Out: there, In: there}, nil
 	}

@@ -15,8 +15,8 @@ import (
 
 // plan finds the possible datapaths of an endpoint: when it is new, when its choice changed, and when
 // it is about to go inline.
-func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Managed) error {
-	c := a.choice(t)
+func (a *attacher) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Managed) error {
+	c := a.policy.choice(t)
 	if e.planned && (e.moved || e.absent) {
 		return nil
 	}
@@ -33,7 +33,7 @@ func (a *Agent) plan(t *tracked, e *endpoint, kind backend.Kind, managed wire.Ma
 
 // plansOf returns the possible datapaths of an endpoint, the best first. If the chosen one is unavailable,
 // another one is better than none.
-func (a *Agent) plansOf(t *tracked, e *endpoint, c choice, managed wire.Managed) ([]wire.Plan, error) {
+func (a *attacher) plansOf(t *tracked, e *endpoint, c choice, managed wire.Managed) ([]wire.Plan, error) {
 	if e.iface.Name == loopback {
 		return []wire.Plan{wire.Loopback(&t.Workload, &e.iface, t.mesh)}, nil
 	}
@@ -56,7 +56,7 @@ func (a *Agent) plansOf(t *tracked, e *endpoint, c choice, managed wire.Managed)
 
 // attach attaches an endpoint as a kind: inline by the best available datapath. The error is why the best
 // one is unavailable; the endpoint's at is the actual attachment.
-func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backend.Kind, fail backend.FailMode) error {
+func (a *attacher) attach(ctx context.Context, t *tracked, e *endpoint, kind backend.Kind, fail backend.FailMode) error {
 	ep := backend.Endpoint{ID: e.id, Kind: kind, NetNS: t.NetNS, Interface: e.iface.Name, Index: e.iface.Index, MAC: e.plans[0].MAC, Fail: fail}
 	if e.absent {
 		ep.Interface, ep.Index = "", 0
@@ -81,7 +81,7 @@ func (a *Agent) attach(ctx context.Context, t *tracked, e *endpoint, kind backen
 }
 
 // attachAs attaches an endpoint by one datapath; after an error the previous attachment remains.
-func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backend.Endpoint) error {
+func (a *attacher) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backend.Endpoint) error {
 	same := e.at.SameAttachment(&ep)
 	if same && e.at.SameInterface(&ep) {
 		return nil
@@ -95,10 +95,10 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	first := e.at.Kind == backend.NoKind
 	var before *socketList
 	if first {
-		before = a.socketsAtAttach(t, e, true)
+		before = a.sockets.atAttach(t, e, true)
 	}
 	if e.sources == nil {
-		a.setSources(t, e)
+		a.sources.set(t, e)
 	}
 	if err := a.cfg.Engine.Attach(ctx, be, ep, t.ID); err != nil {
 		return err
@@ -113,9 +113,9 @@ func (a *Agent) attachAs(ctx context.Context, t *tracked, e *endpoint, ep backen
 	}
 	a.log.Info("interface attached", "workload", t.ID, "interface", ep.Interface, "kind", ep.Kind, "backend", backendText(&ep), "took", time.Since(begin))
 	if first {
-		a.openAtAttach(t, e, before, a.socketsAtAttach(t, e, false))
+		a.sockets.openAtAttach(t, e, before, a.sockets.atAttach(t, e, false))
 	} else {
-		a.refreshSockets(t)
+		a.sockets.refresh(t)
 	}
 	return nil
 }
@@ -144,7 +144,7 @@ type stayer interface {
 }
 
 // why returns why an endpoint is attached as it is.
-func (a *Agent) why(t *tracked, e *endpoint) string {
+func (a *attacher) why(t *tracked, e *endpoint) string {
 	if text := a.judgedElsewhere(t, e); text != "" {
 		return text
 	}
@@ -167,23 +167,13 @@ func (a *Agent) why(t *tracked, e *endpoint) string {
 	case e.at.Kind == backend.Tap && e.err != "":
 		return "copies, because no datapath to enforce is available"
 	case e.at.Kind == backend.Tap && chosen != "":
-		return a.mode(t.ID) + " mode takes copies; in protect: " + chosen
+		return a.policy.mode(t.ID) + " mode takes copies; in protect: " + chosen
 	case e.at.Kind == backend.Tap:
-		return a.mode(t.ID) + " mode takes copies"
+		return a.policy.mode(t.ID) + " mode takes copies"
 	case e.iface.Name == loopback, chosen == "":
 		return p.Note
 	case (e.choice.backend == policy.NFQueueBackend) == inStack(&e.at):
 		return "chosen by " + e.choice.by + "; " + p.Note
 	}
 	return p.Note + "; " + chosen + ", is unavailable"
-}
-
-// mode returns a workload's mode in text.
-func (a *Agent) mode(id string) string {
-	if a.table != nil {
-		if w := a.table.Workload(id); w != nil {
-			return w.Mode().String()
-		}
-	}
-	return policy.Discover.String()
 }

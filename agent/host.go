@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -24,64 +25,77 @@ func (r records) Drain(fn func(*flow.Record)) int {
 	return r.Records.Drain(func(f *flow.Record) {
 		r.a.unjudged.record(f)
 		fn(f)
-	}) + r.a.host.Drain(func(f *flow.Record) {
-		r.a.sockets.add(r.a.names.workload(f.Endpoint), f)
+	}) + r.a.hosts.watcher.Drain(func(f *flow.Record) {
+		r.a.hosts.traffic.add(r.a.names.workload(f.Endpoint), f)
 		fn(f)
 	})
 }
 
+// hostNetwork watches the workloads in the host's network. It belongs to Run's goroutine, except for peer,
+// traffic and what the watcher allows.
+type hostNetwork struct {
+	watcher *hostmode.Watcher
+	names   *endpointNames
+	traffic hostTraffic // of their sockets
+	watched map[string]hostmode.Workload
+}
+
+func newHostNetwork(log *slog.Logger, names *endpointNames) *hostNetwork {
+	return &hostNetwork{watcher: hostmode.New(hostmode.Config{Logger: log}), names: names}
+}
+
 // peer returns the workload in the host's network at the other end of a workload's connection, and its
 // process: the workload sees the host's address only.
-func (a *Agent) peer(f *flow.Record) (string, *flow.Detail) {
-	p, _ := a.host.Peer(f)
+func (h *hostNetwork) peer(f *flow.Record) (string, *flow.Detail) {
+	p, _ := h.watcher.Peer(f)
 	return p.Workload, p.Detail
 }
 
-// watchHost updates which workloads in the host's network have their sockets watched.
-func (a *Agent) watchHost() {
+// update updates which workloads in the host's network have their sockets watched.
+func (h *hostNetwork) update(workloads map[string]*tracked, ids *endpointIDs) {
 	now := map[string]hostmode.Workload{}
-	for id, t := range a.workloads {
+	for id, t := range workloads {
 		if t.HostNet {
-			now[id] = hostmode.Workload{ID: id, Endpoint: a.endpointID(id, sockets), NetNS: t.NetNS, Containers: t.Containers}
+			now[id] = hostmode.Workload{ID: id, Endpoint: ids.of(id, sockets), NetNS: t.NetNS, Containers: t.Containers}
 		}
 	}
 	same := func(x, y hostmode.Workload) bool {
 		return x.ID == y.ID && x.Endpoint == y.Endpoint && x.NetNS == y.NetNS && slices.Equal(x.Containers, y.Containers)
 	}
-	if maps.EqualFunc(now, a.hosted, same) {
+	if maps.EqualFunc(now, h.watched, same) {
 		return
 	}
 	list := make([]hostmode.Workload, 0, len(now))
 	for id, x := range now {
-		a.names.add(x.Endpoint, id)
+		h.names.add(x.Endpoint, id)
 		list = append(list, x)
 	}
-	a.host.Watch(list)
-	for id, x := range a.hosted {
+	h.watcher.Watch(list)
+	for id, x := range h.watched {
 		if _, still := now[id]; !still {
-			a.names.remove(x.Endpoint, time.Now())
-			a.sockets.forget(id)
+			h.names.remove(x.Endpoint, time.Now())
+			h.traffic.forget(id)
 		}
 	}
-	a.hosted = now
+	h.watched = now
 }
 
-// hostSettled reports whether all workloads in the host's network are watched.
-func (a *Agent) hostSettled() bool {
-	if len(a.hosted) == 0 {
+// settled reports whether all workloads in the host's network are watched.
+func (h *hostNetwork) settled() bool {
+	if len(h.watched) == 0 {
 		return true
 	}
 	select {
-	case <-a.host.Settled():
+	case <-h.watcher.Settled():
 		return true
 	default:
 		return false
 	}
 }
 
-// note returns the note on a whole workload.
-func (a *Agent) workloadNote(t *tracked) []string {
-	if n := a.host.Note(); t.HostNet && n != "" {
+// notes returns the notes on a whole workload.
+func (h *hostNetwork) notes(t *tracked) []string {
+	if n := h.watcher.Note(); t.HostNet && n != "" {
 		return []string{n}
 	}
 	return nil

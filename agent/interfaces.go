@@ -18,7 +18,7 @@ import (
 // was renamed or has another MAC address stays attached. An endpoint whose interface is gone is detached,
 // unless the host's end still exists: then the interface is in another namespace, and what is there uses the
 // workload's connection to the network.
-func (a *Agent) matchInterfaces(t *tracked) {
+func (a *attacher) matchInterfaces(t *tracked) {
 	by, next := map[int]*endpoint{}, map[string]*endpoint{}
 	for name, e := range t.endpoints {
 		if name == loopback || e.absent {
@@ -64,22 +64,21 @@ func (a *Agent) matchInterfaces(t *tracked) {
 }
 
 // assignIDs adds the endpoints of new interfaces, and renames the numbers of the others.
-func (a *Agent) assignIDs(t *tracked, fresh []*workload.Interface) {
+func (a *attacher) assignIDs(t *tracked, fresh []*workload.Interface) {
 	used := map[uint32]bool{}
 	for _, e := range t.endpoints {
 		used[e.id] = true
 	}
 	for _, n := range fresh {
-		id := a.endpointID(t.ID, n.Name)
+		id := a.ids.of(t.ID, n.Name)
 		for used[id] { // of an interface that had this name before
-			delete(a.ids, endpointKey(t.ID, n.Name))
-			id = a.endpointID(t.ID, n.Name)
+			id = a.ids.renew(t.ID, n.Name)
 		}
 		used[id] = true
 		t.endpoints[n.Name] = &endpoint{id: id, iface: *n}
 	}
 	for name, e := range t.endpoints {
-		a.ids[endpointKey(t.ID, name)] = e.id
+		a.ids.set(t.ID, name, e.id)
 	}
 }
 
@@ -101,7 +100,7 @@ func (e *endpoint) follow(n *workload.Interface) {
 
 // movedAway returns the endpoint of an interface that is in another namespace, nil if it is in none: with
 // queues, which are in the namespace that it left, a new one for the host's end.
-func (a *Agent) movedAway(t *tracked, e *endpoint, name string) *endpoint {
+func (a *attacher) movedAway(t *tracked, e *endpoint, name string) *endpoint {
 	m := e
 	if ofAll(&e.at) {
 		m = &endpoint{iface: e.iface, planned: true, choice: e.choice}
@@ -111,7 +110,7 @@ func (a *Agent) movedAway(t *tracked, e *endpoint, name string) *endpoint {
 		return nil
 	}
 	if m != e {
-		m.id = a.endpointID(t.ID, name)
+		m.id = a.ids.of(t.ID, name)
 	}
 	return m
 }
@@ -134,11 +133,11 @@ func (e *endpoint) leave() bool {
 }
 
 // dropMoved detaches endpoints whose interfaces left their namespaces and no longer exist.
-func (a *Agent) dropMoved() {
+func (a *attachments) dropMoved() {
 	for _, t := range a.workloads {
 		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
 			if e := t.endpoints[name]; e.moved && !e.leave() {
-				a.detach(t, name)
+				a.attacher.detach(t, name)
 			}
 		}
 	}
@@ -160,7 +159,7 @@ func (t *tracked) judge(e *endpoint, kind backend.Kind) *endpoint {
 }
 
 // stopCarried detaches an endpoint whose frames are judged at the interface below it.
-func (a *Agent) stopCarried(t *tracked, e *endpoint) {
+func (a *attacher) stopCarried(t *tracked, e *endpoint) {
 	e.err = ""
 	if e.at.Kind == backend.NoKind {
 		return

@@ -19,21 +19,21 @@ type leaving struct {
 }
 
 // detachEnded detaches an ended workload, but for its taps, which linger.
-func (a *Agent) detachEnded(t *tracked) {
+func (a *attachments) detachEnded(t *tracked) {
 	for name, e := range t.endpoints {
 		if e.at.Kind != backend.Tap {
-			a.detach(t, name)
+			a.attacher.detach(t, name)
 		}
 	}
 	if len(t.endpoints) > 0 {
 		a.leaving = append(a.leaving, leaving{t, time.Now().Add(linger)})
 		return
 	}
-	a.uncount(t.ID)
+	a.ended(t.ID)
 }
 
 // detachExpired detaches the taps whose time is over and returns when the next one's is; zero for none.
-func (a *Agent) detachExpired(now time.Time) (next time.Time) {
+func (a *attachments) detachExpired(now time.Time) (next time.Time) {
 	keep := a.leaving[:0]
 	for _, l := range a.leaving {
 		if now.Before(l.until) {
@@ -44,9 +44,9 @@ func (a *Agent) detachExpired(now time.Time) (next time.Time) {
 			continue
 		}
 		for name := range l.endpoints {
-			a.detach(l.tracked, name)
+			a.attacher.detach(l.tracked, name)
 		}
-		a.uncount(l.ID)
+		a.ended(l.ID)
 	}
 	clear(a.leaving[len(keep):])
 	a.leaving = keep
@@ -54,7 +54,7 @@ func (a *Agent) detachExpired(now time.Time) (next time.Time) {
 }
 
 // detachLingering detaches the lingering taps of a workload that is back under the same numbers.
-func (a *Agent) detachLingering(id string) {
+func (a *attachments) detachLingering(id string) {
 	for i := range a.leaving {
 		if a.leaving[i].ID == id {
 			a.leaving[i].until = time.Time{}
@@ -65,8 +65,7 @@ func (a *Agent) detachLingering(id string) {
 
 // detachAll detaches all endpoints. The taps linger, so that what their workloads sent and received last is
 // reported.
-func (a *Agent) detachAll() {
-	a.host.Watch(nil)
+func (a *attachments) detachAll() {
 	a.detachEach(func(e *endpoint) bool { return e.at.Kind != backend.Tap })
 	for _, t := range a.workloads {
 		if len(t.endpoints) > 0 {
@@ -79,11 +78,11 @@ func (a *Agent) detachAll() {
 }
 
 // detachEach detaches those endpoints of all workloads that fn accepts.
-func (a *Agent) detachEach(fn func(*endpoint) bool) {
+func (a *attachments) detachEach(fn func(*endpoint) bool) {
 	sideBySide(slices.Collect(maps.Values(a.workloads)), func(t *tracked) {
 		for name, e := range t.endpoints {
 			if fn(e) {
-				a.detach(t, name)
+				a.attacher.detach(t, name)
 			}
 		}
 	})

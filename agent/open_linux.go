@@ -26,23 +26,23 @@ type openSockets struct {
 // openAtAttach reports the connections that a workload's sockets held open when an endpoint was attached: those
 // that both readings show, before its packets were seen and after. The packets of others may wait in the ring, and
 // programs connect UDP sockets for a moment to learn their own address.
-func (a *Agent) openAtAttach(t *tracked, e *endpoint, before, after *socketList) {
+func (r *socketReader) openAtAttach(t *tracked, e *endpoint, before, after *socketList) {
 	opened := maps.Clone(after.open)
 	maps.DeleteFunc(opened, func(x role.Tuple, _ bool) bool { return !before.open[x] })
 	t.open = openSockets{last: after.open, read: time.Now()}
-	a.setHeld(t, e, opened, after.open)
+	r.setHeld(t, e, opened, after.open)
 }
 
 // refreshOpen reads the open connections of a workload again. What two readings show and no packet, was open
 // before it could be seen.
-func (a *Agent) refreshOpen(t *tracked) {
+func (r *socketReader) refreshOpen(t *tracked) {
 	if time.Since(t.open.read) < openEvery || t.mesh.Any() {
 		return
 	}
 	s, err := socketsOf(t.NetNS, true)
 	t.open.read = time.Now()
 	if err != nil {
-		a.log.Debug("open connections not read", "workload", t.ID, "error", err)
+		r.log.Debug("open connections not read", "workload", t.ID, "error", err)
 		return
 	}
 	opened := maps.Clone(s.open)
@@ -50,35 +50,35 @@ func (a *Agent) refreshOpen(t *tracked) {
 	t.open.last = s.open
 	for _, e := range t.endpoints {
 		if e.at.Kind != backend.NoKind {
-			a.setHeld(t, e, opened, s.open)
+			r.setHeld(t, e, opened, s.open)
 		}
 	}
 }
 
 // setHeld reports to the engine which of a workload's open connections are an endpoint's. Those of a
 // workload with a sidecar are redirected, and seen with other ends.
-func (a *Agent) setHeld(t *tracked, e *endpoint, opened, all map[role.Tuple]bool) {
+func (r *socketReader) setHeld(t *tracked, e *endpoint, opened, all map[role.Tuple]bool) {
 	if e.iface.Name == loopback || t.mesh.Any() {
 		return
 	}
-	r := routes{t: t, of: map[string]bool{}, indexes: map[int]bool{}}
-	kind, _ := a.wanted(t.ID)
+	by := routes{t: t, of: map[string]bool{}, indexes: map[int]bool{}}
+	kind, _ := r.policy.wanted(t.ID)
 	for _, x := range t.endpoints {
 		if t.judge(x, kind) == e {
-			r.of[x.iface.Name], r.indexes[x.iface.Index] = true, true
+			by.of[x.iface.Name], by.indexes[x.iface.Index] = true, true
 		}
 	}
 	var known, first []role.Tuple
 	for x := range all {
 		switch {
-		case !r.uses(&x):
+		case !by.uses(&x):
 		case opened[x]:
 			first = append(first, x)
 		default:
 			known = append(known, x)
 		}
 	}
-	a.cfg.Engine.SetHeld(e.id, first, known)
+	r.engine.SetHeld(e.id, first, known)
 }
 
 // routes finds the interface of connections.

@@ -35,19 +35,19 @@ func (e *endpoint) shares() bool {
 }
 
 // keepAbsent keeps an endpoint whose interface is gone where its queues take the packets of others, too.
-func (a *Agent) keepAbsent(t *tracked, e *endpoint) bool {
+func (a *attacher) keepAbsent(t *tracked, e *endpoint) bool {
 	e.absent = ofAll(&e.at) && a.stillQueued(t, e)
 	return e.absent
 }
 
 // stillQueued reports whether an endpoint is wanted as it is attached, by queues.
-func (a *Agent) stillQueued(t *tracked, e *endpoint) bool {
-	kind, _ := a.wanted(t.ID)
-	return kind == backend.Inline && a.choice(t) == e.choice
+func (a *attacher) stillQueued(t *tracked, e *endpoint) bool {
+	kind, _ := a.policy.wanted(t.ID)
+	return kind == backend.Inline && a.policy.choice(t) == e.choice
 }
 
 // dropAbsent detaches endpoints without an interface whose queues are no longer wanted.
-func (a *Agent) dropAbsent(t *tracked) {
+func (a *attacher) dropAbsent(t *tracked) {
 	for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
 		if e := t.endpoints[name]; e.absent && !a.stillQueued(t, e) {
 			a.detach(t, name)
@@ -56,7 +56,7 @@ func (a *Agent) dropAbsent(t *tracked) {
 }
 
 // elsewhere reports whether an endpoint needs no attachment, because its packets are judged by another.
-func (a *Agent) elsewhere(t *tracked, e *endpoint, kind backend.Kind) bool {
+func (a *attacher) elsewhere(t *tracked, e *endpoint, kind backend.Kind) bool {
 	a.takeOver(t, e)
 	if t.judge(e, kind) == e {
 		return false
@@ -66,15 +66,13 @@ func (a *Agent) elsewhere(t *tracked, e *endpoint, kind backend.Kind) bool {
 }
 
 // takeOver gives the attachment of an endpoint without an interface to one that would share it.
-func (a *Agent) takeOver(t *tracked, e *endpoint) {
+func (a *attacher) takeOver(t *tracked, e *endpoint) {
 	q := t.queueOfAll()
 	if q == nil || !q.absent || !e.shares() {
 		return
 	}
 	e.id, e.at, e.stays, e.sources = q.id, q.at, q.stays, q.sources
-	a.idsMu.Lock() // workloads are attached side by side
-	a.ids[endpointKey(t.ID, e.iface.Name)] = e.id
-	a.idsMu.Unlock()
+	a.ids.set(t.ID, e.iface.Name, e.id)
 	maps.DeleteFunc(t.endpoints, func(_ string, x *endpoint) bool { return x == q })
 }
 
@@ -102,7 +100,7 @@ func (t *tracked) addNumbers(e *endpoint, ep *backend.Endpoint) {
 }
 
 // updateQueues makes the queues of a workload leave what is attached otherwise by now, and take what is not.
-func (a *Agent) updateQueues(ctx context.Context, t *tracked) {
+func (a *attacher) updateQueues(ctx context.Context, t *tracked) {
 	for _, e := range t.endpoints {
 		ep := e.at
 		t.addNumbers(e, &ep)
@@ -116,8 +114,8 @@ func (a *Agent) updateQueues(ctx context.Context, t *tracked) {
 }
 
 // judgedElsewhere returns by which endpoint the frames of another are judged; "" for itself.
-func (a *Agent) judgedElsewhere(t *tracked, e *endpoint) string {
-	kind, _ := a.wanted(t.ID)
+func (a *attacher) judgedElsewhere(t *tracked, e *endpoint) string {
+	kind, _ := a.policy.wanted(t.ID)
 	switch j := t.judge(e, kind); {
 	case j == e:
 		return ""

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -27,6 +28,11 @@ type brokenKey struct {
 // repairs counts what other programs changed of the agent's own parts. The agent's loop uses it,
 // except for counters.
 type repairs struct {
+	cfg      Config
+	log      *slog.Logger
+	up       *uplink.Uplink
+	attached *attachments
+
 	broken map[brokenKey]string // sentences for operators
 	lines  map[brokenKey]*repairLine
 
@@ -40,16 +46,16 @@ type repairLine struct {
 	count int // of repairs that were not logged
 }
 
-func newRepairs() *repairs {
-	return &repairs{broken: map[brokenKey]string{}, lines: map[brokenKey]*repairLine{}, counts: map[string]uint64{}}
+func newRepairs(cfg Config, up *uplink.Uplink, attached *attachments) *repairs {
+	return &repairs{cfg: cfg, log: cfg.Logger, up: up, attached: attached, broken: map[brokenKey]string{}, lines: map[brokenKey]*repairLine{}, counts: map[string]uint64{}}
 }
 
 // repairers returns the backends that watch their parts, with their names.
-func (a *Agent) repairers() map[string]backend.Repairer {
+func (r *repairs) repairers() map[string]backend.Repairer {
 	out := map[string]backend.Repairer{}
-	for name, be := range map[string]backend.Backend{backend.Inline.String(): a.cfg.Backend, byQueues: a.cfg.Queues} {
-		if r, ok := be.(backend.Repairer); ok {
-			out[name] = r
+	for name, be := range map[string]backend.Backend{backend.Inline.String(): r.cfg.Backend, byQueues: r.cfg.Queues} {
+		if x, ok := be.(backend.Repairer); ok {
+			out[name] = x
 		}
 	}
 	return out
@@ -64,17 +70,17 @@ func repaired(be backend.Backend) <-chan struct{} {
 }
 
 // takeRepairs handles what backends found and repaired.
-func (a *Agent) takeRepairs() {
-	for name, r := range a.repairers() {
-		for _, x := range r.TakeRepairs() {
-			a.handleRepair(name, &x)
+func (r *repairs) takeRepairs() {
+	for name, be := range r.repairers() {
+		for _, x := range be.TakeRepairs() {
+			r.handleRepair(name, &x)
 		}
 	}
 }
 
 // handleRepair counts, logs and reports one repair.
-func (a *Agent) handleRepair(be string, x *backend.Repair) {
-	t, e := a.endpointByID(x.Endpoint)
+func (r *repairs) handleRepair(be string, x *backend.Repair) {
+	t, e := r.attached.endpointByID(x.Endpoint)
 	if x.Endpoint != 0 && e == nil {
 		return // it was detached
 	}
@@ -88,31 +94,31 @@ func (a *Agent) handleRepair(be string, x *backend.Repair) {
 	}
 	k := brokenKey{x.Part, x.Interface, x.Endpoint}
 	if x.Err == nil {
-		delete(a.repairs.broken, k)
+		delete(r.broken, k)
 	} else {
 		where := x.Interface
 		if t != nil {
 			where = t.Name + "/" + e.iface.Name
 		}
-		a.repairs.broken[k] = fmt.Sprintf("%s of %s was changed by another program (%s) and cannot be repaired: %s", x.Part, cmp.Or(where, be), cmp.Or(x.Detail, "see the reason"), x.Err)
+		r.broken[k] = fmt.Sprintf("%s of %s was changed by another program (%s) and cannot be repaired: %s", x.Part, cmp.Or(where, be), cmp.Or(x.Detail, "see the reason"), x.Err)
 	}
 	if x.Detail == "" {
 		return // of a change that was reported before
 	}
-	a.repairs.count(x.Part)
-	a.logRepair(k, workload, x)
-	a.up.Unjudged(uplink.Unjudged{Workload: workload, Interface: x.Interface, Backend: be, Cause: x.Part + uplink.Changed, Dropped: !x.Passed,
+	r.count(x.Part)
+	r.logRepair(k, workload, x)
+	r.up.Unjudged(uplink.Unjudged{Workload: workload, Interface: x.Interface, Backend: be, Cause: x.Part + uplink.Changed, Dropped: !x.Passed,
 		First: x.Sound.UnixNano(), Last: x.At.UnixNano()})
 }
 
 // logRepair logs a repair, unless one of the same part was logged a moment ago.
-func (a *Agent) logRepair(k brokenKey, workload string, x *backend.Repair) {
-	l := a.repairs.lines[k]
+func (r *repairs) logRepair(k brokenKey, workload string, x *backend.Repair) {
+	l := r.lines[k]
 	now := time.Now()
 	if l == nil {
-		maps.DeleteFunc(a.repairs.lines, func(_ brokenKey, l *repairLine) bool { return now.Sub(l.at) > repairLog })
+		maps.DeleteFunc(r.lines, func(_ brokenKey, l *repairLine) bool { return now.Sub(l.at) > repairLog })
 		l = &repairLine{}
-		a.repairs.lines[k] = l
+		r.lines[k] = l
 	}
 	if now.Sub(l.at) < repairLog {
 		l.count++
@@ -124,10 +130,10 @@ func (a *Agent) logRepair(k brokenKey, workload string, x *backend.Repair) {
 	}
 	l.at, l.count = now, 0
 	if x.Err != nil {
-		a.log.Error("change by another program not repaired", append(fields, "error", x.Err)...)
+		r.log.Error("change by another program not repaired", append(fields, "error", x.Err)...)
 		return
 	}
-	a.log.Warn("change by another program repaired", fields...)
+	r.log.Warn("change by another program repaired", fields...)
 }
 
 func (r *repairs) count(part string) {
@@ -146,11 +152,11 @@ func (r *repairs) counters(to map[string]uint64) {
 }
 
 // brokenParts returns sentences about parts that are not repaired, of endpoints that exist.
-func (a *Agent) brokenParts() []string {
+func (r *repairs) brokenParts() []string {
 	var out []string
-	for k, text := range a.repairs.broken {
-		if _, e := a.endpointByID(k.endpoint); k.endpoint != 0 && e == nil {
-			delete(a.repairs.broken, k)
+	for k, text := range r.broken {
+		if _, e := r.attached.endpointByID(k.endpoint); k.endpoint != 0 && e == nil {
+			delete(r.broken, k)
 			continue
 		}
 		out = append(out, text)
@@ -159,24 +165,20 @@ func (a *Agent) brokenParts() []string {
 	return out
 }
 
-// endpointByID returns an endpoint and its workload.
-func (a *Agent) endpointByID(id uint32) (*tracked, *endpoint) {
-	if id == 0 {
-		return nil, nil
-	}
-	for _, t := range a.workloads {
+// detachGone detaches the endpoints whose hooks left their namespaces a while ago, and returns when to look
+// again; zero for not.
+func (r *repairs) detachGone(now time.Time) (next time.Time) {
+	for _, t := range r.attached.workloads {
 		for _, e := range t.endpoints {
-			if e.id == id {
-				return t, e
-			}
+			next = earlier(next, r.hookGone(t, e, now))
 		}
 	}
-	return nil, nil
+	return next
 }
 
 // hookGone detaches an endpoint whose hook left its namespace a while ago, so that it is
 // attached again where it is now. It returns when to look again; zero for not.
-func (a *Agent) hookGone(t *tracked, e *endpoint, now time.Time) time.Time {
+func (r *repairs) hookGone(t *tracked, e *endpoint, now time.Time) time.Time {
 	if e.gone.IsZero() {
 		return time.Time{}
 	}
@@ -188,13 +190,13 @@ func (a *Agent) hookGone(t *tracked, e *endpoint, now time.Time) time.Time {
 	if e.at.Kind != backend.Inline || e.moved {
 		return time.Time{}
 	}
-	a.log.Warn("interface lost", "workload", t.ID, "interface", e.iface.Name, "hook", e.at.Hook.Interface, "reason", backend.ErrHookGone)
-	if err := a.cfg.Engine.Detach(e.id); err != nil {
-		a.log.Warn("interface not detached cleanly", "workload", t.ID, "interface", e.iface.Name, "error", err)
+	r.log.Warn("interface lost", "workload", t.ID, "interface", e.iface.Name, "hook", e.at.Hook.Interface, "reason", backend.ErrHookGone)
+	if err := r.cfg.Engine.Detach(e.id); err != nil {
+		r.log.Warn("interface not detached cleanly", "workload", t.ID, "interface", e.iface.Name, "error", err)
 	}
 	e.at, e.planned, e.retry = backend.Endpoint{}, false, time.Time{}
-	a.repairs.count(backend.PartHook)
-	a.up.Unjudged(uplink.Unjudged{Workload: t.ID, Interface: e.iface.Name, Backend: backend.Inline.String(), Cause: backend.PartHook + uplink.Changed,
+	r.count(backend.PartHook)
+	r.up.Unjudged(uplink.Unjudged{Workload: t.ID, Interface: e.iface.Name, Backend: backend.Inline.String(), Cause: backend.PartHook + uplink.Changed,
 		First: since.UnixNano(), Last: now.UnixNano()})
 	return time.Time{}
 }

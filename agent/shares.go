@@ -72,14 +72,14 @@ func (w *unjudgedWatch) exceeding(now time.Time, name func(id string) string) []
 
 // Exceeding returns a sentence for each workload and share that it has exceeded within the last half
 // minute. Other workloads lose nothing by it. It is safe for concurrent use.
-func (a *Agent) Exceeding() []string { return a.exceeding(a.Workloads()) }
+func (a *Agent) Exceeding() []string { return a.unjudged.exceedingNow(a.Workloads()) }
 
-// exceeding is Exceeding for workloads as they were reported last.
-func (a *Agent) exceeding(list []*controlv1.Workload) []string {
-	return a.unjudged.exceeding(time.Now(), func(id string) string {
-		for _, w := range list {
-			if w.Id == id {
-				return w.Name
+// exceedingNow is Agent.Exceeding, for workloads as they were reported last.
+func (w *unjudgedWatch) exceedingNow(list []*controlv1.Workload) []string {
+	return w.exceeding(time.Now(), func(id string) string {
+		for _, x := range list {
+			if x.Id == id {
+				return x.Name
 			}
 		}
 		return id

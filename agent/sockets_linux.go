@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -21,27 +22,19 @@ func socketsEvery(workloads int) time.Duration {
 	return max(2*time.Second, time.Duration(workloads)*40*time.Millisecond)
 }
 
-// readSockets reads the sockets of every workload, and detects sidecars; it reports whether one appeared or
-// disappeared.
-func (a *Agent) readSockets() (changed bool) {
-	for _, t := range a.workloads {
-		if len(t.endpoints) > 0 {
-			a.refreshSockets(t)
-			a.refreshOpen(t)
-		}
-		before := t.mesh
-		a.detectSidecar(t)
-		changed = changed || t.mesh != before
-	}
-	return changed
+// socketReader reads the sockets of workloads and reports them to the engine.
+type socketReader struct {
+	engine Dataplane
+	policy *enforcement
+	log    *slog.Logger
 }
 
-// refreshSockets reports the sockets of a workload to the engine: its listeners, and the
+// refresh reports the sockets of a workload to the engine: its listeners, and the
 // remaining connections from before it was attached.
-func (a *Agent) refreshSockets(t *tracked) {
+func (r *socketReader) refresh(t *tracked) {
 	s, err := socketsOf(t.NetNS, false)
 	if err != nil {
-		a.log.Debug("sockets not read", "workload", t.ID, "error", err)
+		r.log.Debug("sockets not read", "workload", t.ID, "error", err)
 		s = &socketList{}
 	}
 	if t.sockets == nil {
@@ -54,15 +47,15 @@ func (a *Agent) refreshSockets(t *tracked) {
 		}
 	}
 	t.sockets = &n
-	a.setSockets(t)
+	r.setSockets(t)
 }
 
-// socketsAtAttach reads all sockets of a workload before its packets are seen (early), and again after: a
+// atAttach reads all sockets of a workload before its packets are seen (early), and again after: a
 // socket opened meanwhile counts as older, as its first packet may have been missed.
-func (a *Agent) socketsAtAttach(t *tracked, e *endpoint, early bool) *socketList {
+func (r *socketReader) atAttach(t *tracked, e *endpoint, early bool) *socketList {
 	s, err := socketsOf(t.NetNS, true)
 	if err != nil {
-		a.log.Warn("sockets not read, clients of open connections are guessed", "workload", t.ID, "error", err)
+		r.log.Warn("sockets not read, clients of open connections are guessed", "workload", t.ID, "error", err)
 		s = &socketList{}
 	}
 	n := role.Sockets{Early: early, Complete: s.complete, Listening: s.listening, Old: s.bound, Live: s.live, Dynamic: s.dynamic}
@@ -72,15 +65,15 @@ func (a *Agent) socketsAtAttach(t *tracked, e *endpoint, early bool) *socketList
 		}
 	}
 	t.sockets = &n
-	a.setSockets(t)
-	a.cfg.Engine.SetSockets(e.id, t.sockets) // it may not be attached yet
+	r.setSockets(t)
+	r.engine.SetSockets(e.id, t.sockets) // it may not be attached yet
 	return s
 }
 
-func (a *Agent) setSockets(t *tracked) {
+func (r *socketReader) setSockets(t *tracked) {
 	for _, e := range t.endpoints {
 		if e.at.Kind != backend.NoKind {
-			a.cfg.Engine.SetSockets(e.id, t.sockets)
+			r.engine.SetSockets(e.id, t.sockets)
 		}
 	}
 }

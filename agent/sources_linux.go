@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strconv"
 
@@ -22,17 +23,27 @@ type sourcer interface {
 	SetSources(endpoint uint32, l *own.List)
 }
 
-// setSources gives the engine the addresses of an endpoint's workload. From then on the engine reads
+// sourceReader reads the addresses of workloads and reports them to the engine.
+type sourceReader struct {
+	engine sourcer // nil if it checks none
+	log    *slog.Logger
+}
+
+func newSourceReader(cfg Config) *sourceReader {
+	s, _ := cfg.Engine.(sourcer)
+	return &sourceReader{s, cfg.Logger}
+}
+
+// set gives the engine the addresses of an endpoint's workload. From then on the engine reads
 // them again where an address is missing, since one may have been added a moment ago.
-func (a *Agent) setSources(t *tracked, e *endpoint) {
-	s, ok := a.cfg.Engine.(sourcer)
-	if !ok || t.HostNet || e.iface.Name == loopback {
+func (r *sourceReader) set(t *tracked, e *endpoint) {
+	if r.engine == nil || t.HostNet || e.iface.Name == loopback {
 		return
 	}
 	path := t.NetNS
 	now, err := addressesOf(path)
 	if err != nil {
-		a.log.Warn("addresses not read, senders are not checked", "workload", t.ID, "interface", e.iface.Name, "error", err)
+		r.log.Warn("addresses not read, senders are not checked", "workload", t.ID, "interface", e.iface.Name, "error", err)
 		return
 	}
 	cfg := own.Config{Read: func() (*own.Set, error) { return addressesOf(path) }, Forwards: t.forwarding()}
@@ -42,13 +53,12 @@ func (a *Agent) setSources(t *tracked, e *endpoint) {
 		}
 	}
 	e.sources = own.New(cfg, now)
-	s.SetSources(e.id, e.sources)
+	r.engine.SetSources(e.id, e.sources)
 }
 
-// readdressed reads the addresses of a changed workload again.
-func (a *Agent) readdressed(t *tracked) {
-	s, ok := a.cfg.Engine.(sourcer)
-	if !ok {
+// refresh reads the addresses of a changed workload again.
+func (r *sourceReader) refresh(t *tracked) {
+	if r.engine == nil {
 		return
 	}
 	for _, e := range t.endpoints {
@@ -57,15 +67,15 @@ func (a *Agent) readdressed(t *tracked) {
 		}
 		if now, err := addressesOf(t.NetNS); err == nil {
 			e.sources.Update(now)
-			s.SetSources(e.id, e.sources)
+			r.engine.SetSources(e.id, e.sources)
 		}
 	}
 }
 
-// dropSources ends the check of an endpoint that is gone.
-func (a *Agent) dropSources(e *endpoint) {
-	if s, ok := a.cfg.Engine.(sourcer); ok && e.sources != nil {
-		s.SetSources(e.id, nil)
+// drop ends the check of an endpoint that is gone.
+func (r *sourceReader) drop(e *endpoint) {
+	if r.engine != nil && e.sources != nil {
+		r.engine.SetSources(e.id, nil)
 		e.sources = nil
 	}
 }

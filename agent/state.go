@@ -3,13 +3,11 @@ package agent
 import (
 	"maps"
 	"slices"
-	"sync"
 
 	"github.com/sluicenet/sluice/agent/uplink"
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
-	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/plugins/host"
 )
@@ -30,15 +28,15 @@ type Outlook struct {
 // state returns everything that changes while the agent runs. It is safe for concurrent use.
 func (a *Agent) state(s engine.Stats) *controlv1.AgentState {
 	o := &a.cfg.Outlook
-	out := &controlv1.AgentState{Parsers: o.Parsers, Traffic: a.sockets.list(), Uplink: a.link()}
+	out := &controlv1.AgentState{Parsers: o.Parsers, Traffic: a.hosts.traffic.list(), Uplink: a.link()}
 	for i := range s.Traffic {
 		out.Traffic = append(out.Traffic, traffic(&s.Traffic[i]))
 	}
-	steered := a.steered()
+	n := steered(a.cfg.Backend)
 	for i := range s.Queues {
 		q := queue(&s.Queues[i])
 		if q.Backend == backend.Inline.String() {
-			steering(q, steered)
+			steering(q, n)
 		}
 		out.Queues = append(out.Queues, q)
 	}
@@ -58,7 +56,7 @@ func (a *Agent) state(s engine.Stats) *controlv1.AgentState {
 		out.PolicyWanted = h.Offered
 	}
 	select {
-	case <-a.ready:
+	case <-a.begin.ready:
 		out.Ready = true
 	default:
 	}
@@ -91,7 +89,7 @@ func (a *Agent) outside(list []*controlv1.Workload) []string {
 	if text := a.kept.warning(); text != "" {
 		out = append(out, text)
 	}
-	out = append(out, a.exceeding(list)...)
+	out = append(out, a.unjudged.exceedingNow(list)...)
 	if a.cfg.Outlook.Warnings != nil {
 		out = append(out, a.cfg.Outlook.Warnings()...)
 	}
@@ -160,9 +158,9 @@ func steering(q *controlv1.Queue, n map[string]uint64) {
 	q.Dropped["forged"], q.Dropped["unknown"] = n["forged"]+n["spoofed"], n["unknown"]
 }
 
-// steered returns the counters of the steering programs; nil if unavailable.
-func (a *Agent) steered() map[string]uint64 {
-	k, ok := a.cfg.Backend.(interface {
+// steered returns the counters of a backend's steering programs; nil if unavailable.
+func steered(be backend.Backend) map[string]uint64 {
+	k, ok := be.(interface {
 		Counters() (map[string]uint64, error)
 	})
 	if !ok {
@@ -188,66 +186,9 @@ func plugin(p *host.Status) *controlv1.Plugin {
 	return out
 }
 
-// bySockets returns how workloads of the host's network are watched.
-const bySockets = "sockets"
-
-// hostTraffic counts the records of workloads in the host's network, by workload.
-type hostTraffic struct {
-	mu sync.Mutex
-	of map[string]*controlv1.Traffic // guarded by mu; values are replaced, not changed
-}
-
-// add counts a record of a workload.
-func (h *hostTraffic) add(workload string, f *flow.Record) {
-	if workload == "" {
-		return
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.of == nil {
-		h.of = map[string]*controlv1.Traffic{}
-	}
-	t := h.of[workload]
-	if t == nil {
-		t = &controlv1.Traffic{Workload: workload, Backend: bySockets, Verdicts: map[string]uint64{}}
-		h.of[workload] = t
-	}
-	out, in := 0, 1
-	if f.Dir != packet.Egress {
-		out, in = 1, 0
-	}
-	t.FramesOut, t.FramesIn = t.FramesOut+f.Packets[out], t.FramesIn+f.Packets[in]
-	t.BytesOut, t.BytesIn = t.BytesOut+f.Bytes[out], t.BytesIn+f.Bytes[in]
-	switch f.Kind {
-	case flow.Start:
-		t.Opened++
-		t.Sessions++
-		t.Verdicts[f.Verdict.String()]++
-	case flow.End:
-		t.Sessions--
-	}
-}
-
-func (h *hostTraffic) forget(workload string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.of, workload)
-}
-
-func (h *hostTraffic) list() []*controlv1.Traffic {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	var out []*controlv1.Traffic
-	for _, t := range h.of {
-		out = append(out, &controlv1.Traffic{Workload: t.Workload, Backend: t.Backend, FramesOut: t.FramesOut, FramesIn: t.FramesIn,
-			BytesOut: t.BytesOut, BytesIn: t.BytesIn, Verdicts: maps.Clone(t.Verdicts), Opened: t.Opened, Sessions: t.Sessions})
-	}
-	return out
-}
-
 // uncount drops the counters of an ended workload.
 func (a *Agent) uncount(id string) {
-	a.sockets.forget(id)
+	a.hosts.traffic.forget(id)
 	a.up.ForgetOutcomes(id)
 	if f, ok := a.cfg.Engine.(interface{ Forget(workload string) }); ok {
 		f.Forget(id)

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"hash/fnv"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,9 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
-	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/engine"
-	"github.com/sluicenet/sluice/core/policy"
 )
 
 const (
@@ -48,169 +44,12 @@ type reporter struct {
 
 func newReporter(a *Agent) *reporter { return &reporter{a: a, wake: make(chan struct{}, 1)} }
 
-// publish passes the state of Run's goroutine to the reporter. The policy version is reported only from
-// here, when the attachments match that policy.
-func (a *Agent) publish() {
-	errs, attached := map[string]string{}, map[string]string{}
-	list := make([]*controlv1.Workload, 0, len(a.workloads))
-	for _, id := range slices.Sorted(maps.Keys(a.workloads)) {
-		t := a.workloads[id]
-		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
-			e := t.endpoints[name]
-			if e.absent {
-				continue
-			}
-			if b := a.backendOf(t, e); b != "" {
-				attached[id+"/"+name] = b
-			}
-			if text := e.wrong(a, id); text != "" && errs[id] == "" && e.at.Kind != backend.Inline {
-				errs[id] = text
-			}
-		}
-		m := a.message(t)
-		if a.table != nil {
-			if p := a.table.Workload(id); p != nil {
-				m.Mode = modes[p.Mode()]
-			}
-		}
-		list = append(list, m)
-	}
-	warnings := a.warnings()
-	r := a.report
-	r.mu.Lock()
-	same := func(a, b *controlv1.Workload) bool { return proto.Equal(a, b) }
-	if a.unsynced <= 0 && (r.workloads == nil || !slices.EqualFunc(list, r.workloads, same)) {
-		r.workloads, r.fresh = list, true
-	}
-	if a.unsynced <= 0 && !a.begun && a.hostSettled() {
-		a.begun = true
-		close(a.ready)
-	}
-	if a.table != nil {
-		r.policy = a.table.Version()
-		if e, ok := a.cfg.Engine.(enforcer); ok {
-			r.policy = min(r.policy, e.Enforced())
-		}
-	}
-	r.errors, r.attached, r.warnings = errs, attached, warnings
-	r.mu.Unlock()
-	r.notify()
-}
-
 // notify has the status reported soon. It is safe for concurrent use.
 func (r *reporter) notify() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
-}
-
-// modes maps the modes of core/policy to the API.
-var modes = map[policy.Mode]controlv1.Mode{
-	policy.Discover: controlv1.Mode_MODE_DISCOVER, policy.Monitor: controlv1.Mode_MODE_MONITOR, policy.Protect: controlv1.Mode_MODE_PROTECT,
-}
-
-// wrong returns why an endpoint is not attached as wanted; "" if it is.
-func (e *endpoint) wrong(a *Agent, id string) string {
-	if kind, _ := a.wanted(id); e.err == "" && kind == backend.Inline && e.planned && e.plans[0].TapOnly {
-		return e.plans[0].Note
-	}
-	return e.err
-}
-
-// message returns a workload in the form of the API.
-func (a *Agent) message(t *tracked) *controlv1.Workload {
-	c := a.choice(t)
-	m := &controlv1.Workload{Id: t.ID, Name: t.Name, Namespace: t.Namespace, Service: t.Service, Labels: t.Labels, Image: t.Image, Node: t.Node, Netns: t.NetNS,
-		HostNet: t.HostNet, Source: t.Source, Group: t.Group(), Members: t.Members, Choice: cmp.Or(c.backend, policy.AutoBackend), ChosenBy: c.by,
-		Note: strings.Join(append(a.workloadNote(t), t.oddLabels()...), "; ")}
-	for _, i := range t.Interfaces {
-		if i.Name == loopback {
-			continue
-		}
-		p := &controlv1.Interface{Name: i.Name, Index: int32(i.Index), Mac: i.MAC, Kind: i.Kind}
-		for _, a := range i.Addresses {
-			p.Addresses = append(p.Addresses, a.String())
-		}
-		for _, a := range i.LinkLocal {
-			p.Addresses = append(p.Addresses, netip.PrefixFrom(a, a.BitLen()).String())
-		}
-		if e := t.endpoints[i.Name]; e != nil {
-			a.addEndpoint(t, e, p)
-		}
-		m.Interfaces = append(m.Interfaces, p)
-	}
-	if e := t.endpoints[loopback]; e != nil {
-		p := &controlv1.Interface{Name: loopback, Index: int32(e.iface.Index), Kind: e.iface.Kind}
-		a.addEndpoint(t, e, p)
-		m.Interfaces = append(m.Interfaces, p)
-	}
-	return m
-}
-
-// backendOf returns how an endpoint is attached, or the one that judges its frames; "" if it is not.
-func (a *Agent) backendOf(t *tracked, e *endpoint) string {
-	kind, _ := a.wanted(t.ID)
-	if j := t.judge(e, kind); j.at.Kind != backend.NoKind {
-		return backendText(&j.at)
-	}
-	return ""
-}
-
-// addEndpoint adds how an endpoint is attached.
-func (a *Agent) addEndpoint(t *tracked, e *endpoint, p *controlv1.Interface) {
-	p.Note, p.Error = a.why(t, e), e.wrong(a, t.ID)
-	p.Backend = a.backendOf(t, e)
-	if t.bridges(e) {
-		p.Note += "; what a bridge inside passes between it and other interfaces is dropped"
-	}
-	if e.stays != "" && inStack(&e.at) {
-		p.Note += "; decided connections stay in the queue: " + e.stays
-	}
-}
-
-// noted handles a note of a source for operators.
-func (a *Agent) setNote(about, note string) {
-	if note == "" {
-		delete(a.notes, about)
-		return
-	}
-	a.notes[about] = note
-}
-
-// warnings returns sentences about unusable configuration and unavailable datapaths.
-func (a *Agent) warnings() []string {
-	var out []string
-	for _, about := range slices.Sorted(maps.Keys(a.notes)) {
-		out = append(out, a.notes[about])
-	}
-	if len(a.hosted) > 0 {
-		out = append(out, fmt.Sprintf("workloads in the host's network, of which there are %d: %s", len(a.hosted), a.host.Note()))
-	}
-	for _, id := range slices.Sorted(maps.Keys(a.workloads)) {
-		t := a.workloads[id]
-		for _, text := range t.oddLabels() {
-			out = append(out, t.Name+": "+text)
-		}
-		for _, name := range slices.Sorted(maps.Keys(t.endpoints)) {
-			e := t.endpoints[name]
-			if e.err != "" && e.at.Kind == backend.Inline {
-				out = append(out, t.Name+"/"+name+": "+e.err)
-			}
-			if text := e.movedNote(); text != "" {
-				out = append(out, t.Name+": "+text)
-			}
-		}
-	}
-	out = append(out, a.twins()...)
-	out = append(out, a.brokenParts()...)
-	for _, text := range out {
-		if !slices.Contains(a.warned, text) {
-			a.log.Warn(text)
-		}
-	}
-	a.warned = out
-	return out
 }
 
 func (r *reporter) run(ctx context.Context) {
@@ -318,8 +157,8 @@ func digestOf(list []*controlv1.Workload) uint64 {
 func (a *Agent) counters(s engine.Stats) map[string]uint64 {
 	c := map[string]uint64{}
 	maps.Copy(c, s.Counters)
-	maps.Copy(c, a.host.Counters())
-	for name, n := range a.steered() {
+	maps.Copy(c, a.hosts.watcher.Counters())
+	for name, n := range steered(a.cfg.Backend) {
 		c["steering."+name] = n
 	}
 	a.repairs.counters(c)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/sluicenet/sluice/agent/translate"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/flow"
 )
@@ -11,9 +12,12 @@ import (
 // adoptServicesEvery is the least time between two policies that differ in translated addresses alone.
 const adoptServicesEvery = time.Second
 
-// watchTranslation has the namespaces watched in which the hosts' ends of interfaces are: there the
+// translations are the translated destinations of the workloads' connections.
+type translations struct{ resolver *translate.Resolver }
+
+// watch has the namespaces watched in which the hosts' ends of interfaces are: there the
 // destinations of the workloads' connections are translated.
-func (a *Agent) watchTranslation() {
+func (x *translations) watch(a *attachments) {
 	seen := map[string]bool{"": true}
 	paths := []string{""}
 	for _, t := range a.workloads {
@@ -27,13 +31,13 @@ func (a *Agent) watchTranslation() {
 			}
 		}
 	}
-	a.where.Watch(paths)
+	x.resolver.Watch(paths)
 }
 
 // server replaces the destination of a record by where its connection goes, and returns the
 // destination as an attribute; nil where it is not translated.
-func (a *Agent) server(f *flow.Record) *flow.Detail {
-	addr, port, ok := a.where.Server(f)
+func (x *translations) server(f *flow.Record) *flow.Detail {
+	addr, port, ok := x.resolver.Server(f)
 	if !ok {
 		return nil
 	}

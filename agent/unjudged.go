@@ -84,13 +84,13 @@ func (w *unjudgedWatch) run(ctx context.Context) {
 }
 
 // attachments sets how the agent's interfaces are attached. The agent's loop calls it.
-func (w *unjudgedWatch) attachments(a *Agent) {
+func (w *unjudgedWatch) attachments(a *attachments) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	clear(w.degraded)
 	w.inline = 0
 	for id, t := range a.workloads {
-		kind, _ := a.wanted(id)
+		kind, _ := a.attacher.policy.wanted(id)
 		for name, e := range t.endpoints {
 			k := ifaceKey{workload: id, iface: name}
 			w.ids[k], w.names[e.id] = e.id, k

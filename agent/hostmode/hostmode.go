@@ -51,16 +51,14 @@ type Watcher struct {
 
 	mu      sync.Mutex // guards everything below
 	table   *table
-	sources map[source]holder
+	sources sources
 	hurried time.Time // when the last early listing was
 	owners  *owners
 	policy  *policy.Table // nil before the first
 	spaces  map[uint32]*space
 	gone    []uint32 // spaces that are no longer watched
 	note    string
-	records []flow.Record
-	spare   []flow.Record // the other half of Drain's exchange
-	lossy   bool          // a record was dropped since the last Drain
+	records recordQueue
 	n       counts
 }
 
@@ -90,11 +88,8 @@ type listener struct {
 
 // counts are counters since New.
 type counts struct {
-	sessions, local, unowned, full, dropped, lost, lists, failed uint64
+	sessions, local, unowned, full, lost, lists, failed uint64
 }
-
-// maxRecords bounds the records queued for Drain.
-const maxRecords = 65_536
 
 // New returns a watcher, which Run runs.
 func New(cfg Config) *Watcher {
@@ -107,7 +102,7 @@ func New(cfg Config) *Watcher {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	w := &Watcher{cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), settled: make(chan struct{}), table: newTable(cfg.MaxConnections), sources: map[source]holder{}, owners: newOwners(), spaces: map[uint32]*space{}}
+	w := &Watcher{cfg: cfg, log: cfg.Logger, wake: make(chan struct{}, 1), settled: make(chan struct{}), table: newTable(cfg.MaxConnections), sources: newSources(cfg.MaxConnections), owners: newOwners(), spaces: map[uint32]*space{}}
 	w.note = Note
 	return w
 }
@@ -186,19 +181,15 @@ func (w *Watcher) Apply(t *policy.Table) {
 // last call, these are marked as lossy. One goroutine calls it.
 func (w *Watcher) Drain(fn func(*flow.Record)) int {
 	w.mu.Lock()
-	list := w.records
-	w.records = w.spare[:0]
-	lossy := w.lossy
-	w.lossy = false
+	list, lossy := w.records.exchange()
 	w.mu.Unlock()
 	for i := range list {
 		list[i].Lossy = list[i].Lossy || lossy
 		fn(&list[i])
 	}
 	n := len(list)
-	clear(list)
 	w.mu.Lock()
-	w.spare = list
+	w.records.giveBack(list)
 	w.mu.Unlock()
 	return n
 }
@@ -227,7 +218,7 @@ func (w *Watcher) Counters() map[string]uint64 {
 	}
 	return map[string]uint64{
 		"hostmode.sessions": w.n.sessions, "hostmode.open": uint64(len(w.table.conns)), "hostmode.local": w.n.local, "hostmode.unowned": w.n.unowned,
-		"hostmode.table_full": w.n.full, "hostmode.records_dropped": w.n.dropped, "hostmode.events_lost": w.n.lost, "hostmode.missed": missed,
+		"hostmode.table_full": w.n.full, "hostmode.records_dropped": w.records.dropped, "hostmode.events_lost": w.n.lost, "hostmode.missed": missed,
 		"hostmode.lists": w.n.lists, "hostmode.lists_failed": w.n.failed, "hostmode.namespaces": uint64(len(w.spaces)), "hostmode.traced": traced,
 	}
 }

@@ -19,7 +19,7 @@ func (w *Watcher) merge(s *space, r *reading) {
 		s.opens = r.opens
 	}
 	s.own = r.own
-	w.deleteExpired(time.Now().UnixNano())
+	w.sources.deleteExpired(time.Now().UnixNano(), w.spaces)
 	clear(s.listeners)
 	for l, ino := range r.listeners {
 		s.listeners[l] = s.pids[ino]

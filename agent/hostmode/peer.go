@@ -13,24 +13,6 @@ type Peer struct {
 	Detail   *flow.Detail // its process; nil if unknown
 }
 
-// source is the host's end of a connection: it identifies the owner even if the far end was translated.
-type source struct {
-	space uint32
-	addr  packet.Addr
-	port  uint16
-	proto uint8
-}
-
-// holder is the owner of a source, and its expiry (ns since the epoch; 0 while the connection is open).
-type holder struct {
-	workload string
-	detail   *flow.Detail
-	until    int64
-}
-
-// heldAfter is how long a source is kept after its connection, because the other end's last record comes later.
-const heldAfter = 10 * time.Second
-
 // Peer returns the owner of the host's end of a connection that a workload of this machine reported.
 // It is safe for concurrent use.
 func (w *Watcher) Peer(f *flow.Record) (Peer, bool) {
@@ -41,7 +23,7 @@ func (w *Watcher) Peer(f *flow.Record) (Peer, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range w.spaces {
-		if h, ok := w.sources[source{s.ino, addr, port, f.Proto}]; ok {
+		if h, ok := w.sources.owners[source{s.ino, addr, port, f.Proto}]; ok {
 			return Peer{h.workload, h.detail}, true
 		}
 		if !s.own[addr] {
@@ -61,44 +43,13 @@ func (w *Watcher) Peer(f *flow.Record) (Peer, bool) {
 	return Peer{}, false
 }
 
-// hurry triggers an early listing, for an unknown socket. w.mu is held.
+// listEarly triggers an early listing, for an unknown socket. w.mu is held.
 func (w *Watcher) listEarly() {
 	if now := time.Now(); now.Sub(w.hurried) >= w.cfg.Every/3 {
 		w.hurried = now
 		select {
 		case w.wake <- struct{}{}:
 		default:
-		}
-	}
-}
-
-// hold stores the owner of the host's end of a connection. w.mu is held.
-func (w *Watcher) holdSource(k *tuple, workload string, p *process) {
-	if len(w.sources) >= w.cfg.MaxConnections {
-		return
-	}
-	h := holder{workload: workload}
-	if p != nil {
-		h.detail = p.detail
-	}
-	w.sources[source{k.space, k.local, k.localPort, k.proto}] = h
-}
-
-// release sets the expiry of the host's end of a connection, unless another connection shares it, as those of
-// a server do. w.mu is held.
-func (w *Watcher) releaseSource(k *tuple, stamp int64) {
-	x := source{k.space, k.local, k.localPort, k.proto}
-	if h, ok := w.sources[x]; ok {
-		h.until = stamp + int64(heldAfter)
-		w.sources[x] = h
-	}
-}
-
-// forget deletes expired holders. w.mu is held.
-func (w *Watcher) deleteExpired(now int64) {
-	for k, h := range w.sources {
-		if h.until != 0 && h.until < now || w.spaces[k.space] == nil {
-			delete(w.sources, k)
 		}
 	}
 }

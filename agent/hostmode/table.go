@@ -87,7 +87,7 @@ func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
 	}
 	x, ok := s.owner(p)
 	if ok && !k.loopback() {
-		w.holdSource(&k, x.ID, p)
+		w.sources.hold(&k, x.ID, p)
 	}
 	if k.isLocal() {
 		w.n.local++
@@ -117,7 +117,7 @@ func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
 // end records the end of a connection. w.mu is held.
 func (w *Watcher) endConn(k tuple, c conn, state flow.Phase, stamp int64) {
 	delete(w.table.conns, k)
-	w.releaseSource(&k, stamp)
+	w.sources.release(&k, stamp)
 	if c.over {
 		return
 	}
@@ -188,9 +188,7 @@ func (c *conn) outcome(proto uint8, kind flow.Kind) flow.Outcome {
 
 // record records the changes of a connection. w.mu is held.
 func (w *Watcher) record(k *tuple, c *conn, kind flow.Kind) {
-	if len(w.records) >= maxRecords {
-		w.n.dropped++
-		w.lossy = true
+	if w.records.full() {
 		return
 	}
 	f := flow.Record{Session: c.session, Endpoint: c.endpoint, Rule: c.rule, Policy: c.policy, First: c.first, Last: c.last,
@@ -205,7 +203,7 @@ func (w *Watcher) record(k *tuple, c *conn, kind flow.Kind) {
 	f.Packets[out], f.Packets[back] = less(c.now.packets[0], c.reported.packets[0]), less(c.now.packets[1], c.reported.packets[1])
 	f.Bytes[out], f.Bytes[back] = less(c.now.bytes[0], c.reported.bytes[0]), less(c.now.bytes[1], c.reported.bytes[1])
 	c.reported = c.now
-	w.records = append(w.records, f)
+	w.records.add(&f)
 }
 
 func less(a, b uint64) uint64 {
@@ -272,10 +270,10 @@ func (w *Watcher) event(e *socketsEvent) {
 		if c, ok := w.begin(s, k, c, w.processOf(s, e)); ok {
 			w.endConn(k, c, ending(e), stamp)
 		} else {
-			w.releaseSource(&k, stamp)
+			w.sources.release(&k, stamp)
 		}
 	case e.Now == closed:
-		w.releaseSource(&k, stamp) // of an unwatched workload
+		w.sources.release(&k, stamp) // of an unwatched workload
 	}
 }
 

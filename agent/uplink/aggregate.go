@@ -31,11 +31,11 @@ type key struct {
 }
 
 // seen is what was seen of the sessions of a kind.
-type seen struct{ answered, midstream, simultaneous, idle bool }
+type seen struct{ answered, received, midstream, simultaneous, idle bool }
 
 func keyOf(workload string, r *flow.Record) key {
 	return key{workload: workload, policy: r.Policy, client: r.Client, server: r.Server, rule: r.Rule, port: r.ServerPort, app: r.App, base: r.Base, proto: r.Proto,
-		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, loopback: r.Loopback, seen: seen{r.Answered, r.Midstream, r.Simultaneous, r.Idle}}
+		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, loopback: r.Loopback, seen: seen{r.Answered, r.Received, r.Midstream, r.Simultaneous, r.Idle}}
 }
 
 // session is the sum of one session's records since its last fold.

@@ -77,7 +77,7 @@ func connection(k *key, c *kind) *controlv1.Connection {
 		Proto: uint32(c.Proto), ServerPort: uint32(c.ServerPort), ClientPort: uint32(c.ClientPort), App: uint32(c.App), Base: uint32(c.Base), Strength: uint32(c.Strength),
 		Verdict: vocab.Verdict(c.Verdict), Reason: vocab.Reason(c.Reason), Rule: c.Rule, Policy: c.Policy, Outcome: vocab.Outcome(c.Outcome), Evidence: vocab.Evidence(c.Evidence),
 		Sessions: c.began, Continued: c.continued, Ended: c.ended, PacketsOut: c.Packets[0], PacketsIn: c.Packets[1], BytesOut: c.Bytes[0], BytesIn: c.Bytes[1],
-		First: c.First, Last: c.Last, Answered: c.Answered, Midstream: c.Midstream, Simultaneous: c.Simultaneous, Idle: c.Idle, Enforced: c.Enforced, Lossy: c.Lossy, Session: c.Session,
+		First: c.First, Last: c.Last, Answered: c.Answered, Received: c.Received, Midstream: c.Midstream, Simultaneous: c.Simultaneous, Idle: c.Idle, Enforced: c.Enforced, Lossy: c.Lossy, Session: c.Session,
 	}
 	for _, d := range []*flow.Detail{c.peer, c.service, c.Detail} {
 		if d == nil || len(d.Attrs) == 0 {

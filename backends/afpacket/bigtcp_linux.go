@@ -39,49 +39,15 @@ func (q *inline) expectBig() {
 	q.Wake()
 }
 
-// openJumbo opens the socket of the ring for frames of BIG TCP. It receives nothing, and has no ring,
-// until growRing is called.
-func (q *inline) openJumbo() error {
-	q.jumbo.slots = slotsFor(0, jumboSlots, jumboSlot)
-	r := receiver{fd: -1}
-	err := r.open(slots{}, 1, 0)
-	q.jumbo.fd = r.fd
-	return err
-}
-
-// growRing makes the ring for frames of BIG TCP, which most hosts do not have. Without memory for it
-// they are counted as too large. Only the worker calls it.
-func (q *inline) growRing() {
-	q.grown = true
-	if q.jumbo.makeRings(slots{}) == nil && takeFrames(q.large.fd, smallFrame, maxFrame) == nil {
-		_ = takeFrames(q.jumbo.fd, maxFrame, 1<<20)
-	}
-}
-
-// next returns the ring whose next frame arrived first, nil when all are empty.
-func (q *inline) next() *receiver {
-	r := first(&q.small, &q.large)
-	if q.jumbo.mem == nil || !q.jumbo.ready() {
-		return r
-	}
-	if r == nil {
-		r = first(&q.small, &q.large) // it may have arrived before the jumbo one, but after the first check
-	}
-	if r == nil || q.jumbo.stamp() < r.stamp() {
-		return &q.jumbo
-	}
-	return r
-}
-
 // passJumbo sends a frame of BIG TCP from its slot, in parts.
-func (q *inline) passJumbo(f *packet.Frame) bool {
+func (q *transmitter) passJumbo(f *packet.Frame) bool {
 	r, off := q.jumbo.mem, q.jumbo.slots.at(int(f.Slot&0xffffffff))
 	start := off + int(r.u16(off+v2Mac))
 	return q.sendParts(r[start-vnetLen:start+len(f.Data)], f)
 }
 
 // emitJumbo sends a copy of a frame of BIG TCP, in parts.
-func (q *inline) emitJumbo(f *packet.Frame) bool {
+func (q *transmitter) emitJumbo(f *packet.Frame) bool {
 	if q.copied == nil {
 		q.copied = make([]byte, vnetLen+maxJumbo)
 	}
@@ -95,7 +61,7 @@ func (q *inline) emitJumbo(f *packet.Frame) bool {
 }
 
 // sendParts sends the frame in b, which it changes, in parts.
-func (q *inline) sendParts(b []byte, f *packet.Frame) bool {
+func (q *transmitter) sendParts(b []byte, f *packet.Frame) bool {
 	p, ok := partsOf(b, f.VNet)
 	if !ok {
 		q.sendDrop.Add(1)
@@ -116,8 +82,8 @@ func (q *inline) sendParts(b []byte, f *packet.Frame) bool {
 }
 
 // sendPart sends one part, which has room for offload metadata in b.
-func (q *inline) sendPart(b []byte, f *packet.Frame) bool {
-	mac := (*q.endpoints.Load())[f.Endpoint].mac
+func (q *transmitter) sendPart(b []byte, f *packet.Frame) bool {
+	mac := q.endpoints.get(f.Endpoint).mac
 	if f.Flags&packet.VLANStripped != 0 || len(f.Data) <= linear || setApart(f, &mac) {
 		return q.emit(f)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -24,9 +25,25 @@ const (
 
 var errSend = errors.New("frame cannot be sent")
 
+// transmitter sends the frames of a service port. Large ones leave from their receive slots, so that it has the
+// rings. The worker uses it.
+type transmitter struct {
+	rings
+	tx            slots
+	wrapped       wrapper   // sends large frames of tunnels
+	tail, pending int       // the next slot to send from, and those waiting for a kick
+	unsent        bool      // the last kick failed
+	scratch       []byte    // for large frames that must be assembled
+	parts         [2][]byte // of a tunnel's frame: a copy, and its last segment
+	copied        []byte    // for copies of frames of BIG TCP; nil before the first
+
+	endpoints      endpointSet
+	sent, sendDrop atomic.Uint64
+}
+
 // Send puts a frame into the TX ring; the next Settle or Recv makes the kernel send it, with
 // all other frames in the ring. It implements backend.Sender.
-func (q *inline) Send(f *packet.Frame) error {
+func (q *transmitter) Send(f *packet.Frame) error {
 	if f.Link != packet.Ethernet || len(f.Data) < 14 || f.Dir == packet.NoDirection || f.Endpoint == 0 || f.Endpoint >= 1<<24 {
 		return fmt.Errorf("send on endpoint %d: %w", f.Endpoint, errSend)
 	}
@@ -41,7 +58,7 @@ func (q *inline) Send(f *packet.Frame) error {
 
 // pass sends a received frame: small ones through the TX ring, many per kick; large ones
 // straight from their receive slot, where the kernel copies them once instead of twice.
-func (q *inline) pass(f *packet.Frame) {
+func (q *transmitter) pass(f *packet.Frame) {
 	if f.Slot&jumbo != 0 && f.Slot&apart == 0 {
 		q.passJumbo(f)
 		return
@@ -61,7 +78,7 @@ func (q *inline) pass(f *packet.Frame) {
 }
 
 // direct sends a large frame, preceded by its offload metadata, at once.
-func (q *inline) direct(b []byte) bool {
+func (q *transmitter) direct(b []byte) bool {
 	q.kick() // frames keep their order
 	if err := unix.Sendto(q.large.fd, b, unix.MSG_DONTWAIT, nil); err != nil {
 		q.sendDrop.Add(1)
@@ -73,8 +90,8 @@ func (q *inline) direct(b []byte) bool {
 
 // emit copies a frame, under its tag, into a slot of the TX ring, or sends it at once when it
 // is too large for one.
-func (q *inline) emit(f *packet.Frame) bool {
-	mac := (*q.endpoints.Load())[f.Endpoint].mac
+func (q *transmitter) emit(f *packet.Frame) bool {
+	mac := q.endpoints.get(f.Endpoint).mac
 	n, aside := len(f.Data), setApart(f, &mac)
 	if tunnelled(f) {
 		if !aside {
@@ -182,7 +199,7 @@ func headers(v *packet.VNet, n int) {
 }
 
 // sendSlot returns the next free slot; it waits briefly for the kernel.
-func (q *inline) sendSlot() (int, bool) {
+func (q *transmitter) sendSlot() (int, bool) {
 	off := q.tx.at(q.tail)
 	for range kicks {
 		if q.small.mem.status(off+v2Status) == unix.TP_STATUS_AVAILABLE {
@@ -195,7 +212,7 @@ func (q *inline) sendSlot() (int, bool) {
 }
 
 // kick makes the kernel send the waiting frames.
-func (q *inline) kick() {
+func (q *transmitter) kick() {
 	if q.pending > 0 || q.unsent {
 		q.pending = 0
 		q.push()
@@ -208,7 +225,7 @@ func (q *inline) kick() {
 // The call bypasses the runtime's scheduler, which takes the processor from a goroutine that
 // is in the kernel for more than some microseconds. Each of these calls is, since the
 // receiver's whole network stack runs inside of it; but none blocks.
-func (q *inline) push() {
+func (q *transmitter) push() {
 	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(q.small.fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
 	q.unsent = errno != 0
 }

@@ -183,14 +183,14 @@ func (q *inline) rebind(index int) (err error) {
 
 // suspend makes the fail mode apply until resume.
 func (q *inline) suspend() {
-	if !q.suspended.Swap(true) {
-		q.whileOpen(func() { storeU64(q.control, 0, 0) })
+	if !q.pulse.suspended.Swap(true) {
+		q.whileOpen(func() { storeU64(q.pulse.control, 0, 0) })
 	}
 }
 
 // resume ends suspend; the worker's next heartbeat switches steering on again.
 func (q *inline) resume() {
-	if q.suspended.Swap(false) {
+	if q.pulse.suspended.Swap(false) {
 		q.whileOpen(q.clearErrors)
 		q.Wake()
 	}

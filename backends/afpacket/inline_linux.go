@@ -21,43 +21,25 @@ var ErrPortLost = errors.New("service port is gone")
 // inline is the queue of a service port.
 type inline struct {
 	gate
-	// The TX ring, for small frames, is on the socket and in the memory of small; the socket
-	// of large sends large ones.
-	small, large receiver
-	jumbo        receiver // without a ring until there are frames of BIG TCP
-	wrapped      wrapper  // sends large frames of tunnels
-	tx           slots
-	event        int
-	index        atomic.Int64 // of the engine's end
-	control      []byte       // the mapped control map
-	clock        monotonic
+	transmitter
+	pulse pulse
+	event int
+	index atomic.Int64 // of the engine's end
 
-	// Used by the worker only. tail is the next slot to send from, pending are those waiting for
-	// a kick.
-	tail, pending int
-	unsent        bool      // the last kick failed
-	scratch       []byte    // for large frames that must be assembled
-	parts         [2][]byte // of a tunnel's frame: a copy, and its last segment
-	copied        []byte    // for copies of frames of BIG TCP; nil before the first
-	grown         bool      // growRing was called
-	brief         bool      // the last wait was a short one
-	bulk          bool      // the last batch had large frames
-	spins         bool      // there is another processor for the senders
-	quiet         int       // empty polls while draining
-	polls         [4]unix.PollFd
-	out           uint64 // as in struct pulse
+	// Used by the worker only.
+	brief bool // the last wait was a short one
+	bulk  bool // the last batch had large frames
+	spins bool // there is another processor for the senders
+	quiet int  // empty polls while draining
+	polls [4]unix.PollFd
 
-	endpoints atomic.Pointer[map[uint32]known] // replaced, never changed
-	beaten    atomic.Int64                     // last heartbeat, ns since clock.at
 	draining  atomic.Bool
 	lost      atomic.Bool // the port was removed, and cannot be created again
-	suspended atomic.Bool // the port is unusable for now: the fail mode applies
 	unbound   func() bool // requests a check of the port, and reports whether there will be one
-	big       atomic.Bool // an attached interface has BIG TCP
 	drained   chan struct{}
 	drainOnce sync.Once
 
-	received, sent, sendDrop, oversize, unknown, dropped atomic.Uint64
+	received, oversize, unknown, dropped atomic.Uint64
 }
 
 var (
@@ -65,44 +47,6 @@ var (
 	_ backend.Sender  = (*inline)(nil)
 	_ backend.Counter = (*inline)(nil)
 )
-
-// known is what the worker needs of an endpoint.
-type known struct {
-	mac   [6]byte
-	open  bool
-	large *oversized
-	path  *pathMTU // nil for what is no tunnel
-}
-
-// add and remove change the worker's endpoints. The backend's lock is held.
-func (q *inline) add(id uint32, k known) { q.change(func(m map[uint32]known) { m[id] = k }) }
-func (q *inline) remove(id uint32)       { q.change(func(m map[uint32]known) { delete(m, id) }) }
-
-func (q *inline) change(edit func(map[uint32]known)) {
-	next := map[uint32]known{}
-	for id, k := range *q.endpoints.Load() {
-		next[id] = k
-	}
-	edit(next)
-	q.endpoints.Store(&next)
-}
-
-// beat writes the heartbeat for the steering programs. Only the worker and Activate call it:
-// a hung worker must be detected, so no ticker does.
-func (q *inline) beat() {
-	now := time.Since(q.clock.at)
-	q.beaten.Store(int64(now))
-	storeU64(q.control, pulseBeat, q.clock.base+uint64(now))
-	if q.suspended.Load() { // after the store: suspend stores in the other order
-		storeU64(q.control, pulseBeat, 0)
-	}
-}
-
-// active reports whether a worker ran recently.
-func (q *inline) active() bool {
-	last := q.beaten.Load()
-	return last != 0 && time.Since(q.clock.at)-time.Duration(last) < 2*tick
-}
 
 // Recv receives the frames in the ring, with the workload's own addresses. It implements
 // backend.Queue.
@@ -116,10 +60,10 @@ func (q *inline) Recv(b *packet.Batch) error {
 		q.Close()
 		return io.EOF
 	}
-	q.beat()
+	q.pulse.beat()
 	q.kick()
 	if !q.grown && q.big.Load() {
-		q.growRing()
+		q.rings.grow()
 	}
 	q.fill(b)
 	if !q.holds() {
@@ -136,14 +80,11 @@ func (q *inline) Recv(b *packet.Batch) error {
 	return q.nothing()
 }
 
-// holds reports whether slots were taken, even for frames that are not delivered.
-func (q *inline) holds() bool { return q.small.taken > 0 || q.large.taken > 0 || q.jumbo.taken > 0 }
-
 // nothing ends a Recv without frames, and the queue when it has been drained.
 func (q *inline) nothing() error {
 	looked := !q.holds()
 	if looked {
-		q.out = loadU64(q.control, pulseIn) // without what the kernel lost
+		q.pulse.out = loadU64(q.pulse.control, pulseIn) // without what the kernel lost
 	}
 	q.giveBack()
 	ended := false
@@ -213,7 +154,7 @@ func (q *inline) block() error {
 		var b [8]byte
 		_, _ = unix.Read(q.event, b[:])
 	}
-	q.beat()
+	q.pulse.beat()
 	// The sockets report that the port went down, but not that it was deleted.
 	if ready == 0 || (q.polls[0].Revents|q.polls[1].Revents|q.polls[3].Revents)&^unix.POLLIN != 0 {
 		return q.checkPort()
@@ -236,29 +177,22 @@ func (q *inline) checkPort() error {
 		return nil
 	}
 	q.lost.Store(true)
-	storeU64(q.control, pulseBeat, 0) // the fail mode applies from now on
+	storeU64(q.pulse.control, pulseBeat, 0) // the fail mode applies from now on
 	return ErrPortLost
-}
-
-// clearErrors clears the error of a port that was down, which the next frame would return.
-func (q *inline) clearErrors() {
-	for _, fd := range []int{q.small.fd, q.large.fd, q.jumbo.fd} {
-		_, _ = unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	}
 }
 
 // fill adds the frames in the rings, in order, as far as the batch has room.
 func (q *inline) fill(b *packet.Batch) {
-	eps := *q.endpoints.Load()
+	eps := q.endpoints.all()
 	for !b.Full() {
 		r := q.next()
 		if r == nil {
 			return
 		}
 		q.takeFrame(b, r, eps)
-		q.out++
+		q.pulse.out++
 		if r != &q.small {
-			q.out += largeWeight - 1
+			q.pulse.out += largeWeight - 1
 		}
 		r.advance()
 	}
@@ -325,7 +259,7 @@ func (q *inline) Settle(b *packet.Batch) error {
 	frames := b.All()
 	for i := range frames {
 		f := &frames[i]
-		if f.Verdict.Action == packet.Pass || f.Verdict.Action == packet.Undecided && q.open(f.Endpoint) {
+		if f.Verdict.Action == packet.Pass || f.Verdict.Action == packet.Undecided && q.endpoints.get(f.Endpoint).open {
 			q.pass(f)
 		}
 	}
@@ -336,16 +270,11 @@ func (q *inline) Settle(b *packet.Batch) error {
 	return nil
 }
 
-// open reports whether unjudged frames pass.
-func (q *inline) open(id uint32) bool { return (*q.endpoints.Load())[id].open }
-
 // giveBack returns the taken slots to the kernel.
 func (q *inline) giveBack() {
 	q.bulk = q.large.taken+q.jumbo.taken > 0
-	q.small.giveBack()
-	q.large.giveBack()
-	q.jumbo.giveBack()
-	storeU64(q.control, pulseOut, q.out) // the steering programs derive how full the rings are
+	q.rings.giveBack()
+	storeU64(q.pulse.control, pulseOut, q.pulse.out) // the steering programs derive how full the rings are
 }
 
 // Wake ends a wait. It implements backend.Queue.
@@ -372,18 +301,9 @@ func (q *inline) Close() error {
 
 // Stats implements backend.Counter.
 func (q *inline) Stats() backend.Stats {
-	q.whileOpen(q.countDrops)
+	q.whileOpen(func() { q.dropped.Add(q.rings.drops()) })
 	return backend.Stats{
 		Received: q.received.Load(), Dropped: q.dropped.Load(), Sent: q.sent.Load(),
 		SendDrop: q.sendDrop.Load(), Oversize: q.oversize.Load(),
-	}
-}
-
-// countDrops adds the kernel's counts since the last query.
-func (q *inline) countDrops() {
-	for _, fd := range []int{q.small.fd, q.large.fd, q.jumbo.fd} {
-		if s, err := unix.GetsockoptTpacketStats(fd, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
-			q.dropped.Add(uint64(s.Drops))
-		}
 	}
 }

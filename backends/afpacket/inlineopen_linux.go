@@ -54,7 +54,7 @@ func (p *port) attachInline(ep backend.Endpoint) (*inlineAttachment, error) {
 	if a.big || ownBig(&ep) {
 		p.queue.expectBig()
 	}
-	p.queue.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen, large: new(oversized), path: a.path})
+	p.queue.endpoints.add(ep.ID, known{mac: ep.MAC, open: ep.Fail == backend.FailOpen, large: new(oversized), path: a.path})
 	p.attached[ep.ID], p.hooked[a.index] = a, ep.ID
 	p.queue.shareAmong(len(p.attached))
 	return a, nil
@@ -117,7 +117,7 @@ func (a *inlineAttachment) Activate() error {
 	if len(a.links) > 0 {
 		return nil
 	}
-	a.port.queue.whileOpen(a.port.queue.beat)
+	a.port.queue.whileOpen(a.port.queue.pulse.beat)
 	err := a.port.do(func() error {
 		for _, at := range []struct {
 			prog    *ebpf.Program

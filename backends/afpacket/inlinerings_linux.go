@@ -18,11 +18,12 @@ type mapped interface{ FD() int }
 // openInline creates the queue of a service port whose engine's end is index; it runs in the
 // port's namespace. control is the map of the heartbeat.
 func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
-	q := &inline{event: -1, clock: newMonotonic(), spins: runtime.NumCPU() > 1, drained: make(chan struct{}), scratch: make([]byte, vnetLen+maxFrame)}
+	q := &inline{event: -1, spins: runtime.NumCPU() > 1, drained: make(chan struct{})}
+	q.pulse.clock = newMonotonic()
 	q.index.Store(int64(index))
 	q.small.fd, q.large.fd, q.jumbo.fd, q.wrapped.fd = -1, -1, -1, -1
-	q.parts = [2][]byte{make([]byte, vnetLen+maxFrame), make([]byte, maxFrame)}
-	q.endpoints.Store(&map[uint32]known{})
+	q.scratch, q.parts = make([]byte, vnetLen+maxFrame), [2][]byte{make([]byte, vnetLen+maxFrame), make([]byte, maxFrame)}
+	q.endpoints.current.Store(&map[uint32]known{})
 	q.gate.release = q.free
 	defer func() {
 		if err != nil {
@@ -58,11 +59,9 @@ func openInline(index int, control mapped, cfg Config) (_ *inline, err error) {
 
 // bind maps the heartbeat and enables reception on the sockets.
 func (q *inline) bind(control mapped, cfg Config) (err error) {
-	if q.control, err = unix.Mmap(control.FD(), 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	if err = q.pulse.open(control, cfg, q.small.slots.n); err != nil {
 		return fmt.Errorf("map heartbeat: %w", err)
 	}
-	storeU64(q.control, pulseLimit, uint64(cfg.HeartbeatLimit))
-	storeU64(q.control, pulseRoom, uint64(q.small.slots.n))
 	for _, fd := range []int{q.small.fd, q.large.fd, q.jumbo.fd} {
 		if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: htons(unix.ETH_P_ALL), Ifindex: int(q.index.Load())}); err != nil {
 			return fmt.Errorf("bind to service port: %w", err)
@@ -144,7 +143,7 @@ func takeFrames(fd int, over, most uint32) error {
 // free releases everything; it is called by the gate.
 func (q *inline) free() {
 	if q.small.fd >= 0 && q.large.fd >= 0 && q.jumbo.fd >= 0 {
-		q.countDrops()
+		q.dropped.Add(q.rings.drops())
 	}
 	for _, r := range []*receiver{&q.small, &q.large, &q.jumbo} {
 		if r.mem != nil {
@@ -160,10 +159,7 @@ func (q *inline) free() {
 		_ = unix.Close(q.wrapped.fd)
 		q.wrapped.fd = -1
 	}
-	if q.control != nil {
-		_ = unix.Munmap(q.control)
-		q.control = nil
-	}
+	q.pulse.close()
 	if q.event >= 0 {
 		_ = unix.Close(q.event)
 		q.event = -1

@@ -133,7 +133,7 @@ func (p *port) usable() bool { return p.queue.isOpen() && !p.queue.lost.Load() }
 // drain lets the worker, if there is one, settle the frames in the ring.
 func (p *port) drain() {
 	const patience = 300 * time.Millisecond
-	if !p.queue.isOpen() || !p.queue.active() {
+	if !p.queue.isOpen() || !p.queue.pulse.active() {
 		return
 	}
 	p.queue.drain()
@@ -176,7 +176,7 @@ func (p *port) dropRetired() {
 		if time.Since(at) > retireAfter {
 			delete(p.retired, id)
 			_ = p.objs.Endpoints.Delete(id)
-			p.queue.remove(id)
+			p.queue.endpoints.remove(id)
 			delete(p.missed.large, id)
 		}
 	}

@@ -43,7 +43,7 @@ func (a *inlineAttachment) readdress(ep backend.Endpoint) error {
 	if err := a.port.objs.Hooks.Put(uint32(a.index), hook); err != nil {
 		return fmt.Errorf("enter hook: %w", err)
 	}
-	a.port.queue.change(func(m map[uint32]known) {
+	a.port.queue.endpoints.change(func(m map[uint32]known) {
 		k := m[ep.ID]
 		k.mac = ep.MAC
 		m[ep.ID] = k

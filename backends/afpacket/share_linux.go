@@ -38,5 +38,5 @@ func setVariables(vars map[string]*ebpf.VariableSpec, port int, cfg Config) erro
 
 // shareAmong sets the number of endpoints that share the rings. The backend's lock is held.
 func (q *inline) shareAmong(endpoints int) {
-	q.whileOpen(func() { storeU64(q.control, pulseEndpoints, uint64(endpoints)) })
+	q.whileOpen(func() { storeU64(q.pulse.control, pulseEndpoints, uint64(endpoints)) })
 }

@@ -68,7 +68,7 @@ func (p *port) collectUnjudged() {
 			}
 		}
 	}
-	for id, k := range *p.queue.endpoints.Load() {
+	for id, k := range p.queue.endpoints.all() {
 		now := [2]uint64{k.large.frames.Load(), k.large.bytes.Load()}
 		if last := m.large[id]; now != last {
 			m.large[id] = now
@@ -117,7 +117,7 @@ func (m *missed) add(u backend.Unjudged) {
 func (q *inline) tooLarge(frame []byte, wire, status uint32, tci uint16, eps map[uint32]known) {
 	q.oversize.Add(1)
 	if !q.grown {
-		q.growRing()
+		q.rings.grow()
 	}
 	if len(frame) < 14 {
 		return

@@ -46,7 +46,7 @@ func (w *wrapper) send(b []byte, mark uint32) error {
 }
 
 // emitTunnel sends a copy of a tunnelled frame.
-func (q *inline) emitTunnel(f *packet.Frame) bool {
+func (q *transmitter) emitTunnel(f *packet.Frame) bool {
 	if len(f.Data) > maxFrame {
 		q.sendDrop.Add(1)
 		return false
@@ -58,7 +58,7 @@ func (q *inline) emitTunnel(f *packet.Frame) bool {
 
 // sendTunnel sends a tunnelled frame, which it changes in its place, behind room for the
 // offload metadata: without an outer checksum as it is, else in two parts.
-func (q *inline) sendTunnel(b []byte, f *packet.Frame) bool {
+func (q *transmitter) sendTunnel(b []byte, f *packet.Frame) bool {
 	part := *f
 	part.Data = b[vnetLen:]
 	mark := wrapMark(&part)
@@ -87,7 +87,7 @@ func (q *inline) sendTunnel(b []byte, f *packet.Frame) bool {
 
 // sendWhole sends a frame that is to be segmented through the program wrap. Its VLAN tag is in
 // the mark.
-func (q *inline) sendWhole(b []byte, f *packet.Frame, mark uint32) bool {
+func (q *transmitter) sendWhole(b []byte, f *packet.Frame, mark uint32) bool {
 	q.kick() // frames keep their order
 	prepare(b, f)
 	if err := q.wrapped.send(b, mark); err != nil {
@@ -99,7 +99,7 @@ func (q *inline) sendWhole(b []byte, f *packet.Frame, mark uint32) bool {
 }
 
 // emitSingle sends one segment, whose inner checksum is still partial.
-func (q *inline) emitSingle(f packet.Frame) bool {
+func (q *transmitter) emitSingle(f packet.Frame) bool {
 	f.Flags &^= packet.GSO
 	f.VNet[1] = unix.VIRTIO_NET_HDR_GSO_NONE
 	f.VNet[4], f.VNet[5] = 0, 0

@@ -103,8 +103,8 @@ func (q *queue) Depth() backend.Depth {
 	if q.ended() {
 		return backend.Depth{}
 	}
-	d := backend.Depth{Waiting: q.space.readListed(q.src.num).waiting}
-	if m, err := meminfo(q.src); err == nil && m[memLimit] > 0 {
+	d := backend.Depth{Waiting: q.space.readListed(q.io.src.num).waiting}
+	if m, err := meminfo(q.io.src); err == nil && m[memLimit] > 0 {
 		d.Fill = min(1, float64(m[memAlloc])/float64(m[memLimit]))
 	}
 	return d
@@ -119,17 +119,17 @@ func (q *queue) ended() bool {
 
 // Stats implements backend.Counter.
 func (q *queue) Stats() backend.Stats {
-	s := backend.Stats{Received: q.received.Load(), Sent: q.sent.Load(), SendDrop: q.sendDrop.Load() + q.refused.Load()}
+	s := backend.Stats{Received: q.n.received.Load(), Sent: q.n.sent.Load(), SendDrop: q.n.sendDrop.Load() + q.n.refused.Load()}
 	// The numbers of packets without room for their message are missing.
-	if lost := q.dropped.Load(); q.ep.Fail == backend.FailOpen {
+	if lost := q.n.dropped.Load(); q.ep.Fail == backend.FailOpen {
 		s.Bypassed = lost
 	} else {
 		s.Dropped = lost
 	}
 	if !q.ended() {
-		q.full.Store(max(q.full.Load(), q.space.readListed(q.src.num).full))
+		q.n.full.Store(max(q.n.full.Load(), q.space.readListed(q.io.src.num).full))
 	}
-	s.Full = q.full.Load()
+	s.Full = q.n.full.Load()
 	return s
 }
 

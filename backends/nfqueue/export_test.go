@@ -56,14 +56,14 @@ func SweepUsed(path string) error { return sweep(path, true) }
 func Rebind(q backend.Queue, n int) (waiting int, err error) {
 	x := q.(*queue)
 	for range n {
-		if err := x.src.close(); err != nil {
+		if err := x.io.src.close(); err != nil {
 			return waiting, err
 		}
-		src, err := bind(x.space.file, x.src.num, x.space.cfg, true)
+		src, err := bind(x.space.file, x.io.src.num, x.space.cfg, true)
 		if err != nil {
 			return waiting, err
 		}
-		x.src = src
+		x.io.src = src
 		_ = src.conn.Control(func(fd uintptr) {
 			if _, _, err := unix.Recvfrom(int(fd), make([]byte, nlHeader), unix.MSG_PEEK|unix.MSG_DONTWAIT); err == nil {
 				waiting++
@@ -76,6 +76,6 @@ func Rebind(q backend.Queue, n int) (waiting int, err error) {
 // BindTaken binds the queue number of a queue, which has it.
 func BindTaken(q backend.Queue) error {
 	x := q.(*queue)
-	_, err := bind(x.space.file, x.src.num, x.space.cfg, true)
+	_, err := bind(x.space.file, x.io.src.num, x.space.cfg, true)
 	return err
 }

@@ -90,7 +90,7 @@ func (h *heart) add(list []*queue) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, q := range list {
-		h.beating = append(h.beating, beating{num: q.src.num, lo: q.loopback, q: q})
+		h.beating = append(h.beating, beating{num: q.io.src.num, lo: q.loopback, q: q})
 	}
 }
 
@@ -114,7 +114,7 @@ func (h *heart) beat(now time.Time) (missing bool) {
 	}
 	h.last = now
 	for _, b := range h.beating {
-		if b.q.stuck(now, h.limit/2) {
+		if b.q.busy.stuck(now, h.limit/2) {
 			h.lapsed = true
 			continue
 		}
@@ -165,12 +165,6 @@ func (h *heart) setLapsed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lapsed = true
-}
-
-// stuck reports whether the queue's worker has been busy with a batch for longer than limit.
-func (q *queue) stuck(now time.Time, limit time.Duration) bool {
-	since := q.busy.Load()
-	return since != 0 && now.Sub(q.began)-time.Duration(since) > limit
 }
 
 // beats sends heartbeats and checks rules until the backend is closed.

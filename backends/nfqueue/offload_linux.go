@@ -1,13 +1,6 @@
 package nfqueue
 
-import (
-	"errors"
-
-	"golang.org/x/sys/unix"
-
-	"github.com/sluicenet/sluice/backends/conntrack"
-	"github.com/sluicenet/sluice/core/backend"
-)
+import "github.com/sluicenet/sluice/core/backend"
 
 var _ backend.Offloader = (*queue)(nil)
 
@@ -18,7 +11,7 @@ func (q *queue) Offload(k *backend.FlowKey) (backend.FlowCount, bool) {
 		return backend.FlowCount{}, false
 	}
 	c, found := q.count(k)
-	e := &q.found
+	e := &q.conns.found
 	foreign := e.Mark != 0 && e.Mark&markMask != uint32(q.space.set.marks.present.Load())&markMask
 	return c, found && e.Counted && !foreign && !c.Over
 }
@@ -26,41 +19,22 @@ func (q *queue) Offload(k *backend.FlowKey) (backend.FlowCount, bool) {
 // Drain implements backend.Offloader.
 func (q *queue) Drain(k *backend.FlowKey) (backend.FlowCount, bool) {
 	c, found := q.count(k)
-	return c, found && q.found.Counted
+	return c, found && q.conns.found.Counted
 }
 
 // Return implements backend.Offloader.
 func (q *queue) Return(k *backend.FlowKey) {
-	if _, found := q.count(k); found && q.found.Mark != 0 && q.found.Mark == uint32(q.space.set.marks.present.Load()) {
-		_ = q.tracker.SetMark(&q.found.Tuples[0], 0) // a missing entry is no error
+	if _, found := q.count(k); found && q.conns.found.Mark != 0 && q.conns.found.Mark == uint32(q.space.set.marks.present.Load()) {
+		_ = q.conns.tracker.SetMark(&q.conns.found.Tuples[0], 0) // a missing entry is no error
 	}
 }
 
-// count finds a flow's connection. On the wire it has its original tuple, or, where the
-// namespace itself translates addresses of what it sends, the reply's.
+// count finds a flow's connection.
 func (q *queue) count(k *backend.FlowKey) (c backend.FlowCount, found bool) {
 	if !q.borrow() {
 		q.giveBack()
 		return c, false
 	}
 	defer q.giveBack()
-	if !q.openTracker() {
-		return c, false
-	}
-	e := &q.found
-	there := conntrack.Tuple{Src: k.Client, Dst: k.Server, SrcPort: k.ClientPort, DstPort: k.ServerPort, Proto: k.Proto, IPv6: k.IPv6}
-	back := there.Back()
-	err := q.tracker.Get(e, &there)
-	if errors.Is(err, unix.ENOENT) {
-		err = q.tracker.Get(e, &back)
-	}
-	if err != nil {
-		return c, false
-	}
-	c = backend.FlowCount{Packets: e.Packets, Bytes: e.Bytes, Over: e.Over()}
-	if e.Tuples[0] != there && e.Tuples[1] != back {
-		c.Packets[0], c.Packets[1] = c.Packets[1], c.Packets[0]
-		c.Bytes[0], c.Bytes[1] = c.Bytes[1], c.Bytes[0]
-	}
-	return c, true
+	return q.conns.count(q.space, k)
 }

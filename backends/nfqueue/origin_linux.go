@@ -28,8 +28,8 @@ func (q *queue) Original(f *packet.Frame, p *packet.Packet) (packet.Addr, uint16
 	if f.Dir == packet.Egress {
 		seen = seen.Back()
 	}
-	if q.openTracker() && q.tracker.Get(&q.found, &seen) == nil && current(&q.found, &seen, p) {
-		to := &q.found.Tuples[0]
+	if q.conns.get(q.space, &seen) == nil && current(&q.conns.found, &seen, p) {
+		to := &q.conns.found.Tuples[0]
 		q.resets.add(&seen, to.Dst, to.DstPort)
 		return to.Dst, to.DstPort, true
 	}
@@ -39,7 +39,7 @@ func (q *queue) Original(f *packet.Frame, p *packet.Packet) (packet.Addr, uint16
 	}
 	addr, port, ok := connectedTo(q.space.own(), seen.Dst, seen.DstPort, seen.IPv6, states)
 	if !ok {
-		q.lookupFailed.Add(1)
+		q.n.lookupFailed.Add(1)
 		return packet.Addr{}, 0, false
 	}
 	q.resets.add(&seen, addr, port)
@@ -60,19 +60,6 @@ func current(e *conntrack.Entry, seen *conntrack.Tuple, p *packet.Packet) bool {
 		return e.State == conntrack.SynRecv
 	}
 	return !e.Over()
-}
-
-// openTracker connects to the connection tracker; it returns false if there is none.
-func (q *queue) openTracker() bool {
-	if q.tracker != nil {
-		return true
-	}
-	t, err := conntrack.Open(q.space.own())
-	if err != nil {
-		return false
-	}
-	q.tracker = t
-	return true
 }
 
 // addressesOf returns the addresses inside the namespace at path; none where they cannot be

@@ -1,16 +1,11 @@
 package nfqueue
 
 import (
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/sluicenet/sluice/backends/conntrack"
 	"github.com/sluicenet/sluice/core/backend"
 	"github.com/sluicenet/sluice/core/packet"
 )
@@ -22,35 +17,28 @@ type queue struct {
 	ep       backend.Endpoint
 	loopback bool
 	space    *space
-	src      *source
 	inject   *injector
 	b        *Backend
 	maxHeld  int
-	bufs     *slots
-	wait     func(fd uintptr) bool // bound once: no closure per wait
-	put      func(fd uintptr) bool
 
-	// Used by the worker only.
-	out     verdicts
-	msg     message
-	want    int // number of messages wait may receive
-	got     int
-	errno   unix.Errno
-	asked   bool
-	last    uint32 // number of the last packet received
-	held    map[uint32]struct{}
-	marks   [batch]uint32      // of the packets of the batch
-	tracker *conntrack.Tracker // nil before the first query
-	found   conntrack.Entry    // of its last answer
-	own     addresses
-	resets  redirects
+	// Used by the worker only, but for wake.
+	io     exchange
+	msg    message
+	last   uint32 // number of the last packet received
+	held   map[uint32]struct{}
+	marks  [batch]uint32 // of the packets of the batch
+	conns  tracking
+	own    addresses
+	resets redirects
 
 	index   atomic.Int32 // of the endpoint's interface
-	woken   atomic.Bool
-	began   time.Time                 // with its monotonic reading
-	busy    atomic.Int64              // since when the worker handles a batch, ns since began; 0 while it waits
+	busy    activity
 	stopped atomic.Pointer[time.Time] // when the attachment was closed; nil while it is not
+	n       counts
+}
 
+// counts are a queue's counters.
+type counts struct {
 	received, dropped, sent, sendDrop, refused, lookupFailed, full atomic.Uint64
 }
 
@@ -62,19 +50,19 @@ var (
 )
 
 func newQueue(ep backend.Endpoint, s *space, src *source, b *Backend) (*queue, error) {
-	q := &queue{ep: ep, began: time.Now(), loopback: ep.Hook.Side == backend.LoopbackSide, space: s, src: src, b: b, maxHeld: b.cfg.MaxHeld, held: make(map[uint32]struct{}, 64)}
+	q := &queue{ep: ep, loopback: ep.Hook.Side == backend.LoopbackSide, space: s, b: b, maxHeld: b.cfg.MaxHeld, held: make(map[uint32]struct{}, 64)}
 	if q.loopback {
 		q.own.read = func() [][16]byte { return addressesOf(ep.NetNS) }
 		q.own.list = q.own.read()
 	}
 	q.index.Store(int32(ep.Index))
-	q.wait, q.put, q.gate.down = q.readable, q.writable, q.takeDown
-	q.out = verdicts{buf: make([]byte, 0, (batch+1)*(verdictLen+markLen)), queue: src.num}
+	q.busy.epoch = time.Now()
+	q.gate.down = q.takeDown
 	var err error
 	if q.inject, err = openInjector(ep.NetNS, s.set.inject); err != nil {
 		return nil, err
 	}
-	if q.bufs, err = newSlots(batch); err != nil {
+	if err = q.io.open(src, ep.ID); err != nil {
 		q.inject.close()
 		return nil, err
 	}
@@ -87,9 +75,12 @@ func (q *queue) Recv(b *packet.Batch) error {
 	if !q.enter() {
 		return io.EOF
 	}
-	q.want, q.asked = min(len(b.Frames), batch), false
-	err := q.block()
-	if err != nil {
+	wait := idleTick
+	if q.stopped.Load() != nil {
+		wait = closePoll
+	}
+	q.busy.end()
+	if err := q.io.receive(min(len(b.Frames), batch), wait); err != nil {
 		q.leave()
 		return err
 	}
@@ -116,60 +107,21 @@ func (q *queue) over() bool {
 	return age > linger && len(q.held) == 0 || age > lastHeld
 }
 
-// block receives, waiting for a packet, Wake or a tick.
-func (q *queue) block() error {
-	d := idleTick
-	if q.stopped.Load() != nil {
-		d = closePoll
-	}
-	if err := q.src.file.SetReadDeadline(time.Now().Add(d)); err != nil {
-		return q.waitError(err)
-	}
-	// After the deadline is set: a Wake before it had its own overwritten.
-	q.got, q.errno = 0, 0
-	q.busy.Store(0)
-	if q.woken.Swap(false) {
-		q.asked = true // poll once
-	}
-	err := q.src.conn.Read(q.wait)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		return q.waitError(err)
-	}
-	switch q.errno {
-	case 0, unix.EAGAIN, unix.EINTR, unix.ENOBUFS: // messages that did not fit are missing in the packet numbers
-		return nil
-	}
-	return fmt.Errorf("receive of endpoint %d: %w", q.ep.ID, q.errno)
-}
-
-func (q *queue) waitError(err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		return io.EOF
-	}
-	return fmt.Errorf("wait for queue of endpoint %d: %w", q.ep.ID, err)
-}
-
-// readable is the poller's callback: it receives the available messages.
-func (q *queue) readable(fd uintptr) bool {
-	q.got, q.errno = q.bufs.receive(fd, q.want)
-	return q.errno != unix.EAGAIN || q.asked
-}
-
 // fill turns the messages received into frames.
 func (q *queue) fill(b *packet.Batch) {
 	t := time.Now()
 	now := t.UnixNano()
-	q.busy.Store(int64(t.Sub(q.began)) + 1)
-	for i := range q.got {
-		if !q.msg.parse(q.bufs.at(i)) {
+	q.busy.begin(t)
+	for i := range q.io.got {
+		if !q.msg.parse(q.io.bufs.at(i)) {
 			continue
 		}
 		if q.msg.errno != 0 {
-			q.refused.Add(1)
+			q.n.refused.Add(1)
 			continue
 		}
 		if lost := q.msg.id - q.last - 1; lost != 0 && lost < 1<<31 {
-			q.dropped.Add(uint64(lost))
+			q.n.dropped.Add(uint64(lost))
 		}
 		q.last = q.msg.id
 		q.marks[b.N] = q.msg.mark
@@ -185,7 +137,7 @@ func (q *queue) fill(b *packet.Batch) {
 			f.Dir = packet.Egress
 		}
 	}
-	q.received.Add(uint64(b.N))
+	q.n.received.Add(uint64(b.N))
 }
 
 // Settle sends the verdicts, in one message where all are the same. It implements backend.Queue.
@@ -194,14 +146,14 @@ func (q *queue) Settle(b *packet.Batch) error {
 		return nil
 	}
 	defer q.leave()
-	q.out.reset()
+	q.io.out.reset()
 	frames := b.All()
 	if v, same := q.same(frames); same {
-		q.out.add(typeBatch, uint32(frames[len(frames)-1].Slot), v, 0)
+		q.io.out.add(typeBatch, uint32(frames[len(frames)-1].Slot), v, 0)
 		if v == verdictPass {
-			q.sent.Add(uint64(len(frames)))
+			q.n.sent.Add(uint64(len(frames)))
 		}
-		return q.write()
+		return q.io.write()
 	}
 	for i := range frames {
 		f := &frames[i]
@@ -212,11 +164,11 @@ func (q *queue) Settle(b *packet.Batch) error {
 			continue
 		}
 		if v == verdictPass {
-			q.sent.Add(1)
+			q.n.sent.Add(1)
 		}
-		q.out.add(typeVerdict, id, v, q.mark(i, f))
+		q.io.out.add(typeVerdict, id, v, q.mark(i, f))
 	}
-	return q.write()
+	return q.io.write()
 }
 
 // same reports whether one verdict serves all packets; held ones are older, and a verdict on
@@ -253,28 +205,6 @@ func (q *queue) mark(i int, f *packet.Frame) uint32 {
 	return q.space.set.marks.mark(f.Verdict.Mark)
 }
 
-// write sends the collected verdicts.
-func (q *queue) write() error {
-	if len(q.out.buf) == 0 {
-		return nil
-	}
-	q.errno = 0
-	if err := q.src.conn.Write(q.put); err != nil {
-		return q.waitError(err)
-	}
-	if q.errno != 0 {
-		return fmt.Errorf("verdicts of endpoint %d: %w", q.ep.ID, q.errno)
-	}
-	return nil
-}
-
-// writable is the poller's callback.
-func (q *queue) writable(fd uintptr) bool {
-	_, err := unix.Write(int(fd), q.out.buf)
-	q.errno, _ = err.(unix.Errno) //nolint:errorlint // the call returns a bare Errno, and this is the hot path
-	return q.errno != unix.EAGAIN
-}
-
 // Send forwards a held packet, or sends one of the engine's own. It implements
 // backend.Sender.
 func (q *queue) Send(f *packet.Frame) error {
@@ -284,20 +214,20 @@ func (q *queue) Send(f *packet.Frame) error {
 	}
 	if f.Flags&packet.Injected == 0 {
 		if !q.decide(f, verdictPass) {
-			q.sendDrop.Add(1)
+			q.n.sendDrop.Add(1)
 			return fmt.Errorf("send on endpoint %d: packet is not held", q.ep.ID)
 		}
-		q.sent.Add(1)
+		q.n.sent.Add(1)
 		return nil
 	}
 	if again := q.resets.known(f.Data); again != nil {
 		_ = q.inject.send(&packet.Frame{Data: again, Link: packet.RawIP}, int(q.index.Load()))
 	}
 	if err := q.inject.send(f, int(q.index.Load())); err != nil {
-		q.sendDrop.Add(1)
+		q.n.sendDrop.Add(1)
 		return fmt.Errorf("send on endpoint %d: %w", q.ep.ID, err)
 	}
-	q.sent.Add(1)
+	q.n.sent.Add(1)
 	return nil
 }
 
@@ -319,15 +249,14 @@ func (q *queue) decide(f *packet.Frame, v uint32) bool {
 		return false
 	}
 	delete(q.held, id)
-	q.out.reset()
-	q.out.add(typeVerdict, id, v, 0)
-	return q.write() == nil
+	q.io.out.reset()
+	q.io.out.add(typeVerdict, id, v, 0)
+	return q.io.write() == nil
 }
 
 // Wake implements backend.Queue.
 func (q *queue) Wake() {
-	q.woken.Store(true)
-	_ = q.src.file.SetReadDeadline(time.Unix(1, 0))
+	q.io.wake()
 }
 
 // stop ends the queue when it is empty.
@@ -353,14 +282,13 @@ func (q *queue) takeDown() {
 	for id := range q.held {
 		q.decide(&packet.Frame{Slot: uint64(id)}, v)
 	}
-	if q.tracker != nil {
-		q.tracker.Close()
-	}
-	q.space.heart.remove(q.src.num)
-	_ = q.space.unhook(q.src.num)
-	q.space.free(q.src.num)
+	q.conns.close()
+	num := q.io.src.num
+	q.space.heart.remove(num)
+	_ = q.space.unhook(num)
+	q.space.free(num)
 	_ = q.b.release(q.space)
-	_ = q.src.close()
+	_ = q.io.src.close()
 	q.inject.close()
-	_ = q.bufs.free()
+	_ = q.io.bufs.free()
 }

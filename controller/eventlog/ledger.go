@@ -51,7 +51,7 @@ func (l *ledger) account(r *Report, now time.Time) *account {
 		l.accounts[k] = a
 	}
 	if now.Sub(a.last) > linger {
-		*a = account{}
+		*a = account{open: a.open} // refused sessions are kept for minutes
 	}
 	a.last = now
 	return a

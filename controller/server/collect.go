@@ -218,7 +218,7 @@ func lesson(c *controlv1.Connection, client, server *end) learn.Connection {
 	return learn.Connection{
 		From: client.group, To: server.group, Proto: uint8(c.Proto), Port: uint16(c.ServerPort), ClientPort: uint16(c.ClientPort),
 		App: app.ID(c.App), Verdict: flow.Learn, Lossy: c.Lossy, Evidence: vocab.FlowEvidence(c.Evidence), Outcome: vocab.FlowOutcome(c.Outcome),
-		Answered: c.Answered, Midstream: c.Midstream, Idle: c.Idle, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
+		Answered: c.Answered, Received: c.Received, Midstream: c.Midstream, Idle: c.Idle, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
 		Source: clientSource(client), Server: server.addr, Name: serverName(c.Attrs),
 	}
 }

@@ -36,10 +36,7 @@ const (
 // Reset.
 type Ident struct {
 	Meta parsers.Meta
-	// App and Base are valid when the outcome is Decided; App is app.Unknown where no parser
-	// matched.
-	App, Base app.ID
-	Strength  parsers.Match
+	Result
 	// Attrs holds the attributes that the parser reported.
 	Attrs Attrs
 	// OnThreat is called for threats that a parser reports; may be nil.
@@ -47,47 +44,30 @@ type Ident struct {
 	// OnExpect is called for connections that the session's parser announces; may be nil.
 	OnExpect func(e parsers.Expectation)
 
-	reg     *parsers.Registry
-	cand    []int // registry indexes still alive, in order
-	claims  [parsers.MaxParsers]claim
+	cands   candidates
 	spoke   [2]bool
-	fed     [2]int      // bytes given to the winner or, of datagrams, to any parser
-	first   parsers.Dir // direction that spoke first; valid if any spoke
-	winner  int         // registry index, -1 before
+	fed     [2]int // bytes given to the winner or, of datagrams, to any parser
 	stream  parsers.Stream
-	outcome Outcome
 	probed  [2]bool // the winner's match for that direction is final
 	foreign [2]bool // mid-stream: that direction's bytes begin with none of the winner's and are not read
 	flip    parsers.Dir
-	turned  parsers.Meta // Meta with the sides exchanged; valid while flip is set
-	side    Side
-	renamed uint8 // names withdrawn after they were final
-	riding  app.ID
-	pending bool // layered winner that has not named the application yet
-	begun   bool // a PROXY header is no longer possible
-	proxied string
 	late    bool // a winner was withdrawn: the next is only named
-	ended   bool
-	inner   *Ident // identifies what an upgraded session carries; kept for later sessions
-	carries bool   // the session was upgraded: its bytes are inner's
-	nested  bool   // it is another's inner
+	header  header
+	carried carried
+	nested  bool // it is another's carried
 	sink    sink
 }
 
 // Reset prepares for a new session.
 func (d *Ident) Reset(reg *parsers.Registry, m parsers.Meta) {
 	d.Close()
-	d.Meta, d.reg, d.sink.d = m, reg, d
-	d.cand = append(d.cand[:0], reg.For(m.Proto)...)
-	for _, i := range d.cand {
-		d.claims[i] = claim{}
-	}
+	d.Meta, d.sink.d = m, d
+	d.cands.reset(reg, &d.Meta)
+	d.Result = undecided()
 	d.spoke, d.probed, d.foreign, d.fed = [2]bool{}, [2]bool{}, [2]bool{}, [2]int{}
-	d.winner, d.outcome = -1, Undecided
-	d.App, d.Base, d.Strength, d.riding = app.Undecided, app.Undecided, parsers.No, app.Unknown
-	d.pending, d.late, d.ended, d.OnThreat, d.OnExpect = false, false, false, nil, nil
-	d.flip, d.side, d.renamed, d.carries = 0, UnknownSide, 0, false
-	d.begun, d.proxied = m.Midstream || m.Datagram(), ""
+	d.late, d.flip, d.carried.on = false, 0, false
+	d.OnThreat, d.OnExpect = nil, nil
+	d.header = header{past: m.Midstream || m.Datagram()}
 	d.Attrs.reset()
 	d.Attrs.changed = false
 }
@@ -98,19 +78,10 @@ func (d *Ident) Close() {
 		d.stream.Close()
 		d.stream = nil
 	}
-	if d.carries {
-		d.inner.Close()
+	if d.carried.on {
+		d.carried.ident.Close()
 	}
 }
-
-// Outcome returns the state so far.
-func (d *Ident) Outcome() Outcome { return d.outcome }
-
-// Wants reports whether more bytes could change the result.
-func (d *Ident) Wants() bool { return !d.ended }
-
-// Chosen reports whether a parser was selected for the session.
-func (d *Ident) Chosen() bool { return d.winner >= 0 }
 
 // Could reports whether the session can still turn out to be of an application: that of a
 // parser that has not rejected it, or one that runs over that parser's protocol.
@@ -121,16 +92,7 @@ func (d *Ident) Could(a app.ID) bool {
 	if a == app.Unknown {
 		return true
 	}
-	for _, i := range d.cand {
-		e := d.reg.Entry(i)
-		if e.ID == a || e.ID == a.Base() {
-			return true
-		}
-		if _, layered := e.Parser.(parsers.Layered); layered && a >= app.FirstPlugin && a < app.None {
-			return true // an application named by a plugin may run over any
-		}
-	}
-	return false
+	return d.cands.could(a)
 }
 
 // Data reads bytes of one direction that follow in order on those consumed before (for
@@ -140,44 +102,50 @@ func (d *Ident) Data(dir parsers.Dir, data []byte) (used int) {
 	if d.ended || len(data) == 0 {
 		return len(data)
 	}
-	if d.carries {
-		return d.carried(dir, data)
+	if d.carried.on {
+		d.carried.ident.OnThreat = d.OnThreat
+		used = d.carried.ident.Data(dir^d.flip, data)
+		d.adopt()
+		return used
 	}
 	if d.winner < 0 && d.outcome == Preamble {
 		d.outcome = Undecided
 	}
 	if d.Meta.Datagram() {
-		return d.datagram(dir, data)
+		n := d.fed[dir]
+		if n >= MaxBytes && !d.Follows() {
+			d.End()
+			return len(data)
+		}
+		d.bytes(dir, data)
+		d.fed[dir] = n + len(data)
+		return len(data)
 	}
-	skipped, wait := d.skipPreamble(dir, data)
+	skipped, wait := d.header.skip(dir, data, &d.Attrs)
 	if wait || skipped == len(data) {
+		if skipped > 0 {
+			d.outcome = Preamble // a server that speaks first waits for it
+		}
 		return skipped
 	}
 	return skipped + d.bytes(dir, data[skipped:])
 }
 
-// datagram reads one datagram, or ends identification when its side has reached the limit.
-func (d *Ident) datagram(dir parsers.Dir, data []byte) (used int) {
-	n := d.fed[dir]
-	if n >= MaxBytes && !d.Follows() {
-		d.End()
-		return len(data)
-	}
-	d.bytes(dir, data)
-	d.fed[dir] = n + len(data)
-	return len(data)
-}
-
 // bytes reads what is not a preamble.
 func (d *Ident) bytes(dir parsers.Dir, data []byte) (used int) {
-	d.recordTurn(dir)
+	if !d.spoke[dir] {
+		d.spoke[dir] = true
+		if d.winner < 0 && d.spoke[dir.Reverse()] {
+			// When one side has sent and the other begins, the strongest claim so far wins, so that a parser
+			// that never decides delays none of the others.
+			d.selectBest()
+		}
+	}
 	switch {
 	case d.winner >= 0:
 	case d.late && d.fed[dir] > 0:
 		// Its beginning went to the withdrawn parser; but the other side has sent its message.
-		if best, i := d.best(); best >= parsers.Likely {
-			d.selectParser(i)
-		}
+		d.selectBest()
 		return len(data)
 	default:
 		d.probe(dir, data)
@@ -191,60 +159,47 @@ func (d *Ident) bytes(dir parsers.Dir, data []byte) (used int) {
 	return d.feed(dir, data)
 }
 
-// recordTurn records which side sends. When one side has sent and the other begins, the
-// strongest claim so far wins, so that a parser that never decides delays none of the others.
-func (d *Ident) recordTurn(dir parsers.Dir) {
-	if d.spoke[dir] {
-		return
+// probe probes the candidates with a head, and selects the parser whose claim is final.
+func (d *Ident) probe(dir parsers.Dir, head []byte) {
+	selected := d.cands.probeAll(dir, head)
+	if len(d.cands.list) == 0 {
+		d.setUnknown()
+		d.finish()
+	} else if selected >= 0 {
+		d.selectParser(selected)
 	}
-	if !d.spoke[dir.Reverse()] {
-		d.first = dir
+}
+
+// selectBest selects the parser of the strongest claim so far, if there is one.
+func (d *Ident) selectBest() bool {
+	best, i := d.cands.best()
+	if best < parsers.Likely {
+		return false
 	}
-	d.spoke[dir] = true
-	if d.winner < 0 && d.spoke[dir.Reverse()] {
-		if best, i := d.best(); best >= parsers.Likely {
-			d.selectParser(i)
-		}
-	}
+	d.selectParser(i)
+	return true
 }
 
 // selectParser assigns the session to a parser.
 func (d *Ident) selectParser(i int) {
-	e := d.reg.Entry(i)
-	c := &d.claims[i]
+	e := d.cands.reg.Entry(i)
+	c := &d.cands.claims[i]
 	d.winner = i
 	d.Base, d.Strength = e.ID, c.strength()
 	for dir := range d.probed {
 		d.probed[dir] = c.match[dir] >= parsers.Likely
 	}
-	d.orient(c.side, c.flip())
+	d.side, d.flip = c.side, c.flip()
 	if d.late {
 		d.setApp()
 		d.finish()
 		return
 	}
 	_, d.pending = e.Parser.(parsers.Layered)
-	d.stream = e.Parser.Open(d.meta(d.flip), &d.sink)
+	d.stream = e.Parser.Open(d.cands.views.of(d.flip), &d.sink)
 	if !d.pending {
 		d.setApp()
 	}
-}
-
-// setApp makes the application final.
-func (d *Ident) setApp() {
-	d.pending = false
-	d.App = d.Base
-	if d.riding != app.Unknown {
-		d.App = d.riding
-	}
-	d.outcome = Decided
-}
-
-// setUnknown ends identification without an application.
-func (d *Ident) setUnknown() {
-	d.App, d.Base, d.Strength = app.Unknown, app.Unknown, parsers.No
-	d.outcome, d.pending, d.ended = Decided, false, true
-	d.Close()
 }
 
 // feed passes bytes to the winner.
@@ -261,7 +216,7 @@ func (d *Ident) feed(dir parsers.Dir, data []byte) int {
 		r := d.stream.Parse(dir^d.flip, data[used:])
 		r.Used = min(max(r.Used, 0), len(data)-used)
 		if r.State == parsers.Rejected {
-			if !d.probed[dir] && d.fed[dir] == 0 && d.midstream() { // as where its probe rejects the beginning
+			if !d.probed[dir] && d.fed[dir] == 0 && d.cands.views.midstream() { // as where its probe rejects the beginning
 				d.foreign[dir] = true
 				d.fed[dir] += len(data)
 				return len(data)
@@ -274,47 +229,21 @@ func (d *Ident) feed(dir parsers.Dir, data []byte) int {
 		used += r.Used
 		d.fed[dir] += r.Used
 		d.probed[dir] = d.probed[dir] || r.Used > 0
-		if !d.applyState(r.State) {
-			return len(data)
-		}
-		if d.carries {
+		d.apply(r.State)
+		switch {
+		case r.State == parsers.Upgraded && !d.nested:
+			d.Close()
+			d.carried.begin(d.cands.reg, *d.cands.views.of(d.flip))
 			return used + d.Data(dir, data[used:])
+		case r.State == parsers.Done, r.State == parsers.Upgraded:
+			d.finish()
+			return len(data)
 		}
 		if r.Used == 0 {
 			break
 		}
 	}
 	return used
-}
-
-// applyState handles the state a parser returned; it returns false when the parser needs no
-// more.
-func (d *Ident) applyState(s parsers.State) bool {
-	switch s {
-	case parsers.Preamble:
-		if d.pending {
-			d.outcome = Preamble
-		}
-	case parsers.Undecided:
-		if d.pending {
-			d.outcome = Undecided
-		}
-	case parsers.Named:
-		if d.outcome != Decided {
-			d.setApp()
-		}
-	case parsers.Done, parsers.Upgraded:
-		if d.outcome != Decided {
-			d.setApp()
-		}
-		if s == parsers.Upgraded && !d.nested {
-			d.upgrade()
-			return true
-		}
-		d.finish()
-		return false
-	}
-	return true
 }
 
 // reject withdraws the winner's claim: its reports about the session are void, and the other
@@ -326,30 +255,20 @@ func (d *Ident) applyState(s parsers.State) bool {
 func (d *Ident) reject(dir parsers.Dir, data []byte, whole bool) (more bool) {
 	d.Close()
 	if whole {
-		d.cand = append(d.cand[:0], d.reg.For(d.Meta.Proto)...)
+		d.cands.refill()
 	}
-	rest := d.cand[:0]
-	for _, i := range d.cand {
-		_, layered := d.reg.Entry(i).Parser.(parsers.Layered)
-		if i != d.winner && !layered && !d.claims[i].no[dir] {
-			rest = append(rest, i)
-		}
-	}
-	if d.Attrs.Len() > 0 || d.outcome == Decided {
-		d.renamed++
-	}
-	d.discardReports()
-	d.cand, d.winner, d.riding, d.side, d.late = rest, -1, app.Unknown, UnknownSide, true
+	d.cands.dropSelected(d.winner, dir)
+	d.withdraw(d.Attrs.Len() > 0)
+	d.header.restore(&d.Attrs)
+	d.late = true
 	if whole && !d.Meta.Datagram() {
-		d.outcome, d.pending, d.Strength = Undecided, false, parsers.No
-		d.App, d.Base = app.Undecided, app.Undecided
+		d.reopen()
 		d.probe(dir, data)
 		return !d.ended
 	}
-	if best, i := d.best(); best >= parsers.Likely {
-		d.selectParser(i)
-	} else {
+	if !d.selectBest() {
 		d.setUnknown()
+		d.finish()
 	}
 	return false
 }
@@ -359,13 +278,20 @@ func (d *Ident) finish() {
 	d.Close()
 }
 
+// adopt takes over what was found in a carried protocol.
+func (d *Ident) adopt() {
+	if d.carried.report(&d.Attrs) {
+		d.finish()
+	}
+}
+
 // Gap reports that bytes of a direction will never arrive (n < 0: unknown how many).
 func (d *Ident) Gap(dir parsers.Dir, n int) {
 	if d.ended {
 		return
 	}
-	if d.carries {
-		d.inner.Gap(dir^d.flip, n)
+	if d.carried.on {
+		d.carried.ident.Gap(dir^d.flip, n)
 		d.adopt()
 		return
 	}
@@ -382,15 +308,13 @@ func (d *Ident) End() {
 	if d.ended {
 		return
 	}
-	if d.carries {
-		d.inner.End()
+	if d.carried.on {
+		d.carried.ident.End()
 		d.adopt()
 		return
 	}
 	if d.winner < 0 {
-		if best, i := d.best(); best >= parsers.Likely {
-			d.selectParser(i)
-		}
+		d.selectBest()
 	}
 	switch {
 	case d.outcome == Decided:

@@ -7,6 +7,6 @@ func (d *Ident) Follows() bool {
 	if d.ended || d.outcome != Decided || d.winner < 0 || d.stream == nil {
 		return false
 	}
-	_, ok := d.reg.Entry(d.winner).Parser.(parsers.Follower)
+	_, ok := d.cands.reg.Entry(d.winner).Parser.(parsers.Follower)
 	return ok
 }

@@ -5,42 +5,36 @@ import (
 	"github.com/sluicenet/sluice/parsers"
 )
 
-// upgrade begins to identify what the session carries from here on. The session's own application is final; what it
-// carries is reported by attributes.
-func (d *Ident) upgrade() {
-	m := *d.meta(d.flip)
+// carried identifies what an upgraded session carries. The session's own application is final; what it carries
+// is reported by attributes.
+type carried struct {
+	ident *Ident // kept for later sessions
+	on    bool   // the session was upgraded: its bytes are the ident's
+}
+
+// begin begins to identify what a session carries from here on.
+func (c *carried) begin(reg *parsers.Registry, m parsers.Meta) {
 	m.Midstream = false
-	d.Close()
-	if d.inner == nil {
-		d.inner = &Ident{}
+	if c.ident == nil {
+		c.ident = &Ident{}
 	}
-	d.inner.Reset(d.reg, m)
-	d.inner.nested, d.inner.begun = true, true
-	d.carries = true
+	c.ident.Reset(reg, m)
+	c.ident.nested, c.ident.header.past = true, true
+	c.on = true
 }
 
-// carried passes bytes to the identification of what the session carries.
-func (d *Ident) carried(dir parsers.Dir, data []byte) (used int) {
-	d.inner.OnThreat = d.OnThreat
-	used = d.inner.Data(dir^d.flip, data)
-	d.adopt()
-	return used
-}
-
-// adopt takes over what was found in a carried protocol.
-func (d *Ident) adopt() {
-	in := d.inner
+// report adds what was found to the session's attributes, and reports whether identification ended.
+func (c *carried) report(to *Attrs) (ended bool) {
+	in := c.ident
 	if in.outcome == Decided && in.App != app.Unknown {
-		d.Attrs.set(parsers.Inner, []byte(in.App.Name()))
+		to.set(parsers.Inner, []byte(in.App.Name()))
 		for i := range in.Attrs.Len() {
-			d.Attrs.set(in.Attrs.keys[i], []byte(in.Attrs.values[i]))
+			to.set(in.Attrs.keys[i], []byte(in.Attrs.values[i]))
 		}
 	}
-	if in.ended {
-		d.finish()
-	}
+	return in.ended
 }
 
 // Upgraded reports whether the session carries another protocol now: bytes of the other direction that the
 // first protocol's parser left are to be passed again.
-func (d *Ident) Upgraded() bool { return d.carries }
+func (d *Ident) Upgraded() bool { return d.carried.on }

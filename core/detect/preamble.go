@@ -100,10 +100,16 @@ func preambleV2(b []byte) (client netip.AddrPort, size int) {
 	return client, size
 }
 
-// skipPreamble skips a PROXY header at the beginning of a session: used is its length, and
-// wait whether more bytes are needed to recognise one. After the header used is 0.
-func (d *Ident) skipPreamble(dir parsers.Dir, data []byte) (used int, wait bool) {
-	if d.begun || dir != parsers.ToServer {
+// header is the PROXY header of a session.
+type header struct {
+	past   bool   // none is possible any more
+	client string // as the header states it; "" for none
+}
+
+// skip skips a PROXY header at the beginning of a session: used is its length, and wait whether more bytes are
+// needed to recognise one. After the header used is 0.
+func (h *header) skip(dir parsers.Dir, data []byte, to *Attrs) (used int, wait bool) {
+	if h.past || dir != parsers.ToServer {
 		return 0, false
 	}
 	client, size := preamble(data)
@@ -111,21 +117,18 @@ func (d *Ident) skipPreamble(dir parsers.Dir, data []byte) (used int, wait bool)
 	case size == 0:
 		return 0, true
 	case size > 0:
-		if d.proxied = ""; client.IsValid() {
-			d.proxied = client.String()
-			d.Attrs.set(parsers.ProxyClient, []byte(d.proxied))
+		if h.client = ""; client.IsValid() {
+			h.client = client.String()
+			to.set(parsers.ProxyClient, []byte(h.client))
 		}
 		used = size
-		if used == len(data) {
-			d.outcome = Preamble // a server that speaks first waits for it
-		}
 	}
-	d.begun = true
+	h.past = true
 	return used, false
 }
 
-// discardReports removes what a withdrawn parser reported.
-func (d *Ident) discardReports() {
-	d.Attrs.reset()
-	d.Attrs.set(parsers.ProxyClient, []byte(d.proxied))
+// restore removes from the attributes what a withdrawn parser reported.
+func (h *header) restore(to *Attrs) {
+	to.reset()
+	to.set(parsers.ProxyClient, []byte(h.client))
 }

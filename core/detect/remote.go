@@ -139,7 +139,7 @@ type Remotes interface {
 // Learn applies an outcome from elsewhere; the Ident asks no parsers of its own after that.
 func (d *Ident) Learn(n News) {
 	d.Close()
-	d.cand, d.winner = d.cand[:0], -1
+	d.cands.list, d.winner = d.cands.list[:0], -1
 	d.outcome, d.ended = n.Outcome, n.Ended
 	d.Strength, d.side = n.Strength, n.Side
 	if n.Renamed != d.renamed&3 {
@@ -160,18 +160,14 @@ func (d *Ident) News(seen uint32) News {
 
 // Left returns the parsers that remain.
 func (d *Ident) Left() (l Left) {
-	if d.outcome == Decided || len(d.cand) > MaxLeft {
+	if d.outcome == Decided {
 		return l
 	}
-	l.Known = true
-	for _, i := range d.cand {
-		l.Add(d.reg.Entry(i).ID)
-	}
-	return l
+	return d.cands.left()
 }
 
 // Waiting reports whether some parser may still claim the session and none has yet.
-func (d *Ident) Waiting() bool { return !d.ended && d.winner < 0 && len(d.cand) > 0 }
+func (d *Ident) Waiting() bool { return !d.ended && d.winner < 0 && len(d.cands.list) > 0 }
 
 // BothSpoke reports whether bytes of both directions have been read.
 func (d *Ident) BothSpoke() bool { return d.spoke[0] && d.spoke[1] }

@@ -15,8 +15,8 @@ func (d *Ident) SoFar() (a, base app.ID) {
 	case d.winner >= 0:
 		return d.Base, d.Base
 	}
-	if best, i := d.best(); best >= parsers.Likely {
-		e := d.reg.Entry(i)
+	if best, i := d.cands.best(); best >= parsers.Likely {
+		e := d.cands.reg.Entry(i)
 		return e.ID, e.ID
 	}
 	return app.Unknown, app.Unknown

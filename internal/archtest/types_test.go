@@ -27,13 +27,6 @@ var wide = map[string]string{
 	"cmd/sluice.replaySession":     "the JSON of one session",
 	"backends/pcapfile.carrier":    "one small method for each kind of encapsulation",
 	"cmd/sluice.cli":               "one method for each command",
-
-	"core/detect.Ident":        "to be taken apart: claims, sides, preamble",
-	"agent.Agent":              "to be taken apart: reconciliation, policy, reports",
-	"agent/hostmode.Watcher":   "to be taken apart: sockets, events, records",
-	"backends/afpacket.inline": "to be taken apart: rings, steering, sending",
-	"backends/nfqueue.queue":   "to be taken apart: socket, held packets, offloading",
-	"plugins/host.asker":       "to be taken apart: sessions, messages, restarts",
 }
 
 // typeSize is how large one type is.

@@ -31,8 +31,8 @@ func (a *asker) Poll(to detect.Answers) {
 	}
 	a.connect()
 	a.unpark(to)
-	a.prune()
-	for e := range a.open {
+	a.links = a.links.withoutLeft(&a.sessions)
+	for e := range a.sessions.open {
 		a.merge(e, to)
 	}
 	for _, k := range a.links {
@@ -42,7 +42,7 @@ func (a *asker) Poll(to detect.Answers) {
 
 // lost ends the sessions of a dead stream.
 func (a *asker) lost(k *link, to detect.Answers) {
-	for _, e := range a.sessions {
+	for _, e := range a.sessions.by {
 		pt := e.of(k)
 		if pt == nil || pt.state != asking {
 			continue
@@ -52,21 +52,21 @@ func (a *asker) lost(k *link, to detect.Answers) {
 			pt.news = unknown()
 		}
 		pt.news.Ended = true
-		a.settlePart(pt)
+		a.sessions.settle(pt)
 		a.merge(e, to)
 	}
 }
 
 // unpark sends waiting sessions to a started plugin, or ends the wait.
 func (a *asker) unpark(to detect.Answers) {
-	if a.parked == 0 {
+	if a.sessions.parked == 0 {
 		return
 	}
 	for _, k := range a.links {
 		if !k.up() && k.p.soon.Load() || k.up() && k.behind() {
 			continue
 		}
-		for _, e := range a.sessions {
+		for _, e := range a.sessions.by {
 			pt := e.of(k)
 			if pt == nil || pt.state != parked {
 				continue
@@ -74,11 +74,11 @@ func (a *asker) unpark(to detect.Answers) {
 			if !k.up() || e.gone {
 				a.h.count.lost.Add(1)
 				pt.news = unknown()
-				a.settlePart(pt)
+				a.sessions.settle(pt)
 				a.merge(e, to)
 				continue
 			}
-			a.parked--
+			a.sessions.parked--
 			pt.state = asking
 			if !e.begun {
 				continue
@@ -107,10 +107,10 @@ func (a *asker) read(k *link, l *live, b []byte, to detect.Answers) error {
 			return fmt.Errorf("%w: a plugin sends %v", wire.ErrMalformed, r.Kind)
 		}
 		b = rest
-		if r.Session == 0 || r.Session > a.last {
+		if r.Session == 0 || r.Session > a.sessions.last {
 			return fmt.Errorf("%w: session %d is none", wire.ErrMalformed, r.Session)
 		}
-		e := a.sessions[r.Session]
+		e := a.sessions.by[r.Session]
 		if e == nil {
 			continue // closed meanwhile
 		}
@@ -133,7 +133,7 @@ func (a *asker) read(k *link, l *live, b []byte, to detect.Answers) error {
 			pt.kept = nil // a name was withdrawn
 		}
 		if pt.news = n; n.Ended {
-			a.settlePart(pt)
+			a.sessions.settle(pt)
 		}
 		a.merge(e, to)
 	}
@@ -172,13 +172,13 @@ func (a *asker) merge(e *entry, to detect.Answers) {
 		e.winner = 0
 	}
 	if e.winner < 0 {
-		e.winner = a.choose(e)
+		e.winner = e.choose()
 	}
 	if e.winner < 0 {
 		a.undecided(e, to)
 		return
 	}
-	delete(a.open, e)
+	delete(a.sessions.open, e)
 	w := &e.parts[e.winner]
 	for _, f := range w.kept {
 		deliver(e.owner, f.kind, f.arg, f.body, to)
@@ -190,7 +190,7 @@ func (a *asker) merge(e *entry, to detect.Answers) {
 		a.dismiss(e)
 	}
 	if n.Ended {
-		a.drop(e)
+		a.sessions.drop(e)
 	}
 	to.News(owner, n)
 }
@@ -206,7 +206,7 @@ func (e *entry) lost() bool {
 }
 
 // choose returns the index of the winning claim; -1 while undecided.
-func (a *asker) choose(e *entry) int {
+func (e *entry) choose() int {
 	best, strength := -1, parsers.No
 	silent, slow := false, false
 	for i := range e.parts {
@@ -215,7 +215,7 @@ func (a *asker) choose(e *entry) int {
 		case pt.news.Outcome != detect.Decided:
 			silent = true
 			// Claims do not wait for a plugin that is starting, or has not answered for long.
-			slow = slow || pt.state == asking && !a.turned(e, pt) && !pt.link.late
+			slow = slow || pt.state == asking && !e.turned(pt) && !pt.link.late
 		case pt.news.App != app.Unknown && pt.news.Strength > strength:
 			best, strength = i, pt.news.Strength
 		}
@@ -230,7 +230,7 @@ func (a *asker) choose(e *entry) int {
 }
 
 // turned reports whether both sides have sent data and the plugin has answered to that.
-func (a *asker) turned(e *entry, pt *part) bool {
+func (e *entry) turned(pt *part) bool {
 	return e.spoke[0] && e.spoke[1] && pt.link.answered(pt.at)
 }
 
@@ -249,7 +249,7 @@ func (a *asker) undecided(e *entry, to detect.Answers) {
 		}
 		switch {
 		case pt.news.Outcome == detect.Decided:
-			a.open[e] = true
+			a.sessions.open[e] = true
 			if pt.news.App != app.Unknown {
 				n.Left.Add(pt.news.Base)
 			}
@@ -278,7 +278,7 @@ func (a *asker) dismiss(e *entry) {
 		if pt.state == asking {
 			pt.link.write(wire.Append(a.scratch[:0], wire.Close, 0, e.number, nil))
 		}
-		a.settlePart(pt)
+		a.sessions.settle(pt)
 		pt.kept = nil
 	}
 }

@@ -93,8 +93,8 @@ func FuzzAnswers(f *testing.F) {
 			}
 		}
 		a.Close(n)
-		if len(a.sessions) != 0 || a.logs != 0 {
-			t.Fatalf("%d sessions and %d bytes left", len(a.sessions), a.logs)
+		if len(a.sessions.by) != 0 || a.sessions.logs != 0 {
+			t.Fatalf("%d sessions and %d bytes left", len(a.sessions.by), a.sessions.logs)
 		}
 	})
 }
