@@ -36,8 +36,8 @@ func (p *packer) room(m proto.Message) *controlv1.ReportConnectionsRequest {
 	return p.rs[len(p.rs)-1]
 }
 
-// pack returns everything as requests without numbers, at least one. If records were lost since the last
-// ones, connections are marked: habits learned from them may be incomplete.
+// pack returns everything as requests without numbers, at least one. If records of a workload were lost
+// since the last ones, its connections are marked: habits learned from them may be incomplete.
 func (a *aggregate) pack() []*controlv1.ReportConnectionsRequest {
 	p := packer{rs: []*controlv1.ReportConnectionsRequest{{Dropped: maps.Clone(a.dropped)}}}
 	a.packKinds(&p, false)
@@ -64,7 +64,7 @@ func (a *aggregate) packKinds(p *packer, ended bool) {
 			continue
 		}
 		m := connection(&k, &c)
-		m.Lossy = m.Lossy || len(a.dropped) > 0
+		m.Lossy = m.Lossy || a.short[k.workload] || a.short[""]
 		r := p.room(m)
 		r.Connections = append(r.Connections, m)
 	}

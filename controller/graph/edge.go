@@ -214,7 +214,7 @@ func (o *Observation) renames(known app.ID) bool {
 func newEdge(g *Graph, o *Observation) *Edge {
 	e := &Edge{Kind: o.Kind}
 	e.of(o).First = o.First
-	for _, old := range g.edges.add(e, o.Share, g.limits.Edges) {
+	for _, old := range g.edges.add(e, o.owner(), g.limits.Edges) {
 		if old.Sessions > 0 {
 			g.totals.Evicted++
 		}

@@ -16,8 +16,8 @@ func newEdges() edges {
 }
 
 // add adds an edge of a kind that is not there, and returns what made room for it.
-func (s *edges) add(e *Edge, share string, limit int) []*Edge {
-	evicted := s.insert(e.Kind, e, share, limit)
+func (s *edges) add(e *Edge, o owner, limit int) []*Edge {
+	evicted := s.insert(e.Kind, e, o, limit)
 	for _, old := range evicted {
 		s.unlink(old)
 	}

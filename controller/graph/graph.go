@@ -59,6 +59,8 @@ type Observation struct {
 	Judged *Observation
 }
 
+func (o *Observation) owner() owner { return ownerOf(o.Share, o.Client) }
+
 // Kind is what makes two connections the same edge. Verdicts and outcomes are not part of it:
 // they are what happened to connections of the kind. What policy refused is a row of its own.
 type Kind struct {
@@ -187,7 +189,7 @@ func (g *Graph) session(o *Observation) *live {
 	s, ok := g.sessions.touch(k)
 	if !ok {
 		s = &live{kind: o.Kind}
-		g.sessions.insert(k, s, o.Share, g.limits.Sessions)
+		g.sessions.insert(k, s, o.owner(), g.limits.Sessions)
 	}
 	return s
 }

@@ -29,7 +29,7 @@ func refusedThere(g *Graph, o *Observation, edge Kind) bool {
 	r, ok := g.refusals.touch(k)
 	if !ok {
 		r = new(refusal)
-		g.refusals.insert(k, r, o.Share, maxRecent)
+		g.refusals.insert(k, r, o.owner(), maxRecent)
 	}
 	same := r.last[far] != 0 && r.last[far] >= o.Last-together && r.last[far] <= o.Last+together
 	if !same {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -28,6 +29,16 @@ func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 	g.mu.Unlock()
 	slices.SortFunc(out, func(a, b Edge) int { return a.Compare(&b.Kind) })
 	return out
+}
+
+// client returns the last address of the client.
+func (e *Edge) client() (a netip.Addr) {
+	for _, list := range [][]netip.Addr{e.Addresses[0], e.Denied.Addresses[0]} {
+		if len(list) > 0 {
+			return list[0]
+		}
+	}
+	return a
 }
 
 func (e *Edge) clone() Edge {
@@ -110,7 +121,8 @@ type Kept[T any] struct {
 func (g *Graph) Snapshot() *Snapshot {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := &Snapshot{Totals: g.totals}
+	s := &Snapshot{Totals: g.totals, Edges: make([]Kept[Edge], 0, len(g.edges.items)),
+		Violations: make([]Kept[Violation], 0, len(g.violations.items)), Threats: make([]Kept[Threat], 0, len(g.threats.items))}
 	g.edges.each(func(e *Edge, share string) { s.Edges = append(s.Edges, Kept[Edge]{e.clone(), share}) })
 	g.violations.each(func(v *Violation, share string) { s.Violations = append(s.Violations, Kept[Violation]{*v, share}) })
 	g.threats.each(func(t *Threat, share string) { s.Threats = append(s.Threats, Kept[Threat]{*t, share}) })
@@ -137,20 +149,20 @@ func (g *Graph) UnmarshalJSON(b []byte) error {
 			continue
 		}
 		e.restore()
-		g.edges.add(e, k.Share, g.limits.Edges)
+		g.edges.add(e, ownerOf(k.Share, e.client()), g.limits.Edges)
 	}
 	for _, k := range slices.Backward(s.Violations) {
 		v := &k.Row
 		if _, ok := g.violations.get(v.kind()); !ok && v.Count > 0 {
 			v.Touched = g.next()
-			g.violations.insert(v.kind(), v, k.Share, g.limits.Violations)
+			g.violations.insert(v.kind(), v, ownerOf(k.Share, v.Client), g.limits.Violations)
 		}
 	}
 	for _, k := range slices.Backward(s.Threats) {
 		t := &k.Row
 		if _, ok := g.threats.get(t.kind()); !ok {
 			t.Touched = g.next()
-			g.threats.insert(t.kind(), t, k.Share, g.limits.Threats)
+			g.threats.insert(t.kind(), t, ownerOf(k.Share, t.Source), g.limits.Threats)
 		}
 	}
 	return nil

@@ -175,7 +175,7 @@ func (g *Graph) unmatched(o *Observation, k violationKind, n uint64) uint64 {
 	r, ok := g.recent.touch(c)
 	if !ok {
 		r = new(recent)
-		g.recent.insert(c, r, o.Share, maxRecent)
+		g.recent.insert(c, r, o.owner(), maxRecent)
 	}
 	own, far := &r.ends[1], &r.ends[0]
 	if o.Egress {
@@ -224,7 +224,7 @@ func (g *Graph) addViolations(k violationKind, x *Violation, n uint64, share str
 		c := *x
 		v = &c
 		v.Count = 0
-		g.totals.Evicted += uint64(len(g.violations.insert(k, v, share, g.limits.Violations)))
+		g.totals.Evicted += uint64(len(g.violations.insert(k, v, ownerOf(share, v.Client), g.limits.Violations)))
 	}
 	v.Count += n
 	v.First, v.Last, v.Outcome, v.Touched = min(v.First, x.First), max(v.Last, x.Last), x.Outcome, g.next()

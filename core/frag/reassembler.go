@@ -19,6 +19,7 @@ type Reassembler struct {
 	last  *datagram // of the last Add, for SetVerdict
 	buf   []byte    // of the last datagram completed
 	stats Stats
+	shares
 }
 
 // New returns a Reassembler.
@@ -28,19 +29,19 @@ func New(cfg Config) *Reassembler {
 	cfg.MaxPieces = cmp.Or(cfg.MaxPieces, 256)
 	cfg.Timeout4 = cmp.Or(cfg.Timeout4, 30*time.Second)
 	cfg.Timeout6 = cmp.Or(cfg.Timeout6, 60*time.Second)
-	return &Reassembler{cfg: cfg, seed: maphash.MakeSeed(), table: map[key]*datagram{}}
+	return &Reassembler{cfg: cfg, seed: maphash.MakeSeed(), table: map[key]*datagram{}, shares: newShares()}
 }
 
-// Add adds a fragment that was decoded from f; now is the caller's clock in ns. Whether a
+// Add adds a fragment that was decoded from f, of a workload in f's direction; now is the caller's clock in ns. Whether a
 // first fragment is too small for its transport header is in p.Reason already; it is
 // reassembled like any other.
-func (r *Reassembler) Add(p *packet.Packet, f *packet.Frame, now int64) Result {
-	return r.add(p, f, now, r.cfg.KeepFrames)
+func (r *Reassembler) Add(p *packet.Packet, f *packet.Frame, workload uint32, now int64) Result {
+	return r.add(p, f, At{workload, f.Dir}, now, r.cfg.KeepFrames)
 }
 
 // Watch is Add without a copy of the frame, for endpoints that are only observed.
-func (r *Reassembler) Watch(p *packet.Packet, f *packet.Frame, now int64) Result {
-	return r.add(p, f, now, false)
+func (r *Reassembler) Watch(p *packet.Packet, f *packet.Frame, workload uint32, now int64) Result {
+	return r.add(p, f, At{workload, f.Dir}, now, false)
 }
 
 // SetVerdict records the verdict on the datagram of the last Add (Complete or Bad); later
@@ -60,21 +61,21 @@ func (r *Reassembler) SetOwner(o Owner) {
 
 // Owner returns whose the datagram is that p is a fragment of, which need not hold any of the
 // fragment's data; false if the datagram is not whole or is forgotten.
-func (r *Reassembler) Owner(p *packet.Packet, endpoint uint32) (o Owner, ok bool) {
+func (r *Reassembler) Owner(p *packet.Packet, at At) (o Owner, ok bool) {
 	if p.Status != packet.Fragment {
 		return Owner{}, false
 	}
-	d := r.table[keyOf(p, endpoint)]
+	d := r.table[keyOf(p, at)]
 	if d == nil {
 		return Owner{}, false
 	}
 	return d.owner, d.owned
 }
 
-// Waiting reports whether fragments of an incomplete datagram of an endpoint are held.
-func (r *Reassembler) Waiting(endpoint uint32) bool {
+// Waiting reports whether fragments of an incomplete datagram of a workload are held.
+func (r *Reassembler) Waiting(workload uint32) bool {
 	for k, d := range r.table {
-		if k.endpoint == endpoint && !d.decided {
+		if k.at.Workload == workload && !d.decided {
 			return true
 		}
 	}
@@ -104,14 +105,14 @@ func (r *Reassembler) Stats() Stats {
 	return s
 }
 
-func (r *Reassembler) add(p *packet.Packet, f *packet.Frame, now int64, keep bool) Result {
+func (r *Reassembler) add(p *packet.Packet, f *packet.Frame, at At, now int64, keep bool) Result {
 	r.last = nil
 	if p.Status != packet.Fragment {
 		return Result{}
 	}
 	r.stats.Fragments++
 	r.Expire(now)
-	k := keyOf(p, f.Endpoint)
+	k := keyOf(p, at)
 	pc, reason := r.pieceOf(p)
 	d := r.table[k]
 	if d != nil && d.decided {
@@ -175,16 +176,13 @@ func (r *Reassembler) pieceOf(p *packet.Packet) (piece, Reason) {
 	return pc, ""
 }
 
-// begin adds a new datagram, evicting the oldest if there are too many.
+// begin adds a new datagram, evicting others if there are too many.
 func (r *Reassembler) begin(k key, now int64) *datagram {
-	for len(r.table) >= r.cfg.MaxDatagrams || r.stats.Bytes+datagramCost > r.cfg.MaxBytes {
-		if !r.evict(nil) {
-			break
-		}
-	}
+	r.makeRoom(&k, nil, datagramCost)
 	d := &datagram{key: k, since: now}
 	r.table[k] = d
 	r.ages[d.family()].push(d)
+	r.shares.add(d)
 	r.charge(d, datagramCost)
 	return d
 }
@@ -199,10 +197,8 @@ func (r *Reassembler) hold(d *datagram, p *packet.Packet, f *packet.Frame, pc pi
 	if pc.at == 0 {
 		cost += len(p.Network) - pc.size
 	}
-	for r.stats.Bytes+cost > r.cfg.MaxBytes {
-		if !r.evict(d) {
-			return false
-		}
+	if !r.makeRoom(&d.key, d, cost) {
+		return false
 	}
 	r.charge(d, cost)
 	if pc.at == 0 {
