@@ -167,7 +167,7 @@ func TestIdleIsRefusedAtSwitch(t *testing.T) {
 				want, verb = "open", "kept 4"
 			}
 			if !strings.Contains(out, verb+" open connections that no rule allows") {
-				t.Errorf("the switch reports:\n%s", out)
+				t.Errorf("the switch reports:\n%s\nevents:\n%s", out, l.run("observe", "--limit", "50", "-o", "json"))
 			}
 			i.are("after the switch", want, 500*time.Millisecond)
 			verdict := map[string]string{"reset": "deny", "open": "violate"}[want]

@@ -67,7 +67,7 @@ func (c *cli) setMode(ctx context.Context, cl controlv1.ControlClient, groups []
 		n, err := openBefore(ctx, cl, groups)
 		if err == nil && n > 0 {
 			since := time.Now()
-			ch.after = func() (*opened, error) { return openAfter(ctx, cl, groups, since) }
+			ch.after = func() (*opened, error) { return openAfter(ctx, cl, groups, since, n) }
 		}
 	}
 	var wide []*controlv1.Rule

@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// openReports is how long reports of what a switch refused are waited for: agents send several times a
-	// second, and those of both ends are joined.
-	openReports = 2 * time.Second
+	// openReports is how long reports of what a switch refused are waited for at most: agents send several
+	// times a second, and those of both ends are joined for 1.5 s. openAgain is between two look-ups.
+	openReports = 3500 * time.Millisecond
+	openAgain   = 250 * time.Millisecond
 	// openShown is the number of connections shown one by one.
 	openShown = 10
 )
@@ -55,13 +56,27 @@ type opened struct {
 	kept    []*controlv1.Edge
 }
 
-// openAfter waits for the reports on open connections since a time, and returns those that no rule allows.
-func openAfter(ctx context.Context, cl controlv1.ControlClient, groups []string, since time.Time) (*opened, error) {
-	select {
-	case <-time.After(openReports):
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// openAfter waits for the reports on n connections that were open at a time, and returns those of them that
+// no rule allows.
+func openAfter(ctx context.Context, cl controlv1.ControlClient, groups []string, since time.Time, n uint64) (*opened, error) {
+	end := time.Now().Add(openReports)
+	again := time.NewTicker(openAgain)
+	defer again.Stop()
+	for {
+		o, err := openSince(ctx, cl, groups, since)
+		if err != nil || o.count() >= n || time.Now().After(end) {
+			return o, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
+}
+
+// openSince returns what is reported by now.
+func openSince(ctx context.Context, cl controlv1.ControlClient, groups []string, since time.Time) (*opened, error) {
 	o := new(opened)
 	page := &controlv1.Page{}
 	for {
@@ -77,6 +92,17 @@ func openAfter(ctx context.Context, cl controlv1.ControlClient, groups []string,
 			return o, o.addKept(ctx, cl, groups)
 		}
 	}
+}
+
+// count returns the number of connections.
+func (o *opened) count() (n uint64) {
+	for _, e := range o.refused {
+		n += max(e.Sessions, 1)
+	}
+	for _, e := range o.kept {
+		n += e.Open
+	}
+	return n
 }
 
 // addKept adds open connections that pass although an end enforces another verdict.

@@ -125,7 +125,7 @@ func (g *Graph) count(o *Observation, s *live) {
 		}
 		s.counts.add(c)
 	}
-	g.moveNamed(o, e)
+	moveNamed(g, o, e)
 	e.Counts.add(c)
 	lost := e.progress(o, s)
 	g.totals.Sessions += lost
@@ -160,7 +160,7 @@ func (g *Graph) join(o *Observation, s *live) {
 	e, ok := g.edges.touch(o.Kind)
 	if !ok {
 		if e = g.edges.sibling(o.Kind); e == nil {
-			e = g.newEdge(o) // the client's end is about to report
+			e = newEdge(g, o) // the client's end is about to report
 		}
 	}
 	d := e.of(o)
@@ -190,7 +190,7 @@ func (g *Graph) edge(o *Observation, s *live) *Edge {
 		g.edges.touch(near.Kind)
 		return near
 	}
-	e := g.newEdge(o)
+	e := newEdge(g, o)
 	switch {
 	case near == nil:
 	case near.Sessions == 0: // it waited for this one, under another application
@@ -211,7 +211,7 @@ func (o *Observation) renames(known app.ID) bool {
 }
 
 // newEdge adds the edge of an observation.
-func (g *Graph) newEdge(o *Observation) *Edge {
+func newEdge(g *Graph, o *Observation) *Edge {
 	e := &Edge{Kind: o.Kind}
 	e.of(o).First = o.First
 	for _, old := range g.edges.add(e, o.owner(), g.limits.Edges) {
@@ -262,7 +262,7 @@ func (d *Description) merge(old *Description) {
 
 // moveNamed moves sessions that were counted while their application was undecided and several were
 // reported without their numbers: more end here than had begun here.
-func (g *Graph) moveNamed(o *Observation, e *Edge) {
+func moveNamed(g *Graph, o *Observation, e *Edge) {
 	if o.App == app.Undecided || o.Ended <= e.Open {
 		return
 	}

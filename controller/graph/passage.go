@@ -38,7 +38,7 @@ func withdraw(g *Graph, s *live) {
 	}
 	if e, ok := g.edges.get(s.kind); ok {
 		if s.open {
-			e.take(1, s.outcome)
+			e.takeOpen(1, s.outcome)
 		}
 		e.Counts.subtract(s.counts)
 		if s.denied {

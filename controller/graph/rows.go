@@ -147,7 +147,7 @@ func (e *Edge) progress(o *Observation, s *live) (lost uint64) {
 		e.Sessions += lost
 	}
 	e.Ended[o.Final()] += o.Ended
-	e.take(o.Ended, outcome)
+	e.takeOpen(o.Ended, outcome)
 	if s != nil && o.Ended > 0 {
 		s.open = false
 	}
@@ -166,14 +166,14 @@ func (e *Edge) become(outcome flow.Outcome, s *live) {
 		return
 	}
 	if e.Going[flow.OutcomeDenied] == 0 && e.Open > 0 {
-		e.take(1, flow.OutcomeEstablished)
+		e.takeOpen(1, flow.OutcomeEstablished)
 		e.Going[flow.OutcomeDenied]++
 		e.Open++
 	}
 }
 
-// take takes n open sessions away, those of an outcome first, and denied ones last. It returns them.
-func (e *Edge) take(n uint64, first flow.Outcome) (taken [Outcomes]uint64) {
+// takeOpen takes n open sessions away, those of an outcome first, and denied ones last. It returns them.
+func (e *Edge) takeOpen(n uint64, first flow.Outcome) (taken [Outcomes]uint64) {
 	for i := -1; i < Outcomes; i++ {
 		o := first
 		if i >= 0 {
@@ -197,7 +197,7 @@ func (e *Edge) moveOpen(to *Edge, n uint64, s *live) {
 		}
 		first = s.outcome
 	}
-	for o, k := range e.take(n, first) {
+	for o, k := range e.takeOpen(n, first) {
 		to.Going[o] += k
 		to.Open += k
 	}

@@ -140,8 +140,8 @@ func unended(g *Graph, k violationKind, o *Observation) *uint64 {
 	if v, ok := g.violations.get(k); ok {
 		return &v.Open
 	}
-	if r, ok := g.recent.get(connectionKind{k.Kind.ends(), k.client, k.server}); ok && r.ofEnd(o).kind == k {
-		return &r.ofEnd(o).open
+	if r, ok := g.recent.get(connectionKind{k.Kind.ends(), k.client, k.server}); ok && r.countedAt(o).kind == k {
+		return &r.countedAt(o).open
 	}
 	return nil
 }
@@ -153,8 +153,8 @@ func noteBegun(g *Graph, k violationKind, o *Observation) {
 	}
 }
 
-// ofEnd returns what the end of an observation reported.
-func (r *recent) ofEnd(o *Observation) *counted {
+// countedAt returns what the end of an observation reported.
+func (r *recent) countedAt(o *Observation) *counted {
 	if o.Egress {
 		return &r.ends[0]
 	}

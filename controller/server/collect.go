@@ -84,7 +84,7 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 	}
 	lessons = make([]learn.Connection, 0, len(r.Connections))
 	oriented := s.crossed.oriented(r.Connections)
-	s.forged.note(s.dir, n, r.Connections)
+	s.forged.noteSenders(s.dir, n, r.Connections)
 	for i, c := range r.Connections {
 		client, server, err := s.dir.ends(n, c)
 		if err != nil {

@@ -36,8 +36,8 @@ func forgeryOf(c *controlv1.Connection) (k forgery, ok bool) {
 	return forgery{client.Unmap(), server.Unmap(), c.GetServerPort(), c.GetProto()}, ok1 && ok2 && c.Reason == controlv1.Reason_REASON_SPOOFED
 }
 
-// note remembers who sent what is reported as forged.
-func (f *forgeries) note(d *directory, n *node, list []*controlv1.Connection) {
+// noteSenders remembers who sent what is reported as forged.
+func (f *forgeries) noteSenders(d *directory, n *node, list []*controlv1.Connection) {
 	for _, c := range list {
 		k, ok := forgeryOf(c)
 		if !ok || !c.Egress {
@@ -53,7 +53,7 @@ func (f *forgeries) note(d *directory, n *node, list []*controlv1.Connection) {
 }
 
 // name corrects the client of a connection that its receiver reports as forged: it is the workload that sent
-// it, where that is known, and else nobody but an address.
+// it where that is known, and else only an address.
 func (f *forgeries) name(client *end, c *controlv1.Connection) {
 	k, ok := forgeryOf(c)
 	if !ok || c.Egress || client.member == nil {

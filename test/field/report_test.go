@@ -3,6 +3,7 @@ package field
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -131,6 +132,9 @@ func (r *runner) rowsDiffer() (string, error) {
 	}
 	seen, denied, sessions := map[kind]bool{}, map[kind]bool{}, map[kind]int{}
 	for _, c := range rows {
+		if bare(c.From) || bare(c.To) {
+			return fmt.Sprintf("a row without its workload: %+v", c), nil
+		}
 		sessions[c.kind] += c.Sessions
 		if c.Verdict == "deny" {
 			denied[c.kind] = true
@@ -167,6 +171,22 @@ func (c *accounts) compare(seen, denied map[kind]bool, sessions map[kind]int) st
 		}
 	}
 	return ""
+}
+
+// bare reports whether an end of a row is an address that a workload has, and not its name.
+func bare(end string) bool {
+	a, err := netip.ParseAddr(end)
+	if err != nil {
+		return false
+	}
+	for _, network := range []int{77, 78, 79} {
+		for number := 1; number < 100; number++ {
+			if p := numbered(network, number); a == p[0] || a == p[1] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // named reports whether an end of a row is one of the world's.
