@@ -60,7 +60,9 @@ func (l *lifecycle) begin(v *View, s *session.Session) *identify.Flow {
 	}, l.table.Ref(s))
 	f.Since = s.Last
 	s.Aux = f.Number()
-	l.act.held.Begin(s.Aux, ownerOf(v, s))
+	o := ownerOf(v, s)
+	l.act.held.Begin(s.Aux, o)
+	f.Share.Workload, f.Share.Peer = s.Key.Workload, o.Peer
 	return f
 }
 
