@@ -73,6 +73,12 @@ func fuzzOne(t *testing.T, p parsers.Parser, id app.ID, seed uint64, flags uint8
 	for dir, b := range sides {
 		if !meta.Datagram() {
 			monotone(t, p, &meta, parsers.Dir(dir), b)
+		} else if c, ok := p.(parsers.Continuing); ok {
+			for n := range min(len(b)+1, 64) { // no length panics, and the answer depends on the bytes alone
+				if c.Continues(&meta, b[:n:n]) != c.Continues(&meta, b[:n]) {
+					t.Errorf("continues: two answers about %d bytes", n)
+				}
+			}
 		}
 	}
 	first := parsers.ToServer
