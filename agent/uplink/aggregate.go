@@ -31,11 +31,11 @@ type key struct {
 }
 
 // seen is what was seen of the sessions of a kind.
-type seen struct{ answered, midstream, simultaneous, idle bool }
+type seen struct{ answered, received, midstream, simultaneous, idle bool }
 
 func keyOf(workload string, r *flow.Record) key {
 	return key{workload: workload, policy: r.Policy, client: r.Client, server: r.Server, rule: r.Rule, port: r.ServerPort, app: r.App, base: r.Base, proto: r.Proto,
-		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, loopback: r.Loopback, seen: seen{r.Answered, r.Midstream, r.Simultaneous, r.Idle}}
+		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, loopback: r.Loopback, seen: seen{r.Answered, r.Received, r.Midstream, r.Simultaneous, r.Idle}}
 }
 
 // session is the sum of one session's records since its last fold.
@@ -226,9 +226,9 @@ func (a *aggregate) apart(s *session) uint64 {
 	return 0
 }
 
-// refusedLater reports whether the session was open before policy refused it.
+// refusedLater reports whether the session was open before policy refused it: for a while, or with an answer.
 func (s *session) refusedLater() bool {
-	return s.Outcome == flow.OutcomeDenied && s.began == 0 && s.ended == 0 && s.Last-s.First >= int64(time.Second)
+	return s.Outcome == flow.OutcomeDenied && s.began == 0 && s.ended == 0 && (s.Answered || s.Last-s.First >= int64(time.Second))
 }
 
 // putKind adds c to its kind; it returns false if there is no room. A queued session moves from its

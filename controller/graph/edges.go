@@ -50,6 +50,6 @@ func (s *edges) sibling(k Kind) *Edge {
 		return nil
 	}
 	return slices.MaxFunc(list, func(a, b *Edge) int {
-		return cmp.Or(cmp.Compare(min(a.Sessions, 1), min(b.Sessions, 1)), cmp.Compare(a.Last, b.Last))
+		return cmp.Or(cmp.Compare(min(a.Sessions, 1), min(b.Sessions, 1)), cmp.Compare(max(a.Last, a.Denied.Last), max(b.Last, b.Denied.Last)))
 	})
 }

@@ -4,20 +4,26 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 )
 
-// Connections returns a copy of every edge with sessions that match accepts, by ends, port and
-// application. A nil match accepts all. match is called with the lock held and keeps nothing.
+// Connections returns the rows of all edges with sessions that match accepts, by ends, port and
+// application; what policy refused is a row of its own. A nil match accepts all. match is called with the
+// lock held and keeps nothing.
 func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 	g.mu.Lock()
 	var out []Edge
 	g.edges.each(func(e *Edge, _ string) {
-		if e.Sessions > 0 && (match == nil || match(e)) {
-			out = append(out, e.clone())
+		if e.Sessions == 0 {
+			return
+		}
+		list, n := e.rows()
+		for i := range list[:n] {
+			if match == nil || match(&list[i]) {
+				out = append(out, list[i].clone())
+			}
 		}
 	})
 	g.mu.Unlock()
@@ -27,15 +33,17 @@ func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 
 // client returns the last address of the client.
 func (e *Edge) client() (a netip.Addr) {
-	if list := e.Addresses[0]; len(list) > 0 {
-		a = list[0]
+	for _, list := range [][]netip.Addr{e.Addresses[0], e.Denied.Addresses[0]} {
+		if len(list) > 0 {
+			return list[0]
+		}
 	}
 	return a
 }
 
 func (e *Edge) clone() Edge {
 	c := *e
-	c.Attrs = maps.Clone(e.Attrs)
+	c.Description, c.Denied.Description = e.Description.clone(), e.Denied.Description.clone()
 	return c
 }
 
@@ -50,7 +58,8 @@ func (k *Kind) Compare(o *Kind) int {
 	return cmp.Or(strings.Compare(k.From, o.From), strings.Compare(k.To, o.To),
 		strings.Compare(k.FromWorkload, o.FromWorkload), strings.Compare(k.ToWorkload, o.ToWorkload),
 		cmp.Compare(k.Proto, o.Proto), cmp.Compare(k.Port, o.Port), cmp.Compare(k.App, o.App), strings.Compare(k.Related, o.Related),
-		cmp.Compare(family(k.IPv6), family(o.IPv6)), strings.Compare(k.FromNode, o.FromNode), strings.Compare(k.ToNode, o.ToNode))
+		cmp.Compare(family(k.IPv6), family(o.IPv6)), strings.Compare(k.FromNode, o.FromNode), strings.Compare(k.ToNode, o.ToNode),
+		compareRefused(k.Refused, o.Refused))
 }
 
 // Violations returns a copy of the kinds of violation that match accepts, newest first, and the
@@ -86,7 +95,8 @@ func (g *Graph) Totals() Totals {
 	t := g.totals
 	g.edges.each(func(e *Edge, _ string) {
 		if e.Sessions > 0 {
-			t.Edges++
+			_, n := e.rows()
+			t.Edges += uint64(n)
 		}
 	})
 	return t
@@ -135,9 +145,10 @@ func (g *Graph) UnmarshalJSON(b []byte) error {
 	g.totals = s.Totals
 	for _, k := range slices.Backward(s.Edges) {
 		e := &k.Row
-		if _, ok := g.edges.get(e.Kind); ok || int(e.Outcome) >= Outcomes || e.Sessions == 0 {
+		if _, ok := g.edges.get(e.Kind); ok || int(e.Outcome) >= Outcomes || int(e.Denied.Outcome) >= Outcomes || e.Sessions == 0 {
 			continue
 		}
+		e.restore()
 		g.edges.add(e, ownerOf(k.Share, e.client()), g.limits.Edges)
 	}
 	for _, k := range slices.Backward(s.Violations) {

@@ -93,7 +93,7 @@ func (d *decider) hopeless(v *View, s *session.Session, f *identify.Flow) bool {
 // its packets are not held, so waiting for its application would deliver them. Any other decision
 // stays as it is.
 func (d *decider) refuseHopeless(v *View, s *session.Session, a decision) decision {
-	if a.Verdict != flow.Pending || !v.Inline || v.Loopback || v.Mesh != nil || v.pol == nil || s.Flags&session.Midstream == 0 {
+	if a.Verdict != flow.Pending || !v.enforced() || v.Loopback || v.Mesh != nil || v.pol == nil || s.Flags&session.Midstream == 0 {
 		return a
 	}
 	q := d.query(s)
