@@ -147,6 +147,9 @@ func (a *attachments) dropMoved() {
 // its own: that of the interface below it in the same namespace, or the one whose queues take the packets of
 // the whole namespace. Kind is how it is wanted.
 func (t *tracked) judge(e *endpoint, kind backend.Kind) *endpoint {
+	if t.inside(e) {
+		return e
+	}
 	if below := t.endpoints[e.iface.Inner]; e.iface.Inner != "" && below != nil {
 		if j := t.judge(below, kind); j != below || j.at.Kind != backend.NoKind || j.err == "" {
 			return j

@@ -118,6 +118,11 @@ func (a *attacher) backendOf(t *tracked, e *endpoint) string {
 func (a *attacher) addEndpoint(t *tracked, e *endpoint, p *controlv1.Interface) {
 	p.Note, p.Error = a.why(t, e), a.wrong(t.ID, e)
 	p.Backend = a.backendOf(t, e)
+	if text := t.insideNote(e); text != "" && p.Note != "" {
+		p.Note += "; " + text
+	} else if text != "" {
+		p.Note = text
+	}
 	if t.bridges(e) {
 		p.Note += "; what a bridge inside passes between it and other interfaces is dropped"
 	}

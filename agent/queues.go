@@ -57,9 +57,11 @@ func (a *attacher) dropAbsent(t *tracked) {
 
 // elsewhere reports whether an endpoint needs no attachment, because its packets are judged by another.
 func (a *attacher) elsewhere(t *tracked, e *endpoint, kind backend.Kind) bool {
-	a.takeOver(t, e)
-	if t.judge(e, kind) == e {
-		return false
+	if !t.inside(e) {
+		a.takeOver(t, e)
+		if t.judge(e, kind) == e {
+			return false
+		}
 	}
 	a.stopCarried(t, e)
 	return true
@@ -88,6 +90,8 @@ func (t *tracked) addNumbers(e *endpoint, ep *backend.Endpoint) {
 		j := t.judge(x, backend.Inline)
 		switch {
 		case x == e || x.absent || x.moved || x.iface.Name == loopback:
+		case t.inside(x):
+			ep.Others = append(ep.Others, x.iface.Index)
 		case j == e:
 			ep.Further = append(ep.Further, x.iface.Index)
 		case ofAll(&j.at):

@@ -46,7 +46,7 @@ func (r *sourceReader) set(t *tracked, e *endpoint) {
 		r.log.Warn("addresses not read, senders are not checked", "workload", t.ID, "interface", e.iface.Name, "error", err)
 		return
 	}
-	cfg := own.Config{Read: func() (*own.Set, error) { return addressesOf(path) }, Forwards: t.forwarding()}
+	cfg := own.Config{Workload: t.ID, Read: func() (*own.Set, error) { return addressesOf(path) }, Forwards: t.forwarding()}
 	if len(e.plans) > 0 {
 		if gate := e.plans[0].Hook.NetNS; gate != path {
 			cfg.Gateways = func() (map[own.MAC]struct{}, error) { return macsOf(gate) }

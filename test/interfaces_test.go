@@ -20,6 +20,10 @@ import (
 	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
+// portAnyAddress is that of a UDP server which is bound to no address, so that it answers from the one that the
+// route to its client prefers. The next port has another one, which nobody asks before protect.
+const portAnyAddress = 7081
+
 // twoNetworks is a lab of which only api is a workload, which has a second interface, eth1, on a network of its own: what comes in
 // there is answered by eth0, which has the routes to the others.
 type twoNetworks struct {
@@ -68,6 +72,9 @@ func newTwoNetworks(t *testing.T, kind string) *twoNetworks {
 		t.Cleanup(func() { server.Close() })
 		go echo(l.api.Listen(family, at(9090)))
 		go echoDatagrams(l.api.ListenPacket(udp(family), at(portDatagram)))
+		for _, port := range []int{portAnyAddress, portAnyAddress + 1} {
+			go echoDatagrams(l.api.ListenPacket(udp(family), fmt.Sprintf(":%d", port)))
+		}
 	}
 	return l
 }
@@ -195,10 +202,44 @@ func (l *twoNetworks) continues(when string, open map[string]net.Conn) {
 	}
 }
 
+// elsewhere asks eth1's address at a port of a server that is bound to none, and returns the addresses of its answers.
+func (l *twoNetworks) elsewhere(family string, port int, patience time.Duration) (from netip.Addr, err error) {
+	c := l.web.ListenPacket(udp(family), ":0")
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := c.WriteTo([]byte("who are you?"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(l.addr[family], uint16(port)))); err != nil {
+		return from, err
+	}
+	_, who, err := c.ReadFrom(make([]byte, 100))
+	if err != nil {
+		return from, err
+	}
+	return who.(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}
+
+// answeredElsewhere makes sure that the answers of a server come, from one of api's addresses.
+func (l *twoNetworks) answeredElsewhere(when string) (others int) {
+	l.t.Helper()
+	for _, family := range families {
+		own := map[string]netip.Addr{"tcp4": l.api.IPv4, "tcp6": l.api.IPv6}[family]
+		from, err := l.elsewhere(family, portAnyAddress, 5*time.Second)
+		switch {
+		case err != nil || from != own && from != l.addr[family]:
+			l.t.Errorf("%s: a server that is bound to no address, over %s: from %s, %v", when, udp(family), from, err)
+		case from == own:
+			others++
+		}
+	}
+	return others
+}
+
 // refusedAt makes sure that nothing of what is not allowed is answered by eth1's address.
 func (l *twoNetworks) refusedAt(when string, port int) {
 	l.t.Helper()
 	for _, family := range families {
+		if from, err := l.elsewhere(family, portAnyAddress+1, 300*time.Millisecond); err == nil {
+			l.t.Errorf("%s: to another port over %s: an answer from %s", when, udp(family), from)
+		}
 		c, err := l.web.TryDial(family, netip.AddrPortFrom(l.addr[family], uint16(port)).String(), 3*time.Second)
 		if err == nil {
 			c.Close()
@@ -214,11 +255,11 @@ func (l *twoNetworks) refusedAt(when string, port int) {
 func (l *twoNetworks) counted() error {
 	got := map[string]connection{}
 	for _, c := range read[[]connection](l.program, "connections") {
-		if c.Port == portDatagram && c.To == "api" && c.Sessions == 1 {
+		if c.Port == portDatagram && c.To == "api" && c.Sessions == 1 || c.Port == portAnyAddress && c.To == "api" {
 			continue
 		}
 		if c.To != "api" || c.Port != 8080 {
-			if c.Port != 9090 {
+			if c.Port != 9090 && c.Port != portAnyAddress+1 {
 				return fmt.Errorf("a row of something else: %+v", c)
 			}
 			continue
@@ -257,10 +298,13 @@ func TestAsymmetricRoutes(t *testing.T) {
 				open[udp(family)] = l.web.Dial(udp(family), netip.AddrPortFrom(l.addr[family], portDatagram).String())
 			}
 			l.continues("discover", open)
+			if n := l.answeredElsewhere("discover"); n == 0 {
+				t.Error("every answer is from the address that was asked: nothing is tested")
+			}
 			until(t, 20*time.Second, "the connections are counted", l.counted)
 			until(t, 20*time.Second, "the rules are learned", func() error {
 				out := l.run("rules")
-				if !strings.Contains(out, "8080") || !strings.Contains(out, fmt.Sprint(portDatagram)) {
+				if !strings.Contains(out, "8080") || !strings.Contains(out, fmt.Sprint(portDatagram)) || !strings.Contains(out, fmt.Sprint(portAnyAddress)) {
 					return errors.New(out)
 				}
 				return nil
@@ -273,6 +317,7 @@ func TestAsymmetricRoutes(t *testing.T) {
 				}
 			}
 			l.continues("protect", open)
+			l.answeredElsewhere("protect")
 			l.refusedAt("protect", 9090)
 			via := [2]string{"10.78.0.254", "fd78::fe"}
 			if c.kind == "same" {
@@ -282,14 +327,17 @@ func TestAsymmetricRoutes(t *testing.T) {
 				return errors.Join(route("10.77.0.1/32", "eth1", via[0]), route("fd77::1/128", "eth1", via[1]))
 			})
 			l.continues("after the answers have moved to eth1", open)
+			l.answeredElsewhere("after the answers have moved to eth1")
 			l.refusedAt("after the answers have moved to eth1", 9090)
 			l.run("mode", "set", "api", "monitor")
 			l.continues("monitor", open)
+			l.answeredElsewhere("monitor")
 			l.run("mode", "set", "api", "protect")
 			l.continues("protect again", open)
+			l.answeredElsewhere("protect again")
 			until(t, 20*time.Second, "the connections are counted", l.counted)
 			for _, v := range read[[]violation](l.program, "violations") {
-				if v.Port != 9090 {
+				if v.Port != 9090 && v.Port != portAnyAddress+1 {
 					t.Errorf("violation %+v", v)
 				}
 			}

@@ -271,7 +271,7 @@ func (s *session) remember(workload string, l *openSessions) {
 	case s.began == 0 && s.ended > 0:
 		l.ended(workload, &s.Record)
 	case s.began == 0:
-		l.updateSide(workload, &s.Record)
+		l.update(workload, &s.Record)
 	}
 }
 

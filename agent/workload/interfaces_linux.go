@@ -100,23 +100,43 @@ func (x *lister) findLeading() {
 			x.uplinks[at.NetNsID] = true
 		}
 	}
+	atPorts := x.bondsAtPorts()
 	for index, l := range x.links {
-		at := l.Attrs()
-		if at.RawFlags&unix.IFF_UP == 0 {
-			continue
-		}
-		switch l.Type() {
-		case "veth":
-			x.leads[index] = at.NetNsID >= 0 && (x.known == nil && len(x.uplinks) == 0 || x.uplinks[at.NetNsID])
-		case "macvlan", "macvtap", "ipvlan", "ipvtap":
-			x.leads[index] = at.NetNsID >= 0
-		case "device":
-			x.leads[index] = !x.bonded(at.MasterIndex)
-		}
-		if x.leads[index] && x.bonded(at.MasterIndex) {
-			x.leads[index] = false // the bond is the interface of the workload
+		if m := l.Attrs().MasterIndex; x.leadsOut(l) && x.bonded(m) && !atPorts[m] {
+			x.leads[m] = x.links[m].Attrs().RawFlags&unix.IFF_UP != 0 // the bond is the interface of the workload
+		} else {
+			x.leads[index] = x.leads[index] || x.leadsOut(l)
 		}
 	}
+}
+
+// leadsOut reports whether an interface by itself leads out of the namespace.
+func (x *lister) leadsOut(l netlink.Link) bool {
+	at := l.Attrs()
+	if at.RawFlags&unix.IFF_UP == 0 {
+		return false
+	}
+	switch l.Type() {
+	case "veth":
+		return at.NetNsID >= 0 && (x.known == nil && len(x.uplinks) == 0 || x.uplinks[at.NetNsID])
+	case "macvlan", "macvtap", "ipvlan", "ipvtap":
+		return at.NetNsID >= 0
+	case "device":
+		return true
+	}
+	return false
+}
+
+// bondsAtPorts returns the bonds whose frames are judged at their ports, by number: a port that was
+// reported before, as an interface of its own, stays one, so that it is never without enforcement.
+func (x *lister) bondsAtPorts() map[int]bool {
+	out := map[int]bool{}
+	for index, l := range x.links {
+		if m := l.Attrs().MasterIndex; x.known[index] && x.bonded(m) {
+			out[m] = true
+		}
+	}
+	return out
 }
 
 func (x *lister) bonded(master int) bool {
@@ -133,7 +153,7 @@ func (x *lister) carrier(l netlink.Link) string {
 		if p := x.links[at.ParentIndex]; p != nil && at.NetNsID < 0 && x.reported(p) {
 			return p.Attrs().Name
 		}
-	case "bridge":
+	case "bridge", "bond", "team":
 		names := []string{}
 		for _, p := range x.links {
 			if p.Attrs().MasterIndex == at.Index && (x.leads[p.Attrs().Index] || x.known[p.Attrs().Index]) {
@@ -170,7 +190,7 @@ func (x *lister) macsAbove(l netlink.Link) []string {
 				if at.ParentIndex != below.Index {
 					continue
 				}
-			case "bridge":
+			case "bridge", "bond", "team":
 				if below.MasterIndex != index {
 					continue
 				}

@@ -7,10 +7,10 @@ const (
 	frameCost    = 128
 )
 
-// The orders that a datagram is in, by age: of its family, its endpoint and its source.
+// The orders that a datagram is in, by age: of its family, its workload and its source.
 const (
 	ofFamily = iota
-	ofEndpoint
+	ofWorkload
 	ofSource
 	orders
 )

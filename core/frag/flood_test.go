@@ -61,21 +61,40 @@ func TestWatchKeepsNoFrames(t *testing.T) {
 		f := &packet.Frame{Data: build(false, 1, c)}
 		p := new(packet.Packet)
 		p.Decode(f)
-		got := r.Watch(p, f, 0)
+		got := r.Watch(p, f, 3, 0)
 		if want := []frag.Outcome{frag.Held, frag.Complete}[i]; len(got.Frames) != 0 || got.Outcome != want {
 			t.Errorf("part %d: got %v with %d frames", i, got.Outcome, len(got.Frames))
 		}
 	}
 }
 
-func TestEndpointsAreApart(t *testing.T) {
-	r := frag.New(frag.Config{})
-	for i, c := range cut(udp(1000), 512) {
-		f := &packet.Frame{Data: build(false, 1, c), Endpoint: uint32(i)}
-		p := new(packet.Packet)
-		p.Decode(f)
-		if got := r.Add(p, f, 0); got.Outcome != frag.Held {
-			t.Errorf("part %d: got %v", i, got.Outcome)
+// TestApart: fragments of one datagram may come by any interface of a workload; those of another workload or
+// of the other direction are another datagram's.
+func TestApart(t *testing.T) {
+	for _, v6 := range []bool{false, true} {
+		for _, tt := range []struct {
+			name      string
+			workloads [2]uint32
+			dirs      [2]packet.Direction
+			want      frag.Outcome
+		}{
+			{"two interfaces", [2]uint32{7, 7}, [2]packet.Direction{packet.Egress, packet.Egress}, frag.Complete},
+			{"two workloads", [2]uint32{7, 8}, [2]packet.Direction{packet.Egress, packet.Egress}, frag.Held},
+			{"two directions", [2]uint32{7, 7}, [2]packet.Direction{packet.Ingress, packet.Egress}, frag.Held},
+		} {
+			r := frag.New(frag.Config{KeepFrames: true})
+			for i, c := range cut(udp(1000), 512) {
+				f := &packet.Frame{Data: build(v6, 1, c), Endpoint: uint32(i + 1), Dir: tt.dirs[i]}
+				p := new(packet.Packet)
+				p.Decode(f)
+				got := r.Add(p, f, tt.workloads[i], 0)
+				if want := []frag.Outcome{frag.Held, tt.want}[i]; got.Outcome != want {
+					t.Errorf("%s, IPv6 %v, part %d: got %v, want %v", tt.name, v6, i, got.Outcome, want)
+				}
+				if got.Outcome == frag.Complete && (len(got.Frames) != 1 || got.Frames[0].Endpoint != 1) {
+					t.Errorf("%s, IPv6 %v: the first part is not sent where it came: %v", tt.name, v6, got.Frames)
+				}
+			}
 		}
 	}
 }
@@ -98,7 +117,7 @@ func FuzzAdd(f *testing.F) {
 			fr := &packet.Frame{Data: b}
 			p := new(packet.Packet)
 			p.Decode(fr)
-			got := r.Add(p, fr, int64(i)*int64(script[i+3])<<24)
+			got := r.Add(p, fr, 3, int64(i)*int64(script[i+3])<<24)
 			if s := r.Stats(); s.Datagrams > 4 || s.Bytes > 8<<10 || s.Bytes < 0 {
 				t.Fatalf("%+v", s)
 			}
@@ -127,7 +146,7 @@ func BenchmarkTwoFragments(b *testing.B) {
 		for j := range frames {
 			binary.BigEndian.PutUint16(frames[j].Data[18:], uint16(i))
 			p.Decode(&frames[j])
-			r.Add(p, &frames[j], int64(i))
+			r.Add(p, &frames[j], 3, int64(i))
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Config bounds a Reassembler; zero fields have defaults. Endpoints, and the sources of each, have
+// Config bounds a Reassembler; zero fields have defaults. Workloads, and the sources of each, have
 // shares of the bounds.
 type Config struct {
 	// MaxDatagrams is the maximum number of datagrams, incomplete and decided ones together:
@@ -120,20 +120,26 @@ type Stats struct {
 	Datagrams, Bytes int
 }
 
-// key distinguishes datagrams (RFC 791 3.2, RFC 8200 4.5), separately for each endpoint and
-// VLAN.
+// At is where a fragment was seen: fragments of one datagram may take several interfaces of a workload,
+// and of one that forwards the same fragment passes two of them, in different directions.
+type At struct {
+	Workload uint32
+	Dir      packet.Direction
+}
+
+// key distinguishes datagrams (RFC 791 3.2, RFC 8200 4.5), separately for each VLAN.
 type key struct {
 	src, dst packet.Addr
 	id       uint32
-	endpoint uint32
+	at       At
 	vlan     uint16
 	proto    uint8 // 0 for IPv6, where it may differ between fragments
 	v6       bool
 }
 
 // keyOf returns the key of the datagram that p is a fragment of.
-func keyOf(p *packet.Packet, endpoint uint32) key {
-	k := key{src: p.Src, dst: p.Dst, id: p.FragID, endpoint: endpoint, vlan: p.VLAN, v6: p.IPv6}
+func keyOf(p *packet.Packet, at At) key {
+	k := key{src: p.Src, dst: p.Dst, id: p.FragID, at: at, vlan: p.VLAN, v6: p.IPv6}
 	if !p.IPv6 {
 		k.proto = p.Network[9]
 	}

@@ -155,11 +155,11 @@ func TestCutCapture(t *testing.T) {
 	f := &packet.Frame{Data: b[:200], Wire: uint32(len(b)), Flags: packet.Truncated}
 	p := new(packet.Packet)
 	p.Decode(f)
-	if got := r.Add(p, f, 0); got.Outcome != frag.Bad || got.Reason != frag.CutShort {
+	if got := r.Add(p, f, 3, 0); got.Outcome != frag.Bad || got.Reason != frag.CutShort {
 		t.Errorf("got %v %q", got.Outcome, got.Reason)
 	}
 	p.Decode(&packet.Frame{})
-	if got := r.Add(p, f, 0); got.Outcome != frag.NotFragment {
+	if got := r.Add(p, f, 3, 0); got.Outcome != frag.NotFragment {
 		t.Errorf("no fragment: got %v", got.Outcome)
 	}
 }

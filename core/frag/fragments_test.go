@@ -87,5 +87,5 @@ func add(t testing.TB, r *frag.Reassembler, b []byte, now int64) frag.Result {
 	if p.Status != packet.Fragment {
 		t.Fatalf("the test's frame is no fragment: %+v", p)
 	}
-	return r.Add(p, f, now)
+	return r.Add(p, f, 3, now)
 }

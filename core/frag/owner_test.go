@@ -20,22 +20,22 @@ func TestOwner(t *testing.T) {
 			return q
 		}
 		for _, b := range [][]byte{first, last} {
-			if _, ok := r.Owner(quote(last), 1); ok {
+			if _, ok := r.Owner(quote(last), frag.At{Workload: 1}); ok {
 				t.Errorf("IPv6 %v: an owner before the datagram is whole", v6)
 			}
 			f := packet.Frame{Data: b, Wire: uint32(len(b)), Endpoint: 1}
 			p := &packet.Packet{}
 			p.Decode(&f)
-			r.Add(p, &f, 1)
+			r.Add(p, &f, 1, 1)
 		}
 		want := frag.Owner{Proto: packet.ProtoUDP, SrcPort: 1, DstPort: 2}
 		r.SetOwner(want)
 		for _, b := range [][]byte{first, last, last[:len(last)-8]} {
-			if got, ok := r.Owner(quote(b), 1); !ok || got != want {
+			if got, ok := r.Owner(quote(b), frag.At{Workload: 1}); !ok || got != want {
 				t.Errorf("IPv6 %v: got %v, %v, want %v", v6, got, ok, want)
 			}
 		}
-		if _, ok := r.Owner(quote(last), 2); ok {
+		if _, ok := r.Owner(quote(last), frag.At{Workload: 2}); ok {
 			t.Errorf("IPv6 %v: the owner of another endpoint's datagram", v6)
 		}
 	}

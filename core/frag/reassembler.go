@@ -32,16 +32,16 @@ func New(cfg Config) *Reassembler {
 	return &Reassembler{cfg: cfg, seed: maphash.MakeSeed(), table: map[key]*datagram{}, shares: newShares()}
 }
 
-// Add adds a fragment that was decoded from f; now is the caller's clock in ns. Whether a
+// Add adds a fragment that was decoded from f, of a workload in f's direction; now is the caller's clock in ns. Whether a
 // first fragment is too small for its transport header is in p.Reason already; it is
 // reassembled like any other.
-func (r *Reassembler) Add(p *packet.Packet, f *packet.Frame, now int64) Result {
-	return r.add(p, f, now, r.cfg.KeepFrames)
+func (r *Reassembler) Add(p *packet.Packet, f *packet.Frame, workload uint32, now int64) Result {
+	return r.add(p, f, At{workload, f.Dir}, now, r.cfg.KeepFrames)
 }
 
 // Watch is Add without a copy of the frame, for endpoints that are only observed.
-func (r *Reassembler) Watch(p *packet.Packet, f *packet.Frame, now int64) Result {
-	return r.add(p, f, now, false)
+func (r *Reassembler) Watch(p *packet.Packet, f *packet.Frame, workload uint32, now int64) Result {
+	return r.add(p, f, At{workload, f.Dir}, now, false)
 }
 
 // SetVerdict records the verdict on the datagram of the last Add (Complete or Bad); later
@@ -61,21 +61,21 @@ func (r *Reassembler) SetOwner(o Owner) {
 
 // Owner returns whose the datagram is that p is a fragment of, which need not hold any of the
 // fragment's data; false if the datagram is not whole or is forgotten.
-func (r *Reassembler) Owner(p *packet.Packet, endpoint uint32) (o Owner, ok bool) {
+func (r *Reassembler) Owner(p *packet.Packet, at At) (o Owner, ok bool) {
 	if p.Status != packet.Fragment {
 		return Owner{}, false
 	}
-	d := r.table[keyOf(p, endpoint)]
+	d := r.table[keyOf(p, at)]
 	if d == nil {
 		return Owner{}, false
 	}
 	return d.owner, d.owned
 }
 
-// Waiting reports whether fragments of an incomplete datagram of an endpoint are held.
-func (r *Reassembler) Waiting(endpoint uint32) bool {
+// Waiting reports whether fragments of an incomplete datagram of a workload are held.
+func (r *Reassembler) Waiting(workload uint32) bool {
 	for k, d := range r.table {
-		if k.endpoint == endpoint && !d.decided {
+		if k.at.Workload == workload && !d.decided {
 			return true
 		}
 	}
@@ -105,14 +105,14 @@ func (r *Reassembler) Stats() Stats {
 	return s
 }
 
-func (r *Reassembler) add(p *packet.Packet, f *packet.Frame, now int64, keep bool) Result {
+func (r *Reassembler) add(p *packet.Packet, f *packet.Frame, at At, now int64, keep bool) Result {
 	r.last = nil
 	if p.Status != packet.Fragment {
 		return Result{}
 	}
 	r.stats.Fragments++
 	r.Expire(now)
-	k := keyOf(p, f.Endpoint)
+	k := keyOf(p, at)
 	pc, reason := r.pieceOf(p)
 	d := r.table[k]
 	if d != nil && d.decided {

@@ -2,24 +2,24 @@ package frag
 
 import "github.com/sluicenet/sluice/core/packet"
 
-// An owner may have so many datagrams, and bytes of them, for each one that there is room for: an
-// endpoint, and a source of an endpoint's. Beyond that its own oldest ones make room, so that none
+// An owner may have so many datagrams, and bytes of them, for each one that there is room for: a
+// workload, and a source of a workload's. Beyond that its own oldest ones make room, so that none
 // can push out those of others.
 const (
-	endpointShare = 7
+	workloadShare = 7
 	sourceShare   = 1
 )
 
-// source is who sends an endpoint fragments, or whom it sends as.
+// source is who sends a workload fragments, or whom it sends as.
 type source struct {
-	endpoint uint32
+	workload uint32
 	v6       bool
 	src      packet.Addr
 }
 
 // sourceOf returns a datagram's source. An IPv6 host has a whole /64.
 func sourceOf(k *key) source {
-	s := source{k.endpoint, k.v6, k.src}
+	s := source{k.at.Workload, k.v6, k.src}
 	if k.v6 {
 		clear(s.src[8:])
 	}
@@ -34,24 +34,24 @@ type part struct {
 
 // shares are the parts of all owners.
 type shares struct {
-	endpoints map[uint32]*part
+	workloads map[uint32]*part
 	sources   map[source]*part
 }
 
 func newShares() shares { return shares{map[uint32]*part{}, map[source]*part{}} }
 
 // of returns the parts that a datagram belongs to, created where missing.
-func (s *shares) of(k *key) (endpoint, from *part) {
-	endpoint, from = s.endpoints[k.endpoint], s.sources[sourceOf(k)]
-	if endpoint == nil {
-		endpoint = &part{ages: list{order: ofEndpoint}}
-		s.endpoints[k.endpoint] = endpoint
+func (s *shares) of(k *key) (workload, from *part) {
+	workload, from = s.workloads[k.at.Workload], s.sources[sourceOf(k)]
+	if workload == nil {
+		workload = &part{ages: list{order: ofWorkload}}
+		s.workloads[k.at.Workload] = workload
 	}
 	if from == nil {
 		from = &part{ages: list{order: ofSource}}
 		s.sources[sourceOf(k)] = from
 	}
-	return endpoint, from
+	return workload, from
 }
 
 // add adds a new datagram.
@@ -85,7 +85,7 @@ func (s *shares) remove(d *datagram) {
 	e.ages.remove(d)
 	f.ages.remove(d)
 	if e.datagrams--; e.datagrams == 0 {
-		delete(s.endpoints, d.key.endpoint)
+		delete(s.workloads, d.key.at.Workload)
 	}
 	if f.datagrams--; f.datagrams == 0 {
 		delete(s.sources, sourceOf(&d.key))
@@ -111,7 +111,7 @@ func (r *Reassembler) makeRoom(k *key, keep *datagram, n int) bool {
 		switch {
 		case f.exceeds(r, sourceShare, n, fresh):
 			victim = f.ages.oldest(keep)
-		case e.exceeds(r, endpointShare, n, fresh):
+		case e.exceeds(r, workloadShare, n, fresh):
 			victim = e.ages.oldest(keep)
 		}
 		switch {

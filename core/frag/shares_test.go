@@ -7,45 +7,45 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// sent is a fragment of an endpoint, with another source where that is not 0.
-func sent(t *testing.T, r *frag.Reassembler, b []byte, endpoint uint32, from int) frag.Outcome {
+// sent is a fragment of a workload, with another source where that is not 0.
+func sent(t *testing.T, r *frag.Reassembler, b []byte, workload uint32, from int) frag.Outcome {
 	t.Helper()
-	f := &packet.Frame{Data: b, Wire: uint32(len(b)), Endpoint: endpoint}
+	f := &packet.Frame{Data: b, Wire: uint32(len(b)), Endpoint: workload}
 	p := new(packet.Packet)
 	p.Decode(f)
 	if from != 0 {
 		p.Src[5], p.Src[6] = byte(from>>8), byte(from) // of its network, where it has one
 	}
-	return r.Add(p, f, 1).Outcome
+	return r.Add(p, f, workload, 1).Outcome
 }
 
-// TestOwnersMakeRoomThemselves: however many fragments one source sends, or many sources send one endpoint, the
+// TestOwnersMakeRoomThemselves: however many fragments one source sends, or many sources send one workload, the
 // datagrams that others have begun are completed.
 func TestOwnersMakeRoomThemselves(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		for _, test := range []struct {
 			name     string
 			size     int
-			endpoint uint32 // of the calm datagrams
+			workload uint32 // of the calm datagrams
 			from     func(i int) int
 		}{
 			{"one source, many datagrams", 16, 1, func(int) int { return 1 }},
 			{"one source, large ones", 1400, 1, func(int) int { return 1 }},
-			{"many sources at another endpoint", 16, 2, func(i int) int { return i%5000 + 1 }},
-			{"many sources at another endpoint, large ones", 1400, 2, func(i int) int { return i%5000 + 1 }},
+			{"many sources at another workload", 16, 2, func(i int) int { return i%5000 + 1 }},
+			{"many sources at another workload, large ones", 1400, 2, func(i int) int { return i%5000 + 1 }},
 		} {
 			r := frag.New(frag.Config{MaxDatagrams: 200, MaxBytes: 256 << 10, KeepFrames: true})
 			const calm = 20
 			whole := cut(udp(1000), 512)
 			for i := range calm {
-				sent(t, r, build(v6, uint16(i), whole[0]), test.endpoint, 0)
+				sent(t, r, build(v6, uint16(i), whole[0]), test.workload, 0)
 			}
 			for i := range 5000 {
 				sent(t, r, build(v6, uint16(1000+i), part{0, udp(test.size), true}), 1, test.from(i))
 			}
 			done := 0
 			for i := range calm {
-				if sent(t, r, build(v6, uint16(i), whole[1]), test.endpoint, 0) == frag.Complete {
+				if sent(t, r, build(v6, uint16(i), whole[1]), test.workload, 0) == frag.Complete {
 					done++
 				}
 			}
@@ -69,6 +69,6 @@ func BenchmarkFlood(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		p.FragID = uint32(i)
 		p.Src[12], p.Src[13], p.Src[14] = byte(i), byte(i>>8), byte(i>>16)
-		r.Add(p, &f, int64(i))
+		r.Add(p, &f, 1, int64(i))
 	}
 }

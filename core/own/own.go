@@ -3,8 +3,10 @@
 package own
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +23,11 @@ type Set struct {
 	macs      map[MAC]struct{}
 	links     []netip.Prefix           // subnets of its interfaces
 	broadcast map[packet.Addr]struct{} // of these
+	several   [2][]packet.Addr         // of IPv4 and IPv6, each in order; without those past maxSeveral
 }
+
+// maxSeveral bounds the addresses of one family among which a packet of the workload is sought.
+const maxSeveral = 64
 
 // NewSet returns the set of some addresses with their subnets, and MAC addresses.
 func NewSet(addrs []netip.Prefix, macs []MAC) *Set {
@@ -47,7 +53,38 @@ func NewSet(addrs []netip.Prefix, macs []MAC) *Set {
 			s.macs[m] = struct{}{}
 		}
 	}
+	for a := range s.addrs {
+		f := family(!a.Netip().Is4())
+		s.several[f] = append(s.several[f], a)
+	}
+	for f, list := range s.several {
+		slices.SortFunc(list, func(a, b packet.Addr) int { return bytes.Compare(a[:], b[:]) })
+		s.several[f] = list[:min(len(list), maxSeveral)]
+	}
 	return s
+}
+
+func family(ipv6 bool) int {
+	if ipv6 {
+		return 1
+	}
+	return 0
+}
+
+// Has reports whether an address is in the set.
+func (s *Set) Has(a *packet.Addr) bool {
+	_, ok := s.addrs[*a]
+	return ok
+}
+
+// Several returns the addresses of a family where there are several, the first maxSeveral of them in
+// order; nil where there is one.
+func (s *Set) Several(ipv6 bool) []packet.Addr {
+	list := s.several[family(ipv6)]
+	if len(list) < 2 {
+		return nil
+	}
+	return list
 }
 
 // Addrs calls fn for each address.
@@ -60,6 +97,9 @@ func (s *Set) Addrs(fn func(packet.Addr)) {
 // Config is what a List needs besides its first Set. The zero value is a List that only Update
 // changes.
 type Config struct {
+	// Workload is whose the addresses are: the lists of its interfaces have the same. "": of a workload
+	// with one list.
+	Workload string
 	// Read returns the present addresses. It is called by the goroutine that finds an address
 	// missing, and may take some 100 microseconds; nil: there is nothing to read.
 	Read func() (*Set, error)
@@ -76,8 +116,8 @@ type List struct {
 	former   former
 	gates    atomic.Pointer[map[MAC]struct{}]
 	reading  sync.Mutex
-	nextRead atomic.Int64 // when Read may be called again, ns since start
-	nextGate atomic.Int64
+	spent    [budgets]atomic.Int64 // of each Budget: until when the readings so far are paid for, ns since start
+	nextGate atomic.Int64          // the same for Gateways
 	start    time.Time
 }
 
@@ -89,6 +129,11 @@ func New(cfg Config, s *Set) *List {
 	}
 	l.set.Store(s)
 	return l
+}
+
+// SameWorkload reports whether two lists are of one workload.
+func (l *List) SameWorkload(o *List) bool {
+	return l == o || l.cfg.Workload != "" && l.cfg.Workload == o.cfg.Workload
 }
 
 // Update replaces the addresses.
@@ -104,23 +149,35 @@ func (l *List) Set() *Set { return l.set.Load() }
 // Forwards reports whether the workload routes or bridges for others.
 func (l *List) Forwards() bool { return l.cfg.Forwards }
 
+// Budget is what the addresses are read again for. Each has readings of its own, so that frames of others
+// do not use up those that the workload's own packets need: an address may be in use within the
+// millisecond in which it was added or moved.
+type Budget uint8
+
+// Budgets.
+const (
+	Sent     Budget = iota // a packet of the workload has a strange source
+	Received               // a frame has a strange destination
+	Claimed                // another host claims an address
+	budgets  = iota
+)
+
 // HasAddr reports whether an address is the workload's own. An unknown one may have been added a
 // moment ago: the addresses are read again.
-func (l *List) HasAddr(a *packet.Addr) bool {
-	if _, ok := l.Set().addrs[*a]; ok {
+func (l *List) HasAddr(a *packet.Addr, b Budget) bool {
+	if l.Set().Has(a) {
 		return true
 	}
-	l.refresh()
-	_, ok := l.Set().addrs[*a]
-	return ok
+	l.refresh(b)
+	return l.Set().Has(a)
 }
 
 // HasMAC is HasAddr for a MAC address.
-func (l *List) HasMAC(m *MAC) bool {
+func (l *List) HasMAC(m *MAC, b Budget) bool {
 	if _, ok := l.Set().macs[*m]; ok {
 		return true
 	}
-	l.refresh()
+	l.refresh(b)
 	_, ok := l.Set().macs[*m]
 	return ok
 }
@@ -128,12 +185,11 @@ func (l *List) HasMAC(m *MAC) bool {
 // StillHas reports whether an address is the workload's own, after reading the addresses again: it
 // may have been removed a moment ago.
 func (l *List) StillHas(a *packet.Addr) bool {
-	if _, ok := l.Set().addrs[*a]; !ok {
+	if !l.Set().Has(a) {
 		return false
 	}
-	l.refresh()
-	_, ok := l.Set().addrs[*a]
-	return ok
+	l.refresh(Claimed)
+	return l.Set().Has(a)
 }
 
 // Broadcast reports whether an address is the broadcast address of a subnet of the workload.
@@ -177,37 +233,38 @@ func (l *List) Gateway(m *MAC) bool {
 }
 
 // refresh reads the addresses again.
-func (l *List) refresh() {
+func (l *List) refresh(b Budget) {
 	if l.cfg.Read == nil {
 		return
 	}
-	l.again(&l.nextRead, func() {
+	l.again(&l.spent[b], func() {
 		if s, err := l.cfg.Read(); err == nil {
 			l.Update(s)
 		}
 	})
 }
 
-// readEvery is the minimum time between two readings; readShare bounds the part of the time that
-// they take where each is slow, as in a namespace with thousands of interfaces. Otherwise packets
-// with strange addresses could keep a worker busy.
+// A reading costs its budget readEvery, or readShare times what it took where it is slow, as in a
+// namespace with thousands of interfaces; readAhead may be spent at once. Otherwise packets with strange
+// addresses could keep a worker busy.
 const (
 	readEvery = 20 * time.Millisecond
+	readAhead = 3 * readEvery
 	readShare = 20
 )
 
-// again calls read unless it was called a moment ago.
-func (l *List) again(next *atomic.Int64, read func()) {
-	if int64(time.Since(l.start)) < next.Load() {
+// again calls read unless too much was spent on it a moment ago.
+func (l *List) again(spent *atomic.Int64, read func()) {
+	if time.Duration(spent.Load()) > time.Since(l.start)+readAhead {
 		return
 	}
 	l.reading.Lock()
 	defer l.reading.Unlock()
 	begin := time.Since(l.start)
-	if int64(begin) < next.Load() {
+	paid := time.Duration(spent.Load())
+	if paid > begin+readAhead {
 		return
 	}
 	read()
-	end := time.Since(l.start)
-	next.Store(int64(end + max(readEvery, readShare*(end-begin))))
+	spent.Store(int64(max(paid, begin) + max(readEvery, readShare*(time.Since(l.start)-begin))))
 }

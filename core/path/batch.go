@@ -81,5 +81,9 @@ func (p *Path) Export(endpoint uint32) []Moved {
 
 // Holding reports whether packets of an endpoint are held, complete or as fragments.
 func (p *Path) Holding(endpoint uint32) bool {
-	return p.frags.r.Waiting(endpoint) || p.ses.Holding(endpoint)
+	workload := endpoint
+	if v := p.ses.views.view(endpoint); v != nil {
+		workload = v.workload
+	}
+	return p.frags.r.Waiting(workload) || p.ses.Holding(endpoint)
 }

@@ -32,6 +32,11 @@ func (c *packetContext) lookUp(t *session.Table) {
 	if c.v.Shares != nil {
 		c.s = c.v.resolve(t, &c.key, c.s, c.f.Dir, c.swapped)
 	}
+	if c.s == nil || c.s.Flags&session.Denied != 0 || c.s.Marks&session.Either != 0 {
+		if s, swapped := c.v.answered(t, c.p, c.f.Dir); s != nil {
+			c.s, c.swapped, c.elsewhere = s, swapped, true
+		}
+	}
 }
 
 // intact reports whether a packet's checksums need no verification or are right. They matter

@@ -60,16 +60,16 @@ func (l *links) discoveryOwned(c *packetContext, m *discovered) bool {
 		mac = c.p.SrcMAC
 	}
 	if c.f.Dir == packet.Egress {
-		if m.mac != (own.MAC{}) && !o.HasMAC(&m.mac) || !unspecified(c.p) && !o.HasAddr(&c.p.Src) {
+		if m.mac != (own.MAC{}) && !o.HasMAC(&m.mac, own.Sent) || !unspecified(c.p) && !o.HasAddr(&c.p.Src, own.Sent) {
 			return false
 		}
 		switch c.p.ICMPType {
 		case routerAdvert:
 			return false
 		case neighbourAdvert:
-			return o.HasAddr(&m.target)
+			return o.HasAddr(&m.target, own.Sent)
 		case neighbourSolicit: // without a source it is duplicate address detection (RFC 4862 5.4)
-			return !unspecified(c.p) || o.HasAddr(&m.target)
+			return !unspecified(c.p) || o.HasAddr(&m.target, own.Sent)
 		}
 		return true
 	}

@@ -102,6 +102,8 @@ type packetContext struct {
 	parts   []*packet.Frame
 	last    *packet.Frame
 	swapped bool
+	// elsewhere: the packet is from another address of the workload than the one of its session.
+	elsewhere bool
 }
 
 // readable reports whether the packet's payload belongs to the stream: within the window, not

@@ -72,6 +72,7 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	}
 	if claim.Midstream {
 		s.Flags |= session.Midstream
+		s.Marks |= session.Plausible
 	}
 	if !claim.Firm && c.f.Dir != packet.NoDirection {
 		s.Marks |= session.Either
@@ -202,7 +203,7 @@ func (p *Path) events(c *packetContext) {
 // touch counts a packet and rearms its session's timer.
 func (l *lifecycle) touch(c *packetContext) {
 	now := stamp(c.f, l.now)
-	if n := len(c.p.Network) + c.p.PayloadWire - len(c.p.Payload); c.s.Marks&session.Offloaded == 0 {
+	if n := len(c.p.Network) + c.p.PayloadWire - len(c.p.Payload); c.s.Marks&session.Offloaded == 0 || c.elsewhere {
 		c.s.Count(c.dir, n, now)
 	} else {
 		l.kernel.Seen(c.s, n, now)

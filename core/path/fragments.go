@@ -25,9 +25,9 @@ func (p *Path) fragment(c *packetContext) packet.Action {
 	}
 	var r frag.Result
 	if c.v.Inline && p.ses.act.exits.sends(c.f.Endpoint) {
-		r = p.frags.r.Add(c.p, c.f, now)
+		r = p.frags.r.Add(c.p, c.f, c.v.workload, now)
 	} else {
-		r = p.frags.r.Watch(c.p, c.f, now)
+		r = p.frags.r.Watch(c.p, c.f, c.v.workload, now)
 	}
 	switch r.Outcome {
 	case frag.Held:

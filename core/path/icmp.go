@@ -3,6 +3,8 @@ package path
 import (
 	"github.com/sluicenet/sluice/core/counter"
 	"github.com/sluicenet/sluice/core/flow"
+	"github.com/sluicenet/sluice/core/frag"
+	"github.com/sluicenet/sluice/core/own"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/session"
 )
@@ -17,7 +19,7 @@ func (p *Path) icmpError(c *packetContext) (a packet.Action, done bool) {
 	switch {
 	case s == nil:
 		p.ses.out.count[counter.ICMPUnrelated]++
-		if !p.capture && (c.f.Dir != packet.Ingress || p.quoted.Src != c.p.Dst || c.v.Sources != nil && !c.v.Sources.HasAddr(&c.p.Dst)) {
+		if !p.capture && (c.f.Dir != packet.Ingress || p.quoted.Src != c.p.Dst || c.v.Sources != nil && !c.v.Sources.HasAddr(&c.p.Dst, own.Received)) {
 			return packet.Undecided, false
 		}
 		if p.link.enforces(c) {
@@ -47,7 +49,7 @@ func quotedSession(p *Path, c *packetContext) (s *session.Session, swapped bool)
 	}
 	if q.Status == packet.Fragment {
 		q.VLAN = c.p.VLAN
-		if o, ok := p.frags.r.Owner(q, c.f.Endpoint); ok {
+		if o, ok := p.frags.r.Owner(q, frag.At{Workload: c.v.workload, Dir: c.f.Dir.Reverse()}); ok {
 			q.Proto, q.SrcPort, q.DstPort = o.Proto, o.SrcPort, o.DstPort
 		}
 	}
@@ -55,6 +57,9 @@ func quotedSession(p *Path, c *packetContext) (s *session.Session, swapped bool)
 	s = p.ses.table.Lookup(&k)
 	if c.v.Shares != nil {
 		s = c.v.resolve(p.ses.table, &k, s, c.f.Dir.Reverse(), swapped)
+	}
+	if s == nil {
+		return c.v.answered(p.ses.table, q, c.f.Dir.Reverse())
 	}
 	return s, swapped
 }

@@ -82,7 +82,7 @@ func (l leases) admits(c *packetContext, now int64) bool {
 // asks handles a question of the workload.
 func (e *lease) asks(c *packetContext, m *message, now int64) bool {
 	family := familyOf(c.p)
-	if c.verifies() && (m.hasMAC && !c.v.Sources.HasMAC(&m.client) || !unspecified(c.p) && !c.v.Sources.HasAddr(&c.p.Src)) {
+	if c.verifies() && (m.hasMAC && !c.v.Sources.HasMAC(&m.client, own.Sent) || !unspecified(c.p) && !c.v.Sources.HasAddr(&c.p.Src, own.Sent)) {
 		return false
 	}
 	if !m.toGroup && e.server[family] != c.p.Dst || !e.takeToken(now) {

@@ -97,7 +97,7 @@ func (l *links) neighbour(c *packetContext, a *packet.Addr, mac *own.MAC, probe 
 	case !c.verifies() || c.v.Sources.Forwards():
 		return true
 	case c.f.Dir == packet.Egress:
-		return c.v.Sources.HasMAC(mac) && (probe || c.v.Sources.HasAddr(a))
+		return c.v.Sources.HasMAC(mac, own.Sent) && (probe || c.v.Sources.HasAddr(a, own.Sent))
 	}
 	return probe || l.claims(c, a, mac)
 }

@@ -50,7 +50,15 @@ func migrated(l *lifecycle, c *packetContext, s *session.Session) {
 	if len(l.quic) == 0 || p.PayloadWire < minShortHeader || len(p.Payload) == 0 || p.Payload[0]&0xc0 != 0x40 {
 		return
 	}
-	q, ok := l.quic[quicServer{c.v.number(), p.Dst, p.DstPort, p.IPv6}]
+	at := quicServer{c.v.number(), p.Dst, p.DstPort, p.IPv6}
+	q, ok := l.quic[at]
+	if !ok { // the server may prefer another address of its own (RFC 9000 9.6)
+		for _, at.addr = range c.v.besides(&p.Dst, p.IPv6) {
+			if q, ok = l.quic[at]; ok {
+				break
+			}
+		}
+	}
 	if !ok {
 		return
 	}

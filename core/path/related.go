@@ -93,11 +93,11 @@ func lookExpected(l *lifecycle, c *packetContext, f *found) (toward, ok bool) {
 	default:
 		return false, false
 	}
-	f.Expectation, ok = l.expected.Find(&k, c.f.Dir == packet.Egress || onLink(l, c, &p.Src), l.now)
+	f.Expectation, ok = expects(l, c, &k, c.f.Dir == packet.Egress || onLink(l, c, &p.Src))
 	toward = ok
 	if !ok && either { // it may be the expecting end whose packet is seen first
 		k.At, k.Port, k.From = p.Src, p.SrcPort, p.Dst
-		f.Expectation, ok = l.expected.Find(&k, false, l.now)
+		f.Expectation, ok = expects(l, c, &k, false)
 	}
 	if !ok {
 		return false, false
@@ -207,7 +207,11 @@ func announced(l *lifecycle, s *session.Session, x *identify.Expected) {
 	if by == app.SunRPC || by == app.NFS {
 		lowest = lowestMapped
 	}
-	foreign := x.Addr.IsValid() && packet.AddrFrom(x.Addr) != at
+	end, wide := at, x.At == parsers.ToServer
+	if x.Addr.IsValid() {
+		at, wide = packet.AddrFrom(x.Addr), false
+	}
+	foreign := !v.together(&end, &at) || at.Netip().Is4() == s.Key.IPv6
 	if foreign || x.Port < lowest {
 		l.out.count[counter.ExpectedRefused]++
 		text := by.Name() + " announces a port of another service"
@@ -219,7 +223,7 @@ func announced(l *lifecycle, s *session.Session, x *identify.Expected) {
 	}
 	e := related.Expectation{
 		Key:     related.Key{Endpoint: s.Key.Workload, Proto: x.Proto, IPv6: s.Key.IPv6, At: at, Port: x.Port, From: from},
-		Session: l.table.Ref(s), ID: s.ID, By: by, App: x.App, AtIsClient: x.Proto == packet.ProtoUDP && x.At == parsers.ToClient, Until: l.now + dataWithin,
+		Session: l.table.Ref(s), ID: s.ID, By: by, App: x.App, AtIsClient: x.Proto == packet.ProtoUDP && x.At == parsers.ToClient, Wide: wide, Until: l.now + dataWithin,
 	}
 	if x.Long {
 		e.Until = l.now + mediaWithin

@@ -82,7 +82,7 @@ func (l *links) sent(c *packetContext) bool {
 		return true
 	}
 	if c.f.Dir == packet.Egress {
-		if !c.v.Sources.Forwards() && !c.v.Sources.HasAddr(&c.p.Src) {
+		if !c.v.Sources.Forwards() && !c.v.Sources.HasAddr(&c.p.Src, own.Sent) {
 			return l.continues(c)
 		}
 	} else if !l.claims(c, &c.p.Src, &c.p.SrcMAC) {
@@ -115,7 +115,7 @@ func (l *links) continues(c *packetContext) bool {
 // has other MAC addresses.
 func (l *links) claims(c *packetContext, a *packet.Addr, mac *own.MAC) bool {
 	if c.v.Sources.StillHas(a) {
-		return c.v.Sources.HasMAC(mac) && *mac != own.MAC{} // its own, reflected
+		return c.v.Sources.HasMAC(mac, own.Claimed) && *mac != own.MAC{} // its own, reflected
 	}
 	if *mac == (own.MAC{}) || c.v.owners == nil {
 		return true
@@ -126,7 +126,7 @@ func (l *links) claims(c *packetContext, a *packet.Addr, mac *own.MAC) bool {
 	}
 	held := false
 	for _, o := range list {
-		if o.HasMAC(mac) || o.Forwards() {
+		if o.HasMAC(mac, own.Claimed) || o.Forwards() {
 			return true
 		}
 		held = held || o.StillHas(a)
@@ -141,9 +141,9 @@ func (l *links) misplaced(c *packetContext) bool {
 		return false
 	}
 	if c.p.DstMAC[0]&1 == 0 {
-		return !c.v.Sources.HasMAC(&c.p.DstMAC)
+		return !c.v.Sources.HasMAC(&c.p.DstMAC, own.Received)
 	}
-	return (c.p.Status == packet.OK || c.p.Status == packet.Fragment) && !c.toGroup() && !c.v.Sources.HasAddr(&c.p.Dst)
+	return (c.p.Status == packet.OK || c.p.Status == packet.Fragment) && !c.toGroup() && !c.v.Sources.HasAddr(&c.p.Dst, own.Received)
 }
 
 // toGroup reports whether a packet is sent to a multicast or broadcast address.
@@ -164,7 +164,7 @@ var limitedBroadcast = packet.Addr{10: 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // forgedMAC reports whether a frame that the workload sent has a MAC address that is not its own.
 func (c *packetContext) forgedMAC() bool {
-	return c.verifies() && c.f.Dir == packet.Egress && c.f.Link == packet.Ethernet && !c.v.Sources.Forwards() && !c.v.Sources.HasMAC(&c.p.SrcMAC)
+	return c.verifies() && c.f.Dir == packet.Egress && c.f.Link == packet.Ethernet && !c.v.Sources.Forwards() && !c.v.Sources.HasMAC(&c.p.SrcMAC, own.Sent)
 }
 
 // enforces reports whether a refusal has effect.

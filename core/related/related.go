@@ -43,6 +43,8 @@ type Expectation struct {
 	By, App app.ID
 	// AtIsClient: the end that expects the connection is its client in reports.
 	AtIsClient bool
+	// Wide: any address of the expecting end's workload will do, as none was announced.
+	Wide bool
 	// Many: any number of connections until the time is over, otherwise the first one.
 	Many bool
 	// Until is when it ends, ns since the epoch.

@@ -26,6 +26,9 @@ type peer struct {
 // Len returns the number of expectations.
 func (t *Table) Len() int { return len(t.all) }
 
+// Of reports whether an endpoint has expectations.
+func (t *Table) Of(endpoint uint32) bool { return t.ends[endpoint] > 0 }
+
 // Add stores an expectation, in the place of one with the same key. It returns false where a
 // bound is reached.
 func (t *Table) Add(e *Expectation) bool {
