@@ -59,7 +59,7 @@ func (o *origin) Original(*packet.Frame, *packet.Packet) (packet.Addr, uint16, b
 // stage is a path with one workload at 10.0.0.1 and fd00::1, its endpoint 1, and its own
 // clock.
 type stage struct {
-	t      *testing.T
+	t      testing.TB
 	shared path.Shared
 	p      *path.Path
 	q      *queue
@@ -70,7 +70,7 @@ type stage struct {
 
 type option func(*path.Config, *stage)
 
-func newStage(t *testing.T, mode policy.Mode, options ...option) *stage {
+func newStage(t testing.TB, mode policy.Mode, options ...option) *stage {
 	t.Helper()
 	reg, err := builtin.Registry()
 	if err != nil {
@@ -170,7 +170,7 @@ func both(t *testing.T, fn func(t *testing.T, v6 bool)) {
 }
 
 // frame builds an Ethernet frame from the workload (end 0) or to it.
-func frame(t *testing.T, v6 bool, end int, proto layers.IPProtocol, l4 gopacket.SerializableLayer, payload string) packet.Frame {
+func frame(t testing.TB, v6 bool, end int, proto layers.IPProtocol, l4 gopacket.SerializableLayer, payload string) packet.Frame {
 	t.Helper()
 	macs := [2][]byte{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}}
 	eth := &layers.Ethernet{SrcMAC: macs[end], DstMAC: macs[1-end], EthernetType: layers.EthernetTypeIPv4}
@@ -203,7 +203,7 @@ func frame(t *testing.T, v6 bool, end int, proto layers.IPProtocol, l4 gopacket.
 	return packet.Frame{Data: data, Wire: uint32(len(data)), Endpoint: 1, Dir: []packet.Direction{packet.Egress, packet.Ingress}[end]}
 }
 
-func udp(t *testing.T, v6 bool, end int, from, to uint16, payload string) packet.Frame {
+func udp(t testing.TB, v6 bool, end int, from, to uint16, payload string) packet.Frame {
 	t.Helper()
 	return frame(t, v6, end, layers.IPProtocolUDP, &layers.UDP{SrcPort: layers.UDPPort(from), DstPort: layers.UDPPort(to)}, payload)
 }
@@ -215,7 +215,7 @@ type conn struct {
 	seq          [2]uint32
 }
 
-func (c *conn) seg(t *testing.T, end int, flags, payload string) packet.Frame {
+func (c *conn) seg(t testing.TB, end int, flags, payload string) packet.Frame {
 	t.Helper()
 	tcp := &layers.TCP{SrcPort: layers.TCPPort(c.cport), DstPort: layers.TCPPort(c.sport), Seq: c.seq[end], Ack: c.seq[1-end], Window: 65000}
 	if end == 1 {
@@ -243,7 +243,7 @@ func (c *conn) seg(t *testing.T, end int, flags, payload string) packet.Frame {
 	return frame(t, c.v6, end, layers.IPProtocolTCP, tcp, payload)
 }
 
-func open(t *testing.T, c *conn) []packet.Frame {
+func open(t testing.TB, c *conn) []packet.Frame {
 	t.Helper()
 	return []packet.Frame{c.seg(t, 0, "S", ""), c.seg(t, 1, "SA", ""), c.seg(t, 0, "A", "")}
 }

@@ -56,7 +56,7 @@ func (o *Outbox) Flush() {
 // calls it; records are valid during the call.
 func (o *Outbox) Drain(fn func(*flow.Record)) int {
 	o.mu.Lock()
-	got := o.ready.take(o.spare[:0])
+	got := o.ready.takeItems(o.spare[:0])
 	o.spare = nil
 	lossy := o.ready.lossy
 	o.ready.lossy = nil
@@ -82,7 +82,7 @@ func (o *Outbox) Drain(fn func(*flow.Record)) int {
 // DrainThreats is Drain for threats.
 func (o *Outbox) DrainThreats(fn func(*Threat)) int {
 	o.mu.Lock()
-	got := o.readyT.take(nil)
+	got := o.readyT.takeItems(nil)
 	o.mu.Unlock()
 	for i := range got {
 		fn(&got[i])

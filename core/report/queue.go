@@ -75,8 +75,8 @@ func (q *queue[T]) add(items []T, endpoint func(*T) uint32) (dropped uint64) {
 	return dropped
 }
 
-// take removes and returns the items, for which spare is the list that is filled next.
-func (q *queue[T]) take(spare []T) []T {
+// takeItems removes and returns the items, for which spare is the list that is filled next.
+func (q *queue[T]) takeItems(spare []T) []T {
 	got := q.items
 	q.items, q.counted = spare, false
 	clear(q.of)
