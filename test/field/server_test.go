@@ -139,7 +139,7 @@ func (w *world) accept(l net.Listener) {
 	}
 }
 
-// converse answers HTTP, redis and lines of bytes that are nobody's, on the same port.
+// converse answers HTTP, redis and lines of bytes of no protocol, on the same port.
 func (w *world) converse(c net.Conn) error {
 	r := bufio.NewReader(c)
 	for {
