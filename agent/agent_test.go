@@ -42,6 +42,7 @@ type dataplane struct {
 	failKind backend.Kind // Attach of this kind fails
 	failSide func(backend.Side) bool
 	lost     chan uint32
+	detached time.Time // when an endpoint was detached last
 }
 
 func (d *dataplane) Attach(_ context.Context, _ backend.Backend, ep backend.Endpoint, w string) error {
@@ -58,7 +59,9 @@ func (d *dataplane) Attach(_ context.Context, _ backend.Backend, ep backend.Endp
 func (d *dataplane) Detach(id uint32) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.calls = append(d.calls, "detach "+d.eps[id].Kind.String())
 	delete(d.eps, id)
+	d.detached = time.Now()
 	return nil
 }
 

@@ -194,12 +194,3 @@ func (a *attachments) twins() (out []string) {
 	}
 	return out
 }
-
-func (a *attachments) detachAll() {
-	a.detachExpired(time.Now().Add(linger))
-	sideBySide(slices.Collect(maps.Values(a.workloads)), func(t *tracked) {
-		for name := range t.endpoints {
-			a.attacher.detach(t, name)
-		}
-	})
-}

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
@@ -59,4 +61,29 @@ func (a *attachments) detachLingering(id string) {
 		}
 	}
 	a.detachExpired(time.Now())
+}
+
+// detachAll detaches all endpoints. The taps linger, so that what their workloads sent and received last is
+// reported.
+func (a *attachments) detachAll() {
+	a.detachEach(func(e *endpoint) bool { return e.at.Kind != backend.Tap })
+	for _, t := range a.workloads {
+		if len(t.endpoints) > 0 {
+			time.Sleep(linger)
+			break
+		}
+	}
+	a.detachExpired(time.Now().Add(linger))
+	a.detachEach(func(*endpoint) bool { return true })
+}
+
+// detachEach detaches those endpoints of all workloads that fn accepts.
+func (a *attachments) detachEach(fn func(*endpoint) bool) {
+	sideBySide(slices.Collect(maps.Values(a.workloads)), func(t *tracked) {
+		for name, e := range t.endpoints {
+			if fn(e) {
+				a.attacher.detach(t, name)
+			}
+		}
+	})
 }

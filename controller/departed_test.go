@@ -86,6 +86,48 @@ func TestOwnersThen(t *testing.T) {
 	}
 }
 
+// TestVacantAddress: attempts at the address of a workload that is gone are shown with its name, until another
+// one has the address.
+func TestVacantAddress(t *testing.T) {
+	l := newLab(t)
+	node := func(ws ...*controlv1.Workload) {
+		t.Helper()
+		ws = append(ws, workload("api", "10.7.0.3/24", "fd07::3/64"))
+		if _, err := l.collector.ReportWorkloads(t.Context(), &controlv1.ReportWorkloadsRequest{Node: "n1", Run: "boot-1", Workloads: ws}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := uint64(0)
+	attempt := func(port uint32, in time.Duration, answered bool) {
+		for _, ends := range [][2]string{{"10.7.0.3", "10.7.0.9"}, {"fd07::3", "fd07::9"}} {
+			c := seen("api", true, ends[0], ends[1], port, app.None, flow.Learn)
+			c.First += int64(in)
+			c.Last += int64(in)
+			c.Answered = answered
+			n++
+			l.report("n1", n, c)
+		}
+	}
+	node(workload("one", "10.7.0.9/24", "fd07::9/64"))
+	node()
+	attempt(8001, 10*time.Second, false)
+	attempt(8002, 10*time.Second, true) // somebody else has it
+	attempt(8003, 31*time.Second, false)
+	node(workload("two", "10.7.0.9/24", "fd07::9/64"))
+	attempt(8004, 10*time.Second, false)
+	want := map[string]int{"one 8001": 2, "two 8004": 2}
+	for _, a := range []string{"10.7.0.9", "fd07::9"} {
+		want[a+" 8002"], want[a+" 8003"] = 1, 1
+	}
+	got := map[string]int{}
+	for _, e := range must[*controlv1.ListConnectionsResponse](t)(l.control.ListConnections(t.Context(), &controlv1.ListConnectionsRequest{})).Edges {
+		got[fmt.Sprint(e.ToWorkload, " ", e.Port)]++
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("rows %v, want %v", got, want)
+	}
+}
+
 // TestHostNetwork: the output for workloads in the host's network shows that nothing is refused.
 func TestHostNetwork(t *testing.T) {
 	l := newLab(t)

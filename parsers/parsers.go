@@ -183,6 +183,21 @@ type Sink interface {
 // All others are named as soon as they are chosen.
 type Layered interface{ Layered() }
 
+// Standalone is implemented by parsers of protocols in which each datagram shows by itself that it belongs to the
+// protocol, at any place of a session and from either side: Probe claims every datagram of a session, and one that it
+// refuses is of another protocol. A rule that names such an application needs no beginning of a session. It does not
+// hold where later datagrams have other forms (data in pieces, media, encrypted packets, keep-alives without content):
+// those are Continuing.
+type Standalone interface{ Standalone() }
+
+// Continuing is implemented by parsers of protocols whose later datagrams have other forms than Probe claims, where
+// something can be said of them. Parsers without either interface can say nothing.
+type Continuing interface {
+	// Continues reports whether a datagram that Probe refuses may belong to a session of the protocol whose beginning
+	// was not seen. It errs on the side of true. Client and server are a guess.
+	Continues(m *Meta, datagram []byte) bool
+}
+
 // Part is the side that can send some data.
 type Part uint8
 

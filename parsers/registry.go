@@ -28,6 +28,7 @@ type Registry struct {
 	entries []Entry
 	tcp     []int
 	udp     []int
+	later   map[app.ID]Continuing // also of parsers that run elsewhere
 }
 
 // Add appends a parser. Order breaks ties between equally strong claims.
@@ -50,8 +51,32 @@ func (r *Registry) Add(p Parser, id app.ID, on Transport) error {
 	}
 	if on&UDP != 0 {
 		r.udp = append(r.udp, n)
+		r.AddContinuing(p, id)
 	}
 	return nil
+}
+
+// AddContinuing adds what a parser that runs elsewhere can say of later datagrams; it is not asked for anything else.
+func (r *Registry) AddContinuing(p Parser, id app.ID) {
+	if c, ok := p.(Continuing); ok {
+		if r.later == nil {
+			r.later = map[app.ID]Continuing{}
+		}
+		r.later[id] = c
+	}
+}
+
+// Later returns what can say of an application's later datagrams whether they are its; nil if nothing can.
+func (r *Registry) Later(id app.ID) Continuing { return r.later[id] }
+
+// Continues reports whether a datagram may continue a session of any application of Later.
+func (r *Registry) Continues(m *Meta, datagram []byte) bool {
+	for _, c := range r.later {
+		if c.Continues(m, datagram) {
+			return true
+		}
+	}
+	return false
 }
 
 // MaxParsers bounds a registry, so that a set of parsers fits into a bit mask.
@@ -59,6 +84,20 @@ const MaxParsers = 128
 
 // Entry is the parser with an index of For.
 func (r *Registry) Entry(i int) *Entry { return &r.entries[i] }
+
+// Shows reports whether any datagram of an application shows it to these parsers, whatever came before: it is that of
+// a Standalone parser, or runs over one, or is none that they find in datagrams.
+func (r *Registry) Shows(id app.ID) bool {
+	for _, i := range r.udp {
+		e := &r.entries[i]
+		_, layered := e.Parser.(Layered)
+		riding := e.ID == id.Base() || layered && id >= app.FirstPlugin && id < app.None
+		if _, alone := e.Parser.(Standalone); !alone && (e.ID == id || riding) {
+			return false
+		}
+	}
+	return true
+}
 
 // Len is how many parsers there are.
 func (r *Registry) Len() int { return len(r.entries) }

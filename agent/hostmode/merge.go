@@ -19,7 +19,7 @@ func (w *Watcher) merge(s *space, r *reading) {
 		s.opens = r.opens
 	}
 	s.own = r.own
-	w.sources.deleteExpired(time.Now().UnixNano(), w.spaces)
+	w.sources.deleteExpired(time.Now(), w.spaces)
 	clear(s.listeners)
 	for l, ino := range r.listeners {
 		s.listeners[l] = s.pids[ino]

@@ -2,6 +2,7 @@ package hostmode
 
 import (
 	"testing"
+	"time"
 
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
@@ -39,14 +40,15 @@ func TestSources(t *testing.T) {
 	if len(s.owners) != 3 {
 		t.Fatalf("%d owners, the limit is 3", len(s.owners))
 	}
-	s.release(key(0, 0), 100)
-	s.release(key(0, 8), 100) // unknown
+	now := time.Now()
+	s.release(key(0, 0), now)
+	s.release(key(0, 8), now) // unknown
 	spaces := map[uint32]*space{0: {}, 1: {}}
-	s.deleteExpired(100, spaces)
+	s.deleteExpired(now, spaces)
 	if len(s.owners) != 2 {
 		t.Errorf("%d owners, want those of two watched namespaces", len(s.owners))
 	}
-	s.deleteExpired(101+int64(heldAfter), spaces)
+	s.deleteExpired(now.Add(heldAfter+time.Nanosecond), spaces)
 	if _, ok := s.owners[source{1, packet.Addr{15: 1}, 1, packet.ProtoTCP}]; len(s.owners) != 1 || !ok {
 		t.Errorf("kept: %v", s.owners)
 	}

@@ -15,11 +15,11 @@ type source struct {
 	proto uint8
 }
 
-// holder is the owner of a source, and its expiry (ns since the epoch; 0 while the connection is open).
+// holder is the owner of a source, and its expiry, with its monotonic reading; zero while the connection is open.
 type holder struct {
 	workload string
 	detail   *flow.Detail
-	until    int64
+	until    time.Time
 }
 
 // heldAfter is how long a source is kept after its connection, because the other end's last record comes later.
@@ -47,18 +47,18 @@ func (x *sources) hold(k *tuple, workload string, p *process) {
 
 // release sets the expiry of the host's end of a connection, unless another connection shares it, as those of
 // a server do.
-func (x *sources) release(k *tuple, stamp int64) {
+func (x *sources) release(k *tuple, now time.Time) {
 	end := source{k.space, k.local, k.localPort, k.proto}
 	if h, ok := x.owners[end]; ok {
-		h.until = stamp + int64(heldAfter)
+		h.until = now.Add(heldAfter)
 		x.owners[end] = h
 	}
 }
 
 // deleteExpired deletes expired owners, and those in namespaces that are no longer watched.
-func (x *sources) deleteExpired(now int64, spaces map[uint32]*space) {
+func (x *sources) deleteExpired(now time.Time, spaces map[uint32]*space) {
 	for k, h := range x.owners {
-		if h.until != 0 && h.until < now || spaces[k.space] == nil {
+		if !h.until.IsZero() && h.until.Before(now) || spaces[k.space] == nil {
 			delete(x.owners, k)
 		}
 	}

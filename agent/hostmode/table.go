@@ -117,7 +117,7 @@ func (w *Watcher) begin(s *space, k tuple, c conn, p *process) (conn, bool) {
 // end records the end of a connection. w.mu is held.
 func (w *Watcher) endConn(k tuple, c conn, state flow.Phase, stamp int64) {
 	delete(w.table.conns, k)
-	w.sources.release(&k, stamp)
+	w.sources.release(&k, time.Now())
 	if c.over {
 		return
 	}
@@ -270,10 +270,10 @@ func (w *Watcher) event(e *socketsEvent) {
 		if c, ok := w.begin(s, k, c, w.processOf(s, e)); ok {
 			w.endConn(k, c, ending(e), stamp)
 		} else {
-			w.sources.release(&k, stamp)
+			w.sources.release(&k, time.Now())
 		}
 	case e.Now == closed:
-		w.sources.release(&k, stamp) // of an unwatched workload
+		w.sources.release(&k, time.Now()) // of an unwatched workload
 	}
 }
 

@@ -31,11 +31,11 @@ type key struct {
 }
 
 // seen is what was seen of the sessions of a kind.
-type seen struct{ answered, midstream, simultaneous, idle bool }
+type seen struct{ answered, received, midstream, simultaneous, idle bool }
 
 func keyOf(workload string, r *flow.Record) key {
 	return key{workload: workload, policy: r.Policy, client: r.Client, server: r.Server, rule: r.Rule, port: r.ServerPort, app: r.App, base: r.Base, proto: r.Proto,
-		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, loopback: r.Loopback, seen: seen{r.Answered, r.Midstream, r.Simultaneous, r.Idle}}
+		dir: r.Dir, verdict: r.Verdict, reason: r.Reason, outcome: r.Outcome, ipv6: r.IPv6, enforced: r.Enforced, loopback: r.Loopback, seen: seen{r.Answered, r.Received, r.Midstream, r.Simultaneous, r.Idle}}
 }
 
 // session is the sum of one session's records since its last fold.
@@ -65,24 +65,26 @@ type aggregate struct {
 	server   func(*flow.Record) *flow.Detail           // nil without
 	ended    func(workload string, o flow.Outcome)     // of each session; nil without
 
-	sessions map[uint64]session
-	kinds    map[key]kind
-	shares   map[string]int   // kinds by workload
-	opened   map[uint64]int64 // when sessions were last folded as opening, each a kind of its own
-	swept    int64            // when opened was last swept
-	waiting  map[uint64]key   // the unsent kinds of those
-	threats  map[threatKey]threat
-	unjudged tally
-	outside  sidecar.Outside   // sessions outside lo
-	dropped  map[string]uint64 // since the last request, by cause
-	lost     uint64            // since the beginning
-	living   *openSessions     // nil for none
-	causes   map[string]uint64 // the same by cause
+	sessions  map[uint64]session
+	kinds     map[key]kind
+	shares    map[string]int   // kinds by workload
+	threatsOf map[string]int   // kinds of threat by workload
+	opened    map[uint64]int64 // when sessions were last folded as opening, each a kind of its own
+	swept     int64            // when opened was last swept
+	waiting   map[uint64]key   // the unsent kinds of those
+	threats   map[threatKey]threat
+	unjudged  tally
+	outside   sidecar.Outside   // sessions outside lo
+	dropped   map[string]uint64 // since the last request, by cause
+	short     map[string]bool   // the workloads whose records those were; "" for unknown ones
+	lost      uint64            // since the beginning
+	living    *openSessions     // nil for none
+	causes    map[string]uint64 // the same by cause
 }
 
 func newAggregate(limit int, workload func(uint32) string) *aggregate {
-	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, shares: map[string]int{}, opened: map[uint64]int64{}, waiting: map[uint64]key{},
-		threats: map[threatKey]threat{}, unjudged: tally{}, dropped: map[string]uint64{}, causes: map[string]uint64{}}
+	return &aggregate{max: limit, workload: workload, sessions: map[uint64]session{}, kinds: map[key]kind{}, shares: map[string]int{}, threatsOf: map[string]int{}, opened: map[uint64]int64{}, waiting: map[uint64]key{},
+		threats: map[threatKey]threat{}, unjudged: tally{}, dropped: map[string]uint64{}, short: map[string]bool{}, causes: map[string]uint64{}}
 }
 
 func (a *aggregate) empty() bool {
@@ -94,8 +96,9 @@ func (a *aggregate) backlog() uint64 {
 	return uint64(len(a.sessions) + len(a.kinds) + len(a.threats) + len(a.unjudged))
 }
 
-// drop counts dropped records.
-func (a *aggregate) drop(cause string, n uint64) {
+// drop counts dropped records of a workload, "" for one that is unknown.
+func (a *aggregate) drop(cause, workload string, n uint64) {
+	a.short[workload] = true
 	a.dropped[cause] += n
 	a.causes[cause] += n
 	a.lost += n
@@ -159,7 +162,7 @@ func (a *aggregate) foldOf(all, loopback bool) {
 func (a *aggregate) add(s *session) {
 	w := a.workload(s.Endpoint)
 	if w == "" {
-		a.drop("unknown_endpoint", 1)
+		a.drop("unknown_endpoint", "", 1)
 		return
 	}
 	switch {
@@ -186,7 +189,7 @@ func (a *aggregate) add(s *session) {
 	}
 	k.apart = a.apart(s)
 	if !a.putKind(k, &c) {
-		a.drop("uplink_full", 1)
+		a.drop("uplink_full", w, 1)
 	}
 }
 
@@ -223,9 +226,9 @@ func (a *aggregate) apart(s *session) uint64 {
 	return 0
 }
 
-// refusedLater reports whether the session was open before policy refused it.
+// refusedLater reports whether the session was open before policy refused it: for a while, or with an answer.
 func (s *session) refusedLater() bool {
-	return s.Outcome == flow.OutcomeDenied && s.began == 0 && s.ended == 0 && s.Last-s.First >= int64(time.Second)
+	return s.Outcome == flow.OutcomeDenied && s.began == 0 && s.ended == 0 && (s.Answered || s.Last-s.First >= int64(time.Second))
 }
 
 // putKind adds c to its kind; it returns false if there is no room. A queued session moves from its
@@ -268,7 +271,7 @@ func (s *session) remember(workload string, l *openSessions) {
 	case s.began == 0 && s.ended > 0:
 		l.ended(workload, &s.Record)
 	case s.began == 0:
-		l.updateSide(workload, &s.Record)
+		l.update(workload, &s.Record)
 	}
 }
 

@@ -12,28 +12,39 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/role"
 	"github.com/sluicenet/sluice/internal/atomicfile"
 )
 
-// living stores on disk which reported sessions are open, by a hash of their ends, and which end is the
-// client. The next run of the agent picks open sessions up midstream; it does not count those again that
-// this run has reported, and knows their client. Reports since the last flush are missing after a kill.
+// openSessions stores on disk which reported sessions are open, by a hash of their ends, which end is the
+// client, and the application of UDP conversations. The next run of the agent picks open sessions up
+// midstream; it does not count those again that this run has reported, and knows their client and
+// application. Reports since the last flush are missing after a kill.
 // One goroutine uses it.
 // The file begins with a line that identifies the format; each entry after it is lineSize bytes: the
-// event and the hash. Files of version 1 have no first line and no sides.
+// event, the hash and the application. Files of version 2 have no applications, those of version 1 no
+// first line and no sides either.
 type openSessions struct {
 	path   string
 	log    *slog.Logger
 	file   *os.File
 	w      *bufio.Writer
-	lines  int             // in the file
-	set    map[uint64]byte // of this run, by the line that each began with
-	before map[uint64]byte // of previous runs, not yet seen in this one
-	until  time.Time       // when those expire
-	left   atomic.Bool     // sessions that end from now on end for this agent only
+	lines  int              // in the file
+	set    map[uint64]entry // of this run
+	before map[uint64]entry // of previous runs, not yet seen in this one
+	until  time.Time        // when those expire
+	left   atomic.Bool      // sessions that end from now on end for this agent only
+}
+
+// entry is what is stored of a session.
+type entry struct {
+	what byte // how it began
+	// app is the application of a UDP conversation: app.None where it had no name although it was seen
+	// from its beginning, app.Undecided where that is not known, and of other sessions.
+	app app.ID
 }
 
 const (
@@ -43,11 +54,15 @@ const (
 	givenUp = 3 * time.Hour
 	// leastLines is the minimum size for a rewrite of the file.
 	leastLines = 1 << 16
-	lineSize   = 9
+	lineSize   = 11
+	oldSize    = 9 // without the application
 )
 
-// livingHead is the first line of the file.
-const sessionsHead = "sluice sessions 2\n"
+// First lines of the file.
+const (
+	sessionsHead = "sluice sessions 3\n"
+	oldHead      = "sluice sessions 2\n"
+)
 
 // Events of an entry: a session began, with an unknown client or with the client at the end that sorts
 // first or last; or it ended.
@@ -64,26 +79,38 @@ func openSessionsFile(path string, log *slog.Logger) (*openSessions, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read open sessions: %w", err)
 	}
-	l := &openSessions{path: path, log: log, set: map[uint64]byte{}, before: map[uint64]byte{}, until: time.Now().Add(givenUp)}
-	data = bytes.TrimPrefix(data, []byte(sessionsHead))
-	for damaged := false; len(data) >= lineSize && !damaged; data = data[lineSize:] {
-		h := binary.BigEndian.Uint64(data[1:])
-		switch data[0] {
-		case lineBegan, lineLower, lineHigher:
-			if _, known := l.before[h]; known || len(l.before) < maxLiving {
-				l.before[h] = data[0]
-			}
-		case lineEnded:
-			delete(l.before, h)
-		default:
-			log.Warn("file of open sessions damaged, some may be counted again", "file", path)
-			damaged = true
-		}
-	}
+	l := &openSessions{path: path, log: log, set: map[uint64]entry{}, before: map[uint64]entry{}, until: time.Now().Add(givenUp)}
+	l.load(data)
 	if err := l.rewrite(); err != nil {
 		return nil, err
 	}
 	return l, nil
+}
+
+// load reads the file's content, up to the first damaged entry.
+func (l *openSessions) load(data []byte) {
+	data, now := bytes.CutPrefix(data, []byte(sessionsHead))
+	size := lineSize
+	if !now {
+		data, size = bytes.TrimPrefix(data, []byte(oldHead)), oldSize
+	}
+	for ; len(data) >= size; data = data[size:] {
+		h, e := binary.BigEndian.Uint64(data[1:]), entry{what: data[0], app: app.Undecided}
+		if now {
+			e.app = app.ID(binary.BigEndian.Uint16(data[oldSize:]))
+		}
+		switch e.what {
+		case lineBegan, lineLower, lineHigher:
+			if _, known := l.before[h]; known || len(l.before) < maxLiving {
+				l.before[h] = e
+			}
+		case lineEnded:
+			delete(l.before, h)
+		default:
+			l.log.Warn("file of open sessions damaged, some may be counted again", "file", l.path)
+			return
+		}
+	}
 }
 
 // rewrite writes the remembered sessions to a new file.
@@ -95,10 +122,10 @@ func (l *openSessions) rewrite() error {
 	w := bufio.NewWriter(next)
 	l.lines = 0
 	_, _ = w.WriteString(sessionsHead) // Flush has its error
-	for _, m := range []map[uint64]byte{l.before, l.set} {
-		for h, what := range m {
+	for _, m := range []map[uint64]entry{l.before, l.set} {
+		for h, e := range m {
 			l.lines++
-			_, _ = w.Write(line(what, h))
+			_, _ = w.Write(line(e, h))
 		}
 	}
 	if err := w.Flush(); err != nil {
@@ -118,16 +145,20 @@ func (l *openSessions) rewrite() error {
 	return err
 }
 
-func line(what byte, h uint64) []byte {
-	return binary.BigEndian.AppendUint64([]byte{what}, h)
+func line(e entry, h uint64) []byte {
+	return binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint64([]byte{e.what}, h), uint16(e.app))
 }
 
-// sides returns the sides of previous runs' sessions whose client is known.
+// sides returns the sides of previous runs' sessions whose client is known, and the applications of
+// conversations.
 func (l *openSessions) sides() *role.Memory {
-	m := &role.Memory{Until: l.until.UnixNano(), LowerIsClient: map[uint64]bool{}}
-	for h, what := range l.before {
-		if what != lineBegan {
-			m.LowerIsClient[h] = what == lineLower
+	m := &role.Memory{Until: l.until.UnixNano(), LowerIsClient: map[uint64]bool{}, Apps: map[uint64]app.ID{}}
+	for h, e := range l.before {
+		if e.what != lineBegan {
+			m.LowerIsClient[h] = e.what == lineLower
+		}
+		if e.app != app.Undecided {
+			m.Apps[h] = e.app
 		}
 	}
 	return m
@@ -139,30 +170,42 @@ func (l *openSessions) began(workload string, f *flow.Record, over bool) (again 
 	if over && len(l.before) == 0 || f.Proto != packet.ProtoTCP && f.Proto != packet.ProtoUDP {
 		return false
 	}
-	h, what := lineOf(workload, f)
+	h, e := entryOf(workload, f)
 	if len(l.before) > 0 {
-		if _, again = l.before[h]; again {
+		var was entry
+		if was, again = l.before[h]; again {
 			delete(l.before, h)
 			if over {
-				l.appendEntry(lineEnded, h)
+				l.appendEntry(entry{lineEnded, app.Undecided}, h)
+			}
+			if f.Midstream && e.app == app.Undecided {
+				e.app = was.app
 			}
 		}
 		// A handshake means a new connection.
 		again = again && (f.Midstream || f.Proto == packet.ProtoUDP)
 	}
 	if !over && len(l.set) < maxLiving {
-		l.set[h] = what
-		l.appendEntry(what, h)
+		l.set[h] = e
+		l.appendEntry(e, h)
 	}
 	return again
 }
 
-// updateSide stores which end of a session is the client, if that was unknown at its beginning or has changed.
-func (l *openSessions) updateSide(workload string, f *flow.Record) {
-	h, what := lineOf(workload, f)
-	if before, ok := l.set[h]; ok && before != what && what != lineBegan {
-		l.set[h] = what
-		l.appendEntry(what, h)
+// update stores which end of a session is the client, and its application, if that was unknown at its
+// beginning or has changed.
+func (l *openSessions) update(workload string, f *flow.Record) {
+	h, e := entryOf(workload, f)
+	was, ok := l.set[h]
+	if e.what == lineBegan {
+		e.what = was.what
+	}
+	if e.app == app.Undecided && f.Midstream {
+		e.app = was.app
+	}
+	if ok && was != e {
+		l.set[h] = e
+		l.appendEntry(e, h)
 	}
 }
 
@@ -177,16 +220,16 @@ func (l *openSessions) ended(workload string, f *flow.Record) {
 	if l.released(f) {
 		return
 	}
-	h, _ := lineOf(workload, f)
+	h, _ := entryOf(workload, f)
 	if _, ok := l.set[h]; ok {
 		delete(l.set, h)
-		l.appendEntry(lineEnded, h)
+		l.appendEntry(entry{lineEnded, app.Undecided}, h)
 	}
 }
 
-func (l *openSessions) appendEntry(what byte, h uint64) {
+func (l *openSessions) appendEntry(e entry, h uint64) {
 	l.lines++
-	_, _ = l.w.Write(line(what, h)) // flush has its error
+	_, _ = l.w.Write(line(e, h)) // flush has its error
 }
 
 // flush writes buffered entries to disk.
@@ -213,15 +256,30 @@ func (l *openSessions) close() {
 	}
 }
 
-// lineOf returns a session's hash and the event of its beginning. A guessed client is stored as unknown.
-func lineOf(workload string, f *flow.Record) (h uint64, what byte) {
+// entryOf returns a session's hash and what is stored of it. A guessed client is stored as unknown.
+func entryOf(workload string, f *flow.Record) (h uint64, e entry) {
 	t := role.Tuple{Local: f.Client, Remote: f.Server, LocalPort: f.ClientPort, RemotePort: f.ServerPort, Proto: f.Proto}
 	h, lower := role.SeedOf(workload).Hash(&t)
+	e = entry{lineHigher, appOf(f)}
 	switch {
 	case f.Evidence.Guessed():
-		return h, lineBegan
+		e.what = lineBegan
 	case lower:
-		return h, lineLower
+		e.what = lineLower
 	}
-	return h, lineHigher
+	return h, e
+}
+
+// appOf returns the application of an entry.
+func appOf(f *flow.Record) app.ID {
+	a := app.ID(f.App)
+	switch {
+	case f.Proto != packet.ProtoUDP || a == app.Undecided || a == app.None || f.Reason == flow.ByUnidentified:
+		return app.Undecided
+	case a != app.Unknown:
+		return a
+	case f.Midstream:
+		return app.Undecided
+	}
+	return app.None
 }

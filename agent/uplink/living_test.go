@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicenet/sluice/agent/uplink"
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/role"
@@ -212,7 +213,7 @@ func TestSidesAreOnDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const head, entry = "sluice sessions 2\n", 9
+	const head, entry = "sluice sessions 3\n", 11
 	for cut := range len(data) + 1 {
 		if err := os.WriteFile(file, data[:cut], 0o600); err != nil {
 			t.Fatal(err)
@@ -226,7 +227,14 @@ func TestSidesAreOnDisk(t *testing.T) {
 			t.Errorf("cut at %d of %d: sides %v, want %d", cut, len(data), m, want)
 		}
 	}
-	old := append([]byte{'+'}, data[len(head)+1:]...)
+	two := append([]byte("sluice sessions 2\n"), data[len(head):len(head)+9]...)
+	if err := os.WriteFile(file, two, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if m := sidesAfter(t, file); len(m.LowerIsClient) != 1 || len(m.Apps) != 0 {
+		t.Errorf("a file without applications has %v", m)
+	}
+	old := append([]byte{'+'}, data[len(head)+1:len(head)+9]...)
 	if err := os.WriteFile(file, old, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -241,9 +249,56 @@ func TestSidesAreOnDisk(t *testing.T) {
 	}
 }
 
+// TestApplications: which application a conversation has is known after a restart, and after several.
+func TestApplications(t *testing.T) {
+	is := func(a app.ID, also ...func(*flow.Record)) func(*flow.Record) {
+		return func(f *flow.Record) {
+			f.Proto, f.App = packet.ProtoUDP, uint16(a)
+			for _, fn := range also {
+				fn(f)
+			}
+		}
+	}
+	mid := func(f *flow.Record) { f.Midstream = true }
+	lost := func(f *flow.Record) { f.Reason = flow.ByUnidentified }
+	stream := func(f *flow.Record) { f.Proto = packet.ProtoTCP }
+	for _, c := range []struct {
+		name string
+		runs [][]flow.Record
+		want app.ID
+	}{
+		{"named", [][]flow.Record{{record(1, flow.Start, is(app.DNS))}}, app.DNS},
+		{"named later", [][]flow.Record{{record(1, flow.Start, is(app.Undecided)), record(1, flow.Update, is(app.DNS))}}, app.DNS},
+		{"not named yet", [][]flow.Record{{record(1, flow.Start, is(app.Undecided))}}, app.Undecided},
+		{"without a name", [][]flow.Record{{record(1, flow.Start, is(app.Unknown))}}, app.None},
+		{"without a name in mid-stream", [][]flow.Record{{record(1, flow.Start, is(app.Unknown, mid))}}, app.Undecided},
+		{"without its parser", [][]flow.Record{{record(1, flow.Start, is(app.Unknown, lost))}}, app.Undecided},
+		{"of a plugin", [][]flow.Record{{record(1, flow.Start, is(app.FirstPlugin+7))}}, app.FirstPlugin + 7},
+		{"a connection", [][]flow.Record{{record(1, flow.Start, is(app.DNS, stream))}}, app.Undecided},
+		{"ended", [][]flow.Record{{record(1, flow.Start, is(app.DNS)), record(1, flow.End, is(app.DNS))}}, app.Undecided},
+		{"silent for a run", [][]flow.Record{{record(1, flow.Start, is(app.DNS))}, {}}, app.DNS},
+		{"without a name in the second run", [][]flow.Record{{record(1, flow.Start, is(app.DNS))}, {record(1, flow.Start, is(app.Undecided, mid)), record(1, flow.Update, is(app.Unknown, mid))}}, app.DNS},
+		{"refused in the second run, too", [][]flow.Record{{record(1, flow.Start, is(app.Unknown))}, {record(1, flow.Start, is(app.Unknown, mid))}}, app.None},
+		{"another in the second run", [][]flow.Record{{record(1, flow.Start, is(app.DNS))}, {record(1, flow.Start, is(app.NTP, mid))}}, app.NTP},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "sessions")
+			for _, records := range c.runs {
+				lifeOf(t, file, false, records...)
+			}
+			f := c.runs[0][0]
+			m := sidesAfter(t, file)
+			if got := m.App(role.SeedOf("w"), &role.Tuple{Local: f.Client, Remote: f.Server, LocalPort: f.ClientPort, RemotePort: f.ServerPort, Proto: packet.ProtoUDP}); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
 // FuzzLiving: whatever is in the file, the agent starts, and its memory is bounded by the file.
 func FuzzLiving(f *testing.F) {
 	f.Add([]byte("sluice sessions 2\n<12345678>abcdefgh-12345678"))
+	f.Add([]byte("sluice sessions 3\n<12345678\x03\xec>abcdefgh\xff\xff-12345678\xff\xff"))
 	f.Add([]byte("+12345678"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file := filepath.Join(t.TempDir(), "sessions")

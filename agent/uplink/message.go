@@ -36,17 +36,12 @@ func (p *packer) room(m proto.Message) *controlv1.ReportConnectionsRequest {
 	return p.rs[len(p.rs)-1]
 }
 
-// pack returns everything as requests without numbers, at least one. If records were lost since the last
-// ones, connections are marked: habits learned from them may be incomplete.
+// pack returns everything as requests without numbers, at least one. If records of a workload were lost
+// since the last ones, its connections are marked: habits learned from them may be incomplete.
 func (a *aggregate) pack() []*controlv1.ReportConnectionsRequest {
 	p := packer{rs: []*controlv1.ReportConnectionsRequest{{Dropped: maps.Clone(a.dropped)}}}
-	lossy := len(a.dropped) > 0
-	for k, c := range a.kinds {
-		m := connection(&k, &c)
-		m.Lossy = m.Lossy || lossy
-		r := p.room(m)
-		r.Connections = append(r.Connections, m)
-	}
+	a.packKinds(&p, false)
+	a.packKinds(&p, true) // beginnings come before the ends of what may be the same connections
 	for k, t := range a.threats {
 		m := &controlv1.ThreatRecord{Workload: k.workload, Id: uint32(k.id), Text: valid(k.text), Src: address(k.src, k.ipv6), Dst: address(k.dst, k.ipv6),
 			SrcPort: uint32(k.srcPort), DstPort: uint32(k.dstPort), Proto: uint32(k.proto), Stamp: t.stamp, Count: t.count, Frame: t.frame, Session: t.session, Peer: t.peer}
@@ -62,6 +57,19 @@ func (a *aggregate) pack() []*controlv1.ReportConnectionsRequest {
 	return p.rs
 }
 
+// packKinds packs the kinds of which sessions have ended, or the others.
+func (a *aggregate) packKinds(p *packer, ended bool) {
+	for k, c := range a.kinds {
+		if c.ended > 0 != ended {
+			continue
+		}
+		m := connection(&k, &c)
+		m.Lossy = m.Lossy || a.short[k.workload] || a.short[""]
+		r := p.room(m)
+		r.Connections = append(r.Connections, m)
+	}
+}
+
 // connection returns a kind in the form of the API.
 func connection(k *key, c *kind) *controlv1.Connection {
 	m := &controlv1.Connection{
@@ -69,7 +77,7 @@ func connection(k *key, c *kind) *controlv1.Connection {
 		Proto: uint32(c.Proto), ServerPort: uint32(c.ServerPort), ClientPort: uint32(c.ClientPort), App: uint32(c.App), Base: uint32(c.Base), Strength: uint32(c.Strength),
 		Verdict: vocab.Verdict(c.Verdict), Reason: vocab.Reason(c.Reason), Rule: c.Rule, Policy: c.Policy, Outcome: vocab.Outcome(c.Outcome), Evidence: vocab.Evidence(c.Evidence),
 		Sessions: c.began, Continued: c.continued, Ended: c.ended, PacketsOut: c.Packets[0], PacketsIn: c.Packets[1], BytesOut: c.Bytes[0], BytesIn: c.Bytes[1],
-		First: c.First, Last: c.Last, Answered: c.Answered, Midstream: c.Midstream, Simultaneous: c.Simultaneous, Idle: c.Idle, Enforced: c.Enforced, Lossy: c.Lossy, Session: c.Session,
+		First: c.First, Last: c.Last, Answered: c.Answered, Received: c.Received, Midstream: c.Midstream, Simultaneous: c.Simultaneous, Idle: c.Idle, Enforced: c.Enforced, Lossy: c.Lossy, Session: c.Session,
 	}
 	for _, d := range []*flow.Detail{c.peer, c.service, c.Detail} {
 		if d == nil || len(d.Attrs) == 0 {

@@ -27,6 +27,11 @@ func became(o flow.Outcome) func(*flow.Record) {
 	}
 }
 
+// refusedOpen edits a record to that of an open session which policy refuses.
+func refusedOpen(f *flow.Record) {
+	f.Outcome, f.Verdict, f.Answered, f.Last = flow.OutcomeDenied, flow.Deny, true, f.First+int64(300*time.Millisecond)
+}
+
 // rowsOf is what arrived: "outcome began/ended session" of each connection, sorted.
 func (c *collector) rowsOf() string {
 	c.mu.Lock()
@@ -62,6 +67,8 @@ func TestOutcomes(t *testing.T) {
 		{"denied and closed are two kinds", [][]flow.Record{{record(1, flow.Start, nil), record(1, flow.End, became(flow.OutcomeClosed)),
 			record(2, flow.Start, nil), record(2, flow.End, func(f *flow.Record) { f.Outcome, f.Verdict = flow.OutcomeDenied, flow.Deny })}},
 			"closed 1/1 s1, denied 1/1 s2", "closed 1/1 s1, denied 1/1 s2"},
+		{"two refused a moment after they were answered", [][]flow.Record{{record(1, flow.Start, nil), record(2, flow.Start, nil)}, {record(1, flow.Update, refusedOpen), record(2, flow.Update, refusedOpen)}},
+			"denied 0/0 s1, denied 0/0 s2, established 2/0 s0", "denied 0/0 s1, denied 0/0 s2, established 2/0 s0"},
 		{"still opening", [][]flow.Record{{record(1, flow.Start, became(flow.OutcomeOpening))}, {record(1, flow.Update, became(flow.OutcomeOpening))}},
 			"opening 1/0 s1", "opening 0/0 s1, opening 1/0 s1"},
 	} {

@@ -1,6 +1,8 @@
 package uplink
 
 import (
+	"maps"
+
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
@@ -8,7 +10,7 @@ import (
 func (a *aggregate) absorb(o *aggregate) {
 	for k, c := range o.kinds {
 		if !a.putKind(k, &c) {
-			a.drop("uplink_full", max(1, c.began))
+			a.drop("uplink_full", k.workload, max(1, c.began))
 		}
 	}
 	for k, t := range o.threats {
@@ -20,6 +22,7 @@ func (a *aggregate) absorb(o *aggregate) {
 	for cause, n := range o.dropped {
 		a.dropped[cause] += n // counted as lost there
 	}
+	maps.Copy(a.short, o.short)
 	o.reset()
 }
 
@@ -29,8 +32,10 @@ func (a *aggregate) reset() {
 	clear(a.shares)
 	clear(a.waiting)
 	clear(a.threats)
+	clear(a.threatsOf)
 	clear(a.unjudged)
 	a.dropped = map[string]uint64{}
+	clear(a.short)
 }
 
 // with returns the sum of two kinds, of which o is the newer one.

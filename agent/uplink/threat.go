@@ -38,7 +38,7 @@ const maxFrame = 256
 func (a *aggregate) threat(t *report.Threat) {
 	w := a.workload(t.Endpoint)
 	if w == "" {
-		a.drop("unknown_endpoint", 1)
+		a.drop("unknown_endpoint", "", 1)
 		return
 	}
 	k := threatKey{workload: w, text: t.Text, src: t.Src, dst: t.Dst, id: t.ID, srcPort: t.SrcPort, dstPort: t.DstPort, proto: t.Proto, ipv6: t.IPv6}
@@ -61,9 +61,11 @@ func (a *aggregate) putThreat(k threatKey, c threat) {
 	switch {
 	case ok:
 		c = old.with(c)
-	case len(a.threats) >= maxThreats:
-		a.drop("threats_full", c.count)
+	case !mayHave(a.threatsOf[k.workload], maxThreats-len(a.threats)):
+		a.drop("threats_full", k.workload, c.count)
 		return
+	default:
+		a.threatsOf[k.workload]++
 	}
 	a.threats[k] = c
 }

@@ -129,7 +129,7 @@ func (b *unjudgedBox) drain(a *aggregate) {
 		a.putUnjudged(&f)
 	}
 	if lost > 0 {
-		a.drop(unjudgedFull, lost)
+		a.drop(unjudgedFull, "", lost)
 	}
 }
 
@@ -138,6 +138,6 @@ const unjudgedFull = "unjudged_full"
 
 func (a *aggregate) putUnjudged(f *Unjudged) {
 	if !a.unjudged.add(f) {
-		a.drop(unjudgedFull, 1)
+		a.drop(unjudgedFull, f.Workload, 1)
 	}
 }

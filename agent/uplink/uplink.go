@@ -309,7 +309,9 @@ func (u *Uplink) send(ctx context.Context, b *batch) {
 			u.stat.retries.Add(1)
 			if ctx.Err() != nil {
 				if b.file == nil {
-					u.cfg.Logger.Warn("reports lost at shutdown", "requests", len(b.requests)-i)
+					lost := backlog(b.requests[i:])
+					u.stat.dropped.Add(lost)
+					u.cfg.Logger.Warn("reports lost at shutdown", "requests", len(b.requests)-i, "records", lost, "error", err)
 				} else {
 					u.cfg.Logger.Info("reports kept for the next start", "requests", len(b.requests)-i)
 				}

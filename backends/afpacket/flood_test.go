@@ -111,7 +111,7 @@ func (d *deluge) frame(from, to *testnet.Workload, n int) []byte {
 }
 
 // pour sends frames of a flood for a while, as fast as it can, and returns how many.
-func (d *deluge) pour(t *testing.T, from, to *testnet.Workload, long time.Duration) (n int) {
+func (d *deluge) pour(t testing.TB, from, to *testnet.Workload, long time.Duration) (n int) {
 	t.Helper()
 	from.Do(func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)

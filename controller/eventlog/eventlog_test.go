@@ -55,6 +55,7 @@ func server(r *eventlog.Report) { r.Egress, r.Leads, r.Entry.Event.Reporter = fa
 func open(r *eventlog.Report) {
 	r.Ended, r.Entry.Event.Outcome = 0, controlv1.Outcome_OUTCOME_ESTABLISHED
 }
+func over(r *eventlog.Report)   { r.Ended = 0 }
 func end(r *eventlog.Report)    { r.Sessions, r.Entry.Event.Stamp = 0, 50 }
 func update(r *eventlog.Report) { r.Sessions, r.Ended = 0, 0 }
 func deny(r *eventlog.Report)   { r.Entry.Event.Verdict = controlv1.Verdict_VERDICT_DENY }
@@ -107,6 +108,10 @@ func TestJoin(t *testing.T) {
 		{"both ends", []step{in(), in(server)}, []string{"ended allow by web (allow, allow) x1 1100 bytes at 10"}},
 		{"the server's end first", []step{in(server, stamp(9)), in()}, []string{"ended allow by web (allow, allow) x1 1100 bytes at 9"}},
 		{"the server's end late", []step{in(), wait, in(server)}, []string{"ended allow by web (allow, -) x1 1100 bytes at 10"}},
+		{"open when the others of its kind were over, and ended with them", []step{in(open, port(1)), in(several(29), over), in(several(30), end)},
+			[]string{"ended allow by web (allow, -) x30 1100 bytes at 50"}},
+		{"over with the others, and ended alone", []step{in(several(2), over), in(port(1), over), in(port(1), end), in(port(2), open), wait, in(several(2), end)},
+			[]string{"opened allow by web (allow, -) x1 1100 bytes at 10", "ended allow by web (allow, -) x1 2200 bytes at 50", "ended allow by web (allow, -) x2 1100 bytes at 50"}},
 		{"the client's end late", []step{in(server), wait, in()}, []string{"ended allow by api (-, allow) x1 1100 bytes at 10"}},
 		{"only the server's end", []step{in(server)}, []string{"ended allow by api (-, allow) x1 1100 bytes at 10"}},
 		{"a lasting one", []step{in(open), wait, in(update), wait, in(end)},
@@ -125,6 +130,12 @@ func TestJoin(t *testing.T) {
 		{"the other end's violation late", []step{in(violate), wait, in(server, violate)}, []string{"violation violate by web (violate, -) x1 1100 bytes at 10"}},
 		{"violates once its application is known", []step{in(open), wait, in(update, violate), wait, in(end, violate)},
 			[]string{"opened allow by web (allow, -) x1 1100 bytes at 10", "violation violate by web (violate, -) x1 2200 bytes at 10"}},
+		{"refused a moment after it was opened", []step{in(open), in(update, deny, stamp(40))}, []string{"violation deny by web (deny, -) x1 2200 bytes at 40"}},
+		{"violates, and refused a moment later", []step{in(open, violate), in(update, deny, stamp(40))}, []string{"violation deny by web (deny, -) x1 2200 bytes at 40"}},
+		{"violates, and refused when that was shown", []step{in(open, violate), wait, in(update, deny, stamp(40))},
+			[]string{"violation violate by web (violate, -) x1 1100 bytes at 10", "violation deny by web (deny, -) x1 2200 bytes at 40"}},
+		{"refused by both ends a moment after it was opened", []step{in(open, violate), in(server, open, violate), in(update, deny, stamp(40)), in(server, update, deny, stamp(41))},
+			[]string{"violation deny by web (deny, deny) x1 2200 bytes at 40"}},
 		{"stays refused when the mode changes", []step{in(deny, open), in(update)}, []string{"violation deny by web (deny, -) x1 2200 bytes at 10"}},
 		{"in the order of time", []step{in(stamp(30), port(1)), in(stamp(20), port(2)), in(stamp(10), port(3))}, []string{
 			"ended allow by web (allow, -) x1 1100 bytes at 10", "ended allow by web (allow, -) x1 1100 bytes at 20", "ended allow by web (allow, -) x1 1100 bytes at 30"}},

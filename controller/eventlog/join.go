@@ -41,13 +41,6 @@ func (r *Report) side() int {
 	return 1
 }
 
-// violates reports whether policy refused, or would refuse.
-func (r *Report) violates() bool { return violates(r.Entry.Event.Verdict) }
-
-func violates(v controlv1.Verdict) bool {
-	return v == controlv1.Verdict_VERDICT_VIOLATE || v == controlv1.Verdict_VERDICT_DENY
-}
-
 // Bounds of what is remembered.
 const (
 	maxHeld  = 20_000
@@ -83,6 +76,7 @@ type conn struct {
 	in      uint64
 	led     bool // the leading end has reported
 	opened  bool // each: that event was made
+	over    bool // it is in begun.over
 	ended   bool
 	denied  bool
 	refused bool // it was refused after it had been open
@@ -116,14 +110,15 @@ func (j *joiner) add(r *Report, now time.Time, keep func(*Entry)) {
 	}
 	c, e := j.conn(r), r.side()
 	c.begun[e] = c.begun[e] || r.Sessions > 0
+	open := r.refusesOpen(c.ends[e])
 	c.ends[e] = decided(c.ends[e], r.End)
 	c.count(r)
 	if c.held != nil {
 		c.held.add(r)
 	}
 	switch {
-	case r.violates() && !c.denied, r.refusesOpen() && !c.refused:
-		c.denied, c.refused = true, c.refused || r.refusesOpen()
+	case r.violates() && !c.denied, open && !c.refused:
+		c.denied, c.refused = true, c.refused || open
 		j.violation(c, r, now, keep)
 	case r.Ended > 0 && !c.ended && !c.denied:
 		j.endConn(c, r, now, keep)
@@ -140,12 +135,17 @@ func (j *joiner) add(r *Report, now time.Time, keep func(*Entry)) {
 	if r.Ended > 0 {
 		c.reported = r.Leads
 	}
+	j.kinds.openedOne(c, r, now)
 }
 
 // violation makes the one event of a connection that policy refuses.
 func (j *joiner) violation(c *conn, r *Report, now time.Time, keep func(*Entry)) {
 	if c.held != nil {
 		c.held.kind = controlv1.EventKind_EVENT_KIND_VIOLATION
+		if c.refused { // then, and not when it was opened
+			c.held.stamp = r.Entry.Event.Stamp
+			heap.Fix(&j.heap, c.held.index)
+		}
 		return
 	}
 	j.holdFor(c, r, controlv1.EventKind_EVENT_KIND_VIOLATION, now, keep)
@@ -194,7 +194,9 @@ func (j *joiner) several(r *Report, now time.Time, keep func(*Entry)) {
 	}
 	switch {
 	case !r.Leads:
-	case r.Sessions > r.Ended && !vocab.FlowOutcome(e.Outcome).Over():
+	case r.Sessions > r.Ended && vocab.FlowOutcome(e.Outcome).Over():
+		j.kinds.overMore(r, r.Sessions-r.Ended, now)
+	case r.Sessions > r.Ended:
 		n := r.Sessions - r.Ended
 		j.kinds.openedMore(r, n, now, func() *held { return event(controlv1.EventKind_EVENT_KIND_OPENED, n) })
 	case r.Ended > r.Sessions:

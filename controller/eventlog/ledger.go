@@ -21,10 +21,10 @@ type kindKey struct {
 // account balances what both ends reported of connections of one kind that ended, where they are
 // reported together and cannot be distinguished.
 type account struct {
-	led      uint64    // by the leading end, and not by the other yet
-	followed uint64    // released as the other end's own, and not reported by the leading one yet
-	waiting  []*held   // of the other end
-	opened   *held     // event of several that the leading end reported as open; nil when it is released
+	led      uint64  // by the leading end, and not by the other yet
+	followed uint64  // released as the other end's own, and not reported by the leading one yet
+	waiting  []*held // of the other end
+	begun    begun
 	open     [2]uint64 // violating sessions that have begun and not ended, by end
 	violated [2]uint64 // by one end and not by the other yet
 	last     time.Time
@@ -51,7 +51,7 @@ func (l *ledger) account(r *Report, now time.Time) *account {
 		l.accounts[k] = a
 	}
 	if now.Sub(a.last) > linger {
-		*a = account{}
+		*a = account{open: a.open} // refused sessions are kept for minutes
 	}
 	a.last = now
 	return a
@@ -92,30 +92,6 @@ func (l *ledger) waits(r *Report, h *held) {
 	if a := l.accounts[r.kind()]; a != nil && !r.Leads && h != nil {
 		h.account = a
 		a.waiting = append(a.waiting, h)
-	}
-}
-
-// openedMore notes that the leading end reported n more connections as open. h makes the event that
-// is held for them, where none is held yet.
-func (l *ledger) openedMore(r *Report, n uint64, now time.Time, h func() *held) {
-	a := l.account(r, now)
-	if a.opened != nil && !a.opened.done {
-		a.opened.entries[a.opened.lead].Event.Sessions += n
-		return
-	}
-	a.opened = h()
-}
-
-// openedLess notes that n connections ended that were reported as open: those of which the event
-// is still held have not lasted.
-func (l *ledger) openedLess(r *Report, n uint64, now time.Time) {
-	a := l.account(r, now)
-	if a.opened == nil || a.opened.done {
-		return
-	}
-	e := a.opened.entries[a.opened.lead].Event
-	if e.Sessions -= min(e.Sessions, n); e.Sessions == 0 {
-		a.opened.drop, a.opened = true, nil
 	}
 }
 

@@ -63,15 +63,30 @@ type End struct {
 type Edge struct {
 	Kind
 	Counts
-	Open  uint64           `json:"-"` // sessions not yet ended; not kept over a restart
-	Base  app.ID           `json:"base"`
-	Ends  [2]End           `json:"ends"` // client, server
+	Description        // of the sessions that policy did not refuse
+	Denied      Denied `json:"denied"` // those that it did, which are a row of their own
+	// Open are the sessions not yet ended, and Going the same by outcome. Of them only those that are
+	// denied are kept over a restart.
+	Open  uint64           `json:"-"`
+	Going [Outcomes]uint64 `json:"going"`
 	Ended [Outcomes]uint64 `json:"ended"`
-	// Refused are sessions that policy refused only at the end whose counts are not those of the
+	// FarRefused are sessions that policy refused only at the end whose counts are not those of the
 	// connection.
-	Refused  uint64        `json:"refused,omitempty"`
-	Outcome  flow.Outcome  `json:"outcome"` // of the last session
-	Pending  flow.Outcome  `json:"-"`       // of those that are open
+	FarRefused uint64 `json:"refused,omitempty"`
+}
+
+// Denied is what is known of the sessions of an edge that policy refused. Counts has no sessions: those
+// are counted by their outcome.
+type Denied struct {
+	Counts
+	Description
+}
+
+// Description is what was reported last of sessions of an edge.
+type Description struct {
+	Base     app.ID        `json:"base"`
+	Ends     [2]End        `json:"ends"` // client, server
+	Outcome  flow.Outcome  `json:"outcome"`
 	Evidence flow.Evidence `json:"evidence"`
 	Lossy    bool          `json:"lossy,omitempty"`
 	First    int64         `json:"first"`
@@ -83,37 +98,11 @@ type Edge struct {
 }
 
 // Decision returns what both ends together decided: the stricter verdict, of two alike the client's.
-func (e *Edge) Decision() End {
-	if Stricter(e.Ends[1].Verdict, e.Ends[0].Verdict) {
-		return e.Ends[1]
+func (d *Description) Decision() End {
+	if Stricter(d.Ends[1].Verdict, d.Ends[0].Verdict) {
+		return d.Ends[1]
 	}
-	return e.Ends[0]
-}
-
-// looksLike is what a session that one end's policy refused is to the other end, likeliest first.
-var looksLike = [...]flow.Outcome{flow.OutcomeRefused, flow.OutcomeReset, flow.OutcomeUnanswered, flow.OutcomeOpening}
-
-// ByOutcome returns how many sessions had which outcome, those that are open among them. What
-// policy refused at either end is denied: to the other end that is a reset like any.
-func (e *Edge) ByOutcome() [Outcomes]uint64 {
-	out := e.Ended
-	out[e.Pending] += e.Open
-	rest := e.Refused
-	for _, o := range looksLike {
-		n := min(rest, out[o])
-		out[o] -= n
-		out[flow.OutcomeDenied] += n
-		rest -= n
-	}
-	return out
-}
-
-// LastOutcome returns the outcome of the last session, both ends' reports joined.
-func (e *Edge) LastOutcome() flow.Outcome {
-	if by := e.ByOutcome(); by[e.Outcome] == 0 && by[flow.OutcomeDenied] > 0 {
-		return flow.OutcomeDenied
-	}
-	return e.Outcome
+	return d.Ends[0]
 }
 
 // severity orders verdicts: what one end refuses does not pass.
@@ -130,42 +119,27 @@ func (g *Graph) count(o *Observation, s *live) {
 	c := Counts{o.Sessions, o.PacketsOut, o.PacketsIn, o.BytesOut, o.BytesIn}
 	e := g.edge(o, s)
 	g.totals.Sessions += o.Sessions
-	e.Open += o.Sessions
 	if s != nil {
 		if s.kind != e.Kind {
-			g.move(s.kind, e, s.counts)
+			g.move(s.kind, e, s.counts, s)
 		}
 		s.counts.add(c)
 	}
 	g.moveNamed(o, e)
 	e.Counts.add(c)
-	lost := e.resume(o.Continued)
+	lost := e.progress(o, s)
 	g.totals.Sessions += lost
 	if s != nil {
 		s.counts.Sessions += lost
 	}
-	e.Open -= min(e.Open, o.Ended)
 	s.describe(&g.edges, e, o, func() {
-		e.describe(o)
-		e.decide(o)
+		e.of(o).describe(o)
+		e.of(o).decide(o)
 	})
 	if s != nil && !s.refused && o.Outcome == flow.OutcomeDenied {
 		s.refused = true
 		refusedThere(g, o, e.Kind)
 	}
-}
-
-// resume counts open sessions that an earlier run of the agent reported. Where that was lost, as by a
-// kill of the controller, they were not counted: an edge has at least the sessions that are open. It
-// returns how many were lost.
-func (e *Edge) resume(n uint64) (lost uint64) {
-	if n == 0 {
-		return 0
-	}
-	e.Open += n
-	lost = e.Open - min(e.Open, e.Sessions)
-	e.Sessions += lost
-	return lost
 }
 
 // NewRun notes that another run of a node's agent reports from now on: it reports again which of
@@ -175,7 +149,8 @@ func (g *Graph) NewRun(node string) {
 	defer g.mu.Unlock()
 	g.edges.each(func(e *Edge, _ string) {
 		if e.FromNode == node || e.FromNode == "" && e.ToNode == node {
-			e.Open = 0
+			e.Ended[flow.OutcomeDenied] += e.Going[flow.OutcomeDenied] // they do not continue
+			e.Open, e.Going = 0, [Outcomes]uint64{}
 		}
 	})
 }
@@ -188,18 +163,19 @@ func (g *Graph) join(o *Observation, s *live) {
 			e = g.newEdge(o) // the client's end is about to report
 		}
 	}
-	s.describe(&g.edges, e, o, func() { e.decide(o) })
+	d := e.of(o)
+	s.describe(&g.edges, e, o, func() { d.decide(o) })
 	switch {
 	case o.Outcome != flow.OutcomeDenied:
 	case s == nil:
-		e.Refused += o.Sessions
+		e.refusedFar(o, o.Sessions)
 	case !s.refused:
 		s.refused = true
 		if !refusedThere(g, o, e.Kind) {
-			e.Refused++
+			e.refusedFar(o, 1)
 		}
 	}
-	e.Evidence, e.Lossy = max(e.Evidence, o.Evidence), e.Lossy || o.Lossy
+	d.Evidence, d.Lossy = max(d.Evidence, o.Evidence), d.Lossy || o.Lossy
 }
 
 // edge returns the edge of a leading observation. One that brings no session of its own goes
@@ -218,10 +194,10 @@ func (g *Graph) edge(o *Observation, s *live) *Edge {
 	switch {
 	case near == nil:
 	case near.Sessions == 0: // it waited for this one, under another application
-		e.Ends, e.Refused = near.Ends, near.Refused
+		e.Ends, e.FarRefused, e.Denied = near.Ends, near.FarRefused, near.Denied
 		g.edges.removeEdge(near)
 	case near.App == app.Undecided && o.Sessions == 0 && !moves:
-		g.move(near.Kind, e, Counts{Sessions: max(o.Ended, 1)})
+		g.move(near.Kind, e, Counts{Sessions: max(o.Ended, 1)}, nil)
 	}
 	return e
 }
@@ -236,8 +212,9 @@ func (o *Observation) renames(known app.ID) bool {
 
 // newEdge adds the edge of an observation.
 func (g *Graph) newEdge(o *Observation) *Edge {
-	e := &Edge{Kind: o.Kind, First: o.First}
-	for _, old := range g.edges.add(e, o.Share, g.limits.Edges) {
+	e := &Edge{Kind: o.Kind}
+	e.of(o).First = o.First
+	for _, old := range g.edges.add(e, o.owner(), g.limits.Edges) {
 		if old.Sessions > 0 {
 			g.totals.Evicted++
 		}
@@ -245,8 +222,9 @@ func (g *Graph) newEdge(o *Observation) *Edge {
 	return e
 }
 
-// move takes the counts of sessions from an edge to another, and the edge away when nothing is left.
-func (g *Graph) move(from Kind, to *Edge, c Counts) {
+// move takes the counts of sessions from an edge to another, and the edge away when nothing is left. s is
+// the session; nil for several.
+func (g *Graph) move(from Kind, to *Edge, c Counts, s *live) {
 	old, ok := g.edges.get(from)
 	if !ok || old == to {
 		return
@@ -254,21 +232,32 @@ func (g *Graph) move(from Kind, to *Edge, c Counts) {
 	c.Sessions = min(c.Sessions, old.Sessions)
 	old.Counts.subtract(c)
 	to.Counts.add(c)
-	open := min(c.Sessions, old.Open)
-	old.Open -= open
-	to.Open += open
-	to.First = min(to.First, old.First)
-	for i := range to.Ends {
-		if to.Ends[i].Verdict == flow.NoVerdict {
-			to.Ends[i] = old.Ends[i]
-		}
+	old.moveOpen(to, c.Sessions, s)
+	if s != nil && s.denied {
+		old.Denied.Counts.subtract(c.sizes())
+		to.Denied.Counts.add(c.sizes())
 	}
-	to.Lossy = to.Lossy || old.Lossy
+	to.Description.merge(&old.Description)
+	to.Denied.merge(&old.Denied.Description)
 	if old.Sessions == 0 {
 		to.Counts.add(old.Counts)
-		to.Refused += old.Refused
+		to.FarRefused += old.FarRefused
+		to.Denied.Counts.add(old.Denied.Counts)
 		g.edges.removeEdge(old)
 	}
+}
+
+// merge takes over from the description of an edge that sessions come from what is not known here.
+func (d *Description) merge(old *Description) {
+	if old.First > 0 && (d.First == 0 || old.First < d.First) {
+		d.First = old.First
+	}
+	for i := range d.Ends {
+		if d.Ends[i].Verdict == flow.NoVerdict {
+			d.Ends[i] = old.Ends[i]
+		}
+	}
+	d.Lossy = d.Lossy || old.Lossy
 }
 
 // moveNamed moves sessions that were counted while their application was undecided and several were
@@ -280,16 +269,16 @@ func (g *Graph) moveNamed(o *Observation, e *Edge) {
 	k := o.Kind
 	k.App = app.Undecided
 	if old, ok := g.edges.get(k); ok {
-		g.move(k, e, Counts{Sessions: min(o.Ended-e.Open, old.Open)})
+		g.move(k, e, Counts{Sessions: min(o.Ended-e.Open, old.Open)}, nil)
 	}
 }
 
 // decide notes what the reporting end decided last. That a verdict is pending is only noted
 // where nothing else is known, and a refused session keeps the verdict that refused it.
-func (e *Edge) decide(o *Observation) {
-	x := &e.Ends[1]
+func (d *Description) decide(o *Observation) {
+	x := &d.Ends[1]
 	if o.Egress {
-		x = &e.Ends[0]
+		x = &d.Ends[0]
 	}
 	refused := o.Outcome == flow.OutcomeDenied && o.Verdict != flow.Deny && o.Verdict != flow.Violate
 	decided := x.Verdict != flow.NoVerdict && x.Verdict != flow.Pending
@@ -299,44 +288,42 @@ func (e *Edge) decide(o *Observation) {
 	*x = End{Workload: o.Reporter, Verdict: o.Verdict, Reason: o.Reason, Rule: o.Rule, Enforced: o.Enforced, Last: o.Last}
 }
 
-// describe copies the description from the newest observation of the leading end.
-func (e *Edge) describe(o *Observation) {
-	e.First = min(e.First, o.First)
-	e.Answered = e.Answered || o.Answered
-	e.Evidence, e.Lossy = max(e.Evidence, o.Evidence), e.Lossy || o.Lossy
-	e.Ended[o.Final()] += o.Ended
-	if o.Ended < o.Sessions || o.Ended == 0 {
-		e.Pending = o.Outcome
+// describe copies the description from the newest observation.
+func (d *Description) describe(o *Observation) {
+	if d.First == 0 || o.First < d.First {
+		d.First = o.First
 	}
-	if o.Last < e.Last {
+	d.Answered = d.Answered || o.Answered
+	d.Evidence, d.Lossy = max(d.Evidence, o.Evidence), d.Lossy || o.Lossy
+	if o.Last < d.Last {
 		return
 	}
-	e.Last, e.Base, e.Outcome = o.Last, o.Base, o.Outcome
+	d.Last, d.Base, d.Outcome = o.Last, o.Base, o.Outcome
 	if o.Ended > 0 {
-		e.Outcome = o.Final()
+		d.Outcome = o.Final()
 	}
-	e.Addresses[0], e.Addresses[1] = withAddress(e.Addresses[0], o.Client), withAddress(e.Addresses[1], o.Server)
-	e.replaceAttrs(o.Attrs)
+	d.Addresses[0], d.Addresses[1] = withAddress(d.Addresses[0], o.Client), withAddress(d.Addresses[1], o.Server)
+	d.replaceAttrs(o.Attrs)
 }
 
 // replaceAttrs replaces the attributes by those of another observation, which are all of one session's: those of two
 // exchanges never stand beside each other. A process at an end is reported apart from what the session carries.
-func (e *Edge) replaceAttrs(attrs map[string]string) {
+func (d *Description) replaceAttrs(attrs map[string]string) {
 	carries := func(k string) bool { return k != "process" && k != "pid" && k != "container" }
 	found := slices.Sorted(maps.Keys(attrs))
 	if slices.ContainsFunc(found, carries) {
-		maps.DeleteFunc(e.Attrs, func(k, _ string) bool { return carries(k) })
+		maps.DeleteFunc(d.Attrs, func(k, _ string) bool { return carries(k) })
 	}
 	for _, k := range found {
-		_, have := e.Attrs[k]
-		if len(k) > maxAttrName || !have && len(e.Attrs) >= maxAttrs {
+		_, have := d.Attrs[k]
+		if len(k) > maxAttrName || !have && len(d.Attrs) >= maxAttrs {
 			continue
 		}
-		if e.Attrs == nil {
-			e.Attrs = make(map[string]string)
+		if d.Attrs == nil {
+			d.Attrs = make(map[string]string)
 		}
 		v := attrs[k]
-		e.Attrs[k] = strings.ToValidUTF8(v[:min(len(v), maxAttrValue)], "")
+		d.Attrs[k] = strings.ToValidUTF8(v[:min(len(v), maxAttrValue)], "")
 	}
 }
 

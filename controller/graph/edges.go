@@ -16,8 +16,8 @@ func newEdges() edges {
 }
 
 // add adds an edge of a kind that is not there, and returns what made room for it.
-func (s *edges) add(e *Edge, share string, limit int) []*Edge {
-	evicted := s.insert(e.Kind, e, share, limit)
+func (s *edges) add(e *Edge, o owner, limit int) []*Edge {
+	evicted := s.insert(e.Kind, e, o, limit)
 	for _, old := range evicted {
 		s.unlink(old)
 	}
@@ -50,6 +50,6 @@ func (s *edges) sibling(k Kind) *Edge {
 		return nil
 	}
 	return slices.MaxFunc(list, func(a, b *Edge) int {
-		return cmp.Or(cmp.Compare(min(a.Sessions, 1), min(b.Sessions, 1)), cmp.Compare(a.Last, b.Last))
+		return cmp.Or(cmp.Compare(min(a.Sessions, 1), min(b.Sessions, 1)), cmp.Compare(max(a.Last, a.Denied.Last), max(b.Last, b.Denied.Last)))
 	})
 }

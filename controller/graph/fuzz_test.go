@@ -38,6 +38,9 @@ func FuzzAdd(f *testing.F) {
 			if counted += e.Sessions; e.Sessions == 0 {
 				t.Fatalf("a row without sessions: %+v", e)
 			}
+			if by := e.ByOutcome(); e.Refused != (by[flow.OutcomeDenied] > 0) || e.Refused && by[flow.OutcomeDenied] != e.Sessions {
+				t.Fatalf("refused and passed in one row: %+v", e)
+			}
 		}
 		list, _ := g.Violations(nil)
 		for _, v := range list {

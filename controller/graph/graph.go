@@ -59,8 +59,10 @@ type Observation struct {
 	Judged *Observation
 }
 
+func (o *Observation) owner() owner { return ownerOf(o.Share, o.Client) }
+
 // Kind is what makes two connections the same edge. Verdicts and outcomes are not part of it:
-// they are what happened to connections of the kind.
+// they are what happened to connections of the kind. What policy refused is a row of its own.
 type Kind struct {
 	From         string `json:"from"` // groups
 	To           string `json:"to"`
@@ -75,6 +77,8 @@ type Kind struct {
 	// Related is what connections of the kind belong to, as "tcp/21 ftp"; "" for most. Port is 0 then:
 	// each has another.
 	Related string `json:"related,omitempty"`
+	// Refused: the row of those connections of the kind that policy refused. Only rows have it.
+	Refused bool `json:"refused_row,omitempty"`
 }
 
 // ends returns the kind without its application.
@@ -118,7 +122,11 @@ type live struct {
 	kind      Kind
 	counts    Counts
 	violated  bool
-	refused   bool          // counted in Edge.Refused
+	refused   bool          // its refusal was noted
+	denied    bool          // its counts are in Edge.Denied, too
+	open      bool          // it is in Edge.Going of
+	outcome   flow.Outcome  // this one
+	left      bool          // it is described by Edge.Denied
 	violation violationKind // valid where violated
 	passage   passage
 }
@@ -181,7 +189,7 @@ func (g *Graph) session(o *Observation) *live {
 	s, ok := g.sessions.touch(k)
 	if !ok {
 		s = &live{kind: o.Kind}
-		g.sessions.insert(k, s, o.Share, g.limits.Sessions)
+		g.sessions.insert(k, s, o.owner(), g.limits.Sessions)
 	}
 	return s
 }

@@ -86,20 +86,21 @@ func TestAdd(t *testing.T) {
 		{"counts once when both ends report", []step{{}, {server}}, []string{"web>api 80 http learn (learn, learn): 1 sessions (1 established), 1 open, 4500 bytes"}},
 		{"whichever end reports first", []step{{server}, {}}, []string{"web>api 80 http learn (learn, learn): 1 sessions (1 established), 1 open, 4500 bytes"}},
 		{"shows both verdicts and the stricter one", []step{{ended}, {server, denied}}, []string{
-			"web>api 80 http deny (learn, deny): 1 sessions (1 closed), 0 open, 4500 bytes", "netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+			"web>api 80 http deny (learn, deny): 1 sessions (1 denied), 0 open, 4500 bytes", "netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"joins an end that did not see the application", []step{{server, undecided}, {}}, []string{
 			"web>api 80 http learn (learn, learn): 1 sessions (1 established), 1 open, 4500 bytes"}},
 		{"joins an end that lost the application", []step{{}, {server, undecided, violates}}, []string{
 			"web>api 80 http violate (learn, violate): 1 sessions (1 established), 1 open, 4500 bytes", "netns:api: 10.0.0.1>10.0.0.2 80 undecided violate by rule 0: 1"}},
 		{"counts the server's end where the client is no workload", []step{{alone}}, []string{"web>api 80 http learn (none, learn): 1 sessions (1 established), 1 open, 4500 bytes"}},
-		{"a verdict makes no row of its own", []step{{ended}, {ended, later, func(o *graph.Observation) { o.Verdict = flow.Allow }}, {later, later, denied}}, []string{
-			"web>api 80 http deny (deny, none): 3 sessions (2 closed, 1 denied), 0 open, 13500 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+		{"what was refused is a row of its own, other verdicts make none", []step{{ended}, {ended, later, func(o *graph.Observation) { o.Verdict = flow.Allow }}, {later, later, denied}}, []string{
+			"web>api 80 http allow (allow, none): 2 sessions (2 closed), 0 open, 9000 bytes",
+			"web>api 80 http deny (deny, none): 1 sessions (1 denied), 0 open, 4500 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"a refusal by the peer is no violation", []step{{refused}}, []string{"web>api 80 http allow (allow, none): 1 sessions (1 refused), 0 open, 4500 bytes"}},
 		{"what was denied is not learned after a change of mode", []step{{number, func(o *graph.Observation) {
 			denied(o)
 			o.Ended = 0
 		}}, {number, follow, later, func(o *graph.Observation) { o.Outcome = flow.OutcomeDenied }}}, []string{
-			"web>api 80 http deny (deny, none): 1 sessions (1 denied), 1 open, 4600 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+			"web>api 80 http deny (deny, none): 1 sessions (1 denied), 0 open, 4600 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"a row without sessions is none", []step{{follow}}, nil},
 		{"packets of a session of another run go to its row", []step{{}, {follow, later, undecided}}, []string{"web>api 80 http learn (learn, none): 1 sessions (1 established), 1 open, 4600 bytes"}},
 		{"moves a session to its application", []step{{undecided, number}, {follow, number}, {follow, number, ended}},
@@ -114,9 +115,9 @@ func TestAdd(t *testing.T) {
 		{"whichever reports first", []step{{server, violates}, {violates}}, []string{
 			"web>api 80 http violate (violate, violate): 1 sessions (1 established), 1 open, 4500 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1"}},
 		{"counts it at the stricter end", []step{{violates}, {server, denied}}, []string{
-			"web>api 80 http deny (violate, deny): 1 sessions (1 established), 1 open, 4500 bytes", "netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+			"web>api 80 http deny (violate, deny): 1 sessions (1 denied), 0 open, 4500 bytes", "netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"whichever of them reports first", []step{{server, denied}, {violates}}, []string{
-			"web>api 80 http deny (violate, deny): 1 sessions (1 established), 1 open, 4500 bytes", "netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+			"web>api 80 http deny (violate, deny): 1 sessions (1 denied), 0 open, 4500 bytes", "netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"another connection counts again", []step{{violates, ended}, {much, server, violates}}, []string{
 			"web>api 80 http violate (violate, violate): 1 sessions (1 closed), 0 open, 4500 bytes",
 			"netns:api: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1", "netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1"}},
@@ -130,15 +131,34 @@ func TestAdd(t *testing.T) {
 		{"a violation that becomes a refusal is one", []step{{violates, number}, {follow, denied, number, later}}, []string{
 			"web>api 80 http deny (deny, none): 1 sessions (1 denied), 0 open, 4600 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"refused once at each end", []step{{number, denied, by(1)}, {second, number, by(2), opens}, {second, server, number, denied, by(2)}}, []string{
-			"web>api 80 http deny (allow, deny): 2 sessions (2 denied), 1 open, 9000 bytes",
+			"web>api 80 http deny (deny, deny): 2 sessions (2 denied), 0 open, 9000 bytes",
 			"netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"refused once at each end, the server's first", []step{{second, server, number, denied, by(2)}, {number, denied, by(1)}, {second, number, by(2), opens}}, []string{
-			"web>api 80 http deny (allow, deny): 2 sessions (2 denied), 1 open, 9000 bytes",
+			"web>api 80 http deny (deny, deny): 2 sessions (2 denied), 0 open, 9000 bytes",
 			"netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1", "netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"both ends refuse the same one", []step{{number, by(1)}, {second, number, by(2)}, {number, follow, denied, by(1), later}, {number, server, denied, by(1), later}}, []string{
-			"web>api 80 http deny (deny, deny): 2 sessions (1 established, 1 denied), 1 open, 9100 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+			"web>api 80 http learn (learn, none): 1 sessions (1 established), 1 open, 4500 bytes",
+			"web>api 80 http deny (deny, deny): 1 sessions (1 denied), 0 open, 4600 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
 		{"whichever refuses it first", []step{{number, by(1)}, {second, number, by(2), refused}, {number, server, denied, by(1), later}, {number, follow, denied, by(1), later}}, []string{
-			"web>api 80 http deny (deny, deny): 2 sessions (1 refused, 1 denied), 0 open, 9100 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+			"web>api 80 http allow (allow, none): 1 sessions (1 refused), 0 open, 4500 bytes",
+			"web>api 80 http deny (deny, deny): 1 sessions (1 denied), 0 open, 4600 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+		{"refused, and another passes after a change of the mode", []step{{denied, by(1)}, {later, ended, by(2), violates}, {later, server, ended, by(2)}}, []string{
+			"web>api 80 http violate (violate, learn): 1 sessions (1 closed), 0 open, 4500 bytes", "web>api 80 http deny (deny, none): 1 sessions (1 denied), 0 open, 4500 bytes",
+			"netns:web: 10.0.0.1>10.0.0.2 80 http violate by rule 0: 1", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+		{"refused at the server's end, and another passes", []step{{refused, by(1)}, {server, denied, by(1)}, {later, ended, by(2)}, {later, server, ended, by(2)}}, []string{
+			"web>api 80 http learn (learn, learn): 1 sessions (1 closed), 0 open, 4500 bytes", "web>api 80 http deny (allow, deny): 1 sessions (1 denied), 0 open, 4500 bytes",
+			"netns:api: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+		{"passed, and one to another address is refused while the first is open", []step{{number}, {later, denied, by(2), func(o *graph.Observation) {
+			o.Ended, o.Server = 0, netip.MustParseAddr("10.0.1.2")
+		}}, {number, follow, func(o *graph.Observation) { o.Ended, o.Outcome = 1, flow.OutcomeReset }}}, []string{
+			"web>api 80 http learn (learn, none): 1 sessions (1 reset), 0 open, 4600 bytes", "web>api 80 http deny (deny, none): 1 sessions (1 denied), 0 open, 4500 bytes",
+			"netns:web: 10.0.0.1>10.0.1.2 80 http deny by rule 3: 1"}},
+		{"passed, and refused while it was open: others are described as before", []step{{ended}, {number, violates, later}, {number, follow, denied, later}}, []string{
+			"web>api 80 http learn (learn, none): 1 sessions (1 closed), 0 open, 4500 bytes", "web>api 80 http deny (deny, none): 1 sessions (1 denied), 0 open, 4600 bytes",
+			"netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 1"}},
+		{"several refused while others of the kind passed", []step{{func(o *graph.Observation) { o.Sessions = 3 }}, {later, denied, func(o *graph.Observation) { o.Sessions, o.Ended = 2, 2 }}, {later, follow, ended}}, []string{
+			"web>api 80 http learn (learn, none): 3 sessions (2 established, 1 closed), 2 open, 4600 bytes", "web>api 80 http deny (deny, none): 2 sessions (2 denied), 0 open, 4500 bytes",
+			"netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 2"}},
 		{"sessions that end with a violation are counted then", []step{{func(o *graph.Observation) { o.Sessions, o.Verdict = 3, flow.Pending }},
 			{follow, later, denied, func(o *graph.Observation) { o.Ended = 3 }}}, []string{
 			"web>api 80 http deny (deny, none): 3 sessions (3 denied), 0 open, 4600 bytes", "netns:web: 10.0.0.1>10.0.0.2 80 http deny by rule 3: 3"}},

@@ -8,7 +8,6 @@ import "github.com/sluicenet/sluice/core/flow"
 type passage struct {
 	end      End // of the reporting end
 	outcome  flow.Outcome
-	pending  flow.Outcome
 	answered bool
 	last     int64 // of the edge; 0: there was none
 	since    int64 // Last of the reporting end by the session; 0: not noted yet
@@ -16,7 +15,7 @@ type passage struct {
 
 // enter remembers an edge as it is without the session.
 func (s *live) enter(e *Edge, end int) {
-	s.passage = passage{end: e.Ends[end], outcome: e.Outcome, pending: e.Pending, answered: e.Answered, last: e.Last}
+	s.passage = passage{end: e.Ends[end], outcome: e.Outcome, answered: e.Answered, last: e.Last}
 }
 
 // leave restores an edge that the session moved away from, unless others were noted there since.
@@ -27,7 +26,7 @@ func (s *live) leave(e *Edge, end int, leads bool) {
 	}
 	e.Ends[end] = p.end
 	if leads {
-		e.Outcome, e.Pending, e.Answered, e.Last = p.outcome, p.pending, p.answered, p.last
+		e.Outcome, e.Answered, e.Last = p.outcome, p.answered, p.last
 	}
 }
 
@@ -38,14 +37,19 @@ func withdraw(g *Graph, s *live) {
 		return
 	}
 	if e, ok := g.edges.get(s.kind); ok {
-		e.Open -= min(e.Open, s.counts.Sessions)
+		if s.open {
+			e.take(1, s.outcome)
+		}
 		e.Counts.subtract(s.counts)
+		if s.denied {
+			e.Denied.Counts.subtract(s.counts.sizes())
+		}
 		if e.Sessions == 0 {
 			g.edges.removeEdge(e)
 		}
 	}
 	g.totals.Sessions -= min(g.totals.Sessions, s.counts.Sessions)
-	s.counts = Counts{}
+	s.counts, s.open, s.denied = Counts{}, false, false
 }
 
 // describe has note describe an edge by an observation of the session, which may be nil.
@@ -66,7 +70,11 @@ func (s *live) describe(list *edges, e *Edge, o *Observation, note func()) {
 		s.enter(e, end)
 	case s.passage.since == 0:
 		s.enter(e, end)
+	case o.Outcome == flow.OutcomeDenied && !s.left:
+		s.leave(e, end, o.Leads) // others of its kind are described as before
+		s.enter(e, end)
 	}
+	s.left = o.Outcome == flow.OutcomeDenied
 	note()
 	s.passage.since = e.Ends[end].Last
 }

@@ -4,19 +4,26 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 )
 
-// Connections returns a copy of every edge with sessions that match accepts, by ends, port and
-// application. A nil match accepts all. match is called with the lock held and keeps nothing.
+// Connections returns the rows of all edges with sessions that match accepts, by ends, port and
+// application; what policy refused is a row of its own. A nil match accepts all. match is called with the
+// lock held and keeps nothing.
 func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 	g.mu.Lock()
 	var out []Edge
 	g.edges.each(func(e *Edge, _ string) {
-		if e.Sessions > 0 && (match == nil || match(e)) {
-			out = append(out, e.clone())
+		if e.Sessions == 0 {
+			return
+		}
+		list, n := e.rows()
+		for i := range list[:n] {
+			if match == nil || match(&list[i]) {
+				out = append(out, list[i].clone())
+			}
 		}
 	})
 	g.mu.Unlock()
@@ -24,9 +31,19 @@ func (g *Graph) Connections(match func(*Edge) bool) []Edge {
 	return out
 }
 
+// client returns the last address of the client.
+func (e *Edge) client() (a netip.Addr) {
+	for _, list := range [][]netip.Addr{e.Addresses[0], e.Denied.Addresses[0]} {
+		if len(list) > 0 {
+			return list[0]
+		}
+	}
+	return a
+}
+
 func (e *Edge) clone() Edge {
 	c := *e
-	c.Attrs = maps.Clone(e.Attrs)
+	c.Description, c.Denied.Description = e.Description.clone(), e.Denied.Description.clone()
 	return c
 }
 
@@ -41,7 +58,8 @@ func (k *Kind) Compare(o *Kind) int {
 	return cmp.Or(strings.Compare(k.From, o.From), strings.Compare(k.To, o.To),
 		strings.Compare(k.FromWorkload, o.FromWorkload), strings.Compare(k.ToWorkload, o.ToWorkload),
 		cmp.Compare(k.Proto, o.Proto), cmp.Compare(k.Port, o.Port), cmp.Compare(k.App, o.App), strings.Compare(k.Related, o.Related),
-		cmp.Compare(family(k.IPv6), family(o.IPv6)), strings.Compare(k.FromNode, o.FromNode), strings.Compare(k.ToNode, o.ToNode))
+		cmp.Compare(family(k.IPv6), family(o.IPv6)), strings.Compare(k.FromNode, o.FromNode), strings.Compare(k.ToNode, o.ToNode),
+		compareRefused(k.Refused, o.Refused))
 }
 
 // Violations returns a copy of the kinds of violation that match accepts, newest first, and the
@@ -77,7 +95,8 @@ func (g *Graph) Totals() Totals {
 	t := g.totals
 	g.edges.each(func(e *Edge, _ string) {
 		if e.Sessions > 0 {
-			t.Edges++
+			_, n := e.rows()
+			t.Edges += uint64(n)
 		}
 	})
 	return t
@@ -102,7 +121,8 @@ type Kept[T any] struct {
 func (g *Graph) Snapshot() *Snapshot {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := &Snapshot{Totals: g.totals}
+	s := &Snapshot{Totals: g.totals, Edges: make([]Kept[Edge], 0, len(g.edges.items)),
+		Violations: make([]Kept[Violation], 0, len(g.violations.items)), Threats: make([]Kept[Threat], 0, len(g.threats.items))}
 	g.edges.each(func(e *Edge, share string) { s.Edges = append(s.Edges, Kept[Edge]{e.clone(), share}) })
 	g.violations.each(func(v *Violation, share string) { s.Violations = append(s.Violations, Kept[Violation]{*v, share}) })
 	g.threats.each(func(t *Threat, share string) { s.Threats = append(s.Threats, Kept[Threat]{*t, share}) })
@@ -125,23 +145,24 @@ func (g *Graph) UnmarshalJSON(b []byte) error {
 	g.totals = s.Totals
 	for _, k := range slices.Backward(s.Edges) {
 		e := &k.Row
-		if _, ok := g.edges.get(e.Kind); ok || int(e.Outcome) >= Outcomes || e.Sessions == 0 {
+		if _, ok := g.edges.get(e.Kind); ok || int(e.Outcome) >= Outcomes || int(e.Denied.Outcome) >= Outcomes || e.Sessions == 0 {
 			continue
 		}
-		g.edges.add(e, k.Share, g.limits.Edges)
+		e.restore()
+		g.edges.add(e, ownerOf(k.Share, e.client()), g.limits.Edges)
 	}
 	for _, k := range slices.Backward(s.Violations) {
 		v := &k.Row
 		if _, ok := g.violations.get(v.kind()); !ok && v.Count > 0 {
 			v.Touched = g.next()
-			g.violations.insert(v.kind(), v, k.Share, g.limits.Violations)
+			g.violations.insert(v.kind(), v, ownerOf(k.Share, v.Client), g.limits.Violations)
 		}
 	}
 	for _, k := range slices.Backward(s.Threats) {
 		t := &k.Row
 		if _, ok := g.threats.get(t.kind()); !ok {
 			t.Touched = g.next()
-			g.threats.insert(t.kind(), t, k.Share, g.limits.Threats)
+			g.threats.insert(t.kind(), t, ownerOf(k.Share, t.Source), g.limits.Threats)
 		}
 	}
 	return nil

@@ -62,7 +62,7 @@ func (g *Graph) AddThreat(t *Threat, share string) {
 		c := *t
 		have = &c
 		have.Count, have.Frame = 0, nil
-		g.totals.Evicted += uint64(len(g.threats.insert(k, have, share, g.limits.Threats)))
+		g.totals.Evicted += uint64(len(g.threats.insert(k, have, ownerOf(share, have.Source), g.limits.Threats)))
 	}
 	have.Count += t.Count
 	have.First, have.Touched = min(have.First, t.First), g.next()

@@ -36,7 +36,7 @@ type Violation struct {
 	Last     int64        `json:"last"`
 	Touched  uint64       `json:"-"` // counts up with every change of any row
 
-	open uint64 // sessions not yet ended, of those that are reported without their numbers
+	Open uint64 `json:"open,omitempty"` // sessions not yet ended, of those that are reported without their numbers
 }
 
 func (v *Violation) kind() violationKind {
@@ -58,6 +58,7 @@ type counted struct {
 	n    uint64
 	port uint16 // of the client where it is one session with a known one; else 0
 	last int64
+	open uint64 // Violation.Open of a kind without a row: the other end's row counts its sessions
 }
 
 // add adds n sessions that came with an observation.
@@ -95,6 +96,9 @@ func (g *Graph) violation(o *Observation, s *live) {
 		return
 	}
 	n := g.newSessions(k, o, s)
+	if s == nil && g.unended(k, o) == nil {
+		defer g.begin(k, o)
+	}
 	if s != nil {
 		if s.violated && s.violation != k { // it became stricter, or its application known
 			n = g.subtract(s.violation, 1)
@@ -118,16 +122,43 @@ func (g *Graph) newSessions(k violationKind, o *Observation, s *live) uint64 {
 		}
 		return 1
 	}
-	v, ok := g.violations.get(k)
-	if !ok {
+	open := g.unended(k, o)
+	if open == nil {
 		return max(o.Sessions, o.Ended, 1)
 	}
 	n := o.Sessions
-	if open := v.open + o.Sessions; o.Ended > open {
-		n += o.Ended - open // they began with another verdict
+	if begun := *open + o.Sessions; o.Ended > begun {
+		n += o.Ended - begun // they began with another verdict
 	}
-	v.open = v.open + n - min(v.open+n, o.Ended)
+	*open = *open + n - min(*open+n, o.Ended)
 	return n
+}
+
+// unended returns the number of sessions of a kind that were counted, at either end, and have not ended; nil
+// if nothing is known of the kind.
+func (g *Graph) unended(k violationKind, o *Observation) *uint64 {
+	if v, ok := g.violations.get(k); ok {
+		return &v.Open
+	}
+	if r, ok := g.recent.get(connectionKind{k.Kind.ends(), k.client, k.server}); ok && r.end(o).kind == k {
+		return &r.end(o).open
+	}
+	return nil
+}
+
+// begin notes how many sessions of the first observation of a kind have not ended.
+func (g *Graph) begin(k violationKind, o *Observation) {
+	if open := g.unended(k, o); open != nil {
+		*open = o.Sessions - min(o.Sessions, o.Ended)
+	}
+}
+
+// end returns what the end of an observation reported.
+func (r *recent) end(o *Observation) *counted {
+	if o.Egress {
+		return &r.ends[0]
+	}
+	return &r.ends[1]
 }
 
 // update moves the time of a row.
@@ -144,7 +175,7 @@ func (g *Graph) unmatched(o *Observation, k violationKind, n uint64) uint64 {
 	r, ok := g.recent.touch(c)
 	if !ok {
 		r = new(recent)
-		g.recent.insert(c, r, o.Share, maxRecent)
+		g.recent.insert(c, r, o.owner(), maxRecent)
 	}
 	own, far := &r.ends[1], &r.ends[0]
 	if o.Egress {
@@ -156,8 +187,11 @@ func (g *Graph) unmatched(o *Observation, k violationKind, n uint64) uint64 {
 		far.n -= matched
 	}
 	rest := n - matched
-	if own.kind != k || own.last < o.Last-together {
+	switch {
+	case own.kind != k:
 		*own = counted{kind: k}
+	case own.last < o.Last-together:
+		*own = counted{kind: k, open: own.open}
 	}
 	own.add(rest, o)
 	if matched == 0 {
@@ -190,7 +224,7 @@ func (g *Graph) addViolations(k violationKind, x *Violation, n uint64, share str
 		c := *x
 		v = &c
 		v.Count = 0
-		g.totals.Evicted += uint64(len(g.violations.insert(k, v, share, g.limits.Violations)))
+		g.totals.Evicted += uint64(len(g.violations.insert(k, v, ownerOf(share, v.Client), g.limits.Violations)))
 	}
 	v.Count += n
 	v.First, v.Last, v.Outcome, v.Touched = min(v.First, x.First), max(v.Last, x.Last), x.Outcome, g.next()

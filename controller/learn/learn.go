@@ -37,6 +37,8 @@ type Connection struct {
 	Evidence   flow.Evidence
 	Outcome    flow.Outcome
 	Answered   bool
+	// Received: a socket of the server receives the datagrams, which are not answered.
+	Received bool
 	// Midstream: the beginning was not seen, so that no name of the application is no evidence that it
 	// has none.
 	Midstream bool
@@ -252,12 +254,16 @@ func (c *Connection) teaches() bool {
 	return c.serverKnown()
 }
 
-// oneWay reports whether a conversation without an answer is over and was one all the same: datagrams of
-// an application that is never answered. Any sender can send others. What is sent to
+// oneWay reports whether a conversation without an answer was one all the same: datagrams that a socket of
+// the server receives, as those of metrics and logs; or, at its end, datagrams of an application that is
+// never answered. Any sender can send others. What is sent to
 // multicast and broadcast addresses is not answered from there; it teaches its own protocol and port.
 func (c *Connection) oneWay() bool {
 	if c.To == model.Multicast {
 		return c.Proto != packet.ProtoTCP && (c.Outcome == flow.OutcomeUnanswered || c.Ended)
+	}
+	if c.Received && (c.App == app.Unknown || c.Outcome == flow.OutcomeUnanswered) {
+		return c.Outcome != flow.OutcomeRefused && c.Outcome != flow.OutcomeDenied
 	}
 	return c.Proto == packet.ProtoUDP && c.Outcome == flow.OutcomeUnanswered && (c.App == app.Syslog || c.App == app.RTP)
 }

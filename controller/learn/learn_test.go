@@ -54,6 +54,18 @@ func TestLearn(t *testing.T) {
 		{"unanswered UDP of an application that answers", func(c *c) {
 			c.Proto, c.Answered, c.App, c.Outcome, c.Ended = 17, false, app.DNS, flow.OutcomeUnanswered, true
 		}, ""},
+		{"unanswered UDP that a socket receives", func(c *c) {
+			c.Proto, c.Answered, c.App, c.Outcome, c.Received = 17, false, app.Unknown, flow.OutcomeOpening, true
+		}, "udp/80 for unknown"},
+		{"the same, refused", func(c *c) {
+			c.Proto, c.Answered, c.App, c.Outcome, c.Received = 17, false, app.Unknown, flow.OutcomeRefused, true
+		}, ""},
+		{"the same of an application that may answer yet", func(c *c) {
+			c.Proto, c.Answered, c.App, c.Outcome, c.Received = 17, false, app.SNMP, flow.OutcomeOpening, true
+		}, ""},
+		{"the same of an application, over", func(c *c) {
+			c.Proto, c.Answered, c.App, c.Outcome, c.Received, c.Ended = 17, false, app.SNMP, flow.OutcomeUnanswered, true, true
+		}, "udp/80 for snmp"},
 		{"one-sided TCP", func(c *c) { c.Answered, c.App, c.Outcome, c.Ended = false, app.Unknown, flow.OutcomeUnanswered, true }, ""},
 		{"closed to learning", func(c *c) { c.Closed = true }, ""},
 		{"the same when it may be answered yet", func(c *c) { c.Proto, c.Answered, c.App, c.Outcome = 17, false, app.DNS, flow.OutcomeOpening }, ""},

@@ -84,12 +84,14 @@ func (s *history) count(r *controlv1.ReportConnectionsRequest) (lessons []learn.
 	}
 	lessons = make([]learn.Connection, 0, len(r.Connections))
 	oriented := s.crossed.oriented(r.Connections)
+	s.forged.note(s.dir, n, r.Connections)
 	for i, c := range r.Connections {
 		client, server, err := s.dir.ends(n, c)
 		if err != nil {
 			s.drop(dropMalformed, 1)
 			continue
 		}
+		s.forged.name(&client, c)
 		o, err := s.add(n, r.Run, c, oriented[i], &client, &server)
 		if err != nil {
 			s.drop(dropMalformed, 1)
@@ -216,7 +218,7 @@ func lesson(c *controlv1.Connection, client, server *end) learn.Connection {
 	return learn.Connection{
 		From: client.group, To: server.group, Proto: uint8(c.Proto), Port: uint16(c.ServerPort), ClientPort: uint16(c.ClientPort),
 		App: app.ID(c.App), Verdict: flow.Learn, Lossy: c.Lossy, Evidence: vocab.FlowEvidence(c.Evidence), Outcome: vocab.FlowOutcome(c.Outcome),
-		Answered: c.Answered, Midstream: c.Midstream, Idle: c.Idle, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
+		Answered: c.Answered, Received: c.Received, Midstream: c.Midstream, Idle: c.Idle, Ended: c.Ended > 0 && c.Ended >= c.Sessions,
 		Source: clientSource(client), Server: server.addr, Name: serverName(c.Attrs),
 	}
 }

@@ -93,7 +93,7 @@ func edgeMessage(e *graph.Edge) *controlv1.Edge {
 		ClientEnd: endMessage(&e.Ends[0]), ServerEnd: endMessage(&e.Ends[1]),
 		Sessions: e.Sessions, BytesOut: e.BytesOut, BytesIn: e.BytesIn, PacketsOut: e.PacketsOut, PacketsIn: e.PacketsIn,
 		First: e.First, Last: e.Last, Family: family(e.IPv6), Attrs: e.Attrs, Open: e.Open, Answered: e.Answered,
-		Outcome: vocab.Outcome(e.LastOutcome()), Outcomes: make(map[string]uint64), Evidence: vocab.Evidence(e.Evidence), Lossy: e.Lossy,
+		Outcome: vocab.Outcome(e.Outcome), Outcomes: make(map[string]uint64), Evidence: vocab.Evidence(e.Evidence), Lossy: e.Lossy,
 	}
 	for o, n := range e.ByOutcome() {
 		if n > 0 {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
+	"github.com/sluicenet/sluice/core/policy"
 )
 
 // departed remembers workloads that are gone and who had which address, so that connections which
@@ -120,6 +121,20 @@ func (g *departed) owned(a netip.Addr, began int64) (m *member) {
 		}
 	}
 	return m
+}
+
+// last is who had an address until a moment before a connection began, while no workload had it: policy
+// judges what clients open to it by that one. It is nil if that is longer ago.
+func (g *departed) last(a netip.Addr, began int64) *member {
+	list := g.addresses[a]
+	if len(list) == 0 {
+		return nil
+	}
+	l := list[len(list)-1]
+	if began < l.at || began-l.at >= policy.Vacancy {
+		return nil
+	}
+	return l.member
 }
 
 // before reports whether a connection began before its owner was seen to have an address.

@@ -102,6 +102,11 @@ func (d *directory) ends(n *node, c *controlv1.Connection) (client, server end, 
 		return client, server, fmt.Errorf("addresses of %d and %d bytes: they have 4 or 16", len(c.GetClient()), len(c.GetServer()))
 	}
 	client, server = d.peerThen(n.name, ca.Unmap(), c.First), d.peerThen(n.name, sa.Unmap(), c.First)
+	if c.Egress && !c.Answered && (server.member == nil || d.gone.before(server.member, sa.Unmap(), c.First)) {
+		if m := d.gone.last(sa.Unmap(), c.First); m != nil {
+			server.member, server.group = m, m.group
+		}
+	}
 	local, far := &server, &client
 	if c.Egress {
 		local, far = far, local

@@ -41,6 +41,9 @@ func (s *Server) save(ctx context.Context) error {
 	s.mu.Unlock()
 	data, err := json.Marshal(x)
 	if err == nil {
+		err = ctx.Err() // Close stores it
+	}
+	if err == nil {
 		if err = blob.Write(ctx, s.st, keyGraph, version, data); err != nil {
 			err = fmt.Errorf("store graph: %w", err)
 		}

@@ -94,6 +94,7 @@ type history struct {
 	dropped      map[string]uint64 // records that agents or we lost, by cause
 	unjudged     unjudged
 	crossed      crossings
+	forged       forgeries
 	replaying    bool    // reports of the controller before are counted; they make no events
 	unsaved      bool    // the graph changed since it was stored
 	journal      journal // what the store has beside the graph

@@ -59,6 +59,7 @@ const (
 	RelatedSessions
 	ExpectedRefused
 	ExpectedFull
+	ReassemblyFull
 	Sessions
 	workerLen
 )
@@ -129,6 +130,8 @@ var Worker = [workerLen]Def{
 		Help: "TCP segments that their receiver discards: an old timestamp, an MD5 or AO option unlike the SYN, an acknowledgement of what was not sent. They change nothing and are not read."},
 	OpenRefused: {Name: "engine.open_refused", Help: "Open connections refused because of a policy or mode that came later."},
 	Probes:      {Name: "engine.probes", Help: "Segments sent to workloads to learn where a silent refused connection is, so that both ends can be reset."},
+	ReassemblyFull: {Name: "engine.reassembly_full",
+		Help: "Directions of TCP connections not read to the end of identification, because the workload or its peer had its share of the memory."},
 	DestinationsFound: {Name: "engine.destinations_found",
 		Help: "Sessions between an application and its sidecar whose real destination was found."},
 	DestinationsUnknown: {Name: "engine.destinations_unknown",

@@ -128,6 +128,12 @@ type Prompt interface {
 	Answered(session uint64) bool
 }
 
+// Shower is a Remote that knows which applications any datagram shows.
+type Shower interface {
+	// Shows is parsers.Registry.Shows for all of its parsers; false where some are unknown.
+	Shows(a app.ID) bool
+}
+
 // Remotes creates the Remote of each worker.
 type Remotes interface {
 	// Remote creates one. Wake is called, from any goroutine, when there is something to Poll.

@@ -43,6 +43,8 @@ type Record struct {
 	Strength uint8 // parsers.Match
 	// Answered: the server sent at least one packet that is not a refusal.
 	Answered bool
+	// Received: datagrams that were not answered, to a port on which a socket of the workload serves.
+	Received bool
 	// Midstream: the beginning was not seen.
 	Midstream bool
 	// Simultaneous: both ends sent a SYN (RFC 9293 3.5), so that the other end's records may name

@@ -2,19 +2,33 @@ package frag
 
 // Costs beside the bytes themselves; rounded up from the sizes of the structures.
 const (
-	datagramCost = 320
+	datagramCost = 448
 	pieceCost    = 64
 	frameCost    = 128
 )
 
-// list is datagrams by age.
-type list struct{ front, back *datagram }
+// The orders that a datagram is in, by age: of its family, its endpoint and its source.
+const (
+	ofFamily = iota
+	ofEndpoint
+	ofSource
+	orders
+)
+
+// link is a datagram's place in a list.
+type link struct{ prev, next *datagram }
+
+// list is datagrams by age, in one of the orders.
+type list struct {
+	front, back *datagram
+	order       int
+}
 
 // push adds d at the young end.
 func (l *list) push(d *datagram) {
-	d.prev, d.next = l.back, nil
+	d.links[l.order] = link{prev: l.back}
 	if l.back != nil {
-		l.back.next = d
+		l.back.links[l.order].next = d
 	} else {
 		l.front = d
 	}
@@ -23,17 +37,18 @@ func (l *list) push(d *datagram) {
 
 // remove unlinks d.
 func (l *list) remove(d *datagram) {
-	if d.prev != nil {
-		d.prev.next = d.next
+	at := &d.links[l.order]
+	if at.prev != nil {
+		at.prev.links[l.order].next = at.next
 	} else {
-		l.front = d.next
+		l.front = at.next
 	}
-	if d.next != nil {
-		d.next.prev = d.prev
+	if at.next != nil {
+		at.next.links[l.order].prev = at.prev
 	} else {
-		l.back = d.prev
+		l.back = at.prev
 	}
-	d.prev, d.next = nil, nil
+	*at = link{}
 }
 
 // family returns the list that d belongs to.
@@ -48,13 +63,15 @@ func (d *datagram) family() int {
 func (r *Reassembler) charge(d *datagram, n int) {
 	d.cost += n
 	r.stats.Bytes += n
+	r.shares.charge(d, n)
 }
 
 // discard drops d and its contents.
 func (r *Reassembler) discard(d *datagram) {
 	delete(r.table, d.key)
 	r.ages[d.family()].remove(d)
-	r.stats.Bytes -= d.cost
+	r.charge(d, -d.cost)
+	r.shares.remove(d)
 	if r.last == d {
 		r.last = nil
 	}
@@ -65,29 +82,37 @@ func (r *Reassembler) discard(d *datagram) {
 func (r *Reassembler) evict(keep *datagram) bool {
 	var oldest *datagram
 	for i := range r.ages {
-		d := r.ages[i].front
-		if d != nil && d == keep {
-			d = d.next
-		}
-		if d != nil && (oldest == nil || d.since < oldest.since) {
+		if d := r.ages[i].oldest(keep); d != nil && (oldest == nil || d.since < oldest.since) {
 			oldest = d
 		}
 	}
-	if oldest == nil {
+	return r.drop(oldest)
+}
+
+// oldest returns the oldest datagram of a list except keep; nil for none.
+func (l *list) oldest(keep *datagram) *datagram {
+	if l.front != nil && l.front == keep {
+		return l.front.links[l.order].next
+	}
+	return l.front
+}
+
+// drop discards a datagram to make room; false for nil.
+func (r *Reassembler) drop(d *datagram) bool {
+	if d == nil {
 		return false
 	}
-	if !oldest.decided {
+	if !d.decided {
 		r.stats.Evicted++
 	}
-	r.discard(oldest)
+	r.discard(d)
 	return true
 }
 
 // markDecided turns d into the record of a decided datagram: its data is freed, the sums that
 // identify its fragments stay, and its timeout starts again.
 func (r *Reassembler) markDecided(d *datagram, now int64) {
-	r.stats.Bytes -= d.cost
-	d.cost = 0
+	r.charge(d, -d.cost)
 	for i := range d.pieces {
 		d.pieces[i].data = nil
 	}
@@ -97,6 +122,7 @@ func (r *Reassembler) markDecided(d *datagram, now int64) {
 	l.remove(d)
 	d.since = now
 	l.push(d)
+	r.shares.renew(d)
 	r.last = d
 	for r.stats.Bytes > r.cfg.MaxBytes && r.evict(d) {
 	}

@@ -11,10 +11,10 @@ import (
 // datagram is an incomplete datagram, or the record of a decided one, whose pieces have no
 // data.
 type datagram struct {
-	key        key
-	since      int64 // of its first fragment, or of its decision
-	prev, next *datagram
-	cost       int
+	key   key
+	since int64 // of its first fragment, or of its decision
+	links [orders]link
+	cost  int
 
 	pieces []piece // by offset, never overlapping
 	have   int     // bytes of all pieces

@@ -10,7 +10,8 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Config bounds a Reassembler; zero fields have defaults.
+// Config bounds a Reassembler; zero fields have defaults. Endpoints, and the sources of each, have
+// shares of the bounds.
 type Config struct {
 	// MaxDatagrams is the maximum number of datagrams, incomplete and decided ones together:
 	// 1,024 if 0.

@@ -19,6 +19,7 @@ type Reassembler struct {
 	last  *datagram // of the last Add, for SetVerdict
 	buf   []byte    // of the last datagram completed
 	stats Stats
+	shares
 }
 
 // New returns a Reassembler.
@@ -28,7 +29,7 @@ func New(cfg Config) *Reassembler {
 	cfg.MaxPieces = cmp.Or(cfg.MaxPieces, 256)
 	cfg.Timeout4 = cmp.Or(cfg.Timeout4, 30*time.Second)
 	cfg.Timeout6 = cmp.Or(cfg.Timeout6, 60*time.Second)
-	return &Reassembler{cfg: cfg, seed: maphash.MakeSeed(), table: map[key]*datagram{}}
+	return &Reassembler{cfg: cfg, seed: maphash.MakeSeed(), table: map[key]*datagram{}, shares: newShares()}
 }
 
 // Add adds a fragment that was decoded from f; now is the caller's clock in ns. Whether a
@@ -175,16 +176,13 @@ func (r *Reassembler) pieceOf(p *packet.Packet) (piece, Reason) {
 	return pc, ""
 }
 
-// begin adds a new datagram, evicting the oldest if there are too many.
+// begin adds a new datagram, evicting others if there are too many.
 func (r *Reassembler) begin(k key, now int64) *datagram {
-	for len(r.table) >= r.cfg.MaxDatagrams || r.stats.Bytes+datagramCost > r.cfg.MaxBytes {
-		if !r.evict(nil) {
-			break
-		}
-	}
+	r.makeRoom(&k, nil, datagramCost)
 	d := &datagram{key: k, since: now}
 	r.table[k] = d
 	r.ages[d.family()].push(d)
+	r.shares.add(d)
 	r.charge(d, datagramCost)
 	return d
 }
@@ -199,10 +197,8 @@ func (r *Reassembler) hold(d *datagram, p *packet.Packet, f *packet.Frame, pc pi
 	if pc.at == 0 {
 		cost += len(p.Network) - pc.size
 	}
-	for r.stats.Bytes+cost > r.cfg.MaxBytes {
-		if !r.evict(d) {
-			return false
-		}
+	if !r.makeRoom(&d.key, d, cost) {
+		return false
 	}
 	r.charge(d, cost)
 	if pc.at == 0 {

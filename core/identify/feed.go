@@ -193,7 +193,7 @@ func (p *Pool) follow(f *Flow) {
 func (p *Pool) segment(f *Flow, dir parsers.Dir, b *Bytes) (overlap bool) {
 	a := f.dirs[dir]
 	if a == nil {
-		a = p.streams.Get()
+		a = p.streams.Get(f.Share)
 		f.dirs[dir] = a
 		a.Init(b.First)
 	}

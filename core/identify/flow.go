@@ -31,6 +31,8 @@ type Flow struct {
 	Owner uint32
 	// Since is when the first payload arrived, ns since the epoch. The caller sets it.
 	Since int64
+	// Share is who the memory of its stream is charged to. The caller sets it after Begin.
+	Share stream.Owner
 
 	number   uint32 // in its Pool
 	dirs     [2]*stream.Assembler

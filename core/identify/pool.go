@@ -3,6 +3,7 @@ package identify
 import (
 	"time"
 
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/core/stream"
 	"github.com/sluicenet/sluice/parsers"
@@ -71,12 +72,27 @@ func New(cfg Config) *Pool {
 // Flow returns the flow of a number; nil for 0.
 func (p *Pool) Flow(n uint32) *Flow { return p.all[n] }
 
+// Refused returns how many directions of streams were not read to the end because there was no room.
+func (p *Pool) Refused() uint64 { return p.streams.Refused() }
+
+// Shows reports whether any datagram of an application shows it, whatever came before.
+func (p *Pool) Shows(a app.ID) bool {
+	if !p.cfg.Parsers.Shows(a) {
+		return false
+	}
+	r, ok := p.cfg.Remote.(detect.Shower)
+	return p.cfg.Remote == nil || ok && r.Shows(a)
+}
+
+// Parsers returns the parsers of this process.
+func (p *Pool) Parsers() *parsers.Registry { return p.cfg.Parsers }
+
 // Begin starts a flow. owner is the caller's identifier of it, not 0.
 func (p *Pool) Begin(m parsers.Meta, owner uint32) *Flow {
 	f := p.get()
 	f.Reset(p.cfg.Parsers, m)
 	f.limited = false
-	f.Owner = owner
+	f.Owner, f.Share = owner, stream.Owner{}
 	f.OnThreat, f.OnExpect = f.report, f.expect
 	if p.cfg.Remote != nil {
 		f.far.number, f.far.lost = p.cfg.Remote.Open(&f.Meta, f.number)

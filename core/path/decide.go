@@ -62,7 +62,7 @@ func (d *decider) query(s *session.Session) policy.Query {
 	server, sport := d.server(s)
 	q := policy.Query{
 		Dir: s.Dir, Peer: server, Local: client, IPv6: s.Key.IPv6, Proto: s.Key.Proto, Port: sport,
-		App: app.ID(s.App), Base: app.ID(s.Base), Midstream: s.Flags&session.Midstream != 0,
+		App: app.ID(s.App), Base: app.ID(s.Base), Midstream: pickedUp(s),
 		Lost: s.Marks&session.Lost != 0, Began: s.Created,
 	}
 	if s.Dir != packet.Egress {
@@ -78,7 +78,7 @@ func (d *decider) query(s *session.Session) policy.Query {
 // application: then waiting for its application is useless. Waiting would fail, too, where
 // the sender needs an acknowledgement before it sends more.
 func (d *decider) hopeless(v *View, s *session.Session, f *identify.Flow) bool {
-	if !v.enforced() || v.Loopback || v.pol == nil || s.Verdict != flow.Pending || s.Flags&session.Midstream != 0 {
+	if !v.enforced() || v.Loopback || v.pol == nil || s.Verdict != flow.Pending || pickedUp(s) {
 		return false
 	}
 	if v.Mesh != nil && f.Could(app.TLS) {
@@ -86,14 +86,14 @@ func (d *decider) hopeless(v *View, s *session.Session, f *identify.Flow) bool {
 	}
 	q := d.query(s)
 	q.Open, q.Lost = f, f.Lost()
-	return v.pol.Decide(&q).Verdict == flow.Deny
+	return ask(d, v, s, &q).Verdict == flow.Deny
 }
 
 // refuseHopeless returns the refusal of a session in mid-stream that no application could be allowed for:
 // its packets are not held, so waiting for its application would deliver them. Any other decision
 // stays as it is.
 func (d *decider) refuseHopeless(v *View, s *session.Session, a decision) decision {
-	if a.Verdict != flow.Pending || !v.Inline || v.Loopback || v.Mesh != nil || v.pol == nil || s.Flags&session.Midstream == 0 {
+	if a.Verdict != flow.Pending || !v.enforced() || v.Loopback || v.Mesh != nil || v.pol == nil || s.Flags&session.Midstream == 0 {
 		return a
 	}
 	q := d.query(s)
@@ -143,20 +143,17 @@ func (d *decider) allowsSoFar(v *View, s *session.Session, f *identify.Flow) boo
 // contested reports whether a session got its name because a limit was reached, although it
 // could still be of an application that a rule denies. Then policy has not decided it.
 func (d *decider) contested(v *View, s *session.Session, f *identify.Flow) bool {
-	if !v.enforced() || v.pol == nil || s.Flags&session.Midstream != 0 {
+	if !v.enforced() || v.pol == nil || pickedUp(s) {
 		return false
 	}
 	q := d.query(s)
-	q.App, q.Base, q.Open = app.Undecided, app.Undecided, &d.named
-	d.named.n = 0
-	v.pol.Decide(&q)
-	q.Open = nil
+	nameAll(d, v, s, &q)
 	for _, x := range d.named.apps[:d.named.n] {
 		if x == app.Unknown || !f.Limited(x) {
 			continue
 		}
 		q.App, q.Base = x, x.Base()
-		if a := v.pol.Decide(&q); a.Verdict == flow.Deny && a.Reason == flow.ByRule {
+		if a := ask(d, v, s, &q); a.Verdict == flow.Deny && a.Reason == flow.ByRule {
 			return true
 		}
 	}

@@ -3,6 +3,7 @@ package path_test
 import (
 	"time"
 
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/detect"
 	"github.com/sluicenet/sluice/parsers"
 )
@@ -94,6 +95,9 @@ func (r *delayed) Poll(to detect.Answers) {
 		}
 	}
 }
+
+// Shows implements detect.Shower.
+func (r *delayed) Shows(a app.ID) bool { return r.reg.Shows(a) }
 
 func (*delayed) Wait(time.Duration)       {}
 func (*delayed) Export(uint64) any        { return nil }

@@ -72,6 +72,7 @@ func (p *Path) open(c *packetContext, k *session.Key, swapped bool) *session.Ses
 	}
 	if claim.Midstream {
 		s.Flags |= session.Midstream
+		s.Marks |= session.Plausible
 	}
 	if !claim.Firm && c.f.Dir != packet.NoDirection {
 		s.Marks |= session.Either

@@ -219,6 +219,7 @@ func (p *Path) judge(c *packetContext) packet.Action {
 	if s.Pin != 0 && c.v.Inline && !p.replaying && ses.contradicts(c) {
 		return c.stop(counter.Overlapping)
 	}
+	weigh(&ses.lifecycle, c)
 	if ses.stale(s) || s.Verdict == flow.NoVerdict {
 		ses.evaluate(c.v, s)
 		c.follow(&client)

@@ -17,9 +17,10 @@ import (
 const quietAfter = int64(10e6)
 
 // waits reports whether a payload packet of an inline session must wait for its application. The
-// first request of a session picked up in mid-stream has passed long ago.
+// first request of a session picked up in mid-stream has passed long ago; its datagrams wait where
+// each of them shows the application.
 func (c *packetContext) waits() bool {
-	return c.v.Inline && c.s.Verdict == flow.Pending && c.s.Flags&session.Midstream == 0 && c.p.PayloadWire > 0
+	return c.v.Inline && c.s.Verdict == flow.Pending && !pickedUp(c.s) && c.p.PayloadWire > 0
 }
 
 // admit reports whether identification may read a packet that must wait for it: what it reads

@@ -60,7 +60,9 @@ func (l *lifecycle) begin(v *View, s *session.Session) *identify.Flow {
 	}, l.table.Ref(s))
 	f.Since = s.Last
 	s.Aux = f.Number()
-	l.act.held.Begin(s.Aux, ownerOf(v, s))
+	o := ownerOf(v, s)
+	l.act.held.Begin(s.Aux, o)
+	f.Share.Workload, f.Share.Peer = s.Key.Workload, o.Peer
 	return f
 }
 
@@ -86,17 +88,18 @@ func (l *lifecycle) applyIdent(v *View, s *session.Session, f *identify.Flow) {
 // applyName applies a session's application, a new one or one that a parser withdrew, and
 // judges the session by it.
 func (l *lifecycle) applyName(v *View, s *session.Session, f *identify.Flow) {
+	name, base := nameOf(l, v, s, f)
 	// The content of a sidecar's encrypted session was learned on lo.
-	if carried := v != nil && v.Mesh != nil && s.Base == uint16(f.App); s.App == uint16(f.App) || carried {
+	if carried := v != nil && v.Mesh != nil && s.Base == uint16(name); s.App == uint16(name) || carried {
 		if s.Strength != uint8(f.Strength) {
 			s.Strength = uint8(f.Strength)
 			s.Marks |= session.Changed
 		}
 		return
 	}
-	s.App, s.Base, s.Strength = uint16(f.App), uint16(f.Base), uint8(f.Strength)
+	s.App, s.Base, s.Strength = uint16(name), uint16(base), uint8(f.Strength)
 	s.Marks |= session.Changed
-	if f.App == app.Unknown && f.Lost() {
+	if name == app.Unknown && f.Lost() {
 		s.Marks |= session.Lost
 		l.out.count[counter.Unidentified]++
 	}

@@ -158,6 +158,7 @@ func (ss *Sessions) Publish() {
 	n, k := &ss.out.count, &ss.kernel.Counts
 	n[counter.Sessions] = uint64(ss.table.Len())
 	n[counter.Evicted] = ss.table.Stats().Evicted
+	n[counter.ReassemblyFull] = ss.ident.Refused()
 	n[counter.Offloaded], n[counter.OffloadedPackets], n[counter.OffloadedBytes] = k.Offloaded, k.Packets, k.Bytes
 	ss.out.publish()
 }

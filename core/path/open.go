@@ -91,7 +91,7 @@ func (ss *Sessions) insertOpen(v *View, k *session.Key, t *role.Tuple, swapped b
 		s.Dir = packet.Egress
 	}
 	s.AssumeOpen()
-	s.Marks |= session.HeldOpen | session.Changed
+	s.Marks |= session.HeldOpen | session.Changed | session.Plausible
 	if s.Key.Proto == packet.ProtoTCP {
 		s.Marks |= session.Quiet
 	}

@@ -155,6 +155,7 @@ func (r *Recorder) write(v *View, s *session.Session, ends flow.Key, kind flow.K
 	s.Marks &^= session.Changed
 	if v != nil {
 		f.Enforced, f.Loopback = v.enforced(), v.Loopback
+		f.Received = f.Dir == packet.Ingress && f.Proto == packet.ProtoUDP && !f.Answered && s.Flags&(session.Refused|session.Denied) == 0 && v.Sockets.Receives(f.ServerPort)
 	}
 	if unnamed {
 		f.App, f.Base = uint16(app.Undecided), uint16(app.Undecided)

@@ -92,7 +92,7 @@ func (l *lifecycle) oriented(v *View, s *session.Session) decision {
 // shows which end that is: neither orientation is allowed, and only this end has sent anything.
 func (l *lifecycle) blameSender(v *View, s *session.Session) {
 	guessed := s.Evidence == flow.EvidencePort && s.Marks&(session.Reported|session.Offloaded) == 0 && uncertain(v, s)
-	if guessed && v.Inline && s.Key.Proto != packet.ProtoTCP && s.Packets[0] == 0 && s.Packets[1] > 0 {
+	if guessed && v.enforced() && s.Key.Proto != packet.ProtoTCP && s.Packets[0] == 0 && s.Packets[1] > 0 {
 		l.turn(s)
 	}
 }

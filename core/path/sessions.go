@@ -77,6 +77,7 @@ func (l *lifecycle) evaluate(v *View, s *session.Session) {
 	if s.Marks&session.Related != 0 {
 		l.followParent(s)
 	}
+	markEvident(l, v, s)
 	d := l.decide.refuseHopeless(v, s, l.oriented(v, s))
 	if d.Verdict == flow.Deny {
 		l.blameSender(v, s)
@@ -126,6 +127,7 @@ func (l *lifecycle) replaces(v *View, s *session.Session) bool {
 	if !l.stale(s) && v.enforced() {
 		return false
 	}
+	markEvident(l, v, s)
 	if v.enforced() && l.decide.refuseHopeless(v, s, l.decide.best(v, s)).Verdict == flow.Deny {
 		s.Generation = l.views.version
 		s.Marks &^= session.Moved

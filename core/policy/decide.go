@@ -45,7 +45,7 @@ func (w *Workload) decideOwned(q *Query) Decision {
 		_, d := w.strictest(q, &o)
 		return d
 	}
-	return w.decideFor(q, o.ids[0])
+	return w.vacant(q, &o, w.decideFor(q, o.ids[0]))
 }
 
 // decideFor returns the decision for a connection with an identity.

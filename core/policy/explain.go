@@ -62,7 +62,11 @@ func (w *Workload) Explain(q *Query) ([]Step, Decision) {
 	if q.lost() && w.lostMattered(false, false, q, peer) {
 		d.Reason = flow.ByUnidentified
 	}
-	return append(steps, Step{Text: "no rule between the two ends matches", Outcome: "mode " + w.spec.Mode.String() + ": " + d.Verdict.String()}), d
+	steps = append(steps, Step{Text: "no rule between the two ends matches", Outcome: "mode " + w.spec.Mode.String() + ": " + d.Verdict.String()})
+	if v := w.vacant(q, &o, d); v != d {
+		return append(steps, Step{v.Rule, "no workload has the address now", "as with its last owner: " + v.Verdict.String()}), v
+	}
+	return steps, d
 }
 
 // in reports whether an identity belongs to a group.

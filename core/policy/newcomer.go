@@ -105,11 +105,12 @@ func (x *extension) addFormer(g *Guest) {
 			continue
 		}
 		_, taken := x.present[a]
-		x.book.former(a, past{w.spec.Identity, g.Ended, taken})
+		id, listed := x.t.listed(a)
+		x.book.former(a, past{w.spec.Identity, g.Ended, taken, !taken && (!listed || id == w.spec.Identity)})
 		if taken || !g.Stale {
 			continue
 		}
-		if id, ok := x.t.listed(a); ok && id == w.spec.Identity {
+		if listed && id == w.spec.Identity {
 			x.overlay[a] = x.t.subnet(a)
 		}
 	}

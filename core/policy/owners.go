@@ -19,6 +19,9 @@ const Doubt = int64(1e9)
 type owners struct {
 	n   int
 	ids [maxOwners]uint32
+	// vacant: no workload has the address, and last had it until a moment before the connection began.
+	vacant bool
+	last   uint32
 }
 
 func (o *owners) add(id uint32) {
@@ -33,6 +36,7 @@ type past struct {
 	identity uint32
 	ended    int64
 	reused   bool // another workload has the address now
+	vacant   bool // no workload is known to have it now
 }
 
 // addressBook is what is known of some addresses beyond one identity each. It does not change.
@@ -56,8 +60,10 @@ func (t *Table) ownersOf(q *Query) (o owners) {
 	if i := t.book.former.find(&q.Peer, q.IPv6); i != 0 && q.Began != 0 {
 		for _, p := range t.book.formers[i-1] {
 			if q.Began > p.ended {
+				o.vacant, o.last = p.vacant && q.Began-p.ended < Vacancy, p.identity
 				continue
 			}
+			o.vacant = false
 			o.add(p.identity)
 			if !p.reused || q.Began <= p.ended-Doubt {
 				return o

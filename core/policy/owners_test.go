@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/flow"
 	"github.com/sluicenet/sluice/core/packet"
 	"github.com/sluicenet/sluice/core/policy"
@@ -84,6 +85,73 @@ func TestOwnersFollowTime(t *testing.T) {
 				if got[1:] != tt.want {
 					t.Errorf("%s, %s, protocol %d: got %s, want %s", tt.name, peer, proto, got[1:], tt.want)
 				}
+			}
+		}
+	}
+}
+
+// TestVacant judges what a client opens to an address whose last owner is gone.
+func TestVacant(t *testing.T) {
+	had := guest("old", "svc:default/old", "10.7.0.10/24", "fd07::10/64")
+	had.Ended = 100 * second
+	stale := had
+	stale.Stale = true
+	has := guest("new", "svc:default/new", "10.7.0.10/24", "fd07::10/64")
+	spec, other, gone := town(t), town(t), town(t)
+	for _, s := range []*policy.Spec{spec, other, gone} {
+		s.Rules = []policy.RuleSpec{{ID: 5, From: 1, To: 2, Ports: []policy.PortSpec{{Proto: packet.ProtoTCP, Lo: 80, Hi: 80}, {Proto: packet.ProtoUDP, Lo: 80, Hi: 80}}, Apps: []app.ID{app.HTTP}},
+			{ID: 6, From: 1, To: 2, Ports: []policy.PortSpec{{Proto: packet.ProtoICMP}, {Proto: packet.ProtoICMPv6}}}}
+	}
+	for i := range other.Addresses[:2] {
+		other.Addresses[i].Identity = 3
+	}
+	gone.Addresses = gone.Addresses[2:]
+	type ask struct {
+		proto uint8
+		port  uint16
+		app   app.ID
+	}
+	tests := []struct {
+		name   string
+		spec   *policy.Spec
+		guests []policy.Guest
+		began  int64
+		mid    bool
+		ask
+		want flow.Verdict
+	}{
+		{"a handshake", spec, []policy.Guest{stale}, 101 * second, false, ask{packet.ProtoTCP, 80, app.Undecided}, flow.Pending},
+		{"a handshake, the policy lists it no more", gone, []policy.Guest{had}, 110 * second, false, ask{packet.ProtoTCP, 80, app.Undecided}, flow.Pending},
+		{"a handshake to another port", gone, []policy.Guest{had}, 101 * second, false, ask{packet.ProtoTCP, 81, app.Undecided}, flow.Deny},
+		{"payload", gone, []policy.Guest{had}, 101 * second, false, ask{packet.ProtoTCP, 80, app.HTTP}, flow.Deny},
+		{"a datagram", gone, []policy.Guest{had}, 101 * second, false, ask{packet.ProtoUDP, 80, app.HTTP}, flow.Allow},
+		{"a datagram, not named yet", gone, []policy.Guest{had}, 101 * second, false, ask{packet.ProtoUDP, 80, app.Undecided}, flow.Pending},
+		{"a datagram of another application", gone, []policy.Guest{had}, 101 * second, false, ask{packet.ProtoUDP, 80, app.Redis}, flow.Deny},
+		{"an echo request", gone, []policy.Guest{had}, 101 * second, false, ask{packet.ProtoICMP, 0, app.Undecided}, flow.Allow},
+		{"in mid-stream", gone, []policy.Guest{had}, 101 * second, true, ask{packet.ProtoTCP, 80, app.Undecided}, flow.Deny},
+		{"later", gone, []policy.Guest{had}, 100*second + policy.Vacancy, false, ask{packet.ProtoTCP, 80, app.Undecided}, flow.Deny},
+		{"another workload has it", gone, []policy.Guest{had, has}, 102 * second, false, ask{packet.ProtoTCP, 80, app.Undecided}, flow.Deny},
+		{"another one has it elsewhere", other, []policy.Guest{stale}, 101 * second, false, ask{packet.ProtoTCP, 80, app.Undecided}, flow.Deny},
+		{"it is back", spec, []policy.Guest{had, guest("old", "svc:default/old", "10.7.0.10/24", "fd07::10/64")}, 102 * second, false, ask{packet.ProtoTCP, 80, app.HTTP}, flow.Allow},
+	}
+	for _, tt := range tests {
+		base, err := policy.Compile(tt.spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := base.With(tt.guests).Workload("api")
+		for _, peer := range []string{"10.7.0.10", "fd07::10"} {
+			a := netip.MustParseAddr(peer)
+			q := policy.Query{Dir: packet.Egress, Peer: packet.AddrFrom(a), IPv6: a.Is6(), Proto: tt.proto, Port: tt.port, App: tt.app, Base: tt.app, Began: tt.began, Midstream: tt.mid}
+			if a.Is6() && tt.proto == packet.ProtoICMP {
+				q.Proto = packet.ProtoICMPv6
+			}
+			d := w.Decide(&q)
+			if _, x := w.Explain(&q); x != d || d.Verdict != tt.want {
+				t.Errorf("%s, %s: decided %v and explained as %v, want %v", tt.name, peer, d, x, tt.want)
+			}
+			if q.Dir = packet.Ingress; tt.began < 102*second && w.Decide(&q).Verdict == flow.Allow {
+				t.Errorf("%s, %s: what somebody sends from there is allowed", tt.name, peer)
 			}
 		}
 	}

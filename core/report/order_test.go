@@ -12,21 +12,13 @@ import (
 
 // TestOutboxAgainstModel: random puts, hand-overs and drains against a plain list: order, loss, its mark and its count.
 func TestOutboxAgainstModel(t *testing.T) {
-	const limit = 1 << 16
+	const limit = alone
 	r := rand.New(rand.NewPCG(51, 52))
 	var o report.Outbox
 	var local, ready []uint64
 	var dropped, next uint64
 	lossy := false
-	put := func(n int) {
-		for range n {
-			next++
-			o.Put(&flow.Record{Session: next})
-			local = append(local, next)
-		}
-	}
 	flush := func() {
-		o.Flush()
 		room := limit - len(ready)
 		if n := len(local) - room; n > 0 {
 			dropped += uint64(n)
@@ -34,6 +26,15 @@ func TestOutboxAgainstModel(t *testing.T) {
 			local = local[:room]
 		}
 		ready, local = append(ready, local...), local[:0]
+	}
+	put := func(n int) {
+		for range n {
+			next++
+			o.Put(&flow.Record{Session: next})
+			if local = append(local, next); len(local) == 4096 {
+				flush() // many are passed on at once
+			}
+		}
 	}
 	drain := func() {
 		i := 0
@@ -55,6 +56,7 @@ func TestOutboxAgainstModel(t *testing.T) {
 		case 2:
 			put(r.IntN(20000))
 		case 3, 4:
+			o.Flush()
 			flush()
 		default:
 			drain()
@@ -92,7 +94,7 @@ func TestWhatIsNotFlushedStays(t *testing.T) {
 // TestThreatsAreBoundedApart: threats have a limit of their own and their own place in the order; a flood of them costs no record.
 func TestThreatsAreBoundedApart(t *testing.T) {
 	var o report.Outbox
-	const limit = 1 << 16
+	const limit = alone
 	for i := range limit + 7 {
 		o.Threat(&report.Threat{Session: uint64(i), Text: "land"})
 	}

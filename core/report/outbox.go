@@ -6,26 +6,30 @@ import (
 	"github.com/sluicenet/sluice/core/flow"
 )
 
-// outboxLimit bounds the records waiting for Drain, per worker.
-const outboxLimit = 1 << 16
-
 // Outbox carries the records of one worker to one collector. The worker adds records to its
 // own buffer and passes it on with Flush, once per batch: the lock is taken per batch, never
-// per frame. Records that do not fit are counted.
+// per frame. Records that do not fit, or exceed their endpoint's share, are counted.
 type Outbox struct {
 	local   []flow.Record
 	threats []Threat
 
 	mu      sync.Mutex
-	ready   []flow.Record // guarded by mu
-	readyT  []Threat
+	ready   queue[flow.Record] // guarded by mu
+	readyT  queue[Threat]
 	spare   []flow.Record
 	dropped uint64
-	lossy   bool // something was dropped since the last Drain
 }
 
+// enough is the number of records after which Put passes them on: an endpoint that is detached may
+// have hundreds of thousands of sessions.
+const enough = 4096
+
 // Put adds a record; only the worker calls it.
-func (o *Outbox) Put(f *flow.Record) { o.local = append(o.local, *f) }
+func (o *Outbox) Put(f *flow.Record) {
+	if o.local = append(o.local, *f); len(o.local) >= enough {
+		o.Flush()
+	}
+}
 
 // Threat adds a threat; only the worker calls it.
 func (o *Outbox) Threat(t *Threat) { o.threats = append(o.threats, *t) }
@@ -36,20 +40,10 @@ func (o *Outbox) Flush() {
 		return
 	}
 	o.mu.Lock()
-	room := outboxLimit - len(o.ready)
-	if n := len(o.local); n > room {
-		o.dropped += uint64(n - room)
-		o.local = o.local[:room]
-		o.lossy = true
-	}
 	// The collector's buffer keeps its size from one Drain to the next: replacing it with the
 	// small one here would make it grow again each time.
-	o.ready = append(o.ready, o.local...)
-	if room := outboxLimit - len(o.readyT); len(o.threats) > room {
-		o.dropped += uint64(len(o.threats) - room)
-		o.threats = o.threats[:room]
-	}
-	o.readyT = append(o.readyT, o.threats...)
+	o.dropped += o.ready.add(o.local, func(f *flow.Record) uint32 { return f.Endpoint })
+	o.dropped += o.readyT.add(o.threats, func(t *Threat) uint32 { return t.Endpoint })
 	o.mu.Unlock()
 	clear(o.local)
 	o.local = o.local[:0]
@@ -57,23 +51,26 @@ func (o *Outbox) Flush() {
 	o.threats = o.threats[:0]
 }
 
-// Drain passes all flushed records to fn, in order, and returns their number. If others were
-// dropped since the last call, they are marked as lossy. One goroutine calls it; records are
-// valid during the call.
+// Drain passes all flushed records to fn, in order, and returns their number. The records of
+// endpoints of which others were dropped since the last call are marked as lossy. One goroutine
+// calls it; records are valid during the call.
 func (o *Outbox) Drain(fn func(*flow.Record)) int {
 	o.mu.Lock()
-	got := o.ready
-	o.ready = o.spare[:0]
+	got := o.ready.take(o.spare[:0])
 	o.spare = nil
-	lossy := o.lossy
-	o.lossy = false
+	lossy := o.ready.lossy
+	o.ready.lossy = nil
 	o.mu.Unlock()
 	for i := range got {
-		got[i].Lossy = got[i].Lossy || lossy
-		fn(&got[i])
+		f := &got[i]
+		if len(lossy) > 0 {
+			lossy.mark(f)
+		}
+		fn(f)
 	}
 	clear(got)
 	o.mu.Lock()
+	o.ready.carry(lossy)
 	// A buffer far larger than needed is freed.
 	if cap(got) <= outboxLimit/64 || len(got) > cap(got)/4 {
 		o.spare = got[:0]
@@ -85,8 +82,7 @@ func (o *Outbox) Drain(fn func(*flow.Record)) int {
 // DrainThreats is Drain for threats.
 func (o *Outbox) DrainThreats(fn func(*Threat)) int {
 	o.mu.Lock()
-	got := o.readyT
-	o.readyT = nil
+	got := o.readyT.take(nil)
 	o.mu.Unlock()
 	for i := range got {
 		fn(&got[i])

@@ -3,16 +3,32 @@ package role
 import (
 	"bytes"
 
+	"github.com/sluicenet/sluice/core/app"
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// Memory has the sides of sessions that lived when an earlier run ended, by a hash of their
-// ends. It is not changed once it is in use; nil remembers nothing.
+// Memory has the sides and applications of sessions that lived when an earlier run ended, by a
+// hash of their ends. It is not changed once it is in use; nil remembers nothing.
 type Memory struct {
 	// Until is when it is of no use any more, ns since the epoch.
 	Until int64
 	// LowerIsClient is by Hash: the end that sorts first is the client.
 	LowerIsClient map[uint64]bool
+	// Apps has, by Hash, the applications of UDP conversations; app.None for those that were seen
+	// from their beginning and had no name.
+	Apps map[uint64]app.ID
+}
+
+// App returns the application of a remembered conversation; app.Undecided where it is not known.
+func (m *Memory) App(seed Seed, t *Tuple) app.ID {
+	if m == nil || t.Proto != packet.ProtoUDP {
+		return app.Undecided
+	}
+	h, _ := seed.Hash(t)
+	if a, ok := m.Apps[h]; ok {
+		return a
+	}
+	return app.Undecided
 }
 
 // Seed is the part of a Hash that is the workload's.

@@ -80,6 +80,9 @@ func (s *Sockets) Equal(o *Sockets) bool {
 	return s.Same(o) && (s == o || s.Early == o.Early && maps.Equal(s.Old, o.Old) && maps.Equal(s.Live, o.Live))
 }
 
+// Receives reports whether a socket of the workload receives the datagrams to a port, whoever sends them.
+func (s *Sockets) Receives(port uint16) bool { return s.listens(packet.ProtoUDP, port) }
+
 func (s *Sockets) listens(proto uint8, port uint16) bool {
 	return s != nil && s.Listening[Port{proto, port}]
 }

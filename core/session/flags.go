@@ -77,6 +77,12 @@ const (
 	Elsewhere
 	// Related: it belongs to another session, by whose ends and application it is judged.
 	Related
+	// Evident: its beginning was not seen and is not needed, as each datagram of what it is allowed to
+	// be shows that.
+	Evident
+	// Plausible: its beginning was not seen, and the first datagram that was may belong to an application
+	// that shows in none; or none was seen yet.
+	Plausible
 	// Asks: it is a question to a multicast or broadcast address; unicast answers are expected.
 	Asks
 )

@@ -111,6 +111,13 @@ var rfcCases = []struct {
 		seg{0, rst, 101 + 1<<20, 0, 0, 0, false, true, 0, established},
 		seg{0, rst, 101, 0, 0, 0, false, false, session.ResetNow, reset},
 	)},
+	{"a closed socket answers data that was on its way with an RST at the number of its FIN", open(
+		seg{0, ack | fin, 1, 1, 0, 0, false, false, 0, closing},
+		seg{1, ack, 1, 2, 0, 0, false, false, 0, closing},
+		seg{1, ack, 1, 1, 16, 0, false, false, 0, closing},
+		seg{0, rst, 0, 0, 0, 0, false, true, 0, closing},
+		seg{0, rst, 1, 0, 0, 0, false, false, session.ResetNow | session.UnsureReset, reset},
+	)},
 	{"RFC 5961 4.2: a SYN of an open connection is challenged, whatever its number", open(
 		seg{0, syn, 0, 0, 0, 0, false, false, session.Challenge, established},
 		seg{0, syn, 1, 0, 0, 0, false, false, session.Challenge, established},

@@ -190,8 +190,13 @@ func (h *halfConn) updateWindow(ack, window uint32) {
 	}
 }
 
+// repeatsFIN reports whether seq is the number of this end's FIN, which is acknowledged. A host that has
+// closed its socket resets what still comes by the number that the segment acknowledges, which was sent
+// before the FIN arrived; Linux accepts such an RST (tcp_reset_check).
+func (h *halfConn) repeatsFIN(seq uint32) bool { return h.flags&halfFin != 0 && seq == h.nxt-1 }
+
 // trackRST accepts an RST at the number the receiver expects: the highest that it
-// acknowledged, what was delivered to it, or the sender's next. By RFC 5961 3.2 the receiver
+// acknowledged, what was delivered to it, the sender's next, or that of its FIN. By RFC 5961 3.2 the receiver
 // answers any other RST in the window with a challenge ACK; as the capture may have missed
 // frames, such an RST is recorded: the session then ends soon if its sender stays silent, and
 // continues otherwise.
@@ -212,7 +217,7 @@ func (s *Session) trackRST(p *packet.Packet, dir int, r *TCPResult) {
 		r.Valid, r.Events = true, RefusedNow
 		return
 	case me.flags&halfSeen == 0:
-	case s.Flags&Away == 0 && (p.Seq == me.una || p.Seq == me.rcv || p.Seq == me.nxt):
+	case s.Flags&Away == 0 && (p.Seq == me.una || p.Seq == me.rcv || p.Seq == me.nxt || me.repeatsFIN(p.Seq)):
 	case s.Flags&Away != 0:
 		// The number that the receiver expects is unknown. The kernel's tracker knows it; the
 		// engine queries it.

@@ -15,7 +15,7 @@ func TestAcked(t *testing.T) {
 		return out
 	}
 	p := stream.NewPool(stream.Config{})
-	a := p.Get()
+	a := p.Get(stream.Owner{})
 	for _, isn := range []uint32{1000, 1<<32 - 4} {
 		a.Init(isn)
 		a.Acked(isn + 6)

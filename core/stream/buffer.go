@@ -126,13 +126,13 @@ func (a *Assembler) reserve(n int) bool {
 		a.at = 0
 		return true
 	}
-	bigger := a.pool.buffer(n)
+	bigger := a.pool.buffer(a.owner, n)
 	if bigger == nil {
 		return false
 	}
 	if a.buf != nil {
 		copy(bigger, a.buf[a.at:a.at+held])
-		a.pool.recycle(a.buf)
+		a.pool.recycle(a.owner, a.buf)
 	}
 	a.buf, a.at = bigger, 0
 	return true
@@ -142,7 +142,7 @@ func (a *Assembler) reserve(n int) bool {
 func (a *Assembler) release() {
 	a.direct, a.at = nil, 0
 	if a.buf != nil {
-		a.pool.recycle(a.buf)
+		a.pool.recycle(a.owner, a.buf)
 		a.buf = nil
 	}
 }

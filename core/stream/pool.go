@@ -23,6 +23,7 @@ type Pool struct {
 	idle int // bytes in free
 	free [32][][]byte
 	out  []*Assembler
+	shares
 }
 
 // NewPool returns an empty pool.
@@ -35,17 +36,18 @@ func NewPool(c Config) *Pool {
 	set(&c.Budget, 64<<20)
 	set(&c.Window, 128<<10)
 	set(&c.Segments, 64)
-	return &Pool{cfg: c, seed: maphash.MakeSeed()}
+	return &Pool{cfg: c, seed: maphash.MakeSeed(), shares: newShares()}
 }
 
-// Get returns an assembler; call Init before the first Push.
-func (p *Pool) Get() *Assembler {
+// Get returns an assembler, whose memory is charged to an owner; call Init before the first Push.
+func (p *Pool) Get(o Owner) *Assembler {
 	n := len(p.out)
 	if n == 0 {
-		return &Assembler{pool: p}
+		return &Assembler{pool: p, owner: o}
 	}
 	a := p.out[n-1]
 	p.out = p.out[:n-1]
+	a.owner = o
 	return a
 }
 
@@ -63,14 +65,19 @@ func (p *Pool) Used() int { return p.used }
 // class returns the power of two, counted from minBuffer, that holds n bytes.
 func class(n int) int { return bits.Len(uint(max(n, minBuffer)-1)) - bits.Len(uint(minBuffer-1)) }
 
-// buffer returns at least n bytes; nil when the budget is exhausted.
-func (p *Pool) buffer(n int) []byte {
+// Refused returns how often an assembler stopped because its owner's share, or the budget, was used up.
+func (p *Pool) Refused() uint64 { return p.refused }
+
+// buffer returns at least n bytes for an owner; nil when the budget or the owner's share of it is
+// exhausted.
+func (p *Pool) buffer(o Owner, n int) []byte {
 	c := class(n)
 	size := minBuffer << c
-	if p.used+size > p.cfg.Budget {
+	if !p.fits(o, size, p.cfg.Budget-p.used) {
+		p.refused++
 		return nil
 	}
-	p.used += size
+	p.charge(o, size)
 	if have := len(p.free[c]); have > 0 {
 		b := p.free[c][have-1]
 		p.free[c] = p.free[c][:have-1]
@@ -80,8 +87,14 @@ func (p *Pool) buffer(n int) []byte {
 	return make([]byte, size)
 }
 
-func (p *Pool) recycle(b []byte) {
-	p.used -= len(b)
+// charge adds bytes to what an owner has in use, or subtracts them.
+func (p *Pool) charge(o Owner, n int) {
+	p.used += n
+	p.count(o, n)
+}
+
+func (p *Pool) recycle(o Owner, b []byte) {
+	p.charge(o, -len(b))
 	if p.idle+len(b) <= idleBytes {
 		p.idle += len(b)
 		c := class(len(b))

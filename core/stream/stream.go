@@ -7,7 +7,7 @@ package stream
 // Config bounds a pool. The zero value is usable.
 type Config struct {
 	// Budget is the maximum number of bytes that all assemblers of the pool buffer together; 0
-	// is 64 MiB.
+	// is 64 MiB. Owners have shares of it.
 	Budget int
 	// Window is how far beyond the consumed bytes one assembler may hold bytes; 0 is 128 KiB.
 	Window int
@@ -41,11 +41,12 @@ type Outcome struct {
 //	}
 //	a.Keep() // before the frame is returned
 type Assembler struct {
-	pool *Pool
-	off  uint64 // stream offset of the head
-	pos  uint32 // sequence number of the head
-	head int    // bytes in order, in direct or in buf
-	dead bool
+	pool  *Pool
+	owner Owner
+	off   uint64 // stream offset of the head
+	pos   uint32 // sequence number of the head
+	head  int    // bytes in order, in direct or in buf
+	dead  bool
 	// direct is the head while it is still part of the frame; buf is empty then.
 	direct []byte
 	// buf holds, from at on, the head and the bytes of the runs at their distance from pos.

@@ -99,7 +99,7 @@ func TestCases(t *testing.T) {
 		for _, isn := range []uint32{0, 1<<32 - 1, 1<<32 - 3, 1<<31 - 2} {
 			t.Run(c.name, func(t *testing.T) {
 				p := stream.NewPool(c.cfg)
-				a := p.Get()
+				a := p.Get(stream.Owner{})
 				a.Init(isn)
 				for i, s := range c.steps {
 					var got stream.Outcome
@@ -163,7 +163,7 @@ func TestAnyCutGivesTheSameBytes(t *testing.T) {
 			want[i] = byte(rng.Uint32())
 		}
 		isn := rng.Uint32()
-		a := p.Get()
+		a := p.Get(stream.Owner{})
 		a.Init(isn)
 		var got []byte
 		for _, c := range shuffled(rng, len(want)) {
@@ -195,7 +195,7 @@ func TestNoAllocations(t *testing.T) {
 	p := stream.NewPool(stream.Config{})
 	data := make([]byte, 1448)
 	cycle := func() {
-		a := p.Get()
+		a := p.Get(stream.Owner{})
 		a.Init(7)
 		for i := range uint32(8) {
 			a.Push(7+(i^1)*1448, data, 1448) // every pair swapped
@@ -218,7 +218,7 @@ func FuzzAssembler(f *testing.F) {
 	f.Add(uint32(5), []byte{1, 0, 8, 1, 0, 20, 8, 2, 2, 14, 9, 9, 3, 0, 0, 0, 0, 8, 40, 3})
 	f.Fuzz(func(t *testing.T, isn uint32, in []byte) {
 		p := stream.NewPool(stream.Config{Budget: 16 << 10, Window: 1024, Segments: 8})
-		a := p.Get()
+		a := p.Get(stream.Owner{})
 		a.Init(isn)
 		m := model{t: t, first: map[int]byte{}, gone: map[int]bool{}}
 		for ; len(in) >= 4 && !a.Overflow(); in = in[4:] {
@@ -310,7 +310,7 @@ func BenchmarkPush(b *testing.B) {
 	}{{"in order, all used", 0, 1448}, {"in order, half used", 0, 724}, {"swapped", 1, 1448 * 2}} {
 		b.Run(c.name, func(b *testing.B) {
 			p := stream.NewPool(stream.Config{})
-			a := p.Get()
+			a := p.Get(stream.Owner{})
 			b.ReportAllocs()
 			for i := range b.N {
 				if i%16 == 0 {

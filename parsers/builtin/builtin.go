@@ -110,6 +110,7 @@ func registry(wanted func(app.ID) bool) (*parsers.Registry, error) {
 	r := &parsers.Registry{}
 	for _, e := range list {
 		if !wanted(e.id) {
+			r.AddContinuing(e.parser, e.id)
 			continue
 		}
 		if err := r.Add(e.parser, e.id, e.on); err != nil {

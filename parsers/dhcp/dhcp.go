@@ -24,7 +24,10 @@ const (
 
 type parser struct{ v6 bool }
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller     = parser{}
+	_ parsers.Standalone = parser{}
+)
 
 // New is the parser of DHCP.
 func New() parsers.Parser { return parser{} }
@@ -38,6 +41,9 @@ func (p parser) Name() string {
 	}
 	return app.DHCP.Name()
 }
+
+// Standalone implements parsers.Standalone: each datagram is a message of either protocol.
+func (parser) Standalone() {}
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return parsers.OpenHeads(p, m, sink)

@@ -33,7 +33,10 @@ type parser struct {
 	kind flavour
 }
 
-var _ parsers.Sided = parser{}
+var (
+	_ parsers.Sided      = parser{}
+	_ parsers.Standalone = parser{}
+)
 
 // New is the parser of unicast DNS at any port.
 func New() parsers.Parser { return parser{app.DNS.Name(), unicast} }
@@ -45,6 +48,9 @@ func NewMDNS() parsers.Parser { return parser{app.MDNS.Name(), multicast} }
 func NewLLMNR() parsers.Parser { return parser{app.LLMNR.Name(), llmnr} }
 
 func (p parser) Name() string { return p.name }
+
+// Standalone implements parsers.Standalone: each datagram is a message with its header.
+func (parser) Standalone() {}
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return &stream{sink: sink, kind: p.kind, datagram: m.Datagram()}

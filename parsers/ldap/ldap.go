@@ -41,14 +41,18 @@ const (
 type parser struct{}
 
 var (
-	_ parsers.Teller = parser{}
-	_ parsers.Sided  = parser{}
+	_ parsers.Teller     = parser{}
+	_ parsers.Sided      = parser{}
+	_ parsers.Standalone = parser{}
 )
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
 
 func (parser) Name() string { return app.LDAP.Name() }
+
+// Standalone implements parsers.Standalone: each datagram has whole messages (RFC 1798, CLDAP).
+func (parser) Standalone() {}
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	if m.Datagram() {

@@ -14,11 +14,15 @@ import (
 // maxLine is the server's limit of a command line with its keys.
 const maxLine = 2048
 
+// maxDatagrams is how many datagrams an answer is believed to have: an item of 1 MiB in pieces of 1,400 bytes.
+const maxDatagrams = 1024
+
 type parser struct{}
 
 var (
-	_ parsers.Teller = parser{}
-	_ parsers.Sided  = parser{}
+	_ parsers.Teller     = parser{}
+	_ parsers.Sided      = parser{}
+	_ parsers.Continuing = parser{}
 )
 
 // New is the parser.
@@ -39,6 +43,16 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, head []byte) parsers.Match
 		return judge(m, dir, head[8:])
 	}
 	return judge(m, dir, head)
+}
+
+// Continues implements parsers.Continuing: behind the header of a datagram is content of any kind in answers of
+// several, and of what needs the other side to be known.
+func (parser) Continues(_ *parsers.Meta, b []byte) bool {
+	if len(b) < 8 {
+		return false
+	}
+	n, count := binary.BigEndian.Uint16(b[2:]), binary.BigEndian.Uint16(b[4:])
+	return n < count && count <= maxDatagrams
 }
 
 // Part implements parsers.Sided.

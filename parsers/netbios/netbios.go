@@ -18,12 +18,18 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller     = parser{}
+	_ parsers.Standalone = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
 
 func (parser) Name() string { return app.NetBIOS.Name() }
+
+// Standalone implements parsers.Standalone: each datagram is a message of one of the services.
+func (parser) Standalone() {}
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return parsers.OpenHeads(p, m, sink)

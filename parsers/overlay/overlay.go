@@ -19,7 +19,10 @@ type parser struct {
 	open func(b []byte) (vni uint32, kind uint16, inner []byte, ok bool)
 }
 
-var _ parsers.Sided = parser{}
+var (
+	_ parsers.Sided      = parser{}
+	_ parsers.Standalone = parser{}
+)
 
 // NewVXLAN returns the parser of VXLAN.
 func NewVXLAN() parsers.Parser { return parser{app.VXLAN, vxlan} }
@@ -46,6 +49,9 @@ func (p parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match 
 
 // Part implements parsers.Sided.
 func (p parser) Part(*parsers.Meta, []byte) parsers.Part { return parsers.ClientPart }
+
+// Standalone implements parsers.Standalone: each datagram has the tunnel's header.
+func (parser) Standalone() {}
 
 // Open implements parsers.Parser.
 func (p parser) Open(_ *parsers.Meta, sink parsers.Sink) parsers.Stream { return &stream{p, sink} }

@@ -37,6 +37,7 @@ func Check(t *testing.T, p parsers.Parser, id app.ID, c *Case) {
 		return
 	}
 	r.exchanged()
+	r.alone()
 	r.sides()
 	r.gaps()
 	r.junk()
@@ -154,6 +155,32 @@ func (r *runner) exchanged() {
 			}
 			if got, _ := Replay(r.p, r.id, variant.meta, cutAll(variant.messages, n)); got.Side != f.Side {
 				r.t.Errorf("%s, cut small: side %s", what, got.Side)
+			}
+		}
+	}
+}
+
+// alone probes each datagram of a case of a parser that is Standalone or Continuing by itself, in midstream and with the
+// sides as they are and taken for each other: it is claimed, or may continue a session.
+func (r *runner) alone() {
+	r.t.Helper()
+	_, standalone := r.p.(parsers.Standalone)
+	later, continuing := r.p.(parsers.Continuing)
+	if !standalone && !continuing || !r.c.Meta.Datagram() || r.c.Want.Base != r.p.Name() {
+		return
+	}
+	m := r.c.Meta
+	m.Midstream = true
+	for i, one := range r.c.Messages {
+		for _, x := range []struct {
+			meta parsers.Meta
+			of   []Message
+		}{{m, []Message{one}}, {turnMeta(m), turn([]Message{one})}} {
+			if continuing && later.Continues(&x.meta, one.Data) {
+				continue
+			}
+			if f, err := Replay(r.p, r.id, x.meta, x.of); err != nil || f.Base != r.p.Name() {
+				r.t.Errorf("datagram %d alone: got\n%swant %s, error %v", i+1, f, r.p.Name(), err)
 			}
 		}
 	}

@@ -23,7 +23,10 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller     = parser{}
+	_ parsers.Continuing = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -68,6 +71,20 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		return parsers.Likely
 	}
 	return parsers.No
+}
+
+// Continues implements parsers.Continuing: short headers (RFC 9000 17.3), of 21 bytes at least as they are encrypted
+// (RFC 9001 5.4.2), and small or mistaken packets of a handshake.
+func (parser) Continues(_ *parsers.Meta, b []byte) bool {
+	if len(b) < 7 {
+		return false
+	}
+	if b[0]&0x80 == 0 {
+		return b[0]&0x40 != 0 && len(b) >= 21
+	}
+	version := binary.BigEndian.Uint32(b[1:])
+	_, known := packetKind(version, b[0])
+	return version == 0 || known && b[0]&0x40 != 0
 }
 
 // Tell reports the version.

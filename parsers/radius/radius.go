@@ -18,14 +18,18 @@ const (
 type parser struct{}
 
 var (
-	_ parsers.Teller = parser{}
-	_ parsers.Sided  = parser{}
+	_ parsers.Teller     = parser{}
+	_ parsers.Sided      = parser{}
+	_ parsers.Standalone = parser{}
 )
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
 
 func (parser) Name() string { return app.RADIUS.Name() }
+
+// Standalone implements parsers.Standalone: each datagram is a packet with its code and length.
+func (parser) Standalone() {}
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return parsers.OpenHeads(p, m, sink)

@@ -22,8 +22,9 @@ type parser struct {
 }
 
 var (
-	_ parsers.Teller   = parser{}
-	_ parsers.Follower = parser{}
+	_ parsers.Teller     = parser{}
+	_ parsers.Follower   = parser{}
+	_ parsers.Continuing = parser{}
 )
 
 // New is the parser of SIP.
@@ -53,6 +54,11 @@ func (p parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
 		return parsers.Likely
 	}
 	return parsers.No
+}
+
+// Continues implements parsers.Continuing: empty lines and a few bytes keep the way through address translation open.
+func (parser) Continues(_ *parsers.Meta, b []byte) bool {
+	return len(b) <= 4 || len(bytes.Trim(b, "\r\n")) == 0
 }
 
 // skipBlank passes over empty lines before a message (RFC 3261 7.5), which keep connections alive.

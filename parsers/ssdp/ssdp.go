@@ -11,12 +11,18 @@ import (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller     = parser{}
+	_ parsers.Standalone = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
 
 func (parser) Name() string { return app.SSDP.Name() }
+
+// Standalone implements parsers.Standalone: each datagram has the first line of a message.
+func (parser) Standalone() {}
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return parsers.OpenHeads(p, m, sink)

@@ -16,7 +16,10 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller     = parser{}
+	_ parsers.Continuing = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -57,6 +60,24 @@ func (parser) Probe(m *parsers.Meta, _ parsers.Dir, b []byte) parsers.Match {
 		}
 	}
 	return parsers.Likely
+}
+
+// Continues implements parsers.Continuing: what shares its port (RFC 7983): DTLS, channels of TURN, and media with their
+// control packets.
+func (parser) Continues(_ *parsers.Meta, b []byte) bool {
+	if len(b) < 12 {
+		return false
+	}
+	switch k := b[0]; {
+	case k >= 20 && k <= 63:
+		return b[1] == 0xfe // version of DTLS
+	case k >= 64 && k <= 79:
+		n := len(b) - 4 - int(binary.BigEndian.Uint16(b[2:]))
+		return n >= 0 && n < 4
+	case k >= 128 && k <= 191:
+		return true // version 2 of RTP
+	}
+	return false
 }
 
 // Tell reports the method.

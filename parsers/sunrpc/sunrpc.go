@@ -14,8 +14,9 @@ import (
 type parser struct{}
 
 var (
-	_ parsers.Follower = parser{}
-	_ parsers.Sided    = parser{}
+	_ parsers.Follower   = parser{}
+	_ parsers.Sided      = parser{}
+	_ parsers.Standalone = parser{}
 )
 
 // New is the parser.
@@ -25,6 +26,9 @@ func (parser) Name() string { return app.SunRPC.Name() }
 
 // Follows implements parsers.Follower.
 func (parser) Follows() {}
+
+// Standalone implements parsers.Standalone: each datagram is a call or a reply.
+func (parser) Standalone() {}
 
 func (parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return &stream{meta: *m, sink: sink}

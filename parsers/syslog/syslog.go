@@ -17,12 +17,18 @@ const (
 
 type parser struct{}
 
-var _ parsers.Teller = parser{}
+var (
+	_ parsers.Teller     = parser{}
+	_ parsers.Standalone = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
 
 func (parser) Name() string { return app.Syslog.Name() }
+
+// Standalone implements parsers.Standalone: each datagram is a message with its priority.
+func (parser) Standalone() {}
 
 func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 	return parsers.OpenHeads(p, m, sink)
@@ -31,7 +37,7 @@ func (p parser) Open(m *parsers.Meta, sink parsers.Sink) parsers.Stream {
 func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 	if m.Datagram() {
 		match, _ := message(b)
-		if match == parsers.More || match == parsers.No && (m.ServerPort != port || !loose(b)) {
+		if match == parsers.More || match == parsers.No && (!onPort(m) || !loose(b)) {
 			return parsers.No
 		}
 		return parsers.Likely
@@ -44,6 +50,11 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		return row(b)
 	}
 	return match
+}
+
+// onPort reports whether the server has syslog's port; in mid-stream either end may be the server.
+func onPort(m *parsers.Meta) bool {
+	return m.ServerPort == port || m.Midstream && m.ClientPort == port
 }
 
 // row judges messages whose header has another form, or none (RFC 3164 4.3.3): two must follow each other.

@@ -13,7 +13,10 @@ const port = 69
 
 type parser struct{}
 
-var _ parsers.Follower = parser{}
+var (
+	_ parsers.Follower   = parser{}
+	_ parsers.Continuing = parser{}
+)
 
 // New is the parser.
 func New() parsers.Parser { return parser{} }
@@ -77,6 +80,12 @@ func (parser) Probe(m *parsers.Meta, dir parsers.Dir, b []byte) parsers.Match {
 		return parsers.No
 	}
 	return parsers.Likely
+}
+
+// Continues implements parsers.Continuing: a request, whoever is taken for the client, and the data, acknowledgements,
+// errors and options that follow it.
+func (parser) Continues(_ *parsers.Meta, b []byte) bool {
+	return len(b) >= 4 && b[0] == 0 && b[1] >= 1 && b[1] <= 6
 }
 
 // report reports the file and whether it is read or written.

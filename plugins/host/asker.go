@@ -23,6 +23,7 @@ type asker struct {
 var (
 	_ detect.Remote = (*asker)(nil)
 	_ detect.Prompt = (*asker)(nil)
+	_ detect.Shower = (*asker)(nil)
 )
 
 func newAsker(h *Host, wake func()) *asker {
@@ -113,6 +114,19 @@ func (a *asker) Answered(session uint64) bool {
 	}
 	for i := range e.parts {
 		if pt := &e.parts[i]; pt.state == parked || pt.state == asking && !pt.link.answered(pt.at) {
+			return false
+		}
+	}
+	return true
+}
+
+// Shows implements detect.Shower. What a plugin recognises that does not run is not known.
+func (a *asker) Shows(id app.ID) bool {
+	for _, k := range a.links {
+		if k.leaving || !k.p.speaks(17) {
+			continue
+		}
+		if l := k.p.live.Load(); l == nil || !l.shows(id) {
 			return false
 		}
 	}

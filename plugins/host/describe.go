@@ -38,8 +38,22 @@ func (l *live) setProtocols(ctx context.Context, d *parserv1.DescribeResponse, n
 		apps[own], called[own] = id, p.Name
 		l.tcp, l.udp = l.tcp || p.Tcp, l.udp || p.Udp
 		l.names = append(l.names, p.Name)
+		if p.Udp && !p.Standalone {
+			l.hidden = append(l.hidden, own)
+		}
 	}
 	return nil
+}
+
+// shows reports whether any datagram of an application shows it to the plugin's parsers.
+func (l *live) shows(a app.ID) bool {
+	apps := *l.apps.Load()
+	for _, own := range l.hidden {
+		if id := apps[own]; id == a || id == a.Base() || id == app.Unknown {
+			return false
+		}
+	}
+	return true
 }
 
 // translate replaces a plugin's numbers in an answer by this process's. It returns false for a protocol

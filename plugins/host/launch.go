@@ -31,6 +31,7 @@ type live struct {
 	apps     atomic.Pointer[map[app.ID]app.ID]
 	nameless []protocol // those without a number; owned by number once it runs
 	tcp, udp bool
+	hidden   []app.ID // its own numbers of those found in datagrams that do not show in each
 	names    []string
 	pid      int
 	addr     net.Addr   // its listener

@@ -36,7 +36,9 @@ func (s *Server) Describe(_ context.Context, q *parserv1.DescribeRequest) (*pars
 	d := &parserv1.DescribeResponse{Format: wire.Format, Name: s.name}
 	for i := range s.reg.Len() {
 		e := s.reg.Entry(i)
-		d.Protocols = append(d.Protocols, &parserv1.Protocol{Name: e.Parser.Name(), Number: uint32(e.ID), Tcp: e.On&parsers.TCP != 0, Udp: e.On&parsers.UDP != 0})
+		_, alone := e.Parser.(parsers.Standalone)
+		d.Protocols = append(d.Protocols, &parserv1.Protocol{Name: e.Parser.Name(), Number: uint32(e.ID), Tcp: e.On&parsers.TCP != 0, Udp: e.On&parsers.UDP != 0,
+			Standalone: alone})
 	}
 	return d, nil
 }

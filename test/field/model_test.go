@@ -115,26 +115,39 @@ func (m *model) judge(y way) expectation {
 	if ok, _ := m.allows(y); ok {
 		return must
 	}
-	if !y.tcp() && m.lenient(y) {
+	if m.turns(y) {
 		return either
 	}
 	return mustNot
 }
 
-// lenient reports whether a rule that asks for another application allows what carries none that is known, as it does
-// in mid-stream. Of UDP the beginning is not certain while Sluice sees a workload for less than an idle time; then both
-// orientations count, too, if nothing shows which end asks: both ports are of those that Linux gives to clients, or the
+// turns reports whether a rule for any application allows the other orientation of a conversation over UDP that may have
+// begun before Sluice saw it, and nothing shows which end asks: both ports are of those that Linux gives to clients, or the
 // same (decision 26).
-func (m *model) lenient(y way) bool {
+func (m *model) turns(y way) bool {
 	const dynamic = 32768
-	if y.app != "raw" {
+	if y.tcp() || y.app != "raw" || y.port < dynamic && y.source != y.port {
 		return false
 	}
 	from, _, _ := strings.Cut(y.from, "/")
 	to, _, _ := strings.Cut(y.to, "/")
-	turns := !y.tcp() && (y.port >= dynamic || y.source == y.port)
 	return slices.ContainsFunc(m.rules, func(r rule) bool {
-		return r.Action == "allow" && (r.matches(m.group(from), m.group(to), y.network, y.port) || turns && r.matches(m.group(to), m.group(from), y.network, y.source))
+		return r.Action == "allow" && r.matches(m.group(to), m.group(from), y.network, y.source) &&
+			(len(r.Apps) == 0 || slices.Contains(r.Apps, "any") || slices.Contains(r.Apps, "unknown"))
+	})
+}
+
+// lenient reports whether a rule that asks for another application allows what carries none that is known, as it does
+// in mid-stream of a connection. The applications of these rules are never in datagrams, so what is in mid-stream over
+// UDP is not of theirs, in either orientation (decision 26).
+func (m *model) lenient(y way) bool {
+	if y.app != "raw" || !y.tcp() {
+		return false
+	}
+	from, _, _ := strings.Cut(y.from, "/")
+	to, _, _ := strings.Cut(y.to, "/")
+	return slices.ContainsFunc(m.rules, func(r rule) bool {
+		return r.Action == "allow" && r.matches(m.group(from), m.group(to), y.network, y.port)
 	})
 }
 

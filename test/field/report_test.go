@@ -28,17 +28,16 @@ type accounts struct {
 	refused  map[kind]bool // attempts that were refused
 	doubtful map[kind]bool // what may have been refused
 	opened   map[kind]int  // TCP connections
-	split    map[kind]bool // what has connections over several interfaces
 	taught   []way         // what has to become a rule
 }
 
 func newAccounts() *accounts {
-	return &accounts{map[kind]bool{}, map[kind]bool{}, map[kind]bool{}, map[kind]int{}, map[kind]bool{}, nil}
+	return &accounts{map[kind]bool{}, map[kind]bool{}, map[kind]bool{}, map[kind]int{}, nil}
 }
 
 // forgive makes the reports owe nothing: those of the last second are lost.
 func (c *accounts) forgive() {
-	*c = accounts{map[kind]bool{}, map[kind]bool{}, c.doubtful, nil, c.split, nil}
+	*c = accounts{map[kind]bool{}, map[kind]bool{}, c.doubtful, nil, nil}
 }
 
 // kindOf is the row that a flow of a way belongs to.
@@ -59,10 +58,6 @@ func (r *runner) kindOf(y way) kind {
 func (r *runner) account(all []*attempt) {
 	for _, a := range all {
 		k := r.kindOf(a.way)
-		if r.split(a.way) {
-			r.c.doubtful[k], r.c.split[k] = true, true
-			continue
-		}
 		// A UDP session outlives its socket, and may be refused by a later policy.
 		if a.want != must || !a.tcp() {
 			r.c.doubtful[k] = true
@@ -83,20 +78,6 @@ func (r *runner) account(all []*attempt) {
 			r.c.refused[k] = true
 		}
 	}
-}
-
-// split reports whether the packets of a way may take several interfaces of a workload.
-// TODO: compare their rows, too, once the session of such a connection is the workload's and not the interface's.
-func (r *runner) split(y way) bool {
-	for _, end := range []string{y.from, y.to} {
-		name, place, _ := strings.Cut(end, "/")
-		_, second := r.w.nodes[name].places["2"]
-		_, tunnel := r.w.nodes[name].places["tun"]
-		if second || tunnel || name == outside && place != "" {
-			return true
-		}
-	}
-	return false
 }
 
 // teaches reports whether a connection that passed has to become a rule: all its ends learn.
@@ -181,7 +162,7 @@ func (c *accounts) compare(seen, denied map[kind]bool, sessions map[kind]int) st
 		}
 	}
 	for k, n := range c.opened {
-		if sessions[k] > n && !c.split[k] {
+		if sessions[k] > n {
 			return fmt.Sprintf("%d sessions for %d connections: %+v", sessions[k], n, k)
 		}
 	}

@@ -35,6 +35,7 @@ func allVerbs() map[string]func(*runner, step) (*difference, error) {
 	}
 	all["half"] = (*runner).half       // half ID: the client closes its half of a TCP connection
 	all["report"] = (*runner).report   // report: the rows of connections agree with what happened
+	all["show"] = (*runner).show       // show: what the commands list goes into the report
 	all["learned"] = (*runner).learned // learned: what passed between learning ends is allowed by rules
 	maps.Copy(all, networkVerbs())
 	return all
@@ -186,7 +187,7 @@ func (r *runner) open(s step) (*difference, error) {
 		limit = longest
 	}
 	f, err := r.w.open(y, limit)
-	if r.c.doubtful[r.kindOf(y)] = r.c.doubtful[r.kindOf(y)] || want != must; y.tcp() && r.c.opened != nil && !r.split(y) {
+	if r.c.doubtful[r.kindOf(y)] = r.c.doubtful[r.kindOf(y)] || want != must; y.tcp() && r.c.opened != nil {
 		r.c.opened[r.kindOf(y)]++
 	}
 	if err != nil {

@@ -1802,6 +1802,7 @@ type Connection struct {
 	Outcome       Outcome                `protobuf:"varint,31,opt,name=outcome,proto3,enum=sluice.control.v1.Outcome" json:"outcome,omitempty"` // of all sessions counted here
 	Lossy         bool                   `protobuf:"varint,32,opt,name=lossy,proto3" json:"lossy,omitempty"`                                    // frames or records were lost while it was observed
 	Answered      bool                   `protobuf:"varint,24,opt,name=answered,proto3" json:"answered,omitempty"`
+	Received      bool                   `protobuf:"varint,36,opt,name=received,proto3" json:"received,omitempty"` // datagrams without an answer, to a port on which a socket of the workload serves
 	Midstream     bool                   `protobuf:"varint,25,opt,name=midstream,proto3" json:"midstream,omitempty"`
 	Idle          bool                   `protobuf:"varint,34,opt,name=idle,proto3" json:"idle,omitempty"`                 // open, and no payload so far, for longer than identification takes
 	Simultaneous  bool                   `protobuf:"varint,35,opt,name=simultaneous,proto3" json:"simultaneous,omitempty"` // both ends sent a SYN (RFC 9293 3.5): the other end may name that one as the client
@@ -2022,6 +2023,13 @@ func (x *Connection) GetLossy() bool {
 func (x *Connection) GetAnswered() bool {
 	if x != nil {
 		return x.Answered
+	}
+	return false
+}
+
+func (x *Connection) GetReceived() bool {
+	if x != nil {
+		return x.Received
 	}
 	return false
 }
@@ -8051,7 +8059,7 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\x0enode_addresses\x18\x03 \x03(\tR\rnodeAddresses\x12\x10\n" +
 	"\x03run\x18\x04 \x01(\tR\x03run\x12\x16\n" +
 	"\x06digest\x18\x05 \x01(\x04R\x06digest\"\x19\n" +
-	"\x17ReportWorkloadsResponse\"\xd2\b\n" +
+	"\x17ReportWorkloadsResponse\"\xee\b\n" +
 	"\n" +
 	"Connection\x12\x1a\n" +
 	"\bworkload\x18\x01 \x01(\tR\bworkload\x12\x16\n" +
@@ -8084,7 +8092,8 @@ const file_api_control_v1_control_proto_rawDesc = "" +
 	"\bevidence\x18\x16 \x01(\x0e2\x1b.sluice.control.v1.EvidenceR\bevidence\x124\n" +
 	"\aoutcome\x18\x1f \x01(\x0e2\x1a.sluice.control.v1.OutcomeR\aoutcome\x12\x14\n" +
 	"\x05lossy\x18  \x01(\bR\x05lossy\x12\x1a\n" +
-	"\banswered\x18\x18 \x01(\bR\banswered\x12\x1c\n" +
+	"\banswered\x18\x18 \x01(\bR\banswered\x12\x1a\n" +
+	"\breceived\x18$ \x01(\bR\breceived\x12\x1c\n" +
 	"\tmidstream\x18\x19 \x01(\bR\tmidstream\x12\x12\n" +
 	"\x04idle\x18\" \x01(\bR\x04idle\x12\"\n" +
 	"\fsimultaneous\x18# \x01(\bR\fsimultaneous\x12\x1a\n" +

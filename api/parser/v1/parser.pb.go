@@ -136,7 +136,10 @@ type Protocol struct {
 	Tcp   bool                   `protobuf:"varint,2,opt,name=tcp,proto3" json:"tcp,omitempty"`
 	Udp   bool                   `protobuf:"varint,3,opt,name=udp,proto3" json:"udp,omitempty"`
 	// number identifies it in answers; it is the plugin's own for a name without a listed number.
-	Number        uint32 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	Number uint32 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	// standalone: each of its datagrams shows the protocol by itself, at any place of a session and from either side
+	// (parsers.Standalone).
+	Standalone    bool `protobuf:"varint,5,opt,name=standalone,proto3" json:"standalone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +200,13 @@ func (x *Protocol) GetNumber() uint32 {
 		return x.Number
 	}
 	return 0
+}
+
+func (x *Protocol) GetStandalone() bool {
+	if x != nil {
+		return x.Standalone
+	}
+	return false
 }
 
 type IdentifyRequest struct {
@@ -335,12 +345,15 @@ const file_api_parser_v1_parser_proto_rawDesc = "" +
 	"\x10DescribeResponse\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x128\n" +
-	"\tprotocols\x18\x03 \x03(\v2\x1a.sluice.parser.v1.ProtocolR\tprotocols\"Z\n" +
+	"\tprotocols\x18\x03 \x03(\v2\x1a.sluice.parser.v1.ProtocolR\tprotocols\"z\n" +
 	"\bProtocol\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03tcp\x18\x02 \x01(\bR\x03tcp\x12\x10\n" +
 	"\x03udp\x18\x03 \x01(\bR\x03udp\x12\x16\n" +
-	"\x06number\x18\x04 \x01(\rR\x06number\"C\n" +
+	"\x06number\x18\x04 \x01(\rR\x06number\x12\x1e\n" +
+	"\n" +
+	"standalone\x18\x05 \x01(\bR\n" +
+	"standalone\"C\n" +
 	"\x0fIdentifyRequest\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\fR\arecords\x12\x16\n" +
 	"\x06credit\x18\x02 \x01(\x04R\x06credit\"n\n" +
