@@ -244,7 +244,7 @@ func TestModes(t *testing.T) {
 	}
 	l.source <- workload.Event{Kind: workload.Synced}
 	l.until("both tapped", func() bool { return l.plane.kinds()[backend.Tap] == 2 })
-	l.until("workloads told", func() bool {
+	l.until("workloads reported", func() bool {
 		l.coll.mu.Lock()
 		defer l.coll.mu.Unlock()
 		return len(l.coll.workloads) == 2 && l.coll.workloads[0].Interfaces[0].Backend == "tap"
@@ -263,7 +263,7 @@ func TestModes(t *testing.T) {
 			t.Errorf("endpoint %d is hooked at %+v, want %s in %s", id, ep.Hook, b.Workloads[0].HostInterface, b.Host.Name)
 		}
 	}
-	l.until("listeners told", func() bool {
+	l.until("listeners reported", func() bool {
 		l.plane.mu.Lock()
 		defer l.plane.mu.Unlock()
 		got := map[role.Port]bool{}
@@ -280,7 +280,7 @@ func TestModes(t *testing.T) {
 		l.plane.lost <- id
 		break
 	}
-	l.until("what was lost attached anew", func() bool { k := l.plane.kinds(); return k[backend.Inline]+k[backend.Tap] == 2 })
+	l.until("what was lost attached again", func() bool { k := l.plane.kinds(); return k[backend.Inline]+k[backend.Tap] == 2 })
 
 	l.put(map[string]policy.Mode{web: policy.Discover, db: policy.Monitor})
 	l.until("tapped again", func() bool { return l.enforced() && l.plane.kinds()[backend.Tap] == 2 })
@@ -302,7 +302,7 @@ func TestAttachFails(t *testing.T) {
 	l.until("the policy applied", l.enforced)
 	l.source <- event(b.Workloads[0])
 	l.source <- workload.Event{Kind: workload.Synced}
-	l.until("the error told", func() bool {
+	l.until("the error reported", func() bool {
 		l.coll.mu.Lock()
 		defer l.coll.mu.Unlock()
 		return l.coll.status != nil && strings.Contains(l.coll.status.WorkloadErrors[web], "no inline; its policy is not enforced, only watched")

@@ -16,7 +16,7 @@ import (
 	"github.com/sluicenet/sluice/internal/netns"
 )
 
-// tracked is one existing workload.
+// tracked is one existing workload, with what is attached for it.
 type tracked struct {
 	workload.Workload
 	endpoints map[string]*endpoint // by interface name

@@ -70,7 +70,7 @@ func by(backend, choice, chosenBy, note string) func(*controlv1.Workload, *contr
 func TestWhoChooses(t *testing.T) {
 	l, e := newChoiceLab(t, nil)
 	id, mode := e.Workload.ID, map[string]policy.Mode{e.Workload.ID: policy.Protect}
-	l.shows("nobody's choice", by("inline", "auto", "", "hooked on the host's end of its veth"))
+	l.shows("no choice", by("inline", "auto", "", "hooked on the host's end of its veth"))
 	e.Workload.Labels = map[string]string{"sluice.net/backend": "nfqueue"}
 	l.source <- e
 	l.shows("the label's", by("nfqueue", "nfqueue", "the label sluice.net/backend", "chosen by the label sluice.net/backend; queues"))
@@ -100,8 +100,8 @@ func TestFlagBeforeLabel(t *testing.T) {
 	l.shows("the flag's", by("nfqueue", "nfqueue", "--backend", "chosen by --backend"))
 }
 
-// TestChoiceThatCannotBeHad: what was there stays, or another way is found, and the reason is reported until it works.
-func TestChoiceThatCannotBeHad(t *testing.T) {
+// TestChoiceUnavailable: what was there stays, or another way is found, and the reason is reported until it works.
+func TestChoiceUnavailable(t *testing.T) {
 	for _, c := range []struct{ choice, other, shown string }{{"nfqueue", "afpacket", "inline"}, {"afpacket", "nfqueue", "nfqueue"}} {
 		t.Run(c.choice, func(t *testing.T) {
 			l, e := newChoiceLab(t, nil)

@@ -63,7 +63,7 @@ func TestLostStore(t *testing.T) {
 		{"an empty store", 1, history(policy.Term{ID: "z", First: 1}), "empty or another"},
 		{"an empty store with many versions", 900, history(policy.Term{ID: "z", First: 1}), "empty or another"},
 		{"an older store", 5, history(policy.Term{ID: "a", First: 1}), "older state"},
-		{"an older store that went on", 9, history(policy.Term{ID: "a", First: 1}, policy.Term{ID: "c", First: 4}), "older state"},
+		{"an older store with newer versions", 9, history(policy.Term{ID: "a", First: 1}, policy.Term{ID: "c", First: 4}), "older state"},
 		{"a controller of an earlier version on an empty store", 9, nil, "empty or another"},
 		{"the same store", 8, history(policy.Term{ID: "a", First: 1}, policy.Term{ID: "b", First: 6}, policy.Term{ID: "c", First: 8}), ""},
 		{"an accepted store", 8, accepted, ""},

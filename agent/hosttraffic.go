@@ -9,7 +9,7 @@ import (
 	"github.com/sluicenet/sluice/core/packet"
 )
 
-// bySockets returns how workloads of the host's network are watched.
+// bySockets is the backend that status shows for workloads in the host's network.
 const bySockets = "sockets"
 
 // hostTraffic counts the records of workloads in the host's network, by workload.

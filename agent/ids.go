@@ -6,7 +6,7 @@ import (
 	"github.com/sluicenet/sluice/core/backend"
 )
 
-// maxEndpoint is the largest endpoint number.
+// maxEndpoint is the largest number of an endpoint, by which backends mark its frames.
 const maxEndpoint = backend.MaxID
 
 // endpointKey is a workload's interface.

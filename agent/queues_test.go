@@ -105,7 +105,7 @@ func TestQueuesOfAll(t *testing.T) {
 	l.only("queues without an interface", "")
 	with(more[1])
 	if next := l.only("taken over again", "eth2"); next.ID != first.ID {
-		t.Errorf("attached anew: %+v, was %+v", next, first)
+		t.Errorf("attached again: %+v, was %+v", next, first)
 	}
 	l.put(map[string]policy.Mode{e.Workload.ID: policy.Discover})
 	l.until("copies", func() bool { return l.plane.attached()["eth2"].Kind == backend.Tap })

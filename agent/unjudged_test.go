@@ -107,7 +107,7 @@ func TestUnjudgedCauses(t *testing.T) {
 	if got := totals(w.a); !slices.Equal(got, want) {
 		t.Errorf("reported\n%+v, want\n%+v", got, want)
 	}
-	c.stats = engine.Stats{Queues: []engine.QueueStats{queue(web, backend.Stats{Bypassed: 1})}} // attached anew
+	c.stats = engine.Stats{Queues: []engine.QueueStats{queue(web, backend.Stats{Bypassed: 1})}} // attached again
 	w.collect(time.Now())
 	if got := totals(w.a); len(got) != len(want) || got[7].Frames != 5 {
 		t.Errorf("after the counters began again: %+v", got)

@@ -72,7 +72,7 @@ func TestHeads(t *testing.T) {
 				}
 			}
 			if c.told != tt.told {
-				t.Errorf("told: got %d want %d", c.told, tt.told)
+				t.Errorf("reported: got %d want %d", c.told, tt.told)
 			}
 		})
 	}

@@ -35,9 +35,9 @@ func TestSidecarKeepsItsQueue(t *testing.T) {
 	}
 }
 
-// TestBackendThatCannotBeHad: another process has the service port. What is there stays and refuses, and the choice is
+// TestBackendUnavailable: another process has the service port. What is there stays and refuses, and the choice is
 // followed as soon as it can be.
-func TestBackendThatCannotBeHad(t *testing.T) {
+func TestBackendUnavailable(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	l.start()

@@ -123,7 +123,7 @@ func TestNewInterfaceAtOnce(t *testing.T) {
 	l.run("workloads", "backend", "web", "nfqueue")
 	l.run("mode", "set", "web", "protect")
 	l.refused("at first", l.web, 9090)
-	for i, when := range []string{"new", "made anew", "made anew once more"} {
+	for i, when := range []string{"new", "made again", "made again once more"} {
 		for _, ns := range []*testnet.NS{l.web.NS, l.api.NS} { // the latter's is the other end
 			_ = ns.Command("ip", "link", "del", "eth1").Run()
 		}

@@ -278,7 +278,7 @@ func (l *twoNetworks) counted() error {
 }
 
 // TestAsymmetricRoutes: requests come in by eth1 and answers leave by eth0. They are learned, counted
-// once, and go on in protect and when the answers' route moves, in either order and by each datapath;
+// once, and continue in protect and when the answers' route moves, in either order and by each datapath;
 // what is not allowed is refused on either interface.
 func TestAsymmetricRoutes(t *testing.T) {
 	for _, c := range []struct{ name, kind, choice, first, second string }{

@@ -55,7 +55,7 @@ func (p *program) readOnly() (undo func()) {
 }
 
 // TestLostStore: whatever becomes of the store while Sluice is down, what is protected stays protected, and
-// status, log and health say so, until a user accepts the store.
+// status, log and health show it, until a user accepts the store.
 func TestLostStore(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

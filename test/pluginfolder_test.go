@@ -200,11 +200,14 @@ func (l *lab) exchangeTally(dir, file string) {
 	putPlugin(l.t, dir, file)
 	l.untilPlugin("tally", "exchanged", func(p pluginRow) bool { return pluginRuns(p) && p.PID != first.PID })
 	named("exchanged")
-	if out, code := l.check(filepath.Join(dir, "tally")); code != 0 || !strings.Contains(out, "tally") {
+	if out, code := l.plugins("check", filepath.Join(dir, "tally")); code != 0 || !strings.Contains(out, "tally") {
 		l.t.Errorf("check of a plugin that works: exit code %d\n%s", code, out)
 	}
-	if out, code := l.check(dir); code != 1 || !strings.Contains(out, "chmod +x") || !strings.Contains(out, "it is no program") || !strings.Contains(out, "says") {
+	if out, code := l.plugins("check", dir); code != 1 || !strings.Contains(out, "chmod +x") || !strings.Contains(out, "it is no program") || !strings.Contains(out, "says") {
 		l.t.Errorf("check of the folder: exit code %d\n%s", code, out)
+	}
+	if out, code := l.plugins("list", dir); code != 0 || !strings.Contains(out, "running") || !strings.Contains(out, "refused") || !strings.Contains(out, "it is no program") {
+		l.t.Errorf("list of the folder: exit code %d\n%s", code, out)
 	}
 	if err := os.Remove(filepath.Join(dir, "tally")); err != nil {
 		l.t.Fatal(err)
@@ -218,9 +221,9 @@ func (l *lab) exchangeTally(dir, file string) {
 	}
 }
 
-// check runs `sluice plugins check`.
-func (l *lab) check(path string) (out string, code int) {
-	b, err := l.command("plugins", "check", path).CombinedOutput()
+// plugins runs `sluice plugins check` or `sluice plugins list`.
+func (l *lab) plugins(command, path string) (out string, code int) {
+	b, err := l.command("plugins", command, path).CombinedOutput()
 	return string(b), exitCode(err)
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestLearningIsNotPoisoned: datagrams that nobody answers, in any workload's name, and scans teach nothing that is
+// TestLearningIsNotPoisoned: datagrams without an answer, in any workload's name, and scans teach nothing that is
 // in force; traffic that is answered does, from many targets, too.
 func TestLearningIsNotPoisoned(t *testing.T) {
 	l := newLab(t)

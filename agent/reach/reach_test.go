@@ -45,7 +45,9 @@ func serve(t *testing.T, answer func(context.Context) error) (*collector, string
 // TestTurns has controllers that are away in different ways before the one that answers: a few calls
 // later that one is found, and kept.
 func TestTurns(t *testing.T) {
-	refuse := func(context.Context) error { return status.Error(codes.Unavailable, "stands by and no other leads") }
+	refuse := func(context.Context) error {
+		return status.Error(codes.Unavailable, "not the leader, and there is none")
+	}
 	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	wrong := func(context.Context) error { return status.Error(codes.InvalidArgument, "no") }
 	cases := []struct {
@@ -54,7 +56,7 @@ func TestTurns(t *testing.T) {
 		answer func(context.Context) error
 		want   codes.Code
 	}{
-		{"nobody listens", func(*testing.T) string { return "127.0.0.1:1" }, func(context.Context) error { return nil }, codes.OK},
+		{"no listener", func(*testing.T) string { return "127.0.0.1:1" }, func(context.Context) error { return nil }, codes.OK},
 		{"it has no leader", func(t *testing.T) string { _, a := serve(t, refuse); return a }, func(context.Context) error { return nil }, codes.OK},
 		{"it hangs", func(t *testing.T) string { _, a := serve(t, hang); return a }, func(context.Context) error { return nil }, codes.OK},
 		{"an answer that is an error is an answer", func(*testing.T) string { return "127.0.0.1:1" }, wrong, codes.InvalidArgument},

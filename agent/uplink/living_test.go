@@ -58,11 +58,11 @@ func TestLiving(t *testing.T) {
 		leave         bool // the first life ends as it is asked to
 		want          uint64
 	}{
-		{"goes on", start(nil), start(mid), false, 0},
-		{"goes on, client and server mistaken", start(nil), start(turned), false, 0},
-		{"goes on and is told late", start(undecided), start(mid), false, 0},
+		{"continues", start(nil), start(mid), false, 0},
+		{"continues, client and server mistaken", start(nil), start(turned), false, 0},
+		{"continues and is reported late", start(undecided), start(mid), false, 0},
 		{"continues and ends at once", start(nil), []flow.Record{record(1, flow.Start, mid), record(1, flow.End, mid)}, false, 0},
-		{"datagrams go on", start(udp), start(udp), false, 0},
+		{"datagrams continue", start(udp), start(udp), false, 0},
 		{"ended before", []flow.Record{record(1, flow.Start, nil), record(1, flow.End, nil)}, start(mid), false, 1},
 		{"let go at the end", []flow.Record{record(1, flow.Start, nil), record(1, flow.End, nil)}, start(mid), true, 0},
 		{"a new one from the same port", start(nil), start(nil), false, 1},

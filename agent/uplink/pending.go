@@ -6,7 +6,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
-// absorb moves the kinds of another aggregate into this one; unfolded sessions stay there.
+// absorb moves the sums by kind of another aggregate into this one; sessions that are not summed up yet stay there.
 func (a *aggregate) absorb(o *aggregate) {
 	for k, c := range o.kinds {
 		if !a.putKind(k, &c) {

@@ -198,7 +198,7 @@ func TestSpoolNotThere(t *testing.T) {
 		prepare func(t *testing.T, dir string)
 	}{
 		{"a file is in the way", func(t *testing.T, dir string) { write(t, dir, "x") }},
-		{"garbage", func(t *testing.T, dir string) {
+		{"malformed data", func(t *testing.T, dir string) {
 			mkdir(t, dir)
 			write(t, filepath.Join(dir, fmt.Sprintf("%016x-%020d-%020d", 3, 1, 9)), "\x05abc")
 		}},
@@ -206,7 +206,7 @@ func TestSpoolNotThere(t *testing.T) {
 			mkdir(t, dir)
 			write(t, filepath.Join(dir, fmt.Sprintf("%016x-%020d-%020d.new", 3, 1, 9)), "\xff\xff\xff\xff\xff\xff")
 		}},
-		{"of somebody else", func(t *testing.T, dir string) {
+		{"of another user", func(t *testing.T, dir string) {
 			mkdir(t, dir)
 			write(t, filepath.Join(dir, "README"), "hello")
 		}},

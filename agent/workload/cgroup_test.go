@@ -56,7 +56,7 @@ func TestControlGroups(t *testing.T) {
 		{"where another one is, version 1", version1, "", map[string]string{"proc/7/cgroup": "3:cpu:/\n2:pids:/x/box-" + otherID + ".scope\n",
 			"cg/pids/x/box-" + someID + ".scope/cgroup.procs": "50\n"}, 7, 50},
 		{"seen from another namespace", version2, "", map[string]string{"proc/7/cgroup": "0::/../../x/" + otherID + "\n", "cg/x/" + someID + "/cgroup.procs": "51\n"}, 7, 0},
-		{"nobody yet", version2, "", map[string]string{"cg/docker/" + someID + "/cgroup.procs": ""}, 0, 0},
+		{"no process yet", version2, "", map[string]string{"cg/docker/" + someID + "/cgroup.procs": ""}, 0, 0},
 		{"a process that cannot be named here", version2, "", map[string]string{"cg/docker/" + someID + "/cgroup.procs": "0\n"}, 0, 0},
 		{"nonsense", version2, "", map[string]string{"cg/docker/" + someID + "/cgroup.procs": "x\n"}, 0, 0},
 		{"cut short", version2, "", map[string]string{"cg/docker/" + someID + "/cgroup.procs": strings.Repeat("1", 500)}, 0, 0},

@@ -104,7 +104,7 @@ func TestDockerContainers(t *testing.T) {
 	d.Do("POST", "/containers/"+web+"/pause", nil)
 	d.Do("POST", "/containers/"+web+"/unpause", nil)
 	d.Do("POST", "/containers/"+web+"/restart", nil)
-	f.is("reported anew with its group", web, func(w *workload.Workload) bool { return f.addedLocked(web) == added+1 && w.Group() == "svc:shop/web" })
+	f.is("reported again with its group", web, func(w *workload.Workload) bool { return f.addedLocked(web) == added+1 && w.Group() == "svc:shop/web" })
 	d.Remove(web)
 	f.gone("a removed container", web)
 }

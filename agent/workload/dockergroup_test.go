@@ -31,7 +31,7 @@ func TestDockerGroups(t *testing.T) {
 		{"a pod", "k8s_POD_web-7d-x_prod_1", map[string]string{"io.kubernetes.pod.name": "web-7d-x", "io.kubernetes.pod.namespace": "prod", "app": "web"}, "svc:prod/web", "web-7d-x"},
 		{"a pod by recommended labels", "k8s_POD_x", map[string]string{"io.kubernetes.pod.name": "x", "io.kubernetes.pod.namespace": "prod", "app.kubernetes.io/name": "shop", "app": "no"}, "svc:prod/shop", "x"},
 		{"a pod without labels", "k8s_POD_x", map[string]string{"io.kubernetes.pod.name": "x", "io.kubernetes.pod.namespace": "prod"}, "svc:prod/x", "x"},
-		{"people's word counts first", "shop-web-1", map[string]string{"com.docker.compose.project": "shop", "com.docker.compose.service": "web",
+		{"the user's label comes first", "shop-web-1", map[string]string{"com.docker.compose.project": "shop", "com.docker.compose.service": "web",
 			"sluice.net/service": "front", "sluice.net/namespace": "live"}, "svc:live/front", "shop-web-1"},
 		{"hostile labels", "web", map[string]string{"com.docker.compose.project": "../\x1b[31m", "com.docker.compose.service": "a/b c\n"}, "svc:31m/a-b-c-", "web"},
 		{"nothing but hostile", "web", map[string]string{"com.docker.compose.service": "///"}, "svc:default/web", "web"},

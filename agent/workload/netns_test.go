@@ -228,7 +228,7 @@ func TestNetNSRecreated(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.Do(func() error { return addDummy("10.9.9.2") })
-	f.until("the same name reported anew", func() bool {
+	f.until("the same name reported again", func() bool {
 		w := f.last["netns:"+second.Name]
 		return f.count(workload.Removed) == 1 && len(w.Interfaces) == 1 && w.Interfaces[0].Addresses[0].Addr() == netip.MustParseAddr("10.9.9.2")
 	})

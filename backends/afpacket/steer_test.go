@@ -280,7 +280,7 @@ func TestInlineAttachErrors(t *testing.T) {
 }
 
 // The service port is removed and another interface has its number, so that it cannot be
-// created anew: the queue ends and the fail mode applies.
+// created again: the queue ends and the fail mode applies.
 func TestPortLost(t *testing.T) {
 	testnet.RequireRoot(t)
 	n := testnet.New(t).Bridge("a", "b")

@@ -21,7 +21,7 @@ import (
 )
 
 // TestTapsInOrder sends datagrams by two interfaces of a namespace in turns: one queue has the frames
-// of both taps, in the order in which they were sent, and goes on when one of them is closed.
+// of both taps, in the order in which they were sent, and continues when one of them is closed.
 func TestTapsInOrder(t *testing.T) {
 	testnet.RequireRoot(t)
 	n := testnet.New(t)

@@ -11,9 +11,9 @@ type activity struct {
 	since atomic.Int64 // ns since epoch; 0 while it waits
 }
 
-// begin and end enclose the handling of a batch.
+// begin and finish enclose the handling of a batch.
 func (a *activity) begin(now time.Time) { a.since.Store(int64(now.Sub(a.epoch)) + 1) }
-func (a *activity) end()                { a.since.Store(0) }
+func (a *activity) finish()             { a.since.Store(0) }
 
 // stuck reports whether the worker has been busy with a batch for longer than limit.
 func (a *activity) stuck(now time.Time, limit time.Duration) bool {

@@ -16,7 +16,7 @@ func TestActivity(t *testing.T) {
 	if a.stuck(at(900), time.Second) || !a.stuck(at(1100), time.Second) {
 		t.Error("the limit is a second")
 	}
-	a.end()
+	a.finish()
 	if a.stuck(at(10_000), time.Second) {
 		t.Error("stuck while it waits")
 	}

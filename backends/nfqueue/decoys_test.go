@@ -3,91 +3,16 @@
 package nfqueue_test
 
 import (
-	"context"
-	"errors"
 	"testing"
-	"time"
 
 	"github.com/sluicenet/sluice/backends/nfqueue"
 	"github.com/sluicenet/sluice/core/backend"
-	"github.com/sluicenet/sluice/core/engine"
-	"github.com/sluicenet/sluice/core/policy"
-	"github.com/sluicenet/sluice/internal/stage/rawtcp"
-	"github.com/sluicenet/sluice/internal/stage/testnet"
-	"github.com/sluicenet/sluice/parsers/builtin"
+	"github.com/sluicenet/sluice/internal/stage/decoys"
 )
 
-// TestDecoys has a client show an allowed application in segments that Linux discards, and the
-// server another: without an engine the server gets what is not allowed, behind one never, and
-// requests pass.
-func TestDecoys(t *testing.T) {
-	testnet.RequireRoot(t)
-	ws := testnet.New(t).Bridge("a", "b").Workloads
-	server, client := ws[0], ws[1]
-	s := rawtcp.Serve(server)
-	for i, family := range []string{"ipv4", "ipv6"} {
-		through, request := rawtcp.Run(t, client, server, s, i == 1, i)
-		t.Logf("%s without an engine: %q", family, through)
-		if len(through) < len(rawtcp.Decoys)*2/3 || !request {
-			t.Errorf("%s without an engine: %d of %d decoys, request %v; too few to show anything", family, len(through), len(rawtcp.Decoys), request)
-		}
-	}
-	e := onlyHTTP(t, server)
-	for i, family := range []string{"ipv4", "ipv6"} {
-		if through, request := rawtcp.Run(t, client, server, s, i == 1, 2+i); len(through) > 0 || !request {
-			t.Errorf("%s: %q passed, want none; request passed: %v", family, through, request)
-		}
-	}
-	if n := e.Stats().Counters["engine.bad_checksum"]; n == 0 {
-		t.Error("no bad checksum was counted")
-	}
+func decoyed() decoys.Backend {
+	return decoys.Backend{New: func() backend.Backend { return nfqueue.New(nfqueue.Config{}) }, Endpoint: oneHarness().Endpoint}
 }
 
-// onlyHTTP attaches a workload to an engine that allows http to its port, and nothing else.
-func onlyHTTP(t *testing.T, w *testnet.Workload) *engine.Engine {
-	t.Helper()
-	reg, err := builtin.Registry()
-	if err != nil {
-		t.Fatal(err)
-	}
-	rule := policy.RuleSpec{ID: 7, Ports: []policy.PortSpec{{Proto: 6, Lo: rawtcp.Port, Hi: rawtcp.Port}}}
-	rule.Apps = append(rule.Apps, 1001) // http
-	table, err := policy.Compile(&policy.Spec{
-		Version: 1, Groups: []policy.GroupSpec{{Name: "any", Any: true}}, Identities: []policy.IdentitySpec{{Groups: []uint32{0}}},
-		Workloads: []policy.WorkloadSpec{{ID: "a", Mode: policy.Protect}},
-		Rules:     []policy.RuleSpec{rule},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, b := engine.New(engine.Config{Parsers: reg}), nfqueue.New(nfqueue.Config{})
-	t.Cleanup(func() {
-		if err := errors.Join(e.Close(), b.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	e.Apply(table)
-	if err := e.Attach(context.Background(), b, oneHarness().Endpoint(1, w, backend.FailClosed), "a"); err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
-// TestClosedWhileHolding closes an engine that holds payload: it is dropped, and nothing fails.
-func TestClosedWhileHolding(t *testing.T) {
-	testnet.RequireRoot(t)
-	ws := testnet.New(t).Bridge("a", "b").Workloads
-	rawtcp.Serve(ws[0])
-	e := onlyHTTP(t, ws[0])
-	for _, network := range []string{"tcp4", "tcp6"} {
-		c := ws[1].Dial(network, ws[0].Addr(network, rawtcp.Port))
-		if _, err := c.Write([]byte("GET /ha")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for end := time.Now().Add(5 * time.Second); e.Stats().Counters["engine.held"] < 2; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal("nothing was held")
-		}
-	}
-}
+func TestDecoys(t *testing.T)             { decoys.Run(t, decoyed()) }
+func TestClosedWhileHolding(t *testing.T) { decoys.CloseWhileHolding(t, decoyed()) }

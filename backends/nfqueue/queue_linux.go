@@ -79,7 +79,7 @@ func (q *queue) Recv(b *packet.Batch) error {
 	if q.stopped.Load() != nil {
 		wait = closePoll
 	}
-	q.busy.end()
+	q.busy.finish()
 	if err := q.io.receive(min(len(b.Frames), batch), wait); err != nil {
 		q.leave()
 		return err

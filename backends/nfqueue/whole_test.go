@@ -122,7 +122,7 @@ func (x *enforced) both() []path {
 }
 
 // TestWholeNamespace changes the interfaces of a workload: its packets are judged by whichever
-// interface they pass, from the first one on, although nobody changes the attachment.
+// interface they pass, from the first one on, although the attachment does not change.
 func TestWholeNamespace(t *testing.T) {
 	x := onlyAllowed(t, 1)
 	judged(t, "at first", x.both()...)

@@ -18,6 +18,7 @@ With --chaos it instead kills and stops a random choice of them for that long, a
 It needs root and a Consul server (deploy/consul.sh builds one; make demo-cluster does all of it), touches nothing outside
 of its own namespaces and leaves nothing behind. The exit code is 0 only if everything held.`
 
+// newCluster returns the demo of several nodes with a shared store.
 func newCluster(o *options) *cobra.Command {
 	var consul string
 	var chaos clusterdemo.Chaos

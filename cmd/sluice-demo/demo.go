@@ -18,6 +18,7 @@ and refuses what was not learned.
 It needs root, touches nothing outside of its own namespaces, and leaves nothing behind. The exit
 code is 0 only if everything held.`
 
+// newDemo returns the demo on one machine.
 func newDemo(o *options) *cobra.Command {
 	var once bool
 	cmd := &cobra.Command{

@@ -80,7 +80,7 @@ func (c *cli) setBackend(ctx context.Context, cl controlv1.ControlClient, worklo
 	return nil
 }
 
-// showBackend shows what came of a choice.
+// showBackend shows how the interfaces of a workload are attached after a backend was chosen for it.
 func (c *cli) showBackend(w *controlv1.Workload, backend string, enforced bool) {
 	fmt.Fprintf(c.out, "%s: %s\n", clean(w.Name), c.out.paint(bold, backend))
 	switch {

@@ -15,7 +15,7 @@ import (
 	"github.com/sluicenet/sluice/store"
 )
 
-// watched is what a controller's process knows of itself whether it leads or not.
+// watched is the state of a controller's process, leader or standby, for its metrics and its health.
 type watched struct {
 	leads   atomic.Pointer[controller.Controller] // nil while it does not lead
 	state   *probed

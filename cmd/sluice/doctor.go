@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// check is one thing that Sluice needs or likes of a machine.
+// check is the result for one requirement or recommendation of Sluice for a machine.
 type check struct {
 	Name string `json:"name"`
 	OK   bool   `json:"ok"`

@@ -37,7 +37,7 @@ func newModeSet(c *cli) *cobra.Command {
 		Long: `Sets the mode of one group, of several, or of "all", and waits until every agent enforces it. Groups are
 named as "sluice groups" lists them, or by their short names. No connection is broken by it but
 those that the new mode refuses: a switch to protect refuses open connections that no rule allows, idle
-ones too, and lists them. Agents that run with --open-at-switch keep let them continue, as violations.`,
+ones too, and lists them. Agents that run with --open-at-switch=keep let them continue, as violations.`,
 		Example: "  sluice mode set web protect\n  sluice mode set web api db monitor\n  sluice mode set all discover",
 		Args: func(cmd *cobra.Command, a []string) error {
 			if len(a) < 2 {

@@ -38,19 +38,27 @@ type listedPlugin struct {
 }
 
 func newPluginsList(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:   "list",
-		Short: "List the plugins of the running agents",
+	var user string
+	cmd := &cobra.Command{
+		Use:   "list [DIR]",
+		Short: "List the plugins of the running agents, or of a folder",
 		Long: `Lists the plugins of every agent that the daemon knows: what they recognise, how often they were restarted and panicked, and why
-they failed last. What is wrong now follows, with what to do.`,
-		Example: "  sluice plugins list\n  sluice plugins list -o json",
-		Args: func(_ *cobra.Command, a []string) error {
-			if len(a) > 0 {
-				return fmt.Errorf("the plugins of running agents are in no folder: use `sluice plugins check %s` for files", a[0])
+they failed last. What is wrong now follows, with what to do.
+
+With DIR, lists the plugins of a folder instead, without a running Sluice: it starts each file as the agent does, and ends it. The
+exit code is 0 even if some do not start: use ` + "`sluice plugins check`" + ` to test that. Run it as root: other users cannot start a plugin
+under another account.`,
+		Example: "  sluice plugins list\n  sluice plugins list -o json\n  sudo sluice plugins list /etc/sluice/plugins",
+		Args: func(cmd *cobra.Command, a []string) error {
+			if len(a) > 1 {
+				return args("DIR")(cmd, a)
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, a []string) error {
+			if len(a) > 0 {
+				return c.listFolder(cmd.Context(), a[0], user)
+			}
 			return c.call(cmd.Context(), func(ctx context.Context, cl controlv1.ControlClient) error {
 				st, err := cl.Status(ctx, &controlv1.StatusRequest{})
 				if err != nil {
@@ -60,6 +68,8 @@ they failed last. What is wrong now follows, with what to do.`,
 			})
 		},
 	}
+	cmd.Flags().StringVar(&user, "plugin-user", "", "with DIR: "+pluginUserUsage)
+	return cmd
 }
 
 func (c *cli) listPlugins(st *controlv1.StatusResponse) error {

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -50,5 +54,32 @@ func TestExceedingIsUnwell(t *testing.T) {
 	a.exceeding = []string{"web: flood: 7 packets", "db: evicted: 3 sessions"}
 	if got, want := o.unwell(), "web: flood: 7 packets\ndb: evicted: 3 sessions"; got != want {
 		t.Errorf("health is %q, want %q", got, want)
+	}
+}
+
+// TestPluginsOfFolder: a folder is listed without a running Sluice, with what is wrong with each file.
+func TestPluginsOfFolder(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"broken": 0o755, "notes.txt": 0o644} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("no program\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var out, errs bytes.Buffer
+	if code := run(t.Context(), []string{"plugins", "list", dir, "-o", "json"}, &screen{Writer: &out}, &screen{Writer: &errs}); code != 0 {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	var got []folderPlugin
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatalf("%v in %s", err, out.String())
+	}
+	want := map[string][2]string{"broken": {"failed", "it is no program"}, "notes.txt": {"refused", "chmod +x"}}
+	for _, p := range got {
+		if w := want[p.Name]; p.State != w[0] || !strings.Contains(p.Error, w[1]) || p.Path != filepath.Join(dir, p.Name) {
+			t.Errorf("%+v, want %v", p, w)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d plugins, want %d", len(got), len(want))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	controlv1 "github.com/sluicenet/sluice/api/control/v1"
 )
 
+// newStore returns `sluice store`, which accepts a store that was emptied, replaced or restored.
 func newStore(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",

@@ -2,8 +2,8 @@ package graph
 
 import "github.com/sluicenet/sluice/core/flow"
 
-// passage is what an edge said before a session was noted on it. When the session's application
-// becomes known it moves to another edge, and the sessions that stay are described as before: what
+// passage is the state of an edge before a session was counted there. When the session's application
+// becomes known the session moves to another edge, and the sessions that stay are described as before: what
 // was refused stays refused.
 type passage struct {
 	end      End // of the reporting end

@@ -10,8 +10,8 @@ import (
 	"github.com/sluicenet/sluice/core/app"
 )
 
-// What may have been sent to teach is set aside: shown, kept, and not in force until a user accepts
-// it. There is one proposal for each pair of groups and application. What is taught again by another
+// Connections that may have been made in order to be learned, within a scan or a flood, are set aside: shown,
+// kept, and not in force until a user accepts them. There is one proposal for each pair of groups and application. What is taught again by another
 // source, or by the same one long after its scan, becomes a rule as if it had not been set aside.
 
 // Bounds of what is set aside, in all and from one group. Further proposals are counted by Lost.

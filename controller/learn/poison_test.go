@@ -186,7 +186,7 @@ func TestNoScan(t *testing.T) {
 			}
 			return append(s, try("web", 1, 80, true))
 		},
-		"syslog that nobody answers": func() (s []c) {
+		"syslog without an answer": func() (s []c) {
 			for n := range 200 {
 				s = append(s, conn(func(c *c) {
 					c.Source, c.Server, c.Proto, c.Port, c.App, c.Answered, c.Outcome = "web", host(n), 17, 514, app.Syslog, false, flow.OutcomeUnanswered

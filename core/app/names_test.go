@@ -107,7 +107,7 @@ func TestGiveAtTheSameTime(t *testing.T) {
 	}
 }
 
-// TestUnknownNameHelps: the error of a name that does not exist says where the names are.
+// TestUnknownNameHelps: the error of a name that does not exist shows where the names are.
 func TestUnknownNameHelps(t *testing.T) {
 	for _, name := range []string{"", "htpp", "app-12345", "undecided"} {
 		if _, err := app.Parse(name); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", name)) || !strings.Contains(err.Error(), "sluice rules --help") {

@@ -20,7 +20,7 @@ func (h *hands) pass(d time.Duration, ppm int64) {
 	h.wall += int64(d) + int64(d)/1_000_000*ppm
 }
 
-// TestClock sets the wall clock while time passes: the engine's goes on at the rate of the monotonic one, and is
+// TestClock sets the wall clock while time passes: the engine's continues at the rate of the monotonic one, and is
 // the wall clock while that is only adjusted.
 func TestClock(t *testing.T) {
 	const begin = int64(1_700_000_000_000_000_000)
@@ -91,7 +91,7 @@ func TestRestamp(t *testing.T) {
 	}
 }
 
-// TestClockOfMachine: the real clock is the wall clock while nobody sets it.
+// TestClockOfMachine: the real clock is the wall clock while it is not set.
 func TestClockOfMachine(t *testing.T) {
 	c := newClock(nil)
 	for range 1000 {

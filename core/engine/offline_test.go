@@ -100,7 +100,7 @@ func TestReplayCutAtEveryFrame(t *testing.T) {
 						t.Fatalf("frames %d to %d: got server port %d", from, to, f.ServerPort)
 					}
 				}
-				// ACKs and FINs alone show no connection that anybody uses: they may go unrecorded.
+				// ACKs and FINs alone show no connection in use: they may go unrecorded.
 				bare := from > 4 || from == 2 && to == 3
 				if bare && len(records) == 0 {
 					continue

@@ -37,7 +37,7 @@ func (s *spreading) Place(peer packet.Addr) int {
 }
 
 // TestSpreadSessionsFollowTheirFrames: where an endpoint's frames are spread over queues, each session moves to the worker that will have its
-// frames, found by its peer; there it goes on as the session it was.
+// frames, found by its peer; there it continues as the session it was.
 func TestSpreadSessionsFollowTheirFrames(t *testing.T) {
 	families(t, func(t *testing.T, v6 bool) {
 		for to := range 2 {

@@ -230,7 +230,7 @@ func TestUnreachableIsRefused(t *testing.T) {
 		b := newBench(t)
 		b.policy(1, policy.Discover, policy.WorkloadSpec{})
 		q := b.attach(backend.Tap)
-		asked := frameOf(t, v6, 0, layers.IPProtocolUDP, &layers.UDP{SrcPort: 5000, DstPort: 7000}, "anybody there")
+		asked := frameOf(t, v6, 0, layers.IPProtocolUDP, &layers.UDP{SrcPort: 5000, DstPort: 7000}, "is it there")
 		quote := string(asked.Data[14:])
 		answer := frameOf(t, v6, 1, layers.IPProtocolICMPv4, &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 3)}, quote)
 		if v6 {

@@ -140,7 +140,7 @@ func TestBad(t *testing.T) {
 	}
 }
 
-func TestTinyFirstFragmentIsTold(t *testing.T) {
+func TestTinyFirstFragmentIsReported(t *testing.T) {
 	b := build(false, 7, part{0, udp(1000)[:8], true})
 	b[14+9] = packet.ProtoTCP
 	p := new(packet.Packet)

@@ -95,8 +95,8 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-// TestHoldTimeBeginsAnew holds again after everything was taken.
-func TestHoldTimeBeginsAnew(t *testing.T) {
+// TestHoldTimeBeginsAgain holds again after everything was taken.
+func TestHoldTimeBeginsAgain(t *testing.T) {
 	var r hold.Room
 	put(&r, 1, "x")
 	r.TakeAll(1)

@@ -51,7 +51,7 @@ func TestPinsAgainstBytes(t *testing.T) {
 	}
 }
 
-// TestPinsAreBounded: many sessions that nobody acknowledges stay within the bound; those that
+// TestPinsAreBounded: many sessions whose data is not acknowledged stay within the bound; those that
 // lost their bytes accept no repetition of them, and what is new all the same.
 func TestPinsAreBounded(t *testing.T) {
 	var p hold.Pins

@@ -180,7 +180,7 @@ func TestThreatsAreKept(t *testing.T) {
 	for range 1000 {
 		r.answers = append(r.answers, func(to detect.Answers) { to.Threat(f.Number(), 2019, "seen") })
 	}
-	r.answers = append(r.answers, func(to detect.Answers) { to.Threat(99, 1, "of nobody") })
+	r.answers = append(r.answers, func(to detect.Answers) { to.Threat(99, 1, "of no session") })
 	p.Poll()
 	got := p.TakeThreats()
 	if len(got) != 256 || got[0].Owner != 7 || got[0].ID != 2019 || got[0].Text != "seen" || string(got[0].Packet) != "packet of abc" {

@@ -104,7 +104,7 @@ func TestIntact(t *testing.T) {
 	}
 }
 
-// TestIntactIPHeader: the checksum of the IPv4 header is nobody else's.
+// TestIntactIPHeader: the checksum of the IPv4 header covers that header alone.
 func TestIntactIPHeader(t *testing.T) {
 	b, _, _ := rawSegment(false, packet.ProtoTCP, 80, "x")
 	b[10] ^= 1

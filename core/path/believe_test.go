@@ -214,7 +214,7 @@ func TestRefusedFastOpen(t *testing.T) {
 }
 
 // TestFutureACK: payload with an ACK of what its receiver never sent is not read and does not
-// pass; the session goes on with the next valid segment.
+// pass; the session continues with the next valid segment.
 func TestFutureACK(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		s := newStage(t, policy.Protect)
@@ -234,7 +234,7 @@ func TestFutureACK(t *testing.T) {
 }
 
 // TestForgedMidstream: one segment that no connection has gives it no application; a connection
-// has that of its first bytes, as soon as its other end is heard.
+// has that of its first bytes, as soon as its other end has sent something.
 func TestForgedMidstream(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		for _, mode := range []policy.Mode{policy.Protect, policy.Discover} {

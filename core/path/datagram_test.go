@@ -56,7 +56,7 @@ func pieces(f packet.Frame, v6 bool, id uint16, n int) (out []packet.Frame) {
 	return out
 }
 
-// TestFragmentsInAnyOrder: three fragments in all six orders, allowed and denied, of both families: what came before the last goes on behind
+// TestFragmentsInAnyOrder: three fragments in all six orders, allowed and denied, of both families: what came before the last continues behind
 // the verdict, in the order of its coming, and copies follow it.
 func TestFragmentsInAnyOrder(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
@@ -166,7 +166,7 @@ func TestFragmentsNeverWhole(t *testing.T) {
 		if len(s.q.sent) != 0 || len(s.all) != 0 {
 			t.Errorf("%d frames sent, %d records", len(s.q.sent), len(s.all))
 		}
-		s.want("all, anew", s.give(parts[0], parts[1]), drop, pass)
+		s.want("all, again", s.give(parts[0], parts[1]), drop, pass)
 	})
 }
 

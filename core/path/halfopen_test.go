@@ -8,7 +8,7 @@ import (
 	"github.com/sluicenet/sluice/core/policy"
 )
 
-// handshakeRepeats is when Linux sends a SYN, or a SYN+ACK, that nobody answers, with the last ones of
+// handshakeRepeats is when Linux sends a SYN, or a SYN+ACK, without an answer, with the last ones of
 // sysctls set higher than they are by default; seconds.
 var handshakeRepeats = map[string][]float64{
 	"S":  {0, 1, 2, 3.1, 4.1, 5.2, 7.3, 11.5, 19.7, 36.1, 69.3, 136},

@@ -12,7 +12,7 @@ import (
 )
 
 // TestICMPErrorsAboutFragments relate to the datagram's session, whichever fragment they quote, and an error
-// that relates to none is judged as an ICMP message, which nobody answers.
+// that relates to none is judged as an ICMP message, without an answer.
 func TestICMPErrorsAboutFragments(t *testing.T) {
 	for _, mode := range []policy.Mode{policy.Discover, policy.Protect} {
 		s := newStage(t, mode)

@@ -57,7 +57,7 @@ func TestLease(t *testing.T) {
 	s.counted(counter.AddressAcquired, 10)
 	s.counted(counter.Opened, opened)
 	for name, f := range map[string]packet.Frame{
-		"a question to somebody":       out("10.0.0.1", "10.0.0.9", 68, 67, dhcp(1, 3, 9, macW)),
+		"a question to one server":     out("10.0.0.1", "10.0.0.9", 68, 67, dhcp(1, 3, 9, macW)),
 		"another's hardware address":   out("0.0.0.0", "255.255.255.255", 68, 67, dhcp(1, 1, 9, macOther)),
 		"an answer of a client":        out("10.0.0.1", "255.255.255.255", 68, 67, dhcp(2, 2, 9, macW)),
 		"as a server":                  out("10.0.0.1", "255.255.255.255", 67, 68, dhcp(2, 2, 9, macW)),
@@ -67,7 +67,7 @@ func TestLease(t *testing.T) {
 		"an answer to another":         in("10.0.0.2", "10.0.0.1", 67, 68, dhcp(2, 2, 99, macW)),
 		"other port":                   out("10.0.0.1", "10.0.0.2", 6800, 67, dhcp(1, 1, 9, macW)),
 		"IPv6, text":                   out("fe80::1", "ff02::1:2", 546, 547, []byte("bad datagram")),
-		"IPv6, to somebody":            out("fd00::1", "fd00::9", 546, 547, dhcp6(1, 10)),
+		"IPv6, to one server":          out("fd00::1", "fd00::9", 546, 547, dhcp6(1, 10)),
 		"IPv6, as a server":            out("fe80::1", "fe80::2", 547, 546, dhcp6(2, 7)),
 		"IPv6, a question of a server": out("fe80::1", "ff02::1:2", 546, 547, dhcp6(2, 7)),
 		"IPv6, an answer to another":   in("fe80::2", "fe80::1", 547, 546, dhcp6(7, 99)),

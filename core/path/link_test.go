@@ -99,7 +99,7 @@ func TestSenders(t *testing.T) {
 			{"its own link-local", packet.Egress, macP, macW, "fe80::1", "fe80::2", true},
 			{"another's", packet.Egress, macP, macW, "10.0.0.2", "10.0.0.9", false},
 			{"another's, IPv6", packet.Egress, macP, macW, "fd00::2", "fd00::9", false},
-			{"nobody's", packet.Egress, macP, macW, "203.0.113.1", "10.0.0.2", false},
+			{"of no workload", packet.Egress, macP, macW, "203.0.113.1", "10.0.0.2", false},
 			{"none", packet.Egress, macP, macW, "0.0.0.0", "10.0.0.2", false},
 			{"none, IPv6", packet.Egress, macP, macW, "::", "fd00::2", false},
 			{"another's MAC address", packet.Egress, macP, macOther, "10.0.0.1", "10.0.0.2", false},

@@ -21,8 +21,8 @@ type talk struct {
 	from         int // the end that is the client: 0 the workload, 1 its peer
 }
 
-// heard is what the model has of a conversation.
-type heard struct {
+// received is what the model has of a conversation.
+type received struct {
 	packets [2]uint64 // from the client, and back
 	verdict flow.Verdict
 }
@@ -32,7 +32,7 @@ type model struct {
 	mode    policy.Mode
 	allowed map[uint16]bool
 	denied  map[uint16]bool
-	talks   map[talk]*heard
+	talks   map[talk]*received
 }
 
 // verdict evaluates the rules for a conversation. They are from the workload to its peer alone.
@@ -81,7 +81,7 @@ func TestDatagramsFollowTheModel(t *testing.T) {
 		for seed := range uint64(4) {
 			t.Run(fmt.Sprint(mode, seed), func(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, uint64(mode)))
-				m := &model{mode: mode, talks: map[talk]*heard{}}
+				m := &model{mode: mode, talks: map[talk]*received{}}
 				s := newStage(t, mode)
 				for version := range uint64(8) {
 					m.change(r)
@@ -108,7 +108,7 @@ func (m *model) batch(s *stage, r *rand.Rand) {
 		k := talk{v6: r.IntN(2) == 0, cport: 40000 + uint16(r.IntN(6)), sport: 5000 + uint16(r.IntN(8)), from: r.IntN(2)}
 		h := m.talks[k]
 		if h == nil {
-			h = &heard{}
+			h = &received{}
 			m.talks[k] = h
 		}
 		back := h.packets[0] > 0 && r.IntN(2) == 0
@@ -135,7 +135,7 @@ func (m *model) batch(s *stage, r *rand.Rand) {
 // compare adds the records up and compares them with what was sent.
 func (m *model) compare(s *stage) {
 	s.t.Helper()
-	got := map[talk]*heard{}
+	got := map[talk]*received{}
 	sessions := map[uint64]talk{}
 	for i := range s.all {
 		f := &s.all[i]
@@ -148,7 +148,7 @@ func (m *model) compare(s *stage) {
 		}
 		sessions[f.Session] = k
 		if got[k] == nil {
-			got[k] = &heard{}
+			got[k] = &received{}
 		}
 		for d := range f.Packets {
 			got[k].packets[d] += f.Packets[d]
@@ -237,9 +237,9 @@ func TestConnectionsFollowTheModel(t *testing.T) {
 	}
 }
 
-// TestRefusedConversationGoesOn: a conversation that a policy refuses and the next one allows again goes on with whichever end speaks
+// TestRefusedConversationContinues: a conversation that a policy refuses and the next one allows again continues with whichever end speaks
 // first, and its client stays the client.
-func TestRefusedConversationGoesOn(t *testing.T) {
+func TestRefusedConversationContinues(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		for first, speaks := range []string{"the client", "the server"} {
 			s := newStage(t, policy.Protect)

@@ -254,7 +254,7 @@ func TestSilentRefusal(t *testing.T) {
 }
 
 // TestDatagramsAtSwitch: an open UDP socket is refused at once, and a conversation that is
-// going on; one that may long be over violates nothing until it continues.
+// continuing; one that may long be over violates nothing until it continues.
 func TestDatagramsAtSwitch(t *testing.T) {
 	both(t, func(t *testing.T, v6 bool) {
 		s := newStage(t, policy.Protect)

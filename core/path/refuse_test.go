@@ -132,9 +132,9 @@ func TestNamedByALimit(t *testing.T) {
 	}
 }
 
-// TestAllowedSoFarGoesOn: a client whose first bytes show what policy allows, whatever rides on
+// TestAllowedSoFarContinues: a client whose first bytes show what policy allows, whatever rides on
 // it, need not wait: its kernel would send nothing more after a time-out.
-func TestAllowedSoFarGoesOn(t *testing.T) {
+func TestAllowedSoFarContinues(t *testing.T) {
 	reg, err := builtin.Registry()
 	if err != nil {
 		t.Fatal(err)

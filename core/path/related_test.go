@@ -110,7 +110,7 @@ func TestAnswersToGroups(t *testing.T) {
 				back := func(sport, dport uint16) packet.Frame {
 					return datagram(t, packet.Egress, macP, macW, q.own, ps, sport, dport, "here I am")
 				}
-				hears.want("an answer nobody asked for", hears.give(back(1900, 50001)), refused)
+				hears.want("an answer without a question", hears.give(back(1900, 50001)), refused)
 				hears.want("the question", hears.give(heard), pass)
 				hears.want("the answer", hears.give(back(1900, 50000), back(41000, 50000)), pass, pass)
 				hears.want("to another port", hears.give(back(1900, 50003)), refused)

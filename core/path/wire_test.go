@@ -213,7 +213,7 @@ func (w *wire) pass(d time.Duration) {
 	}
 }
 
-// open opens the connection and tells the ends what they expect.
+// open opens the connection and sets what the ends expect.
 func (w *wire) open(c *conn) {
 	w.end[0] = receiver{next: c.seq[0] + 1, got: map[uint32]byte{}}
 	w.end[1] = receiver{next: c.seq[1] + 1, got: map[uint32]byte{}}

@@ -70,7 +70,7 @@ func TestIdentityIsOfTheLongestPrefix(t *testing.T) {
 }
 
 // TestGuestAddressesComeFirst compares Table.With with a list in which the present addresses of guests precede everything: the first guest
-// with an address has it, addresses that many machines share are nobody's, and the table that With extends stays as it was.
+// with an address has it, addresses that many machines share belong to none, and the table that With extends stays as it was.
 func TestGuestAddressesComeFirst(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for n := range 40 {
@@ -123,8 +123,8 @@ func TestGuestAddressesComeFirst(t *testing.T) {
 	}
 }
 
-// TestWithNobodyNew: where nothing changes, the table itself is returned, so that paths keep their decisions.
-func TestWithNobodyNew(t *testing.T) {
+// TestWithNothingNew: where nothing changes, the table itself is returned, so that paths keep their decisions.
+func TestWithNothingNew(t *testing.T) {
 	s := numbered(rand.New(rand.NewPCG(9, 10)), 8)
 	own := policy.AddressSpec{Prefix: netip.MustParsePrefix("192.0.2.1/32"), Identity: 1}
 	s.Addresses = append(s.Addresses, own)

@@ -159,7 +159,7 @@ func TestForgedBeginning(t *testing.T) {
 }
 
 // TestOldTimeOnTap: where an acknowledgement is seen before its data, what it acknowledges is not discarded for the
-// timestamp of later data that was seen first. What nobody has acknowledged is.
+// timestamp of later data that was seen first. What is not acknowledged is.
 func TestOldTimeOnTap(t *testing.T) {
 	s := session.Session{Key: key(1), ClientIsA: true, Last: start}
 	for _, g := range timed(optional{seg{1, ack, 1, 21, 0, 0, false, false, 0, established}, 5001, false, 64},

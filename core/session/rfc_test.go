@@ -40,7 +40,7 @@ var rfcCases = []struct {
 		seg{1, ack | fin, 1, 2, 0, 0, false, false, 0, closed},
 		seg{0, ack, 2, 2, 0, 0, false, false, 0, closed},
 	)},
-	{"half-close: the other direction goes on for long", open(
+	{"half-close: the other direction continues for long", open(
 		seg{0, ack | fin, 1, 1, 300, 0, false, false, 0, closing},
 		seg{1, ack, 1, 302, 1000, 0, false, false, 0, closing},
 		seg{0, ack, 302, 1001, 0, 0, false, false, 0, closing},
@@ -137,7 +137,7 @@ var rfcCases = []struct {
 		seg{0, ack, 1, -1 << 20, 10, 0, false, true, 0, established},
 		seg{0, ack, 1, 1, 10, 0, false, false, 0, established},
 	)},
-	{"TIME-WAIT: a new SYN begins anew (3.10.7.4)", open(
+	{"TIME-WAIT: a new SYN begins again (3.10.7.4)", open(
 		seg{0, ack | fin, 1, 1, 0, 0, false, false, 0, closing},
 		seg{1, ack | fin, 1, 2, 0, 0, false, false, 0, closing},
 		seg{0, ack, 2, 2, 0, 0, false, false, session.ClosedNow, closed},

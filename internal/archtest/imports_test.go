@@ -65,6 +65,8 @@ var rules = []rule{
 	{"internal/vocab", []string{"api/...", "core/flow"}},
 	{"internal/stage/demo", []string{"api/...", "internal/...", stage}},
 	{"internal/stage/clusterdemo", []string{"api/...", "internal/...", stage}},
+	// Backends are tried under a whole engine.
+	{"internal/stage/decoys", []string{"core/backend", "core/engine", "core/policy", "parsers/builtin", "internal/...", stage}},
 	{stage, []string{"internal/...", stage}},
 	{"internal/specstore", []string{"store", "store/blob", "core/policy"}},
 	{"internal/appnames", []string{"store", "core/app"}},

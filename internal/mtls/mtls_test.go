@@ -124,7 +124,7 @@ func TestHandshake(t *testing.T) {
 		want   codes.Code
 	}{
 		{"agent to controller", dir + "/c1", dir + "/n1", codes.OK},
-		{"another agent is told apart", dir + "/c1", dir + "/n2", codes.PermissionDenied},
+		{"another agent is distinguished", dir + "/c1", dir + "/n2", codes.PermissionDenied},
 		{"agent of another authority", dir + "/c1", other + "/n1", codes.Unavailable},
 		{"controller of another authority", other + "/c1", dir + "/n1", codes.Unavailable},
 		{"an agent is no controller", dir + "/n2", dir + "/n1", codes.Unavailable},

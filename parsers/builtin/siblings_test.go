@@ -77,7 +77,7 @@ var siblings = []sibling{
 	{app: app.NATS, what: "subscriptions before a message", head: "SUB a.* 1\r\nPING\r\nPUB a.b 2\r\nhi\r\n", want: likely, mid: true},
 	{app: app.NATS, what: "a long message", dir: server, head: "+OK\r\nMSG a.b 1 90000\r\nx", want: likely, mid: true},
 	{app: app.ZooKeeper, what: "a word of a later version", head: "lead", want: more},
-	{app: app.ZooKeeper, what: "a word that is not let in", dir: server, head: "mntr is not executed because it is not in the whitelist.\n", want: likely},
+	{app: app.ZooKeeper, what: "a word that is not accepted", dir: server, head: "mntr is not executed because it is not in the whitelist.\n", want: likely},
 	{app: app.Cassandra, what: "a statement of any text", head: cql(4, 7, "\x00\x00\x00\x16FROBNICATE "+odd[:11]+"\x00\x01\x00"), want: likely, mid: true},
 	{app: app.Cassandra, what: "a prepared statement", head: cql(4, 10, "\x00\x10"+strings.Repeat("\xfe", 16)+"\x00\x06\x00"), want: likely, mid: true},
 	{app: app.Cassandra, what: "an error that quotes", dir: server, head: cql(0x84, 0, "\x00\x00\x20\x00\x00\x08"+odd[:8]), want: likely},

@@ -66,7 +66,7 @@ func connections(b *testing.B, name string, wave int) {
 			conns = append(conns, c)
 		}
 		bed.q.give(frames...)
-		bed.q.await(wave) // until all requests went on
+		bed.q.await(wave) // until all requests passed
 		bed.q.clear()
 		frames = frames[:0]
 		for _, c := range conns {

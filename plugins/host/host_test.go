@@ -167,14 +167,14 @@ func TestFailuresUnderLoad(t *testing.T) {
 
 // A plugin that violates the protocol is started again a few times at once and then seldom; its sessions are
 // unidentified meanwhile, and pass where the workload fails open.
-func TestGarbageFails(t *testing.T) {
+func TestMalformedAnswersFail(t *testing.T) {
 	for name, w := range map[string]policy.WorkloadSpec{"fail open": {Mode: policy.Protect}, "fail closed": {Mode: policy.Protect, FailClosed: true}} {
-		t.Run(name, func(t *testing.T) { garbageFails(t, w) })
+		t.Run(name, func(t *testing.T) { malformedAnswersFail(t, w) })
 	}
 }
 
-func garbageFails(t *testing.T, w policy.WorkloadSpec) {
-	h := start(t, host.Config{Plugins: roles("garbage"), FirstDelay: time.Millisecond, LastDelay: 2 * time.Millisecond, Restarts: 3, SlowDelay: time.Second})
+func malformedAnswersFail(t *testing.T, w policy.WorkloadSpec) {
+	h := start(t, host.Config{Plugins: roles("malformed"), FirstDelay: time.Millisecond, LastDelay: 2 * time.Millisecond, Restarts: 3, SlowDelay: time.Second})
 	b := newBedOf(t, h, w, allow(app.HTTP))
 	want, passed := flow.Allow, request
 	if w.FailClosed {
@@ -197,7 +197,7 @@ func garbageFails(t *testing.T, w policy.WorkloadSpec) {
 		}
 	}
 	if g, r := count(h, "protocol_violations"), count(h, "restarts"); g != 4 || r != 3 {
-		t.Errorf("%d times garbage and %d restarts, want 4 and 3", g, r)
+		t.Errorf("%d protocol violations and %d restarts, want 4 and 3", g, r)
 	}
 	s := h.Status()[0]
 	if s.State != host.Failed || s.Running || !s.Away || s.Error == "" || !strings.Contains(s.Warning, "next attempts are every 1s") {

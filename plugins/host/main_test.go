@@ -46,10 +46,10 @@ func TestMain(m *testing.M) {
 		time.Sleep(time.Hour)
 	case "foreign":
 		plugin.Serve(&plugin.ServeConfig{HandshakeConfig: plugin.HandshakeConfig{ProtocolVersion: 1, MagicCookieKey: "OTHER", MagicCookieValue: "cookie"},
-			Plugins: plugin.PluginSet{wire.PluginKind: garbage{}}, GRPCServer: plugin.DefaultGRPCServer})
+			Plugins: plugin.PluginSet{wire.PluginKind: malformed{}}, GRPCServer: plugin.DefaultGRPCServer})
 	case "newer":
 		plugin.Serve(&plugin.ServeConfig{HandshakeConfig: plugin.HandshakeConfig{ProtocolVersion: wire.Format + 1, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
-			Plugins: plugin.PluginSet{wire.PluginKind: garbage{}}, GRPCServer: plugin.DefaultGRPCServer})
+			Plugins: plugin.PluginSet{wire.PluginKind: malformed{}}, GRPCServer: plugin.DefaultGRPCServer})
 	case "says":
 		fmt.Println("stdout before")
 		fmt.Fprintln(os.Stderr, "stderr before")
@@ -75,7 +75,7 @@ func TestMain(m *testing.M) {
 		}
 		fmt.Println(h.Status()[0].PID)
 		select {}
-	case "garbage":
+	case "malformed":
 		serveGarbage()
 	}
 	os.Exit(1)
@@ -271,17 +271,17 @@ func (l *leak) Probe(*parsers.Meta, parsers.Dir, []byte) parsers.Match {
 
 func (*leak) Open(*parsers.Meta, parsers.Sink) parsers.Stream { return nil }
 
-// garbage describes itself well and then answers nonsense.
-type garbage struct {
+// malformed describes itself well and then answers nonsense.
+type malformed struct {
 	parserv1.UnimplementedParserServer
 	plugin.NetRPCUnsupportedPlugin
 }
 
-func (garbage) Describe(context.Context, *parserv1.DescribeRequest) (*parserv1.DescribeResponse, error) {
-	return &parserv1.DescribeResponse{Format: wire.Format, Name: "garbage", Protocols: []*parserv1.Protocol{{Name: "http", Tcp: true, Number: 1001}}}, nil
+func (malformed) Describe(context.Context, *parserv1.DescribeRequest) (*parserv1.DescribeResponse, error) {
+	return &parserv1.DescribeResponse{Format: wire.Format, Name: "malformed", Protocols: []*parserv1.Protocol{{Name: "http", Tcp: true, Number: 1001}}}, nil
 }
 
-func (garbage) Identify(g parserv1.Parser_IdentifyServer) error {
+func (malformed) Identify(g parserv1.Parser_IdentifyServer) error {
 	done := uint64(0)
 	for {
 		q, err := g.Recv()
@@ -295,19 +295,19 @@ func (garbage) Identify(g parserv1.Parser_IdentifyServer) error {
 	}
 }
 
-func (s garbage) GRPCServer(_ *plugin.GRPCBroker, g *grpc.Server) error {
+func (s malformed) GRPCServer(_ *plugin.GRPCBroker, g *grpc.Server) error {
 	parserv1.RegisterParserServer(g, s)
 	return nil
 }
 
-func (garbage) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
+func (malformed) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
 	return nil, nil
 }
 
 func serveGarbage() {
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig: plugin.HandshakeConfig{ProtocolVersion: wire.Format, MagicCookieKey: wire.CookieKey, MagicCookieValue: wire.CookieValue},
-		Plugins:         plugin.PluginSet{wire.PluginKind: garbage{}}, GRPCServer: plugin.DefaultGRPCServer,
+		Plugins:         plugin.PluginSet{wire.PluginKind: malformed{}}, GRPCServer: plugin.DefaultGRPCServer,
 	})
 }
 

@@ -52,7 +52,7 @@ func (a *asker) lost(k *link, to detect.Answers) {
 			pt.news = unknown()
 		}
 		pt.news.Ended = true
-		a.sessions.settle(pt)
+		a.sessions.settlePart(pt)
 		a.merge(e, to)
 	}
 }
@@ -74,7 +74,7 @@ func (a *asker) unpark(to detect.Answers) {
 			if !k.up() || e.gone {
 				a.h.count.lost.Add(1)
 				pt.news = unknown()
-				a.sessions.settle(pt)
+				a.sessions.settlePart(pt)
 				a.merge(e, to)
 				continue
 			}
@@ -133,7 +133,7 @@ func (a *asker) read(k *link, l *live, b []byte, to detect.Answers) error {
 			pt.kept = nil // a name was withdrawn
 		}
 		if pt.news = n; n.Ended {
-			a.sessions.settle(pt)
+			a.sessions.settlePart(pt)
 		}
 		a.merge(e, to)
 	}
@@ -278,7 +278,7 @@ func (a *asker) dismiss(e *entry) {
 		if pt.state == asking {
 			pt.link.write(wire.Append(a.scratch[:0], wire.Close, 0, e.number, nil))
 		}
-		a.sessions.settle(pt)
+		a.sessions.settlePart(pt)
 		pt.kept = nil
 	}
 }

@@ -193,7 +193,7 @@ type conn struct {
 	v6     bool
 	client uint16
 	seq    [2]uint32
-	peer   byte // tells servers apart
+	peer   byte // distinguishes servers
 }
 
 func newConn(v6 bool, client uint16) *conn {

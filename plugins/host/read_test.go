@@ -10,13 +10,13 @@ import (
 	"github.com/sluicenet/sluice/plugins/wire"
 )
 
-// heard keeps what an asker reports.
-type heard struct{ news map[uint32]detect.News }
+// received keeps what an asker reports.
+type received struct{ news map[uint32]detect.News }
 
-func (h heard) News(owner uint32, n detect.News) { h.news[owner] = n }
-func (heard) Found(uint32, parsers.Attr, []byte) {}
-func (heard) Expect(uint32, parsers.Expectation) {}
-func (heard) Threat(uint32, uint16, string)      {}
+func (h received) News(owner uint32, n detect.News) { h.news[owner] = n }
+func (received) Found(uint32, parsers.Attr, []byte) {}
+func (received) Expect(uint32, parsers.Expectation) {}
+func (received) Threat(uint32, uint16, string)      {}
 
 // asked is an asker with two plugins that have one session, without processes.
 func asked() (*asker, []*live, uint64) {
@@ -59,7 +59,7 @@ func TestStrongestClaimWins(t *testing.T) {
 	for name, c := range cases {
 		for _, order := range [][2]int{{0, 1}, {1, 0}} {
 			a, lives, n := asked()
-			h := heard{map[uint32]detect.News{}}
+			h := received{map[uint32]detect.News{}}
 			for _, i := range order {
 				if news := [2]detect.News{c.first, c.second}[i]; news.Outcome == detect.Decided {
 					if err := a.read(a.links[i], lives[i], wire.AppendState(nil, n, &news), h); err != nil {
@@ -85,7 +85,7 @@ func FuzzAnswers(f *testing.F) {
 	f.Add(wire.AppendState(b, 1, &detect.News{Outcome: detect.Decided, Strength: parsers.Certain, App: app.HTTP, Base: app.HTTP}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, lives, n := asked()
-		h := heard{map[uint32]detect.News{}}
+		h := received{map[uint32]detect.News{}}
 		err := a.read(a.links[0], lives[0], b, h)
 		if x, ok := h.news[3]; ok && x.Outcome == detect.Decided && x.App != app.Unknown {
 			if _, listed := app.Listed(x.App); !listed && x.App != 12345 {

@@ -124,8 +124,8 @@ func (s *sessions) log(e *entry, rec []byte) {
 	s.logs += len(rec)
 }
 
-// settle ends a part.
-func (s *sessions) settle(pt *part) {
+// settlePart ends a part.
+func (s *sessions) settlePart(pt *part) {
 	if pt.state == settled {
 		return
 	}
@@ -139,7 +139,7 @@ func (s *sessions) settle(pt *part) {
 // drop deletes a session.
 func (s *sessions) drop(e *entry) {
 	for i := range e.parts {
-		s.settle(&e.parts[i])
+		s.settlePart(&e.parts[i])
 	}
 	delete(s.by, e.number)
 	delete(s.open, e)
@@ -151,7 +151,7 @@ func (s *sessions) drop(e *entry) {
 func (s *sessions) clear() {
 	for _, e := range s.by {
 		for i := range e.parts {
-			s.settle(&e.parts[i])
+			s.settlePart(&e.parts[i])
 		}
 	}
 	clear(s.by)

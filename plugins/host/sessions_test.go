@@ -68,7 +68,7 @@ func TestLinksFollow(t *testing.T) {
 		t.Errorf("back: %d links, leaving %v", len(back), first.leaving)
 	}
 	first.leaving = true
-	s.settle(&e.parts[0])
+	s.settlePart(&e.parts[0])
 	if ks = ks.withoutLeft(&s); len(ks) != 2 || ks[0].p != b {
 		t.Errorf("then %d links", len(ks))
 	}

@@ -163,10 +163,10 @@ func TestTokenExchanged(t *testing.T) {
 	waitFor(t, "the new token is used", func() bool { return put() == nil })
 }
 
-// TestNobodyThere says in the log, once, what is wrong with an address, and that Consul is back.
-func TestNobodyThere(t *testing.T) {
+// TestNoAnswer: the log shows, once, what is wrong with an address, and that Consul is back.
+func TestNoAnswer(t *testing.T) {
 	for _, k := range []struct{ name, address, want string }{
-		{"nobody listens", "127.0.0.1:1", "connection refused"},
+		{"no listener", "127.0.0.1:1", "connection refused"},
 		{"no such name", "consul.invalid:8500", "the host name in --store is unknown"},
 	} {
 		log := &lines{}
@@ -174,7 +174,7 @@ func TestNobodyThere(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { _, err := st.Lead(ctx, "controller", "one"); done <- err }()
-		waitFor(t, k.name+": the log says so", func() bool { return log.has(k.want) && log.has("consul does not answer") })
+		waitFor(t, k.name+": the log shows it", func() bool { return log.has(k.want) && log.has("consul does not answer") })
 		cancel()
 		if err := <-done; err == nil {
 			t.Errorf("%s: leads", k.name)

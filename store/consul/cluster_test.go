@@ -94,7 +94,7 @@ func TestLeaderKilled(t *testing.T) {
 }
 
 // disturb kills the leader, brings it back and stops the next one, and waits each time for writes to
-// go on.
+// continue.
 func disturb(t *testing.T, c *consultest.Cluster, count *atomic.Int64) {
 	t.Helper()
 	for _, step := range []struct {

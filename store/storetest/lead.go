@@ -33,7 +33,7 @@ func await(t *testing.T, c <-chan leading) store.Leadership {
 		}
 		return r.l
 	case <-time.After(patience):
-		t.Fatal("nobody leads")
+		t.Fatal("no leader")
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func (m *model) allows(y way) (ok, byApp bool) {
 	return false, byApp
 }
 
-// judge says what becomes of data on a new connection of a way, once everything is settled.
+// judge returns what becomes of data on a new connection of a way, once everything is settled.
 func (m *model) judge(y way) expectation {
 	from, _, _ := strings.Cut(y.from, "/")
 	to, _, _ := strings.Cut(y.to, "/")
@@ -172,7 +172,7 @@ func (m *model) judgeFlow(f *flow) expectation {
 	if e == mustNot && f.midstream && m.lenient(f.way) {
 		return either
 	}
-	// What nobody names in mid-stream may be anything, to a rule that asks for the application.
+	// What is not identified in mid-stream may be anything, to a rule that asks for the application.
 	if _, byApp := m.allows(f.way); e == must && byApp && f.app == "raw" && f.midstream {
 		return either
 	}

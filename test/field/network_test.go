@@ -17,7 +17,7 @@ func networkVerbs() map[string]func(*runner, step) (*difference, error) {
 		"address":  network((*runner).address),    // address NODE eth0|lo: one more address of each family
 		"take":     network((*runner).take),       // take NODE OTHER: NODE takes OTHER's added address
 		"recreate": (*runner).recreate,            // recreate NODE [SERVICE]: a new namespace with the same addresses
-		"trade":    (*runner).trade,               // trade NODE OTHER: both are made anew, with each other's addresses
+		"trade":    (*runner).trade,               // trade NODE OTHER: both are made again, with each other's addresses
 		"down":     network(link("down")),         // down NODE: eth0
 		"up":       network(link("up")),           //
 		"detour":   network((*runner).detour),     // detour NODE: default routes by its second interface
@@ -154,8 +154,8 @@ func (r *runner) drop(name string) error {
 	return nil
 }
 
-// anew makes workloads that were dropped, with numbers and services.
-func (r *runner) anew(all ...*node) (*difference, error) {
+// remake makes workloads that were dropped, with numbers and services.
+func (r *runner) remake(all ...*node) (*difference, error) {
 	for _, n := range all {
 		if err := r.w.workload(n.name, n.service, n.number); err != nil {
 			return nil, err
@@ -192,7 +192,7 @@ func (r *runner) recreate(s step) (*difference, error) {
 		}
 		time.Sleep(time.Second) // a new description applies half a second after the last write
 	}
-	return r.anew(n)
+	return r.remake(n)
 }
 
 func (r *runner) trade(s step) (*difference, error) {
@@ -206,7 +206,7 @@ func (r *runner) trade(s step) (*difference, error) {
 		}
 	}
 	a.number, b.number = b.number, a.number
-	return r.anew(a, b)
+	return r.remake(a, b)
 }
 
 // link sets eth0 down or up.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluicenet/sluice/internal/netns"
+	"github.com/sluicenet/sluice/internal/stage/testnet"
 )
 
 // ports are those of every server, for TCP and UDP: 50051 is above the first port that Linux gives clients.
@@ -54,7 +55,7 @@ func (w *world) serve(n *node) error {
 				return err
 			}
 			n.servers = append(n.servers, l)
-			go w.accept(l)
+			go testnet.ServeEach(l, func(c net.Conn) { _ = w.converse(c) })
 			p, err := (&net.ListenConfig{Control: shared}).ListenPacket(context.Background(), "udp", fmt.Sprintf(":%d", port))
 			if err != nil {
 				return err
@@ -126,20 +127,7 @@ func answerFrom(oob []byte) []byte {
 	return nil
 }
 
-func (w *world) accept(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer c.Close()
-			_ = w.converse(c)
-		}()
-	}
-}
-
-// converse answers HTTP, redis and lines of bytes that are nobody's, on the same port.
+// converse answers HTTP, redis and lines of bytes of no protocol, on the same port.
 func (w *world) converse(c net.Conn) error {
 	r := bufio.NewReader(c)
 	for {

@@ -33,33 +33,25 @@ func Serve(w *testnet.Workload) *Server {
 	s := &Server{got: map[uint16][]byte{}}
 	for _, network := range []string{"tcp4", "tcp6"} {
 		l := w.Listen(network, w.Addr(network, Port))
-		go s.accept(l)
+		go testnet.ServeEach(l, s.serve)
 	}
 	return s
 }
 
-func (s *Server) accept(l net.Listener) {
+// serve records what a client sends, and answers each part of it.
+func (s *Server) serve(c net.Conn) {
+	port := netip.MustParseAddrPort(c.RemoteAddr().String()).Port()
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	buf := make([]byte, 4096)
 	for {
-		c, err := l.Accept()
+		n, err := c.Read(buf)
+		s.mu.Lock()
+		s.got[port] = append(s.got[port], buf[:n]...)
+		s.mu.Unlock()
 		if err != nil {
 			return
 		}
-		go func() {
-			defer c.Close()
-			port := netip.MustParseAddrPort(c.RemoteAddr().String()).Port()
-			_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
-			buf := make([]byte, 4096)
-			for {
-				n, err := c.Read(buf)
-				s.mu.Lock()
-				s.got[port] = append(s.got[port], buf[:n]...)
-				s.mu.Unlock()
-				if err != nil {
-					return
-				}
-				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-			}
-		}()
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 	}
 }
 
