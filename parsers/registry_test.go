@@ -17,7 +17,7 @@ type (
 func (alone) Standalone() {}
 func (layer) Layered()    {}
 
-// TestShows: what shows in any datagram is that of parsers that say so, and what no parser finds in datagrams.
+// TestShows: what shows in any datagram is that of parsers that declare it, and what no parser finds in datagrams.
 func TestShows(t *testing.T) {
 	r := &parsers.Registry{}
 	for _, e := range []struct {
@@ -59,16 +59,16 @@ func TestContinues(t *testing.T) {
 		e := whole.Entry(n)
 		later := whole.Later(e.ID)
 		if whole.Shows(e.ID) == (later != nil) {
-			t.Errorf("%s shows in any datagram: %v, says what later ones may be: %v; want one of them", e.Parser.Name(), whole.Shows(e.ID), later != nil)
+			t.Errorf("%s shows in any datagram: %v, judges later ones: %v; want one of them", e.Parser.Name(), whole.Shows(e.ID), later != nil)
 		}
 		if (local.Later(e.ID) == nil) != (later == nil) {
 			t.Errorf("%s says nothing where it runs elsewhere", e.Parser.Name())
 		}
-		if later != nil && later.Continues(m, []byte("<- nothing that anybody sends")) {
+		if later != nil && later.Continues(m, []byte("<- no message of any kind")) {
 			t.Errorf("%s may be anything", e.Parser.Name())
 		}
 	}
-	if !local.Continues(m, []byte("\r\n\r\n")) || local.Continues(m, []byte("<- nothing that anybody sends")) {
+	if !local.Continues(m, []byte("\r\n\r\n")) || local.Continues(m, []byte("<- no message of any kind")) {
 		t.Error("what continues any of them is not what continues one")
 	}
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // portAnyAddress is that of a UDP server which is bound to no address, so that it answers from the one that the
-// route to its client prefers. The next port has another one, which nobody asks before protect.
+// route to its client prefers. The next port has another one, which no client asks before protect.
 const portAnyAddress = 7081
 
 // twoNetworks is a lab of which only api is a workload, which has a second interface, eth1, on a network of its own: what comes in

@@ -101,7 +101,7 @@ func (m *mouth) asks(question string) (err error) {
 // TestDatagramsAfterRestart: after a start, a switch and a restart, on another backend too, what is of no known
 // application, or of another one, does not pass on the port of an application that is allowed: not from sockets that were
 // open before, connected or not, nor from new ones, nor from the server to the client. Those that speak the application
-// go on.
+// continue.
 func TestDatagramsAfterRestart(t *testing.T) {
 	t.Parallel()
 	for _, backend := range []string{"inline", "nfqueue"} {
@@ -174,7 +174,7 @@ func (l *lab) speakers() (out []speaker) {
 	return out
 }
 
-// tryAll has sockets from before, and new ones, say what they are for, and the servers speak first to others.
+// tryAll has sockets from before, and new ones, announce what they are for, and the servers speak first to others.
 func (l *lab) tryAll(when string, before []speaker, ears map[string]*ear) {
 	l.t.Helper()
 	all := append(before, l.speakers()...)
