@@ -163,7 +163,7 @@ func TestGenerate(t *testing.T) {
 		}
 	}
 	for verb := range verbs {
-		if !verbsSeen[verb] && verb != "wait" {
+		if !verbsSeen[verb] && verb != "wait" && verb != "show" { // of scripts
 			t.Errorf("no walk has the step %q", verb)
 		}
 	}
