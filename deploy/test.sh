@@ -31,6 +31,7 @@ step() {
 # beside runs, at idle priority, what needs nothing but a processor.
 beside() {
 	chrt --idle --pid 0 $BASHPID >/dev/null || renice -n 19 -p $BASHPID >/dev/null
+	step "vet" go vet ./...
 	step "lint" deploy/lint.sh
 	step "no dead functions" deploy/deadcode.sh
 	step "each benchmark once" deploy/bench.sh
@@ -42,7 +43,6 @@ deploy/consul.sh >/dev/null &
 step "go.mod and go.sum are tidy" go mod tidy -diff
 step "generated files are those of their sources" deploy/generated.sh
 step "format" make --no-print-directory format
-step "vet" go vet ./...
 step "no data races" deploy/race.sh
 beside >"$dir/beside" &
 aside=$!
