@@ -11,7 +11,7 @@ export PATH=$PATH:/usr/sbin:/sbin
 [ "$(id -u)" != 0 ] || export SLUICE_ROOT_TESTS=1
 dir=$(mktemp -d)
 log=$dir/log.json
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$dir"' EXIT
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$dir"' EXIT
 touch "$dir/failed"
 
 # step NAME COMMAND... runs a step.

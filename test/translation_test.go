@@ -136,7 +136,7 @@ func TestTranslatedServices(t *testing.T) {
 	d := b.start()
 	b.works("discover")
 	until(t, 10*time.Second, "one row for each kind of connection", b.joined)
-	if out := b.run("connections"); !strings.Contains(out, "by service address 10.96.0.10:80") || !strings.Contains(out, "by service address [fd96::10]:53") {
+	if out := b.run("connections"); !strings.Contains(out, "by service address 10.96.0.10:53") || !strings.Contains(out, "by service address [fd96::10]:53") {
 		t.Errorf("the services' addresses are not shown:\n%s", out)
 	}
 	b.run("mode", "set", "all", "protect")
