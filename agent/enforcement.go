@@ -2,6 +2,7 @@ package agent
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/sluicenet/sluice/core/backend"
@@ -17,9 +18,11 @@ type enforcement struct {
 	choices map[string]string // Config.Choice
 	log     *slog.Logger
 
-	base   *policy.Table // as the controller made it; nil before the first policy
-	table  *policy.Table // base, extended to workloads that it does not list yet
-	former *formerOwners
+	base *policy.Table // as the controller made it; nil before the first policy
+	// table is extended, with services; extended is base, extended to workloads that it does not list yet.
+	table, extended *policy.Table
+	services        []policy.ServiceSpec
+	former          *formerOwners
 }
 
 // translator knows translated destinations.
@@ -102,13 +105,16 @@ func (p *enforcement) adopt(workloads map[string]*tracked) {
 		return
 	}
 	p.forget(time.Now())
-	if t := p.base.With(p.former.guests(workloads, time.Now(), p.version())).Translating(p.where.Services()); t != p.table {
-		p.table = t
-		p.engine.Apply(t)
-		p.hosts.Apply(t)
-		// Flows that the previous policy offloaded come back soon, mostly; reports wait for that.
-		if e, ok := p.engine.(enforcer); ok && !e.AwaitEnforced(t.Version(), recallPatience) {
-			p.log.Warn("flows of an older policy still pass in the kernel", "version", t.Version())
-		}
+	extended, services := p.base.With(p.former.guests(workloads, time.Now(), p.version())), p.where.Services()
+	if extended == p.extended && slices.EqualFunc(services, p.services, policy.ServiceSpec.Equal) {
+		return
+	}
+	p.extended, p.services = extended, services
+	p.table = extended.Translating(services)
+	p.engine.Apply(p.table)
+	p.hosts.Apply(p.table)
+	// Flows that the previous policy offloaded come back soon, mostly; reports wait for that.
+	if e, ok := p.engine.(enforcer); ok && !e.AwaitEnforced(p.table.Version(), recallPatience) {
+		p.log.Warn("flows of an older policy still pass in the kernel", "version", p.table.Version())
 	}
 }

@@ -80,7 +80,7 @@ func (b book) list() (out []policy.ServiceSpec) {
 		}
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(x, y policy.ServiceSpec) int { return x.Compare(&y) })
+	slices.SortFunc(out, policy.ServiceSpec.Compare)
 	return out
 }
 

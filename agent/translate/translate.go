@@ -223,7 +223,9 @@ func (r *Resolver) open(path string) Tracker {
 	k, err := r.cfg.Open(path)
 	if err == nil {
 		now := time.Now()
-		err = k.List(func(e *conntrack.Entry) { r.addTarget(e, now) })
+		if err = k.List(func(e *conntrack.Entry) { r.addTarget(e, now) }); err != nil {
+			k.Close()
+		}
 	}
 	if err != nil {
 		r.log.Warn("translated addresses of this namespace are not known: connections to services are shown and judged by the services' addresses", "namespace", path, "error", err)

@@ -25,6 +25,7 @@ type table struct {
 	entries []conntrack.Entry
 	asked   int
 	closed  bool
+	fails   error // of List
 }
 
 func (t *table) Get(e *conntrack.Entry, of *conntrack.Tuple) error {
@@ -42,7 +43,7 @@ func (t *table) List(fn func(*conntrack.Entry)) error {
 	for i := range t.entries {
 		fn(&t.entries[i])
 	}
-	return nil
+	return t.fails
 }
 
 func (t *table) Close() { t.closed = true }
@@ -138,6 +139,18 @@ func TestServer(t *testing.T) {
 	r.Server(record("10.0.0.1:40000", "10.0.0.80:80", 6))
 	if !other.closed || host.closed {
 		t.Error("the tracker of a namespace that is not watched is open, or that of one that is closed")
+	}
+}
+
+// TestListFails: a tracker whose entries cannot be read is closed, and not asked.
+func TestListFails(t *testing.T) {
+	host := &table{fails: unix.EIO}
+	r, log := resolver(t, "", map[string]*table{"": host})
+	for range 2 {
+		where(r, record("10.0.0.1:40000", "10.96.0.10:80", 6))
+	}
+	if !host.closed || host.asked != 0 || strings.Count(log.String(), "input/output error") != 1 {
+		t.Errorf("closed %v, asked %d times, log: %s", host.closed, host.asked, log)
 	}
 }
 

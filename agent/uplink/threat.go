@@ -61,7 +61,7 @@ func (a *aggregate) putThreat(k threatKey, c threat) {
 	switch {
 	case ok:
 		c = old.with(c)
-	case !mayHave(a.threatsOf[k.workload], maxThreats-len(a.threats)):
+	case !report.WithinShare(a.threatsOf[k.workload], maxThreats-len(a.threats)):
 		a.drop("threats_full", k.workload, c.count)
 		return
 	default:

@@ -2,7 +2,6 @@ package graph
 
 import (
 	"maps"
-	"slices"
 
 	"github.com/sluicenet/sluice/core/flow"
 )
@@ -215,5 +214,11 @@ func (e *Edge) restore() {
 
 // compareRefused orders kinds that passed before those that were refused.
 func compareRefused(a, b bool) int {
-	return slices.Index([]bool{false, true}, a) - slices.Index([]bool{false, true}, b)
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }

@@ -97,10 +97,8 @@ func (d *decider) refuseHopeless(v *View, s *session.Session, a decision) decisi
 		return a
 	}
 	q := d.query(s)
-	q.App, q.Base, q.Open = app.Undecided, app.Undecided, &d.named
-	d.named.n = 0
-	e := ask(d, v, s, &q)
-	if q.Open = nil; e.Verdict != flow.Deny || d.named.n == maxNamed {
+	e, all := nameAll(d, v, s, &q)
+	if !all || e.Verdict != flow.Deny {
 		return a
 	}
 	for _, x := range append(d.named.apps[:d.named.n], app.Unknown) {

@@ -57,7 +57,7 @@ func evident(l *lifecycle, v *View, s *session.Session, continues func(parsers.C
 	d := &l.decide
 	q := d.query(s)
 	q.Midstream = false
-	if !nameAll(d, v, s, &q) {
+	if _, all := nameAll(d, v, s, &q); !all {
 		return false
 	}
 	if q.App, q.Base = app.Unknown, app.Unknown; ask(d, v, s, &q).Verdict != flow.Deny {
@@ -78,13 +78,13 @@ func evident(l *lifecycle, v *View, s *session.Session, continues func(parsers.C
 }
 
 // nameAll collects in named the applications that rules name for a session, in either orientation where its client is
-// uncertain. It returns false where there are too many.
-func nameAll(d *decider, v *View, s *session.Session, q *policy.Query) bool {
+// uncertain. It returns policy's decision on an application that no rule names; all is false where there are too many.
+func nameAll(d *decider, v *View, s *session.Session, q *policy.Query) (other decision, all bool) {
 	q.App, q.Base, q.Open = app.Undecided, app.Undecided, &d.named
 	d.named.n = 0
-	ask(d, v, s, q)
+	other = ask(d, v, s, q)
 	q.Open = nil
-	return d.named.n < maxNamed
+	return other, d.named.n < maxNamed
 }
 
 // pickedUp reports whether a session may have shown its application before the first packet of it that was seen.

@@ -108,11 +108,11 @@ func (w *Workload) translated(q *Query, to []target) (d Decision) {
 }
 
 // Equal reports whether two services have the same targets.
-func (s *ServiceSpec) Equal(o *ServiceSpec) bool {
+func (s ServiceSpec) Equal(o ServiceSpec) bool {
 	return s.Proto == o.Proto && s.At == o.At && slices.Equal(s.Targets, o.Targets)
 }
 
 // Compare orders services by address, port and protocol.
-func (s *ServiceSpec) Compare(o *ServiceSpec) int {
+func (s ServiceSpec) Compare(o ServiceSpec) int {
 	return cmp.Or(s.At.Compare(o.At), cmp.Compare(s.Proto, o.Proto))
 }

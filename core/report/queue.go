@@ -5,8 +5,8 @@ import "github.com/sluicenet/sluice/core/flow"
 const (
 	// outboxLimit bounds the records waiting for Drain, per worker, and the threats.
 	outboxLimit = 1 << 16
-	// share is how many records an endpoint may have waiting for each one that there is room for, as for
-	// sessions: none can fill the outbox for others.
+	// share is how many items an owner may have waiting for each one that there is room for, as for
+	// sessions: none can use up the room of others.
 	share = 7
 	// uncrowded is the length up to which no endpoint can exceed its share.
 	uncrowded = outboxLimit / (share + 1) * share
@@ -46,6 +46,9 @@ func (q *queue[T]) lose(endpoint uint32) {
 	q.lossy[endpoint] = false
 }
 
+// WithinShare reports whether an owner of n items may have one more where there is room for so many.
+func WithinShare(n, room int) bool { return room > 0 && (n == 0 || n < share*room) }
+
 // add appends items and returns the number of those beyond their endpoint's share, which are dropped.
 func (q *queue[T]) add(items []T, endpoint func(*T) uint32) (dropped uint64) {
 	if len(q.items)+len(items) <= uncrowded {
@@ -64,7 +67,7 @@ func (q *queue[T]) add(items []T, endpoint func(*T) uint32) (dropped uint64) {
 	for i := range items {
 		id := endpoint(&items[i])
 		n, room := q.of[id], outboxLimit-len(q.items)
-		if room == 0 || n > 0 && n >= share*room {
+		if !WithinShare(n, room) {
 			q.lose(id)
 			dropped++
 			continue
